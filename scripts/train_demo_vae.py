@@ -1,0 +1,234 @@
+"""Train the small autoencoder that ships in ``models/demo-vae`` (``make demo-vae``).
+
+It learns from procedural pictures alone, scenes and dead leaves of this project's simulator, so it
+may be passed on without conditions. Reconstruction is measured on scenes and photographs that it never
+saw, beside a patch PCA with as many numbers (4 per 8 x 8 patch): what a linear code of that size can do.
+"""
+
+import argparse
+import json
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from joblib import Parallel, delayed
+from PIL import Image
+from skimage import data as skimage_data
+from sklearn.datasets import load_sample_images
+from sklearn.decomposition import PCA
+
+from fmri2img.simulation.leaves import render_leaves
+from fmri2img.simulation.scenes import render_image
+
+logger = logging.getLogger("train_demo_vae")
+ROOT = Path(__file__).resolve().parents[1]
+BANK_SIDE, CROP_SIDE, IMAGE_SIDE = 256, 64, 128
+# Seeds of pictures to learn from and to measure on; the simulator's default stimuli use another one.
+TRAIN_SEED, HELD_OUT_SEED = 1_001, 2_002
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    args = _parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    bank = make_bank(args.n_pictures, args.threads)
+    logger.info("bank of %d pictures ready", len(bank))
+    autoencoder = build_autoencoder()
+    evaluation_sets = make_evaluation_sets(args.n_held_out, args.photos)
+    train(autoencoder, bank, evaluation_sets, args)
+    measurements = {name: measure(autoencoder, images) for name, images in evaluation_sets.items()}
+    save(autoencoder, measurements, args)
+
+
+def _parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--learning-rate", type=float, default=0.02)
+    parser.add_argument("--kl-weight", type=float, default=0.01)
+    parser.add_argument("--n-pictures", type=int, default=4800)
+    parser.add_argument("--n-held-out", type=int, default=200)
+    parser.add_argument("--photos", type=Path, default=None, help="a folder of JPEGs to measure on, never to learn from")
+    parser.add_argument("--out", type=Path, default=ROOT / "models" / "demo-vae")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def make_bank(n_pictures: int, n_jobs: int) -> np.ndarray:
+    """Render the training pictures, a third scenes, the rest dead leaves, shape (n, 256, 256, 3), uint8."""
+    jobs = [
+        delayed(render_image if index % 3 == 0 else render_leaves)(TRAIN_SEED, index, BANK_SIDE)
+        for index in range(n_pictures)
+    ]
+    return np.stack(Parallel(n_jobs=n_jobs)(jobs))
+
+
+def build_autoencoder() -> AutoencoderKL:
+    """Return the network: Stable Diffusion's class and latent geometry at a tenth of the width, without attention."""
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        block_out_channels=(16, 32, 96, 144),
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=IMAGE_SIDE,
+        mid_block_add_attention=False,
+    ).to(memory_format=torch.channels_last)
+
+
+def train(autoencoder: AutoencoderKL, bank: np.ndarray, evaluation_sets: dict, args: argparse.Namespace) -> None:
+    """Minimise squared error plus a small KL term; leave the averaged weights in the network."""
+    kernels, optimizers = make_optimizers(autoencoder, args.learning_rate)
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(each, each.defaults["lr"], total_steps=args.steps, pct_start=0.05, cycle_momentum=False)
+        for each in optimizers
+    ]
+    average = torch.optim.swa_utils.AveragedModel(autoencoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
+    rng = np.random.default_rng(args.seed)
+    started = time.monotonic()
+    for step in range(1, args.steps + 1):
+        images = draw_crops(bank, rng, args.batch_size).to(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            posterior = autoencoder.encode(images).latent_dist
+            decoded = autoencoder.decode(posterior.sample()).sample
+        error = (decoded.float() - images).square().mean()
+        kl = posterior.kl().mean() / images[0].numel()
+        autoencoder.zero_grad(set_to_none=True)
+        (error + args.kl_weight * kl).backward()
+        torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
+        for kernel, matrix in kernels:
+            matrix.grad = kernel.grad.permute(0, 2, 3, 1).reshape(matrix.shape)
+        for each in [*optimizers, *schedules]:
+            each.step()
+        average.update_parameters(autoencoder)
+        if step % 100 == 0:
+            logger.info("step %d: error %.5f, kl %.3f, %.2f s a step", step, error, kl, (time.monotonic() - started) / step)
+        if step % 500 == 0:
+            for name, images_u8 in evaluation_sets.items():
+                logger.info("  %s: %s", name, measure(average.module, images_u8[:100]))
+            save(average.module, {}, args)
+    autoencoder.load_state_dict(average.module.state_dict())
+
+
+def make_optimizers(autoencoder: AutoencoderKL, learning_rate: float) -> tuple[list, list[torch.optim.Optimizer]]:
+    """Return Muon for the inner convolutions and AdamW for the rest.
+
+    With the same 260 steps Muon brought the error to 0.029 where AdamW stood at 0.049. It wants matrices: each kernel is
+    handed over as a view (out, height * width * in) of its own memory, which is channels-last.
+    """
+    kernels, others = [], []
+    for name, parameter in autoencoder.named_parameters():
+        if parameter.ndim == 4 and not any(part in name for part in ("conv_in", "conv_out", "quant")):
+            matrix = parameter.data.permute(0, 2, 3, 1).reshape(len(parameter), -1)
+            kernels.append((parameter, torch.nn.Parameter(matrix)))
+        else:
+            others.append(parameter)
+    muon = torch.optim.Muon([matrix for _, matrix in kernels], lr=learning_rate, momentum=0.95, weight_decay=1e-3)
+    adam = torch.optim.AdamW(others, lr=learning_rate / 10, betas=(0.9, 0.98), weight_decay=1e-4)
+    return kernels, [muon, adam]
+
+
+def draw_crops(bank: np.ndarray, rng: np.random.Generator, batch_size: int) -> torch.Tensor:
+    """Cut random windows at random magnification, turned, recoloured; shape (n, 3, 64, 64), -1..1."""
+    crops = []
+    for _ in range(batch_size):
+        side = int(np.exp(rng.uniform(np.log(48), np.log(BANK_SIDE))))
+        y, x = rng.integers(BANK_SIDE - side + 1, size=2)
+        window = bank[rng.integers(len(bank)), y : y + side, x : x + side]
+        window = np.rot90(window, rng.integers(4))[:, :: rng.choice((-1, 1))]
+        crop = torch.from_numpy(window.copy()).permute(2, 0, 1)[None].float() / 255
+        crop = torch.nn.functional.interpolate(crop, CROP_SIDE, mode="bilinear", antialias=True)
+        grey = crop.mean(1, keepdim=True)
+        crops.append(grey + float(rng.uniform(0.1, 1.2)) * (crop - grey))
+    return 2 * torch.cat(crops).clamp(0, 1) ** float(rng.uniform(0.7, 1.4)) - 1
+
+
+def make_evaluation_sets(n_held_out: int, photos: Path | None) -> dict[str, np.ndarray]:
+    """Return named sets of pictures at 128 x 128, shape (n, 128, 128, 3), uint8, none of them trained on."""
+    names = [name for name in ("astronaut", "coffee", "chelsea", "rocket", "retina", "hubble_deep_field") if _is_shipped(name)]
+    shipped = [getattr(skimage_data, name)() for name in names] + load_sample_images().images
+    sets = {
+        "held_out_scenes": [render_image(HELD_OUT_SEED, index) for index in range(n_held_out)],
+        "library_photographs": shipped,
+    }
+    if photos is not None:
+        sets["folder_photographs"] = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(photos.rglob("*.jpg"))]
+    return {name: np.stack([shrink(image) for image in images]) for name, images in sets.items()}
+
+
+def _is_shipped(name: str) -> bool:
+    try:
+        getattr(skimage_data, name)()
+    except (OSError, ModuleNotFoundError, AttributeError):
+        return False
+    return True
+
+
+def shrink(image: np.ndarray) -> np.ndarray:
+    """Cut the central square and resize it to 128 x 128 with antialiasing."""
+    side = min(image.shape[:2])
+    y, x = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    square = Image.fromarray(image[y : y + side, x : x + side])
+    return np.asarray(square.resize((IMAGE_SIDE, IMAGE_SIDE), Image.Resampling.BICUBIC))
+
+
+@torch.no_grad()
+def measure(autoencoder: AutoencoderKL, images: np.ndarray) -> dict[str, float]:
+    """Return mean PSNR in dB of the autoencoder and of a 4-component patch PCA fitted to these very images."""
+    autoencoder.eval()
+    decoded = []
+    for batch in np.array_split(images, max(1, len(images) // 16)):
+        tensor = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 127.5 - 1
+        decoded.append(autoencoder.decode(autoencoder.encode(tensor).latent_dist.mode()).sample.clamp(-1, 1))
+    autoencoder.train()
+    output = (torch.cat(decoded).permute(0, 2, 3, 1).numpy() + 1) / 2
+    truth = images / 255.0
+    return {
+        "n_images": len(images),
+        "psnr": round(_psnr(truth, output), 2),
+        "psnr_patch_pca": round(_psnr(truth, _patch_pca(truth)), 2),
+    }
+
+
+def _psnr(truth: np.ndarray, output: np.ndarray) -> float:
+    return float(np.mean(-10 * np.log10(np.mean((truth - output) ** 2, axis=(1, 2, 3)))))
+
+
+def _patch_pca(images: np.ndarray) -> np.ndarray:
+    n, side = len(images), IMAGE_SIDE // 8
+    patches = images.reshape(n, side, 8, side, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(n * side * side, 192)
+    pca = PCA(4, svd_solver="covariance_eigh").fit(patches)
+    restored = pca.inverse_transform(pca.transform(patches)).reshape(n, side, side, 8, 8, 3)
+    return restored.transpose(0, 1, 3, 2, 4, 5).reshape(images.shape).clip(0, 1)
+
+
+@torch.no_grad()
+def save(autoencoder: AutoencoderKL, measurements: dict, args: argparse.Namespace) -> None:
+    """Write weights (float16) and config; set the scaling factor so that latents of scenes have unit SD."""
+    scenes = np.stack([shrink(render_image(TRAIN_SEED, 3 * index)) for index in range(64)])
+    tensor = torch.from_numpy(scenes).permute(0, 3, 1, 2).float() / 127.5 - 1
+    autoencoder.eval()
+    factor = 1 / autoencoder.encode(tensor).latent_dist.mode().std().item()
+    autoencoder.train()
+    autoencoder.register_to_config(scaling_factor=round(factor, 5))
+    half = build_autoencoder()
+    half.load_state_dict(autoencoder.state_dict())
+    half.register_to_config(scaling_factor=round(factor, 5))
+    half.half().save_pretrained(args.out)
+    config_path = args.out / "config.json"
+    config = {key: value for key, value in json.loads(config_path.read_text()).items() if key != "_name_or_path"}
+    config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    if measurements:
+        settings = {name: getattr(args, name) for name in ("steps", "batch_size", "learning_rate", "kl_weight", "n_pictures", "seed")}
+        report = {"measured": measurements, "settings": settings}
+        (args.out / "measurements.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+"""``params.yaml`` as typed settings, one class a section; an unknown key or a wrong type is an error with its line."""
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from typing_extensions import Annotated
+
+from fmri2img.exceptions import ConfigError, MissingDataError
+
+PARAMS_PATH = Path("params.yaml")
+Subject = Annotated[str, StringConstraints(pattern=r"^subj0[1-8]$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+Section = TypeVar("Section", bound=BaseModel)
+
+
+class Params(BaseModel):
+    """Base of all sections: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class NsdParams(Params):
+    """Which responses the project works on; shared by all stages that read raw files."""
+
+    func_space: Literal["func1pt8mm", "func1mm"]
+    beta_version: Literal["b1", "b2", "b3"]
+    beta_format: Literal["hdf5", "nii.gz"]
+    sessions: Literal["all"] | list[Annotated[int, Field(ge=1, le=40)]]
+
+    def sessions_of(self, subject: str, n_held: int) -> list[int]:
+        """Return the sessions to use of a subject who did ``n_held``.
+
+        Raises
+        ------
+        ConfigError
+            If a named session does not exist for this subject.
+        """
+        if self.sessions == "all":
+            return list(range(1, n_held + 1))
+        if beyond := [session for session in self.sessions if session > n_held]:
+            raise ConfigError(f"{PARAMS_PATH}: nsd.sessions names {beyond}, but {subject} did {n_held} sessions; name sessions 1 to {n_held} or say: all")
+        return sorted(set(self.sessions))
+
+
+class SimulationParams(Params):
+    """Size and seed of the simulated NSD."""
+
+    seed: int
+    volume_scale: Annotated[float, Field(gt=0.1, le=1)]
+    n_visual_voxels: Annotated[int, Field(ge=20)]
+    pictures: str
+
+
+class FetchNsdParams(Params):
+    """Where raw files come from and which of them."""
+
+    source: Literal["simulated", "s3", "local"]
+    beta_versions: Annotated[list[Literal["b1", "b2", "b3"]], Field(min_length=1)]
+    beta_formats: Annotated[list[Literal["hdf5", "nii.gz"]], Field(min_length=1)]
+    simulation: SimulationParams
+
+
+class ConvertRoiParams(Params):
+    """Which region, and how it is brought to functional space."""
+
+    roi: str
+    mapping: Literal["nearest", "winner_take_all"]
+
+
+class ExtractBetasParams(Params):
+    """Which labels of the region are kept; ``all`` or a list of names."""
+
+    labels: Literal["all"] | Annotated[list[str], Field(min_length=1)]
+
+
+class CreateExamplesParams(Params):
+    """Size of the pictures."""
+
+    image_size: Annotated[int, Field(ge=16, le=425, multiple_of=8)]
+
+
+class SplitExamplesParams(Params):
+    """How images are divided."""
+
+    kind: Literal["shared", "random"]
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    n_train_random: Annotated[int, Field(ge=1)]
+    seed: int
+
+
+class AutoencoderParams(Params):
+    """The frozen autoencoder: a Hugging Face id or a folder."""
+
+    source: str
+    revision: str
+
+
+class EncodeLatentsParams(Params):
+    """How latents are computed."""
+
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class PredictParams(Params):
+    """What is reconstructed beside the test images."""
+
+    n_train_images: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=1)]
+    seed: int
+
+
+class EvaluateParams(Params):
+    """How scores are computed."""
+
+    image_size: Annotated[int, Field(ge=32)]
+    n_permutations: Annotated[int, Field(ge=99)]
+    n_bootstrap: Annotated[int, Field(ge=100)]
+    seed: int
+
+
+class CompareParams(Params):
+    """What the comparison shows."""
+
+    n_pictures: Annotated[int, Field(ge=1)]
+
+
+class ProjectParams(Params):
+    """The whole of ``params.yaml``.
+
+    The settings of a model, ``train.<model>``, are checked by the model itself (``models.registry``).
+    """
+
+    subjects: Annotated[list[Subject], Field(min_length=1)]
+    models: Annotated[list[ModelName], Field(min_length=1)]
+    nsd: NsdParams
+    fetch_nsd: FetchNsdParams
+    convert_roi: ConvertRoiParams
+    extract_betas: ExtractBetasParams
+    create_examples: CreateExamplesParams
+    split_examples: SplitExamplesParams
+    autoencoder: AutoencoderParams
+    encode_latents: EncodeLatentsParams
+    train: dict[ModelName, dict[str, Any]]
+    predict: PredictParams
+    evaluate: EvaluateParams
+    compare: CompareParams
+
+
+def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
+    """Read and check ``params.yaml``.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such file in the working folder.
+    ConfigError
+        If it is not YAML, or a key is unknown, missing or of the wrong type.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} not found in {Path.cwd()}; run the command in the project's root folder")
+    text = path.read_text()
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); mend the file") from error
+    params = check_section(ProjectParams, values, text=text, path=path)
+    if absent := [model for model in params.models if model not in params.train]:
+        raise ConfigError(f"{path}: models names {absent[0]}, but there is no section train.{absent[0]}; add one, or choose from: {', '.join(params.train)}")
+    return params
+
+
+def check_section(section: type[Section], values: Any, *, text: str = "", path: Path = PARAMS_PATH, prefix: tuple[str, ...] = ()) -> Section:
+    """Check one section's values.
+
+    Parameters
+    ----------
+    section : subclass of BaseModel
+    values : object
+        As YAML gave them.
+    text : str
+        The whole file, to find lines in.
+    path : Path
+        Named in the message.
+    prefix : tuple of str
+        Keys that lead to the section.
+
+    Raises
+    ------
+    ConfigError
+        With the first fault in one line.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_describe(error, section, text, path, prefix)) from error
+
+
+def _describe(error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]) -> str:
+    fault = error.errors()[0]
+    # Unions add the tried type to the location; only real keys and indices are shown.
+    location = [str(part) for part in fault["loc"] if isinstance(part, int) or _is_key(part)]
+    keys = [*prefix, *location]
+    line = _line_of(text, keys)
+    where = f"{path}{f', line {line}' if line else ''}: {'.'.join(keys)}"
+    if fault["type"] == "extra_forbidden":
+        return f"{where}: unknown key; valid keys here: {', '.join(_valid_keys(section, location[:-1]))}"
+    if fault["type"] == "missing":
+        return f"{where}: key is missing; add it to {path}"
+    return f"{where}: got {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}; correct it in {path}"
+
+
+def _is_key(part: str) -> bool:
+    return part.replace("_", "").isalnum() and part not in ("list", "str", "int") and not part.startswith(("literal", "list"))
+
+
+def _valid_keys(section: type[BaseModel], location: list[str]) -> list[str]:
+    for key in location:
+        annotation = section.model_fields[key].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)
+
+
+def _line_of(text: str, keys: list[str]) -> int | None:
+    """Return the line, from 1, of the deepest of nested keys that the YAML text holds."""
+    node = yaml.compose(text) if text else None
+    line = None
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(name, value) for name, value in node.value if name.value == key]
+            if not pairs:
+                return line
+            line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+    return line

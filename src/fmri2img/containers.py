@@ -1,0 +1,286 @@
+"""Arrays that travel with their ids, checked once when built, stored as HDF5 without pickle.
+
+Betas are kept as NSD stores them, int16 with 300 units a percent, and handed out as float32 percent signal change with NaN where a
+voxel had no valid data in a session. Image ids are 0-based 73k ids throughout.
+"""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import h5py
+import numpy as np
+
+from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.files import replacing
+
+# Stored units of one percent signal change (NSD manual, "Functional data").
+UNITS_PER_PERCENT = 300.0
+_COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Base of all containers: a frozen dataclass of arrays and one ``provenance`` dict, saved as HDF5."""
+
+    def save(self, path: Path) -> None:
+        """Write the container to ``path`` in one step; the same contents give the same bytes."""
+        with replacing(path) as partial, h5py.File(partial, "w") as file:
+            file.attrs["container"] = type(self).__name__
+            for item in fields(self):
+                value = getattr(self, item.name)
+                if isinstance(value, dict):
+                    file.attrs[item.name] = json.dumps(value, sort_keys=True)
+                else:
+                    _write_array(file, item.name, value)
+
+    @classmethod
+    def open(cls, path: Path, *, remedy: str) -> Self:
+        """Read a container.
+
+        Raises
+        ------
+        MissingDataError
+            If the file is not there.
+        FormatError
+            If it is not such a container.
+        """
+        if not path.exists():
+            raise MissingDataError(f"{path} not found; run: {remedy}")
+        try:
+            with h5py.File(path, "r") as file:
+                if file.attrs.get("container") != cls.__name__:
+                    raise FormatError(f"{path}: expected a {cls.__name__} file, got {file.attrs.get('container')!r}; run: {remedy}")
+                values: dict[str, Any] = {}
+                for item in fields(cls):
+                    values[item.name] = json.loads(file.attrs[item.name]) if item.name in file.attrs else file[item.name][()]
+        except (OSError, KeyError) as error:
+            raise FormatError(f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}") from error
+        return cls(**values)
+
+    def _check_lengths(self, **groups: list[str]) -> None:
+        for group, names in groups.items():
+            lengths = {name: len(getattr(self, name)) for name in names}
+            if len(set(lengths.values())) > 1:
+                raise MismatchError(f"{type(self).__name__}: arrays over {group} differ in length: {lengths}; make the file anew")
+
+
+def _write_array(file: h5py.File, name: str, values: np.ndarray) -> None:
+    if values.size < 10_000:
+        file.create_dataset(name, data=values)
+        return
+    rows = max(1, min(len(values), (1 << 20) // max(1, values[0].nbytes)))
+    file.create_dataset(name, data=values, chunks=(rows, *values.shape[1:]), **_COMPRESSION)
+
+
+@dataclass(frozen=True)
+class Voxels(Stored):
+    """What is known of each voxel; part of the files of betas and of examples.
+
+    Attributes
+    ----------
+    voxel_ijk : ndarray, shape (n_voxels, 3), int16
+        0-based position in the functional volume.
+    roi_labels : ndarray, shape (n_voxels,), int16
+    ncsnr : ndarray, shape (n_voxels,), float32
+        As NSD ships it, over all its trials, test images included: for description, not for selection.
+    sessions : ndarray, shape (n_sessions,), int16
+        Session numbers, from 1.
+    valid : ndarray, shape (n_sessions, n_voxels), bool
+        Whether the voxel has data in the session.
+    affine : ndarray, shape (4, 4)
+    provenance : dict
+        ``subject``, ``data_source``, ``roi``, ``roi_names`` (label to name), ``func_space``, ``beta_version``,
+        ``grid`` and the hashes of the raw files.
+    """
+
+    voxel_ijk: np.ndarray
+    roi_labels: np.ndarray
+    ncsnr: np.ndarray
+    sessions: np.ndarray
+    valid: np.ndarray
+    affine: np.ndarray
+    provenance: dict
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return len(self.roi_labels)
+
+    @property
+    def roi_names(self) -> list[str]:
+        """Name of each voxel's region, shape (n_voxels,)."""
+        return [self.provenance["roi_names"][str(label)] for label in self.roi_labels]
+
+
+@dataclass(frozen=True)
+class TrialBetas(Voxels):
+    """Betas of one subject, trial by trial in time order; holds all that is ever needed from the raw files but pictures.
+
+    Attributes
+    ----------
+    betas : ndarray, shape (n_trials, n_voxels), int16
+        300 units a percent signal change.
+    image_ids : ndarray, shape (n_trials,), int64
+    is_shared : ndarray, shape (n_trials,), bool
+        Whether the image is one of NSD's 1000 shared ones.
+    session, run, trial : ndarray, shape (n_trials,), int16
+        NSD's counts, from 1.
+    repetition : ndarray, shape (n_trials,), int8
+        0, 1 or 2, counted over the sessions that were read.
+    """
+
+    betas: np.ndarray
+    image_ids: np.ndarray
+    is_shared: np.ndarray
+    session: np.ndarray
+    run: np.ndarray
+    trial: np.ndarray
+    repetition: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._check_lengths(
+            trials=["betas", "image_ids", "is_shared", "session", "run", "trial", "repetition"],
+            voxels=["voxel_ijk", "roi_labels", "ncsnr"],
+            sessions=["sessions", "valid"],
+        )
+
+
+@dataclass(frozen=True)
+class Examples(Voxels):
+    """Pictures and the trials in which they were seen.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (n_images,), int64
+        Ascending.
+    images : ndarray, shape (n_images, side, side, 3), uint8
+    is_shared : ndarray, shape (n_images,), bool
+    betas : ndarray, shape (n_trials, n_voxels), int16
+        300 units a percent; sorted by image, then by time.
+    trial_image_ids : ndarray, shape (n_trials,), int64
+        Ascending.
+    trial_session : ndarray, shape (n_trials,), int16
+    """
+
+    image_ids: np.ndarray
+    images: np.ndarray
+    is_shared: np.ndarray
+    betas: np.ndarray
+    trial_image_ids: np.ndarray
+    trial_session: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._check_lengths(
+            images=["image_ids", "images", "is_shared"],
+            trials=["betas", "trial_image_ids", "trial_session"],
+            voxels=["voxel_ijk", "roi_labels", "ncsnr"],
+        )
+
+    def rows_of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return the position of each image, shape (n,).
+
+        Raises
+        ------
+        MismatchError
+            If an image is not among the examples.
+        """
+        return find_rows(self.image_ids, image_ids, "examples")
+
+    def trials_of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return the rows of all trials that showed one of the images, ascending."""
+        return np.flatnonzero(np.isin(self.trial_image_ids, image_ids))
+
+    def percent(self, trials: np.ndarray) -> np.ndarray:
+        """Return betas of some trials in percent signal change, NaN where invalid, shape (n, n_voxels), float32."""
+        betas = self.betas[trials] / np.float32(UNITS_PER_PERCENT)
+        session_rows = np.searchsorted(self.sessions, self.trial_session[trials])
+        betas[~self.valid[session_rows]] = np.nan
+        return betas
+
+
+@dataclass(frozen=True)
+class Latents(Stored):
+    """Latents of images in the autoencoder's scaled units.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (n_images,), int64
+        Ascending.
+    values : ndarray, shape (n_images, 4, 16, 16), float32
+    provenance : dict
+        ``data_source`` and the autoencoder's identity: name, revision, sha256, scaling factor.
+    """
+
+    image_ids: np.ndarray
+    values: np.ndarray
+    provenance: dict
+
+    def __post_init__(self) -> None:
+        self._check_lengths(images=["image_ids", "values"])
+
+    def of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return the latents of some images, shape (n, 4, 16, 16).
+
+        Raises
+        ------
+        MismatchError
+            If an image has no latent.
+        """
+        return self.values[find_rows(self.image_ids, image_ids, "latents")]
+
+
+@dataclass(frozen=True)
+class Reconstructions(Stored):
+    """What an encoder makes of averaged betas, beside what the autoencoder alone would give.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (n,), int64
+        Ascending within each split.
+    split : ndarray, shape (n,), bytes
+        ``test`` or ``train``.
+    latents : ndarray, shape (n, 4, 16, 16), float32
+        Predicted, in scaled units.
+    images : ndarray, shape (n, side, side, 3), uint8
+        Decoded from ``latents``.
+    ceiling : ndarray, shape (n, side, side, 3), uint8
+        Decoded from the true latents.
+    mean_latent : ndarray, shape (4, 16, 16), float32
+        Mean over training images.
+    mean_decoded : ndarray, shape (side, side, 3), uint8
+        Decoded from ``mean_latent``.
+    provenance : dict
+    """
+
+    image_ids: np.ndarray
+    split: np.ndarray
+    latents: np.ndarray
+    images: np.ndarray
+    ceiling: np.ndarray
+    mean_latent: np.ndarray
+    mean_decoded: np.ndarray
+    provenance: dict
+
+    def __post_init__(self) -> None:
+        self._check_lengths(images=["image_ids", "split", "latents", "images", "ceiling"])
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the rows of one split."""
+        return np.flatnonzero(self.split == split.encode())
+
+
+def find_rows(sorted_ids: np.ndarray, wanted: np.ndarray, where: str) -> np.ndarray:
+    """Return the position of each wanted id among ascending ids.
+
+    Raises
+    ------
+    MismatchError
+        If one is absent.
+    """
+    rows = np.searchsorted(sorted_ids, wanted).clip(max=max(len(sorted_ids) - 1, 0))
+    absent = sorted_ids[rows] != wanted if len(sorted_ids) else np.ones(len(wanted), bool)
+    if absent.any():
+        raise MismatchError(f"image id {np.asarray(wanted)[absent][0]} (0-based) is not among the {where}; rebuild both with: dvc repro")
+    return rows

@@ -1,0 +1,1 @@
+"""Images to regression targets, through frozen networks."""

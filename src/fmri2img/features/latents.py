@@ -1,0 +1,41 @@
+"""Pictures to latents, in batches."""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+
+from fmri2img.pretrained import FrozenAutoencoder
+
+Progress = Callable[[Iterable], Iterable]
+
+
+def to_network_range(images: np.ndarray) -> torch.Tensor:
+    """Turn uint8 pictures (n, h, w, 3) into a float32 tensor (n, 3, h, w) of -1 to 1."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1  # (n, 3, h, w)
+
+
+@torch.no_grad()
+def encode_images(images: np.ndarray, autoencoder: FrozenAutoencoder, *, batch_size: int, progress: Progress = iter) -> np.ndarray:
+    """Encode pictures.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, side, side, 3), uint8
+        Side divisible by 8.
+    autoencoder : FrozenAutoencoder
+    batch_size : int
+    progress : callable
+        Wraps the iterable of batches.
+
+    Returns
+    -------
+    ndarray, shape (n, 4, side / 8, side / 8), float32
+        Latents in scaled units.
+    """
+    starts = range(0, len(images), batch_size)
+    latents = [
+        autoencoder.encode(to_network_range(images[start : start + batch_size]).to(autoencoder.device)).float().cpu().numpy()
+        for start in progress(starts)
+    ]
+    return np.concatenate(latents)

@@ -1,0 +1,80 @@
+"""Writing files so that a reader sees the old one or the new one, never half of one."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fmri2img.exceptions import FormatError, MissingDataError
+
+_BLOCK_BYTES = 1 << 22
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; move it there when the block ends well.
+
+    The file is flushed to disk before it is renamed; after an error it is removed and what stood
+    at ``path`` stays. The temporary name keeps the ending of ``path``, on which writers choose formats.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` in one step."""
+    with replacing(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` to ``path`` as UTF-8 in one step."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON with sorted keys: the same value gives the same bytes."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, *, remedy: str) -> Any:
+    """Read a JSON file.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        The command that makes the file, for the message.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    FormatError
+        If it is not JSON.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: {remedy}")
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{path}: not valid JSON ({error}); run: {remedy}") from error
+
+
+def hash_file(path: Path, algorithm: str = "sha256") -> str:
+    """Return the hexadecimal digest of a file's bytes."""
+    digest = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

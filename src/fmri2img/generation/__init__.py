@@ -1,0 +1,1 @@
+"""Predicted latents to pictures."""

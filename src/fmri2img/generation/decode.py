@@ -1,0 +1,35 @@
+"""Latents to pictures, in batches."""
+
+import numpy as np
+import torch
+
+from fmri2img.pretrained import FrozenAutoencoder
+
+
+@torch.no_grad()
+def decode_latents(latents: np.ndarray, autoencoder: FrozenAutoencoder, *, batch_size: int) -> np.ndarray:
+    """Decode latents with the frozen decoder.
+
+    Parameters
+    ----------
+    latents : ndarray, shape (n, 4, h, w), float32
+        In scaled units.
+    autoencoder : FrozenAutoencoder
+    batch_size : int
+
+    Returns
+    -------
+    ndarray, shape (n, 8 h, 8 w, 3), uint8
+        Clipped to the range of a picture.
+    """
+    pictures = []
+    for start in range(0, len(latents), batch_size):
+        batch = torch.from_numpy(latents[start : start + batch_size]).to(autoencoder.device)
+        pictures.append(from_network_range(autoencoder.decode(batch)))
+    return np.concatenate(pictures)
+
+
+def from_network_range(pictures: torch.Tensor) -> np.ndarray:
+    """Turn a tensor (n, 3, h, w) of -1 to 1 into uint8 pictures (n, h, w, 3), clipping."""
+    scaled = (pictures.float().clamp(-1, 1) + 1) * 127.5
+    return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()  # (n, h, w, 3)

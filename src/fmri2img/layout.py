@@ -1,0 +1,81 @@
+"""Where the project keeps what it makes, relative to its root folder; touches no disk."""
+
+from pathlib import Path
+
+RAW_ROOT = Path("data/raw")
+CHECKPOINTS, LOGS = Path(".checkpoints"), Path("logs")
+
+
+def receipt_path(name: str) -> Path:
+    """Receipt of a subject's raw files, or of the ``shared`` ones."""
+    return Path("data/receipts") / f"{name}.json"
+
+
+def roi_path(subject: str) -> Path:
+    """Label volume in functional space."""
+    return Path("data/rois") / f"{subject}.nii.gz"
+
+
+def roi_table_path(subject: str) -> Path:
+    """Names of the labels of `roi_path`."""
+    return Path("data/rois") / f"{subject}.json"
+
+
+def voxels_path(subject: str) -> Path:
+    """`containers.TrialBetas`."""
+    return Path("data/voxels") / f"{subject}.h5"
+
+
+def examples_path(subject: str) -> Path:
+    """`containers.Examples`."""
+    return Path("data/examples") / f"{subject}.h5"
+
+
+def split_path(subject: str) -> Path:
+    """`responses.splits.Split`."""
+    return Path("data/splits") / f"{subject}.json"
+
+
+def latents_path(subject: str) -> Path:
+    """`containers.Latents`."""
+    return Path("data/latents") / f"{subject}.h5"
+
+
+def encoder_folder(subject: str, model: str) -> Path:
+    """Weights and config of an encoder."""
+    return Path("models") / subject / model
+
+
+def training_path(subject: str, model: str) -> Path:
+    """Scores on validation images and facts about the training."""
+    return Path("reports/training") / subject / f"{model}.json"
+
+
+def curve_path(subject: str, model: str) -> Path:
+    """Learning curve, one row an epoch."""
+    return Path("reports/training") / subject / f"{model}.csv"
+
+
+def reconstructions_path(subject: str, model: str) -> Path:
+    """`containers.Reconstructions`."""
+    return Path("data/reconstructions") / subject / f"{model}.h5"
+
+
+def gallery_path(subject: str, model: str) -> Path:
+    """Page of truth beside reconstruction."""
+    return Path("reports/gallery") / subject / f"{model}.html"
+
+
+def metrics_path(subject: str, model: str) -> Path:
+    """Scores on test images with floors, ceiling, intervals and p-values."""
+    return Path("reports/metrics") / subject / f"{model}.json"
+
+
+def scores_path(subject: str, model: str) -> Path:
+    """Scores of each test image."""
+    return Path("reports/scores") / subject / f"{model}.csv"
+
+
+def comparison_path(ending: str) -> Path:
+    """Table (``md``, ``json``) or figure (``png``) of all subjects and models."""
+    return Path("reports") / f"comparison.{ending}"

@@ -1,0 +1,100 @@
+"""Encoders by name: every file of this folder that defines ``Model`` is one."""
+
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+import fmri2img.models
+from fmri2img.config import PARAMS_PATH, Params, check_section
+from fmri2img.exceptions import ConfigError, MissingDataError
+from fmri2img.files import write_bytes, write_json
+from fmri2img.models.base import Encoder
+
+WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
+_NOT_MODELS = ("base", "registry")
+
+
+def model_names() -> list[str]:
+    """Return the names of all encoders in this folder."""
+    return [module.name for module in pkgutil.iter_modules(fmri2img.models.__path__) if module.name not in _NOT_MODELS]
+
+
+def model_class(name: str) -> type[Encoder]:
+    """Return an encoder's class.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such encoder.
+    """
+    if name not in model_names():
+        raise ConfigError(f"{PARAMS_PATH}: models: there is no model {name!r}; choose from: {', '.join(model_names())}")
+    model: type[Encoder] = importlib.import_module(f"fmri2img.models.{name}").Model
+    return model
+
+
+def check_settings(name: str, values: dict[str, Any]) -> Params:
+    """Check a model's section of ``params.yaml`` against its own ``Settings``.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, missing or of the wrong type.
+    """
+    text = PARAMS_PATH.read_text() if PARAMS_PATH.exists() else ""
+    return check_section(model_class(name).Settings, values, text=text, prefix=("train", name))
+
+
+def save_encoder(encoder: Encoder, name: str, folder: Path, about: dict[str, Any]) -> None:
+    """Write weights and config; together they rebuild the encoder.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    name : str
+        The encoder's name.
+    folder : Path
+        Gets ``model.safetensors`` and ``config.json``.
+    about : dict
+        What else to record: subject, region, autoencoder, data source.
+    """
+    weights = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+    write_bytes(folder / WEIGHTS_NAME, save(weights))
+    config = {
+        "model": name,
+        "n_voxels": encoder.n_voxels,
+        "latent_shape": list(encoder.latent_shape),
+        "settings": encoder.settings.model_dump(),
+        "about": about,
+    }
+    write_json(folder / CONFIG_NAME, config)
+
+
+def load_encoder(folder: Path, device: torch.device | str = "cpu") -> tuple[Encoder, dict[str, Any]]:
+    """Rebuild an encoder from its folder.
+
+    Returns
+    -------
+    encoder : Encoder
+        In evaluation mode.
+    config : dict
+        As saved, with ``about``.
+
+    Raises
+    ------
+    MissingDataError
+        If weights or config are not there.
+    """
+    for path in (folder / CONFIG_NAME, folder / WEIGHTS_NAME):
+        if not path.exists():
+            raise MissingDataError(f"{path} not found; run: dvc repro train")
+    config = json.loads((folder / CONFIG_NAME).read_text())
+    kind = model_class(config["model"])
+    encoder = kind(config["n_voxels"], tuple(config["latent_shape"]), kind.Settings.model_validate(config["settings"]))
+    encoder.load_state_dict(load_file(folder / WEIGHTS_NAME))
+    return encoder.eval().to(device), config

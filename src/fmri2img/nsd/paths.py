@@ -1,0 +1,102 @@
+"""Where NSD keeps its files; every function returns a path and touches no disk."""
+
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+BetaVersion = Literal["b1", "b2", "b3"]
+FuncSpace = Literal["func1pt8mm", "func1mm"]
+BetaFormat = Literal["hdf5", "nii.gz"]
+
+BETA_FOLDERS: dict[str, str] = {
+    "b1": "betas_assumehrf",
+    "b2": "betas_fithrf",
+    "b3": "betas_fithrf_GLMdenoise_RR",
+}
+VOXEL_SIZES_MM: dict[str, float] = {"func1pt8mm": 1.8, "func1mm": 1.0, "anat0pt8": 0.8, "anat1pt0": 1.0}
+# Transform files spell the functional spaces without the unit and with the decimal.
+TRANSFORM_NAMES: dict[str, str] = {"func1pt8mm": "func1pt8", "func1mm": "func1pt0"}
+
+STIMULI = PurePosixPath("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
+EXPDESIGN = PurePosixPath("nsddata/experiments/nsd/nsd_expdesign.mat")
+STIM_INFO = PurePosixPath("nsddata/experiments/nsd/nsd_stim_info_merged.csv")
+
+
+def subject_number(subject: str) -> int:
+    """Return 1 to 8 for ``subj01`` to ``subj08``."""
+    return int(subject.removeprefix("subj"))
+
+
+@dataclass(frozen=True)
+class SubjectFiles:
+    """Paths of one subject's files, relative to the NSD root.
+
+    Attributes
+    ----------
+    subject : str
+        ``subj01`` to ``subj08``.
+    func_space : str
+        ``func1pt8mm`` or ``func1mm``.
+    """
+
+    subject: str
+    func_space: FuncSpace = "func1pt8mm"
+
+    @property
+    def _ppdata(self) -> PurePosixPath:
+        return PurePosixPath("nsddata/ppdata") / self.subject
+
+    def responses(self) -> PurePosixPath:
+        """Behaviour and trial order, one row a trial."""
+        return self._ppdata / "behav" / "responses.tsv"
+
+    def brainmask(self) -> PurePosixPath:
+        """Liberal brain mask in functional space."""
+        return self._ppdata / self.func_space / "brainmask.nii.gz"
+
+    def valid(self, session: int) -> PurePosixPath:
+        """Voxels with data in one session."""
+        return self._ppdata / self.func_space / f"valid_session{session:02d}.nii.gz"
+
+    def func_roi(self, name: str) -> PurePosixPath:
+        """ROI volume in functional space."""
+        return self._ppdata / self.func_space / "roi" / f"{name}.nii.gz"
+
+    def anat_roi(self, name: str) -> PurePosixPath:
+        """ROI volume in the 0.8-mm anatomical space."""
+        return self._ppdata / "anat" / "roi" / f"{name}.nii.gz"
+
+    def label_table(self, roi: str) -> PurePosixPath:
+        """Label names of an ROI, in the subject's FreeSurfer folder (the one that holds every table)."""
+        return PurePosixPath("nsddata/freesurfer") / self.subject / "label" / f"{roi}.mgz.ctab"
+
+    def transform(self, source: str = "anat0pt8") -> PurePosixPath:
+        """Coordinates of every functional voxel in the source space."""
+        return self._ppdata / "transforms" / f"{source}-to-{TRANSFORM_NAMES[self.func_space]}.nii.gz"
+
+    def betas_folder(self, version: BetaVersion) -> PurePosixPath:
+        """Folder of one beta version."""
+        return PurePosixPath("nsddata_betas/ppdata") / self.subject / self.func_space / BETA_FOLDERS[version]
+
+    def betas(self, version: BetaVersion, session: int, file_format: BetaFormat) -> PurePosixPath:
+        """Betas of one session."""
+        return self.betas_folder(version) / f"betas_session{session:02d}.{file_format}"
+
+    def ncsnr(self, version: BetaVersion, suffix: str = "") -> PurePosixPath:
+        """Noise-ceiling signal-to-noise ratio; suffix ``_split1`` or ``_split2`` for half the images."""
+        return self.betas_folder(version) / f"ncsnr{suffix}.nii.gz"
+
+    def design(self, session: int, file_run: int) -> PurePosixPath:
+        """Stimulus onsets of one run, counted as in file names (rest runs included)."""
+        folder = PurePosixPath("nsddata_timeseries/ppdata") / self.subject / self.func_space / "design"
+        return folder / f"design_session{session:02d}_run{file_run:02d}.tsv"
+
+
+def fsaverage_label_table(roi: str) -> PurePosixPath:
+    """Label names of an atlas drawn on fsaverage."""
+    return PurePosixPath("nsddata/freesurfer/fsaverage/label") / f"{roi}.mgz.ctab"
+
+
+def on_disk(root: Path, file: PurePosixPath) -> Path:
+    """Join an NSD-relative path to a root folder."""
+    return root / Path(*file.parts)

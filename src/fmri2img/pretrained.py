@@ -1,0 +1,134 @@
+"""The one place that loads a pretrained network: the frozen autoencoder, its identity and its device."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fmri2img.exceptions import FormatError, UnavailableError
+from fmri2img.files import hash_file
+
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+from diffusers import AutoencoderKL, AutoencoderTiny  # noqa: E402  (after the telemetry switch)
+from diffusers.utils import logging as diffusers_logging  # noqa: E402
+
+diffusers_logging.set_verbosity_error()
+_CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+_WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def pick_device() -> torch.device:
+    """Return the GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@dataclass(frozen=True)
+class FrozenAutoencoder:
+    """An autoencoder without trainable weights, and what identifies it.
+
+    Attributes
+    ----------
+    network : AutoencoderKL or AutoencoderTiny
+    identity : dict
+        ``name``, ``revision``, ``class``, ``sha256`` of the weights, ``scaling_factor``.
+    """
+
+    network: Any
+    identity: dict
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.network.parameters()).device
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Encode pictures without sampling.
+
+        Parameters
+        ----------
+        images : Tensor, shape (n, 3, height, width)
+            -1 to 1.
+
+        Returns
+        -------
+        Tensor, shape (n, 4, height / 8, width / 8)
+            In scaled units.
+        """
+        output = self.network.encode(images)
+        latents = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latents
+        return latents * self.identity["scaling_factor"]
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        """Decode latents; gradients flow to them, not to the weights.
+
+        Parameters
+        ----------
+        latents : Tensor, shape (n, 4, h, w)
+            In scaled units.
+
+        Returns
+        -------
+        Tensor, shape (n, 3, 8 h, 8 w)
+            About -1 to 1, not clipped.
+        """
+        return self.network.decode(latents / self.identity["scaling_factor"]).sample
+
+
+def load_autoencoder(source: str, revision: str, device: torch.device | None = None) -> FrozenAutoencoder:
+    """Load the frozen autoencoder.
+
+    Parameters
+    ----------
+    source : str
+        A folder, or a Hugging Face id; a ``vae`` subfolder is used where there is one.
+    revision : str
+        Branch, tag or commit on the hub; ignored for a folder.
+    device : device, optional
+
+    Returns
+    -------
+    FrozenAutoencoder
+
+    Raises
+    ------
+    UnavailableError
+        If it is neither a folder nor on a hub that can be reached.
+    FormatError
+        If it is not an autoencoder with safetensors weights.
+    """
+    folder = Path(source) if Path(source).is_dir() else _download(source, revision)
+    folder = folder / "vae" if (folder / "vae" / "config.json").exists() else folder
+    if not (folder / "config.json").exists() or not (folder / _WEIGHTS).exists():
+        raise FormatError(f"autoencoder.source {source}: expected config.json and {_WEIGHTS} in {folder}, got {sorted(path.name for path in folder.iterdir())}; name another source in params.yaml")
+    config = AutoencoderKL.load_config(folder)
+    kind = config.get("_class_name")
+    if kind not in _CLASSES or config["latent_channels"] != 4:
+        raise FormatError(f"autoencoder.source {source}: got {kind} with {config.get('latent_channels')} latent channels, expected one of {', '.join(_CLASSES)} with 4; name another source in params.yaml")
+    network = _CLASSES[kind].from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
+    network.requires_grad_(False).eval().to(device or pick_device(), memory_format=torch.channels_last)
+    identity = {
+        "name": source,
+        "revision": "folder" if Path(source).is_dir() else revision,
+        "class": kind,
+        "sha256": hash_file(folder / _WEIGHTS),
+        "scaling_factor": float(config["scaling_factor"]),
+    }
+    return FrozenAutoencoder(network, identity)
+
+
+def _download(source: str, revision: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    patterns = [prefix + name for prefix in ("", "vae/") for name in ("config.json", _WEIGHTS)]
+    try:
+        return Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = type(error).__name__
+        raise UnavailableError(
+            f"autoencoder.source {source} (revision {revision}) is neither a folder here nor to be had from the Hugging Face hub ({reason}); "
+            "check the name and the connection, or set autoencoder.source in params.yaml to a folder such as models/demo-vae"
+        ) from error

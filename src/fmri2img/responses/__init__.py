@@ -1,0 +1,1 @@
+"""Trial responses: noise ceilings, repetition averages and splits (NumPy only)."""

@@ -1,0 +1,92 @@
+"""Division of images into training, validation and test; always by image, never by trial."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from fmri2img.exceptions import MismatchError
+from fmri2img.files import read_json, write_json
+
+SplitName = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Image ids of each part; checked to be disjoint.
+
+    Attributes
+    ----------
+    kind : str
+        ``shared`` or ``random``.
+    train, validation, test : tuple of int
+        0-based 73k ids, ascending.
+    """
+
+    kind: str
+    train: tuple[int, ...]
+    validation: tuple[int, ...]
+    test: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        parts = [self.train, self.validation, self.test]
+        if sum(map(len, parts)) != len(set().union(*parts)):
+            raise MismatchError("an image is in two parts of the split; run: dvc repro split_examples")
+        if not all(parts):
+            sizes = dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
+            raise MismatchError(f"a part of the split is empty: {sizes}; name more sessions or another kind in params.yaml")
+
+    def ids(self, name: SplitName) -> np.ndarray:
+        """Return the image ids of one part, shape (n,), int64."""
+        return np.asarray(getattr(self, name), dtype=np.int64)
+
+    def save(self, path: Path) -> None:
+        """Write the split as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def open(cls, path: Path, *, remedy: str) -> Self:
+        """Read a split."""
+        values = read_json(path, remedy=remedy)
+        return cls(values["kind"], *(tuple(values[name]) for name in ("train", "validation", "test")))
+
+
+def split_images(
+    image_ids: np.ndarray,
+    is_shared: np.ndarray,
+    *,
+    kind: Literal["shared", "random"],
+    validation_fraction: float,
+    n_train_random: int,
+    rng: np.random.Generator,
+) -> Split:
+    """Divide images.
+
+    Parameters
+    ----------
+    image_ids, is_shared : ndarray, shape (n_images,)
+    kind : str
+        ``shared``: test on the shared images, as published work does. ``random``: after a shuffle, test on what is left
+        behind the first ``n_train_random`` images, as the fmri2img scripts do (not comparable with published numbers).
+    validation_fraction : float
+        Share of the images that are not test images.
+    n_train_random : int
+        Only for ``random``.
+    rng : Generator
+
+    Returns
+    -------
+    Split
+        The same whatever the order of ``image_ids``.
+    """
+    order = np.argsort(image_ids)
+    ids, shared = image_ids[order], is_shared[order]
+    if kind == "shared":
+        test, rest = ids[shared], rng.permutation(ids[~shared])
+    else:
+        shuffled = rng.permutation(ids)
+        rest, test = shuffled[:n_train_random], shuffled[n_train_random:]
+    n_validation = round(validation_fraction * len(rest))
+    parts = (rest[n_validation:], rest[:n_validation], test)
+    return Split(kind, *(tuple(int(image_id) for image_id in np.sort(part)) for part in parts))

@@ -1,0 +1,1 @@
+"""The simulated NSD: scenes, cortex, encoding model and true-to-format files."""

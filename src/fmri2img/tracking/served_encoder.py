@@ -1,0 +1,26 @@
+"""The encoder as MLflow serves it: this file is stored with the model and run when it is loaded."""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import torch
+
+from fmri2img.models.registry import load_encoder
+
+
+class ServedEncoder(mlflow.pyfunc.PythonModel):
+    """Betas (n, n_voxels) to latents (n, 4, h, w), both float32."""
+
+    def load_context(self, context: Any) -> None:
+        """Rebuild the encoder from weights and config; no pickle is involved."""
+        self.encoder, _ = load_encoder(Path(context.artifacts["encoder"]))
+
+    @torch.no_grad()
+    def predict(self, context: Any, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:  # noqa: ARG002
+        """Return latents in scaled units, shape (n, 4, h, w)."""
+        return self.encoder(torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))).numpy()
+
+
+mlflow.models.set_model(ServedEncoder())

@@ -1,0 +1,80 @@
+"""What is written down about a training: the log while it runs, the curve and the scores when it is done."""
+
+import csv
+import io
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from fmri2img.containers import Examples, Latents
+from fmri2img.files import write_text
+from fmri2img.responses.splits import Split
+from fmri2img.training.fit import TrainingResult
+from fmri2img.training.loop import EpochRecord
+
+
+class EpochLog:
+    """Appends each epoch to a JSONL file and shows it; the file is complete however the process ends.
+
+    Parameters
+    ----------
+    path : Path
+        Started anew.
+    label : str
+        Shown before the scores.
+    """
+
+    def __init__(self, path: Path, label: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+        self.path = path
+        self.bar = tqdm(desc=label, unit=" epochs", disable=None)
+
+    def __call__(self, record: EpochRecord) -> None:
+        """Take one epoch."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(asdict(record)) + "\n")
+        self.bar.update()
+        self.bar.set_postfix_str(f"validation loss {record.validation_loss:.4f}, pattern r {record.validation_pattern_correlation:.3f}")
+
+
+def write_curve(path: Path, history: list[EpochRecord]) -> None:
+    """Write the learning curve as CSV, one row an epoch."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([item.name for item in fields(EpochRecord)])
+    for record in history:
+        epoch, *scores = asdict(record).values()
+        writer.writerow([epoch, *(f"{score:.6f}" for score in scores)])
+    write_text(path, text.getvalue())
+
+
+def training_metrics(result: TrainingResult) -> dict[str, float]:
+    """Return the numbers that describe a training, rounded so that they compare equal across runs."""
+    metrics = {
+        "validation/loss": result.validation_loss,
+        "validation/pattern_correlation": result.validation_pattern_correlation,
+        **{f"training/{name}": value for name, value in result.facts.items()},
+    }
+    return {name: round(value, 6) for name, value in metrics.items()}
+
+
+def describe_encoder(examples: Examples, split: Split, latents: Latents, roi: str) -> dict[str, Any]:
+    """Return what an encoder was made from; recorded in its config and as tags of its run."""
+    provenance = examples.provenance
+    return {
+        "subject": provenance["subject"],
+        "data.source": provenance["data_source"],
+        "roi": roi,
+        "func_space": provenance["func_space"],
+        "beta_version": provenance["beta_version"],
+        "sessions": len(examples.sessions),
+        "split": split.kind,
+        "n_train_images": len(split.train),
+        "n_validation_images": len(split.validation),
+        "autoencoder": latents.provenance["autoencoder"]["name"],
+        "autoencoder.sha256": latents.provenance["autoencoder"]["sha256"],
+    }

@@ -1,0 +1,192 @@
+"""The comparison of subjects and models: one figure and one page of Markdown."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (after the choice of backend)
+import numpy as np  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+METRIC_TITLES = {
+    "pixcorr": "PixCorr",
+    "ssim": "SSIM",
+    "pattern_correlation": "latent pattern r",
+    "dimension_correlation": "latent dimension r",
+    "two_way": "latent 2-way",
+}
+ROW_TITLES = {
+    "model": "encoder",
+    "grey": "floor: grey",
+    "train_mean": "floor: mean picture",
+    "mean_latent": "floor: mean latent, decoded",
+    "shuffled": "floor: shuffled",
+    "vae_ceiling": "ceiling: autoencoder alone",
+}
+_COLOURS = ("#3b6fb6", "#d97a2b", "#4a9a5b", "#a04d8f", "#7a7a7a", "#b8a12f")
+_FLOOR_STYLES = {"grey": ":", "train_mean": "-.", "mean_latent": "--", "shuffled": (0, (1, 3))}
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One subject and model.
+
+    Attributes
+    ----------
+    subject, model : str
+    n_images : int
+        Test images.
+    means : dict
+        Row to metric to value, as in the metrics file.
+    intervals : dict
+        Metric to 95 % interval.
+    p_values : dict
+    validation : float
+        Pattern correlation on validation images, which chooses the champion.
+    is_champion : bool
+    pictures : ndarray, shape (n, side, side, 3), uint8
+        Reconstructions of the test images shown.
+    """
+
+    subject: str
+    model: str
+    n_images: int
+    means: dict
+    intervals: dict
+    p_values: dict
+    validation: float
+    is_champion: bool
+    pictures: np.ndarray
+
+    @classmethod
+    def of(cls, subject: str, model: str, document: dict, validation: float, is_champion: bool, pictures: np.ndarray) -> Self:
+        """Build from a metrics document (``reports/metrics``)."""
+        sections = {"test": "model", "ceiling": "vae_ceiling"}
+        means = {sections.get(row, row.removeprefix("floor_")): values for row, values in document.items() if row not in ("interval", "p", "about")}
+        n_images = document["about"]["n_test_images"]
+        return cls(subject, model, n_images, means, document["interval"], document["p"], validation, is_champion, pictures)
+
+    def summary(self) -> dict:
+        """Return the numbers of this run for ``comparison.json``."""
+        return {
+            "means": self.means,
+            "interval": self.intervals,
+            "p": self.p_values,
+            "validation_pattern_correlation": self.validation,
+            "champion": self.is_champion,
+            "n_test_images": self.n_images,
+        }
+
+
+def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: str) -> str:
+    """Write the comparison as Markdown: one table a subject, floors and ceiling beside every score."""
+    lines = ["# Comparison of encoders", ""]
+    if data_source == "simulated":
+        lines += ["> **Simulated data.** These numbers come from a simulated brain that looked at painted scenes. They test the pipeline and say nothing about real brains.", ""]
+    lines += [f"![Scores and reconstructions]({figure_name})", ""]
+    lines += ["Means over test images of averaged repetitions, with 95 % bootstrap intervals over images. The champion (\\*) is the best on validation images.", ""]
+    for subject in dict.fromkeys(run.subject for run in runs):
+        mine = [run for run in runs if run.subject == subject]
+        lines += [f"## {subject} ({mine[0].n_images} test images)", ""]
+        lines += ["| | " + " | ".join(METRIC_TITLES.values()) + " | validation |", "|---|" + "---:|" * (len(METRIC_TITLES) + 1)]
+        lines += [_model_row(run) for run in mine]
+        # Shuffled depends on the model whose predictions are shuffled; the other floors are the subject's.
+        lines += [_floor_row(f"floor: shuffled {run.model}", run.means["shuffled"]) for run in mine]
+        lines += [_floor_row(ROW_TITLES[row], mine[0].means[row]) for row in ("grey", "train_mean", "mean_latent", "vae_ceiling")]
+        lines.append("")
+    lines += ["Permutation p (predictions paired with images at random): " + "; ".join(_p_text(run) for run in runs) + ".", ""]
+    return "\n".join(lines)
+
+
+def _model_row(run: ComparedRun) -> str:
+    cells = []
+    for metric in METRIC_TITLES:
+        low, high = run.intervals[metric]
+        cells.append(f"**{run.means['model'][metric]:.3f}** [{low:.3f}, {high:.3f}]")
+    star = " \\*" if run.is_champion else ""
+    return f"| **{run.model}**{star} | " + " | ".join(cells) + f" | {run.validation:.3f} |"
+
+
+def _floor_row(title: str, means: dict) -> str:
+    cells = [f"{means[metric]:.3f}" if metric in means else "–" for metric in METRIC_TITLES]
+    return f"| {title} | " + " | ".join(cells) + " | |"
+
+
+def _p_text(run: ComparedRun) -> str:
+    values = ", ".join(f"{METRIC_TITLES[metric]} {value:.4f}" for metric, value in run.p_values.items())
+    return f"{run.subject} {run.model}: {values}"
+
+
+def comparison_figure(
+    runs: list[ComparedRun], truth: dict[str, np.ndarray], ceiling: dict[str, np.ndarray], data_source: str
+) -> Figure:
+    """Draw scores with floors, and below them truth beside every encoder's reconstruction.
+
+    Parameters
+    ----------
+    runs : list of ComparedRun
+    truth, ceiling : dict of str to ndarray, shape (n, side, side, 3)
+        By subject: the pictures shown, and what the autoencoder alone makes of them.
+    data_source : str
+
+    Returns
+    -------
+    Figure
+    """
+    subjects = list(truth)
+    n_rows = sum(2 + sum(run.subject == subject for run in runs) for subject in subjects)
+    n_pictures = len(next(iter(truth.values())))
+    figure = plt.figure(figsize=(1.35 * n_pictures + 1.6, 3.4 + 1.35 * n_rows), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=(3.4, 1.35 * n_rows))
+    _draw_scores(upper, runs)
+    rows = []
+    for subject in subjects:
+        rows += [(f"{subject}\nseen", truth[subject]), ("autoencoder\nceiling", ceiling[subject])]
+        rows += [(f"{run.model}{' *' if run.is_champion else ''}", run.pictures) for run in runs if run.subject == subject]
+    _draw_pictures(lower, rows)
+    note = "simulated data, not brain data" if data_source == "simulated" else "test images, repetitions averaged"
+    figure.suptitle(f"Encoders compared ({note})", fontsize=12, fontweight="bold")
+    return figure
+
+
+def _draw_scores(figure: Figure, runs: list[ComparedRun]) -> None:
+    axes = figure.subplots(1, len(METRIC_TITLES))
+    subjects = list(dict.fromkeys(run.subject for run in runs))
+    models = list(dict.fromkeys(run.model for run in runs))
+    width = 0.8 / len(models)
+    for axis, (metric, title) in zip(axes, METRIC_TITLES.items(), strict=True):
+        for run in runs:
+            x = subjects.index(run.subject) + (models.index(run.model) - (len(models) - 1) / 2) * width
+            value, (low, high) = run.means["model"][metric], run.intervals[metric]
+            colour = _COLOURS[models.index(run.model) % len(_COLOURS)]
+            axis.bar(x, value, 0.9 * width, color=colour, label=run.model)
+            axis.errorbar(x, value, [[max(0, value - low)], [max(0, high - value)]], color="black", capsize=2, linewidth=1)
+        _draw_floors(axis, runs, subjects, metric)
+        axis.set_title(title, fontsize=10)
+        axis.set_xticks(range(len(subjects)), subjects, fontsize=8)
+        axis.tick_params(axis="y", labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=8, fontsize=8, frameon=False)
+
+
+def _draw_floors(axis: plt.Axes, runs: list[ComparedRun], subjects: list[str], metric: str) -> None:
+    for position, subject in enumerate(subjects):
+        means = next(run.means for run in runs if run.subject == subject)
+        span = (position - 0.45, position + 0.45)
+        for floor, style in _FLOOR_STYLES.items():
+            if metric in means[floor]:
+                axis.plot(span, [means[floor][metric]] * 2, linestyle=style, color="#444444", linewidth=1.2, label=ROW_TITLES[floor])
+        axis.plot(span, [means["vae_ceiling"][metric]] * 2, color="#b03030", linewidth=1.2, label=ROW_TITLES["vae_ceiling"])
+
+
+def _draw_pictures(figure: Figure, rows: list[tuple[str, np.ndarray]]) -> None:
+    grid = figure.subplots(len(rows), len(rows[0][1]), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
+    for axes, (title, pictures) in zip(grid, rows, strict=True):
+        for axis, picture in zip(axes, pictures, strict=True):
+            axis.imshow(picture)
+            axis.set_axis_off()
+        axes[0].text(-0.08, 0.5, title, transform=axes[0].transAxes, ha="right", va="center", fontsize=9)

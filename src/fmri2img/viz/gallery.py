@@ -1,0 +1,70 @@
+"""A page of truth beside reconstruction: one file, no network, sortable by score."""
+
+import base64
+import io
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+from jinja2 import Environment, StrictUndefined
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class GalleryItem:
+    """One picture.
+
+    Attributes
+    ----------
+    image_id : int
+        0-based 73k id.
+    split : str
+        ``test`` or ``train``.
+    truth, ceiling, reconstruction : ndarray, shape (side, side, 3), uint8
+    scores : dict of str to float
+        By title.
+    """
+
+    image_id: int
+    split: str
+    truth: np.ndarray
+    ceiling: np.ndarray
+    reconstruction: np.ndarray
+    scores: dict[str, float]
+
+
+def gallery_page(items: list[GalleryItem], *, subject: str, model: str, data_source: str, facts: dict[str, str]) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    items : list of GalleryItem
+        Shown in this order until the reader sorts them.
+    subject, model, data_source : str
+    facts : dict of str to str
+        Shown below the title.
+    """
+    template = files("fmri2img.viz").joinpath("gallery.html.jinja").read_text()
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    shown = [
+        {
+            "image_id": item.image_id,
+            "split": item.split,
+            "scores": item.scores,
+            "pictures": {
+                "seen": _data_uri(item.truth),
+                "reconstructed": _data_uri(item.reconstruction),
+                "autoencoder alone": _data_uri(item.ceiling),
+            },
+        }
+        for item in items
+    ]
+    return environment.from_string(template).render(
+        items=shown, subject=subject, model=model, data_source=data_source, facts=facts, score_titles=list(items[0].scores)
+    )
+
+
+def _data_uri(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

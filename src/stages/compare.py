@@ -1,0 +1,64 @@
+"""Put all subjects and models side by side, and name each subject's champion."""
+
+import numpy as np
+
+from fmri2img.command import run_stage
+from fmri2img.config import load_params
+from fmri2img.containers import Examples, Reconstructions
+from fmri2img.files import hash_file, read_json, replacing, write_json, write_text
+from fmri2img.layout import (
+    comparison_path,
+    encoder_folder,
+    examples_path,
+    gallery_path,
+    metrics_path,
+    reconstructions_path,
+    training_path,
+)
+from fmri2img.models.registry import WEIGHTS_NAME
+from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
+from fmri2img.viz.summary import terminal_summary
+
+
+def main() -> None:
+    """Write the comparison; set the alias ``champion`` in the registry."""
+    params = load_params()
+    runs, truth, ceiling = [], {}, {}
+    for subject in params.subjects:
+        trained = {
+            model: read_json(training_path(subject, model), remedy=f"dvc repro train@{subject}-{model}") for model in params.models
+        }
+        validation = {model: scores["validation/pattern_correlation"] for model, scores in trained.items()}
+        champion = max(validation, key=lambda model: validation[model])
+        for model in params.models:
+            document = read_json(metrics_path(subject, model), remedy=f"dvc repro evaluate@{subject}-{model}")
+            found = Reconstructions.open(reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}")
+            rows = found.rows("test")[: params.compare.n_pictures]
+            runs.append(ComparedRun.of(subject, model, document, validation[model], model == champion, found.images[rows]))
+            ceiling[subject] = found.ceiling[rows]
+        examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
+        truth[subject] = examples.images[examples.rows_of(found.image_ids[rows])]
+    data_source = examples.provenance["data_source"]
+    _write(runs, truth, ceiling, data_source)
+    champions = {run.subject: run.model for run in runs if run.is_champion}
+    _mark(champions, params.models)
+    galleries = [gallery_path(subject, champions[subject]) for subject in params.subjects]
+    print(terminal_summary(runs, data_source, [comparison_path("md"), *galleries]))
+
+
+def _write(runs: list[ComparedRun], truth: dict, ceiling: dict[str, np.ndarray], data_source: str) -> None:
+    with replacing(comparison_path("png")) as partial:
+        comparison_figure(runs, truth, ceiling, data_source).savefig(partial, dpi=110)
+    write_text(comparison_path("md"), comparison_markdown(runs, data_source, comparison_path("png").name))
+    write_json(comparison_path("json"), {f"{run.subject}/{run.model}": run.summary() for run in runs})
+
+
+def _mark(champions: dict[str, str], models: list[str]) -> None:
+    from fmri2img.tracking.runs import mark_champions
+
+    weights = {subject: encoder_folder(subject, model) / WEIGHTS_NAME for subject, model in champions.items()}
+    mark_champions({subject: (model, hash_file(weights[subject], "md5")) for subject, model in champions.items()}, models)
+
+
+if __name__ == "__main__":
+    run_stage(main)

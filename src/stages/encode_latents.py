@@ -1,0 +1,24 @@
+"""Encode every picture with the frozen autoencoder."""
+
+from fmri2img.command import progress, run_stage
+from fmri2img.config import load_params
+from fmri2img.containers import Examples, Latents
+from fmri2img.features.latents import encode_images
+from fmri2img.layout import examples_path, latents_path
+from fmri2img.pretrained import load_autoencoder
+
+
+def main(subject: str) -> None:
+    """Write the latents of one subject's images."""
+    params = load_params()
+    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
+    autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
+    values = encode_images(
+        examples.images, autoencoder, batch_size=params.encode_latents.batch_size, progress=progress("batches")
+    )
+    provenance = {"autoencoder": autoencoder.identity, "data_source": examples.provenance["data_source"]}
+    Latents(image_ids=examples.image_ids, values=values, provenance=provenance).save(latents_path(subject))
+
+
+if __name__ == "__main__":
+    run_stage(main)

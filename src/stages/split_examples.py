@@ -1,0 +1,28 @@
+"""Divide images into training, validation and test."""
+
+import numpy as np
+
+from fmri2img.command import run_stage
+from fmri2img.config import load_params
+from fmri2img.containers import Examples
+from fmri2img.layout import examples_path, split_path
+from fmri2img.responses.splits import split_images
+
+
+def main(subject: str) -> None:
+    """Write the split of one subject."""
+    params = load_params().split_examples
+    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
+    split = split_images(
+        examples.image_ids,
+        examples.is_shared,
+        kind=params.kind,
+        validation_fraction=params.validation_fraction,
+        n_train_random=params.n_train_random,
+        rng=np.random.default_rng(params.seed),
+    )
+    split.save(split_path(subject))
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,65 @@
+"""Train one encoder for one subject, and register it."""
+
+import json
+from dataclasses import asdict
+from functools import partial
+
+from fmri2img.command import run_stage
+from fmri2img.config import load_params
+from fmri2img.containers import Examples, Latents
+from fmri2img.files import read_json, write_json
+from fmri2img.layout import (
+    CHECKPOINTS,
+    LOGS,
+    curve_path,
+    encoder_folder,
+    examples_path,
+    latents_path,
+    roi_table_path,
+    split_path,
+    training_path,
+)
+from fmri2img.models.registry import CONFIG_NAME, check_settings, model_class, save_encoder
+from fmri2img.pretrained import load_autoencoder
+from fmri2img.responses.splits import Split
+from fmri2img.training.fit import fit_encoder, make_training_set
+from fmri2img.training.report import EpochLog, describe_encoder, training_metrics, write_curve
+
+
+def main(subject: str, model: str) -> None:
+    """Train, save, and only then tell MLflow."""
+    params = load_params()
+    settings = check_settings(model, params.train[model])
+    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
+    split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
+    latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
+    roi = read_json(roi_table_path(subject), remedy=f"dvc repro convert_roi@{subject}")["roi"]
+    checkpoint = CHECKPOINTS / subject / f"{model}.safetensors"
+    encoder, result = fit_encoder(
+        model_class(model),
+        settings,
+        make_training_set(examples, split, latents),
+        load_decoder=partial(load_autoencoder, params.autoencoder.source, params.autoencoder.revision),
+        checkpoint=checkpoint,
+        on_epoch=EpochLog(LOGS / subject / f"{model}.jsonl", label=f"{subject} {model}"),
+    )
+    folder = encoder_folder(subject, model)
+    save_encoder(encoder, model, folder, describe_encoder(examples, split, latents, roi))
+    write_curve(curve_path(subject, model), result.history)
+    metrics = training_metrics(result)
+    write_json(training_path(subject, model), metrics)
+    checkpoint.unlink(missing_ok=True)
+    # Imported last: MLflow takes seconds to load, and nothing above may wait for it or fail with it.
+    from fmri2img.tracking.runs import encoder_run
+
+    config = json.loads((folder / CONFIG_NAME).read_text())
+    dependencies = [examples_path(subject), split_path(subject), latents_path(subject)]
+    encoder_run(config, folder, dependencies, [_as_metrics(asdict(record)) for record in result.history], metrics).finish()
+
+
+def _as_metrics(record: dict[str, float]) -> dict[str, float]:
+    return {key if key == "epoch" else f"curve/{key}": value for key, value in record.items()}
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,46 @@
+"""The import graph of the stage scripts, to hold ``dvc.yaml`` against."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src"
+
+# Library files whose edit cannot change what a stage writes, each with its reason.
+CANNOT_CHANGE_OUTPUTS = {
+    "src/fmri2img/command.py": "options, progress bars and error lines",
+    "src/fmri2img/config.py": "checks params.yaml, whose values DVC follows by themselves",
+    "src/fmri2img/exceptions.py": "error types",
+    "src/fmri2img/files.py": "hashing and atomic writing",
+    "src/fmri2img/layout.py": "paths, which dvc.yaml names itself",
+    "src/fmri2img/receipts.py": "checks raw files; receipts are outputs followed by themselves",
+    "src/fmri2img/tracking/runs.py": "MLflow, which is no output",
+    "src/fmri2img/viz/summary.py": "words for the terminal",
+}
+
+
+def imported_files(script: Path) -> set[str]:
+    """Return the project's files that a script imports, directly or not, as paths from the root."""
+    seen: set[str] = set()
+    waiting = [script]
+    while waiting:
+        for path in _imports(waiting.pop()):
+            name = path.relative_to(ROOT).as_posix()
+            if name not in seen and path.name != "__init__.py":
+                seen.add(name)
+                waiting.append(path)
+    return seen
+
+
+def _imports(path: Path) -> list[Path]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        files = (SOURCE.joinpath(*name.split(".")).with_suffix(".py") for name in names)
+        found += [file for file in files if file.exists()]
+    return found
