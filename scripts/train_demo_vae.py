@@ -61,10 +61,7 @@ def _parse_args() -> argparse.Namespace:
 
 def make_bank(n_pictures: int, n_jobs: int) -> np.ndarray:
     """Render the training pictures, a third scenes, the rest dead leaves, shape (n, 256, 256, 3), uint8."""
-    jobs = [
-        delayed(render_image if index % 3 == 0 else render_leaves)(TRAIN_SEED, index, BANK_SIDE)
-        for index in range(n_pictures)
-    ]
+    jobs = [delayed(render_image if index % 3 == 0 else render_leaves)(TRAIN_SEED, index, BANK_SIDE) for index in range(n_pictures)]
     return np.stack(Parallel(n_jobs=n_jobs)(jobs))
 
 

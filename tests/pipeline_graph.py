@@ -15,7 +15,6 @@ CANNOT_CHANGE_OUTPUTS = {
     "src/fmri2img/layout.py": "paths, which dvc.yaml names itself",
     "src/fmri2img/receipts.py": "checks raw files; receipts are outputs followed by themselves",
     "src/fmri2img/tracking/runs.py": "MLflow, which is no output",
-    "src/fmri2img/viz/summary.py": "words for the terminal",
 }
 
 

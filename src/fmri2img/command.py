@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from fmri2img.exceptions import Fmri2imgError
+from fmri2img.config import PARAMS_PATH, load_params
+from fmri2img.exceptions import ConfigError, Fmri2imgError
 
 Item = TypeVar("Item")
 
@@ -33,12 +34,22 @@ def run_stage(main: Callable[..., None]) -> None:
     for noisy in ("h5py", "matplotlib", "PIL", "alembic", "urllib3", "mlflow", "httpx", "filelock", "git"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
+        _check_names(options)
         main(**options)
     except Fmri2imgError as error:
         if debug:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _check_names(options: dict[str, str]) -> None:
+    """Refuse a subject or model that ``params.yaml`` does not list; ``shared`` stands for all subjects."""
+    params = load_params()
+    for option, section, known in (("subject", "subjects", ["shared", *params.subjects]), ("model", "models", params.models)):
+        if (name := options.get(option)) is not None and name not in known:
+            listed = ", ".join(item for item in known if item != "shared")
+            raise ConfigError(f"{PARAMS_PATH}: {section}: there is no {name!r} among {listed}; add it there or name one of these")
 
 
 def progress(label: str) -> Callable[[Iterable[Item]], Iterator[Item]]:

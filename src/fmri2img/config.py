@@ -1,11 +1,10 @@
 """``params.yaml`` as typed settings, one class a section; an unknown key or a wrong type is an error with its line."""
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from typing_extensions import Annotated
 
 from fmri2img.exceptions import ConfigError, MissingDataError
 
@@ -40,7 +39,9 @@ class NsdParams(Params):
         if self.sessions == "all":
             return list(range(1, n_held + 1))
         if beyond := [session for session in self.sessions if session > n_held]:
-            raise ConfigError(f"{PARAMS_PATH}: nsd.sessions names {beyond}, but {subject} did {n_held} sessions; name sessions 1 to {n_held} or say: all")
+            raise ConfigError(
+                f"{PARAMS_PATH}: nsd.sessions names {beyond}, but {subject} did {n_held} sessions; name sessions 1 to {n_held} or say: all"
+            )
         return sorted(set(self.sessions))
 
 
@@ -169,11 +170,16 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
         raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); mend the file") from error
     params = check_section(ProjectParams, values, text=text, path=path)
     if absent := [model for model in params.models if model not in params.train]:
-        raise ConfigError(f"{path}: models names {absent[0]}, but there is no section train.{absent[0]}; add one, or choose from: {', '.join(params.train)}")
+        raise ConfigError(
+            f"{path}: models names {absent[0]}, but there is no section train.{absent[0]}; "
+            f"add one, or choose from: {', '.join(params.train)}"
+        )
     return params
 
 
-def check_section(section: type[Section], values: Any, *, text: str = "", path: Path = PARAMS_PATH, prefix: tuple[str, ...] = ()) -> Section:
+def check_section(
+    section: type[Section], values: Any, *, text: str = "", path: Path = PARAMS_PATH, prefix: tuple[str, ...] = ()
+) -> Section:
     """Check one section's values.
 
     Parameters

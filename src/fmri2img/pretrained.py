@@ -12,8 +12,8 @@ from fmri2img.files import hash_file
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from diffusers import AutoencoderKL, AutoencoderTiny  # noqa: E402  (after the telemetry switch)
-from diffusers.utils import logging as diffusers_logging  # noqa: E402
+from diffusers import AutoencoderKL, AutoencoderTiny
+from diffusers.utils import logging as diffusers_logging
 
 diffusers_logging.set_verbosity_error()
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
@@ -102,11 +102,17 @@ def load_autoencoder(source: str, revision: str, device: torch.device | None = N
     folder = Path(source) if Path(source).is_dir() else _download(source, revision)
     folder = folder / "vae" if (folder / "vae" / "config.json").exists() else folder
     if not (folder / "config.json").exists() or not (folder / _WEIGHTS).exists():
-        raise FormatError(f"autoencoder.source {source}: expected config.json and {_WEIGHTS} in {folder}, got {sorted(path.name for path in folder.iterdir())}; name another source in params.yaml")
+        raise FormatError(
+            f"autoencoder.source {source}: expected config.json and {_WEIGHTS} "
+            f"in {folder}, got {sorted(path.name for path in folder.iterdir())}; name another source in params.yaml"
+        )
     config = AutoencoderKL.load_config(folder)
     kind = config.get("_class_name")
     if kind not in _CLASSES or config["latent_channels"] != 4:
-        raise FormatError(f"autoencoder.source {source}: got {kind} with {config.get('latent_channels')} latent channels, expected one of {', '.join(_CLASSES)} with 4; name another source in params.yaml")
+        raise FormatError(
+            f"autoencoder.source {source}: got {kind} with {config.get('latent_channels')} latent channels, "
+            f"expected one of {', '.join(_CLASSES)} with 4; name another source in params.yaml"
+        )
     network = _CLASSES[kind].from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
     network.requires_grad_(False).eval().to(device or pick_device(), memory_format=torch.channels_last)
     identity = {
@@ -129,6 +135,7 @@ def _download(source: str, revision: str) -> Path:
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = type(error).__name__
         raise UnavailableError(
-            f"autoencoder.source {source} (revision {revision}) is neither a folder here nor to be had from the Hugging Face hub ({reason}); "
+            f"autoencoder.source {source} (revision {revision}) is neither a folder here nor to be had "
+            f"from the Hugging Face hub ({reason}); "
             "check the name and the connection, or set autoencoder.source in params.yaml to a folder such as models/demo-vae"
         ) from error

@@ -69,7 +69,10 @@ class Receipt:
         remedy = f"dvc repro --force --single-item {self.stage}"
         record = next((record for record in self.files if record.path == str(path)), None)
         if record is None:
-            raise MissingDataError(f"{path} is not in the receipt of {self.name} ({len(self.files)} files); name it in params.yaml under nsd and fetch_nsd, then run: dvc repro {self.stage}")
+            raise MissingDataError(
+                f"{path} is not in the receipt of {self.name} ({len(self.files)} files); "
+                f"name it in params.yaml under nsd and fetch_nsd, then run: dvc repro {self.stage}"
+            )
         full = root / path
         if not full.exists():
             raise MissingDataError(f"{full} not found, expected {record.size} bytes; run: {remedy}")

@@ -10,14 +10,12 @@ from fmri2img.layout import (
     comparison_path,
     encoder_folder,
     examples_path,
-    gallery_path,
     metrics_path,
     reconstructions_path,
     training_path,
 )
 from fmri2img.models.registry import WEIGHTS_NAME
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
-from fmri2img.viz.summary import terminal_summary
 
 
 def main() -> None:
@@ -25,9 +23,7 @@ def main() -> None:
     params = load_params()
     runs, truth, ceiling = [], {}, {}
     for subject in params.subjects:
-        trained = {
-            model: read_json(training_path(subject, model), remedy=f"dvc repro train@{subject}-{model}") for model in params.models
-        }
+        trained = {model: read_json(training_path(subject, model), remedy=f"dvc repro train@{subject}-{model}") for model in params.models}
         validation = {model: scores["validation/pattern_correlation"] for model, scores in trained.items()}
         champion = max(validation, key=lambda model: validation[model])
         for model in params.models:
@@ -42,15 +38,14 @@ def main() -> None:
     _write(runs, truth, ceiling, data_source)
     champions = {run.subject: run.model for run in runs if run.is_champion}
     _mark(champions, params.models)
-    galleries = [gallery_path(subject, champions[subject]) for subject in params.subjects]
-    print(terminal_summary(runs, data_source, [comparison_path("md"), *galleries]))
 
 
 def _write(runs: list[ComparedRun], truth: dict, ceiling: dict[str, np.ndarray], data_source: str) -> None:
     with replacing(comparison_path("png")) as partial:
         comparison_figure(runs, truth, ceiling, data_source).savefig(partial, dpi=110)
     write_text(comparison_path("md"), comparison_markdown(runs, data_source, comparison_path("png").name))
-    write_json(comparison_path("json"), {f"{run.subject}/{run.model}": run.summary() for run in runs})
+    summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
+    write_json(comparison_path("json"), {"data_source": data_source, "runs": summaries})
 
 
 def _mark(champions: dict[str, str], models: list[str]) -> None:

@@ -13,9 +13,7 @@ def main(subject: str) -> None:
     params = load_params()
     examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
     autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
-    values = encode_images(
-        examples.images, autoencoder, batch_size=params.encode_latents.batch_size, progress=progress("batches")
-    )
+    values = encode_images(examples.images, autoencoder, batch_size=params.encode_latents.batch_size, progress=progress("batches"))
     provenance = {"autoencoder": autoencoder.identity, "data_source": examples.provenance["data_source"]}
     Latents(image_ids=examples.image_ids, values=values, provenance=provenance).save(latents_path(subject))
 

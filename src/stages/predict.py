@@ -35,19 +35,30 @@ def main(subject: str, model: str) -> None:
     )
     found.save(reconstructions_path(subject, model))
     truth = examples.images[examples.rows_of(found.image_ids)]
-    flat = [values.reshape(len(truth), -1) for values in (latents.of(found.image_ids), found.latents)]
+    seen, predicted = (values.reshape(len(truth), -1) for values in (latents.of(found.image_ids), found.latents))
     scores = {
         "PixCorr": pixel_correlations(truth, found.images),
-        "latent pattern r": pattern_correlations(*flat, found.mean_latent.reshape(-1)),
+        "latent pattern r": pattern_correlations(seen, predicted, found.mean_latent.reshape(-1)),
     }
     items = [
-        GalleryItem(int(image_id), split_name.decode(), *pictures, {title: float(values[row]) for title, values in scores.items()})
-        for row, (image_id, split_name, *pictures) in enumerate(
-            zip(found.image_ids, found.split, truth, found.ceiling, found.images, strict=True)
+        GalleryItem(
+            image_id=int(image_id),
+            split=found.split[row].decode(),
+            truth=truth[row],
+            ceiling=found.ceiling[row],
+            reconstruction=found.images[row],
+            scores={title: float(values[row]) for title, values in scores.items()},
         )
+        for row, image_id in enumerate(found.image_ids)
     ]
     about = config["about"]
-    facts = {"region": about["roi"], "voxels": str(config["n_voxels"]), "betas": about["beta_version"], "sessions": str(about["sessions"]), "autoencoder": about["autoencoder"]}
+    facts = {
+        "region": about["roi"],
+        "voxels": str(config["n_voxels"]),
+        "betas": about["beta_version"],
+        "sessions": str(about["sessions"]),
+        "autoencoder": about["autoencoder"],
+    }
     page = gallery_page(items, subject=subject, model=model, data_source=about["data.source"], facts=facts)
     write_text(gallery_path(subject, model), page)
 

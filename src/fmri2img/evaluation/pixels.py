@@ -5,9 +5,9 @@ Both follow the published recipe (Ozcelik & VanRullen 2023, ``scripts/evaluate_r
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
-from skimage.metrics import structural_similarity
 
+# Constants of Wang et al. for a data range of 1: (0.01)^2 and (0.03)^2.
+_C1, _C2 = 1e-4, 9e-4
 _GREY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721], dtype=np.float32)
 
 
@@ -63,22 +63,34 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
 def structural_similarities(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Return the two-dimensional SSIM of each pair of grey-scaled pictures.
 
-    Wang et al. 2004, doi:10.1109/TIP.2003.819861: Gaussian window of SD 1.5 cut at 3.5 SD, population covariance, data range 1.
-    No channel argument is passed: with one, older scikit-image versions return the mean of one-dimensional column scores.
+    Wang et al. 2004, doi:10.1109/TIP.2003.819861: Gaussian window of SD 1.5 cut at 3.5 SD (11 pixels), population covariance, data range 1,
+    mean without a border of 5 pixels. Equal to scikit-image's two-dimensional score to six digits and several times
+    faster, since all pictures of a batch are filtered at once.
 
     Parameters
     ----------
     truth, predicted : ndarray, shape (n, size, size, 3), float32
-        0 to 1.
+        0 to 1; at least 11 pixels wide.
 
     Returns
     -------
     ndarray, shape (n,)
     """
+    first, second = (torch.from_numpy(images @ _GREY_WEIGHTS)[:, None].double() for images in (truth, predicted))
+    moments = _blur(torch.cat([first, second, first * first, second * second, first * second], dim=1))
+    mean_1, mean_2, square_1, square_2, product = moments.unbind(1)
+    variance_1, variance_2 = square_1 - mean_1**2, square_2 - mean_2**2
+    covariance = product - mean_1 * mean_2
+    luminance = (2 * mean_1 * mean_2 + _C1) / (mean_1**2 + mean_2**2 + _C1)
+    structure = (2 * covariance + _C2) / (variance_1 + variance_2 + _C2)
+    return (luminance * structure).mean(dim=(1, 2)).numpy()
 
-    def one(first: np.ndarray, second: np.ndarray) -> float:
-        settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
-        return float(structural_similarity(first @ _GREY_WEIGHTS, second @ _GREY_WEIGHTS, **settings))
 
-    jobs = (delayed(one)(first, second) for first, second in zip(truth, predicted, strict=True))
-    return np.array(Parallel(n_jobs=-1, prefer="threads")(jobs))
+def _blur(maps: torch.Tensor) -> torch.Tensor:
+    """Filter maps (n, k, h, w) with the Gaussian window; the border of 5 pixels falls away."""
+    offsets = torch.arange(-5, 6, dtype=maps.dtype)
+    window = torch.exp(-0.5 * (offsets / 1.5) ** 2)
+    window = window / window.sum()
+    n_maps = maps.shape[1]
+    down = torch.nn.functional.conv2d(maps, window.view(1, 1, -1, 1).expand(n_maps, 1, -1, 1), groups=n_maps)
+    return torch.nn.functional.conv2d(down, window.view(1, 1, 1, -1).expand(n_maps, 1, 1, -1), groups=n_maps)

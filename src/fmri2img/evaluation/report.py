@@ -6,7 +6,6 @@ import io
 from typing import Any
 
 import numpy as np
-import skimage
 
 from fmri2img.containers import Examples, Latents, Reconstructions
 from fmri2img.evaluation.score import CEILING, Scores, TestSet
@@ -52,7 +51,7 @@ def metrics_document(scores: Scores, found: Reconstructions, split: Split, *, se
         "reconstructions_per_image": 1,
         "two_way_fixed": "prediction",
         "truth_pixels": "pictures of the examples, enlarged bilinearly with the reconstructions",
-        "scikit_image": skimage.__version__,
+        "ssim": "two-dimensional, grey, Gaussian window",
         "autoencoder": found.provenance["autoencoder"],
         **settings,
     }
@@ -66,7 +65,9 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 def flat_metrics(document: dict[str, Any]) -> dict[str, float]:
     """Return ``section/metric`` to value, the names used in MLflow."""
-    flat = {f"{row}/{metric}": value for row, means in document.items() if row not in ("interval", "about") for metric, value in means.items()}
+    flat = {
+        f"{row}/{metric}": value for row, means in document.items() if row not in ("interval", "about") for metric, value in means.items()
+    }
     for metric, (low, high) in document["interval"].items():
         flat |= {f"interval/{metric}_low": low, f"interval/{metric}_high": high}
     return flat

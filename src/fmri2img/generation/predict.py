@@ -48,7 +48,10 @@ def reconstruct(
     """
     made_by, given = latents.provenance["autoencoder"], autoencoder.identity
     if made_by["sha256"] != given["sha256"]:
-        raise MismatchError(f"latents were made by autoencoder {made_by['name']} ({made_by['sha256'][:12]}), got {given['name']} ({given['sha256'][:12]}); run: dvc repro encode_latents")
+        raise MismatchError(
+            f"latents were made by autoencoder {made_by['name']} ({made_by['sha256'][:12]}), "
+            f"got {given['name']} ({given['sha256'][:12]}); run: dvc repro encode_latents"
+        )
     train_ids = split.ids("train")
     shown = np.sort(rng.choice(train_ids, size=min(n_train_images, len(train_ids)), replace=False))
     image_ids = np.concatenate([split.ids("test"), shown])

@@ -88,7 +88,7 @@ class Encoder(nn.Module):
         self.n_voxels, self.latent_shape, self.settings = n_voxels, tuple(latent_shape), settings
         self.normalizer = VoxelNormalizer(n_voxels)
 
-    def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:
+    def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (for subclasses)
         """Map z-scored voxels (n, n_voxels) to latents (n, 4, h, w)."""
         raise TypeError(f"{type(self).__name__} must define decode_voxels")
 
@@ -107,7 +107,7 @@ class Encoder(nn.Module):
         """
         return self.decode_voxels(self.normalizer(betas))
 
-    def solve(self, data: TrainingTensors) -> dict[str, float]:
+    def solve(self, data: TrainingTensors) -> dict[str, float]:  # noqa: ARG002  (for subclasses)
         """Find the weights in closed form; only for encoders with ``trained_by_gradient = False``.
 
         Returns

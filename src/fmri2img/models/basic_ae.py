@@ -1,5 +1,6 @@
 """The original fmri2img network: three linear layers, then one transposed convolution to the latent grid."""
 
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import torch
@@ -39,7 +40,7 @@ class Model(Encoder):
         channels, height, width = settings.bottleneck
         sizes = [n_voxels, *settings.hidden_sizes, channels * height * width]
         layers: list[nn.Module] = []
-        for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for n_in, n_out in pairwise(sizes):
             layers += [nn.Linear(n_in, n_out), nn.GELU(), nn.Dropout(settings.dropout)]
         self.layers = nn.Sequential(*layers)
         # Kernel 4, stride 2, padding 1 doubles the grid exactly.

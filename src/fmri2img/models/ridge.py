@@ -59,4 +59,4 @@ class Model(Encoder):
         weights = torch.from_numpy(np.asarray(ridge.coef_, dtype=np.float32))  # (n_voxels, n_targets)
         self.linear.weight.copy_(weights.T)
         self.linear.bias.copy_(target_mean - voxel_mean @ weights)
-        return {"median_penalty": float(np.median(ridge.best_alphas_)), "cross_validated_r2": float(np.mean(ridge.cv_scores_))}
+        return {"median_penalty": float(np.median(ridge.best_alphas_)), "cross_validated_mse": -float(np.mean(ridge.cv_scores_))}

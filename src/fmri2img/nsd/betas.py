@@ -16,9 +16,6 @@ from fmri2img.nsd.design import TRIALS_PER_SESSION
 from fmri2img.nsd.volumes import read_volume
 
 
-
-
-
 def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
     """Read the betas of a mask's voxels from one session file.
 
@@ -55,7 +52,9 @@ def _check(path: Path, shape: tuple[int, ...], dtype: np.dtype, mask: np.ndarray
     if dtype != np.int16 or len(shape) != 4 or shape[3] != TRIALS_PER_SESSION:
         raise FormatError(f"{path}: expected int16 betas of shape (x, y, z, {TRIALS_PER_SESSION}), got {dtype} {shape}")
     if shape[:3] != mask.shape:
-        raise MismatchError(f"{path}: betas grid {shape[:3]} does not match the ROI grid {mask.shape}; use an ROI of the same subject and functional space")
+        raise MismatchError(
+            f"{path}: betas grid {shape[:3]} does not match the ROI grid {mask.shape}; use an ROI of the same subject and functional space"
+        )
 
 
 def _read_hdf5(path: Path, mask: np.ndarray) -> np.ndarray:

@@ -46,5 +46,8 @@ def convert_roi(receipt: Receipt, root: Path, nsd: NsdParams, params: ConvertRoi
     coordinates = read_coordinates(receipt.locate(root, files.transform()), grid, remedy=remedy)
     labels = _MAPPINGS[params.mapping](source, coordinates, bad_value=-1)
     if not (labels > 0).any():
-        raise MismatchError(f"{files.anat_roi(params.roi)}: no voxel of {receipt.name} in {nsd.func_space} gets a label, expected some of {list(names.values())}; choose another convert_roi.roi in params.yaml")
+        raise MismatchError(
+            f"{files.anat_roi(params.roi)}: no voxel of {receipt.name} in {nsd.func_space} gets a label, "
+            f"expected some of {list(names.values())}; choose another convert_roi.roi in params.yaml"
+        )
     return labels.astype(np.int16), names

@@ -30,7 +30,7 @@ def create_examples(trials: TrialBetas, shared_receipt: Receipt, root: Path, *, 
 
     Returns
     -------
-    Examples
+    joined : Examples
         The same whatever the order of the trials.
     """
     order = np.lexsort([trials.trial, trials.run, trials.session, trials.image_ids])
@@ -39,7 +39,7 @@ def create_examples(trials: TrialBetas, shared_receipt: Receipt, root: Path, *, 
     images = np.empty((len(image_ids), image_size, image_size, 3), dtype=np.uint8)
     pictures = iterate_images(stimuli, image_ids, remedy=f"dvc repro {shared_receipt.stage}")
     for row, picture in enumerate(progress(pictures)):
-        images[row] = Image.fromarray(picture).resize((image_size, image_size), Image.Resampling.BICUBIC)
+        images[row] = np.asarray(Image.fromarray(picture).resize((image_size, image_size), Image.Resampling.BICUBIC))
     return Examples(
         voxel_ijk=trials.voxel_ijk,
         roi_labels=trials.roi_labels,

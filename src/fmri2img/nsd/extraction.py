@@ -92,10 +92,15 @@ def _chosen_voxels(labels: np.ndarray, names: dict[int, str], chosen: str | list
     else:
         numbers = {name: label for label, name in names.items()}
         if unknown := [name for name in chosen if name not in numbers]:
-            raise ConfigError(f"params.yaml: extract_betas.labels: there is no label {unknown[0]!r} in this ROI; choose from: {', '.join(numbers)}")
+            raise ConfigError(
+                f"params.yaml: extract_betas.labels: there is no label {unknown[0]!r} in this ROI; choose from: {', '.join(numbers)}"
+            )
         mask = np.isin(labels, [numbers[name] for name in chosen])
     if not mask.any():
-        raise MismatchError(f"params.yaml: extract_betas.labels: {chosen} has no voxel in this subject, expected at least one; choose from: {', '.join(names.values())}")
+        raise MismatchError(
+            f"params.yaml: extract_betas.labels: {chosen} has no voxel in this subject, expected at least one; "
+            f"choose from: {', '.join(names.values())}"
+        )
     return mask
 
 

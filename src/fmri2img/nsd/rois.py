@@ -63,5 +63,7 @@ def read_labels(path: Path, *, remedy: str) -> tuple[np.ndarray, np.ndarray]:
     values = np.asarray(image.dataobj)
     labels = np.asarray(values).astype(np.int16)
     if values.ndim != 3 or not np.array_equal(labels, values) or labels.min() < -1:
-        raise FormatError(f"{path}: expected a 3-D volume of whole numbers from -1 up, got shape {values.shape}, range {values.min()} to {values.max()}")
+        raise FormatError(
+            f"{path}: expected a 3-D volume of whole numbers from -1 up, got shape {values.shape}, range {values.min()} to {values.max()}"
+        )
     return labels, image.affine

@@ -7,6 +7,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from isal import igzip
+from nibabel.filebasedimages import ImageFileError
 
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.files import write_bytes
@@ -48,7 +49,7 @@ def read_volume(path: Path, *, remedy: str) -> nib.Nifti1Image:
         raise MissingDataError(f"{path} not found; run: {remedy}")
     try:
         image = nib.load(path)
-    except nib.filebasedimages.ImageFileError as error:
+    except ImageFileError as error:
         raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
     if not isinstance(image, nib.Nifti1Image):
         raise FormatError(f"{path}: expected NIfTI-1, got {type(image).__name__}; run: {remedy}")
@@ -64,9 +65,14 @@ def check_same_grid(path: Path, image: nib.Nifti1Image, shape: tuple[int, ...], 
         If the shape differs or the affine differs by more than float32 precision.
     """
     if image.shape[:3] != tuple(shape[:3]):
-        raise MismatchError(f"{path}: grid {image.shape[:3]} does not match {other}, expected {tuple(shape[:3])}; check the subject and space")
+        raise MismatchError(
+            f"{path}: grid {image.shape[:3]} does not match {other}, expected {tuple(shape[:3])}; check the subject and space"
+        )
     if not np.allclose(image.affine, affine, atol=1e-3):
-        raise MismatchError(f"{path}: affine translation {image.affine[:3, 3].round(2).tolist()} does not match {other}, expected {affine[:3, 3].round(2).tolist()}; check the space")
+        raise MismatchError(
+            f"{path}: affine translation {image.affine[:3, 3].round(2).tolist()} does not match {other}, "
+            f"expected {affine[:3, 3].round(2).tolist()}; check the space"
+        )
 
 
 def nsd_header(shape: tuple[int, ...], dtype: np.dtype, voxel_size: float, *, tr: float, lowest: float, highest: float) -> bytes:

@@ -20,7 +20,16 @@ INVALID_COORDINATE = 12498.625
 # Grid (x, y, z) of each subject in func1pt8mm and func1mm (NSD manual, technical notes).
 FUNC_SHAPES = {
     "func1pt8mm": ((81, 104, 83), (82, 106, 84), (81, 106, 82), (85, 99, 80), (79, 97, 78), (85, 113, 83), (78, 95, 81), (80, 103, 78)),
-    "func1mm": ((145, 186, 148), (146, 190, 150), (145, 190, 146), (152, 177, 143), (141, 173, 139), (152, 202, 148), (139, 170, 145), (143, 184, 139)),
+    "func1mm": (
+        (145, 186, 148),
+        (146, 190, 150),
+        (145, 190, 146),
+        (152, 177, 143),
+        (141, 173, 139),
+        (152, 202, 148),
+        (139, 170, 145),
+        (143, 184, 139),
+    ),
 }
 LABEL_NAMES: dict[str, dict[int, str]] = {
     "prf-visualrois": dict(enumerate(("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"), start=1)),
@@ -124,14 +133,14 @@ def grow_cortex(subject_number: int, *, func_space: str, volume_scale: float, n_
     Cortex
     """
     rng = np.random.default_rng([seed, 320, subject_number])
-    func_shape = tuple(max(8, round(volume_scale * n)) for n in FUNC_SHAPES[func_space][subject_number - 1])
+    nx, ny, nz = (max(8, round(volume_scale * n)) for n in FUNC_SHAPES[func_space][subject_number - 1])
     voxel_mm = {"func1pt8mm": 1.8, "func1mm": 1.0}[func_space]
     waves = rng.standard_normal((6, 3))
     cortex = Cortex(
         anat_shape=(max(16, round(volume_scale * ANAT_SIDE)),) * 3,
-        func_shape=func_shape,
+        func_shape=(nx, ny, nz),
         func_voxel_mm=voxel_mm,
-        semi_axes=np.asarray(func_shape) * voxel_mm / 2 * np.array([0.88, 0.88, 0.86]),
+        semi_axes=np.array([nx, ny, nz]) * voxel_mm / 2 * np.array([0.88, 0.88, 0.86]),
         fold_waves=9 * waves / np.linalg.norm(waves, axis=1, keepdims=True),
         fold_phases=rng.uniform(0, 2 * np.pi, 6),
         rotation=_small_rotation(rng),
@@ -213,7 +222,8 @@ def locate(cortex: Cortex, position_mm: np.ndarray) -> CorticalPoints:
     is_left = position_mm[:, 0] < 0
     distance, angle = _fan_coordinates(direction, is_left)
     return CorticalPoints(
-        is_brain=radius < 1.06,
+        # A liberal mask: the ribbon and 1.5 mm around it belong to it even in a very small head.
+        is_brain=(radius < 1.06) | (np.abs(depth_mm) < 3.2),
         is_cortex=np.abs(depth_mm) < 1.7,  # a ribbon of 3.4 mm, at the thick end of human cortex
         is_left=is_left,
         fan_distance=distance / cortex.fan_radius,

@@ -18,7 +18,7 @@ from fmri2img.config import FetchNsdParams, NsdParams, SimulationParams
 from fmri2img.exceptions import MissingDataError
 from fmri2img.nsd.design import SESSIONS_HELD, TRIALS_PER_SESSION, ExperimentDesign
 from fmri2img.nsd.mapping import map_nearest
-from fmri2img.nsd.paths import STIMULI, SubjectFiles, fsaverage_label_table, on_disk, subject_number
+from fmri2img.nsd.paths import STIMULI, BetaVersion, SubjectFiles, fsaverage_label_table, on_disk, subject_number
 from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.responses.ncsnr import estimate_ncsnr
@@ -92,7 +92,9 @@ def _pictures(simulation: SimulationParams, image_ids: np.ndarray) -> Iterator[n
         folder = Path(simulation.pictures)
         paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
         if not paths:
-            raise MissingDataError(f"{folder}: no .jpg or .png picture found; set fetch_nsd.simulation.pictures to scenes or to a folder of pictures")
+            raise MissingDataError(
+                f"{folder}: no .jpg or .png picture found; set fetch_nsd.simulation.pictures to scenes or to a folder of pictures"
+            )
         jobs = (delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths)) for image_id in image_ids)
     return Parallel(n_jobs=-1, batch_size=8, return_as="generator")(jobs)
 
@@ -193,14 +195,14 @@ class SimulatedSubject:
         mask |= map_nearest(anat["prf-visualrois"], func_to_anat_coordinates(self.cortex), bad_value=-1) > 0
         return mask & self.brain_mask
 
-    def voxel_model(self, version: str) -> VoxelModel:
+    def voxel_model(self, version: BetaVersion) -> VoxelModel:
         """Return the encoding model of the visual voxels, in C order over (x, y, z)."""
         _, func, _ = self._volumes
         points = locate(self.cortex, func_to_anat_mm(self.cortex)[self.visual_mask])
         rng = np.random.default_rng([self.simulation.seed, 11, self.number])
         return draw_voxels(points, func["prf-visualrois"][self.visual_mask], self.number, version=version, rng=rng)
 
-    def signal(self, version: str) -> np.ndarray:
+    def signal(self, version: BetaVersion) -> np.ndarray:
         """Return noise-free responses, mean 0 and SD 1 over images, shape (n_images, n_visual_voxels), float32."""
         pictures = iterate_images(on_disk(self.root, STIMULI), self.image_ids, remedy=_REMEDY)
         jobs = (delayed(image_features)(picture) for picture in pictures)
@@ -246,7 +248,9 @@ class SimulatedSubject:
         return [*written, self.files.transform(), self.files.brainmask()]
 
     def _valid_voxels(self, session: int) -> np.ndarray:
-        """Return voxels with data in a session: head motion takes a few planes from the slab's faces."""
+        """Return voxels with data in a session: head motion since the first one takes a few planes from the slab's faces."""
+        if session == self.sessions[0]:
+            return self.brain_mask
         rng = np.random.default_rng([self.simulation.seed, 77, self.number, session])
         lost_below, lost_behind, lost_above = rng.integers(0, 5, 3)
         valid = self.brain_mask.copy()
@@ -255,7 +259,7 @@ class SimulatedSubject:
         valid[:, :, valid.shape[2] - lost_above :] = False
         return valid
 
-    def _write_betas(self, version: str) -> list[PurePosixPath]:
+    def _write_betas(self, version: BetaVersion) -> list[PurePosixPath]:
         """Write the betas of every session in the wanted formats, then ncsnr from what was written."""
         signal, model = self.signal(version), self.voxel_model(version)
         stored, written = [], []
@@ -275,7 +279,7 @@ class SimulatedSubject:
             on_disk(self.root, path).unlink()
         return written
 
-    def _session_slabs(self, version: str, session: int, signal: np.ndarray, model: VoxelModel) -> Iterator[np.ndarray]:
+    def _session_slabs(self, version: BetaVersion, session: int, signal: np.ndarray, model: VoxelModel) -> Iterator[np.ndarray]:
         """Yield one session's betas in stored units, slab by slab from below, each (750, y, x)."""
         version_number = int(version[1])
         rng = np.random.default_rng([self.simulation.seed, 750, self.number, session, version_number])
@@ -305,7 +309,7 @@ class SimulatedSubject:
             slab[:, inside] = writers.to_stored_units(betas)
             yield slab.transpose(0, 2, 1)
 
-    def _write_ncsnr(self, version: str, stored: list[PurePosixPath]) -> list[PurePosixPath]:
+    def _write_ncsnr(self, version: BetaVersion, stored: list[PurePosixPath]) -> list[PurePosixPath]:
         """Write ncsnr of all images, and of odd and even ones, computed from the betas files."""
         image_ids = shown_images(self.design.experiment, self.number, self.sessions)
         sessions = np.repeat(self.sessions, TRIALS_PER_SESSION)
@@ -335,4 +339,3 @@ def _read_slab(path: Path, z: int) -> np.ndarray:
 
 def _subset(model: VoxelModel, index: np.ndarray) -> VoxelModel:
     return VoxelModel(**{name: values[index] for name, values in model.__dict__.items()})
-

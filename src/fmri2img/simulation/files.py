@@ -11,8 +11,8 @@ import pandas as pd
 import scipy.io
 from isal import igzip
 
-from fmri2img.files import replacing, write_bytes, write_text
 from fmri2img.containers import UNITS_PER_PERCENT
+from fmri2img.files import replacing, write_bytes, write_text
 from fmri2img.nsd.design import N_IMAGES, RUNS_PER_SESSION, TRIALS_PER_SESSION, rest_runs_shift
 from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, SubjectFiles, on_disk
 from fmri2img.nsd.rois import write_label_table
@@ -31,7 +31,7 @@ def write_design(root: Path, design: SimulatedDesign, seed: int) -> list[PurePos
     experiment = design.experiment
     shown = experiment.master_order.reshape(-1, TRIALS_PER_SESSION)
     counts = [np.bincount(np.unique(row, return_counts=True)[1], minlength=4)[1:4] for row in shown]
-    variables = {
+    variables: dict[str, np.ndarray] = {
         "masterordering": (experiment.master_order[None] + 1).astype(np.uint16),
         "basiccnt": np.stack(counts, axis=1).astype(np.uint16),
         "sharedix": (experiment.shared_image_ids[None] + 1).astype(np.int32),
@@ -107,7 +107,9 @@ def write_design_runs(root: Path, files: SubjectFiles, design: SimulatedDesign, 
     return written
 
 
-def write_roi(root: Path, path_of: Callable[[str], PurePosixPath], name: str, volumes: dict[str, np.ndarray], voxel_mm: float) -> list[PurePosixPath]:
+def write_roi(
+    root: Path, path_of: Callable[[str], PurePosixPath], name: str, volumes: dict[str, np.ndarray], voxel_mm: float
+) -> list[PurePosixPath]:
     """Write an ROI and its hemispheres as float64 volumes; ``volumes`` is keyed by prefix (``""``, ``"lh."``, ``"rh."``)."""
     written = []
     for prefix, labels in volumes.items():
@@ -154,8 +156,11 @@ def write_betas_nifti(path: Path, hdf5_path: Path, voxel_mm: float, tr: float) -
     with h5py.File(hdf5_path, "r") as file:
         betas = file["betas"][()]  # (750, z, y, x): in C order exactly the byte order of a NIfTI file
     header = nsd_header(betas.shape[::-1], betas.dtype, voxel_mm, tr=tr, lowest=int(betas.min()), highest=int(betas.max()))
-    with replacing(path) as partial, partial.open("wb") as raw:
-        with igzip.IGzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=1) as file:
-            file.write(header)
-            for volume in betas:
-                file.write(np.ascontiguousarray(volume, dtype="<i2").tobytes())
+    with (
+        replacing(path) as partial,
+        partial.open("wb") as raw,
+        igzip.IGzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=1) as file,
+    ):
+        file.write(header)
+        for volume in betas:
+            file.write(np.ascontiguousarray(volume, dtype="<i2").tobytes())

@@ -6,7 +6,8 @@ looks the same at every magnification. They train the demo autoencoder beside th
 
 import numpy as np
 
-from fmri2img.simulation.scenes import Part, paint_parts
+from fmri2img.simulation.objects import Part
+from fmri2img.simulation.painting import paint_parts
 
 
 def render_leaves(seed: int, index: int, size: int = 256) -> np.ndarray:

@@ -24,6 +24,7 @@ for _name, _value in {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "GIT_PYTHON_REFRESH": "quiet",
 }.items():
     os.environ.setdefault(_name, _value)
@@ -45,7 +46,8 @@ _EXPERIMENT_TAGS = {
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": (
         "Encoders from visual-cortex betas to VAE latents, one run for each subject and model. "
-        "Compare `test/*` beside `floor_*/*` and `ceiling/*`; `validation/*` chose the champion. Tag `data.source` says whether the data are simulated."
+        "Compare `test/*` beside `floor_*/*` and `ceiling/*`; `validation/*` chose the champion. "
+        "Tag `data.source` says whether the data are simulated."
     ),
 }
 _SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
@@ -160,7 +162,9 @@ class MlflowTracker:
                 registered_model_name=name,
             )
         number = info.registered_model_version
-        self.client.update_registered_model(name, description="Betas in percent signal change, float32 (n, voxels), to Stable-Diffusion-1.5-VAE latents.")
+        self.client.update_registered_model(
+            name, description="Betas in percent signal change, float32 (n, voxels), to Stable-Diffusion-1.5-VAE latents."
+        )
         self.client.update_model_version(name, number, description=description)
         for key, value in self.tags.items():
             self.client.set_model_version_tag(name, number, key, value)
@@ -297,8 +301,9 @@ def _git(*arguments: str) -> str:
         return ""
 
 
-
-def encoder_run(config: dict[str, Any], folder: Path, dependencies: list[Path], records: list[dict[str, float]], metrics: dict[str, float]) -> Tracker:
+def encoder_run(
+    config: dict[str, Any], folder: Path, dependencies: list[Path], records: list[dict[str, float]], metrics: dict[str, float]
+) -> Tracker:
     """Log a trained encoder: settings, curves, validation scores, lineage, and a registered version.
 
     Parameters

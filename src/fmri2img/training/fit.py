@@ -117,13 +117,17 @@ def fit_encoder(
         If the encoder's output does not have the latents' shape.
     """
     torch.manual_seed(settings.seed)
-    latent_shape = tuple(data.train.latents.shape[1:])
+    channels, height, width = data.train.latents.shape[1:]
+    latent_shape = (channels, height, width)
     encoder = kind(data.train.betas.shape[1], latent_shape, settings)
     encoder.normalizer.fit(data.train.betas)
     with torch.no_grad():
         given = tuple(encoder.eval()(data.validation.image_betas[:1]).shape[1:])
     if given != latent_shape:
-        raise MismatchError(f"the encoder gives latents of shape {given}, expected {latent_shape} as in the latents file; choose its settings or create_examples.image_size to match")
+        raise MismatchError(
+            f"the encoder gives latents of shape {given}, expected {latent_shape} as in the latents file; "
+            f"choose its settings or create_examples.image_size to match"
+        )
     to_validation = latent_objective(data.validation.latents)
     if not encoder.trained_by_gradient:
         facts = encoder.solve(data.train)
@@ -135,7 +139,14 @@ def fit_encoder(
     objectives = _objectives(settings, data, load_decoder)
     loop = LoopSettings(**{name: getattr(settings, name) for name in LoopSettings.__dataclass_fields__})
     history = fit_by_gradient(
-        encoder, data.train, data.validation, objectives, loop, checkpoint=checkpoint, fingerprint=_fingerprint(settings, data), on_epoch=on_epoch
+        encoder,
+        data.train,
+        data.validation,
+        objectives,
+        loop,
+        checkpoint=checkpoint,
+        fingerprint=_fingerprint(settings, data),
+        on_epoch=on_epoch,
     )
     best = min(history, key=lambda record: record.validation_loss)
     facts = {"epochs": float(len(history)), "best_epoch": float(best.epoch)}

@@ -153,9 +153,7 @@ def validate(encoder: Encoder, validation: ValidationTensors, objective: Objecti
     centre = validation.train_mean_latent.flatten()
     truth = validation.latents.flatten(1) - centre
     centred = predicted.cpu().flatten(1) - centre
-    correlation = torch.nn.functional.cosine_similarity(
-        truth - truth.mean(1, keepdim=True), centred - centred.mean(1, keepdim=True)
-    )
+    correlation = torch.nn.functional.cosine_similarity(truth - truth.mean(1, keepdim=True), centred - centred.mean(1, keepdim=True))
     return loss.item(), correlation.mean().item()
 
 
@@ -163,7 +161,9 @@ def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
     return {name: value.detach().cpu().clone() for name, value in encoder.state_dict().items()}
 
 
-def _store(checkpoint: Path, fingerprint: str, state: TrainingState, encoder: Encoder, optimizer: torch.optim.Optimizer, best: dict) -> None:
+def _store(
+    checkpoint: Path, fingerprint: str, state: TrainingState, encoder: Encoder, optimizer: torch.optim.Optimizer, best: dict
+) -> None:
     tensors = {f"encoder.{name}": value for name, value in _weights(encoder).items()}
     tensors |= {f"best.{name}": value for name, value in best.items()}
     for index, moments in optimizer.state_dict()["state"].items():

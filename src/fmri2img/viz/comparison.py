@@ -6,9 +6,10 @@ from typing import Self
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (after the choice of backend)
-import numpy as np  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure, SubFigure  # noqa: E402
 
 METRIC_TITLES = {
     "pixcorr": "PixCorr",
@@ -64,7 +65,11 @@ class ComparedRun:
     def of(cls, subject: str, model: str, document: dict, validation: float, is_champion: bool, pictures: np.ndarray) -> Self:
         """Build from a metrics document (``reports/metrics``)."""
         sections = {"test": "model", "ceiling": "vae_ceiling"}
-        means = {sections.get(row, row.removeprefix("floor_")): values for row, values in document.items() if row not in ("interval", "p", "about")}
+        means = {
+            sections.get(row, row.removeprefix("floor_")): values
+            for row, values in document.items()
+            if row not in ("interval", "p", "about")
+        }
         n_images = document["about"]["n_test_images"]
         return cls(subject, model, n_images, means, document["interval"], document["p"], validation, is_champion, pictures)
 
@@ -84,9 +89,17 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
     """Write the comparison as Markdown: one table a subject, floors and ceiling beside every score."""
     lines = ["# Comparison of encoders", ""]
     if data_source == "simulated":
-        lines += ["> **Simulated data.** These numbers come from a simulated brain that looked at painted scenes. They test the pipeline and say nothing about real brains.", ""]
+        lines += [
+            "> **Simulated data.** These numbers come from a simulated brain that looked at painted scenes. "
+            "They test the pipeline and say nothing about real brains.",
+            "",
+        ]
     lines += [f"![Scores and reconstructions]({figure_name})", ""]
-    lines += ["Means over test images of averaged repetitions, with 95 % bootstrap intervals over images. The champion (\\*) is the best on validation images.", ""]
+    lines += [
+        "Means over test images of averaged repetitions, with 95 % bootstrap intervals over images. "
+        "The champion (\\*) is the best on validation images.",
+        "",
+    ]
     for subject in dict.fromkeys(run.subject for run in runs):
         mine = [run for run in runs if run.subject == subject]
         lines += [f"## {subject} ({mine[0].n_images} test images)", ""]
@@ -119,9 +132,7 @@ def _p_text(run: ComparedRun) -> str:
     return f"{run.subject} {run.model}: {values}"
 
 
-def comparison_figure(
-    runs: list[ComparedRun], truth: dict[str, np.ndarray], ceiling: dict[str, np.ndarray], data_source: str
-) -> Figure:
+def comparison_figure(runs: list[ComparedRun], truth: dict[str, np.ndarray], ceiling: dict[str, np.ndarray], data_source: str) -> Figure:
     """Draw scores with floors, and below them truth beside every encoder's reconstruction.
 
     Parameters
@@ -139,7 +150,7 @@ def comparison_figure(
     n_rows = sum(2 + sum(run.subject == subject for run in runs) for subject in subjects)
     n_pictures = len(next(iter(truth.values())))
     figure = plt.figure(figsize=(1.35 * n_pictures + 1.6, 3.4 + 1.35 * n_rows), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=(3.4, 1.35 * n_rows))
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.4, 1.35 * n_rows)).flat
     _draw_scores(upper, runs)
     rows = []
     for subject in subjects:
@@ -151,8 +162,8 @@ def comparison_figure(
     return figure
 
 
-def _draw_scores(figure: Figure, runs: list[ComparedRun]) -> None:
-    axes = figure.subplots(1, len(METRIC_TITLES))
+def _draw_scores(figure: SubFigure, runs: list[ComparedRun]) -> None:
+    axes = figure.subplots(1, len(METRIC_TITLES), squeeze=False)[0]
     subjects = list(dict.fromkeys(run.subject for run in runs))
     models = list(dict.fromkeys(run.model for run in runs))
     width = 0.8 / len(models)
@@ -173,7 +184,7 @@ def _draw_scores(figure: Figure, runs: list[ComparedRun]) -> None:
     figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=8, fontsize=8, frameon=False)
 
 
-def _draw_floors(axis: plt.Axes, runs: list[ComparedRun], subjects: list[str], metric: str) -> None:
+def _draw_floors(axis: Axes, runs: list[ComparedRun], subjects: list[str], metric: str) -> None:
     for position, subject in enumerate(subjects):
         means = next(run.means for run in runs if run.subject == subject)
         span = (position - 0.45, position + 0.45)
@@ -183,7 +194,7 @@ def _draw_floors(axis: plt.Axes, runs: list[ComparedRun], subjects: list[str], m
         axis.plot(span, [means["vae_ceiling"][metric]] * 2, color="#b03030", linewidth=1.2, label=ROW_TITLES["vae_ceiling"])
 
 
-def _draw_pictures(figure: Figure, rows: list[tuple[str, np.ndarray]]) -> None:
+def _draw_pictures(figure: SubFigure, rows: list[tuple[str, np.ndarray]]) -> None:
     grid = figure.subplots(len(rows), len(rows[0][1]), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
     for axes, (title, pictures) in zip(grid, rows, strict=True):
         for axis, picture in zip(axes, pictures, strict=True):

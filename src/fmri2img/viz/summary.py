@@ -2,32 +2,33 @@
 
 from pathlib import Path
 
-from fmri2img.viz.comparison import METRIC_TITLES, ComparedRun
+_SHOWN = {"pixcorr": "PixCorr", "pattern_correlation": "latent pattern r", "two_way": "latent 2-way"}
+_FLOORS = ("grey", "train_mean", "mean_latent", "shuffled")
 
 
-def terminal_summary(runs: list[ComparedRun], data_source: str, pages: list[Path]) -> str:
-    """Return the closing summary as plain text, at most 100 columns wide.
+def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> str:
+    """Return the closing summary as plain text, less than 100 columns wide.
 
     Parameters
     ----------
-    runs : list of ComparedRun
+    runs : list of dict
+        As in ``reports/comparison.json``, each with its ``name``.
     data_source : str
     pages : list of Path
         Files worth opening.
     """
-    titles = list(METRIC_TITLES.values())
-    lines = ["", f"{'test images':28s}" + "".join(f"{title:>19s}" for title in titles[:1] + titles[2:3] + titles[4:])]
-    shown = ("pixcorr", "pattern_correlation", "two_way")
+    width = max(len(run["name"]) for run in runs) + 4
+    lines = ["", f"{'test images':{width}s}" + "".join(f"{title:>24s}" for title in _SHOWN.values())]
     for run in runs:
-        name = f"{run.subject} {run.model}{' *' if run.is_champion else ''}"
-        cells = [f"{run.means['model'][metric]:.3f} (floor {_floor(run, metric):.3f})" for metric in shown]
-        lines.append(f"{name:28s}" + "".join(f"{cell:>19s}" for cell in cells))
-    lines += ["", "* champion, chosen on validation images; floor: the best prediction that knows no test trial"]
+        name = f"{run['name']}{' *' if run['champion'] else ''}"
+        cells = [f"{run['means']['model'][metric]:.3f}  (floor {_floor(run, metric):.3f})" for metric in _SHOWN]
+        lines.append(f"{name:{width}s}" + "".join(f"{cell:>24s}" for cell in cells))
+    lines += ["", "* champion, chosen on validation images.  floor: the best prediction that knows no test trial."]
     if data_source == "simulated":
-        lines += ["  simulated data: these are no brain results"]
-    lines += ["", "Open:", *(f"  {page}" for page in pages), "", "Compare in MLflow:  make ui", ""]
+        lines += ["SIMULATED DATA: painted scenes, a simulated brain. These are no brain results."]
+    lines += ["", "Open these files:", *(f"  {page}" for page in pages), "", "Compare the runs in MLflow:", "  make ui", ""]
     return "\n".join(lines)
 
 
-def _floor(run: ComparedRun, metric: str) -> float:
-    return max(run.means[row][metric] for row in ("grey", "train_mean", "mean_latent", "shuffled") if metric in run.means[row])
+def _floor(run: dict, metric: str) -> float:
+    return max(run["means"][row][metric] for row in _FLOORS if metric in run["means"][row])

@@ -1,0 +1,66 @@
+"""Fixtures: a miniature simulated experiment on disk, written once a session, and small containers."""
+
+import os
+
+os.environ.update(HF_HUB_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="1", DVC_NO_ANALYTICS="1", MPLBACKEND="Agg")
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fmri2img.config import FetchNsdParams, NsdParams, SimulationParams
+from fmri2img.receipts import Receipt
+from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
+from fmri2img.simulation.scenes import render_image
+from PIL import Image
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+# Session 21 holds resting-state runs, session 20 does not.
+SESSIONS = [20, 21]
+SUBJECT = "subj02"
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """A simulated experiment of one subject with two sessions and about 70 visual voxels."""
+
+    root: Path
+    nsd: NsdParams
+    fetch: FetchNsdParams
+    subject: SimulatedSubject
+    receipt: Receipt
+    shared_receipt: Receipt
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory) -> Path:
+    """Thirty small pictures: cheaper than painting a thousand scenes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(30):
+        Image.fromarray(render_image(99, index, 85)).save(folder / f"{index:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def miniature(tmp_path_factory, picture_folder) -> Miniature:
+    root = tmp_path_factory.mktemp("nsd")
+    nsd = NsdParams(func_space="func1pt8mm", beta_version="b3", beta_format="hdf5", sessions=SESSIONS)
+    simulation = SimulationParams(seed=3, volume_scale=0.16, n_visual_voxels=70, pictures=str(picture_folder))
+    fetch = FetchNsdParams(source="simulated", beta_versions=["b3"], beta_formats=["hdf5", "nii.gz"], simulation=simulation)
+    shared = simulate_shared(root, nsd, simulation, [SUBJECT])
+    subject = SimulatedSubject(SUBJECT, nsd, fetch, root)
+    files = subject.write()
+    return Miniature(
+        root,
+        nsd,
+        fetch,
+        subject,
+        Receipt.of(SUBJECT, "simulated", root, files),
+        Receipt.of("shared", "simulated", root, shared),
+    )
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

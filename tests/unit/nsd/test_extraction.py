@@ -1,0 +1,168 @@
+from dataclasses import replace
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pytest
+import skimage.transform
+from conftest import SESSIONS, SUBJECT
+from fmri2img.config import ConvertRoiParams, ExtractBetasParams
+from fmri2img.containers import Examples, TrialBetas
+from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.nsd.betas import read_session_betas
+from fmri2img.nsd.conversion import convert_roi
+from fmri2img.nsd.design import read_responses
+from fmri2img.nsd.examples import create_examples
+from fmri2img.nsd.extraction import extract_betas
+from fmri2img.nsd.paths import STIMULI, on_disk
+from fmri2img.nsd.volumes import write_volume
+from fmri2img.receipts import Receipt
+
+ALL = ExtractBetasParams(labels="all")
+NEAREST = ConvertRoiParams(roi="prf-visualrois", mapping="nearest")
+
+
+@pytest.fixture(scope="module")
+def roi(miniature, tmp_path_factory):
+    labels, names = convert_roi(miniature.receipt, miniature.root, miniature.nsd, NEAREST)
+    path = tmp_path_factory.mktemp("rois") / "roi.nii.gz"
+    write_volume(path, labels, 1.8)
+    return path, names, labels
+
+
+@pytest.fixture(scope="module")
+def trials(miniature, roi):
+    path, names, _ = roi
+    return extract_betas(miniature.receipt, miniature.shared_receipt, miniature.root, path, names, miniature.nsd, ALL)
+
+
+@pytest.fixture(scope="module")
+def examples(miniature, trials):
+    return create_examples(trials, miniature.shared_receipt, miniature.root, image_size=32)
+
+
+def test_roi_labels_are_named_and_inside_the_brain(miniature, roi):
+    _, names, labels = roi
+    assert list(names.values()) == ["V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"]
+    assert set(np.unique(labels)) == {-1, 0, 1, 2, 3, 4, 5, 6, 7}
+    assert miniature.subject.brain_mask[labels > 0].all()
+
+
+def test_winner_take_all_gives_the_func_space_file(miniature):
+    params = ConvertRoiParams(roi="nsdgeneral", mapping="winner_take_all")
+    labels, _ = convert_roi(miniature.receipt, miniature.root, miniature.nsd, params)
+    shipped = nib.load(on_disk(miniature.root, miniature.subject.files.func_roi("nsdgeneral"))).get_fdata()
+    np.testing.assert_array_equal(labels, shipped)
+
+
+def test_both_formats_give_the_same_bytes(miniature, roi):
+    mask = roi[2] > 0
+    stored = [
+        read_session_betas(on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[0], form)), mask, remedy="")
+        for form in ("hdf5", "nii.gz")
+    ]
+    np.testing.assert_array_equal(*stored)
+    assert stored[0].std() > 0
+
+
+def test_betas_are_those_of_the_files_voxel_by_voxel(miniature, trials):
+    with h5py.File(on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[1], "hdf5"))) as file:
+        for column in (0, 17, trials.n_voxels - 1):
+            x, y, z = trials.voxel_ijk[column]
+            np.testing.assert_array_equal(trials.betas[750:, column], file["betas"][:, z, y, x])
+
+
+def test_trials_agree_with_the_design_files(miniature, trials):
+    files, shown = miniature.subject.files, []
+    for session in SESSIONS:
+        for run in range(1, 15):
+            path = on_disk(miniature.root, files.design(session, run))
+            if path.exists():
+                shown.append(np.loadtxt(path, dtype=int))
+    onsets = np.concatenate(shown)
+    np.testing.assert_array_equal(trials.image_ids, onsets[onsets > 0] - 1)
+
+
+def test_invalid_voxels_are_found_and_become_nan(miniature, trials, examples):
+    for row, session in enumerate(SESSIONS):
+        shipped = nib.load(on_disk(miniature.root, miniature.subject.files.valid(session))).get_fdata() > 0
+        np.testing.assert_array_equal(trials.valid[row], shipped[tuple(trials.voxel_ijk.T)])
+    percent = examples.percent(np.arange(len(examples.betas)))
+    rows = np.searchsorted(SESSIONS, examples.trial_session)
+    np.testing.assert_array_equal(np.isnan(percent), ~examples.valid[rows])
+
+
+def test_percent_is_a_three_hundredth(examples):
+    percent = examples.percent(np.array([3]))
+    known = np.isfinite(percent[0])
+    np.testing.assert_allclose(percent[0, known] * 300, examples.betas[3, known], rtol=1e-6)
+
+
+def test_container_round_trip_and_equal_bytes(trials, tmp_path):
+    trials.save(tmp_path / "a.h5")
+    trials.save(tmp_path / "b.h5")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    again = TrialBetas.open(tmp_path / "a.h5", remedy="")
+    np.testing.assert_array_equal(again.betas, trials.betas)
+    assert again.provenance == trials.provenance
+    assert again.provenance["data_source"] == "simulated"
+    with pytest.raises(FormatError, match="expected a Examples file, got 'TrialBetas'"):
+        Examples.open(tmp_path / "a.h5", remedy="")
+
+
+def test_examples_hold_every_trial_once_whatever_the_order(miniature, trials, examples, rng):
+    order = rng.permutation(len(trials.betas))
+    names = ("betas", "image_ids", "is_shared", "session", "run", "trial", "repetition")
+    shuffled = replace(trials, **{name: getattr(trials, name)[order] for name in names})
+    again = create_examples(shuffled, miniature.shared_receipt, miniature.root, image_size=32)
+    np.testing.assert_array_equal(again.betas, examples.betas)
+    np.testing.assert_array_equal(again.images, examples.images)
+    assert len(examples.betas) == 1500
+    assert (np.diff(examples.trial_image_ids) >= 0).all()
+
+
+def test_images_are_those_of_the_stimulus_file(miniature, examples):
+    with h5py.File(on_disk(miniature.root, STIMULI)) as file:
+        native = file["imgBrick"][examples.image_ids[5]]
+    shrunk = skimage.transform.resize(native, (32, 32), anti_aliasing=True) * 255
+    assert np.corrcoef(shrunk.ravel(), examples.images[5].ravel())[0, 1] > 0.99
+    assert np.abs(shrunk - examples.images[5]).mean() < 5
+
+
+def test_labels_can_be_chosen_by_name(miniature, roi):
+    path, names, labels = roi
+    chosen = ExtractBetasParams(labels=["V1v", "hV4"])
+    found = extract_betas(miniature.receipt, miniature.shared_receipt, miniature.root, path, names, miniature.nsd, chosen)
+    assert found.n_voxels == np.isin(labels, [1, 7]).sum()
+    assert set(found.roi_names) == {"V1v", "hV4"}
+    with pytest.raises(ConfigError, match="there is no label 'V9' in this ROI; choose from: V1v, V1d"):
+        extract_betas(
+            miniature.receipt, miniature.shared_receipt, miniature.root, path, names, miniature.nsd, ExtractBetasParams(labels=["V9"])
+        )
+
+
+def test_an_roi_without_voxels(miniature, tmp_path):
+    write_volume(tmp_path / "roi.nii.gz", np.zeros(miniature.subject.brain_mask.shape), 1.8)
+    with pytest.raises(MismatchError, match="all has no voxel in this subject, expected at least one"):
+        extract_betas(miniature.receipt, miniature.shared_receipt, miniature.root, tmp_path / "roi.nii.gz", {1: "V1v"}, miniature.nsd, ALL)
+
+
+def test_betas_on_another_grid(miniature):
+    path = on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[0], "hdf5"))
+    with pytest.raises(MismatchError, match=r"betas grid .* does not match the ROI grid \(3, 4, 5\)"):
+        read_session_betas(path, np.ones((3, 4, 5), bool), remedy="")
+
+
+def test_sessions_that_responses_does_not_hold(miniature):
+    path = on_disk(miniature.root, miniature.subject.files.responses())
+    with pytest.raises(MismatchError, match=r"session 22 has 0 trials, expected 750, in a table of 2 sessions; name only sessions"):
+        read_responses(path, [21, 22], remedy="")
+
+
+def test_a_missing_raw_file_names_the_command(miniature, roi, tmp_path):
+    path, names, _ = roi
+    with pytest.raises(MissingDataError, match=f"not found, expected .* bytes; run: dvc repro --force --single-item fetch_nsd@{SUBJECT}"):
+        extract_betas(miniature.receipt, miniature.shared_receipt, tmp_path, path, names, miniature.nsd, ALL)
+    empty = Receipt(SUBJECT, "simulated", ())
+    with pytest.raises(MissingDataError, match=rf"responses.tsv is not in the receipt of {SUBJECT} \(0 files\)"):
+        extract_betas(empty, miniature.shared_receipt, miniature.root, path, names, miniature.nsd, ALL)

@@ -1,0 +1,79 @@
+import pytest
+import yaml
+from conftest import REPOSITORY
+from fmri2img.config import load_params
+from fmri2img.exceptions import ConfigError, MissingDataError
+from fmri2img.models.registry import check_settings, model_names
+
+
+@pytest.fixture
+def params_file(tmp_path):
+    """Writes a changed copy of the project's params.yaml."""
+    text = (REPOSITORY / "params.yaml").read_text()
+
+    def write(old="", new=""):
+        assert old in text
+        path = tmp_path / "params.yaml"
+        path.write_text(text.replace(old, new, 1))
+        return path
+
+    return write
+
+
+def test_shipped_params_are_valid(params_file):
+    params = load_params(params_file())
+    assert params.subjects == ["subj01", "subj02"]
+    assert {name: check_settings(name, params.train[name]) for name in params.models}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  mapping: nearest", "  maping: nearest", r"params.yaml, line \d+: convert_roi\.(mapping|maping): (key is missing|unknown key)"),
+        (
+            "    seed: 7",
+            "    sede: 7\n    seed: 7",
+            r"line \d+: fetch_nsd.simulation.sede: unknown key; valid keys here: seed, volume_scale",
+        ),
+        ("volume_scale: 0.36", "volume_scale: large", r"fetch_nsd.simulation.volume_scale: got 'large'; input should be a valid number"),
+        ("subjects: [subj01, subj02]", "subjects: [subj01, subj11]", r"line \d+: subjects.1: got 'subj11'"),
+        (
+            "models: [ridge, basic_ae]",
+            "models: [ridge, perceptron]",
+            r"there is no section train.perceptron; .*choose from: ridge, basic_ae",
+        ),
+        ("image_size: 128", "image_size: 130", r"create_examples.image_size: got 130; input should be a multiple of 8"),
+        ("subjects: [subj01", "subjects: [subj01]]", r"line \d+: not valid YAML"),
+    ],
+)
+def test_faults_are_named_in_one_line(params_file, old, new, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_params(params_file(old, new))
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_says_where(tmp_path):
+    with pytest.raises(MissingDataError, match="run the command in the project's root folder"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_model_settings_are_checked_by_the_model(params_file):
+    values = yaml.safe_load(params_file().read_text())["train"]["ridge"] | {"penalty": 3}
+    with pytest.raises(ConfigError, match=r"train.ridge.penalty: unknown key; valid keys here: penalties"):
+        check_settings("ridge", values)
+
+
+def test_unknown_model_lists_the_known_ones():
+    with pytest.raises(ConfigError, match="choose from: " + ", ".join(model_names())):
+        check_settings("perceptron", {})
+
+
+def test_sessions_beyond_what_a_subject_did(params_file):
+    nsd = load_params(params_file("sessions: [1, 2, 3]", "sessions: [1, 33]")).nsd
+    with pytest.raises(ConfigError, match=r"nsd.sessions names \[33\], but subj03 did 32 sessions"):
+        nsd.sessions_of("subj03", 32)
+
+
+def test_all_sessions_are_those_the_subject_did(params_file):
+    nsd = load_params(params_file("sessions: [1, 2, 3]", "sessions: all")).nsd
+    assert nsd.sessions_of("subj04", 30) == list(range(1, 31))
