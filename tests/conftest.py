@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from fmri2img.config import FetchNsdParams, NsdParams, SimulationParams
 from fmri2img.receipts import Receipt
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 from fmri2img.simulation.scenes import render_image
-from PIL import Image
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Session 21 holds resting-state runs, session 20 does not.

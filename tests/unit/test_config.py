@@ -1,5 +1,6 @@
 import pytest
 import yaml
+
 from conftest import REPOSITORY
 from fmri2img.config import load_params
 from fmri2img.exceptions import ConfigError, MissingDataError

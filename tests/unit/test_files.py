@@ -1,6 +1,7 @@
 import hashlib
 
 import pytest
+
 from fmri2img.exceptions import ChangedDataError, FormatError, MissingDataError
 from fmri2img.files import hash_file, read_json, replacing, write_json
 from fmri2img.receipts import Receipt
@@ -9,9 +10,14 @@ from fmri2img.receipts import Receipt
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "result.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="power cut"), replacing(path) as partial:
-        partial.write_text("half of the n")
-        raise RuntimeError("power cut")
+
+    def write_half() -> None:
+        with replacing(path) as partial:
+            partial.write_text("half of the n")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        write_half()
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.txt"]
     assert path.read_text() == "old"
 
@@ -70,7 +76,7 @@ def test_receipt_refuses_missing_and_changed_files(tmp_path, receipt, content, e
 
 
 def test_receipt_refuses_a_file_it_does_not_list(tmp_path, receipt):
-    with pytest.raises(MissingDataError, match="c.tsv is not in the receipt of subj05"):
+    with pytest.raises(MissingDataError, match=r"c\.tsv is not in the receipt of subj05"):
         receipt.locate(tmp_path, "nsddata/c.tsv")
 
 

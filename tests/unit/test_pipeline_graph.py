@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from conftest import REPOSITORY
 from fmri2img.config import ProjectParams
 from fmri2img.models.registry import model_names

@@ -261,7 +261,7 @@ def _set_champion(client: mlflow.MlflowClient, name: str, model_md5: str | None)
     chosen = [item for item in versions if model_md5 and item.tags.get("dvc.model_md5") == model_md5]
     if chosen:
         client.set_registered_model_alias(name, "champion", max(chosen, key=lambda item: int(item.version)).version)
-    elif any("champion" in (item.aliases or []) for item in versions):
+    elif versions and "champion" in client.get_registered_model(name).aliases:  # the search does not fill in aliases
         client.delete_registered_model_alias(name, "champion")
 
 

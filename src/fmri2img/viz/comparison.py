@@ -8,8 +8,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure, SubFigure  # noqa: E402
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
 
 METRIC_TITLES = {
     "pixcorr": "PixCorr",

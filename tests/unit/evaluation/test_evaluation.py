@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
 import scipy.stats
+from skimage.metrics import structural_similarity
+
 from fmri2img.evaluation.inference import bootstrap_interval, permutation_p
 from fmri2img.evaluation.latents import (
     dimension_correlations,
@@ -10,7 +12,6 @@ from fmri2img.evaluation.latents import (
 )
 from fmri2img.evaluation.pixels import enlarge, pixel_correlations, structural_similarities
 from fmri2img.evaluation.score import TestSet, score_test_set
-from skimage.metrics import structural_similarity
 
 
 @pytest.fixture

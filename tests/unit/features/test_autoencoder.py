@@ -4,14 +4,15 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import REPOSITORY
 from diffusers import AutoencoderTiny
+from sklearn.decomposition import PCA
+
+from conftest import REPOSITORY
 from fmri2img.exceptions import FormatError, UnavailableError
 from fmri2img.features.latents import encode_images, to_network_range
 from fmri2img.generation.decode import decode_latents, from_network_range
 from fmri2img.pretrained import load_autoencoder
 from fmri2img.simulation.scenes import render_image
-from sklearn.decomposition import PCA
 
 DEMO = REPOSITORY / "models" / "demo-vae"
 

@@ -2,11 +2,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from sklearn.linear_model import Ridge
+
 from conftest import REPOSITORY
 from fmri2img.exceptions import MissingDataError
 from fmri2img.models.base import TrainingTensors, VoxelNormalizer
 from fmri2img.models.registry import check_settings, load_encoder, model_class, model_names, save_encoder
-from sklearn.linear_model import Ridge
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 N_VOXELS, LATENT_SHAPE = 23, (4, 16, 16)
@@ -62,7 +63,7 @@ def test_weights_and_config_rebuild_the_encoder(name, tmp_path, data):
 
 
 def test_a_missing_encoder_names_the_command(tmp_path):
-    with pytest.raises(MissingDataError, match="config.json not found; run: dvc repro train"):
+    with pytest.raises(MissingDataError, match=r"config\.json not found; run: dvc repro train"):
         load_encoder(tmp_path)
 
 

@@ -5,6 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import skimage.transform
+
 from conftest import SESSIONS, SUBJECT
 from fmri2img.config import ConvertRoiParams, ExtractBetasParams
 from fmri2img.containers import Examples, TrialBetas

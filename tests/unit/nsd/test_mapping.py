@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import scipy.ndimage
+
 from fmri2img.exceptions import FormatError, MismatchError
 from fmri2img.nsd.mapping import map_nearest, map_winner_take_all, read_coordinates, valid_coordinates
 from fmri2img.nsd.volumes import write_volume

@@ -4,6 +4,7 @@ import struct
 import nibabel as nib
 import numpy as np
 import pytest
+
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.nsd.rois import read_label_table, read_labels
 from fmri2img.nsd.volumes import check_same_grid, read_volume, slab_centre_affine, write_volume
@@ -45,10 +46,10 @@ def test_same_data_same_bytes(tmp_path):
 
 
 def test_missing_and_foreign_files(tmp_path):
-    with pytest.raises(MissingDataError, match="a.nii.gz not found; run: dvc repro fetch_nsd@subj01"):
+    with pytest.raises(MissingDataError, match=r"a\.nii\.gz not found; run: dvc repro fetch_nsd@subj01"):
         read_volume(tmp_path / "a.nii.gz", remedy="dvc repro fetch_nsd@subj01")
     (tmp_path / "b.nii").write_text("not a volume")
-    with pytest.raises(FormatError, match="b.nii: not a NIfTI file"):
+    with pytest.raises(FormatError, match=r"b\.nii: not a NIfTI file"):
         read_volume(tmp_path / "b.nii", remedy="")
 
 

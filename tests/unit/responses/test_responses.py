@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+
 from fmri2img.exceptions import MismatchError
 from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling, zscore_sessions
 from fmri2img.responses.repetitions import average_repetitions
@@ -38,11 +39,11 @@ def test_ncsnr_agrees_with_loops(rng):
 
 def test_noise_ceiling_is_that_of_known_signal_and_noise(rng):
     true = np.array([0.3, 0.6, 1.0, 1.6])
-    image_ids = np.tile(np.arange(1000), 3)
-    signal = rng.normal(size=(1000, 4, 30))[image_ids]
+    image_ids = np.tile(np.arange(4000), 3)
+    signal = rng.normal(size=(4000, 4, 15))[image_ids]
     betas = true[:, None] * signal + rng.normal(size=signal.shape)
-    found = estimate_ncsnr(betas.reshape(3000, -1), np.repeat([1, 2, 3], 1000), image_ids)
-    ceilings = noise_ceiling(found, 3).reshape(4, 30).mean(1)  # thirty voxels of each kind
+    found = estimate_ncsnr(betas.reshape(12_000, -1), np.repeat([1, 2, 3], 4000), image_ids)
+    ceilings = noise_ceiling(found, 3).reshape(4, 15).mean(1)  # fifteen voxels of each kind
     np.testing.assert_allclose(ceilings, 100 * true**2 / (true**2 + 1 / 3), atol=2)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+
 from conftest import SESSIONS, SUBJECT
 from fmri2img.nsd.design import read_design, repetitions
 from fmri2img.nsd.mapping import map_nearest
@@ -73,7 +74,7 @@ def test_integers_load_as_integers_although_the_class_is_double(miniature, varia
     assert all(variables[name].dtype.kind in "ui" for name in ("masterordering", "subjectim", "sharedix", "stimpattern"))
     doubles = scipy.io.loadmat(on_disk(miniature.root, EXPDESIGN), mat_dtype=True)
     assert doubles["masterordering"].dtype == np.float64
-    assert dict((name, kind) for name, _, kind in scipy.io.whosmat(on_disk(miniature.root, EXPDESIGN)))["subjectim"] == "double"
+    assert {name: kind for name, _, kind in scipy.io.whosmat(on_disk(miniature.root, EXPDESIGN))}["subjectim"] == "double"
 
 
 def test_stimulus_slots(variables):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fmri2img.responses.ncsnr import estimate_ncsnr
 from fmri2img.simulation.cortex import (
     LABEL_NAMES,
@@ -67,7 +68,8 @@ def test_features_see_position_orientation_and_colour():
     picture = np.full((425, 425, 3), 128, dtype=np.uint8)
     picture[:, :200:20] = 250  # vertical stripes on the left
     picture[300:, 300:] = (200, 60, 60)
-    luminance, red_green, *_ = maps = image_features(picture).reshape(11, 17, 17)
+    maps = image_features(picture).reshape(11, 17, 17)
+    red_green = maps[1]
     assert red_green[-2, -2] > red_green[2, 2] + 0.3
     energy = maps[3:7]  # the fine scale
     assert energy[0, 5, 3] > 3 * energy[2, 5, 3]

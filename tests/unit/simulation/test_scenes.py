@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from fmri2img.simulation.leaves import render_leaves
 from fmri2img.simulation.scenes import CATEGORIES, SETTINGS, describe_scene, render_image
 

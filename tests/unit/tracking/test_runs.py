@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+
 from conftest import REPOSITORY
 from fmri2img.files import hash_file
 from fmri2img.models.registry import check_settings, model_class, save_encoder

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+
 from conftest import REPOSITORY
 from fmri2img.containers import Examples, Latents
 from fmri2img.evaluation.latents import similarity_matrix, two_way_identification
@@ -53,7 +54,7 @@ def subject(rng):
     return examples, split, Latents(image_ids, latents, {"data_source": "simulated"})
 
 
-def fit(data, tmp_path, name="basic_ae", on_epoch=lambda record: None, **changes):
+def fit(data, tmp_path, name="basic_ae", on_epoch=lambda _: None, **changes):
     settings = check_settings(name, SECTIONS[name] | (SMALL if name == "basic_ae" else {}) | changes)
     decoder = load_autoencoder(str(REPOSITORY / "models" / "demo-vae"), "main")
     return fit_encoder(
@@ -75,7 +76,7 @@ def identification(encoder, subject):
 
 @pytest.mark.parametrize("name", ["ridge", "basic_ae"])
 def test_signal_is_found(name, subject, tmp_path):
-    changes = {"epochs": 15} if name == "basic_ae" else {}
+    changes = {"epochs": 30, "patience": 30} if name == "basic_ae" else {}
     encoder, result = fit(make_training_set(*subject), tmp_path, name, **changes)
     assert identification(encoder, subject) > 0.85
     assert result.validation_pattern_correlation > 0.3
@@ -118,7 +119,7 @@ def test_no_test_image_is_among_the_training_tensors(subject):
     assert len(data.train.betas) == len(examples.trials_of(split.ids("train")))
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -128,9 +129,9 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(subject, tmp_p
 
     def kill(record):
         if record.epoch == 2:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         fit(data, tmp_path / "b", on_epoch=kill)
     resumed, resumed_result = fit(data, tmp_path / "b")
     assert torch.equal(weights_of(whole), weights_of(resumed))

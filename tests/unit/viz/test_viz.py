@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.gallery import GalleryItem, gallery_page
 from fmri2img.viz.summary import terminal_summary

@@ -1,0 +1,91 @@
+"""Measure what the simulator claims (``make ncsnr``): noise ceilings beside the published ones, the spectrum of the scenes.
+
+Writes all eight simulated subjects at the demo's size into a temporary folder and reads the betas back.
+"""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from skimage import data as skimage_data
+from sklearn.datasets import load_sample_images
+
+from fmri2img.config import load_params
+from fmri2img.nsd.betas import read_session_betas
+from fmri2img.nsd.paths import on_disk
+from fmri2img.nsd.rois import read_labels
+from fmri2img.responses.ncsnr import estimate_ncsnr
+from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
+from fmri2img.simulation.design import shown_images
+from fmri2img.simulation.encoding import PUBLISHED_NCSNR
+from fmri2img.simulation.scenes import render_image
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=Path, default=None, help="a folder of JPEGs, to measure their spectrum too")
+    args = parser.parse_args()
+    print_spectra(args.photos)
+    print_ceilings()
+
+
+def print_spectra(photos: Path | None) -> None:
+    """Print the slope of log power over log spatial frequency of scenes and photographs, 320 x 320."""
+    sets = {
+        "scenes": [render_image(7, image_id, 320) for image_id in range(100)],
+        "library photographs": [skimage_data.astronaut(), skimage_data.coffee(), skimage_data.chelsea(), *load_sample_images().images],
+    }
+    if photos is not None:
+        sets["folder photographs"] = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(photos.rglob("*.jpg"))[:100]]
+    for name, pictures in sets.items():
+        cut = [picture[:, :, :3].mean(-1)[: min(picture.shape[:2]), : min(picture.shape[:2])] for picture in pictures]
+        slopes = [power_slope(grey) for grey in cut]
+        print(f"{name:22s} power ~ f^{np.mean(slopes):.2f}  (SD over {len(slopes)} pictures {np.std(slopes):.2f})", flush=True)
+
+
+def power_slope(grey: np.ndarray) -> float:
+    """Return the slope of log power over log frequency, from 4 cycles a picture to a third of its width."""
+    side = len(grey)
+    window = np.hanning(side)
+    power = np.abs(np.fft.fft2((grey - grey.mean()) * window[:, None] * window)) ** 2
+    frequency = np.fft.fftfreq(side) * side
+    radius = np.hypot(frequency[:, None], frequency).round().astype(int).ravel()
+    radial = np.bincount(radius, power.ravel()) / np.bincount(radius)
+    used = np.arange(4, side // 3)
+    return float(np.polyfit(np.log(used), np.log(radial[used]), 1)[0])
+
+
+def print_ceilings() -> None:
+    """Print the median ncsnr inside the visual ROI, recomputed from the written betas, beside the published one."""
+    params = load_params()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        subjects = [f"subj{number:02d}" for number in range(1, 9)]
+        simulate_shared(root, params.nsd, params.fetch_nsd.simulation, subjects)
+        print(f"{'subject':10s}{'published':>12s}{'visual ROI':>12s}{'difference':>12s}{'nsdgeneral':>12s}{'voxels':>8s}", flush=True)
+        for subject, published in zip(subjects, PUBLISHED_NCSNR, strict=True):
+            simulated = SimulatedSubject(subject, params.nsd, params.fetch_nsd, root)
+            simulated.write()
+            medians = {roi: median_ncsnr(simulated, roi) for roi in ("prf-visualrois", "nsdgeneral")}
+            found, n_voxels = medians["prf-visualrois"]
+            print(
+                f"{subject:10s}{published:12.3f}{found:12.3f}{found - published:+12.3f}{medians['nsdgeneral'][0]:12.3f}{n_voxels:8d}",
+                flush=True,
+            )
+
+
+def median_ncsnr(simulated: SimulatedSubject, roi: str) -> tuple[float, int]:
+    """Return the median over a region's voxels and their number, from the betas files and the published definition."""
+    labels, _ = read_labels(on_disk(simulated.root, simulated.files.func_roi(roi)), remedy="")
+    mask = labels > 0
+    paths = [on_disk(simulated.root, simulated.files.betas("b3", session, "hdf5")) for session in simulated.sessions]
+    betas = np.concatenate([read_session_betas(path, mask, remedy="") for path in paths])
+    image_ids = shown_images(simulated.design.experiment, simulated.number, simulated.sessions)
+    found = estimate_ncsnr(betas, np.repeat(simulated.sessions, 750), image_ids)
+    return float(np.nanmedian(found)), int(mask.sum())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""The whole graph as a user runs it: ``dvc repro`` in a project of its own, on a miniature experiment."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+
+from conftest import REPOSITORY
+from fmri2img.containers import Examples, Latents, Reconstructions, TrialBetas
+from fmri2img.responses.splits import Split
+
+BIN = Path(sys.executable).parent
+
+
+def run(project, *command, check=True):
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=check, env=environment)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, picture_folder):
+    """A project with one subject, one session and small settings, run once from nothing."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(REPOSITORY / name, folder)
+    for name in ("src", "models/demo-vae"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["subjects"] = ["subj02"]
+    params["nsd"]["sessions"] = [21]
+    params["fetch_nsd"]["simulation"] |= {"volume_scale": 0.2, "n_visual_voxels": 150, "pictures": str(picture_folder)}
+    params["train"]["basic_ae"] |= {"hidden_sizes": [64], "epochs": 3}
+    params["evaluate"] |= {"image_size": 128, "n_permutations": 99, "n_bootstrap": 100}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "init", "-q")
+    result = run(folder, "dvc", "repro", check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return folder
+
+
+def test_nothing_is_left_to_do(project):
+    assert "Data and pipelines are up to date." in run(project, "dvc", "repro").stdout
+
+
+def test_every_container_says_that_it_is_simulated(project):
+    paths = {"voxels": TrialBetas, "examples": Examples, "latents": Latents, "reconstructions": Reconstructions}
+    for folder, kind in paths.items():
+        name = "subj02/ridge.h5" if folder == "reconstructions" else "subj02.h5"
+        assert kind.open(project / "data" / folder / name, remedy="").provenance["data_source"] == "simulated"
+    assert "Simulated data" in (project / "reports/gallery/subj02/basic_ae.html").read_text()
+    assert "**Simulated data.**" in (project / "reports/comparison.md").read_text()
+
+
+def test_split_is_by_image_and_tests_on_shared_images(project):
+    split = Split.open(project / "data/splits/subj02.json", remedy="")
+    examples = Examples.open(project / "data/examples/subj02.h5", remedy="")
+    assert set(split.test) == set(examples.image_ids[examples.is_shared])
+    assert not set(split.test) & (set(split.train) | set(split.validation))
+
+
+def test_reconstructions_are_joined_by_id(project):
+    found = Reconstructions.open(project / "data/reconstructions/subj02/ridge.h5", remedy="")
+    split = Split.open(project / "data/splits/subj02.json", remedy="")
+    np.testing.assert_array_equal(found.image_ids[found.rows("test")], split.test)
+    assert set(found.image_ids[found.rows("train")]) <= set(split.train)
+
+
+def test_metrics_hold_floors_ceiling_and_what_they_depend_on(project):
+    document = json.loads((project / "reports/metrics/subj02/ridge.json").read_text())
+    assert set(document) == {
+        "test",
+        "floor_grey",
+        "floor_train_mean",
+        "floor_mean_latent",
+        "floor_shuffled",
+        "ceiling",
+        "interval",
+        "p",
+        "about",
+    }
+    assert document["ceiling"]["pattern_correlation"] == pytest.approx(1)
+    assert document["ceiling"]["two_way"] == 1
+    assert document["about"]["data_source"] == "simulated"
+
+
+def test_runs_models_and_pictures_are_in_mlflow(project):
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db")
+    experiment = client.get_experiment_by_name("fmri2img")
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == {"subj02-ridge", "subj02-basic_ae"}
+    names = [set(run.data.metrics) for run in runs.values()]
+    assert {name for name in names[0] ^ names[1] if not name.startswith("training/")} == set()
+    assert {"test/pixcorr", "floor_grey/ssim", "ceiling/pixcorr", "validation/pattern_correlation"} <= names[0]
+    keys = [{item.path.split("+")[0] for item in client.list_artifacts(run.info.run_id, "images")} for run in runs.values()]
+    assert keys[0] == keys[1] != set()
+    lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["train@subj02-ridge"]
+    weights = next(out["md5"] for out in lock["outs"] if out["path"].endswith("model.safetensors"))
+    assert runs["subj02-ridge"].data.tags["dvc.model_md5"] == weights
+    champions = [name for name in ("ridge", "basic_ae") if "champion" in client.get_registered_model(f"fmri2img-{name}-subj02").aliases]
+    comparison = json.loads((project / "reports/comparison.json").read_text())["runs"]
+    assert champions == [name for name in ("ridge", "basic_ae") if comparison[f"subj02/{name}"]["champion"]]
+
+
+def test_an_edit_reruns_only_what_it_touches(project):
+    params = project / "params.yaml"
+    text = params.read_text()
+    params.write_text(text.replace("n_train_images: 24", "n_train_images: 3"))
+    try:
+        status = json.loads(run(project, "dvc", "status", "--json").stdout)
+    finally:
+        params.write_text(text)
+    assert {name.split("@")[0] for name in status} == {"predict"}
+
+
+def test_a_missing_raw_file_stops_extraction_and_keeps_earlier_results(project):
+    raw = next((project / "data/raw").rglob("betas_session21.hdf5"))
+    hidden = raw.with_suffix(".hidden")
+    raw.rename(hidden)
+    before = (project / "data/voxels/subj02.h5").read_bytes()
+    try:
+        result = run(project, "python", "-m", "stages.extract_betas", "--subject", "subj02", check=False)
+    finally:
+        hidden.rename(raw)
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "betas_session21.hdf5 not found" in result.stderr
+    assert result.stderr.rstrip().endswith("run: dvc repro --force --single-item fetch_nsd@subj02")
+    assert (project / "data/voxels/subj02.h5").read_bytes() == before
+
+
+def test_a_store_without_runs_gets_them_again_from_the_files(project):
+    environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/fresh.db"}
+    command = ["env", *(f"{key}={value}" for key, value in environment.items()), "python", "-m", "stages.evaluate"]
+    run(project, *command, "--subject", "subj02", "--model", "ridge")
+    client = mlflow.MlflowClient(tracking_uri=environment["MLFLOW_TRACKING_URI"])
+    (restored,) = client.search_runs([client.get_experiment_by_name("fmri2img").experiment_id])
+    assert restored.data.tags["restored"] == "true"
+    assert "test/pixcorr" in restored.data.metrics
+
+
+@pytest.mark.slow
+def test_two_clean_runs_give_the_same_bytes_and_metrics(project, tmp_path):
+    again = tmp_path / "again"
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
+        again.mkdir(exist_ok=True)
+        shutil.copy(project / name, again)
+    for name in ("src", "models/demo-vae"):
+        shutil.copytree(project / name, again / name)
+    run(again, "git", "init", "-q")
+    run(again, "dvc", "init", "-q")
+    run(again, "dvc", "repro")
+    locks = [yaml.safe_load((folder / "dvc.lock").read_text())["stages"] for folder in (project, again)]
+    outs = [{out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]} for lock in locks]
+    assert outs[0] == outs[1]
