@@ -17,7 +17,7 @@ help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
-	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $(READY)
 
@@ -30,14 +30,15 @@ demo: $(READY)  ## run the whole pipeline on simulated data and say what to open
 summary: $(READY)  ## print the scores of the last comparison again
 	@python scripts/show_summary.py
 
-ui: $(READY)  ## open MLflow on the runs of this folder, at http://127.0.0.1:5000
+ui: $(READY)  ## serve MLflow on the runs of this folder (UI_PORT=5000)
+	@test -f mlflow.db || { echo "no runs yet; run: make demo"; exit 1; }
 	@echo "http://127.0.0.1:$(UI_PORT)/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(UI_PORT) --workers 1 --backend-store-uri sqlite:///mlflow.db
 
-test: $(READY)  ## run the tests, offline, in a few minutes
+test: $(READY)  ## run the tests, offline
 	HF_HUB_OFFLINE=1 pytest -m "not slow"
 
-test-slow: $(READY)  ## run the tests that take minutes
+test-slow: $(READY)  ## run the pipeline twice from nothing and compare the bytes
 	HF_HUB_OFFLINE=1 pytest -m slow
 
 check: $(READY)  ## lint, types, spelling and import contracts
@@ -49,9 +50,10 @@ format: $(READY)  ## bring the code into shape
 demo-vae: $(READY)  ## train the autoencoder of models/demo-vae anew (about an hour on 2 cores)
 	python scripts/train_demo_vae.py
 
-ncsnr: $(READY)  ## noise ceilings of the simulated betas beside the published ones, all eight subjects
+ncsnr: $(READY)  ## spectra of the scenes; noise ceilings of all eight subjects beside the published ones
 	python scripts/measure_simulation.py
 
-clean:  ## remove what the pipeline made (raw files, outputs, runs), keep the environment
+clean:  ## remove what the pipeline made (raw files, outputs, cache, runs), keep the environment
 	rm -rf data/raw data/receipts data/rois data/voxels data/examples data/splits data/latents data/reconstructions
-	rm -rf reports models/subj* logs .checkpoints mlflow.db mlruns mlartifacts
+	rm -rf reports/comparison.md reports/comparison.png reports/gallery reports/scores models/subj* logs .checkpoints
+	rm -rf mlflow.db* .mlflow.lock mlruns mlartifacts .dvc/cache

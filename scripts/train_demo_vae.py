@@ -8,7 +8,10 @@ saw, beside a patch PCA with as many numbers (4 per 8 x 8 patch): what a linear 
 import argparse
 import json
 import logging
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +19,12 @@ import torch
 from diffusers import AutoencoderKL
 from joblib import Parallel, delayed
 from PIL import Image
+from safetensors.torch import load_file
 from skimage import data as skimage_data
 from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
 
+from fmri2img.files import write_bytes, write_json
 from fmri2img.simulation.leaves import render_leaves
 from fmri2img.simulation.scenes import render_image
 
@@ -35,18 +40,37 @@ def main() -> None:
     args = _parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    bank = make_bank(args.n_pictures, args.threads)
-    logger.info("bank of %d pictures ready", len(bank))
     autoencoder = build_autoencoder()
     evaluation_sets = make_evaluation_sets(args.n_held_out, args.photos)
-    train(autoencoder, bank, evaluation_sets, args)
-    measurements = {name: measure(autoencoder, images) for name, images in evaluation_sets.items()}
-    save(autoencoder, measurements, args)
+    rng = np.random.default_rng(args.seed)
+    if args.polish_only:
+        autoencoder.load_state_dict(load_file(args.polish_only / "diffusion_pytorch_model.safetensors"))
+    else:
+        bank = make_bank(args.n_pictures, args.threads)
+        logger.info("bank of %d pictures ready", len(bank))
+        cycle = Cycle(args.steps, total_steps=args.cycle_steps, learning_rate=args.learning_rate)
+        train(autoencoder, lambda: draw_crops(bank, rng, args.batch_size), cycle, evaluation_sets, args)
+    scenes, leaves = make_polish_bank(args.n_polish_scenes, args.threads)
+    logger.info("bank of %d scenes at their own scale ready", len(scenes))
+    cycle = Cycle(args.polish_steps, total_steps=args.polish_steps, learning_rate=args.polish_learning_rate)
+    train(autoencoder, lambda: draw_plain_crops(scenes, leaves, rng, args.batch_size), cycle, evaluation_sets, args)
+    save(autoencoder, args)
+    measurements = {name: measure(load_saved(args.out), images) for name, images in evaluation_sets.items()}
+    names = ("steps", "cycle_steps", "batch_size", "learning_rate", "kl_weight", "n_pictures")
+    names += ("polish_steps", "polish_learning_rate", "n_polish_scenes", "seed")
+    report = {"measured": measurements, "settings": {name: getattr(args, name) for name in names}}
+    (args.out / "measurements.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
+    logger.info("%s", json.dumps(measurements))
 
 
 def _parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--cycle-steps", type=int, default=4000, help="the learning rate would reach 0 here; polishing takes over before")
+    parser.add_argument("--polish-steps", type=int, default=1300)
+    parser.add_argument("--polish-learning-rate", type=float, default=0.008)
+    parser.add_argument("--n-polish-scenes", type=int, default=3000)
+    parser.add_argument("--polish-only", type=Path, default=None, help="a folder with weights to start polishing from")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--kl-weight", type=float, default=0.01)
@@ -79,18 +103,28 @@ def build_autoencoder() -> AutoencoderKL:
     ).to(memory_format=torch.channels_last)
 
 
-def train(autoencoder: AutoencoderKL, bank: np.ndarray, evaluation_sets: dict, args: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Cycle:
+    """One cycle of the learning rate: up over the first twentieth, down along a cosine; ``steps`` of it are run."""
+
+    steps: int
+    total_steps: int
+    learning_rate: float
+
+
+def train(
+    autoencoder: AutoencoderKL, draw: Callable[[], torch.Tensor], cycle: Cycle, evaluation_sets: dict, args: argparse.Namespace
+) -> None:
     """Minimise squared error plus a small KL term; leave the averaged weights in the network."""
-    kernels, optimizers = make_optimizers(autoencoder, args.learning_rate)
+    kernels, optimizers = make_optimizers(autoencoder, cycle.learning_rate)
     schedules = [
-        torch.optim.lr_scheduler.OneCycleLR(each, each.defaults["lr"], total_steps=args.steps, pct_start=0.05, cycle_momentum=False)
+        torch.optim.lr_scheduler.OneCycleLR(each, each.defaults["lr"], total_steps=cycle.total_steps, pct_start=0.05, cycle_momentum=False)
         for each in optimizers
     ]
     average = torch.optim.swa_utils.AveragedModel(autoencoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
-    rng = np.random.default_rng(args.seed)
     started = time.monotonic()
-    for step in range(1, args.steps + 1):
-        images = draw_crops(bank, rng, args.batch_size).to(memory_format=torch.channels_last)
+    for step in range(1, cycle.steps + 1):
+        images = draw().to(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16):
             posterior = autoencoder.encode(images).latent_dist
             decoded = autoencoder.decode(posterior.sample()).sample
@@ -107,9 +141,8 @@ def train(autoencoder: AutoencoderKL, bank: np.ndarray, evaluation_sets: dict, a
         if step % 100 == 0:
             logger.info("step %d: error %.5f, kl %.3f, %.2f s a step", step, error, kl, (time.monotonic() - started) / step)
         if step % 500 == 0:
-            for name, images_u8 in evaluation_sets.items():
-                logger.info("  %s: %s", name, measure(average.module, images_u8[:100]))
-            save(average.module, {}, args)
+            for name, pictures in evaluation_sets.items():
+                logger.info("  %s: %s", name, measure(average.module, pictures[:100]))
     autoencoder.load_state_dict(average.module.state_dict())
 
 
@@ -144,6 +177,31 @@ def draw_crops(bank: np.ndarray, rng: np.random.Generator, batch_size: int) -> t
         grey = crop.mean(1, keepdim=True)
         crops.append(grey + float(rng.uniform(0.1, 1.2)) * (crop - grey))
     return 2 * torch.cat(crops).clamp(0, 1) ** float(rng.uniform(0.7, 1.4)) - 1
+
+
+def make_polish_bank(n_scenes: int, n_jobs: int) -> tuple[np.ndarray, np.ndarray]:
+    """Render scenes at 425 and shrink them to 128 as the pipeline does, and half as many leaves; (n, 128, 128, 3), uint8 each."""
+    scenes = Parallel(n_jobs=n_jobs)(delayed(_shrunk_scene)(10_000 + index) for index in range(n_scenes))
+    leaves = Parallel(n_jobs=n_jobs)(delayed(_shrunk_leaves)(10_000 + index) for index in range(n_scenes // 2))
+    return np.stack(scenes), np.stack(leaves)
+
+
+def _shrunk_scene(index: int) -> np.ndarray:
+    return shrink(render_image(TRAIN_SEED, index))
+
+
+def _shrunk_leaves(index: int) -> np.ndarray:
+    return shrink(render_leaves(TRAIN_SEED, index, BANK_SIDE))
+
+
+def draw_plain_crops(scenes: np.ndarray, leaves: np.ndarray, rng: np.random.Generator, batch_size: int) -> torch.Tensor:
+    """Cut windows at their own scale, three scenes to one leaves picture, mirrored or not; shape (n, 3, 64, 64), -1..1."""
+    crops = []
+    for index in range(batch_size):
+        bank = leaves if index % 4 == 0 else scenes
+        y, x = rng.integers(IMAGE_SIDE - CROP_SIDE + 1, size=2)
+        crops.append(bank[rng.integers(len(bank)), y : y + CROP_SIDE, x : x + CROP_SIDE][:, :: rng.choice((-1, 1))])
+    return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def make_evaluation_sets(n_held_out: int, photos: Path | None) -> dict[str, np.ndarray]:
@@ -206,25 +264,25 @@ def _patch_pca(images: np.ndarray) -> np.ndarray:
 
 
 @torch.no_grad()
-def save(autoencoder: AutoencoderKL, measurements: dict, args: argparse.Namespace) -> None:
-    """Write weights (float16) and config; set the scaling factor so that latents of scenes have unit SD."""
-    scenes = np.stack([shrink(render_image(TRAIN_SEED, 3 * index)) for index in range(64)])
+def save(autoencoder: AutoencoderKL, args: argparse.Namespace) -> None:
+    """Write weights (float16) and config in one step; set the scaling factor so that latents of scenes have unit SD."""
+    scenes = np.stack([_shrunk_scene(index) for index in range(64)])
     tensor = torch.from_numpy(scenes).permute(0, 3, 1, 2).float() / 127.5 - 1
-    autoencoder.eval()
-    factor = 1 / autoencoder.encode(tensor).latent_dist.mode().std().item()
-    autoencoder.train()
-    autoencoder.register_to_config(scaling_factor=round(factor, 5))
+    factor = 1 / autoencoder.eval().encode(tensor).latent_dist.mode().std().item()
     half = build_autoencoder()
     half.load_state_dict(autoencoder.state_dict())
     half.register_to_config(scaling_factor=round(factor, 5))
-    half.half().save_pretrained(args.out)
-    config_path = args.out / "config.json"
-    config = {key: value for key, value in json.loads(config_path.read_text()).items() if key != "_name_or_path"}
-    config_path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    if measurements:
-        settings = {name: getattr(args, name) for name in ("steps", "batch_size", "learning_rate", "kl_weight", "n_pictures", "seed")}
-        report = {"measured": measurements, "settings": settings}
-        (args.out / "measurements.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        half.half().save_pretrained(folder)
+        config = json.loads((Path(folder) / "config.json").read_text())
+        config.pop("_name_or_path", None)
+        write_json(args.out / "config.json", config)
+        write_bytes(args.out / "diffusion_pytorch_model.safetensors", (Path(folder) / "diffusion_pytorch_model.safetensors").read_bytes())
+
+
+def load_saved(folder: Path) -> AutoencoderKL:
+    """Load what `save` wrote: the numbers reported are those of the rounded weights."""
+    return AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
 
 
 if __name__ == "__main__":

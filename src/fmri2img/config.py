@@ -26,7 +26,7 @@ class NsdParams(Params):
     func_space: Literal["func1pt8mm", "func1mm"]
     beta_version: Literal["b1", "b2", "b3"]
     beta_format: Literal["hdf5", "nii.gz"]
-    sessions: Literal["all"] | list[Annotated[int, Field(ge=1, le=40)]]
+    sessions: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1, le=40)]], Field(min_length=1)]
 
     def sessions_of(self, subject: str, n_held: int) -> list[int]:
         """Return the sessions to use of a subject who did ``n_held``.
@@ -206,9 +206,9 @@ def check_section(
 
 
 def _describe(error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]) -> str:
-    fault = error.errors()[0]
-    # Unions add the tried type to the location; only real keys and indices are shown.
-    location = [str(part) for part in fault["loc"] if isinstance(part, int) or _is_key(part)]
+    # Of the alternatives of a union, the one that got furthest is the one that was meant.
+    fault = max(error.errors(), key=lambda item: (item["loc"][0] == error.errors()[0]["loc"][0], len(item["loc"])))
+    location = [str(part) for part in _real_keys(section, fault["loc"])]
     keys = [*prefix, *location]
     line = _line_of(text, keys)
     where = f"{path}{f', line {line}' if line else ''}: {'.'.join(keys)}"
@@ -216,11 +216,25 @@ def _describe(error: ValidationError, section: type[BaseModel], text: str, path:
         return f"{where}: unknown key; valid keys here: {', '.join(_valid_keys(section, location[:-1]))}"
     if fault["type"] == "missing":
         return f"{where}: key is missing; add it to {path}"
-    return f"{where}: got {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}; correct it in {path}"
+    hint = " (YAML takes 1e-4 for text: write 1.0e-4)" if fault["type"] == "float_type" and isinstance(fault["input"], str) else ""
+    return f"{where}: got {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}{hint}; correct it in {path}"
 
 
-def _is_key(part: str) -> bool:
-    return part.replace("_", "").isalnum() and part not in ("list", "str", "int") and not part.startswith(("literal", "list"))
+def _real_keys(section: type[BaseModel], location: tuple[int | str, ...]) -> list[int | str]:
+    """Drop what pydantic adds to a location for the alternatives of a union: it is neither a key nor an index."""
+    real: list[int | str] = []
+    fields: dict | None = section.model_fields
+    for part in location:
+        if isinstance(part, int) or fields is not None:
+            real.append(part)
+        if isinstance(part, int):
+            continue
+        annotation = fields[part].annotation if fields and part in fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            fields = annotation.model_fields
+        else:
+            fields = {} if getattr(annotation, "__origin__", None) is dict else None
+    return real
 
 
 def _valid_keys(section: type[BaseModel], location: list[str]) -> list[str]:

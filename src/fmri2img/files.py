@@ -72,7 +72,15 @@ def read_json(path: Path, *, remedy: str) -> Any:
 
 
 def hash_file(path: Path, algorithm: str = "sha256") -> str:
-    """Return the hexadecimal digest of a file's bytes."""
+    """Return the hexadecimal digest of a file's bytes.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: dvc checkout {path}")
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):

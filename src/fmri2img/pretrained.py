@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from fmri2img.exceptions import FormatError, UnavailableError
+from fmri2img.exceptions import FormatError, MismatchError, UnavailableError
 from fmri2img.files import hash_file
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -75,6 +75,23 @@ class FrozenAutoencoder:
             About -1 to 1, not clipped.
         """
         return self.network.decode(latents / self.identity["scaling_factor"]).sample
+
+
+def check_same_autoencoder(made_by: dict, autoencoder: FrozenAutoencoder) -> FrozenAutoencoder:
+    """Return the autoencoder if it is the one that made the latents.
+
+    Raises
+    ------
+    MismatchError
+        If its weights are others than ``made_by`` names.
+    """
+    given = autoencoder.identity
+    if made_by["sha256"] != given["sha256"]:
+        raise MismatchError(
+            f"latents were made by autoencoder {made_by['name']} ({made_by['sha256'][:12]}), "
+            f"got {given['name']} ({given['sha256'][:12]}); run: dvc repro --force encode_latents"
+        )
+    return autoencoder
 
 
 def load_autoencoder(source: str, revision: str, device: torch.device | None = None) -> FrozenAutoencoder:

@@ -82,6 +82,10 @@ class Receipt:
             raise ChangedDataError(f"{full}: got sha256 {sha256[:12]}, expected {record.sha256[:12]} as in the receipt; run: {remedy}")
         return full
 
+    def folder(self, folder: PurePosixPath) -> list[PurePosixPath]:
+        """Return the files that lie directly in a folder."""
+        return [path for path in (PurePosixPath(record.path) for record in self.files) if path.parent == folder]
+
     def digest(self) -> str:
         """Return one SHA-256 over all records: it stands for every byte that was used."""
         text = "".join(f"{record.path} {record.size} {record.sha256}\n" for record in self.files)

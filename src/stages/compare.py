@@ -37,7 +37,7 @@ def main() -> None:
     data_source = examples.provenance["data_source"]
     _write(runs, truth, ceiling, data_source)
     champions = {run.subject: run.model for run in runs if run.is_champion}
-    _mark(champions, params.models)
+    _mark(champions)
 
 
 def _write(runs: list[ComparedRun], truth: dict, ceiling: dict[str, np.ndarray], data_source: str) -> None:
@@ -48,11 +48,11 @@ def _write(runs: list[ComparedRun], truth: dict, ceiling: dict[str, np.ndarray],
     write_json(comparison_path("json"), {"data_source": data_source, "runs": summaries})
 
 
-def _mark(champions: dict[str, str], models: list[str]) -> None:
+def _mark(champions: dict[str, str]) -> None:
     from fmri2img.tracking.runs import mark_champions
 
     weights = {subject: encoder_folder(subject, model) / WEIGHTS_NAME for subject, model in champions.items()}
-    mark_champions({subject: (model, hash_file(weights[subject], "md5")) for subject, model in champions.items()}, models)
+    mark_champions({subject: (model, hash_file(weights[subject], "md5")) for subject, model in champions.items()})
 
 
 if __name__ == "__main__":

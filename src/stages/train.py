@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from functools import partial
 
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
@@ -20,7 +19,7 @@ from fmri2img.layout import (
     training_path,
 )
 from fmri2img.models.registry import CONFIG_NAME, check_settings, model_class, save_encoder
-from fmri2img.pretrained import load_autoencoder
+from fmri2img.pretrained import check_same_autoencoder, load_autoencoder
 from fmri2img.responses.splits import Split
 from fmri2img.training.fit import fit_encoder, make_training_set
 from fmri2img.training.report import EpochLog, describe_encoder, training_metrics, write_curve
@@ -39,7 +38,9 @@ def main(subject: str, model: str) -> None:
         model_class(model),
         settings,
         make_training_set(examples, split, latents),
-        load_decoder=partial(load_autoencoder, params.autoencoder.source, params.autoencoder.revision),
+        load_decoder=lambda: check_same_autoencoder(
+            latents.provenance["autoencoder"], load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
+        ),
         checkpoint=checkpoint,
         on_epoch=EpochLog(LOGS / subject / f"{model}.jsonl", label=f"{subject} {model}"),
     )

@@ -137,6 +137,21 @@ def test_a_missing_raw_file_stops_extraction_and_keeps_earlier_results(project):
     assert (project / "data/voxels/subj02.h5").read_bytes() == before
 
 
+def test_a_stage_that_fails_in_dvc_costs_no_earlier_output(project):
+    params = project / "params.yaml"
+    text = params.read_text()
+    before = {path: path.read_bytes() for path in (project / "data/rois").iterdir() if path.suffix in (".gz", ".json")}
+    params.write_text(text.replace("roi: prf-visualrois", "roi: V1"))
+    try:
+        result = run(project, "dvc", "repro", "convert_roi", check=False)
+    finally:
+        params.write_text(text)
+    assert result.returncode != 0
+    assert "there is no ROI 'V1' in the anatomical space of subj02; choose from: " in result.stderr
+    assert before == {path: path.read_bytes() for path in before}
+    assert len(before) == 2
+
+
 def test_a_store_without_runs_gets_them_again_from_the_files(project):
     environment = {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/fresh.db"}
     command = ["env", *(f"{key}={value}" for key, value in environment.items()), "python", "-m", "stages.evaluate"]

@@ -44,6 +44,11 @@ def test_shipped_params_are_valid(params_file):
             r"there is no section train.perceptron; .*choose from: ridge, basic_ae",
         ),
         ("image_size: 128", "image_size: 130", r"create_examples.image_size: got 130; input should be a multiple of 8"),
+        ("  batch_size: 8", "  batch-size: 8", r"predict.batch(_size: key is missing|-size: unknown key; valid keys here: n_train_images)"),
+        ("sessions: [1, 2, 3]", "sessions: [1, 99]", r"line \d+: nsd.sessions.1: got 99; input should be less than or equal to 40"),
+        ("sessions: [1, 2, 3]", "sessions: []", r"nsd.sessions: got \[\]; list should have at least 1 item"),
+        ("labels: all", "labels: [1]", r"extract_betas.labels.0: got 1; input should be a valid string"),
+        ("volume_scale: 0.36", "volume_scale: 36e-2", r"got '36e-2'; .*write 1.0e-4"),
         ("subjects: [subj01", "subjects: [subj01]]", r"line \d+: not valid YAML"),
     ],
 )

@@ -4,10 +4,9 @@ import numpy as np
 import torch
 
 from fmri2img.containers import Examples, Latents, Reconstructions
-from fmri2img.exceptions import MismatchError
 from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder
-from fmri2img.pretrained import FrozenAutoencoder
+from fmri2img.pretrained import FrozenAutoencoder, check_same_autoencoder
 from fmri2img.responses.repetitions import average_repetitions
 from fmri2img.responses.splits import Split
 
@@ -46,12 +45,7 @@ def reconstruct(
     MismatchError
         If the autoencoder is not the one of the latents.
     """
-    made_by, given = latents.provenance["autoencoder"], autoencoder.identity
-    if made_by["sha256"] != given["sha256"]:
-        raise MismatchError(
-            f"latents were made by autoencoder {made_by['name']} ({made_by['sha256'][:12]}), "
-            f"got {given['name']} ({given['sha256'][:12]}); run: dvc repro encode_latents"
-        )
+    check_same_autoencoder(latents.provenance["autoencoder"], autoencoder)
     train_ids = split.ids("train")
     shown = np.sort(rng.choice(train_ids, size=min(n_train_images, len(train_ids)), replace=False))
     image_ids = np.concatenate([split.ids("test"), shown])
@@ -65,7 +59,7 @@ def reconstruct(
         ceiling=decode_latents(latents.of(image_ids), autoencoder, batch_size=batch_size),
         mean_latent=mean_latent,
         mean_decoded=decode_latents(mean_latent[None], autoencoder, batch_size=1)[0],
-        provenance={**examples.provenance, "autoencoder": given},
+        provenance={**examples.provenance, "autoencoder": autoencoder.identity},
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from fmri2img.config import ConvertRoiParams, NsdParams
-from fmri2img.exceptions import MismatchError
+from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.nsd.mapping import map_nearest, map_winner_take_all, read_coordinates
 from fmri2img.nsd.paths import SubjectFiles
 from fmri2img.nsd.rois import read_label_table, read_labels
@@ -35,11 +35,20 @@ def convert_roi(receipt: Receipt, root: Path, nsd: NsdParams, params: ConvertRoi
 
     Raises
     ------
+    ConfigError
+        If there is no such ROI.
     MismatchError
         If no functional voxel gets a label, or a file lies on another grid.
     """
     files = SubjectFiles(receipt.name, nsd.func_space)
     remedy = f"dvc repro {receipt.stage}"
+    listed = [path.name.removesuffix(".nii.gz") for path in receipt.folder(files.anat_roi(params.roi).parent)]
+    known = sorted(name for name in listed if not name.startswith(("lh.", "rh.")))
+    if params.roi not in known:
+        raise ConfigError(
+            f"params.yaml: convert_roi.roi: there is no ROI {params.roi!r} in the anatomical space of {receipt.name}; "
+            f"choose from: {', '.join(known)}"
+        )
     names = read_label_table(receipt.locate(root, files.label_table(params.roi)), remedy=remedy)
     source, _ = read_labels(receipt.locate(root, files.anat_roi(params.roi)), remedy=remedy)
     grid = read_volume(receipt.locate(root, files.brainmask()), remedy=remedy).shape

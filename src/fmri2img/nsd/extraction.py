@@ -9,7 +9,14 @@ from fmri2img.config import ExtractBetasParams, NsdParams
 from fmri2img.containers import TrialBetas
 from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.nsd.betas import read_session_betas
-from fmri2img.nsd.design import SESSIONS_HELD, TRIALS_PER_SESSION, read_design, read_responses, repetitions
+from fmri2img.nsd.design import (
+    SESSIONS_HELD,
+    TRIALS_PER_SESSION,
+    ExperimentDesign,
+    read_design,
+    read_responses,
+    repetitions,
+)
 from fmri2img.nsd.paths import EXPDESIGN, VOXEL_SIZES_MM, SubjectFiles, subject_number
 from fmri2img.nsd.rois import read_labels
 from fmri2img.nsd.volumes import check_same_grid, read_volume
@@ -68,6 +75,7 @@ def extract_betas(
     check_same_grid(ncsnr_path, ncsnr, mask.shape, affine, str(roi_path))
     design = read_design(shared_receipt.locate(root, EXPDESIGN), remedy=f"dvc repro {shared_receipt.stage}")
     image_ids = trials["image_id"].to_numpy()
+    _check_order(image_ids, design, sessions, receipt.name, str(files.responses()))
     return TrialBetas(
         voxel_ijk=np.argwhere(mask).astype(np.int16),
         roi_labels=labels[mask],
@@ -102,6 +110,17 @@ def _chosen_voxels(labels: np.ndarray, names: dict[int, str], chosen: str | list
             f"choose from: {', '.join(names.values())}"
         )
     return mask
+
+
+def _check_order(image_ids: np.ndarray, design: ExperimentDesign, sessions: list[int], subject: str, where: str) -> None:
+    """Refuse responses of another subject or in another order: betas would be paired with wrong pictures."""
+    expected = np.concatenate([design.trial_image_ids(subject_number(subject), session) for session in sessions])
+    if len(wrong := np.flatnonzero(image_ids != expected)):
+        session, trial = sessions[wrong[0] // TRIALS_PER_SESSION], wrong[0] % TRIALS_PER_SESSION + 1
+        raise MismatchError(
+            f"{where}: session {session}, trial {trial} showed 73KID {image_ids[wrong[0]] + 1}, expected {expected[wrong[0]] + 1} "
+            f"by {EXPDESIGN} ({len(wrong)} trials differ); use the responses of {subject}, in the order of the experiment"
+        )
 
 
 def _provenance(receipt: Receipt, shared_receipt: Receipt, mask: np.ndarray, roi_names: dict[int, str], nsd: NsdParams) -> dict:

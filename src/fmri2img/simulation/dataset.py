@@ -49,7 +49,7 @@ from fmri2img.simulation.encoding import (
 from fmri2img.simulation.scenes import CATEGORIES, describe_scene, paint_scene
 
 _TR_SECONDS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}
-_REMEDY = "dvc repro fetch_nsd_shared"
+_REMEDY = "dvc repro --force --single-item fetch_nsd_shared"
 
 
 def simulate_shared(root: Path, nsd: NsdParams, simulation: SimulationParams, subjects: list[str]) -> list[PurePosixPath]:
@@ -70,10 +70,10 @@ def simulate_shared(root: Path, nsd: NsdParams, simulation: SimulationParams, su
         The files, relative to ``root``.
     """
     design = draw_design(simulation.seed)
-    written = writers.write_design(root, design, simulation.seed)
+    written = [writers.write_notice(root), *writers.write_design(root, design, simulation.seed)]
     shown = [_shown_in(design.experiment, subject, nsd) for subject in subjects]
     image_ids = np.unique(np.concatenate(shown))
-    written.append(writers.write_stimuli(root, image_ids, _pictures(simulation, image_ids)))
+    written.append(writers.write_stimuli(root, image_ids, _pictures(simulation, image_ids, design.experiment.shared_image_ids)))
     for roi in ATLASES_ON_FSAVERAGE:
         written += writers.write_label_tables(root, [fsaverage_label_table(roi)], LABEL_NAMES[roi])
     return written
@@ -84,19 +84,28 @@ def _shown_in(design: ExperimentDesign, subject: str, nsd: NsdParams) -> np.ndar
     return shown_images(design, number, nsd.sessions_of(subject, SESSIONS_HELD[number - 1]))
 
 
-def _pictures(simulation: SimulationParams, image_ids: np.ndarray) -> Iterator[np.ndarray]:
+def _pictures(simulation: SimulationParams, image_ids: np.ndarray, shared_ids: np.ndarray) -> Iterator[np.ndarray]:
     """Paint scenes, or crop a folder's pictures, on all cores and in order."""
     if simulation.pictures == "scenes":
         jobs = (delayed(_paint)(simulation.seed, int(image_id)) for image_id in image_ids)
     else:
-        folder = Path(simulation.pictures)
-        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        if not paths:
-            raise MissingDataError(
-                f"{folder}: no .jpg or .png picture found; set fetch_nsd.simulation.pictures to scenes or to a folder of pictures"
-            )
-        jobs = (delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths)) for image_id in image_ids)
+        shared, own = _divide_folder(Path(simulation.pictures))
+        sources = ((shared if is_shared else own) for is_shared in np.isin(image_ids, shared_ids))
+        jobs = (
+            delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths)) for image_id, paths in zip(image_ids, sources, strict=True)
+        )
     return Parallel(n_jobs=-1, batch_size=8, return_as="generator")(jobs)
+
+
+def _divide_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Keep every tenth picture for the shared images: a crop of a test picture must not be among the others."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if len(paths) < 2:
+        raise MissingDataError(
+            f"{folder}: got {len(paths)} .jpg or .png pictures, expected at least 2; "
+            "set fetch_nsd.simulation.pictures to scenes or to a folder of pictures"
+        )
+    return paths[::10], [path for index, path in enumerate(paths) if index % 10]
 
 
 def _paint(seed: int, image_id: int) -> np.ndarray:

@@ -21,6 +21,8 @@ N_SHARED, N_PER_SUBJECT = 1_000, 10_000
 _FIRST_SLOT, _LAST_SLOT = 3, 70
 # Centres of an image's showings on the circle of all trials: 60 % near a common centre, the rest anywhere.
 _CONCENTRATION, _NEAR_SHARE = 729.0, 0.6
+# Subject, session and run whose button records were lost (P:nsdsetup.m of the data paper's code).
+_RUNS_WITHOUT_BUTTONS = ((6, 19, 10), (4, 23, 3))
 
 
 @dataclass(frozen=True)
@@ -155,8 +157,6 @@ def _add_behaviour(table: pd.DataFrame, rng: np.random.Generator) -> None:
         "RT": reaction,
         "CHANGEMIND": rng.random(n_trials) < 0.03,
         "ISCORRECTCURRENT": (button == 2) == in_session,
-        "TOTAL1": button == 1,
-        "TOTAL2": button == 2,
         "BUTTON": button,
     }
     columns = {name: np.where(pressed, values, np.nan) for name, values in nan_unless_pressed.items()}
@@ -166,9 +166,12 @@ def _add_behaviour(table: pd.DataFrame, rng: np.random.Generator) -> None:
     table["MEMORYRECENT"] = since_recent
     table["MEMORYFIRST"] = np.where(showing == 2, since_first, np.nan)
     table["ISOLDCURRENT"] = in_session.astype(int)
-    for name in ("ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON"):
-        table[name] = columns[name]
-    table["MISSINGDATA"] = 0
+    table["ISCORRECTCURRENT"] = columns["ISCORRECTCURRENT"]
+    table["TOTAL1"], table["TOTAL2"] = ((pressed & (button == number)).astype(float) for number in (1, 2))
+    table["BUTTON"] = columns["BUTTON"]
+    run = table[["SUBJECT", "SESSION", "RUN"]].apply(tuple, axis=1)
+    table["MISSINGDATA"] = run.isin(_RUNS_WITHOUT_BUTTONS).astype(int)
+    table.loc[table["MISSINGDATA"] == 1, [*columns, "TOTAL1", "TOTAL2"]] = np.nan
 
 
 def stim_info_table(design: ExperimentDesign, seed: int) -> pd.DataFrame:

@@ -20,10 +20,17 @@ from fmri2img.nsd.volumes import nsd_header, write_volume
 from fmri2img.simulation.design import N_SLOTS, SimulatedDesign, stim_info_table
 
 IMAGE_SIDE = 425
-# Attribute on every HDF5 file, and first words of the NIfTI descriptions: nobody may take this for brain data.
+# Attribute of every HDF5 file, and text of a notice beside the data: nobody may take this for brain data.
 SIMULATED_MARK = "simulated by fmri2img, not measured"
 # Volumes a 4-s slot, and volumes a 300-s run, in each functional space (NSD manual, time-series data).
 _VOLUMES_PER_SLOT = {"func1pt8mm": 3, "func1mm": 4}
+
+
+def write_notice(root: Path) -> PurePosixPath:
+    """Write a text file that says what the tree is; return its path."""
+    notice = PurePosixPath("SIMULATED.txt")
+    write_text(on_disk(root, notice), f"The files in this folder are {SIMULATED_MARK}.\n")
+    return notice
 
 
 def write_design(root: Path, design: SimulatedDesign, seed: int) -> list[PurePosixPath]:
@@ -146,6 +153,7 @@ def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np
         One for each z, in order.
     """
     with replacing(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs["source"] = SIMULATED_MARK
         stored = file.create_dataset("betas", (TRIALS_PER_SESSION, *shape[::-1]), np.int16, chunks=(TRIALS_PER_SESSION, 1, 1, 1))
         for z, slab in enumerate(slabs):
             stored[:, z] = slab

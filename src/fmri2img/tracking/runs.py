@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import subprocess
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -125,8 +126,9 @@ class MlflowTracker:
     @_forgiving
     def log_epochs(self, records: list[dict[str, float]]) -> None:
         """Log learning curves in one batch; each record has ``epoch`` and metrics."""
+        now = _milliseconds()
         metrics = [
-            Metric(name, float(value), 0, int(record["epoch"])) for record in records for name, value in record.items() if name != "epoch"
+            Metric(name, float(value), now, int(record["epoch"])) for record in records for name, value in record.items() if name != "epoch"
         ]
         for start in range(0, len(metrics), 1000):  # the most that one call takes
             self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
@@ -134,7 +136,8 @@ class MlflowTracker:
     @_forgiving
     def log_metrics(self, metrics: dict[str, float]) -> None:
         """Log final numbers in one batch."""
-        self.client.log_batch(self.run_id, metrics=[Metric(name, float(value), 0, 0) for name, value in metrics.items()])
+        now = _milliseconds()  # of equal times MLflow would show the larger value, not the later one
+        self.client.log_batch(self.run_id, metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()])
 
     @_forgiving
     def log_pictures(self, pictures: dict[str, np.ndarray]) -> None:
@@ -173,6 +176,10 @@ class MlflowTracker:
     def finish(self) -> None:
         """Mark the run as finished."""
         self.client.set_terminated(self.run_id)
+
+
+def _milliseconds() -> int:
+    return int(time.time() * 1000)
 
 
 def open_store() -> mlflow.MlflowClient:
@@ -237,21 +244,22 @@ def find_run(model_md5: str) -> Tracker | None:
     return MlflowTracker(client, found[0].info.run_id, {})
 
 
-def mark_champions(champions: dict[str, tuple[str, str]], models: list[str]) -> None:
+def mark_champions(champions: dict[str, tuple[str, str]]) -> None:
     """Give the alias ``champion`` to the best encoder of each subject, and take it from the others.
 
     Parameters
     ----------
     champions : dict of str to (str, str)
         Subject to the best model's name and the MD5 of its weights.
-    models : list of str
-        All models that were compared.
     """
     try:
         client = open_store()
         for subject, (best, model_md5) in champions.items():
-            for model in models:
-                _set_champion(client, registered_name(model, subject), model_md5 if model == best else None)
+            # Every model of the subject, those no longer compared included: there is one champion.
+            known = client.search_registered_models(f"name LIKE 'fmri2img-%-{subject}'")
+            for registered in known:
+                is_best = registered.name == registered_name(best, subject)
+                _set_champion(client, registered.name, model_md5 if is_best else None)
     except (MlflowException, OSError) as error:
         logger.warning("MLflow: aliases not set, the comparison on disk is complete (%s)", str(error).split("\n")[0][:200])
 
@@ -261,6 +269,8 @@ def _set_champion(client: mlflow.MlflowClient, name: str, model_md5: str | None)
     chosen = [item for item in versions if model_md5 and item.tags.get("dvc.model_md5") == model_md5]
     if chosen:
         client.set_registered_model_alias(name, "champion", max(chosen, key=lambda item: int(item.version)).version)
+    elif model_md5:
+        logger.warning("MLflow: no version of %s has the weights on disk; its champion stays as it was. Run: dvc repro --force train", name)
     elif versions and "champion" in client.get_registered_model(name).aliases:  # the search does not fill in aliases
         client.delete_registered_model_alias(name, "champion")
 

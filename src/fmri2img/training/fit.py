@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,9 +146,14 @@ def fit_encoder(
         objectives,
         loop,
         checkpoint=checkpoint,
-        fingerprint=_fingerprint(settings, data),
+        fingerprint=_fingerprint(encoder, settings, data),
         on_epoch=on_epoch,
     )
+    if not all(math.isfinite(record.validation_loss) for record in history):
+        raise MismatchError(
+            f"training diverged: the validation loss is {history[-1].validation_loss} after epoch {history[-1].epoch}; "
+            f"lower learning_rate, now {settings.learning_rate}, in params.yaml"
+        )
     best = min(history, key=lambda record: record.validation_loss)
     facts = {"epochs": float(len(history)), "best_epoch": float(best.epoch)}
     return encoder.cpu().eval(), TrainingResult(history, facts, best.validation_loss, best.validation_pattern_correlation)
@@ -172,8 +178,11 @@ def _objectives(settings: Any, data: TrainingSet, load_decoder: Callable[[], Fro
     return mixed[0], mixed[1]
 
 
-def _fingerprint(settings: Any, data: TrainingSet) -> str:
+def _fingerprint(encoder: Encoder, settings: Any, data: TrainingSet) -> str:
     digest = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True).encode())
-    for tensor in (data.train.betas, data.train.latents, data.validation.image_betas):
+    digest.update(json.dumps([(name, list(value.shape)) for name, value in encoder.state_dict().items()]).encode())
+    for tensor in (data.train.betas, data.train.trial_images, data.train.latents, data.validation.image_betas, data.validation.latents):
         digest.update(tensor.numpy().tobytes())
+    if settings.loss != "latents":
+        digest.update(data.train_images.tobytes())
     return digest.hexdigest()

@@ -14,6 +14,8 @@ from fmri2img.files import write_bytes
 from fmri2img.models.base import Encoder, TrainingTensors
 from fmri2img.training.objectives import Objective
 
+_VALIDATION_BATCH = 64
+
 
 @dataclass
 class EpochRecord:
@@ -133,7 +135,11 @@ def _train_epoch(
     order = torch.randperm(len(data.betas))
     total = 0.0
     for batch in order.split(settings.batch_size):
-        rows = batch[accelerator.process_index :: accelerator.num_processes]
+        # Every process must have as many rows as the others, or none.
+        whole = len(batch) - len(batch) % accelerator.num_processes
+        rows = batch[:whole][accelerator.process_index :: accelerator.num_processes]
+        if not len(rows):
+            continue
         betas = data.betas[rows].to(accelerator.device)
         loss = objective(network(betas), data.trial_images[rows])
         optimizer.zero_grad(set_to_none=True)
@@ -149,7 +155,9 @@ def validate(encoder: Encoder, validation: ValidationTensors, objective: Objecti
     encoder.eval()
     device = next(encoder.buffers()).device
     predicted = encoder(validation.image_betas.to(device))
-    loss = objective(predicted, torch.arange(len(predicted)))
+    # In batches: the decoder's activations of a thousand pictures would take many gigabytes.
+    parts = torch.arange(len(predicted)).split(_VALIDATION_BATCH)
+    loss = torch.stack([len(rows) * objective(predicted[rows], rows) for rows in parts]).sum() / len(predicted)
     centre = validation.train_mean_latent.flatten()
     truth = validation.latents.flatten(1) - centre
     centred = predicted.cpu().flatten(1) - centre

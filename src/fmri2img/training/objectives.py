@@ -14,7 +14,7 @@ def latent_objective(latents: torch.Tensor) -> Objective:
     """Return the mean squared error of latents, given the true ones, shape (n_images, 4, h, w)."""
 
     def loss(predicted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.mse_loss(predicted, latents[rows])
+        return torch.nn.functional.mse_loss(predicted, latents[rows].to(predicted.device))
 
     return loss
 
@@ -30,7 +30,7 @@ def pixel_objective(images: torch.Tensor, autoencoder: FrozenAutoencoder) -> Obj
     """
 
     def loss(predicted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        truth = images[rows].float() / 127.5 - 1
+        truth = images[rows].to(predicted.device).float() / 127.5 - 1
         return torch.nn.functional.mse_loss(autoencoder.decode(predicted), truth)
 
     return loss

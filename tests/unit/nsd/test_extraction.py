@@ -1,4 +1,6 @@
+import shutil
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 import h5py
 import nibabel as nib
@@ -54,6 +56,24 @@ def test_winner_take_all_gives_the_func_space_file(miniature):
     labels, _ = convert_roi(miniature.receipt, miniature.root, miniature.nsd, params)
     shipped = nib.load(on_disk(miniature.root, miniature.subject.files.func_roi("nsdgeneral"))).get_fdata()
     np.testing.assert_array_equal(labels, shipped)
+
+
+def test_an_unknown_roi_lists_the_known_ones(miniature):
+    params = ConvertRoiParams(roi="V1", mapping="nearest")
+    with pytest.raises(ConfigError, match=r"there is no ROI 'V1' in the anatomical space of subj02; choose from: floc-bodies, floc-faces"):
+        convert_roi(miniature.receipt, miniature.root, miniature.nsd, params)
+
+
+def test_responses_in_another_order_are_refused(miniature, roi, tmp_path):
+    path, names, _ = roi
+    shutil.copytree(miniature.root, tmp_path / "nsd", ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "betas_session*.nii.gz"))
+    responses = on_disk(tmp_path / "nsd", miniature.subject.files.responses())
+    header, first, second, *rest = responses.read_text().splitlines()
+    responses.write_text("\n".join([header, second, first, *rest]) + "\n")
+    listed = [PurePosixPath(record.path) for record in miniature.receipt.files if (tmp_path / "nsd" / record.path).exists()]
+    receipt = Receipt.of(SUBJECT, "simulated", tmp_path / "nsd", listed)
+    with pytest.raises(MismatchError, match=r"session 20, trial 1 showed 73KID \d+, expected \d+ by .* \(2 trials differ\)"):
+        extract_betas(receipt, miniature.shared_receipt, tmp_path / "nsd", path, names, miniature.nsd, ALL)
 
 
 def test_both_formats_give_the_same_bytes(miniature, roi):

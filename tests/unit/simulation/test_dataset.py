@@ -10,13 +10,15 @@ import pytest
 import scipy.io
 
 from conftest import SESSIONS, SUBJECT
+from fmri2img.exceptions import MissingDataError
 from fmri2img.nsd.design import read_design, repetitions
 from fmri2img.nsd.mapping import map_nearest
 from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, on_disk
 from fmri2img.nsd.volumes import slab_centre_affine
 from fmri2img.receipts import Receipt
 from fmri2img.simulation.cortex import ANAT_VOXEL_MM, INVALID_COORDINATE, LABEL_NAMES
-from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
+from fmri2img.simulation.dataset import SimulatedSubject, _divide_folder, simulate_shared
+from fmri2img.simulation.design import draw_design, responses_table
 from fmri2img.simulation.files import SIMULATED_MARK, to_stored_units
 
 NUMBER = int(SUBJECT[-1])
@@ -201,6 +203,30 @@ def test_every_resampled_roi_voxel_is_in_the_brain_and_varies(miniature, volume,
     assert miniature.subject.brain_mask[labelled].all()
     pooled = np.concatenate([betas[session][labelled] for session in SESSIONS], axis=1)
     assert (pooled.std(axis=1) > 0).all()
+
+
+def test_a_folder_picture_is_never_on_both_sides_of_the_split(tmp_path):
+    for index in range(23):
+        (tmp_path / f"{index:02d}.jpg").touch()
+    shared, own = _divide_folder(tmp_path)
+    assert len(shared) + len(own) == 23
+    assert not set(shared) & set(own)
+    with pytest.raises(MissingDataError, match=r"got 0 .jpg or .png pictures, expected at least 2"):
+        _divide_folder(tmp_path / "nothing")
+
+
+def test_the_tree_says_that_it_is_simulated(miniature):
+    assert "simulated" in (miniature.root / "SIMULATED.txt").read_text()
+    with h5py.File(on_disk(miniature.root, miniature.subject.files.betas("b3", 20, "hdf5"))) as file:
+        assert file.attrs["source"] == SIMULATED_MARK
+
+
+def test_lost_button_records():
+    table = responses_table(draw_design(1), 4, [23], 1)
+    lost = table[table["MISSINGDATA"] == 1]
+    assert set(lost["RUN"]) == {3}
+    assert lost[["ISCORRECT", "RT", "CHANGEMIND", "ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON"]].isna().all().all()
+    assert table["TOTAL1"].notna().sum() == 750 - 63
 
 
 def test_only_shown_pictures_take_room(miniature, variables):
