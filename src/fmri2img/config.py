@@ -207,7 +207,9 @@ def check_section(
 
 def _describe(error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]) -> str:
     # Of the alternatives of a union, the one that got furthest is the one that was meant.
-    fault = max(error.errors(), key=lambda item: (item["loc"][0] == error.errors()[0]["loc"][0], len(item["loc"])))
+    errors = error.errors()
+    alike = [item for item in errors if item["loc"][0] == errors[0]["loc"][0]]
+    fault = max(alike, key=lambda item: (len(item["loc"]), item["type"] != "literal_error"))
     location = [str(part) for part in _real_keys(section, fault["loc"])]
     keys = [*prefix, *location]
     line = _line_of(text, keys)
