@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,21 +44,26 @@ def main() -> None:
     autoencoder = build_autoencoder()
     evaluation_sets = make_evaluation_sets(args.n_held_out, args.photos)
     rng = np.random.default_rng(args.seed)
-    if args.polish_only:
-        autoencoder.load_state_dict(load_file(args.polish_only / "diffusion_pytorch_model.safetensors"))
+    if args.start_from:
+        autoencoder.load_state_dict(load_file(args.start_from / "diffusion_pytorch_model.safetensors"))
     else:
         bank = make_bank(args.n_pictures, args.threads)
         logger.info("bank of %d pictures ready", len(bank))
         cycle = Cycle(args.steps, total_steps=args.cycle_steps, learning_rate=args.learning_rate)
-        train(autoencoder, lambda: draw_crops(bank, rng, args.batch_size), cycle, evaluation_sets, args)
+        train(autoencoder, lambda: draw_crops(bank, rng, args.batch_size), cycle, evaluation_sets, args.kl_weight)
     scenes, leaves = make_polish_bank(args.n_polish_scenes, args.threads)
     logger.info("bank of %d scenes at their own scale ready", len(scenes))
-    cycle = Cycle(args.polish_steps, total_steps=args.polish_steps, learning_rate=args.polish_learning_rate)
-    train(autoencoder, lambda: draw_plain_crops(scenes, leaves, rng, args.batch_size), cycle, evaluation_sets, args)
+    for steps, learning_rate, kl_weight, share in (
+        (args.polish_steps, 0.008, args.kl_weight, 4),
+        *((finish_steps, 0.006, args.kl_weight / 10, 8) for finish_steps in args.finish_steps),
+    ):
+        cycle = Cycle(steps, total_steps=steps, learning_rate=learning_rate)
+        draw = partial(draw_plain_crops, scenes, leaves, rng, args.batch_size, leaves_share=share)
+        train(autoencoder, draw, cycle, evaluation_sets, kl_weight)
     save(autoencoder, args)
     measurements = {name: measure(load_saved(args.out), images) for name, images in evaluation_sets.items()}
     names = ("steps", "cycle_steps", "batch_size", "learning_rate", "kl_weight", "n_pictures")
-    names += ("polish_steps", "polish_learning_rate", "n_polish_scenes", "seed")
+    names += ("polish_steps", "finish_steps", "n_polish_scenes", "seed")
     report = {"measured": measurements, "settings": {name: getattr(args, name) for name in names}}
     (args.out / "measurements.json").write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
     logger.info("%s", json.dumps(measurements))
@@ -68,9 +74,9 @@ def _parse_args() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--cycle-steps", type=int, default=4000, help="the learning rate would reach 0 here; polishing takes over before")
     parser.add_argument("--polish-steps", type=int, default=1300)
-    parser.add_argument("--polish-learning-rate", type=float, default=0.008)
+    parser.add_argument("--finish-steps", type=int, nargs="*", default=[600, 400], help="steps of each last cycle")
     parser.add_argument("--n-polish-scenes", type=int, default=3000)
-    parser.add_argument("--polish-only", type=Path, default=None, help="a folder with weights to start polishing from")
+    parser.add_argument("--start-from", type=Path, default=None, help="a folder with weights to start polishing from")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--kl-weight", type=float, default=0.01)
@@ -112,10 +118,10 @@ class Cycle:
     learning_rate: float
 
 
-def train(
-    autoencoder: AutoencoderKL, draw: Callable[[], torch.Tensor], cycle: Cycle, evaluation_sets: dict, args: argparse.Namespace
-) -> None:
+def train(autoencoder: AutoencoderKL, draw: Callable[[], torch.Tensor], cycle: Cycle, evaluation_sets: dict, kl_weight: float) -> None:
     """Minimise squared error plus a small KL term; leave the averaged weights in the network."""
+    if cycle.steps == 0:
+        return
     kernels, optimizers = make_optimizers(autoencoder, cycle.learning_rate)
     schedules = [
         torch.optim.lr_scheduler.OneCycleLR(each, each.defaults["lr"], total_steps=cycle.total_steps, pct_start=0.05, cycle_momentum=False)
@@ -131,7 +137,7 @@ def train(
         error = (decoded.float() - images).square().mean()
         kl = posterior.kl().mean() / images[0].numel()
         autoencoder.zero_grad(set_to_none=True)
-        (error + args.kl_weight * kl).backward()
+        (error + kl_weight * kl).backward()
         torch.nn.utils.clip_grad_norm_(autoencoder.parameters(), 1.0)
         for kernel, matrix in kernels:
             matrix.grad = kernel.grad.permute(0, 2, 3, 1).reshape(matrix.shape)
@@ -194,11 +200,13 @@ def _shrunk_leaves(index: int) -> np.ndarray:
     return shrink(render_leaves(TRAIN_SEED, index, BANK_SIDE))
 
 
-def draw_plain_crops(scenes: np.ndarray, leaves: np.ndarray, rng: np.random.Generator, batch_size: int) -> torch.Tensor:
-    """Cut windows at their own scale, three scenes to one leaves picture, mirrored or not; shape (n, 3, 64, 64), -1..1."""
+def draw_plain_crops(
+    scenes: np.ndarray, leaves: np.ndarray, rng: np.random.Generator, batch_size: int, *, leaves_share: int
+) -> torch.Tensor:
+    """Cut windows at their own scale, one of ``leaves_share`` from leaves, mirrored or not; shape (n, 3, 64, 64), -1..1."""
     crops = []
     for index in range(batch_size):
-        bank = leaves if index % 4 == 0 else scenes
+        bank = leaves if index % leaves_share == 0 else scenes
         y, x = rng.integers(IMAGE_SIDE - CROP_SIDE + 1, size=2)
         crops.append(bank[rng.integers(len(bank)), y : y + CROP_SIDE, x : x + CROP_SIDE][:, :: rng.choice((-1, 1))])
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
