@@ -63,10 +63,17 @@ def print_ceilings() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         subjects = [f"subj{number:02d}" for number in range(1, 9)]
-        simulate_shared(root, params.nsd, params.fetch_nsd.simulation, subjects)
+        # Noise ceilings do not depend on what is shown: cropping 200 small scenes is faster than painting 11 000.
+        pictures = root / "pictures"
+        pictures.mkdir()
+        for image_id in range(200):
+            Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
+        simulation = params.fetch_nsd.simulation.model_copy(update={"pictures": str(pictures)})
+        fetch = params.fetch_nsd.model_copy(update={"simulation": simulation, "beta_formats": ["hdf5"]})
+        simulate_shared(root, params.nsd, simulation, subjects)
         print(f"{'subject':10s}{'published':>12s}{'visual ROI':>12s}{'difference':>12s}{'nsdgeneral':>12s}{'voxels':>8s}", flush=True)
         for subject, published in zip(subjects, PUBLISHED_NCSNR, strict=True):
-            simulated = SimulatedSubject(subject, params.nsd, params.fetch_nsd, root)
+            simulated = SimulatedSubject(subject, params.nsd, fetch, root)
             simulated.write()
             medians = {roi: median_ncsnr(simulated, roi) for roi in ("prf-visualrois", "nsdgeneral")}
             found, n_voxels = medians["prf-visualrois"]
