@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from fmri2img.command import run_stage
-from fmri2img.config import load_params
+from fmri2img.config import AutoencoderParams, load_params
 from fmri2img.containers import Examples, Latents
 from fmri2img.files import read_json, write_json
 from fmri2img.layout import (
@@ -19,10 +20,12 @@ from fmri2img.layout import (
     training_path,
 )
 from fmri2img.models.registry import CONFIG_NAME, check_settings, model_class, save_encoder
-from fmri2img.pretrained import check_same_autoencoder, load_autoencoder
 from fmri2img.responses.splits import Split
 from fmri2img.training.fit import fit_encoder, make_training_set
 from fmri2img.training.report import EpochLog, describe_encoder, training_metrics, write_curve
+
+if TYPE_CHECKING:
+    from fmri2img.pretrained import FrozenAutoencoder
 
 
 def main(subject: str, model: str) -> None:
@@ -38,9 +41,7 @@ def main(subject: str, model: str) -> None:
         model_class(model),
         settings,
         make_training_set(examples, split, latents),
-        load_decoder=lambda: check_same_autoencoder(
-            latents.provenance["autoencoder"], load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
-        ),
+        load_decoder=lambda: _load_decoder(params.autoencoder, latents),
         checkpoint=checkpoint,
         on_epoch=EpochLog(LOGS / subject / f"{model}.jsonl", label=f"{subject} {model}"),
     )
@@ -56,6 +57,12 @@ def main(subject: str, model: str) -> None:
     config = json.loads((folder / CONFIG_NAME).read_text())
     dependencies = [examples_path(subject), split_path(subject), latents_path(subject)]
     encoder_run(config, folder, dependencies, [_as_metrics(asdict(record)) for record in result.history], metrics).finish()
+
+
+def _load_decoder(params: AutoencoderParams, latents: Latents) -> "FrozenAutoencoder":
+    from fmri2img.pretrained import check_same_autoencoder, load_autoencoder  # takes seconds; only a pixel loss needs it
+
+    return check_same_autoencoder(latents.provenance["autoencoder"], load_autoencoder(params.source, params.revision))
 
 
 def _as_metrics(record: dict[str, float]) -> dict[str, float]:

@@ -113,7 +113,7 @@ def test_runs_models_and_pictures_are_in_mlflow(project):
 def test_an_edit_reruns_only_what_it_touches(project):
     params = project / "params.yaml"
     text = params.read_text()
-    params.write_text(text.replace("n_train_images: 24", "n_train_images: 3"))
+    params.write_text(text.replace("n_train_images: 16", "n_train_images: 3"))
     try:
         status = json.loads(run(project, "dvc", "status", "--json").stdout)
     finally:

@@ -64,8 +64,8 @@ def structural_similarities(truth: np.ndarray, predicted: np.ndarray) -> np.ndar
     """Return the two-dimensional SSIM of each pair of grey-scaled pictures.
 
     Wang et al. 2004, doi:10.1109/TIP.2003.819861: Gaussian window of SD 1.5 cut at 3.5 SD (11 pixels), population covariance, data range 1,
-    mean without a border of 5 pixels. Equal to scikit-image's two-dimensional score to six digits and several times
-    faster, since all pictures of a batch are filtered at once.
+    mean without a border of 5 pixels. Equal to scikit-image's two-dimensional score to five digits and several times
+    faster: filtering is a product with a banded matrix.
 
     Parameters
     ----------
@@ -76,21 +76,39 @@ def structural_similarities(truth: np.ndarray, predicted: np.ndarray) -> np.ndar
     -------
     ndarray, shape (n,)
     """
-    first, second = (torch.from_numpy(images @ _GREY_WEIGHTS)[:, None].double() for images in (truth, predicted))
-    moments = _blur(torch.cat([first, second, first * first, second * second, first * second], dim=1))
-    mean_1, mean_2, square_1, square_2, product = moments.unbind(1)
+    return similarity_of_moments(ssim_moments(truth), ssim_moments(predicted))
+
+
+def ssim_moments(images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return grey pictures around 0, their local means and local mean squares: what SSIM needs of one side.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, size, size, 3), float32
+        0 to 1.
+    """
+    # Around 0.5, so that squares lose no digits in single precision.
+    grey = torch.from_numpy(images @ _GREY_WEIGHTS - 0.5)
+    blur = _window_matrix(grey.shape[1])
+    return grey, blur @ grey @ blur.T, blur @ (grey * grey) @ blur.T
+
+
+def similarity_of_moments(first: tuple, second: tuple) -> np.ndarray:
+    """Return SSIM from the moments of both sides, shape (n,); one side may hold a single picture."""
+    (grey_1, mean_1, square_1), (grey_2, mean_2, square_2) = first, second
+    blur = _window_matrix(grey_1.shape[1])
     variance_1, variance_2 = square_1 - mean_1**2, square_2 - mean_2**2
-    covariance = product - mean_1 * mean_2
+    covariance = blur @ (grey_1 * grey_2) @ blur.T - mean_1 * mean_2
+    mean_1, mean_2 = mean_1 + 0.5, mean_2 + 0.5
     luminance = (2 * mean_1 * mean_2 + _C1) / (mean_1**2 + mean_2**2 + _C1)
     structure = (2 * covariance + _C2) / (variance_1 + variance_2 + _C2)
-    return (luminance * structure).mean(dim=(1, 2)).numpy()
+    return (luminance * structure).mean(dim=(1, 2)).double().numpy()
 
 
-def _blur(maps: torch.Tensor) -> torch.Tensor:
-    """Filter maps (n, k, h, w) with the Gaussian window; the border of 5 pixels falls away."""
-    offsets = torch.arange(-5, 6, dtype=maps.dtype)
-    window = torch.exp(-0.5 * (offsets / 1.5) ** 2)
-    window = window / window.sum()
-    n_maps = maps.shape[1]
-    down = torch.nn.functional.conv2d(maps, window.view(1, 1, -1, 1).expand(n_maps, 1, -1, 1), groups=n_maps)
-    return torch.nn.functional.conv2d(down, window.view(1, 1, 1, -1).expand(n_maps, 1, 1, -1), groups=n_maps)
+def _window_matrix(size: int) -> torch.Tensor:
+    """Return the Gaussian window as a matrix, shape (size - 10, size): the border of 5 pixels falls away."""
+    window = torch.exp(-0.5 * (torch.arange(-5, 6) / 1.5) ** 2)
+    rows = torch.zeros(size - 10, size)
+    for offset, weight in enumerate(window / window.sum()):
+        rows[torch.arange(size - 10), torch.arange(size - 10) + offset] = weight
+    return rows

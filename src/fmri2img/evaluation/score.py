@@ -11,12 +11,13 @@ from fmri2img.evaluation.latents import (
     similarity_matrix,
     two_way_identification,
 )
-from fmri2img.evaluation.pixels import enlarge, pixel_correlations, structural_similarities, unit_rows
+from fmri2img.evaluation.pixels import enlarge, similarity_of_moments, ssim_moments, unit_rows
 
 METRICS = ("pixcorr", "ssim", "pattern_correlation", "dimension_correlation", "two_way")
 # Predictors that know nothing of the test trials, then what the autoencoder alone would reach.
 FLOORS = ("grey", "train_mean", "mean_latent", "shuffled")
 CEILING = "vae_ceiling"
+_BATCH = 32  # pictures of 425 x 425 take 70 MB
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,13 @@ def score_test_set(test: TestSet, *, image_size: int, n_permutations: int, n_boo
     """
     rng = np.random.default_rng(seed)
     shuffle = _derangement(len(test.images), rng)
-    n_images, side = len(test.images), test.images.shape[1]
-    constant = np.broadcast_to(np.full(3, 128, np.uint8), (n_images, side, side, 3))
+    n_images, side = test.images.shape[:2]
+    # A single picture stands for a prediction that is the same for all images.
     pictures = {
         "model": test.predicted_images,
-        "grey": constant,
-        "train_mean": np.broadcast_to(test.train_mean_image, test.images.shape),
-        "mean_latent": np.broadcast_to(test.mean_decoded, test.images.shape),
+        "grey": np.full((1, side, side, 3), 128, np.uint8),
+        "train_mean": test.train_mean_image[None],
+        "mean_latent": test.mean_decoded[None],
         "shuffled": test.predicted_images[shuffle],
         CEILING: test.ceiling_images,
     }
@@ -103,7 +104,7 @@ def score_test_set(test: TestSet, *, image_size: int, n_permutations: int, n_boo
         CEILING: test.latents.reshape(n_images, -1),
     }
     truth = test.latents.reshape(n_images, -1)
-    per_image = {row: _picture_scores(test.images, images, image_size) for row, images in pictures.items()}
+    per_image = _picture_scores(test.images, pictures, image_size)
     for row, values in latents.items():
         per_image[row] |= _latent_scores(truth, values, mean_latent)
     means = {row: {metric: float(scores.mean()) for metric, scores in found.items()} for row, found in per_image.items()}
@@ -129,13 +130,17 @@ def _derangement(n_images: int, rng: np.random.Generator) -> np.ndarray:
     return shuffled
 
 
-def _picture_scores(truth: np.ndarray, predicted: np.ndarray, image_size: int) -> dict[str, np.ndarray]:
-    pixcorr, ssim = [], []
-    for start in range(0, len(truth), 32):  # 32 pictures of 425 x 425 take 70 MB
-        first, second = (enlarge(images[start : start + 32], image_size) for images in (truth, predicted))
-        pixcorr.append(pixel_correlations(first, second))
-        ssim.append(structural_similarities(first, second))
-    return {"pixcorr": np.concatenate(pixcorr), "ssim": np.concatenate(ssim)}
+def _picture_scores(truth: np.ndarray, pictures: dict[str, np.ndarray], image_size: int) -> dict[str, dict[str, np.ndarray]]:
+    """Return PixCorr and SSIM of each image for every row; what concerns the truth alone is computed once."""
+    found: dict[str, dict[str, list]] = {row: {"pixcorr": [], "ssim": []} for row in pictures}
+    for start in range(0, len(truth), _BATCH):
+        seen = enlarge(truth[start : start + _BATCH], image_size)
+        unit, moments = unit_rows(seen.reshape(len(seen), -1)), ssim_moments(seen)
+        for row, images in pictures.items():
+            shown = enlarge(images if len(images) == 1 else images[start : start + _BATCH], image_size)
+            found[row]["pixcorr"].append((unit * unit_rows(shown.reshape(len(shown), -1))).sum(axis=1))
+            found[row]["ssim"].append(similarity_of_moments(moments, ssim_moments(shown)))
+    return {row: {metric: np.concatenate(parts) for metric, parts in scores.items()} for row, scores in found.items()}
 
 
 def _latent_scores(truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray) -> dict[str, np.ndarray]:

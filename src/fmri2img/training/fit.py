@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ import torch
 from fmri2img.containers import Examples, Latents
 from fmri2img.exceptions import MismatchError
 from fmri2img.models.base import Encoder, TrainingTensors
-from fmri2img.pretrained import FrozenAutoencoder
 from fmri2img.responses.repetitions import average_repetitions
 from fmri2img.responses.splits import Split
 from fmri2img.training.loop import EpochRecord, LoopSettings, ValidationTensors, fit_by_gradient, validate
 from fmri2img.training.objectives import Objective, latent_objective, pixel_objective, weighted_sum
+
+if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
+    from fmri2img.pretrained import FrozenAutoencoder
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def fit_encoder(
     settings: Any,
     data: TrainingSet,
     *,
-    load_decoder: Callable[[], FrozenAutoencoder],
+    load_decoder: Callable[[], "FrozenAutoencoder"],
     checkpoint: Path,
     on_epoch: Callable[[EpochRecord], None],
 ) -> tuple[Encoder, TrainingResult]:
@@ -164,7 +166,7 @@ def _train_loss(encoder: Encoder, train: TrainingTensors) -> float:
     return torch.nn.functional.mse_loss(encoder(train.betas), train.latents[train.trial_images]).item()
 
 
-def _objectives(settings: Any, data: TrainingSet, load_decoder: Callable[[], FrozenAutoencoder]) -> tuple[Objective, Objective]:
+def _objectives(settings: Any, data: TrainingSet, load_decoder: Callable[[], "FrozenAutoencoder"]) -> tuple[Objective, Objective]:
     """Return the loss over training images and over validation images."""
     latents = [latent_objective(part.latents) for part in (data.train, data.validation)]
     if settings.loss == "latents":

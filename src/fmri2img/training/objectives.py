@@ -1,10 +1,12 @@
 """What training minimises: errors of latents, of decoded pictures, or both."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 
-from fmri2img.pretrained import FrozenAutoencoder
+if TYPE_CHECKING:  # see training/fit.py
+    from fmri2img.pretrained import FrozenAutoencoder
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Takes predicted latents (n, 4, h, w) and the rows of their images; returns a scalar."""
@@ -19,7 +21,7 @@ def latent_objective(latents: torch.Tensor) -> Objective:
     return loss
 
 
-def pixel_objective(images: torch.Tensor, autoencoder: FrozenAutoencoder) -> Objective:
+def pixel_objective(images: torch.Tensor, autoencoder: "FrozenAutoencoder") -> Objective:
     """Return the mean squared error of pictures decoded from predicted latents.
 
     Parameters
