@@ -60,6 +60,8 @@ def power_slope(grey: np.ndarray) -> float:
 def print_ceilings() -> None:
     """Print the median ncsnr inside the visual ROI, recomputed from the written betas, beside the published one."""
     params = load_params()
+    # With fewer sessions too few images have three repetitions to estimate from.
+    nsd = params.nsd.model_copy(update={"sessions": [1, 2, 3]})
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         subjects = [f"subj{number:02d}" for number in range(1, 9)]
@@ -70,10 +72,10 @@ def print_ceilings() -> None:
             Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
         simulation = params.fetch_nsd.simulation.model_copy(update={"pictures": str(pictures)})
         fetch = params.fetch_nsd.model_copy(update={"simulation": simulation, "beta_formats": ["hdf5"]})
-        simulate_shared(root, params.nsd, simulation, subjects)
+        simulate_shared(root, nsd, simulation, subjects)
         print(f"{'subject':10s}{'published':>12s}{'visual ROI':>12s}{'difference':>12s}{'nsdgeneral':>12s}{'voxels':>8s}", flush=True)
         for subject, published in zip(subjects, PUBLISHED_NCSNR, strict=True):
-            simulated = SimulatedSubject(subject, params.nsd, fetch, root)
+            simulated = SimulatedSubject(subject, nsd, fetch, root)
             simulated.write()
             medians = {roi: median_ncsnr(simulated, roi) for roi in ("prf-visualrois", "nsdgeneral")}
             found, n_voxels = medians["prf-visualrois"]
