@@ -70,8 +70,8 @@ def print_ceilings() -> None:
         pictures.mkdir()
         for image_id in range(200):
             Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
-        simulation = params.fetch_nsd.simulation.model_copy(update={"pictures": str(pictures)})
-        fetch = params.fetch_nsd.model_copy(update={"simulation": simulation, "beta_formats": ["hdf5"]})
+        simulation = params.fetch_nsd.simulation.model_copy(update={"pictures": str(pictures), "beta_formats": ["hdf5"]})
+        fetch = params.fetch_nsd.model_copy(update={"simulation": simulation})
         simulate_shared(root, nsd, simulation, subjects)
         print(f"{'subject':10s}{'published':>12s}{'visual ROI':>12s}{'difference':>12s}{'nsdgeneral':>12s}{'voxels':>8s}", flush=True)
         for subject, published in zip(subjects, PUBLISHED_NCSNR, strict=True):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fmri2img.config import FetchNsdParams, NsdParams, SimulationParams
-from fmri2img.receipts import Receipt
+from fmri2img.config import BucketParams, FetchNsdParams, MachineParams, NsdParams, SimulationParams
+from fmri2img.receipts import Ledger, RawFiles, Receipt
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 from fmri2img.simulation.scenes import render_image
 
@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # Session 21 holds resting-state runs, session 20 does not.
 SESSIONS = [20, 21]
 SUBJECT = "subj02"
+BUCKET = BucketParams(bucket="natural-scenes-dataset", region="us-east-2", endpoint_url=None, part_mib=1)
+ONE_PROCESS = MachineParams(nsd_root="data/raw", n_jobs=1, dask_scheduler=None, n_connections=2)
 
 
 @dataclass(frozen=True)
@@ -30,8 +32,8 @@ class Miniature:
     nsd: NsdParams
     fetch: FetchNsdParams
     subject: SimulatedSubject
-    receipt: Receipt
-    shared_receipt: Receipt
+    raw: RawFiles
+    shared: RawFiles
 
 
 @pytest.fixture(scope="session")
@@ -46,9 +48,17 @@ def picture_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def miniature(tmp_path_factory, picture_folder) -> Miniature:
     root = tmp_path_factory.mktemp("nsd")
-    nsd = NsdParams(func_space="func1pt8mm", beta_version="b3", beta_format="hdf5", sessions=SESSIONS)
-    simulation = SimulationParams(seed=3, volume_scale=0.16, n_visual_voxels=70, pictures=str(picture_folder))
-    fetch = FetchNsdParams(source="simulated", beta_versions=["b3"], beta_formats=["hdf5", "nii.gz"], simulation=simulation)
+    nsd = NsdParams(func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions=SESSIONS)
+    simulation = SimulationParams(
+        seed=3,
+        volume_scale=0.16,
+        n_visual_voxels=70,
+        pictures=str(picture_folder),
+        beta_versions=["b3"],
+        beta_formats=["hdf5", "nii.gz"],
+        timeseries=True,
+    )
+    fetch = FetchNsdParams(source="simulated", accept_nsd_terms=False, rois="all", s3=BUCKET, simulation=simulation)
     shared = simulate_shared(root, nsd, simulation, [SUBJECT])
     subject = SimulatedSubject(SUBJECT, nsd, fetch, root)
     files = subject.write()
@@ -57,9 +67,14 @@ def miniature(tmp_path_factory, picture_folder) -> Miniature:
         nsd,
         fetch,
         subject,
-        Receipt.of(SUBJECT, "simulated", root, files),
-        Receipt.of("shared", "simulated", root, shared),
+        raw_files_of(SUBJECT, root, files),
+        raw_files_of("shared", root, shared),
     )
+
+
+def raw_files_of(name, root, paths) -> RawFiles:
+    """The raw files of a tree with a receipt made from it as it is now; nothing is remembered between calls."""
+    return RawFiles(Receipt.of(name, root, paths, Ledger(None)), root, Ledger(None))
 
 
 @pytest.fixture

@@ -12,7 +12,10 @@ CANNOT_CHANGE_OUTPUTS = {
     "src/fmri2img/config.py": "checks params.yaml, whose values DVC follows by themselves",
     "src/fmri2img/exceptions.py": "error types",
     "src/fmri2img/files.py": "hashing and atomic writing",
+    "src/fmri2img/fetching/bucket.py": "bytes that do not have the listed checksum never get a name",
+    "src/fmri2img/fetching/partial.py": "the same",
     "src/fmri2img/layout.py": "paths, which dvc.yaml names itself",
+    "src/fmri2img/parallel.py": "where jobs run, not what they do",
     "src/fmri2img/receipts.py": "checks raw files; receipts are outputs followed by themselves",
     "src/fmri2img/tracking/runs.py": "MLflow, which is no output",
 }

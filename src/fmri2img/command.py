@@ -1,11 +1,14 @@
 """What every stage script shares: its options, the progress bar, and errors told in one line."""
 
 import argparse
+import errno
 import inspect
 import logging
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -13,6 +16,10 @@ from fmri2img.config import PARAMS_PATH, load_params
 from fmri2img.exceptions import ConfigError, Fmri2imgError
 
 Item = TypeVar("Item")
+_FLAGS = {
+    "check": "read every raw byte anew and compare it with the receipt",
+    "dry_run": "say what would be fetched and how large it is, and stop",
+}
 
 
 def run_stage(main: Callable[..., None]) -> None:
@@ -24,23 +31,38 @@ def run_stage(main: Callable[..., None]) -> None:
     parser = argparse.ArgumentParser(description=stage.__doc__ if stage else None)
     for name, parameter in inspect.signature(main).parameters.items():
         if parameter.annotation is bool:
-            parser.add_argument(f"--{name}", action="store_true")
+            parser.add_argument(f"--{name.replace('_', '-')}", action="store_true", help=_FLAGS.get(name))
         else:
             parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = vars(parser.parse_args())
     debug = options.pop("debug")
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("h5py", "matplotlib", "PIL", "alembic", "urllib3", "mlflow", "httpx", "filelock", "git"):
+    for noisy in ("h5py", "matplotlib", "PIL", "alembic", "urllib3", "mlflow", "httpx", "filelock", "git", "boto3", "botocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         _check_names(options)
         main(**options)
-    except Fmri2imgError as error:
+    except (Fmri2imgError, OSError, KeyboardInterrupt) as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        if isinstance(error, KeyboardInterrupt):
+            print("stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+            sys.exit(130)
+        print(f"error: {error if isinstance(error, Fmri2imgError) else _describe_os_error(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _describe_os_error(error: OSError) -> str:
+    """Say in one line what the operating system refused; h5py wraps its number in text."""
+    where = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        free = shutil.disk_usage(Path.cwd()).free / 1e9
+        return f"{where}: the disk is full ({free:.1f} GB free here); make room and run the same command: finished work is kept"
+    if error.errno == errno.EACCES:
+        return f"{where}: not readable for you; ask its owner for access, or check the path in params.yaml"
+    reason = error.strerror or " ".join(str(error).split())
+    return f"{where}: {reason}; check the disk and the path, or run with --debug for the traceback"
 
 
 def _check_names(options: dict[str, str]) -> None:
@@ -52,10 +74,18 @@ def _check_names(options: dict[str, str]) -> None:
             raise ConfigError(f"{PARAMS_PATH}: {section}: there is no {name!r} among {listed}; add it there or name one of these")
 
 
-def progress(label: str) -> Callable[[Iterable[Item]], Iterator[Item]]:
-    """Return a wrapper that shows how far an iterable is, silent where nobody watches."""
+def progress(label: str) -> Callable[..., Iterator]:
+    """Return a wrapper that shows how far an iterable is, with rate and time left; silent where nobody watches.
 
-    def wrap(items: Iterable[Item]) -> Iterator[Item]:
-        return iter(tqdm(items, desc=label, disable=None, leave=False))
+    The wrapper takes tqdm's options, such as ``total``, and ``desc`` for another label.
+    """
+
+    def wrap(items: Iterable[Item], **options: Any) -> Iterator[Item]:
+        return iter(tqdm(items, **{"desc": label, "disable": None, "leave": False, **options}))
 
     return wrap
+
+
+def byte_progress(label: str, total: int, initial: int = 0) -> tqdm:
+    """Return a bar of bytes, with rate and time left; silent where nobody watches."""
+    return tqdm(desc=label, total=total, initial=initial, unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False)

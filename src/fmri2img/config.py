@@ -1,14 +1,16 @@
 """``params.yaml`` as typed settings, one class a section; an unknown key or a wrong type is an error with its line."""
 
+import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from fmri2img.exceptions import ConfigError, MissingDataError
 
 PARAMS_PATH = Path("params.yaml")
+NSD_ROOT_VARIABLE = "FMRI2IMG_NSD_ROOT"
 Subject = Annotated[str, StringConstraints(pattern=r"^subj0[1-8]$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Section = TypeVar("Section", bound=BaseModel)
@@ -20,10 +22,31 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+class MachineParams(Params):
+    """Where raw files lie and how the machine is used; no result depends on it, and DVC does not follow it."""
+
+    nsd_root: str
+    n_jobs: int
+    dask_scheduler: str | None
+    n_connections: Annotated[int, Field(ge=1, le=256)]
+
+    @property
+    def raw_root(self) -> Path:
+        """NSD root: the environment variable ``FMRI2IMG_NSD_ROOT`` if it is set, else ``nsd_root``."""
+        return Path(os.environ.get(NSD_ROOT_VARIABLE) or self.nsd_root).expanduser()
+
+    @model_validator(mode="after")
+    def _some_process(self) -> Self:
+        if self.n_jobs == 0:
+            raise ValueError("n_jobs is a number of processes from 1, or -1 for all cores")
+        return self
+
+
 class NsdParams(Params):
     """Which responses the project works on; shared by all stages that read raw files."""
 
     func_space: Literal["func1pt8mm", "func1mm"]
+    responses: Literal["betas", "timeseries"]
     beta_version: Literal["b1", "b2", "b3"]
     beta_format: Literal["hdf5", "nii.gz"]
     sessions: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1, le=40)]], Field(min_length=1)]
@@ -46,34 +69,76 @@ class NsdParams(Params):
 
 
 class SimulationParams(Params):
-    """Size and seed of the simulated NSD."""
+    """What the simulated NSD holds, its size and its seed."""
 
     seed: int
     volume_scale: Annotated[float, Field(gt=0.1, le=1)]
     n_visual_voxels: Annotated[int, Field(ge=20)]
     pictures: str
+    beta_versions: Annotated[list[Literal["b1", "b2", "b3"]], Field(min_length=1)]
+    beta_formats: Annotated[list[Literal["hdf5", "nii.gz"]], Field(min_length=1)]
+    timeseries: bool
+
+
+class BucketParams(Params):
+    """The public bucket, or another S3 server that holds a copy."""
+
+    bucket: str
+    region: str
+    endpoint_url: str | None
+    part_mib: Annotated[int, Field(ge=1, le=1024)]
 
 
 class FetchNsdParams(Params):
     """Where raw files come from and which of them."""
 
     source: Literal["simulated", "s3", "local"]
-    beta_versions: Annotated[list[Literal["b1", "b2", "b3"]], Field(min_length=1)]
-    beta_formats: Annotated[list[Literal["hdf5", "nii.gz"]], Field(min_length=1)]
+    accept_nsd_terms: bool
+    rois: Literal["all"] | Annotated[list[str], Field(min_length=1)]
+    s3: BucketParams
     simulation: SimulationParams
 
 
 class ConvertRoiParams(Params):
-    """Which region, and how it is brought to functional space."""
+    """Which regions, where they are drawn, and how they are brought to functional space."""
 
-    roi: str
+    roi: str | Annotated[list[str], Field(min_length=1)]
+    drawn_in: Literal["anat", "func"]
     mapping: Literal["nearest", "winner_take_all"]
+
+    @property
+    def rois(self) -> list[str]:
+        """The regions as a list."""
+        return [self.roi] if isinstance(self.roi, str) else self.roi
+
+
+class TimeseriesParams(Params):
+    """How a trial's response is read from a time series: seconds from stimulus onset, first included, last not."""
+
+    window_seconds: Annotated[list[float], Field(min_length=2, max_length=2)]
+    baseline_seconds: Annotated[list[float], Field(min_length=2, max_length=2)]
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        for name in ("window_seconds", "baseline_seconds"):
+            first, last = getattr(self, name)
+            if first >= last:
+                raise ValueError(f"{name} must be [first, last] with first < last")
+        return self
 
 
 class ExtractBetasParams(Params):
-    """Which labels of the region are kept; ``all`` or a list of names."""
+    """Which of the region's voxels are kept, and how responses are read from time series."""
 
     labels: Literal["all"] | Annotated[list[str], Field(min_length=1)]
+    recompute_ncsnr: bool
+    min_ncsnr: Annotated[float, Field(ge=0)]
+    timeseries: TimeseriesParams
+
+    @property
+    def needs_training_ncsnr(self) -> bool:
+        """Whether ncsnr has to be estimated from training images."""
+        return self.recompute_ncsnr or self.min_ncsnr > 0
 
 
 class CreateExamplesParams(Params):
@@ -135,6 +200,7 @@ class ProjectParams(Params):
 
     subjects: Annotated[list[Subject], Field(min_length=1)]
     models: Annotated[list[ModelName], Field(min_length=1)]
+    machine: MachineParams
     nsd: NsdParams
     fetch_nsd: FetchNsdParams
     convert_roi: ConvertRoiParams

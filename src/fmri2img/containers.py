@@ -5,6 +5,7 @@ voxel had no valid data in a session. Image ids are 0-based 73k ids throughout.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -14,10 +15,18 @@ import numpy as np
 
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.files import replacing
+from fmri2img.storage import StoredArray, write_array
 
 # Stored units of one percent signal change (NSD manual, "Functional data").
 UNITS_PER_PERCENT = 300.0
-_COMPRESSION = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+_OVER_VOXELS = ["voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain"]
+
+
+def to_stored_units(betas: np.ndarray) -> np.ndarray:
+    """Convert percent to stored units, int16, as MATLAB does: half away from zero, saturating, NaN to 0."""
+    scaled = np.nan_to_num(betas * UNITS_PER_PERCENT)
+    rounded = np.trunc(scaled + np.copysign(0.5, scaled))
+    return np.clip(rounded, -32_768, 32_767).astype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -33,11 +42,19 @@ class Stored:
                 if isinstance(value, dict):
                     file.attrs[item.name] = json.dumps(value, sort_keys=True)
                 else:
-                    _write_array(file, item.name, value)
+                    write_array(file, item.name, value)
 
     @classmethod
-    def open(cls, path: Path, *, remedy: str) -> Self:
+    def open(cls, path: Path, *, remedy: str, on_disk: Collection[str] = ()) -> Self:
         """Read a container.
+
+        Parameters
+        ----------
+        path : Path
+        remedy : str
+            The command that makes the file.
+        on_disk : collection of str
+            Arrays that stay in the file and are read as they are indexed (`storage.StoredArray`).
 
         Raises
         ------
@@ -52,9 +69,7 @@ class Stored:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("container") != cls.__name__:
                     raise FormatError(f"{path}: expected a {cls.__name__} file, got {file.attrs.get('container')!r}; run: {remedy}")
-                values: dict[str, Any] = {}
-                for item in fields(cls):
-                    values[item.name] = json.loads(file.attrs[item.name]) if item.name in file.attrs else file[item.name][()]
+                values = {item.name: _read(file, path, item.name, item.name in on_disk) for item in fields(cls)}
         except (OSError, KeyError) as error:
             raise FormatError(f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}") from error
         return cls(**values)
@@ -66,12 +81,11 @@ class Stored:
                 raise MismatchError(f"{type(self).__name__}: arrays over {group} differ in length: {lengths}; make the file anew")
 
 
-def _write_array(file: h5py.File, name: str, values: np.ndarray) -> None:
-    if values.size < 10_000:
-        file.create_dataset(name, data=values)
-        return
-    rows = max(1, min(len(values), (1 << 20) // max(1, values[0].nbytes)))
-    file.create_dataset(name, data=values, chunks=(rows, *values.shape[1:]), **_COMPRESSION)
+def _read(file: h5py.File, path: Path, name: str, stays_on_disk: bool) -> Any:
+    if name in file.attrs:
+        return json.loads(file.attrs[name])
+    stored = file[name]
+    return StoredArray(path, name, stored.shape, stored.dtype) if stays_on_disk else stored[()]
 
 
 @dataclass(frozen=True)
@@ -84,22 +98,32 @@ class Voxels(Stored):
         0-based position in the functional volume.
     roi_labels : ndarray, shape (n_voxels,), int16
     ncsnr : ndarray, shape (n_voxels,), float32
-        As NSD ships it, over all its trials, test images included: for description, not for selection.
+        As NSD ships it, over all its trials, test images included: for description, not for selection. NaN for responses from
+        time series, of which NSD ships none.
+    training_ncsnr : ndarray, shape (n_voxels,), float32
+        Estimated here from the trials of images that are not shared; NaN if it was not asked for.
+    in_brain : ndarray, shape (n_voxels,), bool
+        Whether NSD's liberal brain mask holds the voxel.
     sessions : ndarray, shape (n_sessions,), int16
         Session numbers, from 1.
     valid : ndarray, shape (n_sessions, n_voxels), bool
         Whether the voxel has data in the session.
+    saturated : ndarray, shape (n_sessions, n_voxels), int16
+        Trials whose beta is at the limit of int16 (109.2 %).
     affine : ndarray, shape (4, 4)
     provenance : dict
         ``subject``, ``data_source``, ``roi``, ``roi_names`` (label to name), ``func_space``, ``beta_version``,
-        ``grid`` and the hashes of the raw files.
+        ``responses`` (betas or timeseries), ``voxel_mm``, ``grid``, ``selection`` and the hashes of the raw files.
     """
 
     voxel_ijk: np.ndarray
     roi_labels: np.ndarray
     ncsnr: np.ndarray
+    training_ncsnr: np.ndarray
+    in_brain: np.ndarray
     sessions: np.ndarray
     valid: np.ndarray
+    saturated: np.ndarray
     affine: np.ndarray
     provenance: dict
 
@@ -142,8 +166,8 @@ class TrialBetas(Voxels):
     def __post_init__(self) -> None:
         self._check_lengths(
             trials=["betas", "image_ids", "is_shared", "session", "run", "trial", "repetition"],
-            voxels=["voxel_ijk", "roi_labels", "ncsnr"],
-            sessions=["sessions", "valid"],
+            voxels=_OVER_VOXELS,
+            sessions=["sessions", "valid", "saturated"],
         )
 
 
@@ -175,7 +199,7 @@ class Examples(Voxels):
         self._check_lengths(
             images=["image_ids", "images", "is_shared"],
             trials=["betas", "trial_image_ids", "trial_session"],
-            voxels=["voxel_ijk", "roi_labels", "ncsnr"],
+            voxels=_OVER_VOXELS,
         )
 
     def rows_of(self, image_ids: np.ndarray) -> np.ndarray:

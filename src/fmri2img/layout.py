@@ -2,8 +2,13 @@
 
 from pathlib import Path
 
-RAW_ROOT = Path("data/raw")
 CHECKPOINTS, LOGS = Path(".checkpoints"), Path("logs")
+OWN_ROIS = Path("rois")
+
+
+def ledger_path(name: str) -> Path:
+    """Memory of hashed raw files on this machine (`receipts.Ledger`)."""
+    return Path(".verified") / f"{name}.json"
 
 
 def receipt_path(name: str) -> Path:
@@ -19,6 +24,11 @@ def roi_path(subject: str) -> Path:
 def roi_table_path(subject: str) -> Path:
     """Names of the labels of `roi_path`."""
     return Path("data/rois") / f"{subject}.json"
+
+
+def pieces_path(subject: str) -> Path:
+    """Sessions that an extraction has finished, until their voxels are joined."""
+    return CHECKPOINTS / "voxels" / subject
 
 
 def voxels_path(subject: str) -> Path:

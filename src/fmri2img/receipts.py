@@ -1,14 +1,22 @@
 """Receipts: the list of raw files that were used, with sizes and checksums; what DVC versions instead of the files."""
 
 import hashlib
-from dataclasses import asdict, dataclass
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Self
 
 from joblib import Parallel, delayed
 
+from fmri2img.config import MachineParams
 from fmri2img.exceptions import ChangedDataError, MissingDataError
 from fmri2img.files import hash_file, read_json, write_json
+from fmri2img.layout import ledger_path, receipt_path
+
+SIMULATED_NOTICE = PurePosixPath("SIMULATED.txt")
+Progress = Callable[[Iterable], Iterable]
 
 
 @dataclass(frozen=True)
@@ -28,23 +36,24 @@ class Receipt:
     ----------
     name : str
         A subject, or ``shared``.
-    source : str
-        ``simulated``, ``s3`` or ``local``.
+    data_source : str
+        ``simulated`` or ``nsd``; whether files were downloaded or lay there already makes no difference.
     files : tuple of FileRecord
         Sorted by path. No times and no absolute paths: the same files give the same receipt.
     """
 
     name: str
-    source: str
+    data_source: str
     files: tuple[FileRecord, ...]
 
     @classmethod
-    def of(cls, name: str, source: str, root: Path, paths: list[PurePosixPath]) -> Self:
-        """Hash files under ``root``."""
-        ordered = sorted(str(path) for path in paths)
-        hashes = Parallel(n_jobs=-1, prefer="threads")(delayed(hash_file)(root / path) for path in ordered)
+    def of(cls, name: str, root: Path, paths: Iterable[PurePosixPath], ledger: "Ledger", *, progress: Progress = iter) -> Self:
+        """Hash files under ``root``; a tree that holds the simulator's notice is ``simulated``."""
+        ordered = sorted({str(path) for path in paths})
+        hashes = ledger.hash_all([root / path for path in ordered], progress=progress)
         records = [FileRecord(path, (root / path).stat().st_size, sha256) for path, sha256 in zip(ordered, hashes, strict=True)]
-        return cls(name, source, tuple(records))
+        data_source = "simulated" if (root / SIMULATED_NOTICE).exists() else "nsd"
+        return cls(name, data_source, tuple(records))
 
     def save(self, path: Path) -> None:
         """Write the receipt as JSON."""
@@ -54,37 +63,7 @@ class Receipt:
     def open(cls, path: Path, *, remedy: str) -> Self:
         """Read a receipt."""
         values = read_json(path, remedy=remedy)
-        return cls(values["name"], values["source"], tuple(FileRecord(**record) for record in values["files"]))
-
-    def locate(self, root: Path, path: PurePosixPath) -> Path:
-        """Return where a raw file lies, after checking that it is the one that was recorded.
-
-        Raises
-        ------
-        MissingDataError
-            If it is not in the receipt or not on disk.
-        ChangedDataError
-            If its size or checksum differs.
-        """
-        remedy = f"dvc repro --force --single-item {self.stage}"
-        record = next((record for record in self.files if record.path == str(path)), None)
-        if record is None:
-            raise MissingDataError(
-                f"{path} is not in the receipt of {self.name} ({len(self.files)} files); "
-                f"name it in params.yaml under nsd and fetch_nsd, then run: dvc repro {self.stage}"
-            )
-        full = root / path
-        if not full.exists():
-            raise MissingDataError(f"{full} not found, expected {record.size} bytes; run: {remedy}")
-        if (size := full.stat().st_size) != record.size:
-            raise ChangedDataError(f"{full}: got {size} bytes, expected {record.size} as in the receipt; run: {remedy}")
-        if (sha256 := hash_file(full)) != record.sha256:
-            raise ChangedDataError(f"{full}: got sha256 {sha256[:12]}, expected {record.sha256[:12]} as in the receipt; run: {remedy}")
-        return full
-
-    def folder(self, folder: PurePosixPath) -> list[PurePosixPath]:
-        """Return the files that lie directly in a folder."""
-        return [path for path in (PurePosixPath(record.path) for record in self.files) if path.parent == folder]
+        return cls(values["name"], values["data_source"], tuple(FileRecord(**record) for record in values["files"]))
 
     def digest(self) -> str:
         """Return one SHA-256 over all records: it stands for every byte that was used."""
@@ -95,3 +74,167 @@ class Receipt:
     def stage(self) -> str:
         """The DVC stage that brings these files."""
         return "fetch_nsd_shared" if self.name == "shared" else f"fetch_nsd@{self.name}"
+
+
+class Ledger:
+    """What this machine remembers of files that it has hashed, so that 40 GB are read once and not at every stage.
+
+    A file whose size, modification time and inode are those remembered is taken to hold the same bytes, as git does with its index;
+    ``fetch_nsd --check`` reads every byte.
+
+    Parameters
+    ----------
+    path : Path or None
+        A JSON file outside of everything that DVC versions; None remembers nothing.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = Lock()
+        self._known: dict[str, list] = {}
+        if path is not None and path.exists():
+            try:
+                self._known = json.loads(path.read_text())
+            except ValueError:  # a damaged memory is no memory
+                self._known = {}
+
+    def sha256(self, file: Path) -> str:
+        """Return a file's SHA-256, reading it only if it is not remembered."""
+        key, state = self._state(file)
+        remembered = self._known.get(key)
+        if remembered is not None and remembered[:3] == state:
+            return remembered[3]
+        sha256 = hash_file(file)
+        self.remember(file, sha256)
+        return sha256
+
+    def vouches(self, file: Path, etag: str) -> bool:
+        """Whether a file is unchanged since it was found to have this ETag."""
+        key, state = self._state(file)
+        return self._known.get(key, [])[:3] == state and self._known[key][4] == etag
+
+    def remember(self, file: Path, sha256: str, etag: str = "") -> None:
+        """Note the SHA-256 of a file that was just hashed, and the ETag if it came from a bucket."""
+        key, state = self._state(file)
+        with self._lock:
+            self._known[key] = [*state, sha256, etag]
+            if self._path is not None:
+                write_json(self._path, self._known)
+
+    def hash_all(self, files: list[Path], *, progress: Progress = iter) -> list[str]:
+        """Return the SHA-256 of several files, unknown ones read on all cores."""
+        jobs = (delayed(self.sha256)(file) for file in files)
+        return list(progress(Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)))
+
+    @staticmethod
+    def _state(file: Path) -> tuple[str, list[int]]:
+        found = file.stat()
+        return str(file.absolute()), [found.st_size, found.st_mtime_ns, found.st_ino]
+
+
+@dataclass(frozen=True)
+class RawFiles:
+    """The files of a receipt where they lie on this machine.
+
+    Attributes
+    ----------
+    receipt : Receipt
+    root : Path
+        NSD root.
+    ledger : Ledger
+    """
+
+    receipt: Receipt
+    root: Path
+    ledger: Ledger = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """A subject, or ``shared``."""
+        return self.receipt.name
+
+    @property
+    def remedy(self) -> str:
+        """The command that brings the files."""
+        return f"dvc repro --force --single-item {self.receipt.stage}"
+
+    def lists(self, path: PurePosixPath) -> bool:
+        """Whether the receipt names a file."""
+        return any(record.path == str(path) for record in self.receipt.files)
+
+    def folder(self, folder: PurePosixPath) -> list[PurePosixPath]:
+        """Return the files that lie directly in a folder."""
+        return [path for path in (PurePosixPath(record.path) for record in self.receipt.files) if path.parent == folder]
+
+    def locate(self, path: PurePosixPath) -> Path:
+        """Return where a raw file lies, after checking that it is the one that was recorded.
+
+        Raises
+        ------
+        MissingDataError
+            If it is not in the receipt or not on disk.
+        ChangedDataError
+            If its size or checksum differs.
+        """
+        return self.locate_all([path])[0]
+
+    def locate_all(self, paths: list[PurePosixPath], *, progress: Progress = iter) -> list[Path]:
+        """Return where several raw files lie; those that are not remembered are hashed on all cores."""
+        records = {record.path: record for record in self.receipt.files}
+        for path in paths:
+            if str(path) not in records:
+                raise MissingDataError(
+                    f"{path} is not in the receipt of {self.name} ({len(records)} files); "
+                    f"name it in params.yaml under nsd and fetch_nsd, then run: dvc repro {self.receipt.stage}"
+                )
+        wanted = [records[str(path)] for path in paths]
+        for record in wanted:
+            if fault := self._fault_of_size(record):
+                raise fault
+        files = [self.root / record.path for record in wanted]
+        for record, sha256 in zip(wanted, self.ledger.hash_all(files, progress=progress), strict=True):
+            if fault := self._fault_of_hash(record, sha256):
+                raise fault
+        return files
+
+    def check(self, *, progress: Progress = iter) -> None:
+        """Read every byte of every file anew.
+
+        Raises
+        ------
+        ChangedDataError
+            With the number of files that are missing or changed, and the first of them.
+        """
+        faults = [fault for record in self.receipt.files if (fault := self._fault_of_size(record))]
+        there = [record for record in self.receipt.files if not self._fault_of_size(record)]
+        hashes = Ledger(None).hash_all([self.root / record.path for record in there], progress=progress)
+        for record, sha256 in zip(there, hashes, strict=True):
+            if fault := self._fault_of_hash(record, sha256):
+                faults.append(fault)
+            else:
+                self.ledger.remember(self.root / record.path, sha256)
+        if faults:
+            raise ChangedDataError(
+                f"{len(faults)} of {len(self.receipt.files)} raw files of {self.name} are missing or changed; first: {faults[0]}"
+            )
+
+    def _fault_of_size(self, record: FileRecord) -> MissingDataError | ChangedDataError | None:
+        file = self.root / record.path
+        if not file.exists():
+            return MissingDataError(f"{file} not found, expected {record.size} bytes; run: {self.remedy}")
+        if (size := file.stat().st_size) != record.size:
+            return ChangedDataError(f"{file}: got {size} bytes, expected {record.size} as in the receipt; run: {self.remedy}")
+        return None
+
+    def _fault_of_hash(self, record: FileRecord, sha256: str) -> ChangedDataError | None:
+        if sha256 == record.sha256:
+            return None
+        return ChangedDataError(
+            f"{self.root / record.path}: got sha256 {sha256[:12]}, expected {record.sha256[:12]} as in the receipt; run: {self.remedy}"
+        )
+
+
+def raw_files(name: str, machine: MachineParams) -> RawFiles:
+    """Open the raw files of a subject, or of all (``shared``), as this project's receipt lists them."""
+    receipt = Receipt.open(receipt_path(name), remedy="dvc repro fetch_nsd_shared" if name == "shared" else f"dvc repro fetch_nsd@{name}")
+    return RawFiles(receipt, machine.raw_root, Ledger(ledger_path(name)))

@@ -1,22 +1,21 @@
-"""Bring a region of interest from anatomical to functional space."""
+"""Bring regions of interest to functional space."""
 
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.files import write_json
-from fmri2img.layout import RAW_ROOT, receipt_path, roi_path, roi_table_path
+from fmri2img.layout import OWN_ROIS, roi_path, roi_table_path
 from fmri2img.nsd.conversion import convert_roi
 from fmri2img.nsd.paths import VOXEL_SIZES_MM
 from fmri2img.nsd.volumes import write_volume
-from fmri2img.receipts import Receipt
+from fmri2img.receipts import raw_files
 
 
 def main(subject: str) -> None:
     """Write the label volume and the names of its labels."""
     params = load_params()
-    receipt = Receipt.open(receipt_path(subject), remedy=f"dvc repro fetch_nsd@{subject}")
-    labels, names = convert_roi(receipt, RAW_ROOT, params.nsd, params.convert_roi)
+    labels, names = convert_roi(raw_files(subject, params.machine), params.nsd, params.convert_roi, own_rois=OWN_ROIS)
     write_volume(roi_path(subject), labels, VOXEL_SIZES_MM[params.nsd.func_space])
-    write_json(roi_table_path(subject), {"roi": params.convert_roi.roi, "names": names})
+    write_json(roi_table_path(subject), {"roi": "+".join(params.convert_roi.rois), "names": names})
 
 
 if __name__ == "__main__":

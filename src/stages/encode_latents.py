@@ -11,7 +11,7 @@ from fmri2img.pretrained import load_autoencoder
 def main(subject: str) -> None:
     """Write the latents of one subject's images."""
     params = load_params()
-    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
+    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}", on_disk=["images", "betas"])
     autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
     values = encode_images(examples.images, autoencoder, batch_size=params.encode_latents.batch_size, progress=progress("batches"))
     provenance = {"autoencoder": autoencoder.identity, "data_source": examples.provenance["data_source"]}

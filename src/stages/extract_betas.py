@@ -1,24 +1,34 @@
-"""Read the betas of the region's voxels from every session into one file."""
+"""Read the responses of the region's voxels from every session into one file."""
+
+import shutil
 
 from fmri2img.command import progress, run_stage
 from fmri2img.config import load_params
 from fmri2img.files import read_json
-from fmri2img.layout import RAW_ROOT, receipt_path, roi_path, roi_table_path, voxels_path
-from fmri2img.nsd.extraction import extract_betas
-from fmri2img.receipts import Receipt
+from fmri2img.layout import pieces_path, roi_path, roi_table_path, voxels_path
+from fmri2img.nsd.extraction import Region, extract_betas
+from fmri2img.receipts import raw_files
+from fmri2img.responses.ncsnr import estimate_ncsnr
 
 
 def main(subject: str) -> None:
     """Write the trial betas of one subject."""
     params = load_params()
-    receipt = Receipt.open(receipt_path(subject), remedy=f"dvc repro fetch_nsd@{subject}")
-    shared = Receipt.open(receipt_path("shared"), remedy="dvc repro fetch_nsd_shared")
-    table = read_json(roi_table_path(subject), remedy=f"dvc repro convert_roi@{subject}")
-    names = {int(label): name for label, name in table["names"].items()}
+    remedy = f"dvc repro convert_roi@{subject}"
+    names = {int(label): name for label, name in read_json(roi_table_path(subject), remedy=remedy)["names"].items()}
     trials = extract_betas(
-        receipt, shared, RAW_ROOT, roi_path(subject), names, params.nsd, params.extract_betas, progress=progress("sessions")
+        raw_files(subject, params.machine),
+        raw_files("shared", params.machine),
+        Region.read(roi_path(subject), names, params.extract_betas.labels, remedy=remedy),
+        params.nsd,
+        params.extract_betas,
+        machine=params.machine,
+        workspace=pieces_path(subject),
+        estimate_ncsnr=estimate_ncsnr,
+        progress=progress("sessions"),
     )
     trials.save(voxels_path(subject))
+    shutil.rmtree(pieces_path(subject))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,41 @@
-"""Bring raw files to data/raw in NSD's own layout, and write the receipt that pins them."""
+"""Bring raw files within reach in NSD's own layout, and write the receipt that pins them."""
 
-from fmri2img.command import run_stage
-from fmri2img.config import load_params
-from fmri2img.exceptions import ConfigError
-from fmri2img.layout import RAW_ROOT, receipt_path
-from fmri2img.receipts import Receipt
+from fmri2img.command import byte_progress, progress, run_stage
+from fmri2img.config import ProjectParams, load_params
+from fmri2img.fetching.fetch import check_may_simulate, fetch_bucket, list_bucket, use_local
+from fmri2img.layout import ledger_path, receipt_path
+from fmri2img.receipts import Ledger, Receipt, raw_files
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 
 
-def main(subject: str) -> None:
+def main(subject: str, check: bool, dry_run: bool) -> None:
     """Fetch one subject's files, or with ``shared`` those that all subjects share."""
     params = load_params()
-    if params.fetch_nsd.source != "simulated":
-        raise ConfigError(f"params.yaml: fetch_nsd.source: {params.fetch_nsd.source} is not available in this version; set it to simulated")
-    if subject == "shared":
-        files = simulate_shared(RAW_ROOT, params.nsd, params.fetch_nsd.simulation, params.subjects)
+    ledger = Ledger(ledger_path(subject))
+    if check:
+        raw = raw_files(subject, params.machine)
+        raw.check(progress=lambda items: progress("reading")(items, total=len(raw.receipt.files)))
+        print(f"{subject}: all {len(raw.receipt.files)} files under {raw.root} are those of {receipt_path(subject)}")
+    elif dry_run and params.fetch_nsd.source == "s3":
+        list_bucket(subject, params)
+    elif dry_run:
+        print(f"{subject}: source {params.fetch_nsd.source} downloads nothing")
     else:
-        files = SimulatedSubject(subject, params.nsd, params.fetch_nsd, RAW_ROOT).write()
-    Receipt.of(subject, params.fetch_nsd.source, RAW_ROOT, files).save(receipt_path(subject))
+        _fetch(subject, params, ledger).save(receipt_path(subject))
+
+
+def _fetch(subject: str, params: ProjectParams, ledger: Ledger) -> Receipt:
+    root, source = params.machine.raw_root, params.fetch_nsd.source
+    if source == "s3":
+        return fetch_bucket(subject, params, root, ledger, byte_progress=byte_progress)
+    if source == "local":
+        return use_local(subject, params, root, ledger, progress=progress("hashing"))
+    check_may_simulate(root)
+    if subject == "shared":
+        files = simulate_shared(root, params.nsd, params.fetch_nsd.simulation, params.subjects)
+    else:
+        files = SimulatedSubject(subject, params.nsd, params.fetch_nsd, root).write()
+    return Receipt.of(subject, root, files, ledger)
 
 
 if __name__ == "__main__":

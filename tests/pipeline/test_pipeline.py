@@ -31,7 +31,7 @@ def project(tmp_path_factory, picture_folder):
     folder = tmp_path_factory.mktemp("project")
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(REPOSITORY / name, folder)
-    for name in ("src", "models/demo-vae"):
+    for name in ("src", "rois", "models/demo-vae"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     params = yaml.safe_load((folder / "params.yaml").read_text())
     params["subjects"] = ["subj02"]
@@ -147,7 +147,7 @@ def test_a_stage_that_fails_in_dvc_costs_no_earlier_output(project):
     finally:
         params.write_text(text)
     assert result.returncode != 0
-    assert "there is no ROI 'V1' in the anatomical space of subj02; choose from: " in result.stderr
+    assert "there is no ROI 'V1' in the anatomical space of subj02, and no rois/subj02/V1.nii.gz; choose from: " in result.stderr
     assert before == {path: path.read_bytes() for path in before}
     assert len(before) == 2
 
@@ -168,7 +168,7 @@ def test_two_clean_runs_give_the_same_bytes_and_metrics(project, tmp_path):
     for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
         again.mkdir(exist_ok=True)
         shutil.copy(project / name, again)
-    for name in ("src", "models/demo-vae"):
+    for name in ("src", "rois", "models/demo-vae"):
         shutil.copytree(project / name, again / name)
     run(again, "git", "init", "-q")
     run(again, "dvc", "init", "-q")

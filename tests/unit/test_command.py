@@ -28,14 +28,6 @@ def test_debug_shows_the_traceback(project):
     assert "Traceback" in result.stderr
 
 
-def test_a_source_that_is_to_come_says_so(project):
-    text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("source: simulated ", "source: s3 "))
-    result = run(project, "stages.fetch_nsd", "--subject", "subj01")
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: params.yaml: fetch_nsd.source: s3 is not available in this version")
-
-
 def test_a_subject_that_does_not_exist(project):
     result = run(project, "stages.fetch_nsd", "--subject", "subj09")
     assert result.returncode == 1

@@ -38,7 +38,7 @@ def test_every_script_is_a_stage_and_every_section_is_used():
     scripts = {path.stem for path in (SOURCE / "stages").glob("*.py")} - {"__init__"}
     assert scripts == {script_of(stage).stem for stage in STAGES.values()}
     used = {key.partition(".")[0] for stage in STAGES.values() for key in stage["params"]}
-    assert used == set(ProjectParams.model_fields)
+    assert used == set(ProjectParams.model_fields) - {"machine"}  # no result depends on the machine
 
 
 def test_excused_files_exist():

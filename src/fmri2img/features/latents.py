@@ -21,8 +21,8 @@ def encode_images(images: np.ndarray, autoencoder: FrozenAutoencoder, *, batch_s
 
     Parameters
     ----------
-    images : ndarray, shape (n, side, side, 3), uint8
-        Side divisible by 8.
+    images : ndarray or storage.StoredArray, shape (n, side, side, 3), uint8
+        Side divisible by 8; read a batch at a time.
     autoencoder : FrozenAutoencoder
     batch_size : int
     progress : callable

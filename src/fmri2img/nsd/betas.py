@@ -5,15 +5,15 @@ Files hold int16 = percent signal change x 300, with 0 for "no value". A ``.hdf5
 whichever format they come from.
 """
 
+from itertools import pairwise
 from pathlib import Path
 
 import h5py
-import nibabel as nib
 import numpy as np
 
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.nsd.design import TRIALS_PER_SESSION
-from fmri2img.nsd.volumes import read_volume
+from fmri2img.nsd.volumes import read_header, stream_voxels
 
 
 def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
@@ -44,44 +44,49 @@ def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarr
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
     if path.suffix == ".hdf5":
-        return _read_hdf5(path, mask)
+        return _read_hdf5(path, mask, remedy=remedy)
     return _read_nifti(path, mask, remedy=remedy)
 
 
-def _check(path: Path, shape: tuple[int, ...], dtype: np.dtype, mask: np.ndarray) -> None:
+def _read_hdf5(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
+    try:
+        with h5py.File(path, "r") as file:
+            if "betas" not in file:
+                raise FormatError(f"{path}: expected a dataset named betas, got {sorted(file)}; run: {remedy}")
+            stored = file["betas"]
+            _check(path, stored.shape[::-1], stored.dtype, mask, remedy)
+            return _read_runs(stored, mask)
+    except OSError as error:
+        raise FormatError(f"{path}: not a readable HDF5 file ({error}); run: {remedy}") from error
+
+
+def _check(path: Path, shape: tuple[int, ...], dtype: np.dtype, mask: np.ndarray, remedy: str) -> None:
     if dtype != np.int16 or len(shape) != 4 or shape[3] != TRIALS_PER_SESSION:
-        raise FormatError(f"{path}: expected int16 betas of shape (x, y, z, {TRIALS_PER_SESSION}), got {dtype} {shape}")
+        raise FormatError(f"{path}: expected int16 betas of shape (x, y, z, {TRIALS_PER_SESSION}), got {dtype} {shape}; run: {remedy}")
     if shape[:3] != mask.shape:
         raise MismatchError(
             f"{path}: betas grid {shape[:3]} does not match the ROI grid {mask.shape}; use an ROI of the same subject and functional space"
         )
 
 
-def _read_hdf5(path: Path, mask: np.ndarray) -> np.ndarray:
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise FormatError(f"{path}: not an HDF5 file ({error})") from error
-    with file:
-        if "betas" not in file:
-            raise FormatError(f"{path}: expected a dataset named betas, got {sorted(file)}")
-        stored = file["betas"]
-        _check(path, stored.shape[::-1], stored.dtype, mask)
-        reversed_mask = mask.T  # (z, y, x), the file's own order
-        betas = np.empty((TRIALS_PER_SESSION, int(mask.sum())), dtype=np.int16)
-        # Position of each masked voxel in (x, y, z) order, looked up in the file's (z, y, x) order.
-        order = np.full(mask.shape, -1)
-        order[mask] = np.arange(betas.shape[1])
-        for z in np.flatnonzero(reversed_mask.any(axis=(1, 2))):
-            rows = np.flatnonzero(reversed_mask[z].any(axis=1))
-            columns = np.flatnonzero(reversed_mask[z].any(axis=0))
-            box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            inside = reversed_mask[z][box]
-            betas[:, order.T[z][box][inside]] = stored[(slice(None), z, *box)][:, inside]
-    return betas
+def _read_runs(stored: h5py.Dataset, mask: np.ndarray) -> np.ndarray:
+    """Read unbroken runs of voxels along x: one chunk of the file is one voxel, so nothing beside the mask is touched."""
+    zyx = np.argwhere(mask.T)  # the file's own order
+    # Position of each of these voxels in the order that is handed out, C order over (x, y, z).
+    order = np.ravel_multi_index(tuple(zyx.T[::-1]), mask.shape).argsort().argsort()
+    betas = np.empty((len(zyx), TRIALS_PER_SESSION), dtype=np.int16)
+    breaks = np.flatnonzero(np.any(np.diff(zyx, axis=0) != (0, 0, 1), axis=1)) + 1
+    for first, last in pairwise((0, *breaks, len(zyx))):
+        z, y, x = zyx[first]
+        betas[order[first:last]] = stored[:, z, y, x : x + last - first].T
+    return np.ascontiguousarray(betas.T)  # (750, n_voxels)
 
 
 def _read_nifti(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
-    image: nib.Nifti1Image = read_volume(path, remedy=remedy)
-    _check(path, image.shape, image.get_data_dtype(), mask)
-    return np.asarray(image.dataobj)[mask].T.copy()  # (750, n_voxels)
+    n_trials = read_header(path, remedy=remedy).get_data_shape()[3:]
+    if n_trials != (TRIALS_PER_SESSION,):
+        raise FormatError(f"{path}: expected {TRIALS_PER_SESSION} volumes, one a trial, got {n_trials}; run: {remedy}")
+    betas = np.empty((TRIALS_PER_SESSION, int(mask.sum())), dtype=np.int16)
+    for row, volume in zip(betas, stream_voxels(path, mask, remedy=remedy), strict=True):
+        row[:] = volume
+    return betas

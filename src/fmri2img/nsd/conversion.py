@@ -1,36 +1,38 @@
-"""A region of interest from anatomical to functional space."""
+"""Regions of interest in functional space: mapped from anatomical space, or NSD's ready-made volumes; one region or a union."""
 
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
+import nibabel as nib
 import numpy as np
 
 from fmri2img.config import ConvertRoiParams, NsdParams
 from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.nsd.mapping import map_nearest, map_winner_take_all, read_coordinates
-from fmri2img.nsd.paths import SubjectFiles
+from fmri2img.nsd.paths import VOXEL_SIZES_MM, SubjectFiles
 from fmri2img.nsd.rois import read_label_table, read_labels
-from fmri2img.nsd.volumes import read_volume
-from fmri2img.receipts import Receipt
+from fmri2img.nsd.volumes import check_same_grid, read_volume, slab_centre_affine
+from fmri2img.receipts import RawFiles
 
 _MAPPINGS = {"nearest": map_nearest, "winner_take_all": map_winner_take_all}
 
 
-def convert_roi(receipt: Receipt, root: Path, nsd: NsdParams, params: ConvertRoiParams) -> tuple[np.ndarray, dict[int, str]]:
-    """Bring an anatomical ROI to functional space.
+def convert_roi(raw: RawFiles, nsd: NsdParams, params: ConvertRoiParams, *, own_rois: Path) -> tuple[np.ndarray, dict[int, str]]:
+    """Bring one or several ROIs to functional space.
 
     Parameters
     ----------
-    receipt : Receipt
+    raw : RawFiles
         The subject's.
-    root : Path
-        NSD root.
     nsd, params
-        Space, region and mapping.
+        Space, regions, where they are drawn and how they are mapped.
+    own_rois : Path
+        Folder of a user's ROIs, ``<subject>/<name>.nii.gz`` with an optional ``<name>.ctab`` beside it.
 
     Returns
     -------
     labels : ndarray, shape (x, y, z), int16
-        -1 not cortex or outside the anatomical volume, 0 unlabelled, 1..N.
+        -1 not cortex or outside the source volume, 0 unlabelled, 1..N. One ROI keeps its numbers; those of a union are counted anew.
     names : dict of int to str
 
     Raises
@@ -40,23 +42,86 @@ def convert_roi(receipt: Receipt, root: Path, nsd: NsdParams, params: ConvertRoi
     MismatchError
         If no functional voxel gets a label, or a file lies on another grid.
     """
-    files = SubjectFiles(receipt.name, nsd.func_space)
-    remedy = f"dvc repro {receipt.stage}"
-    listed = [path.name.removesuffix(".nii.gz") for path in receipt.folder(files.anat_roi(params.roi).parent)]
-    known = sorted(name for name in listed if not name.startswith(("lh.", "rh.")))
-    if params.roi not in known:
+    drawn = _Drawn(raw, SubjectFiles(raw.name, nsd.func_space), params, own_rois)
+    found = {roi: drawn.read(roi) for roi in params.rois}
+    for roi, (labels, names) in found.items():
+        if not (labels > 0).any():
+            raise MismatchError(
+                f"ROI {roi}: no voxel of {raw.name} in {nsd.func_space} gets a label, expected some of {list(names.values())}; "
+                "choose another convert_roi.roi in params.yaml"
+            )
+    return next(iter(found.values())) if len(found) == 1 else _unite(found)
+
+
+def _unite(found: dict[str, tuple[np.ndarray, dict[int, str]]]) -> tuple[np.ndarray, dict[int, str]]:
+    """Lay ROIs over one another, the first on top; a name that two of them use is told apart by the ROI's name."""
+    used = [name for _, names in found.values() for name in names.values()]
+    united = np.full(next(iter(found.values()))[0].shape, -1, dtype=np.int16)
+    all_names: dict[int, str] = {}
+    for roi, (labels, names) in found.items():
+        for label, name in names.items():
+            number = len(all_names) + 1
+            all_names[number] = name if used.count(name) == 1 else f"{roi}:{name}"
+            united[(united <= 0) & (labels == label)] = number
+        united[(united == -1) & (labels == 0)] = 0
+    return united, all_names
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """ROIs of one subject as they are drawn."""
+
+    raw: RawFiles
+    files: SubjectFiles
+    params: ConvertRoiParams
+    own_rois: Path
+
+    def read(self, roi: str) -> tuple[np.ndarray, dict[int, str]]:
+        """Return an ROI's labels in functional space, and their names."""
+        path, table = self._find(roi)
+        labels, affine = read_labels(path, remedy=self.raw.remedy)
+        if self.params.drawn_in == "func":
+            check_same_grid(
+                path, read_volume(path, remedy=self.raw.remedy), self._grid().shape, self._grid().affine, "the functional volumes"
+            )
+        else:
+            self._check_anatomical(path, labels.shape, affine)
+            coordinates = read_coordinates(self.raw.locate(self.files.transform()), self._grid().shape, remedy=self.raw.remedy)
+            labels = _MAPPINGS[self.params.mapping](labels, coordinates, bad_value=-1)
+        names = read_label_table(table, remedy=self.raw.remedy) if table else {}
+        unnamed = {int(label): f"{roi}-{label}" for label in np.unique(labels[labels > 0]) if label not in names}
+        return labels, dict(sorted({**names, **unnamed}.items()))
+
+    def _find(self, roi: str) -> tuple[Path, Path | None]:
+        """Return the volume and the label table, if there is one, of NSD's ROI or of the user's."""
+        shipped, table = self._shipped(roi), self.files.label_table(roi)
+        if self.raw.lists(shipped):
+            return self.raw.locate(shipped), self.raw.locate(table) if self.raw.lists(table) else None
+        own = self.own_rois / self.raw.name / f"{roi}.nii.gz"
+        if own.exists():
+            own_table = own.with_name(f"{roi}.ctab")
+            return own, own_table if own_table.exists() else None
+        listed = [path.name.removesuffix(".nii.gz") for path in self.raw.folder(shipped.parent)]
+        known = sorted(name for name in listed if not name.startswith(("lh.", "rh.")))
+        space = {"anat": "anatomical", "func": "functional"}[self.params.drawn_in]
         raise ConfigError(
-            f"params.yaml: convert_roi.roi: there is no ROI {params.roi!r} in the anatomical space of {receipt.name}; "
+            f"params.yaml: convert_roi.roi: there is no ROI {roi!r} in the {space} space of {self.raw.name}, and no {own}; "
             f"choose from: {', '.join(known)}"
         )
-    names = read_label_table(receipt.locate(root, files.label_table(params.roi)), remedy=remedy)
-    source, _ = read_labels(receipt.locate(root, files.anat_roi(params.roi)), remedy=remedy)
-    grid = read_volume(receipt.locate(root, files.brainmask()), remedy=remedy).shape
-    coordinates = read_coordinates(receipt.locate(root, files.transform()), grid, remedy=remedy)
-    labels = _MAPPINGS[params.mapping](source, coordinates, bad_value=-1)
-    if not (labels > 0).any():
-        raise MismatchError(
-            f"{files.anat_roi(params.roi)}: no voxel of {receipt.name} in {nsd.func_space} gets a label, "
-            f"expected some of {list(names.values())}; choose another convert_roi.roi in params.yaml"
-        )
-    return labels.astype(np.int16), names
+
+    def _shipped(self, roi: str) -> PurePosixPath:
+        return self.files.anat_roi(roi) if self.params.drawn_in == "anat" else self.files.func_roi(roi)
+
+    def _grid(self) -> nib.Nifti1Image:
+        return read_volume(self.raw.locate(self.files.brainmask()), remedy=self.raw.remedy)
+
+    def _check_anatomical(self, path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
+        """Refuse a user's volume that is not in the 0.8-mm anatomical space."""
+        if not np.allclose(affine, slab_centre_affine(shape, VOXEL_SIZES_MM["anat0pt8"]), atol=1e-3):
+            raise MismatchError(
+                f"{path}: voxels of {np.abs(np.diag(affine)[:3]).round(2).tolist()} mm, translation {affine[:3, 3].round(1).tolist()}, "
+                "expected NSD's anat0pt8 space (0.8 mm, origin at the centre); resample it, or set convert_roi.drawn_in to func"
+            )
+        if known := self.raw.folder(self.files.anat_roi("x").parent):
+            other = read_volume(self.raw.locate(known[0]), remedy=self.raw.remedy)
+            check_same_grid(path, other, shape, affine, str(known[0]))

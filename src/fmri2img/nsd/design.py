@@ -15,6 +15,9 @@ from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 
 TRIALS_PER_SESSION = 750
 RUNS_PER_SESSION = 12
+# A slot is 4 s: an image for 3 s and a gap of 1 s. Volumes a slot and seconds a volume in each space (NSD manual, time-series data).
+VOLUMES_PER_SLOT = {"func1pt8mm": 3, "func1mm": 4}
+TR_SECONDS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}
 N_IMAGES = 73_000
 N_SUBJECTS = 8
 # Sessions held by each subject, subj01 to subj08 (NSD manual, technical notes).

@@ -1,57 +1,79 @@
 """Pictures and the trials in which they were seen, joined by 73k id."""
 
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
+from joblib import Parallel, delayed
 from PIL import Image
 
 from fmri2img.containers import Examples, TrialBetas
 from fmri2img.nsd.paths import STIMULI
 from fmri2img.nsd.stimuli import iterate_images
-from fmri2img.receipts import Receipt
+from fmri2img.receipts import RawFiles
+from fmri2img.storage import StreamedArray
 
-Progress = Callable[[Iterable], Iterable]
+Progress = Callable[..., Iterable]
+_VOXELS_AT_ONCE = 512
 
 
-def create_examples(trials: TrialBetas, shared_receipt: Receipt, root: Path, *, image_size: int, progress: Progress = iter) -> Examples:
+def create_examples(trials: TrialBetas, shared: RawFiles, *, image_size: int, progress: Progress = lambda items, **_: items) -> Examples:
     """Join trials with the pictures they showed, by 73k id.
 
     Parameters
     ----------
     trials : TrialBetas
-    shared_receipt : Receipt
-    root : Path
-        NSD root.
+        ``betas`` may be on disk.
+    shared : RawFiles
+        Files that all subjects share, with the pictures.
     image_size : int
         Side of the pictures; they are shrunk with antialiasing.
     progress : callable
-        Wraps the pictures.
+        Wraps the pictures, with ``total``.
 
     Returns
     -------
     joined : Examples
-        The same whatever the order of the trials.
+        The same whatever the order of the trials. Pictures and betas are read, a few at a time, as it is saved.
     """
     order = np.lexsort([trials.trial, trials.run, trials.session, trials.image_ids])
     image_ids, first = np.unique(trials.image_ids, return_index=True)
-    stimuli = shared_receipt.locate(root, STIMULI)
-    images = np.empty((len(image_ids), image_size, image_size, 3), dtype=np.uint8)
-    pictures = iterate_images(stimuli, image_ids, remedy=f"dvc repro {shared_receipt.stage}")
-    for row, picture in enumerate(progress(pictures)):
-        images[row] = np.asarray(Image.fromarray(picture).resize((image_size, image_size), Image.Resampling.BICUBIC))
+    stimuli = shared.locate(STIMULI)
+
+    def pictures() -> Iterator[tuple[Any, np.ndarray]]:
+        shown = iterate_images(stimuli, image_ids, remedy=shared.remedy)
+        # Threads: Pillow lets go of the interpreter while it resizes.
+        shrunk = Parallel(n_jobs=-1, prefer="threads", batch_size=8, return_as="generator")(
+            delayed(_shrink)(one, image_size) for one in shown
+        )
+        yield from enumerate(progress(shrunk, total=len(image_ids), desc="pictures"))
+
+    def betas() -> Iterator[tuple[Any, np.ndarray]]:
+        for start in range(0, trials.n_voxels, _VOXELS_AT_ONCE):
+            voxels = np.s_[start : start + _VOXELS_AT_ONCE]
+            yield (slice(None), voxels), trials.betas[:, voxels][order]
+
+    streamed_images: Any = StreamedArray((len(image_ids), image_size, image_size, 3), np.dtype(np.uint8), pictures)
+    streamed_betas: Any = StreamedArray(trials.betas.shape, trials.betas.dtype, betas)
     return Examples(
         voxel_ijk=trials.voxel_ijk,
         roi_labels=trials.roi_labels,
         ncsnr=trials.ncsnr,
+        training_ncsnr=trials.training_ncsnr,
+        in_brain=trials.in_brain,
         sessions=trials.sessions,
         valid=trials.valid,
+        saturated=trials.saturated,
         affine=trials.affine,
         provenance=trials.provenance,
         image_ids=image_ids,
-        images=images,
+        images=streamed_images,
         is_shared=trials.is_shared[first],
-        betas=trials.betas[order],
+        betas=streamed_betas,
         trial_image_ids=trials.image_ids[order],
         trial_session=trials.session[order],
     )
+
+
+def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))

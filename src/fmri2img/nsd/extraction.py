@@ -1,97 +1,162 @@
-"""The betas of a region's voxels, all sessions, from raw files to one container."""
+"""Responses of a region's voxels, all sessions, from raw files to one container.
+
+Sessions are read side by side (`sessions`), so memory does not grow with their number and a run that breaks off goes on where it
+stopped; their pieces are joined at the end without being read into memory.
+"""
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import numpy as np
+import pandas as pd
 
-from fmri2img.config import ExtractBetasParams, NsdParams
+from fmri2img.config import ExtractBetasParams, MachineParams, NsdParams
 from fmri2img.containers import TrialBetas
 from fmri2img.exceptions import ConfigError, MismatchError
-from fmri2img.nsd.betas import read_session_betas
-from fmri2img.nsd.design import (
-    SESSIONS_HELD,
-    TRIALS_PER_SESSION,
-    ExperimentDesign,
-    read_design,
-    read_responses,
-    repetitions,
-)
+from fmri2img.nsd.design import SESSIONS_HELD, TRIALS_PER_SESSION, ExperimentDesign, read_design, read_responses, repetitions
 from fmri2img.nsd.paths import EXPDESIGN, VOXEL_SIZES_MM, SubjectFiles, subject_number
 from fmri2img.nsd.rois import read_labels
-from fmri2img.nsd.volumes import check_same_grid, read_volume
-from fmri2img.receipts import Receipt
+from fmri2img.nsd.sessions import Pieces, locate_sessions, read_sessions
+from fmri2img.nsd.volumes import check_same_grid, read_array, read_volume
+from fmri2img.receipts import RawFiles
 
-Progress = Callable[[Iterable], Iterable]
+Progress = Callable[..., Iterable]
+NcsnrEstimator = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+_VOXELS_AT_ONCE = 512  # of which all trials are in memory while ncsnr is estimated
+
+
+@dataclass(frozen=True)
+class Region:
+    """The voxels to read.
+
+    Attributes
+    ----------
+    labels : ndarray, shape (x, y, z), int16
+    affine : ndarray, shape (4, 4)
+    names : dict of int to str
+    mask : ndarray, shape (x, y, z), bool
+    """
+
+    labels: np.ndarray
+    affine: np.ndarray
+    names: dict[int, str]
+    mask: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path, names: dict[int, str], chosen: str | list[str], *, remedy: str) -> "Region":
+        """Read the label volume and keep the chosen labels."""
+        labels, affine = read_labels(path, remedy=remedy)
+        return cls(labels, affine, names, _chosen_voxels(labels, names, chosen))
 
 
 def extract_betas(
-    receipt: Receipt,
-    shared_receipt: Receipt,
-    root: Path,
-    roi_path: Path,
-    roi_names: dict[int, str],
+    raw: RawFiles,
+    shared: RawFiles,
+    region: Region,
     nsd: NsdParams,
     params: ExtractBetasParams,
     *,
-    progress: Progress = iter,
+    machine: MachineParams,
+    workspace: Path,
+    estimate_ncsnr: NcsnrEstimator,
+    progress: Progress = lambda items, **_: items,
 ) -> TrialBetas:
-    """Read the betas of a region's voxels from all sessions.
+    """Read the responses of a region's voxels from all sessions.
 
     Parameters
     ----------
-    receipt, shared_receipt : Receipt
+    raw, shared : RawFiles
         The subject's raw files and those shared by all subjects.
-    root : Path
-        NSD root.
-    roi_path : Path
-        Label volume in functional space.
-    roi_names : dict of int to str
-        Names of its labels.
+    region : Region
+        Voxels in functional space.
     nsd, params
-        Space, version, sessions; labels to keep.
+        Space, version, sessions; labels, threshold, windows.
+    machine : MachineParams
+        Number of processes, or the Dask cluster.
+    workspace : Path
+        Folder for the pieces; the result refers to files in it until it is saved.
+    estimate_ncsnr : callable
+        `responses.ncsnr.estimate_ncsnr`: betas, sessions and image ids of trials to ncsnr.
     progress : callable
-        Wraps the list of sessions.
+        Wraps iterables, with ``total``.
 
     Returns
     -------
     TrialBetas
-        Trials in time order; voxels in C order over (x, y, z).
+        Trials in time order; voxels in C order over (x, y, z). ``betas`` is still on disk.
     """
-    files = SubjectFiles(receipt.name, nsd.func_space)
-    remedy = f"dvc repro {receipt.stage}"
-    sessions = nsd.sessions_of(receipt.name, SESSIONS_HELD[subject_number(receipt.name) - 1])
-    labels, affine = read_labels(roi_path, remedy=f"dvc repro convert_roi@{receipt.name}")
-    mask = _chosen_voxels(labels, roi_names, params.labels)
-    trials = read_responses(receipt.locate(root, files.responses()), sessions, remedy=remedy)
-    paths = [receipt.locate(root, files.betas(nsd.beta_version, session, nsd.beta_format)) for session in sessions]
-    betas = np.empty((len(trials), int(mask.sum())), dtype=np.int16)
-    for rows, path in zip(np.split(betas, len(sessions)), progress(paths), strict=True):
-        rows[:] = read_session_betas(path, mask, remedy=remedy)
-    # int16 cannot hold NaN: a voxel without data in a session is 0 in all its trials.
-    valid = (betas.reshape(len(sessions), TRIALS_PER_SESSION, -1) != 0).any(axis=1)
-    ncsnr_path = receipt.locate(root, files.ncsnr(nsd.beta_version))
-    ncsnr = read_volume(ncsnr_path, remedy=remedy)
-    check_same_grid(ncsnr_path, ncsnr, mask.shape, affine, str(roi_path))
-    design = read_design(shared_receipt.locate(root, EXPDESIGN), remedy=f"dvc repro {shared_receipt.stage}")
+    files = SubjectFiles(raw.name, nsd.func_space)
+    sessions = nsd.sessions_of(raw.name, SESSIONS_HELD[subject_number(raw.name) - 1])
+    trials = read_responses(raw.locate(files.responses()), sessions, remedy=raw.remedy)
+    design = read_design(shared.locate(EXPDESIGN), remedy=shared.remedy)
     image_ids = trials["image_id"].to_numpy()
-    _check_order(image_ids, design, sessions, receipt.name, str(files.responses()))
+    _check_order(image_ids, design, sessions, raw.name, str(files.responses()))
+    sources = locate_sessions(raw, sessions, trials, nsd, params.timeseries, progress=progress)
+    pieces = read_sessions(sources, region.mask, workspace, machine, progress=progress)
+    is_shared = np.isin(image_ids, design.shared_image_ids)
+    ijk = np.argwhere(region.mask)
+    training_ncsnr = np.full(len(ijk), np.nan, dtype=np.float32)
+    if params.needs_training_ncsnr:
+        training_ncsnr = _training_ncsnr(pieces, trials, ~is_shared, estimate_ncsnr, progress)
+    kept = _above_threshold(training_ncsnr, params.min_ncsnr)
+    if not kept.all():
+        pieces = pieces.narrow(kept, machine)
+    at = tuple(ijk[kept].T)
+    brainmask = _read_on_grid(raw, files.brainmask(), region)[at] > 0
+    # NSD ships ncsnr for its betas only.
+    ncsnr = _read_on_grid(raw, files.ncsnr(nsd.beta_version), region)[at] if nsd.responses == "betas" else np.full(kept.sum(), np.nan)
     return TrialBetas(
-        voxel_ijk=np.argwhere(mask).astype(np.int16),
-        roi_labels=labels[mask],
-        ncsnr=np.asarray(ncsnr.dataobj)[mask].astype(np.float32),
+        voxel_ijk=ijk[kept].astype(np.int16),
+        roi_labels=region.labels[at],
+        ncsnr=ncsnr.astype(np.float32),
+        training_ncsnr=training_ncsnr[kept],
+        in_brain=brainmask,
         sessions=np.asarray(sessions, dtype=np.int16),
-        valid=valid,
-        affine=affine,
-        provenance=_provenance(receipt, shared_receipt, mask, roi_names, nsd),
-        betas=betas,
+        valid=pieces.stack("valid"),
+        saturated=pieces.stack("saturated"),
+        affine=region.affine,
+        provenance=_provenance(raw, shared, region, nsd, params),
+        betas=pieces.betas,
         image_ids=image_ids,
-        is_shared=np.isin(image_ids, design.shared_image_ids),
+        is_shared=is_shared,
         session=trials["session"].to_numpy(np.int16),
         run=trials["run"].to_numpy(np.int16),
         trial=trials["trial"].to_numpy(np.int16),
         repetition=repetitions(image_ids).astype(np.int8),
     )
+
+
+def _training_ncsnr(
+    pieces: Pieces, trials: pd.DataFrame, is_training: np.ndarray, estimate_ncsnr: NcsnrEstimator, progress: Progress
+) -> np.ndarray:
+    """Estimate ncsnr from trials of images that are not shared, a group of voxels at a time, shape (n_voxels,)."""
+    sessions, image_ids = trials["session"].to_numpy()[is_training], trials["image_id"].to_numpy()[is_training]
+    n_voxels = pieces.betas.shape[1]
+    estimates = []
+    for first in progress(range(0, n_voxels, _VOXELS_AT_ONCE), desc="ncsnr"):
+        betas = pieces.columns(slice(first, first + _VOXELS_AT_ONCE))
+        estimates.append(estimate_ncsnr(betas[is_training], sessions, image_ids))
+    return np.concatenate(estimates)
+
+
+def _above_threshold(ncsnr: np.ndarray, threshold: float) -> np.ndarray:
+    if threshold == 0:
+        return np.ones(len(ncsnr), dtype=bool)
+    kept = ncsnr >= threshold  # NaN is below any threshold
+    if not kept.any():
+        raise ConfigError(
+            f"params.yaml: extract_betas.min_ncsnr: {threshold} leaves none of {len(ncsnr)} voxels, of which the best has "
+            f"{np.nanmax(ncsnr, initial=0):.2f} on images that are not shared; choose less, or more sessions"
+        )
+    return kept
+
+
+def _read_on_grid(raw: RawFiles, name: PurePosixPath, region: Region) -> np.ndarray:
+    path = raw.locate(name)
+    image = read_volume(path, remedy=raw.remedy)
+    check_same_grid(path, image, region.mask.shape, region.affine, "the region of interest")
+    return read_array(path, image, remedy=raw.remedy)
 
 
 def _chosen_voxels(labels: np.ndarray, names: dict[int, str], chosen: str | list[str]) -> np.ndarray:
@@ -123,14 +188,18 @@ def _check_order(image_ids: np.ndarray, design: ExperimentDesign, sessions: list
         )
 
 
-def _provenance(receipt: Receipt, shared_receipt: Receipt, mask: np.ndarray, roi_names: dict[int, str], nsd: NsdParams) -> dict:
+def _provenance(raw: RawFiles, shared: RawFiles, region: Region, nsd: NsdParams, params: ExtractBetasParams) -> dict:
+    from_betas = nsd.responses == "betas"
     return {
-        "subject": receipt.name,
-        "data_source": receipt.source,
-        "roi_names": {str(label): name for label, name in roi_names.items()},
+        "subject": raw.name,
+        "data_source": raw.receipt.data_source,
+        "roi_names": {str(label): name for label, name in region.names.items()},
         "func_space": nsd.func_space,
-        "beta_version": nsd.beta_version,
+        "responses": nsd.responses,
+        "beta_version": nsd.beta_version if from_betas else "timeseries",
+        "timeseries": None if from_betas else params.timeseries.model_dump(),
         "voxel_mm": VOXEL_SIZES_MM[nsd.func_space],
-        "grid": list(mask.shape),
-        "receipts": {each.name: each.digest() for each in (receipt, shared_receipt)},
+        "grid": list(region.mask.shape),
+        "selection": {"labels": params.labels, "min_ncsnr": params.min_ncsnr, "n_voxels_before_ncsnr": int(region.mask.sum())},
+        "receipts": {each.name: each.receipt.digest() for each in (raw, shared)},
     }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fmri2img.exceptions import FormatError, MismatchError
-from fmri2img.nsd.volumes import read_volume
+from fmri2img.nsd.volumes import read_array, read_volume
 
 
 def read_coordinates(path: Path, target_shape: tuple[int, ...], *, remedy: str) -> np.ndarray:
@@ -45,7 +45,7 @@ def read_coordinates(path: Path, target_shape: tuple[int, ...], *, remedy: str) 
             f"{path}: transform grid {image.shape[:3]} does not match the target grid {tuple(target_shape[:3])}; "
             "use the transform of the same subject and functional space as the betas"
         )
-    return np.asarray(image.dataobj, dtype=np.float32)
+    return read_array(path, image, remedy=remedy).astype(np.float32, copy=False)
 
 
 def valid_coordinates(coordinates: np.ndarray, source_shape: tuple[int, ...]) -> np.ndarray:

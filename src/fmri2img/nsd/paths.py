@@ -88,8 +88,15 @@ class SubjectFiles:
 
     def design(self, session: int, file_run: int) -> PurePosixPath:
         """Stimulus onsets of one run, counted as in file names (rest runs included)."""
-        folder = PurePosixPath("nsddata_timeseries/ppdata") / self.subject / self.func_space / "design"
-        return folder / f"design_session{session:02d}_run{file_run:02d}.tsv"
+        return self._timeseries_folder / "design" / f"design_session{session:02d}_run{file_run:02d}.tsv"
+
+    def timeseries(self, session: int, file_run: int) -> PurePosixPath:
+        """Volumes of one run, counted as in file names (rest runs included)."""
+        return self._timeseries_folder / "timeseries" / f"timeseries_session{session:02d}_run{file_run:02d}.nii.gz"
+
+    @property
+    def _timeseries_folder(self) -> PurePosixPath:
+        return PurePosixPath("nsddata_timeseries/ppdata") / self.subject / self.func_space
 
 
 def fsaverage_label_table(roi: str) -> PurePosixPath:

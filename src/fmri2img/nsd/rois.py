@@ -9,7 +9,24 @@ import numpy as np
 
 from fmri2img.exceptions import FormatError, MissingDataError
 from fmri2img.files import write_text
-from fmri2img.nsd.volumes import read_volume
+from fmri2img.nsd.volumes import read_array, read_volume
+
+# The ROI collections that NSD ships as volumes (NSD manual, "ROIs"); MTL and thalamus exist in functional space only.
+NSD_ROIS = (
+    "prf-visualrois",
+    "prf-eccrois",
+    "floc-faces",
+    "floc-bodies",
+    "floc-places",
+    "floc-words",
+    "nsdgeneral",
+    "streams",
+    "Kastner2015",
+    "HCP_MMP1",
+    "corticalsulc",
+    "MTL",
+    "thalamus",
+)
 
 
 def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
@@ -60,10 +77,14 @@ def read_labels(path: Path, *, remedy: str) -> tuple[np.ndarray, np.ndarray]:
         If a value is not a whole number of -1 or more.
     """
     image = read_volume(path, remedy=remedy)
-    values = np.asarray(image.dataobj)
-    labels = np.asarray(values).astype(np.int16)
-    if values.ndim != 3 or not np.array_equal(labels, values) or labels.min() < -1:
-        raise FormatError(
-            f"{path}: expected a 3-D volume of whole numbers from -1 up, got shape {values.shape}, range {values.min()} to {values.max()}"
+    values = read_array(path, image, remedy=remedy)
+    finite = bool(np.isfinite(values).all())
+    labels = values.astype(np.int16) if finite else np.zeros(1, dtype=np.int16)
+    if values.ndim != 3 or not finite or not np.array_equal(labels, values) or labels.min() < -1:
+        found = (
+            f"range {np.nanmin(values)} to {np.nanmax(values)}"
+            if finite
+            else f"{int((~np.isfinite(values)).sum())} values that are NaN or infinite"
         )
+        raise FormatError(f"{path}: expected a 3-D volume of whole numbers from -1 up, got shape {values.shape}, {found}; mend the volume")
     return labels, image.affine

@@ -8,6 +8,8 @@ import numpy as np
 
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 
+_CHUNK_CACHE_BYTES = 128 << 20
+
 
 def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterator[np.ndarray]:
     """Yield pictures one by one, never more than one in memory.
@@ -36,11 +38,24 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
     """
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
-    with h5py.File(path, "r") as file:
+    with _open(path, remedy) as file:
         if "imgBrick" not in file or file["imgBrick"].ndim != 4 or file["imgBrick"].dtype != np.uint8:
-            raise FormatError(f"{path}: expected a uint8 dataset imgBrick of shape (images, height, width, 3), got {sorted(file)}")
+            raise FormatError(
+                f"{path}: expected a uint8 dataset imgBrick of shape (images, height, width, 3), got {sorted(file)}; run: {remedy}"
+            )
         brick = file["imgBrick"]
         if len(image_ids) and image_ids.max() >= len(brick):
             raise MismatchError(f"{path}: image id {image_ids.max()} (0-based) asked for, the file holds {len(brick)}; run: {remedy}")
-        for image_id in image_ids:
-            yield brick[image_id]
+        try:
+            for image_id in image_ids:
+                yield brick[image_id]
+        except OSError as error:
+            raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
+
+
+def _open(path: Path, remedy: str) -> h5py.File:
+    try:
+        # How the published file is cut into chunks is not documented; with room for many, one that holds several pictures is read once.
+        return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+    except OSError as error:
+        raise FormatError(f"{path}: not a readable HDF5 file ({error}); run: {remedy}") from error

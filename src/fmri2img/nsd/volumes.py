@@ -2,18 +2,28 @@
 
 import io
 import logging
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
-from isal import igzip
+from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.files import write_bytes
 
 # NSD's own headers have pixdim[0] = 0, on which nibabel would remark at every file.
 logging.getLogger("nibabel.global").setLevel(logging.ERROR)
+# What reading a truncated or damaged .gz raises: the end too early, a wrong checksum, a broken stream.
+_BROKEN_GZIP: Any = (EOFError, zlib.error, igzip.BadGzipFile, isal_zlib.error)
+_SAME_SPACE = "use an ROI of the same subject and functional space"
+_HEADER_BYTES = 348
+_READ_AHEAD_BYTES = 1 << 20
 
 
 def slab_centre_affine(shape: tuple[int, ...], voxel_size: float) -> np.ndarray:
@@ -49,11 +59,99 @@ def read_volume(path: Path, *, remedy: str) -> nib.Nifti1Image:
         raise MissingDataError(f"{path} not found; run: {remedy}")
     try:
         image = nib.load(path)
-    except ImageFileError as error:
+    except (ImageFileError, *_BROKEN_GZIP) as error:
         raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
     if not isinstance(image, nib.Nifti1Image):
         raise FormatError(f"{path}: expected NIfTI-1, got {type(image).__name__}; run: {remedy}")
     return image
+
+
+def read_array(path: Path, image: nib.Nifti1Image, *, remedy: str) -> np.ndarray:
+    """Return a volume's data, shape as in the header, dtype as stored.
+
+    Raises
+    ------
+    FormatError
+        If the file ends too early or is damaged.
+    """
+    try:
+        return np.asarray(image.dataobj)
+    except (OSError, ValueError, *_BROKEN_GZIP) as error:
+        raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
+
+
+def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.ndarray]:
+    """Yield the voxels of a mask, volume by volume, from a compressed file of int16 volumes.
+
+    Only one volume is in memory, and the file's checksum is verified when the last one has been read.
+
+    Parameters
+    ----------
+    path : Path
+        ``.nii.gz``.
+    mask : ndarray, shape (x, y, z), bool
+    remedy : str
+        The command that brings the file.
+
+    Yields
+    ------
+    ndarray, shape (n_voxels,), int16
+        Voxels in C order over (x, y, z); overwritten by the next one.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    FormatError
+        If it is no NIfTI file of int16 volumes, ends too early or is damaged.
+    MismatchError
+        If its grid is not the mask's.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: {remedy}")
+    try:
+        with igzip.open(path, "rb") as packed, io.BufferedReader(packed, _READ_AHEAD_BYTES) as file:
+            header = _read_stream_header(file, path, mask, remedy)
+            volume = np.empty(mask.size, dtype=header.get_data_dtype())
+            positions = np.ravel_multi_index(np.nonzero(mask), mask.shape, order="F")  # x runs fastest in the file
+            for index in range(header.get_data_shape()[3]):
+                if (got := file.readinto(volume.data.cast("B"))) != volume.nbytes:
+                    raise EOFError(f"volume {index + 1} has {got} of {volume.nbytes} bytes")
+                yield volume[positions].astype(np.int16, copy=False)
+            file.read(1)  # reading to the end is what compares the checksum
+    except _BROKEN_GZIP as error:
+        raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
+
+
+def read_header(path: Path, *, remedy: str) -> nib.Nifti1Header:
+    """Read a volume's header alone.
+
+    Raises
+    ------
+    MissingDataError, FormatError
+        As `read_volume`.
+    """
+    header: nib.Nifti1Header = read_volume(path, remedy=remedy).header
+    return header
+
+
+def _read_stream_header(file: io.BufferedReader, path: Path, mask: np.ndarray, remedy: str) -> nib.Nifti1Header:
+    start = file.read(_HEADER_BYTES)
+    try:
+        header = nib.Nifti1Header(start)
+        offset = int(header.get_data_offset())
+    except (HeaderDataError, WrapStructError) as error:
+        raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    if dtype.newbyteorder("=") != np.int16 or len(shape) != 4:
+        raise FormatError(f"{path}: expected int16 volumes of shape (x, y, z, n), got {dtype} {shape}; run: {remedy}")
+    if shape[:3] != mask.shape:
+        raise MismatchError(f"{path}: grid {shape[:3]} does not match the ROI grid {mask.shape}; {_SAME_SPACE}")
+    slope, intercept = header.get_slope_inter()
+    if slope not in (None, 1) or intercept not in (None, 0):
+        raise FormatError(f"{path}: expected unscaled integers, got slope {slope} and intercept {intercept}; run: {remedy}")
+    file.read(offset - _HEADER_BYTES)
+    return header
 
 
 def check_same_grid(path: Path, image: nib.Nifti1Image, shape: tuple[int, ...], affine: np.ndarray, other: str) -> None:

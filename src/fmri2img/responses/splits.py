@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 import numpy as np
 
-from fmri2img.exceptions import MismatchError
+from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.files import read_json, write_json
 
 SplitName = Literal["train", "validation", "test"]
@@ -50,6 +50,28 @@ class Split:
         """Read a split."""
         values = read_json(path, remedy=remedy)
         return cls(values["kind"], *(tuple(values[name]) for name in ("train", "validation", "test")))
+
+
+def check_selection(kind: str, selection: dict) -> None:
+    """Refuse a split whose test trials have helped to choose the voxels.
+
+    Parameters
+    ----------
+    kind : str
+        ``shared`` or ``random``.
+    selection : dict
+        From the provenance of the examples; voxels are chosen by the images that are not shared, which ``random`` also tests on.
+
+    Raises
+    ------
+    ConfigError
+        If both come together.
+    """
+    if kind == "random" and selection["min_ncsnr"] > 0:
+        raise ConfigError(
+            f"params.yaml: split_examples.kind: random would test on images that chose the voxels (extract_betas.min_ncsnr is "
+            f"{selection['min_ncsnr']}); set kind to shared, or min_ncsnr to 0"
+        )
 
 
 def split_images(

@@ -15,8 +15,16 @@ from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 
 from fmri2img.config import FetchNsdParams, NsdParams, SimulationParams
+from fmri2img.containers import UNITS_PER_PERCENT, to_stored_units
 from fmri2img.exceptions import MissingDataError
-from fmri2img.nsd.design import SESSIONS_HELD, TRIALS_PER_SESSION, ExperimentDesign
+from fmri2img.nsd.design import (
+    RUNS_PER_SESSION,
+    SESSIONS_HELD,
+    TR_SECONDS,
+    TRIALS_PER_SESSION,
+    ExperimentDesign,
+    rest_runs_shift,
+)
 from fmri2img.nsd.mapping import map_nearest
 from fmri2img.nsd.paths import STIMULI, BetaVersion, SubjectFiles, fsaverage_label_table, on_disk, subject_number
 from fmri2img.nsd.stimuli import iterate_images
@@ -45,10 +53,10 @@ from fmri2img.simulation.encoding import (
     make_betas,
     noise_free_responses,
     session_noise,
+    simulate_run,
 )
 from fmri2img.simulation.scenes import CATEGORIES, describe_scene, paint_scene
 
-_TR_SECONDS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}
 _REMEDY = "dvc repro --force --single-item fetch_nsd_shared"
 
 
@@ -235,8 +243,28 @@ class SimulatedSubject:
             valid = self._valid_voxels(session)
             write_volume(on_disk(self.root, self.files.valid(session)), valid.astype(np.int16), self.cortex.func_voxel_mm)
             written.append(self.files.valid(session))
-        for version in self.fetch.beta_versions:
+        for version in self.simulation.beta_versions:
             written += self._write_betas(version)
+        return written
+
+    def _write_timeseries(self, session: int, betas_path: PurePosixPath) -> list[PurePosixPath]:
+        """Write the runs of a session, made from its betas; rest runs hold noise alone."""
+        with h5py.File(on_disk(self.root, betas_path), "r") as file:
+            betas = file["betas"][()].transpose(3, 2, 1, 0)  # (x, y, z, 750)
+        slots = self.design.stimulus_slots[session - 1]
+        shift = rest_runs_shift(self.number, session)
+        mean = 900 + 500 * np.random.default_rng([self.simulation.seed, 5, self.number]).random(self.brain_mask.shape)
+        written, first = [], 0
+        for file_run in range(1, RUNS_PER_SESSION + 2 * shift + 1):
+            run = file_run - shift - 1
+            shown = np.flatnonzero(slots[run]) if 0 <= run < RUNS_PER_SESSION else np.zeros(0, dtype=np.int64)
+            percent = betas[self.brain_mask, first : first + len(shown)].astype(np.float32) / UNITS_PER_PERCENT
+            first += len(shown)
+            rng = np.random.default_rng([self.simulation.seed, 226, self.number, session, file_run])
+            series = simulate_run(percent, shown, mean[self.brain_mask], TR_SECONDS[self.nsd.func_space], rng)
+            path = self.files.timeseries(session, file_run)
+            writers.write_timeseries(on_disk(self.root, path), self.brain_mask, series, self.cortex.func_voxel_mm, self.nsd.func_space)
+            written.append(path)
         return written
 
     def _write_anatomy(self) -> list[PurePosixPath]:
@@ -277,12 +305,14 @@ class SimulatedSubject:
             slabs = self._session_slabs(version, session, signal, model)
             writers.write_betas_hdf5(on_disk(self.root, path), self.cortex.func_shape, slabs)
             stored.append(path)
-            if "nii.gz" in self.fetch.beta_formats:
+            if self.simulation.timeseries and version == self.simulation.beta_versions[0]:
+                written += self._write_timeseries(session, path)
+            if "nii.gz" in self.simulation.beta_formats:
                 written.append(self.files.betas(version, session, "nii.gz"))
-                tr = _TR_SECONDS[self.nsd.func_space]
+                tr = TR_SECONDS[self.nsd.func_space]
                 writers.write_betas_nifti(on_disk(self.root, written[-1]), on_disk(self.root, path), self.cortex.func_voxel_mm, tr)
         written += self._write_ncsnr(version, stored)
-        if "hdf5" in self.fetch.beta_formats:
+        if "hdf5" in self.simulation.beta_formats:
             return written + stored
         for path in stored:
             on_disk(self.root, path).unlink()
@@ -315,7 +345,7 @@ class SimulatedSubject:
             betas[:, seeing] = make_betas(
                 signal[rows][:, chosen], noise[:, seeing], _subset(model, chosen), gain=gain, offset=offset[chosen]
             )
-            slab[:, inside] = writers.to_stored_units(betas)
+            slab[:, inside] = to_stored_units(betas)
             yield slab.transpose(0, 2, 1)
 
     def _write_ncsnr(self, version: BetaVersion, stored: list[PurePosixPath]) -> list[PurePosixPath]:
@@ -331,7 +361,7 @@ class SimulatedSubject:
                 volumes[suffix][:, :, z][inside] = estimate_ncsnr(betas, sessions, image_ids, chosen=chosen)
         for suffix, volume in volumes.items():
             path = on_disk(self.root, self.files.ncsnr(version, suffix))
-            write_volume(path, volume, self.cortex.func_voxel_mm, tr=_TR_SECONDS[self.nsd.func_space])
+            write_volume(path, volume, self.cortex.func_voxel_mm, tr=TR_SECONDS[self.nsd.func_space])
         return [self.files.ncsnr(version, suffix) for suffix in halves]
 
 

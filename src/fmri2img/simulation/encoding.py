@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import scipy.fft
 import scipy.special
+import scipy.stats
 from PIL import Image
 
 from fmri2img.simulation.cortex import Cortex, CorticalPoints, receptive_field_centres
@@ -246,3 +247,42 @@ def make_betas(signal: np.ndarray, noise: np.ndarray, model: VoxelModel, *, gain
     share = model.ncsnr**2 / (1 + model.ncsnr**2)  # of the variance that is signal
     mixed = np.sqrt(share) * signal + np.sqrt(1 - share) * noise
     return model.baseline + gain * model.amplitude * (mixed + offset)
+
+
+def haemodynamic_response(seconds: np.ndarray) -> np.ndarray:
+    """Return the response to a brief event at second 0, peak 1: a double gamma with its peak near 5 s and an undershoot near 15 s.
+
+    The shape and its parameters (6, 16, 1/6) are those of Glover 1999, doi:10.1006/nimg.1998.0419, as commonly rounded.
+    """
+    after = np.maximum(seconds, 0)
+    shape = scipy.stats.gamma.pdf(after, 6) - scipy.stats.gamma.pdf(after, 16) / 6
+    return shape / 0.1754  # maximum of the difference
+
+
+def simulate_run(percent: np.ndarray, slots: np.ndarray, mean: np.ndarray, tr_seconds: float, rng: np.random.Generator) -> np.ndarray:
+    """Make the time series of a 300-s run and the one volume more that the files have.
+
+    Parameters
+    ----------
+    percent : ndarray, shape (n_voxels, n_trials)
+        Betas.
+    slots : ndarray, shape (n_trials,)
+        0-based 4-s slots in which images appear.
+    mean : ndarray, shape (n_voxels,)
+        Scanner units.
+    tr_seconds : float
+    rng : Generator
+
+    Returns
+    -------
+    ndarray, shape (n_volumes, n_voxels), int16
+        With slow drift and white noise of 0.5 % each.
+    """
+    seconds = np.arange(round(300 / tr_seconds) + 1) * tr_seconds
+    # Three seconds of image: the mean of events at its beginning, middle and end.
+    since = seconds[:, None] - 4.0 * slots[None]  # (n_volumes, n_trials)
+    responses = np.mean([haemodynamic_response(since - part) for part in (0.5, 1.5, 2.5)], axis=0)
+    drift = np.cos(np.pi * np.outer(seconds / 300, [1, 2])) @ rng.normal(0, 0.5, (2, len(mean)))
+    noise = rng.normal(0, 0.5, (len(seconds), len(mean)))
+    series = mean * (1 + (responses @ percent.T + drift + noise) / 100)
+    return np.clip(np.rint(series), 1, 32_767).astype(np.int16)

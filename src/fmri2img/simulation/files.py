@@ -11,26 +11,30 @@ import pandas as pd
 import scipy.io
 from isal import igzip
 
-from fmri2img.containers import UNITS_PER_PERCENT
 from fmri2img.files import replacing, write_bytes, write_text
-from fmri2img.nsd.design import N_IMAGES, RUNS_PER_SESSION, TRIALS_PER_SESSION, rest_runs_shift
+from fmri2img.nsd.design import (
+    N_IMAGES,
+    RUNS_PER_SESSION,
+    TR_SECONDS,
+    TRIALS_PER_SESSION,
+    VOLUMES_PER_SLOT,
+    rest_runs_shift,
+)
 from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, SubjectFiles, on_disk
 from fmri2img.nsd.rois import write_label_table
 from fmri2img.nsd.volumes import nsd_header, write_volume
+from fmri2img.receipts import SIMULATED_NOTICE
 from fmri2img.simulation.design import N_SLOTS, SimulatedDesign, stim_info_table
 
 IMAGE_SIDE = 425
 # Attribute of every HDF5 file, and text of a notice beside the data: nobody may take this for brain data.
 SIMULATED_MARK = "simulated by fmri2img, not measured"
-# Volumes a 4-s slot, and volumes a 300-s run, in each functional space (NSD manual, time-series data).
-_VOLUMES_PER_SLOT = {"func1pt8mm": 3, "func1mm": 4}
 
 
 def write_notice(root: Path) -> PurePosixPath:
     """Write a text file that says what the tree is; return its path."""
-    notice = PurePosixPath("SIMULATED.txt")
-    write_text(on_disk(root, notice), f"The files in this folder are {SIMULATED_MARK}.\n")
-    return notice
+    write_text(on_disk(root, SIMULATED_NOTICE), f"The files in this folder are {SIMULATED_MARK}.\n")
+    return SIMULATED_NOTICE
 
 
 def write_design(root: Path, design: SimulatedDesign, seed: int) -> list[PurePosixPath]:
@@ -100,7 +104,7 @@ def write_responses(root: Path, files: SubjectFiles, table: pd.DataFrame) -> Pur
 def write_design_runs(root: Path, files: SubjectFiles, design: SimulatedDesign, session: int, number: int) -> list[PurePosixPath]:
     """Write a session's onset files, one a run; in sessions with rest runs the NSD runs are 02 to 13 and the rest all zero."""
     image_ids = iter(design.experiment.trial_image_ids(number, session) + 1)
-    per_slot = _VOLUMES_PER_SLOT[files.func_space]
+    per_slot = VOLUMES_PER_SLOT[files.func_space]
     shift = rest_runs_shift(number, session)
     written = []
     for file_run in range(1, RUNS_PER_SESSION + 2 * shift + 1):
@@ -134,13 +138,6 @@ def write_label_tables(root: Path, tables: Iterable[PurePosixPath], names: dict[
     return written
 
 
-def to_stored_units(betas: np.ndarray) -> np.ndarray:
-    """Convert percent to int16 as MATLAB does: half away from zero, saturating, NaN to 0."""
-    scaled = np.nan_to_num(betas * UNITS_PER_PERCENT)
-    rounded = np.trunc(scaled + np.copysign(0.5, scaled))
-    return np.clip(rounded, -32_768, 32_767).astype(np.int16)
-
-
 def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np.ndarray]) -> None:
     """Write one session's betas, a slab at a time.
 
@@ -172,3 +169,22 @@ def write_betas_nifti(path: Path, hdf5_path: Path, voxel_mm: float, tr: float) -
         file.write(header)
         for volume in betas:
             file.write(np.ascontiguousarray(volume, dtype="<i2").tobytes())
+
+
+def write_timeseries(path: Path, mask: np.ndarray, series: np.ndarray, voxel_mm: float, func_space: str) -> None:
+    """Write one run's volumes.
+
+    Parameters
+    ----------
+    path : Path
+    mask : ndarray, shape (x, y, z), bool
+        Other voxels are 0.
+    series : ndarray, shape (n_volumes, n_voxels), int16
+        Voxels of the mask in C order.
+    voxel_mm : float
+    func_space : str
+        Sets the time between volumes.
+    """
+    volumes = np.zeros((*mask.shape, len(series)), dtype=np.int16)
+    volumes[mask] = series.T
+    write_volume(path, volumes, voxel_mm, tr=TR_SECONDS[func_space])

@@ -1,6 +1,6 @@
 import shutil
 from dataclasses import replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import h5py
 import nibabel as nib
@@ -8,78 +8,70 @@ import numpy as np
 import pytest
 import skimage.transform
 
-from conftest import SESSIONS, SUBJECT
-from fmri2img.config import ConvertRoiParams, ExtractBetasParams
+from conftest import ONE_PROCESS, SESSIONS, SUBJECT, raw_files_of
+from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
 from fmri2img.containers import Examples, TrialBetas
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
 from fmri2img.nsd.betas import read_session_betas
 from fmri2img.nsd.conversion import convert_roi
 from fmri2img.nsd.design import read_responses
 from fmri2img.nsd.examples import create_examples
-from fmri2img.nsd.extraction import extract_betas
+from fmri2img.nsd.extraction import Region, extract_betas
 from fmri2img.nsd.paths import STIMULI, on_disk
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.receipts import Receipt
+from fmri2img.responses.ncsnr import estimate_ncsnr
 
-ALL = ExtractBetasParams(labels="all")
-NEAREST = ConvertRoiParams(roi="prf-visualrois", mapping="nearest")
+WINDOWS = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
+ALL = ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=WINDOWS)
+NEAREST = ConvertRoiParams(roi="prf-visualrois", drawn_in="anat", mapping="nearest")
 
 
 @pytest.fixture(scope="module")
-def roi(miniature, tmp_path_factory):
-    labels, names = convert_roi(miniature.receipt, miniature.root, miniature.nsd, NEAREST)
+def region(miniature, tmp_path_factory):
+    labels, names = convert_roi(miniature.raw, miniature.nsd, NEAREST, own_rois=Path("none"))
     path = tmp_path_factory.mktemp("rois") / "roi.nii.gz"
     write_volume(path, labels, 1.8)
-    return path, names, labels
+    return Region.read(path, names, "all", remedy="")
+
+
+def extract(miniature, region, workspace, *, params=ALL, machine=ONE_PROCESS, **nsd):
+    """Extract, save and read again."""
+    shape = {"machine": machine, "workspace": workspace / "pieces", "estimate_ncsnr": estimate_ncsnr}
+    trials = extract_betas(miniature.raw, miniature.shared, region, miniature.nsd.model_copy(update=nsd), params, **shape)
+    trials.save(workspace / "trials.h5")
+    return TrialBetas.open(workspace / "trials.h5", remedy="")
+
+
+def join(trials, miniature, workspace, **settings):
+    create_examples(trials, miniature.shared, **settings).save(workspace / "examples.h5")
+    return Examples.open(workspace / "examples.h5", remedy="")
 
 
 @pytest.fixture(scope="module")
-def trials(miniature, roi):
-    path, names, _ = roi
-    return extract_betas(miniature.receipt, miniature.shared_receipt, miniature.root, path, names, miniature.nsd, ALL)
+def trials(miniature, region, tmp_path_factory):
+    return extract(miniature, region, tmp_path_factory.mktemp("trials"))
 
 
 @pytest.fixture(scope="module")
-def examples(miniature, trials):
-    return create_examples(trials, miniature.shared_receipt, miniature.root, image_size=32)
+def examples(miniature, trials, tmp_path_factory):
+    return join(trials, miniature, tmp_path_factory.mktemp("examples"), image_size=32)
 
 
-def test_roi_labels_are_named_and_inside_the_brain(miniature, roi):
-    _, names, labels = roi
-    assert list(names.values()) == ["V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"]
-    assert set(np.unique(labels)) == {-1, 0, 1, 2, 3, 4, 5, 6, 7}
-    assert miniature.subject.brain_mask[labels > 0].all()
-
-
-def test_winner_take_all_gives_the_func_space_file(miniature):
-    params = ConvertRoiParams(roi="nsdgeneral", mapping="winner_take_all")
-    labels, _ = convert_roi(miniature.receipt, miniature.root, miniature.nsd, params)
-    shipped = nib.load(on_disk(miniature.root, miniature.subject.files.func_roi("nsdgeneral"))).get_fdata()
-    np.testing.assert_array_equal(labels, shipped)
-
-
-def test_an_unknown_roi_lists_the_known_ones(miniature):
-    params = ConvertRoiParams(roi="V1", mapping="nearest")
-    with pytest.raises(ConfigError, match=r"there is no ROI 'V1' in the anatomical space of subj02; choose from: floc-bodies, floc-faces"):
-        convert_roi(miniature.receipt, miniature.root, miniature.nsd, params)
-
-
-def test_responses_in_another_order_are_refused(miniature, roi, tmp_path):
-    path, names, _ = roi
+def test_responses_in_another_order_are_refused(miniature, region, tmp_path):
     shutil.copytree(miniature.root, tmp_path / "nsd", ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "betas_session*.nii.gz"))
     responses = on_disk(tmp_path / "nsd", miniature.subject.files.responses())
     header, first, second, *rest = responses.read_text().splitlines()
     responses.write_text("\n".join([header, second, first, *rest]) + "\n")
-    listed = [PurePosixPath(record.path) for record in miniature.receipt.files if (tmp_path / "nsd" / record.path).exists()]
-    receipt = Receipt.of(SUBJECT, "simulated", tmp_path / "nsd", listed)
+    listed = [PurePosixPath(record.path) for record in miniature.raw.receipt.files if (tmp_path / "nsd" / record.path).exists()]
+    reordered = replace(miniature, raw=raw_files_of(SUBJECT, tmp_path / "nsd", listed))
     with pytest.raises(MismatchError, match=r"session 20, trial 1 showed 73KID \d+, expected \d+ by .* \(2 trials differ\)"):
-        extract_betas(receipt, miniature.shared_receipt, tmp_path / "nsd", path, names, miniature.nsd, ALL)
+        extract(reordered, region, tmp_path)
 
 
-def test_both_formats_give_the_same_bytes(miniature, roi):
-    mask = roi[2] > 0
+def test_both_formats_give_the_same_bytes(miniature, region):
     stored = [
-        read_session_betas(on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[0], form)), mask, remedy="")
+        read_session_betas(on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[0], form)), region.mask, remedy="")
         for form in ("hdf5", "nii.gz")
     ]
     np.testing.assert_array_equal(*stored)
@@ -131,11 +123,11 @@ def test_container_round_trip_and_equal_bytes(trials, tmp_path):
         Examples.open(tmp_path / "a.h5", remedy="")
 
 
-def test_examples_hold_every_trial_once_whatever_the_order(miniature, trials, examples, rng):
+def test_examples_hold_every_trial_once_whatever_the_order(miniature, trials, examples, rng, tmp_path):
     order = rng.permutation(len(trials.betas))
     names = ("betas", "image_ids", "is_shared", "session", "run", "trial", "repetition")
     shuffled = replace(trials, **{name: getattr(trials, name)[order] for name in names})
-    again = create_examples(shuffled, miniature.shared_receipt, miniature.root, image_size=32)
+    again = join(shuffled, miniature, tmp_path, image_size=32)
     np.testing.assert_array_equal(again.betas, examples.betas)
     np.testing.assert_array_equal(again.images, examples.images)
     assert len(examples.betas) == 1500
@@ -150,22 +142,22 @@ def test_images_are_those_of_the_stimulus_file(miniature, examples):
     assert np.abs(shrunk - examples.images[5]).mean() < 5
 
 
-def test_labels_can_be_chosen_by_name(miniature, roi):
-    path, names, labels = roi
-    chosen = ExtractBetasParams(labels=["V1v", "hV4"])
-    found = extract_betas(miniature.receipt, miniature.shared_receipt, miniature.root, path, names, miniature.nsd, chosen)
-    assert found.n_voxels == np.isin(labels, [1, 7]).sum()
+def test_labels_can_be_chosen_by_name(miniature, region, tmp_path):
+    chosen = replace(region, mask=np.isin(region.labels, [1, 7]))
+    found = extract(miniature, chosen, tmp_path)
+    assert found.n_voxels == chosen.mask.sum()
     assert set(found.roi_names) == {"V1v", "hV4"}
+
+
+def test_chosen_labels_are_checked(region, tmp_path):
+    path = tmp_path / "roi.nii.gz"
+    write_volume(path, region.labels, 1.8)
+    np.testing.assert_array_equal(Region.read(path, region.names, ["V1v", "hV4"], remedy="").mask, np.isin(region.labels, [1, 7]))
     with pytest.raises(ConfigError, match="there is no label 'V9' in this ROI; choose from: V1v, V1d"):
-        extract_betas(
-            miniature.receipt, miniature.shared_receipt, miniature.root, path, names, miniature.nsd, ExtractBetasParams(labels=["V9"])
-        )
-
-
-def test_an_roi_without_voxels(miniature, tmp_path):
-    write_volume(tmp_path / "roi.nii.gz", np.zeros(miniature.subject.brain_mask.shape), 1.8)
+        Region.read(path, region.names, ["V9"], remedy="")
+    write_volume(path, np.zeros(region.mask.shape), 1.8)
     with pytest.raises(MismatchError, match="all has no voxel in this subject, expected at least one"):
-        extract_betas(miniature.receipt, miniature.shared_receipt, miniature.root, tmp_path / "roi.nii.gz", {1: "V1v"}, miniature.nsd, ALL)
+        Region.read(path, {1: "V1v"}, "all", remedy="")
 
 
 def test_betas_on_another_grid(miniature):
@@ -180,10 +172,10 @@ def test_sessions_that_responses_does_not_hold(miniature):
         read_responses(path, [21, 22], remedy="")
 
 
-def test_a_missing_raw_file_names_the_command(miniature, roi, tmp_path):
-    path, names, _ = roi
+def test_a_missing_raw_file_names_the_command(miniature, region, tmp_path):
+    elsewhere = replace(miniature, raw=replace(miniature.raw, root=tmp_path))
     with pytest.raises(MissingDataError, match=f"not found, expected .* bytes; run: dvc repro --force --single-item fetch_nsd@{SUBJECT}"):
-        extract_betas(miniature.receipt, miniature.shared_receipt, tmp_path, path, names, miniature.nsd, ALL)
-    empty = Receipt(SUBJECT, "simulated", ())
+        extract(elsewhere, region, tmp_path)
+    empty = replace(miniature, raw=replace(miniature.raw, receipt=Receipt(SUBJECT, "simulated", ())))
     with pytest.raises(MissingDataError, match=rf"responses.tsv is not in the receipt of {SUBJECT} \(0 files\)"):
-        extract_betas(empty, miniature.shared_receipt, miniature.root, path, names, miniature.nsd, ALL)
+        extract(empty, region, tmp_path)

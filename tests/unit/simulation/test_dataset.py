@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 import scipy.io
 
-from conftest import SESSIONS, SUBJECT
+from conftest import SESSIONS, SUBJECT, raw_files_of
+from fmri2img.containers import to_stored_units
 from fmri2img.exceptions import MissingDataError
 from fmri2img.nsd.design import read_design, repetitions
 from fmri2img.nsd.mapping import map_nearest
 from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, on_disk
 from fmri2img.nsd.volumes import slab_centre_affine
-from fmri2img.receipts import Receipt
 from fmri2img.simulation.cortex import ANAT_VOXEL_MM, INVALID_COORDINATE, LABEL_NAMES
 from fmri2img.simulation.dataset import SimulatedSubject, _divide_folder, simulate_shared
 from fmri2img.simulation.design import draw_design, responses_table
-from fmri2img.simulation.files import SIMULATED_MARK, to_stored_units
+from fmri2img.simulation.files import SIMULATED_MARK
 
 NUMBER = int(SUBJECT[-1])
 
@@ -243,7 +243,7 @@ def test_only_shown_pictures_take_room(miniature, variables):
 def test_same_seed_same_bytes(miniature, tmp_path):
     simulate_shared(tmp_path, miniature.nsd, miniature.fetch.simulation, [SUBJECT])
     again = SimulatedSubject(SUBJECT, miniature.nsd, miniature.fetch, tmp_path).write()
-    assert Receipt.of(SUBJECT, "simulated", tmp_path, again) == miniature.receipt
+    assert raw_files_of(SUBJECT, tmp_path, again).receipt == miniature.raw.receipt
 
 
 def test_design_reader_counts_from_zero(miniature, variables):

@@ -1,0 +1,117 @@
+"""One subject's raw files, or those that all share, from any source; the result is a receipt."""
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fmri2img.config import ProjectParams
+from fmri2img.exceptions import ConfigError, MissingDataError, UnavailableError
+from fmri2img.fetching.bucket import Bucket, needed_room
+from fmri2img.fetching.partial import RemoteFile
+from fmri2img.fetching.subset import name_subset
+from fmri2img.receipts import SIMULATED_NOTICE, Ledger, Receipt
+
+log = logging.getLogger(__name__)
+ByteProgress = Callable[..., Any]
+TERMS = "https://naturalscenesdataset.org"
+
+
+def check_may_simulate(root: Path) -> None:
+    """Refuse to write simulated files into a tree that holds others.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds NSD's folders and not the simulator's notice.
+    """
+    if not (root / SIMULATED_NOTICE).exists() and any((root / folder).exists() for folder in ("nsddata", "nsddata_betas")):
+        raise ConfigError(
+            f"{root} holds files that are not simulated; fetch_nsd.source simulated would write among them: set machine.nsd_root in "
+            "params.yaml to another folder, or source to local"
+        )
+
+
+def use_local(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, progress: Callable) -> Receipt:
+    """Take an existing tree as it lies; nothing is copied or written there.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such folder, or required files are missing.
+    """
+    if not root.is_dir():
+        raise MissingDataError(
+            f"{root} is not a folder; set machine.nsd_root in params.yaml to the folder that holds nsddata and nsddata_betas"
+        )
+    chosen = name_subset(name, params.nsd, params.fetch_nsd).choose(lambda path: (root / path).is_file(), str(root))
+    log.info("%s: %d files, %.2f GB in %s", name, len(chosen), sum((root / path).stat().st_size for path in chosen) / 1e9, root)
+    return Receipt.of(name, root, chosen, ledger, progress=lambda items: progress(items, total=len(chosen), desc="hashing"))
+
+
+def list_bucket(name: str, params: ProjectParams) -> tuple[Bucket, list[RemoteFile]]:
+    """List what would be fetched, and say how large it is.
+
+    Raises
+    ------
+    ConfigError
+        If NSD's terms are not accepted.
+    MissingDataError
+        If required files are not in the bucket.
+    """
+    fetch = params.fetch_nsd
+    if not fetch.accept_nsd_terms:
+        raise ConfigError(
+            f"params.yaml: fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms ({TERMS}: research and education only, "
+            "no passing on of the data), then set it to true"
+        )
+    bucket = Bucket(fetch.s3, params.machine.n_connections)
+    subset = name_subset(name, params.nsd, fetch)
+    listed = bucket.list_folders(subset.folders())
+    files = [listed[path] for path in subset.choose(lambda path: path in listed, bucket.where)]
+    for line in describe(name, files):
+        log.info(line)
+    return bucket, files
+
+
+def describe(name: str, files: list[RemoteFile]) -> list[str]:
+    """Return lines with the number and size of files in each folder, and in all."""
+    by_folder: dict[PurePosixPath, list[RemoteFile]] = {}
+    for file in files:
+        by_folder.setdefault(file.path.parent, []).append(file)
+    lines = [f"{len(group):5d} files {sum(file.size for file in group) / 1e9:9.3f} GB  {folder}" for folder, group in by_folder.items()]
+    return [*lines, f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  {name}, in all"]
+
+
+def fetch_bucket(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, byte_progress: ByteProgress) -> Receipt:
+    """Download what is not there yet, verified by size and ETag.
+
+    Raises
+    ------
+    ConfigError
+        If the root holds simulated files, or the disk has no room.
+    UnavailableError
+        If files do not arrive.
+    """
+    bucket, files = list_bucket(name, params)
+    if (root / SIMULATED_NOTICE).exists() and not any(file.path == SIMULATED_NOTICE for file in files):
+        raise ConfigError(f"{root} holds simulated files; set machine.nsd_root in params.yaml to another folder, or delete this one")
+    with ThreadPoolExecutor() as pool:
+        here = list(pool.map(lambda file: bucket.holds(root / file.path, file, ledger), files))
+    waiting = [file for file, is_here in zip(files, here, strict=True) if not is_here]
+    needed = needed_room(waiting, root)
+    log.info("%s: %d files are here, %.3f GB to come from %s", name, len(files) - len(waiting), needed / 1e9, bucket.where)
+    total = sum(file.size for file in waiting)
+    lock = threading.Lock()
+    with byte_progress(name, total, total - needed) as bar:
+
+        def advance(n_bytes: int) -> None:
+            with lock:
+                bar.update(n_bytes)
+
+        bucket.download(waiting, root, ledger, on_bytes=advance, on_file=lambda file: log.debug("%s", file.path))
+    if absent := [file.path for file in files if not (root / file.path).exists()]:
+        raise UnavailableError(f"{bucket.where}: {len(absent)} files did not arrive, first {absent[0]}; run the same command again")
+    return Receipt.of(name, root, [file.path for file in files], ledger)

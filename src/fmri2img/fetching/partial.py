@@ -1,0 +1,149 @@
+"""A file that is coming in: parts in any order, a journal of those that are safely on disk, and the check of the whole.
+
+ETags are MD5 sums of the whole object, or of the MD5 sums of its parts (Amazon S3 user guide, "Checking object integrity").
+"""
+
+import hashlib
+import json
+import os
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+_BLOCK_BYTES = 1 << 20
+_IS_MD5 = re.compile(r"^[0-9a-f]{32}(-[0-9]+)?$")
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One object: path relative to the NSD root, size in bytes, ETag without quotes."""
+
+    path: PurePosixPath
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True)
+class PartialFile:
+    """A file that is coming in, and the journal of its parts.
+
+    Attributes
+    ----------
+    target : Path
+        Where the complete file will lie.
+    file : RemoteFile
+    part_bytes : int
+    """
+
+    target: Path
+    file: RemoteFile
+    part_bytes: int
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+
+    @classmethod
+    def open(cls, target: Path, file: RemoteFile, part_bytes: int) -> "PartialFile":
+        """Go on with what an earlier run left, or begin."""
+        partial = cls(target, file, max(part_bytes, 1))
+        heading = json.dumps({"etag": file.etag, "size": file.size, "part_bytes": partial.part_bytes}, sort_keys=True)
+        if not partial.part_path.exists() or partial._journal_lines()[:1] != [heading]:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.journal_path.unlink(missing_ok=True)  # the journal never says more than the file holds
+            with partial.part_path.open("wb") as content:
+                content.truncate(file.size)
+            partial._append(heading)
+        return partial
+
+    @property
+    def part_path(self) -> Path:
+        """The growing file."""
+        return self.target.with_name(f"{self.target.name}.part")
+
+    @property
+    def journal_path(self) -> Path:
+        """Names the parts that are on disk."""
+        return self.target.with_name(f"{self.target.name}.part.journal")
+
+    @property
+    def n_parts(self) -> int:
+        """Number of parts; an empty file has one, of no bytes."""
+        return max(1, -(-self.file.size // self.part_bytes))
+
+    def span(self, part: int) -> tuple[int, int]:
+        """Return first byte and end of a part."""
+        return part * self.part_bytes, min((part + 1) * self.part_bytes, self.file.size)
+
+    def missing(self) -> list[int]:
+        """Return the parts that are not on disk yet."""
+        done = set(self._journal_lines()[1:])
+        return [part for part in range(self.n_parts) if str(part) not in done]
+
+    def note(self, part: int) -> None:
+        """Record that a part is on disk."""
+        with self._lock:
+            self._append(str(part))
+
+    def discard(self) -> None:
+        """Delete what came in."""
+        self.part_path.unlink(missing_ok=True)
+        self.journal_path.unlink(missing_ok=True)
+
+    def _append(self, line: str) -> None:
+        with self.journal_path.open("a") as journal:
+            journal.write(line + "\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def _journal_lines(self) -> list[str]:
+        if not self.journal_path.exists():
+            return []
+        # A line that power loss cut off has no end and does not count.
+        return [line.rstrip("\n") for line in self.journal_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def hash_with_etag(path: Path, part_bytes: int, etag: str) -> tuple[str, str]:
+    """Read a file once; return its SHA-256 and the ETag that it would have in a bucket.
+
+    Parameters
+    ----------
+    path : Path
+    part_bytes : int
+        Size of the parts it was uploaded in.
+    etag : str
+        As listed: tells whether it is the MD5 of the object or of its parts, or (with server-side keys) no checksum at all,
+        in which case it is returned as it is.
+    """
+    whole, sha256, of_parts = hashlib.md5(usedforsecurity=False), hashlib.sha256(), []
+    in_parts = "-" in etag
+    with path.open("rb") as content:
+        while block := content.read(_BLOCK_BYTES):
+            sha256.update(block)
+            for part in _cut(block, part_bytes, content.tell() - len(block)) if in_parts else ():
+                if part.begins:
+                    of_parts.append(hashlib.md5(usedforsecurity=False))
+                of_parts[-1].update(part.content)
+            if not in_parts:
+                whole.update(block)
+    if not _IS_MD5.match(etag):
+        return sha256.hexdigest(), etag
+    if not in_parts:
+        return sha256.hexdigest(), whole.hexdigest()
+    joined = hashlib.md5(b"".join(digest.digest() for digest in of_parts), usedforsecurity=False)
+    return sha256.hexdigest(), f"{joined.hexdigest()}-{len(of_parts)}"
+
+
+@dataclass(frozen=True)
+class _Cut:
+    content: bytes
+    begins: bool
+
+
+def _cut(block: bytes, part_bytes: int, position: int) -> Iterator[_Cut]:
+    """Cut a block where parts of the upload begin."""
+    start = 0
+    while start < len(block):
+        within = (position + start) % part_bytes
+        end = min(len(block), start + part_bytes - within)
+        yield _Cut(block[start:end], begins=within == 0)
+        start = end

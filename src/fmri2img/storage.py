@@ -1,0 +1,138 @@
+"""Arrays in HDF5 files that need not fit into memory: written block by block, joined from pieces, read on demand."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+# Level 1 is within 1 % of level 4 on betas and a quarter faster; shuffling separates the noisy low bytes from the rest.
+_COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_CHUNK_BYTES = 1 << 20
+# A chunk of betas holds a session's 750 trials, so that sessions and groups of voxels can be read alone.
+_MATRIX_CHUNK = (750, 128)
+_PLAIN_BELOW = 10_000  # values; smaller arrays are stored as they are
+
+
+def chunk_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...] | None:
+    """Return how an array is cut in a file; None if it is small and stored in one piece."""
+    if int(np.prod(shape)) < _PLAIN_BELOW:
+        return None
+    if len(shape) == 2:
+        return (min(shape[0], _MATRIX_CHUNK[0]), min(shape[1], _MATRIX_CHUNK[1]))
+    row_bytes = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+    return (max(1, min(shape[0], _CHUNK_BYTES // row_bytes)), *shape[1:])
+
+
+def create_array(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
+    """Add an empty array to an open file."""
+    chunks = chunk_shape(shape, dtype)
+    return file.create_dataset(name, shape, dtype, **({"chunks": chunks, **_COMPRESSION} if chunks else {}))
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array that stays in its file; indexing reads.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+    shape : tuple of int
+    dtype : dtype
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        with h5py.File(self.path, "r") as file:
+            return file[self.name][index]
+
+
+@dataclass(frozen=True)
+class StreamedArray:
+    """An array to be written, block by block.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    blocks : callable
+        Starts an iterator of (index, values): where each block belongs, and the block.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    blocks: Callable[[], Iterator[tuple[Any, np.ndarray]]]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+@dataclass(frozen=True)
+class JoinedArray:
+    """An array to be written, whose rows are those of the same-named arrays of several files, one after another.
+
+    Compressed chunks are copied as they are.
+
+    Attributes
+    ----------
+    paths : tuple of Path
+    name : str
+    shape : tuple of int
+    dtype : dtype
+    """
+
+    paths: tuple[Path, ...]
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+AnyArray = np.ndarray | StoredArray | StreamedArray | JoinedArray
+
+
+def write_array(file: h5py.File, name: str, values: AnyArray) -> None:
+    """Add an array of any kind to an open file."""
+    if isinstance(values, JoinedArray):
+        _join(file, name, values)
+        return
+    target = create_array(file, name, values.shape, values.dtype)
+    if isinstance(values, StreamedArray):
+        for index, block in values.blocks():
+            target[index] = block
+    elif target.size:
+        target[()] = values[()]
+
+
+def _join(file: h5py.File, name: str, values: JoinedArray) -> None:
+    target = create_array(file, name, values.shape, values.dtype)
+    first = 0
+    for path in values.paths:
+        with h5py.File(path, "r") as piece:
+            source = piece[name]
+            n_rows = len(source)
+            if target.chunks is None or source.chunks != target.chunks or first % target.chunks[0] or n_rows % target.chunks[0]:
+                target[first : first + n_rows] = source[()]
+            else:
+                for offset in _chunk_offsets(source.shape, source.chunks):
+                    mask, content = source.id.read_direct_chunk(offset)
+                    target.id.write_direct_chunk((first + offset[0], *offset[1:]), content, mask)
+            first += n_rows
+
+
+def _chunk_offsets(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    counts = [-(-extent // step) for extent, step in zip(shape, chunks, strict=True)]
+    for index in np.ndindex(*counts):
+        yield tuple(int(position) * step for position, step in zip(index, chunks, strict=True))
