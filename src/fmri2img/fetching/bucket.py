@@ -26,6 +26,7 @@ from fmri2img.receipts import Ledger
 
 _BLOCK_BYTES = 1 << 20
 _MIB = 1 << 20
+_ATTEMPTS = 6  # with pauses that grow: half a minute in all
 OnBytes = Callable[[int], None]
 
 
@@ -189,7 +190,7 @@ class Bucket:
         if not self._clients:
             config = Config(
                 signature_version=UNSIGNED,
-                retries={"mode": "standard", "max_attempts": 6},
+                retries={"mode": "standard", "max_attempts": _ATTEMPTS},
                 max_pool_connections=self.n_connections,
                 connect_timeout=15,
                 read_timeout=60,
