@@ -10,6 +10,7 @@ from fmri2img.config import MachineParams
 from fmri2img.exceptions import ConfigError, UnavailableError
 
 Result = TypeVar("Result")
+_CONNECT_SECONDS = 15
 
 
 def run_jobs(function: Callable[..., Result], jobs: Iterable[tuple], machine: MachineParams) -> Iterator[Result]:
@@ -48,7 +49,7 @@ def _connect(scheduler: str) -> AbstractContextManager[Any]:
             "run: pip install -c constraints.txt '.[dask]'"
         ) from error
     try:
-        return Client(scheduler, timeout=15)
+        return Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise UnavailableError(
             f"params.yaml: machine.dask_scheduler: no Dask scheduler answers at {scheduler} ({error}); start one, or set it to null"

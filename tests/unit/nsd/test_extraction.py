@@ -1,3 +1,4 @@
+import errno
 import shutil
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -11,7 +12,8 @@ import skimage.transform
 from conftest import ONE_PROCESS, SESSIONS, SUBJECT, raw_files_of
 from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
 from fmri2img.containers import Examples, TrialBetas
-from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError, UnavailableError
+from fmri2img.nsd import sessions
 from fmri2img.nsd.betas import read_session_betas
 from fmri2img.nsd.conversion import convert_roi
 from fmri2img.nsd.design import read_responses
@@ -179,3 +181,125 @@ def test_a_missing_raw_file_names_the_command(miniature, region, tmp_path):
     empty = replace(miniature, raw=replace(miniature.raw, receipt=Receipt(SUBJECT, "simulated", ())))
     with pytest.raises(MissingDataError, match=rf"responses.tsv is not in the receipt of {SUBJECT} \(0 files\)"):
         extract(empty, region, tmp_path)
+
+
+def test_responses_from_time_series_resemble_the_betas_they_were_made_of(miniature, region, trials, tmp_path):
+    found = extract(miniature, region, tmp_path, responses="timeseries")
+    assert found.betas.shape == trials.betas.shape
+    np.testing.assert_array_equal(found.image_ids, trials.image_ids)
+    assert np.isnan(found.ncsnr).all()
+    assert found.provenance["beta_version"] == "timeseries"
+    both = found.valid & trials.valid
+    assert both.mean() > 0.9
+    rows = np.repeat(both, 750, axis=0)
+
+    def similarity(betas):
+        return np.mean([np.corrcoef(found.betas[rows[:, v], v], betas[rows[:, v], v])[0, 1] for v in np.flatnonzero(both.all(axis=0))])
+
+    # Responses of neighbouring trials overlap: the window sees more than one of them.
+    assert similarity(trials.betas) > 0.4
+    assert abs(similarity(np.roll(trials.betas, 40, axis=0))) < 0.1
+
+
+def test_what_is_known_of_each_voxel(miniature, trials):
+    at = tuple(trials.voxel_ijk.T)
+    files = miniature.subject.files
+    ncsnr = nib.load(on_disk(miniature.root, files.ncsnr("b3"))).get_fdata(dtype=np.float32)
+    np.testing.assert_array_equal(trials.ncsnr, ncsnr[at])
+    np.testing.assert_array_equal(trials.in_brain, nib.load(on_disk(miniature.root, files.brainmask())).get_fdata()[at] > 0)
+    saturated = np.isin(trials.betas.reshape(2, 750, -1), (-32_768, 32_767)).sum(axis=1)
+    np.testing.assert_array_equal(trials.saturated, saturated)
+    assert np.isnan(trials.training_ncsnr).all()
+
+
+def test_training_ncsnr_sees_no_shared_image(miniature, region, trials, tmp_path):
+    params = ALL.model_copy(update={"recompute_ncsnr": True})
+    found = extract(miniature, region, tmp_path, params=params)
+    own = ~trials.is_shared
+    expected = estimate_ncsnr(trials.betas[own], trials.session[own], trials.image_ids[own])
+    np.testing.assert_array_equal(found.training_ncsnr, expected)
+    everything = estimate_ncsnr(trials.betas, trials.session, trials.image_ids)
+    assert not np.array_equal(found.training_ncsnr, everything)
+    np.testing.assert_array_equal(found.betas, trials.betas)
+
+
+def test_a_threshold_keeps_the_better_voxels(miniature, region, trials, tmp_path):
+    own = ~trials.is_shared
+    training = estimate_ncsnr(trials.betas[own], trials.session[own], trials.image_ids[own])
+    threshold = float(np.nanmedian(training))
+    found = extract(miniature, region, tmp_path, params=ALL.model_copy(update={"min_ncsnr": threshold}))
+    kept = training >= threshold
+    assert 0.3 < kept.mean() < 0.7
+    np.testing.assert_array_equal(found.betas, trials.betas[:, kept])
+    np.testing.assert_array_equal(found.voxel_ijk, trials.voxel_ijk[kept])
+    np.testing.assert_array_equal(found.valid, trials.valid[:, kept])
+    assert found.provenance["selection"]["n_voxels_before_ncsnr"] == len(kept)
+    with pytest.raises(ConfigError, match=r"min_ncsnr: 99.0 leaves none of \d+ voxels, of which the best has"):
+        extract(miniature, region, tmp_path, params=ALL.model_copy(update={"min_ncsnr": 99.0}))
+
+
+def test_both_formats_and_any_number_of_processes_give_the_same_file(miniature, region, trials, tmp_path):
+    contents = set()
+    for index, (processes, form) in enumerate([(1, "hdf5"), (2, "hdf5"), (2, "nii.gz")]):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        extract(miniature, region, folder, machine=ONE_PROCESS.model_copy(update={"n_jobs": processes}), beta_format=form)
+        contents.add((folder / "trials.h5").read_bytes())
+    assert len(contents) == 1
+
+
+def test_a_dask_cluster_gives_the_same_file(miniature, region, trials, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    extract(miniature, region, tmp_path)
+    before = (tmp_path / "trials.h5").read_bytes()
+    shutil.rmtree(tmp_path / "pieces")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+        machine = ONE_PROCESS.model_copy(update={"dask_scheduler": cluster.scheduler_address})
+        extract(miniature, region, tmp_path, machine=machine)
+    assert (tmp_path / "trials.h5").read_bytes() == before
+
+
+def test_no_dask_scheduler(miniature, region, tmp_path, monkeypatch):
+    monkeypatch.setattr("fmri2img.parallel._CONNECT_SECONDS", 1)
+    machine = ONE_PROCESS.model_copy(update={"dask_scheduler": "tcp://127.0.0.1:9"})
+    with pytest.raises(UnavailableError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9 .*; start one, or set it to null"):
+        extract(miniature, region, tmp_path, machine=machine)
+
+
+def test_an_extraction_that_breaks_off_goes_on_where_it_stopped(miniature, region, trials, tmp_path, monkeypatch):
+    def full_disk(path):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    whole, read = sessions.replacing, []
+
+    def second_time(path):
+        return whole(path) if not list((tmp_path / "pieces").glob("*.h5")) else full_disk(path)
+
+    monkeypatch.setattr(sessions, "replacing", second_time)
+    with pytest.raises(OSError, match="No space left on device"):
+        extract(miniature, region, tmp_path)
+    assert [path.suffix for path in (tmp_path / "pieces").iterdir()] == [".h5"]
+    assert not (tmp_path / "trials.h5").exists()
+    monkeypatch.setattr(sessions, "replacing", whole)
+    original = sessions.read_session_betas
+    monkeypatch.setattr(
+        sessions, "read_session_betas", lambda path, *rest, **named: (read.append(path.name), original(path, *rest, **named))[1]
+    )
+    again = extract(miniature, region, tmp_path)
+    assert read == ["betas_session21.hdf5"]
+    np.testing.assert_array_equal(again.betas, trials.betas)
+
+
+def test_a_bad_session_among_good_ones(miniature, region, tmp_path):
+    shutil.copytree(miniature.root, tmp_path / "nsd", ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "timeseries"))
+    path = on_disk(tmp_path / "nsd", miniature.subject.files.betas("b3", 21, "nii.gz"))
+    path.write_bytes(path.read_bytes()[:-2000])
+    listed = [PurePosixPath(record.path) for record in miniature.raw.receipt.files if (tmp_path / "nsd" / record.path).exists()]
+    damaged = replace(miniature, raw=raw_files_of(SUBJECT, tmp_path / "nsd", listed))
+    machine = ONE_PROCESS.model_copy(update={"n_jobs": 2})
+    with pytest.raises(
+        FormatError, match=r"betas_session21.nii.gz: damaged or cut off .*; run: dvc repro --force --single-item fetch_nsd@subj02"
+    ):
+        extract(damaged, region, tmp_path, machine=machine, beta_format="nii.gz")
+    assert not (tmp_path / "trials.h5").exists()
+    assert not list((tmp_path / "pieces").glob(".partial*"))
