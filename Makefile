@@ -11,7 +11,7 @@ UI_PORT ?= 5000
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo summary ui test test-slow check format demo-vae ncsnr clean
+.PHONY: help install demo summary ui test test-slow check format demo-vae ncsnr benchmark clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,6 +19,8 @@ help:  ## list the targets
 $(READY): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	# By itself: it asks for the nibabel of 2020, and works with today's.
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps nsdcode
 	touch $(READY)
 
 install: $(READY)  ## create .venv with the pinned packages
@@ -53,7 +55,11 @@ demo-vae: $(READY)  ## train the autoencoder of models/demo-vae anew (about an h
 ncsnr: $(READY)  ## spectra of the scenes; noise ceilings of all eight subjects beside the published ones
 	python scripts/measure_simulation.py
 
+benchmark: $(READY)  ## measure beside today's ways of reading NSD (about half an hour, 10 GB in /tmp)
+	python benchmarks/extraction.py
+	python benchmarks/full_design.py
+
 clean:  ## remove what the pipeline made (raw files, outputs, cache, runs), keep the environment
 	rm -rf data/raw data/receipts data/rois data/voxels data/examples data/splits data/latents data/reconstructions
 	rm -rf reports/comparison.md reports/comparison.png reports/gallery reports/scores models/subj* logs .checkpoints
-	rm -rf mlflow.db* .mlflow.lock mlruns mlartifacts .dvc/cache
+	rm -rf mlflow.db* .mlflow.lock mlruns mlartifacts .verified .dvc/cache

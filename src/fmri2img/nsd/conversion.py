@@ -124,4 +124,4 @@ class _Drawn:
             )
         if known := self.raw.folder(self.files.anat_roi("x").parent):
             other = read_volume(self.raw.locate(known[0]), remedy=self.raw.remedy)
-            check_same_grid(path, other, shape, affine, str(known[0]))
+            check_same_grid(path, read_volume(path, remedy=self.raw.remedy), other.shape, other.affine, str(known[0]))

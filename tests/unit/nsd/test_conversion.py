@@ -80,7 +80,7 @@ def test_an_unknown_roi_lists_the_known_ones(miniature):
     ("voxel_mm", "shape", "message"),
     [
         (1.8, (9, 8, 7), r"voxels of \[1.8, 1.8, 1.8\] mm, translation .*, expected NSD's anat0pt8 space"),
-        (0.8, (9, 8, 7), r"anat/roi/.*: grid .* does not match"),
+        (0.8, (9, 8, 7), r"mine.nii.gz: grid \(9, 8, 7\) does not match nsddata/.*/anat/roi/.*, expected \(51, 51, 51\)"),
     ],
 )
 def test_a_volume_of_another_space_is_refused(miniature, tmp_path, voxel_mm, shape, message):

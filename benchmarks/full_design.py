@@ -1,0 +1,87 @@
+"""The whole path from an NSD tree to examples, at the full design: 40 sessions of 750 trials, 10 000 pictures, small volumes.
+
+``python benchmarks/full_design.py`` simulates the tree once (``--folder``, kept), then points a fresh project at it with source ``local``
+and runs ``dvc repro create_examples``. It writes wall time and peak memory of each stage to ``benchmarks/README.md``.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import yaml
+from measuring import NSD, SUBJECT, fetch_params, make_pictures, put_section, run_measured, table
+
+from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
+
+ROOT = Path(__file__).resolve().parents[1]
+STAGES = (
+    ("fetch_nsd_shared", "hash the pictures (5.4 GB) and tables"),
+    (f"fetch_nsd@{SUBJECT}", "hash 40 sessions and the anatomy"),
+    (f"convert_roi@{SUBJECT}", ""),
+    (f"extract_betas@{SUBJECT}", "30 000 trials"),
+    (f"create_examples@{SUBJECT}", "10 000 pictures, 425 to 128"),
+    (f"split_examples@{SUBJECT}", ""),
+    (f"encode_latents@{SUBJECT}", "the demo autoencoder, on the CPU"),
+)
+
+
+def main() -> None:
+    """Simulate, run, report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "fmri2img-full-design")
+    parser.add_argument("--no-latents", action="store_true", help="stop at the examples")
+    options = parser.parse_args()
+    tree = simulate(options.folder)
+    with tempfile.TemporaryDirectory() as folder:
+        project = make_project(Path(folder), tree)
+        rows = []
+        for stage, what in STAGES[: -1 if options.no_latents else None]:
+            measured = run_measured(["dvc", "repro", "--quiet", "--single-item", stage], cwd=project, env=environment())
+            rows.append([f"`{stage.split('@')[0]}`", what, f"{measured.wall:.1f}", f"{measured.peak_mb:.0f}"])
+            print(*rows[-1], flush=True)
+        size = (project / f"data/examples/{SUBJECT}.h5").stat().st_size
+    text = table(["stage", "", "seconds", "peak memory, MB"], rows)
+    put_section("full design", f"{text}\nPeak memory is that of all processes together, DVC's included. Examples: {size / 1e6:.0f} MB.\n")
+
+
+def simulate(folder: Path) -> Path:
+    """Write the tree, unless an earlier run has."""
+    tree, done = folder / "nsd", folder / "complete"
+    if done.exists():
+        return tree
+    nsd = NSD.model_copy(update={"sessions": "all"})
+    fetch = fetch_params(make_pictures(folder / "pictures"), volume_scale=0.2, n_visual_voxels=400, beta_formats=["hdf5"])
+    simulate_shared(tree, nsd, fetch.simulation, [SUBJECT])
+    SimulatedSubject(SUBJECT, nsd, fetch, tree).write()
+    done.touch()
+    return tree
+
+
+def make_project(folder: Path, tree: Path) -> Path:
+    """Copy the project without its data, and point it at the tree."""
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("src", "rois", "models/demo-vae"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params |= {"subjects": [SUBJECT], "models": ["ridge"]}
+    params["machine"]["nsd_root"] = str(tree)
+    params["nsd"]["sessions"] = "all"
+    params["fetch_nsd"]["source"] = "local"
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
+        subprocess.run(command, cwd=folder, check=True, env=environment())
+    return folder
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which ``dvc`` and ``python`` are this interpreter's."""
+    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""What the benchmarks share: real-size data, processes with their wall time and peak memory, tables."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+from PIL import Image
+
+from fmri2img.config import BucketParams, FetchNsdParams, NsdParams, SimulationParams
+from fmri2img.simulation.scenes import render_image
+
+SUBJECT = "subj01"
+NSD = NsdParams(func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions=[1])
+README = Path(__file__).with_name("README.md")
+_SAMPLE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One command: wall and processor seconds, and the peak of memory over all its processes (proportional set size, MB)."""
+
+    wall: float
+    cpu: float
+    peak_mb: float
+    output: str
+
+
+def run_measured(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> Measured:
+    """Run a command and watch it and its children."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd, env=env)
+    peaks, cpu, done = [0.0], {}, threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process.pid, peaks, cpu, done))
+    watcher.start()
+    output = process.communicate()[0]
+    wall = time.perf_counter() - start
+    done.set()
+    watcher.join()
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+    return Measured(wall, sum(cpu.values()), max(peaks), output)
+
+
+def _watch(pid: int, peaks: list[float], cpu: dict[int, float], done: threading.Event) -> None:
+    """Sample memory and processor seconds of a process and its children until told to stop."""
+    while not done.wait(_SAMPLE_SECONDS):
+        total = 0.0
+        try:
+            root = psutil.Process(pid)
+            for process in (root, *root.children(recursive=True)):
+                total += process.memory_full_info().pss / 1e6
+                times = process.cpu_times()
+                cpu[process.pid] = times.user + times.system
+        except psutil.Error:
+            continue  # it ended between two looks
+        peaks.append(total)
+
+
+def peak_rss_mb() -> float:
+    """Return the peak resident memory of this process."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1e3
+
+
+def make_pictures(folder: Path) -> Path:
+    """Paint 200 small scenes to crop from: what is shown does not matter here."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(200):
+        if not (path := folder / f"{index:03d}.png").exists():
+            Image.fromarray(render_image(7, index, 170)).save(path)
+    return folder
+
+
+def fetch_params(pictures: Path, **simulation: Any) -> FetchNsdParams:
+    """Return settings of the simulator."""
+    values = {"seed": 7, "pictures": str(pictures), "beta_versions": ["b3"], "timeseries": False, **simulation}
+    s3 = BucketParams(bucket="unused", region="unused", endpoint_url=None, part_mib=16)
+    return FetchNsdParams(source="simulated", accept_nsd_terms=False, rois="all", s3=s3, simulation=SimulationParams(**values))
+
+
+def hardware() -> str:
+    """Return the machine in words."""
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ""
+    )
+    memory = psutil.virtual_memory().total / 2**30
+    return f"{model or platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB memory, Python {platform.python_version()}"
+
+
+def table(headings: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table; columns after the first are right-aligned."""
+    lines = [headings, ["---", *["---:"] * (len(headings) - 1)], *rows]
+    return "".join(f"| {' | '.join(row)} |\n" for row in lines)
+
+
+def put_section(name: str, text: str) -> None:
+    """Replace one section of the README, between its two marks."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
+    whole = README.read_text()
+    head, rest = whole.split(begin)
+    stamp = f"Measured on {datetime.now(UTC):%Y-%m-%d}: {hardware()}.\n\n"
+    README.write_text(head + begin + stamp + text + end + rest.split(end)[1])
+
+
+def say(value: dict) -> None:
+    """Print one result of a child process."""
+    print(json.dumps(value))
