@@ -4,10 +4,14 @@ import argparse
 import errno
 import inspect
 import logging
+import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -43,22 +47,34 @@ def run_stage(main: Callable[..., None]) -> None:
     try:
         _check_names(options)
         main(**options)
-    except (Fmri2imgError, OSError, KeyboardInterrupt) as error:
+    except (Fmri2imgError, OSError, MemoryError, KeyboardInterrupt) as error:
         if debug:
             raise
         if isinstance(error, KeyboardInterrupt):
             print("stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
             sys.exit(130)
-        print(f"error: {error if isinstance(error, Fmri2imgError) else _describe_os_error(error)}", file=sys.stderr)
+        print(f"error: {_describe(error)}", file=sys.stderr, flush=True)
+        if isinstance(error, OSError) and not isinstance(error, Fmri2imgError):
+            # HDF5 cannot close a file that the disk refused, and would crash at the end of the process.
+            os._exit(1)
         sys.exit(1)
+
+
+def _describe(error: Fmri2imgError | OSError | MemoryError) -> str:
+    if isinstance(error, Fmri2imgError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "the machine has no memory left; lower machine.n_jobs or the stage's batch_size in params.yaml, and run the same command"
+    return _describe_os_error(error)
 
 
 def _describe_os_error(error: OSError) -> str:
     """Say in one line what the operating system refused; h5py wraps its number in text."""
     where = error.filename or "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-        free = shutil.disk_usage(Path.cwd()).free / 1e9
-        return f"{where}: the disk is full ({free:.1f} GB free here); make room and run the same command: finished work is kept"
+        folder = Path(where).parent if error.filename else Path.cwd()
+        free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free / 1e9
+        return f"{where}: the disk is full ({free:.1f} GB free there); make room and run the same command: finished work is kept"
     if error.errno == errno.EACCES:
         return f"{where}: not readable for you; ask its owner for access, or check the path in params.yaml"
     reason = error.strerror or " ".join(str(error).split())
@@ -86,6 +102,15 @@ def progress(label: str) -> Callable[..., Iterator]:
     return wrap
 
 
-def byte_progress(label: str, total: int, initial: int = 0) -> tqdm:
-    """Return a bar of bytes, with rate and time left; silent where nobody watches."""
-    return tqdm(desc=label, total=total, initial=initial, unit="B", unit_scale=True, unit_divisor=1024, disable=None, leave=False)
+@contextmanager
+def byte_progress(label: str, total: int, initial: int = 0) -> Iterator[Any]:
+    """Open a bar of bytes, with rate and time left, that several threads may move; silent where nobody watches."""
+    lock = threading.Lock()
+    options: dict[str, Any] = {"unit": "B", "unit_scale": True, "unit_divisor": 1024, "disable": None if total else True, "leave": False}
+    with tqdm(desc=label, total=total, initial=initial, **options) as bar:
+
+        def update(n_bytes: int) -> None:
+            with lock:
+                bar.update(n_bytes)
+
+        yield SimpleNamespace(update=update, disable=bar.disable)

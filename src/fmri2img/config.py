@@ -49,7 +49,7 @@ class NsdParams(Params):
     responses: Literal["betas", "timeseries"]
     beta_version: Literal["b1", "b2", "b3"]
     beta_format: Literal["hdf5", "nii.gz"]
-    sessions: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1, le=40)]], Field(min_length=1)]
+    sessions: Literal["all", "all_but_last_3"] | Annotated[list[Annotated[int, Field(ge=1, le=40)]], Field(min_length=1)]
 
     def sessions_of(self, subject: str, n_held: int) -> list[int]:
         """Return the sessions to use of a subject who did ``n_held``.
@@ -61,9 +61,12 @@ class NsdParams(Params):
         """
         if self.sessions == "all":
             return list(range(1, n_held + 1))
+        if self.sessions == "all_but_last_3":
+            return list(range(1, n_held - 2))
         if beyond := [session for session in self.sessions if session > n_held]:
             raise ConfigError(
-                f"{PARAMS_PATH}: nsd.sessions names {beyond}, but {subject} did {n_held} sessions; name sessions 1 to {n_held} or say: all"
+                f"{PARAMS_PATH}: nsd.sessions names {beyond}, but {subject} did {n_held} sessions; name sessions 1 to {n_held}, "
+                "or say: all, all_but_last_3"
             )
         return sorted(set(self.sessions))
 

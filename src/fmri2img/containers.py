@@ -15,7 +15,7 @@ import numpy as np
 
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.files import replacing
-from fmri2img.storage import StoredArray, write_array
+from fmri2img.storage import StoredArray, write_array, writing
 
 # Stored units of one percent signal change (NSD manual, "Functional data").
 UNITS_PER_PERCENT = 300.0
@@ -35,7 +35,7 @@ class Stored:
 
     def save(self, path: Path) -> None:
         """Write the container to ``path`` in one step; the same contents give the same bytes."""
-        with replacing(path) as partial, h5py.File(partial, "w") as file:
+        with replacing(path) as partial, writing(partial) as file:
             file.attrs["container"] = type(self).__name__
             for item in fields(self):
                 value = getattr(self, item.name)

@@ -1,9 +1,10 @@
 """Writing files so that a reader sees the old one or the new one, never half of one."""
 
+import glob
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ def replacing(path: Path) -> Iterator[Path]:
     at ``path`` stays. The temporary name keeps the ending of ``path``, on which writers choose formats.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path)
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
         yield partial
@@ -29,6 +31,14 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _sweep(path: Path) -> None:
+    """Remove what a killed process left of the same file."""
+    for left in path.parent.glob(f".partial-*-{glob.escape(path.name)}"):
+        pid = left.name.split("-")[1]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+            left.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -71,8 +81,16 @@ def read_json(path: Path, *, remedy: str) -> Any:
         raise FormatError(f"{path}: not valid JSON ({error}); run: {remedy}") from error
 
 
-def hash_file(path: Path, algorithm: str = "sha256") -> str:
+def hash_file(path: Path, algorithm: str = "sha256", *, on_bytes: Callable[[int], object] = bool) -> str:
     """Return the hexadecimal digest of a file's bytes.
+
+    Parameters
+    ----------
+    path : Path
+    algorithm : str
+        A name that ``hashlib`` knows.
+    on_bytes : callable
+        Called with the number of bytes of every block.
 
     Raises
     ------
@@ -85,4 +103,5 @@ def hash_file(path: Path, algorithm: str = "sha256") -> str:
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             digest.update(block)
+            on_bytes(len(block))
     return digest.hexdigest()

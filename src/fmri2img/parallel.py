@@ -1,6 +1,7 @@
 """Independent jobs on all cores of this machine, or on a Dask cluster by a switch."""
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, TypeVar
 
@@ -37,7 +38,13 @@ def run_jobs(function: Callable[..., Result], jobs: Iterable[tuple], machine: Ma
             stack.enter_context(_connect(machine.dask_scheduler))
             stack.enter_context(parallel_config(backend="dask"))
             n_jobs = -1
-        yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(delayed(function)(*job) for job in jobs)
+        try:
+            yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(delayed(function)(*job) for job in jobs)
+        except BrokenProcessPool as error:
+            raise UnavailableError(
+                "a process was killed while it read, probably for want of memory; lower machine.n_jobs in params.yaml and run the same "
+                "command: finished sessions are kept"
+            ) from error
 
 
 def _connect(scheduler: str) -> AbstractContextManager[Any]:

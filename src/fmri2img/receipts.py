@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from threading import Lock
-from typing import Self
+from types import SimpleNamespace
+from typing import Any, Protocol, Self
 
 from joblib import Parallel, delayed
 
@@ -16,7 +19,21 @@ from fmri2img.files import hash_file, read_json, write_json
 from fmri2img.layout import ledger_path, receipt_path
 
 SIMULATED_NOTICE = PurePosixPath("SIMULATED.txt")
-Progress = Callable[[Iterable], Iterable]
+log = logging.getLogger(__name__)
+_WORTH_SAYING_BYTES = 1 << 30
+
+
+class Watch(Protocol):
+    """Opens a bar of bytes: a context manager whose value has ``update(n)``."""
+
+    def __call__(self, label: str, total: int, initial: int = 0) -> AbstractContextManager[Any]:
+        """Open a bar."""
+
+
+@contextmanager
+def unwatched(label: str, total: int, initial: int = 0) -> Iterator[Any]:  # noqa: ARG001
+    """Show nothing: the default of everything that can be watched."""
+    yield SimpleNamespace(update=bool, disable=True)
 
 
 @dataclass(frozen=True)
@@ -47,10 +64,10 @@ class Receipt:
     files: tuple[FileRecord, ...]
 
     @classmethod
-    def of(cls, name: str, root: Path, paths: Iterable[PurePosixPath], ledger: "Ledger", *, progress: Progress = iter) -> Self:
+    def of(cls, name: str, root: Path, paths: Iterable[PurePosixPath], ledger: "Ledger", *, watch: Watch = unwatched) -> Self:
         """Hash files under ``root``; a tree that holds the simulator's notice is ``simulated``."""
         ordered = sorted({str(path) for path in paths})
-        hashes = ledger.hash_all([root / path for path in ordered], progress=progress)
+        hashes = ledger.hash_all([root / path for path in ordered], watch=watch)
         records = [FileRecord(path, (root / path).stat().st_size, sha256) for path, sha256 in zip(ordered, hashes, strict=True)]
         data_source = "simulated" if (root / SIMULATED_NOTICE).exists() else "nsd"
         return cls(name, data_source, tuple(records))
@@ -98,20 +115,23 @@ class Ledger:
             except ValueError:  # a damaged memory is no memory
                 self._known = {}
 
-    def sha256(self, file: Path) -> str:
+    def sha256(self, file: Path, *, on_bytes: Callable[[int], object] = bool) -> str:
         """Return a file's SHA-256, reading it only if it is not remembered."""
-        key, state = self._state(file)
-        remembered = self._known.get(key)
-        if remembered is not None and remembered[:3] == state:
-            return remembered[3]
-        sha256 = hash_file(file)
-        self.remember(file, sha256)
+        if self._knows(file):
+            return self._known[str(file.absolute())][3]
+        before = self._state(file)
+        sha256 = hash_file(file, on_bytes=on_bytes)
+        if self._state(file) == before:  # else it was replaced while it was read
+            self.remember(file, sha256)
         return sha256
 
     def vouches(self, file: Path, etag: str) -> bool:
         """Whether a file is unchanged since it was found to have this ETag."""
+        return self._knows(file) and self._known[str(file.absolute())][4] == etag
+
+    def _knows(self, file: Path) -> bool:
         key, state = self._state(file)
-        return self._known.get(key, [])[:3] == state and self._known[key][4] == etag
+        return self._known.get(key, [])[:3] == state
 
     def remember(self, file: Path, sha256: str, etag: str = "") -> None:
         """Note the SHA-256 of a file that was just hashed, and the ETag if it came from a bucket."""
@@ -121,10 +141,14 @@ class Ledger:
             if self._path is not None:
                 write_json(self._path, self._known)
 
-    def hash_all(self, files: list[Path], *, progress: Progress = iter) -> list[str]:
+    def hash_all(self, files: list[Path], *, watch: Watch = unwatched) -> list[str]:
         """Return the SHA-256 of several files, unknown ones read on all cores."""
-        jobs = (delayed(self.sha256)(file) for file in files)
-        return list(progress(Parallel(n_jobs=-1, prefer="threads", return_as="generator")(jobs)))
+        unknown = [file for file in files if not self._knows(file)]
+        total = sum(file.stat().st_size for file in unknown)
+        if total > _WORTH_SAYING_BYTES:
+            log.info("hashing %d files, %.1f GB, once", len(unknown), total / 1e9)
+        with watch("hashing", total) as bar:
+            return Parallel(n_jobs=-1, prefer="threads")(delayed(self.sha256)(file, on_bytes=bar.update) for file in files)
 
     @staticmethod
     def _state(file: Path) -> tuple[str, list[int]]:
@@ -158,6 +182,10 @@ class RawFiles:
         """The command that brings the files."""
         return f"dvc repro --force --single-item {self.receipt.stage}"
 
+    @property
+    def _restore(self) -> str:
+        return f"put the recorded file back; to fetch it again, or to accept your local copy as it is now, run: {self.remedy}"
+
     def lists(self, path: PurePosixPath) -> bool:
         """Whether the receipt names a file."""
         return any(record.path == str(path) for record in self.receipt.files)
@@ -178,26 +206,26 @@ class RawFiles:
         """
         return self.locate_all([path])[0]
 
-    def locate_all(self, paths: list[PurePosixPath], *, progress: Progress = iter) -> list[Path]:
+    def locate_all(self, paths: list[PurePosixPath], *, watch: Watch = unwatched) -> list[Path]:
         """Return where several raw files lie; those that are not remembered are hashed on all cores."""
         records = {record.path: record for record in self.receipt.files}
         for path in paths:
             if str(path) not in records:
                 raise MissingDataError(
                     f"{path} is not in the receipt of {self.name} ({len(records)} files); "
-                    f"name it in params.yaml under nsd and fetch_nsd, then run: dvc repro {self.receipt.stage}"
+                    f"name it in params.yaml under nsd and fetch_nsd, or complete the copy, then run: {self.remedy}"
                 )
         wanted = [records[str(path)] for path in paths]
         for record in wanted:
             if fault := self._fault_of_size(record):
                 raise fault
         files = [self.root / record.path for record in wanted]
-        for record, sha256 in zip(wanted, self.ledger.hash_all(files, progress=progress), strict=True):
+        for record, sha256 in zip(wanted, self.ledger.hash_all(files, watch=watch), strict=True):
             if fault := self._fault_of_hash(record, sha256):
                 raise fault
         return files
 
-    def check(self, *, progress: Progress = iter) -> None:
+    def check(self, *, watch: Watch = unwatched) -> None:
         """Read every byte of every file anew.
 
         Raises
@@ -207,7 +235,7 @@ class RawFiles:
         """
         faults = [fault for record in self.receipt.files if (fault := self._fault_of_size(record))]
         there = [record for record in self.receipt.files if not self._fault_of_size(record)]
-        hashes = Ledger(None).hash_all([self.root / record.path for record in there], progress=progress)
+        hashes = Ledger(None).hash_all([self.root / record.path for record in there], watch=watch)
         for record, sha256 in zip(there, hashes, strict=True):
             if fault := self._fault_of_hash(record, sha256):
                 faults.append(fault)
@@ -221,16 +249,16 @@ class RawFiles:
     def _fault_of_size(self, record: FileRecord) -> MissingDataError | ChangedDataError | None:
         file = self.root / record.path
         if not file.exists():
-            return MissingDataError(f"{file} not found, expected {record.size} bytes; run: {self.remedy}")
+            return MissingDataError(f"{file} not found, expected {record.size} bytes; put it back, or fetch it again: {self.remedy}")
         if (size := file.stat().st_size) != record.size:
-            return ChangedDataError(f"{file}: got {size} bytes, expected {record.size} as in the receipt; run: {self.remedy}")
+            return ChangedDataError(f"{file}: got {size} bytes, expected {record.size} as in the receipt; {self._restore}")
         return None
 
     def _fault_of_hash(self, record: FileRecord, sha256: str) -> ChangedDataError | None:
         if sha256 == record.sha256:
             return None
         return ChangedDataError(
-            f"{self.root / record.path}: got sha256 {sha256[:12]}, expected {record.sha256[:12]} as in the receipt; run: {self.remedy}"
+            f"{self.root / record.path}: got sha256 {sha256[:12]}, expected {record.sha256[:12]} as in the receipt; {self._restore}"
         )
 
 

@@ -1,6 +1,9 @@
 """Arrays in HDF5 files that need not fit into memory: written block by block, joined from pieces, read on demand."""
 
+import os
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,24 @@ _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _CHUNK_BYTES = 1 << 20
 # A chunk of betas holds a session's 750 trials, so that sessions and groups of voxels can be read alone.
 _MATRIX_CHUNK = (750, 128)
+_ERRNO = re.compile(r"errno = (\d+)")
 _PLAIN_BELOW = 10_000  # values; smaller arrays are stored as they are
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[h5py.File]:
+    """Open a new HDF5 file; what the disk refuses is an `OSError` with its number and the path.
+
+    HDF5 tells a full disk in words only, some of it when the file is closed, and not always as an `OSError`.
+    """
+    try:
+        with h5py.File(path, "w") as file:
+            yield file
+    except (OSError, RuntimeError) as error:
+        if found := _ERRNO.search(str(error)):
+            number = int(found.group(1))
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
 
 
 def chunk_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...] | None:

@@ -2,7 +2,7 @@
 
 import shutil
 
-from fmri2img.command import progress, run_stage
+from fmri2img.command import byte_progress, progress, run_stage
 from fmri2img.config import load_params
 from fmri2img.files import read_json
 from fmri2img.layout import pieces_path, roi_path, roi_table_path, voxels_path
@@ -26,6 +26,7 @@ def main(subject: str) -> None:
         workspace=pieces_path(subject),
         estimate_ncsnr=estimate_ncsnr,
         progress=progress("sessions"),
+        watch=byte_progress,
     )
     trials.save(voxels_path(subject))
     shutil.rmtree(pieces_path(subject))

@@ -1,6 +1,6 @@
 """Bring raw files within reach in NSD's own layout, and write the receipt that pins them."""
 
-from fmri2img.command import byte_progress, progress, run_stage
+from fmri2img.command import byte_progress, run_stage
 from fmri2img.config import ProjectParams, load_params
 from fmri2img.fetching.fetch import check_may_simulate, fetch_bucket, list_bucket, use_local
 from fmri2img.layout import ledger_path, receipt_path
@@ -14,7 +14,7 @@ def main(subject: str, check: bool, dry_run: bool) -> None:
     ledger = Ledger(ledger_path(subject))
     if check:
         raw = raw_files(subject, params.machine)
-        raw.check(progress=lambda items: progress("reading")(items, total=len(raw.receipt.files)))
+        raw.check(watch=byte_progress)
         print(f"{subject}: all {len(raw.receipt.files)} files under {raw.root} are those of {receipt_path(subject)}")
     elif dry_run and params.fetch_nsd.source == "s3":
         list_bucket(subject, params)
@@ -27,9 +27,9 @@ def main(subject: str, check: bool, dry_run: bool) -> None:
 def _fetch(subject: str, params: ProjectParams, ledger: Ledger) -> Receipt:
     root, source = params.machine.raw_root, params.fetch_nsd.source
     if source == "s3":
-        return fetch_bucket(subject, params, root, ledger, byte_progress=byte_progress)
+        return fetch_bucket(subject, params, root, ledger, watch=byte_progress)
     if source == "local":
-        return use_local(subject, params, root, ledger, progress=progress("hashing"))
+        return use_local(subject, params, root, ledger, watch=byte_progress)
     check_may_simulate(root)
     if subject == "shared":
         files = simulate_shared(root, params.nsd, params.fetch_nsd.simulation, params.subjects)

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from conftest import REPOSITORY
-from fmri2img.command import _describe_os_error
+from fmri2img.command import _describe
 
 
 def run(folder, *arguments):
@@ -42,18 +42,19 @@ def test_a_subject_that_does_not_exist(project):
     [
         (
             OSError(errno.ENOSPC, "No space left on device", "x.h5"),
-            r"^x.h5: the disk is full \(.* GB free here\); make room and run the same",
+            r"^x.h5: the disk is full \(.* GB free there\); make room and run the same",
         ),
         (
             OSError("Unable to write (file write failed: errno = 28, error message = 'No space left on device')"),
             r"a file: the disk is full",
         ),
         (PermissionError(errno.EACCES, "Permission denied", "y.nii.gz"), r"^y.nii.gz: not readable for you; ask its owner for access"),
+        (MemoryError(), r"^the machine has no memory left; lower machine.n_jobs"),
         (OSError(errno.EIO, "Input/output error", "z"), r"^z: Input/output error; check the disk and the path"),
     ],
 )
 def test_what_the_system_refuses_is_one_line(error, message):
-    described = _describe_os_error(error)
+    described = _describe(error)
     assert "\n" not in described
     assert re.search(message, described)
 

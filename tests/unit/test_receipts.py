@@ -32,7 +32,11 @@ def test_an_unchanged_file_is_found(raw):
 @pytest.mark.parametrize(
     ("content", "error", "message"),
     [
-        (None, MissingDataError, "not found, expected 5 bytes; run: dvc repro --force --single-item fetch_nsd@subj05"),
+        (
+            None,
+            MissingDataError,
+            "not found, expected 5 bytes; put it back, or fetch it again: dvc repro --force --single-item fetch_nsd@subj05",
+        ),
         (b"1234", ChangedDataError, "got 4 bytes, expected 5"),
         (b"12340", ChangedDataError, "got sha256 "),
     ],

@@ -1,7 +1,12 @@
+import re
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
 
+from conftest import REPOSITORY
 from fmri2img.storage import JoinedArray, StoredArray, StreamedArray, chunk_shape, write_array
 
 
@@ -60,3 +65,36 @@ def test_chunks(shape, dtype, expected):
 def test_empty_arrays_are_kept(tmp_path):
     with h5py.File(written(tmp_path, np.zeros((0, 4), np.int16))) as file:
         assert file["x"].shape == (0, 4)
+
+
+FULL_DISK = """
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.command import run_stage
+from fmri2img.files import replacing
+from fmri2img.storage import write_array, writing
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))  # no file may grow beyond 64 KiB, as on a disk that is full
+    with replacing(Path("whole.h5")) as partial, writing(partial) as file:
+        write_array(file, "x", np.random.default_rng(0).integers(0, 60_000, (750, 512)).astype(np.uint16))
+
+
+run_stage(main)
+"""
+
+
+def test_a_disk_that_takes_no_more_is_one_line_and_nothing_is_left(tmp_path):
+    (tmp_path / "whole.h5").write_bytes(b"earlier")
+    (tmp_path / "script.py").write_text(FULL_DISK)
+    (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
+    result = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert re.fullmatch(r"error: \S*whole.h5: File too large; check the disk and the path, or run with --debug .*\n", result.stderr)
+    assert (tmp_path / "whole.h5").read_bytes() == b"earlier"
+    assert not list(tmp_path.glob(".partial*"))

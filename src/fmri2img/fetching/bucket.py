@@ -4,6 +4,7 @@ A file grows in parts, in any order, as ``<name>.part``; its journal beside it n
 the process costs at most the parts in flight.
 """
 
+import logging
 import os
 import shutil
 import threading
@@ -18,12 +19,14 @@ import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from fmri2img.config import BucketParams
 from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
 from fmri2img.fetching.partial import PartialFile, RemoteFile, hash_with_etag
 from fmri2img.receipts import Ledger
 
+log = logging.getLogger(__name__)
 _BLOCK_BYTES = 1 << 20
 _MIB = 1 << 20
 _ATTEMPTS = 6  # with pauses that grow: half a minute in all
@@ -75,7 +78,7 @@ class Bucket:
         if ledger.vouches(path, file.etag):
             return True
         with self._told():
-            sha256, etag = hash_with_etag(path, self._part_bytes(file), file.etag)
+            sha256, etag = hash_with_etag(path, self._upload_parts(file), file.etag)
         if etag != file.etag:
             return False
         ledger.remember(path, sha256, etag)
@@ -139,7 +142,7 @@ class Bucket:
     def _jobs(
         self, file: RemoteFile, root: Path, ledger: Ledger, stop: threading.Event, on_bytes: OnBytes, on_file: Callable[[RemoteFile], None]
     ) -> Iterator[Callable[[], None]]:
-        partial = PartialFile.open(root / file.path, file, self._part_bytes(file))
+        partial = PartialFile.open(root / file.path, file, self.params.part_mib * _MIB)
         missing = partial.missing()
         left = _Countdown(len(missing))
 
@@ -150,39 +153,71 @@ class Bucket:
 
         def finish() -> None:
             if not stop.is_set():
-                _finish(partial, ledger, self.where, on_bytes)
+                _finish(partial, self._upload_parts(file), ledger, self.where, on_bytes)
                 on_file(file)
 
         yield from (lambda part=part: fetch(part) for part in missing)
         if not missing:
             yield finish
 
-    def _fetch(self, partial: "PartialFile", part: int, stop: threading.Event, on_bytes: OnBytes) -> None:
-        """Bring one part; an interruption or a refused connection costs what came of it."""
-        first, last = partial.span(part)
-        if last > first:
-            answer = self._client.get_object(
-                Bucket=self.params.bucket, Key=str(partial.file.path), Range=f"bytes={first}-{last - 1}", IfMatch=f'"{partial.file.etag}"'
-            )
+    def _fetch(self, partial: PartialFile, part: int, stop: threading.Event, on_bytes: OnBytes) -> None:
+        """Bring one part; a connection that breaks costs what came of it, and is tried again."""
+        for attempt in range(1, _ATTEMPTS + 1):
             came = 0
-            with partial.part_path.open("r+b") as target:
-                target.seek(first)
-                for block in answer["Body"].iter_chunks(_BLOCK_BYTES):
-                    if stop.is_set():
-                        on_bytes(-came)
-                        return
-                    target.write(block)
-                    came += len(block)
-                    on_bytes(len(block))
-                target.flush()
-                os.fsync(target.fileno())
-        partial.note(part)
 
-    def _part_bytes(self, file: RemoteFile) -> int:
-        """Return the size of the parts: those that the object was uploaded in, if its ETag was made from them."""
+            def count(n_bytes: int) -> None:
+                nonlocal came
+                came += n_bytes
+                on_bytes(n_bytes)
+
+            try:
+                if self._fetch_once(partial, part, stop, count):
+                    partial.note(part)
+                else:
+                    on_bytes(-came)
+                return
+            except (BotoCoreError, HTTPError) as error:
+                on_bytes(-came)
+                if attempt == _ATTEMPTS:
+                    raise
+                log.debug("%s, part %d, attempt %d: %s", partial.file.path, part, attempt, error)
+                stop.wait(2**attempt / 4)
+
+    def _fetch_once(self, partial: PartialFile, part: int, stop: threading.Event, on_bytes: OnBytes) -> bool:
+        """Bring one part and put it on disk; False if told to stop before its end."""
+        first, last = partial.span(part)
+        if last == first:
+            return True
+        answer = self._client.get_object(
+            Bucket=self.params.bucket, Key=str(partial.file.path), Range=f"bytes={first}-{last - 1}", IfMatch=f'"{partial.file.etag}"'
+        )
+        with partial.part_path.open("r+b") as target:
+            target.seek(first)
+            for block in answer["Body"].iter_chunks(_BLOCK_BYTES):
+                if stop.is_set():
+                    return False
+                target.write(block)
+                on_bytes(len(block))
+            target.flush()
+            os.fsync(target.fileno())
+        return True
+
+    def _upload_parts(self, file: RemoteFile) -> list[int] | None:
+        """Return the sizes of the parts that the object was uploaded in; None if the server does not tell."""
         if "-" not in file.etag:
-            return self.params.part_mib * _MIB
-        head = self._client.head_object(Bucket=self.params.bucket, Key=str(file.path), PartNumber=1)
+            return [file.size]
+        n_parts = int(file.etag.split("-")[1])
+        first = self._part_size(file, 1)
+        if n_parts > 1 and first == file.size:  # the server knows nothing of parts
+            return None
+        equal = [min(first, file.size - start) for start in range(0, file.size, first)]
+        if len(equal) == n_parts and self._part_size(file, n_parts) == equal[-1]:
+            return equal
+        sizes = [first, *(self._part_size(file, number) for number in range(2, n_parts + 1))]
+        return sizes if sum(sizes) == file.size else None
+
+    def _part_size(self, file: RemoteFile, number: int) -> int:
+        head = self._client.head_object(Bucket=self.params.bucket, Key=str(file.path), PartNumber=number)
         return int(head["ContentLength"])
 
     @property
@@ -195,7 +230,12 @@ class Bucket:
                 connect_timeout=15,
                 read_timeout=60,
             )
-            self._clients.append(boto3.client("s3", region_name=self.params.region, endpoint_url=self.params.endpoint_url, config=config))
+            try:
+                self._clients.append(
+                    boto3.client("s3", region_name=self.params.region, endpoint_url=self.params.endpoint_url, config=config)
+                )
+            except ValueError as error:
+                raise ConfigError(f"params.yaml: fetch_nsd.s3: {error}; correct endpoint_url or region") from error
         return self._clients[0]
 
     @contextmanager
@@ -210,7 +250,7 @@ class Bucket:
             if code in ("NoSuchBucket", "NoSuchKey", "404"):
                 raise MissingDataError(f"{self.where}: not found ({code}); check fetch_nsd.s3 in params.yaml") from error
             raise UnavailableError(f"{self.where}: the server refused ({code}); check fetch_nsd.s3 in params.yaml") from error
-        except (BotoCoreError, ValueError) as error:
+        except (BotoCoreError, HTTPError) as error:
             reason = " ".join(str(error).split())
             raise UnavailableError(
                 f"{self.where}: no connection ({reason}); check the network and fetch_nsd.s3 in params.yaml, then run the same command: "
@@ -230,8 +270,8 @@ class _Countdown:
             return self._count == 0
 
 
-def _finish(partial: PartialFile, ledger: Ledger, where: str, on_bytes: OnBytes) -> None:
-    sha256, etag = hash_with_etag(partial.part_path, partial.part_bytes, partial.file.etag)
+def _finish(partial: PartialFile, upload_parts: list[int] | None, ledger: Ledger, where: str, on_bytes: OnBytes) -> None:
+    sha256, etag = hash_with_etag(partial.part_path, upload_parts, partial.file.etag)
     if etag != partial.file.etag:
         partial.discard()
         on_bytes(-partial.file.size)

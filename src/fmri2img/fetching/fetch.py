@@ -1,21 +1,21 @@
 """One subject's raw files, or those that all share, from any source; the result is a receipt."""
 
 import logging
-import threading
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
+
+from filelock import FileLock, Timeout
 
 from fmri2img.config import ProjectParams
 from fmri2img.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.fetching.bucket import Bucket, needed_room
 from fmri2img.fetching.partial import RemoteFile
 from fmri2img.fetching.subset import name_subset
-from fmri2img.receipts import SIMULATED_NOTICE, Ledger, Receipt
+from fmri2img.receipts import SIMULATED_NOTICE, Ledger, Receipt, Watch
 
 log = logging.getLogger(__name__)
-ByteProgress = Callable[..., Any]
 TERMS = "https://naturalscenesdataset.org"
 
 
@@ -34,7 +34,7 @@ def check_may_simulate(root: Path) -> None:
         )
 
 
-def use_local(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, progress: Callable) -> Receipt:
+def use_local(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, watch: Watch) -> Receipt:
     """Take an existing tree as it lies; nothing is copied or written there.
 
     Raises
@@ -48,7 +48,7 @@ def use_local(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, p
         )
     chosen = name_subset(name, params.nsd, params.fetch_nsd).choose(lambda path: (root / path).is_file(), str(root))
     log.info("%s: %d files, %.2f GB in %s", name, len(chosen), sum((root / path).stat().st_size for path in chosen) / 1e9, root)
-    return Receipt.of(name, root, chosen, ledger, progress=lambda items: progress(items, total=len(chosen), desc="hashing"))
+    return Receipt.of(name, root, chosen, ledger, watch=watch)
 
 
 def list_bucket(name: str, params: ProjectParams) -> tuple[Bucket, list[RemoteFile]]:
@@ -85,7 +85,7 @@ def describe(name: str, files: list[RemoteFile]) -> list[str]:
     return [*lines, f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  {name}, in all"]
 
 
-def fetch_bucket(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, byte_progress: ByteProgress) -> Receipt:
+def fetch_bucket(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, watch: Watch) -> Receipt:
     """Download what is not there yet, verified by size and ETag.
 
     Raises
@@ -98,20 +98,28 @@ def fetch_bucket(name: str, params: ProjectParams, root: Path, ledger: Ledger, *
     bucket, files = list_bucket(name, params)
     if (root / SIMULATED_NOTICE).exists() and not any(file.path == SIMULATED_NOTICE for file in files):
         raise ConfigError(f"{root} holds simulated files; set machine.nsd_root in params.yaml to another folder, or delete this one")
-    with ThreadPoolExecutor() as pool:
-        here = list(pool.map(lambda file: bucket.holds(root / file.path, file, ledger), files))
-    waiting = [file for file, is_here in zip(files, here, strict=True) if not is_here]
-    needed = needed_room(waiting, root)
-    log.info("%s: %d files are here, %.3f GB to come from %s", name, len(files) - len(waiting), needed / 1e9, bucket.where)
-    total = sum(file.size for file in waiting)
-    lock = threading.Lock()
-    with byte_progress(name, total, total - needed) as bar:
-
-        def advance(n_bytes: int) -> None:
-            with lock:
-                bar.update(n_bytes)
-
-        bucket.download(waiting, root, ledger, on_bytes=advance, on_file=lambda file: log.debug("%s", file.path))
+    with _alone(root, name):
+        with ThreadPoolExecutor() as pool:
+            here = list(pool.map(lambda file: bucket.holds(root / file.path, file, ledger), files))
+        waiting = [file for file, is_here in zip(files, here, strict=True) if not is_here]
+        needed = needed_room(waiting, root)
+        log.info("%s: %d files are here, %.3f GB to come from %s", name, len(files) - len(waiting), needed / 1e9, bucket.where)
+        total = sum(file.size for file in waiting)
+        with watch(name, total, total - needed) as bar:
+            # Without a bar, in the log of a batch job, a line for each file says how far it is.
+            level = logging.INFO if bar.disable else logging.DEBUG
+            bucket.download(waiting, root, ledger, on_bytes=bar.update, on_file=lambda file: log.log(level, "%s is here", file.path))
     if absent := [file.path for file in files if not (root / file.path).exists()]:
         raise UnavailableError(f"{bucket.where}: {len(absent)} files did not arrive, first {absent[0]}; run the same command again")
     return Receipt.of(name, root, [file.path for file in files], ledger)
+
+
+@contextmanager
+def _alone(root: Path, name: str) -> Iterator[None]:
+    """Keep a second process from writing the same partial files."""
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / f".fetch-{name}.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UnavailableError(f"another process is fetching {name} into {root}; wait for it, or stop it") from error

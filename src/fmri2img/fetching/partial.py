@@ -5,13 +5,14 @@ ETags are MD5 sums of the whole object, or of the MD5 sums of its parts (Amazon 
 
 import hashlib
 import json
+import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+log = logging.getLogger(__name__)
 _BLOCK_BYTES = 1 << 20
 _IS_MD5 = re.compile(r"^[0-9a-f]{32}(-[0-9]+)?$")
 
@@ -102,48 +103,33 @@ class PartialFile:
         return [line.rstrip("\n") for line in self.journal_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def hash_with_etag(path: Path, part_bytes: int, etag: str) -> tuple[str, str]:
+def hash_with_etag(path: Path, upload_parts: list[int] | None, etag: str) -> tuple[str, str]:
     """Read a file once; return its SHA-256 and the ETag that it would have in a bucket.
 
     Parameters
     ----------
     path : Path
-    part_bytes : int
-        Size of the parts it was uploaded in.
+    upload_parts : list of int or None
+        Sizes of the parts that it was uploaded in; one if it was uploaded whole.
     etag : str
-        As listed: tells whether it is the MD5 of the object or of its parts, or (with server-side keys) no checksum at all,
-        in which case it is returned as it is.
+        As listed. If it cannot be compared (parts unknown, or an ETag that is no MD5, as with server-side keys) it is returned as it is,
+        and the size has to do.
     """
-    whole, sha256, of_parts = hashlib.md5(usedforsecurity=False), hashlib.sha256(), []
-    in_parts = "-" in etag
+    comparable = upload_parts is not None and _IS_MD5.match(etag)
+    parts = upload_parts if comparable and upload_parts else [path.stat().st_size]
+    sha256, of_parts = hashlib.sha256(), []
     with path.open("rb") as content:
-        while block := content.read(_BLOCK_BYTES):
-            sha256.update(block)
-            for part in _cut(block, part_bytes, content.tell() - len(block)) if in_parts else ():
-                if part.begins:
-                    of_parts.append(hashlib.md5(usedforsecurity=False))
-                of_parts[-1].update(part.content)
-            if not in_parts:
-                whole.update(block)
-    if not _IS_MD5.match(etag):
+        for size in parts:
+            one, left = hashlib.md5(usedforsecurity=False), size
+            while left and (block := content.read(min(_BLOCK_BYTES, left))):
+                left -= len(block)
+                sha256.update(block)
+                one.update(block)
+            of_parts.append(one)
+    if not comparable:
+        log.warning("%s: the bucket's ETag %s is no checksum that can be compared here; its size agrees", path.name, etag)
         return sha256.hexdigest(), etag
-    if not in_parts:
-        return sha256.hexdigest(), whole.hexdigest()
+    if "-" not in etag:
+        return sha256.hexdigest(), of_parts[0].hexdigest()
     joined = hashlib.md5(b"".join(digest.digest() for digest in of_parts), usedforsecurity=False)
     return sha256.hexdigest(), f"{joined.hexdigest()}-{len(of_parts)}"
-
-
-@dataclass(frozen=True)
-class _Cut:
-    content: bytes
-    begins: bool
-
-
-def _cut(block: bytes, part_bytes: int, position: int) -> Iterator[_Cut]:
-    """Cut a block where parts of the upload begin."""
-    start = 0
-    while start < len(block):
-        within = (position + start) % part_bytes
-        end = min(len(block), start + part_bytes - within)
-        yield _Cut(block[start:end], begins=within == 0)
-        start = end

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from fmri2img.config import FetchNsdParams, NsdParams
 from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.nsd.design import RUNS_PER_SESSION, SESSIONS_HELD, rest_runs_shift
-from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, SubjectFiles, subject_number
+from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, SubjectFiles, fsaverage_label_table, subject_number
 from fmri2img.nsd.rois import NSD_ROIS
 from fmri2img.receipts import SIMULATED_NOTICE
 
@@ -67,14 +67,14 @@ def name_subset(name: str, nsd: NsdParams, fetch: FetchNsdParams) -> Subset:
         If ``fetch_nsd.rois`` names an ROI that NSD does not have.
     """
     if name == "shared":
-        return Subset(name, (EXPDESIGN, STIM_INFO, STIMULI), (SIMULATED_NOTICE,))
+        return Subset(name, (EXPDESIGN, STIMULI), (SIMULATED_NOTICE, STIM_INFO))
     files = SubjectFiles(name, nsd.func_space)
     sessions = nsd.sessions_of(name, SESSIONS_HELD[subject_number(name) - 1])
-    required = [files.responses(), files.brainmask(), files.transform(), *_responses(files, sessions, nsd)]
-    optional = [SIMULATED_NOTICE, *(files.valid(session) for session in sessions)]
-    volumes = [(files.anat_roi(roi), files.func_roi(roi), files.label_table(roi)) for roi in _rois(fetch.rois)]
+    required = [files.responses(), files.brainmask(), *_responses(files, sessions, nsd)]
+    optional = [SIMULATED_NOTICE, files.transform(), *(files.valid(session) for session in sessions)]
+    volumes = [(files.anat_roi(roi), files.func_roi(roi), files.label_table(roi), fsaverage_label_table(roi)) for roi in _rois(fetch.rois)]
     if nsd.responses == "betas":
-        required.append(files.ncsnr(nsd.beta_version))
+        optional.append(files.ncsnr(nsd.beta_version))  # for description only
     return Subset(name, tuple(required), (*optional, *(path for group in volumes for path in group)))
 
 

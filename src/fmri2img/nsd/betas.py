@@ -50,13 +50,13 @@ def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarr
 
 def _read_hdf5(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
     try:
-        with h5py.File(path, "r") as file:
-            if "betas" not in file:
+        with h5py.File(path, "r", locking=False) as file:  # archives are often on file systems without locks
+            if not isinstance(file.get("betas"), h5py.Dataset):
                 raise FormatError(f"{path}: expected a dataset named betas, got {sorted(file)}; run: {remedy}")
             stored = file["betas"]
             _check(path, stored.shape[::-1], stored.dtype, mask, remedy)
             return _read_runs(stored, mask)
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise FormatError(f"{path}: not a readable HDF5 file ({error}); run: {remedy}") from error
 
 

@@ -7,10 +7,10 @@ import nibabel as nib
 import numpy as np
 
 from fmri2img.config import ConvertRoiParams, NsdParams
-from fmri2img.exceptions import ConfigError, MismatchError
+from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.nsd.mapping import map_nearest, map_winner_take_all, read_coordinates
-from fmri2img.nsd.paths import VOXEL_SIZES_MM, SubjectFiles
-from fmri2img.nsd.rois import read_label_table, read_labels
+from fmri2img.nsd.paths import VOXEL_SIZES_MM, SubjectFiles, fsaverage_label_table
+from fmri2img.nsd.rois import LABEL_NAMES, NSD_ROIS, read_label_table, read_labels
 from fmri2img.nsd.volumes import check_same_grid, read_volume, slab_centre_affine
 from fmri2img.receipts import RawFiles
 
@@ -88,15 +88,16 @@ class _Drawn:
             self._check_anatomical(path, labels.shape, affine)
             coordinates = read_coordinates(self.raw.locate(self.files.transform()), self._grid().shape, remedy=self.raw.remedy)
             labels = _MAPPINGS[self.params.mapping](labels, coordinates, bad_value=-1)
-        names = read_label_table(table, remedy=self.raw.remedy) if table else {}
+        names = read_label_table(table, remedy=self.raw.remedy) if table else LABEL_NAMES.get(roi, {})
         unnamed = {int(label): f"{roi}-{label}" for label in np.unique(labels[labels > 0]) if label not in names}
         return labels, dict(sorted({**names, **unnamed}.items()))
 
     def _find(self, roi: str) -> tuple[Path, Path | None]:
         """Return the volume and the label table, if there is one, of NSD's ROI or of the user's."""
-        shipped, table = self._shipped(roi), self.files.label_table(roi)
+        shipped, tables = self._shipped(roi), (self.files.label_table(roi), fsaverage_label_table(roi))
         if self.raw.lists(shipped):
-            return self.raw.locate(shipped), self.raw.locate(table) if self.raw.lists(table) else None
+            listed_table = next((path for path in tables if self.raw.lists(path)), None)
+            return self.raw.locate(shipped), self.raw.locate(listed_table) if listed_table else None
         own = self.own_rois / self.raw.name / f"{roi}.nii.gz"
         if own.exists():
             own_table = own.with_name(f"{roi}.ctab")
@@ -104,6 +105,11 @@ class _Drawn:
         listed = [path.name.removesuffix(".nii.gz") for path in self.raw.folder(shipped.parent)]
         known = sorted(name for name in listed if not name.startswith(("lh.", "rh.")))
         space = {"anat": "anatomical", "func": "functional"}[self.params.drawn_in]
+        if roi in NSD_ROIS:
+            raise MissingDataError(
+                f"{shipped} is not in the receipt of {self.raw.name}; name {roi} in fetch_nsd.rois (params.yaml) or complete the copy, "
+                f"then run: dvc repro {self.raw.receipt.stage}; there are: {', '.join(known)}"
+            )
         raise ConfigError(
             f"params.yaml: convert_roi.roi: there is no ROI {roi!r} in the {space} space of {self.raw.name}, and no {own}; "
             f"choose from: {', '.join(known)}"

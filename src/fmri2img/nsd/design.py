@@ -61,7 +61,10 @@ def read_design(path: Path, *, remedy: str) -> ExperimentDesign:
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
     shapes = {"masterordering": (1, 30_000), "subjectim": (N_SUBJECTS, 10_000), "sharedix": (1, 1_000)}
-    variables = scipy.io.loadmat(path, variable_names=list(shapes))
+    try:
+        variables = scipy.io.loadmat(path, variable_names=list(shapes))
+    except Exception as error:  # scipy raises whatever the damaged bytes lead it to
+        raise FormatError(f"{path}: not a readable MATLAB 5 file ({error}); run: {remedy}") from error
     for name, shape in shapes.items():
         got = variables[name].shape if name in variables else "nothing"
         if got != shape:
@@ -105,7 +108,12 @@ def read_responses(path: Path, sessions: list[int], *, remedy: str) -> pd.DataFr
                 f"{path}: session {session} has {counts.get(session, 0)} trials, expected {TRIALS_PER_SESSION}, in a table of "
                 f"{len(counts)} sessions; name only sessions that this subject did in params.yaml"
             )
-    chosen = table[table["SESSION"].isin(sessions)].astype(np.int64)
+    chosen = table[table["SESSION"].isin(sessions)]
+    if chosen.isna().any(axis=None):
+        raise FormatError(f"{path}: {int(chosen.isna().any(axis=1).sum())} trials lack a number, run or 73KID; run: {remedy}")
+    chosen = chosen.astype(np.int64)
+    if set(chosen["RUN"]) != set(range(1, RUNS_PER_SESSION + 1)):
+        raise FormatError(f"{path}: expected runs 1 to {RUNS_PER_SESSION}, got {sorted(set(chosen['RUN']))}; run: {remedy}")
     chosen["image_id"] = chosen.pop("73KID") - 1
     return chosen.rename(columns=str.lower).reset_index(drop=True)
 

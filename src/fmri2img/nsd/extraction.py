@@ -19,7 +19,7 @@ from fmri2img.nsd.paths import EXPDESIGN, VOXEL_SIZES_MM, SubjectFiles, subject_
 from fmri2img.nsd.rois import read_labels
 from fmri2img.nsd.sessions import Pieces, locate_sessions, read_sessions
 from fmri2img.nsd.volumes import check_same_grid, read_array, read_volume
-from fmri2img.receipts import RawFiles
+from fmri2img.receipts import RawFiles, Watch, unwatched
 
 Progress = Callable[..., Iterable]
 NcsnrEstimator = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -61,6 +61,7 @@ def extract_betas(
     workspace: Path,
     estimate_ncsnr: NcsnrEstimator,
     progress: Progress = lambda items, **_: items,
+    watch: Watch = unwatched,
 ) -> TrialBetas:
     """Read the responses of a region's voxels from all sessions.
 
@@ -80,6 +81,8 @@ def extract_betas(
         `responses.ncsnr.estimate_ncsnr`: betas, sessions and image ids of trials to ncsnr.
     progress : callable
         Wraps iterables, with ``total``.
+    watch : callable
+        Opens a bar of bytes for files that have to be hashed.
 
     Returns
     -------
@@ -92,7 +95,12 @@ def extract_betas(
     design = read_design(shared.locate(EXPDESIGN), remedy=shared.remedy)
     image_ids = trials["image_id"].to_numpy()
     _check_order(image_ids, design, sessions, raw.name, str(files.responses()))
-    sources = locate_sessions(raw, sessions, trials, nsd, params.timeseries, progress=progress)
+    # Whatever can be wrong is looked at before the sessions, which take the time.
+    in_brain = _read_on_grid(raw, files.brainmask(), region) > 0
+    ncsnr = np.full(region.mask.shape, np.nan, dtype=np.float32)
+    if nsd.responses == "betas" and raw.lists(files.ncsnr(nsd.beta_version)):  # NSD ships it for its betas only
+        ncsnr = _read_on_grid(raw, files.ncsnr(nsd.beta_version), region).astype(np.float32)
+    sources = locate_sessions(raw, sessions, trials, nsd, params.timeseries, watch=watch)
     pieces = read_sessions(sources, region.mask, workspace, machine, progress=progress)
     is_shared = np.isin(image_ids, design.shared_image_ids)
     ijk = np.argwhere(region.mask)
@@ -103,15 +111,12 @@ def extract_betas(
     if not kept.all():
         pieces = pieces.narrow(kept, machine)
     at = tuple(ijk[kept].T)
-    brainmask = _read_on_grid(raw, files.brainmask(), region)[at] > 0
-    # NSD ships ncsnr for its betas only.
-    ncsnr = _read_on_grid(raw, files.ncsnr(nsd.beta_version), region)[at] if nsd.responses == "betas" else np.full(kept.sum(), np.nan)
     return TrialBetas(
         voxel_ijk=ijk[kept].astype(np.int16),
         roi_labels=region.labels[at],
-        ncsnr=ncsnr.astype(np.float32),
+        ncsnr=ncsnr[at],
         training_ncsnr=training_ncsnr[kept],
-        in_brain=brainmask,
+        in_brain=in_brain[at],
         sessions=np.asarray(sessions, dtype=np.int16),
         valid=pieces.stack("valid"),
         saturated=pieces.stack("saturated"),

@@ -28,6 +28,27 @@ NSD_ROIS = (
     "thalamus",
 )
 
+# Label names as in NSD's tables (NSD manual, "ROIs"), for copies that lack the tables.
+LABEL_NAMES: dict[str, dict[int, str]] = {
+    "prf-visualrois": dict(enumerate(("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"), start=1)),
+    "prf-eccrois": dict(enumerate(("ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+"), start=1)),
+    "nsdgeneral": {1: "nsdgeneral"},
+    "streams": dict(enumerate(("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"), start=1)),
+    "floc-faces": dict(enumerate(("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"), start=1)),
+    "floc-bodies": dict(enumerate(("EBA", "FBA-1", "FBA-2", "mTL-bodies"), start=1)),
+    "floc-places": dict(enumerate(("OPA", "PPA", "RSC"), start=1)),
+    "floc-words": dict(enumerate(("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"), start=1)),
+    "Kastner2015": dict(
+        enumerate(
+            (
+                *("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4", "VO1", "VO2", "PHC1", "PHC2", "TO2", "TO1", "LO2", "LO1"),
+                *("V3B", "V3A", "IPS0", "IPS1", "IPS2", "IPS3", "IPS4", "IPS5", "SPL1", "FEF"),
+            ),
+            start=1,
+        )
+    ),
+}
+
 
 def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
     """Read a ``.ctab`` file: a number and a name a line, with any amount of blanks behind.
@@ -78,13 +99,18 @@ def read_labels(path: Path, *, remedy: str) -> tuple[np.ndarray, np.ndarray]:
     """
     image = read_volume(path, remedy=remedy)
     values = read_array(path, image, remedy=remedy)
-    finite = bool(np.isfinite(values).all())
-    labels = values.astype(np.int16) if finite else np.zeros(1, dtype=np.int16)
-    if values.ndim != 3 or not finite or not np.array_equal(labels, values) or labels.min() < -1:
-        found = (
-            f"range {np.nanmin(values)} to {np.nanmax(values)}"
-            if finite
-            else f"{int((~np.isfinite(values)).sum())} values that are NaN or infinite"
-        )
-        raise FormatError(f"{path}: expected a 3-D volume of whole numbers from -1 up, got shape {values.shape}, {found}; mend the volume")
+    if values.ndim != 3:
+        raise FormatError(f"{path}: expected a 3-D volume of labels, got shape {values.shape}; mend the volume")
+    labels = np.empty(values.shape, dtype=np.int16, order="F")
+    for z in range(values.shape[2]):  # plane by plane: an anatomical volume of float64 takes 262 MB
+        plane = values[..., z]
+        if not np.isfinite(plane).all() or plane.min() < -1 or plane.max() > np.iinfo(np.int16).max or (plane != np.rint(plane)).any():
+            raise FormatError(f"{path}: expected whole numbers from -1 up, {_first_fault(plane)} in plane z = {z}; mend the volume")
+        labels[..., z] = plane
     return labels, image.affine
+
+
+def _first_fault(plane: np.ndarray) -> str:
+    if not np.isfinite(plane).all():
+        return f"got {int((~np.isfinite(plane)).sum())} values that are NaN or infinite"
+    return f"got values from {plane.min()} to {plane.max()}"

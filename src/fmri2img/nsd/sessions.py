@@ -18,8 +18,8 @@ from fmri2img.nsd.design import RUNS_PER_SESSION, TR_SECONDS, TRIALS_PER_SESSION
 from fmri2img.nsd.paths import SubjectFiles, subject_number
 from fmri2img.nsd.timeseries import RunFiles, read_session_responses
 from fmri2img.parallel import run_jobs
-from fmri2img.receipts import RawFiles
-from fmri2img.storage import JoinedArray, write_array
+from fmri2img.receipts import RawFiles, Watch
+from fmri2img.storage import JoinedArray, write_array, writing
 
 Progress = Callable[..., Iterable]
 _SATURATED = (-32_768, 32_767)
@@ -112,7 +112,7 @@ Source = BetasSource | TimeseriesSource
 
 
 def locate_sessions(
-    raw: RawFiles, sessions: list[int], trials: pd.DataFrame, nsd: NsdParams, params: TimeseriesParams, *, progress: Progress
+    raw: RawFiles, sessions: list[int], trials: pd.DataFrame, nsd: NsdParams, params: TimeseriesParams, *, watch: Watch
 ) -> list[Source]:
     """Locate every session's files, checked against the receipt.
 
@@ -126,21 +126,27 @@ def locate_sessions(
     nsd : NsdParams
     params : TimeseriesParams
         For responses from time series.
-    progress : callable
+    watch : callable
+        Opens a bar of bytes for files that have to be hashed.
+
+    Returns
+    -------
+    list of BetasSource or TimeseriesSource
+        With absolute paths: a job may run in another folder, on another machine.
     """
     files = SubjectFiles(raw.name, nsd.func_space)
     sha256 = {record.path: record.sha256 for record in raw.receipt.files}
     if nsd.responses == "betas":
         names = [files.betas(nsd.beta_version, session, nsd.beta_format) for session in sessions]
-        paths = raw.locate_all(names, progress=lambda items: progress(items, total=len(names), desc="checking raw files"))
+        paths = [path.absolute() for path in raw.locate_all(names, watch=watch)]
         return [BetasSource(path, sha256[str(name)], raw.remedy) for path, name in zip(paths, names, strict=True)]
     sources: list[Source] = []
     shown = trials.groupby(["session", "run"])["image_id"]
-    for session in progress(sessions, desc="checking raw files"):
+    for session in sessions:
         shift = rest_runs_shift(subject_number(raw.name), session)
         run_numbers = range(1, RUNS_PER_SESSION + 1)
         names = [name for run in run_numbers for name in _run_names(files, session, run + shift)]
-        paths = raw.locate_all(names)
+        paths = [path.absolute() for path in raw.locate_all(names, watch=watch)]
         runs = [
             RunFiles(volumes, onsets, shown.get_group((session, run)).to_numpy())
             for run, volumes, onsets in zip(run_numbers, paths[::2], paths[1::2], strict=True)
@@ -166,7 +172,8 @@ def read_sessions(sources: list[Source], mask: np.ndarray, workspace: Path, mach
     machine : MachineParams
     progress : callable
     """
-    voxels = hashlib.sha256(np.packbits(mask).tobytes() + repr(mask.shape).encode()).hexdigest()
+    workspace = workspace.absolute()
+    voxels = hashlib.sha256(np.packbits(mask).tobytes() + repr(mask.shape).encode() + _code()).hexdigest()
     pieces = [workspace / f"{hashlib.sha256((voxels + source.identity()).encode()).hexdigest()[:16]}.h5" for source in sources]
     waiting = [(source, mask, piece) for source, piece in zip(sources, pieces, strict=True) if not piece.exists()]
     done = len(pieces) - len(waiting)
@@ -175,17 +182,24 @@ def read_sessions(sources: list[Source], mask: np.ndarray, workspace: Path, mach
     return Pieces(tuple(pieces))
 
 
+def _code() -> bytes:
+    """Return the code that makes a piece: after an edit, pieces of an earlier run do not count."""
+    package = Path(__file__).parents[1]
+    names = ("nsd/sessions.py", "nsd/betas.py", "nsd/timeseries.py", "nsd/volumes.py", "containers.py", "storage.py")
+    return b"".join((package / name).read_bytes() for name in names)
+
+
 def _make_piece(source: Source, mask: np.ndarray, piece: Path) -> None:
     """Read one session and leave it on disk; runs in a process of its own."""
     betas = source.read(mask)
-    with replacing(piece) as partial, h5py.File(partial, "w") as file:
+    with replacing(piece) as partial, writing(partial) as file:
         write_array(file, "betas", betas)
         # int16 cannot hold NaN: a voxel without data in a session is 0 in all its trials.
         write_array(file, "valid", (betas != 0).any(axis=0))
-        write_array(file, "saturated", np.isin(betas, _SATURATED).sum(axis=0, dtype=np.int16))
+        write_array(file, "saturated", sum((betas == limit).sum(axis=0, dtype=np.int16) for limit in _SATURATED))
 
 
 def _narrow_piece(piece: Path, kept: np.ndarray, target: Path) -> None:
-    with h5py.File(piece, "r") as source, replacing(target) as partial, h5py.File(partial, "w") as file:
+    with h5py.File(piece, "r") as source, replacing(target) as partial, writing(partial) as file:
         for name in ("betas", "valid", "saturated"):
             write_array(file, name, source[name][()][..., kept])

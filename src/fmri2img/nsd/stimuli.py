@@ -56,6 +56,6 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
 def _open(path: Path, remedy: str) -> h5py.File:
     try:
         # How the published file is cut into chunks is not documented; with room for many, one that holds several pictures is read once.
-        return h5py.File(path, "r", rdcc_nbytes=_CHUNK_CACHE_BYTES)
+        return h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNK_CACHE_BYTES)
     except OSError as error:
         raise FormatError(f"{path}: not a readable HDF5 file ({error}); run: {remedy}") from error

@@ -11,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from isal import igzip, isal_zlib
 from nibabel.filebasedimages import ImageFileError
+from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
@@ -59,7 +60,7 @@ def read_volume(path: Path, *, remedy: str) -> nib.Nifti1Image:
         raise MissingDataError(f"{path} not found; run: {remedy}")
     try:
         image = nib.load(path)
-    except (ImageFileError, *_BROKEN_GZIP) as error:
+    except (ImageFileError, HeaderDataError, WrapStructError, *_BROKEN_GZIP) as error:
         raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
     if not isinstance(image, nib.Nifti1Image):
         raise FormatError(f"{path}: expected NIfTI-1, got {type(image).__name__}; run: {remedy}")
@@ -75,7 +76,12 @@ def read_array(path: Path, image: nib.Nifti1Image, *, remedy: str) -> np.ndarray
         If the file ends too early or is damaged.
     """
     try:
-        return np.asarray(image.dataobj)
+        if path.suffix != ".gz":
+            return np.asarray(image.dataobj)
+        with igzip.open(path, "rb") as file:  # nibabel itself would use zlib
+            values = np.asarray(nib.Nifti1Image.from_file_map({"image": FileHolder(fileobj=file)}).dataobj)
+            file.read(1)  # reading to the end is what compares the checksum
+            return values
     except (OSError, ValueError, *_BROKEN_GZIP) as error:
         raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
 
@@ -140,6 +146,7 @@ def _read_stream_header(file: io.BufferedReader, path: Path, mask: np.ndarray, r
     try:
         header = nib.Nifti1Header(start)
         offset = int(header.get_data_offset())
+        slope, intercept = header.get_slope_inter()
     except (HeaderDataError, WrapStructError) as error:
         raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
@@ -147,7 +154,6 @@ def _read_stream_header(file: io.BufferedReader, path: Path, mask: np.ndarray, r
         raise FormatError(f"{path}: expected int16 volumes of shape (x, y, z, n), got {dtype} {shape}; run: {remedy}")
     if shape[:3] != mask.shape:
         raise MismatchError(f"{path}: grid {shape[:3]} does not match the ROI grid {mask.shape}; {_SAME_SPACE}")
-    slope, intercept = header.get_slope_inter()
     if slope not in (None, 1) or intercept not in (None, 0):
         raise FormatError(f"{path}: expected unscaled integers, got slope {slope} and intercept {intercept}; run: {remedy}")
     file.read(offset - _HEADER_BYTES)

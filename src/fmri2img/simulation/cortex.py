@@ -31,17 +31,18 @@ FUNC_SHAPES = {
         (143, 184, 139),
     ),
 }
-LABEL_NAMES: dict[str, dict[int, str]] = {
-    "prf-visualrois": dict(enumerate(("V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"), start=1)),
-    "prf-eccrois": dict(enumerate(("ecc0pt5", "ecc1", "ecc2", "ecc4", "ecc4+"), start=1)),
-    "nsdgeneral": {1: "nsdgeneral"},
-    "streams": dict(enumerate(("early", "midventral", "midlateral", "midparietal", "ventral", "lateral", "parietal"), start=1)),
-    "floc-faces": dict(enumerate(("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"), start=1)),
-    "floc-bodies": dict(enumerate(("EBA", "FBA-1", "FBA-2", "mTL-bodies"), start=1)),
-    "floc-places": dict(enumerate(("OPA", "PPA", "RSC"), start=1)),
-    "floc-words": dict(enumerate(("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"), start=1)),
-}
 ATLASES_ON_FSAVERAGE = ("nsdgeneral", "streams")
+# Those of NSD's ROI collections that the simulated cortex has.
+SIMULATED_ROIS = (
+    "prf-visualrois",
+    "prf-eccrois",
+    "nsdgeneral",
+    "streams",
+    "floc-faces",
+    "floc-bodies",
+    "floc-places",
+    "floc-words",
+)
 
 # Sectors of the fan in degrees around the foveal point, 0 towards the midline, dorsal positive.
 _SECTORS = {1: (-36, 0), 2: (0, 36), 3: (-74, -36), 4: (36, 74), 5: (-105, -74), 6: (74, 105), 7: (-141, -105)}
@@ -313,7 +314,7 @@ def anat_labels(cortex: Cortex) -> tuple[dict[str, np.ndarray], np.ndarray]:
     is_left : ndarray, shape (x, y, z), bool
     """
     shape = cortex.anat_shape
-    labels = {roi: np.empty(shape, dtype=np.int16) for roi in LABEL_NAMES}
+    labels = {roi: np.empty(shape, dtype=np.int16) for roi in SIMULATED_ROIS}
     is_left = np.empty(shape, dtype=bool)
     plane = grid_mm((1, *shape[1:]), ANAT_VOXEL_MM).reshape(-1, 3)
     x_mm = np.arange(shape[0]) * ANAT_VOXEL_MM + slab_centre_affine(shape, ANAT_VOXEL_MM)[0, 3]

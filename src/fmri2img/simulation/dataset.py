@@ -27,6 +27,7 @@ from fmri2img.nsd.design import (
 )
 from fmri2img.nsd.mapping import map_nearest
 from fmri2img.nsd.paths import STIMULI, BetaVersion, SubjectFiles, fsaverage_label_table, on_disk, subject_number
+from fmri2img.nsd.rois import LABEL_NAMES
 from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.responses.ncsnr import estimate_ncsnr
@@ -34,7 +35,7 @@ from fmri2img.simulation import files as writers
 from fmri2img.simulation.cortex import (
     ANAT_VOXEL_MM,
     ATLASES_ON_FSAVERAGE,
-    LABEL_NAMES,
+    SIMULATED_ROIS,
     Cortex,
     anat_labels,
     func_labels,
@@ -273,12 +274,12 @@ class SimulatedSubject:
         func_mm = func_to_anat_mm(self.cortex)
         voxel_mm = self.cortex.func_voxel_mm
         written = []
-        for roi, names in LABEL_NAMES.items():
+        for roi in SIMULATED_ROIS:
             volumes = split_hemispheres(anat[roi], is_left)
             written += writers.write_roi(self.root, self.files.anat_roi, roi, volumes, ANAT_VOXEL_MM)
             volumes = split_hemispheres(func[roi], func_mm[..., 0] < 0)
             written += writers.write_roi(self.root, self.files.func_roi, roi, volumes, voxel_mm)
-            written += writers.write_label_tables(self.root, [self.files.label_table(roi)], names)
+            written += writers.write_label_tables(self.root, [self.files.label_table(roi)], LABEL_NAMES[roi])
         coordinates = func_to_anat_coordinates(self.cortex)
         write_volume(on_disk(self.root, self.files.transform()), coordinates, voxel_mm)
         write_volume(on_disk(self.root, self.files.brainmask()), self.brain_mask.astype(np.int16), voxel_mm)

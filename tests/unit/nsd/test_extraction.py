@@ -1,5 +1,8 @@
 import errno
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -8,8 +11,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import skimage.transform
+import yaml
 
-from conftest import ONE_PROCESS, SESSIONS, SUBJECT, raw_files_of
+from conftest import ONE_PROCESS, REPOSITORY, SESSIONS, SUBJECT, raw_files_of
 from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
 from fmri2img.containers import Examples, TrialBetas
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError, UnavailableError
@@ -20,9 +24,11 @@ from fmri2img.nsd.design import read_responses
 from fmri2img.nsd.examples import create_examples
 from fmri2img.nsd.extraction import Region, extract_betas
 from fmri2img.nsd.paths import STIMULI, on_disk
+from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.receipts import Receipt
 from fmri2img.responses.ncsnr import estimate_ncsnr
+from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 
 WINDOWS = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
 ALL = ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=WINDOWS)
@@ -176,7 +182,10 @@ def test_sessions_that_responses_does_not_hold(miniature):
 
 def test_a_missing_raw_file_names_the_command(miniature, region, tmp_path):
     elsewhere = replace(miniature, raw=replace(miniature.raw, root=tmp_path))
-    with pytest.raises(MissingDataError, match=f"not found, expected .* bytes; run: dvc repro --force --single-item fetch_nsd@{SUBJECT}"):
+    with pytest.raises(
+        MissingDataError,
+        match=f"not found, expected .* bytes; put it back, or fetch it again: dvc repro --force --single-item fetch_nsd@{SUBJECT}",
+    ):
         extract(elsewhere, region, tmp_path)
     empty = replace(miniature, raw=replace(miniature.raw, receipt=Receipt(SUBJECT, "simulated", ())))
     with pytest.raises(MissingDataError, match=rf"responses.tsv is not in the receipt of {SUBJECT} \(0 files\)"):
@@ -302,4 +311,93 @@ def test_a_bad_session_among_good_ones(miniature, region, tmp_path):
     ):
         extract(damaged, region, tmp_path, machine=machine, beta_format="nii.gz")
     assert not (tmp_path / "trials.h5").exists()
-    assert not list((tmp_path / "pieces").glob(".partial*"))
+
+
+def test_jobs_hold_absolute_paths(miniature, region, tmp_path, monkeypatch):
+    # A Dask worker runs in a folder of its own.
+    (tmp_path / "nsd").symlink_to(miniature.root)
+    monkeypatch.chdir(tmp_path)
+    relative = replace(miniature, raw=replace(miniature.raw, root=Path("nsd")), shared=replace(miniature.shared, root=Path("nsd")))
+    jobs, run = [], sessions.run_jobs
+    monkeypatch.setattr(sessions, "run_jobs", lambda function, given, machine: run(function, jobs.extend(given) or jobs, machine))
+    extract(relative, region, Path())
+    assert len(jobs) == 2
+    assert all(source.path.is_absolute() and piece.is_absolute() for source, _, piece in jobs)
+
+
+@pytest.mark.parametrize("content", [b"", b"not HDF5" * 99, None], ids=["empty", "other", "cut off"])
+def test_a_damaged_stimulus_file(tmp_path, content):
+    path = tmp_path / "stimuli.hdf5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("imgBrick", data=np.ones((4, 5, 5, 3), np.uint8), chunks=(1, 5, 5, 3))
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(FormatError, match=r"stimuli.hdf5: .*run: dvc repro"):
+        list(iterate_images(path, np.arange(4), remedy="dvc repro"))
+
+
+def test_pictures_beyond_the_file(tmp_path):
+    with h5py.File(tmp_path / "stimuli.hdf5", "w") as file:
+        file.create_dataset("imgBrick", data=np.ones((4, 5, 5, 3), np.uint8))
+    with pytest.raises(MismatchError, match=r"image id 4 \(0-based\) asked for, the file holds 4; run: dvc repro"):
+        list(iterate_images(tmp_path / "stimuli.hdf5", np.array([1, 4]), remedy="dvc repro"))
+
+
+@pytest.mark.parametrize("responses", ["betas", "timeseries"])
+def test_one_millimetre_and_another_beta_version(fine_miniature, tmp_path, responses):
+    raw = fine_miniature.raw
+    labels, names = convert_roi(raw, fine_miniature.nsd, NEAREST, own_rois=Path("none"))
+    write_volume(tmp_path / "roi.nii.gz", labels, 1.0)
+    region = Region.read(tmp_path / "roi.nii.gz", names, "all", remedy="")
+    trials = extract(fine_miniature, region, tmp_path, responses=responses)
+    assert trials.provenance["voxel_mm"] == 1.0
+    assert trials.provenance["beta_version"] == {"betas": "b2", "timeseries": "timeseries"}[responses]
+    assert (np.unique(trials.betas) != 0).sum() > 100
+    if responses == "betas":
+        assert "betas_fithrf/" in str(fine_miniature.subject.files.betas("b2", 21, "hdf5"))
+        with h5py.File(on_disk(fine_miniature.root, fine_miniature.subject.files.betas("b2", 21, "hdf5"))) as file:
+            x, y, z = trials.voxel_ijk[5]
+            np.testing.assert_array_equal(trials.betas[:, 5], file["betas"][:, z, y, x])
+
+
+@pytest.fixture(scope="module")
+def fine_miniature(miniature, picture_folder, tmp_path_factory):
+    """One session at 1 mm, beta version b2, with time series."""
+    root = tmp_path_factory.mktemp("fine")
+    nsd = miniature.nsd.model_copy(update={"func_space": "func1mm", "beta_version": "b2", "sessions": [21]})
+    simulation = miniature.fetch.simulation.model_copy(update={"volume_scale": 0.12, "beta_versions": ["b2"], "beta_formats": ["hdf5"]})
+    fetch = miniature.fetch.model_copy(update={"simulation": simulation})
+    shared = simulate_shared(root, nsd, simulation, [SUBJECT])
+    subject = SimulatedSubject(SUBJECT, nsd, fetch, root)
+    files = subject.write()
+    return replace(
+        miniature,
+        root=root,
+        nsd=nsd,
+        fetch=fetch,
+        subject=subject,
+        raw=raw_files_of(SUBJECT, root, files),
+        shared=raw_files_of("shared", root, shared),
+    )
+
+
+def test_a_local_tree_through_the_stage(miniature, tmp_path):
+    values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
+    values["subjects"], values["nsd"]["sessions"], values["fetch_nsd"]["source"] = [SUBJECT], SESSIONS, "local"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    before = sorted(miniature.root.rglob("*"))
+    environment = os.environ | {"FMRI2IMG_NSD_ROOT": str(miniature.root)}
+    command = [sys.executable, "-m", "stages.fetch_nsd", "--subject", SUBJECT]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    receipt = Receipt.open(tmp_path / "data/receipts/subj02.json", remedy="")
+    known = {record.path for raw in (miniature.raw, miniature.shared) for record in raw.receipt.files}
+    assert {record.path for record in receipt.files} <= known
+    assert receipt.data_source == "simulated"
+    assert sorted(miniature.root.rglob("*")) == before
+    assert not (tmp_path / "data/raw").exists()
+    values["nsd"]["sessions"] = [19, 20]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "1 of 4 files of subj02 are missing: " in result.stderr
+    assert "betas_session19.hdf5; complete the copy, or name in params.yaml (nsd)" in result.stderr

@@ -15,8 +15,9 @@ from fmri2img.exceptions import MissingDataError
 from fmri2img.nsd.design import read_design, repetitions
 from fmri2img.nsd.mapping import map_nearest
 from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, on_disk
+from fmri2img.nsd.rois import LABEL_NAMES
 from fmri2img.nsd.volumes import slab_centre_affine
-from fmri2img.simulation.cortex import ANAT_VOXEL_MM, INVALID_COORDINATE, LABEL_NAMES
+from fmri2img.simulation.cortex import ANAT_VOXEL_MM, INVALID_COORDINATE, SIMULATED_ROIS
 from fmri2img.simulation.dataset import SimulatedSubject, _divide_folder, simulate_shared
 from fmri2img.simulation.design import draw_design, responses_table
 from fmri2img.simulation.files import SIMULATED_MARK
@@ -149,7 +150,7 @@ def test_stim_info(miniature, variables):
     assert (info["subject5_rep0"][info["subject5"] == 1] < info["subject5_rep1"][info["subject5"] == 1]).all()
 
 
-@pytest.mark.parametrize("roi", LABEL_NAMES)
+@pytest.mark.parametrize("roi", SIMULATED_ROIS)
 @pytest.mark.parametrize("space", ["func_roi", "anat_roi"])
 def test_rois(miniature, volume, roi, space):
     path_of = getattr(miniature.subject.files, space)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from fmri2img.nsd.rois import LABEL_NAMES
 from fmri2img.responses.ncsnr import estimate_ncsnr
 from fmri2img.simulation.cortex import (
-    LABEL_NAMES,
     CorticalPoints,
     eccentricity,
     func_to_anat_mm,
