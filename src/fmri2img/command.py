@@ -4,7 +4,6 @@ import argparse
 import errno
 import inspect
 import logging
-import os
 import shutil
 import sys
 import threading
@@ -53,10 +52,7 @@ def run_stage(main: Callable[..., None]) -> None:
         if isinstance(error, KeyboardInterrupt):
             print("stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
             sys.exit(130)
-        print(f"error: {_describe(error)}", file=sys.stderr, flush=True)
-        if isinstance(error, OSError) and not isinstance(error, Fmri2imgError):
-            # HDF5 cannot close a file that the disk refused, and would crash at the end of the process.
-            os._exit(1)
+        print(f"error: {_describe(error)}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -1,7 +1,6 @@
 """Arrays in HDF5 files that need not fit into memory: written block by block, joined from pieces, read on demand."""
 
-import os
-import re
+import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,24 +15,72 @@ _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _CHUNK_BYTES = 1 << 20
 # A chunk of betas holds a session's 750 trials, so that sessions and groups of voxels can be read alone.
 _MATRIX_CHUNK = (750, 128)
-_ERRNO = re.compile(r"errno = (\d+)")
 _PLAIN_BELOW = 10_000  # values; smaller arrays are stored as they are
+
+
+class _WritableFile(io.RawIOBase):
+    """A new file that remembers what the disk refused, instead of telling HDF5, which crashes on closing a file that it cannot write."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w+b", buffering=0)
+        self.refusal: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        left = memoryview(content).cast("B")
+        n_bytes = len(left)
+        while left and self.refusal is None:
+            try:
+                left = left[self._file.write(left) :]
+            except OSError as error:
+                self.refusal = error
+        return n_bytes
+
+    def readinto(self, buffer: Any) -> int:
+        return self._file.readinto(buffer) or 0
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return self._file.truncate(size)
+        except OSError as error:
+            self.refusal = error
+            return size or 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[h5py.File]:
-    """Open a new HDF5 file; what the disk refuses is an `OSError` with its number and the path.
+    """Open a new HDF5 file.
 
-    HDF5 tells a full disk in words only, some of it when the file is closed, and not always as an `OSError`.
+    Raises
+    ------
+    OSError
+        If the disk refused something, with its number and the path, when the file is closed at the latest.
     """
-    try:
-        with h5py.File(path, "w") as file:
-            yield file
-    except (OSError, RuntimeError) as error:
-        if found := _ERRNO.search(str(error)):
-            number = int(found.group(1))
-            raise OSError(number, os.strerror(number), str(path)) from error
-        raise
+    with _WritableFile(path) as target:
+        try:
+            with h5py.File(target, "w") as file:
+                yield file
+        finally:
+            if target.refusal is not None:
+                raise OSError(target.refusal.errno, target.refusal.strerror, str(path)) from target.refusal
 
 
 def chunk_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...] | None:

@@ -25,6 +25,7 @@ from fmri2img.nsd.rois import write_label_table
 from fmri2img.nsd.volumes import nsd_header, write_volume
 from fmri2img.receipts import SIMULATED_NOTICE
 from fmri2img.simulation.design import N_SLOTS, SimulatedDesign, stim_info_table
+from fmri2img.storage import writing
 
 IMAGE_SIDE = 425
 # Attribute of every HDF5 file, and text of a notice beside the data: nobody may take this for brain data.
@@ -85,7 +86,7 @@ def write_stimuli(root: Path, image_ids: np.ndarray, pictures: Iterable[np.ndarr
     -------
     PurePosixPath
     """
-    with replacing(on_disk(root, STIMULI)) as partial, h5py.File(partial, "w") as file:
+    with replacing(on_disk(root, STIMULI)) as partial, writing(partial) as file:
         file.attrs["source"] = SIMULATED_MARK
         shape = (N_IMAGES, IMAGE_SIDE, IMAGE_SIDE, 3)
         brick = file.create_dataset("imgBrick", shape, np.uint8, chunks=(1, *shape[1:]), fillvalue=0)
@@ -149,7 +150,7 @@ def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np
     slabs : iterator of ndarray, shape (750, y, x), int16
         One for each z, in order.
     """
-    with replacing(path) as partial, h5py.File(partial, "w") as file:
+    with replacing(path) as partial, writing(partial) as file:
         file.attrs["source"] = SIMULATED_MARK
         stored = file.create_dataset("betas", (TRIALS_PER_SESSION, *shape[::-1]), np.int16, chunks=(TRIALS_PER_SESSION, 1, 1, 1))
         for z, slab in enumerate(slabs):
