@@ -26,10 +26,9 @@ _SAMPLE_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Measured:
-    """One command: wall and processor seconds, and the peak of memory over all its processes (proportional set size, MB)."""
+    """One command: wall seconds, and the peak of memory over all its processes (proportional set size, MB)."""
 
     wall: float
-    cpu: float
     peak_mb: float
     output: str
 
@@ -38,8 +37,8 @@ def run_measured(command: list[str], *, cwd: Path | None = None, env: dict[str, 
     """Run a command and watch it and its children."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd, env=env)
-    peaks, cpu, done = [0.0], {}, threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process.pid, peaks, cpu, done))
+    peaks, done = [0.0], threading.Event()
+    watcher = threading.Thread(target=_watch, args=(process.pid, peaks, done))
     watcher.start()
     output = process.communicate()[0]
     wall = time.perf_counter() - start
@@ -47,19 +46,17 @@ def run_measured(command: list[str], *, cwd: Path | None = None, env: dict[str, 
     watcher.join()
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    return Measured(wall, sum(cpu.values()), max(peaks), output)
+    return Measured(wall, max(peaks), output)
 
 
-def _watch(pid: int, peaks: list[float], cpu: dict[int, float], done: threading.Event) -> None:
-    """Sample memory and processor seconds of a process and its children until told to stop."""
+def _watch(pid: int, peaks: list[float], done: threading.Event) -> None:
+    """Sample the memory of a process and its children until told to stop."""
     while not done.wait(_SAMPLE_SECONDS):
         total = 0.0
         try:
             root = psutil.Process(pid)
             for process in (root, *root.children(recursive=True)):
                 total += process.memory_full_info().pss / 1e6
-                times = process.cpu_times()
-                cpu[process.pid] = times.user + times.system
         except psutil.Error:
             continue  # it ended between two looks
         peaks.append(total)
