@@ -11,7 +11,7 @@ UI_PORT ?= 5000
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo summary ui test test-slow check format demo-vae ncsnr benchmark clean
+.PHONY: help install demo summary ui test test-slow check format demo-vae ncsnr benchmark share pull demo-remote clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,17 @@ ui: $(READY)  ## serve MLflow on the runs of this folder (UI_PORT=5000)
 	@test -f mlflow.db || { echo "no runs yet; run: make demo"; exit 1; }
 	@echo "http://127.0.0.1:$(UI_PORT)/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(UI_PORT) --workers 1 --backend-store-uri sqlite:///mlflow.db
+
+share: $(READY)  ## push receipts, voxels, examples and latents to your group's remote (REMOTE=lab, ARGS=--members-only)
+	fmri2img share $(if $(REMOTE),--remote $(REMOTE)) $(ARGS)
+
+pull: $(READY)  ## pull them (REMOTE=lab)
+	fmri2img pull $(if $(REMOTE),--remote $(REMOTE)) $(ARGS)
+
+demo-remote: $(READY)  ## put the voxels of the last demo into the small remote that git holds
+	rm -rf demo_remote
+	dvc push --remote demo extract_betas convert_roi
+	git add --force demo_remote
 
 test: $(READY)  ## run the tests, offline
 	HF_HUB_OFFLINE=1 pytest -m "not slow"

@@ -15,6 +15,7 @@ CANNOT_CHANGE_OUTPUTS = {
     "src/fmri2img/fetching/bucket.py": "bytes that do not have the listed checksum never get a name",
     "src/fmri2img/fetching/partial.py": "the same",
     "src/fmri2img/layout.py": "paths, which dvc.yaml names itself",
+    "src/fmri2img/lineage.py": "tells where files come from",
     "src/fmri2img/parallel.py": "where jobs run, not what they do",
     "src/fmri2img/receipts.py": "checks raw files; receipts are outputs followed by themselves",
     "src/fmri2img/tracking/runs.py": "MLflow, which is no output",

@@ -10,13 +10,15 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
+import yaml
 from tqdm import tqdm
 
 from fmri2img.config import PARAMS_PATH, load_params
-from fmri2img.exceptions import ConfigError, Fmri2imgError
+from fmri2img.exceptions import ConfigError, Fmri2imgError, MissingDataError
+from fmri2img.lineage import LOCK_PATH, changed_params, read_lock
 
 Item = TypeVar("Item")
 _FLAGS = {
@@ -39,13 +41,36 @@ def run_stage(main: Callable[..., None]) -> None:
             parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = vars(parser.parse_args())
-    debug = options.pop("debug")
+    with tell_errors(debug=options.pop("debug")):
+        _check_names(options)
+        try:
+            main(**options)
+        except MissingDataError as error:
+            if hint := _changed_since_last_run(stage, options):
+                raise MissingDataError(f"{error}; {hint}") from error
+            raise
+
+
+def _changed_since_last_run(stage: ModuleType | None, options: dict[str, Any]) -> str:
+    """Say which parameters changed since outputs that are here were made: whoever pulled them has no raw files to make them anew."""
+    script = Path(stage.__file__).stem if stage and stage.__file__ else ""
+    item = "-".join(value for value in options.values() if isinstance(value, str))
+    locked = read_lock().get(f"{script}_shared" if item == "shared" else f"{script}@{item}") if LOCK_PATH.exists() else None
+    if locked is None or not all(Path(out).exists() for out in locked.outs):
+        return ""
+    changes = changed_params(locked, yaml.safe_load(PARAMS_PATH.read_text()))
+    kept = ", ".join(locked.outs)
+    return f"{kept} is kept, but params.yaml has changed since ({'; '.join(changes)}): to use it, set that back" if changes else ""
+
+
+@contextmanager
+def tell_errors(*, debug: bool) -> Iterator[None]:
+    """Set up logging for a command, and end it with one line on standard error and exit code 1 after an expected error."""
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr)
     for noisy in ("h5py", "matplotlib", "PIL", "alembic", "urllib3", "mlflow", "httpx", "filelock", "git", "boto3", "botocore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        _check_names(options)
-        main(**options)
+        yield
     except (Fmri2imgError, OSError, MemoryError, KeyboardInterrupt) as error:
         if debug:
             raise

@@ -13,6 +13,7 @@ from typing import Any, Self
 import h5py
 import numpy as np
 
+from fmri2img import __version__
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.files import replacing
 from fmri2img.storage import StoredArray, write_array, writing
@@ -29,6 +30,53 @@ def to_stored_units(betas: np.ndarray) -> np.ndarray:
     return np.clip(rounded, -32_768, 32_767).astype(np.int16)
 
 
+def to_percent(stored: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Convert stored units to percent signal change.
+
+    Parameters
+    ----------
+    stored : ndarray, shape (n_trials, n_voxels), int16
+    valid : ndarray, shape (n_trials, n_voxels), bool
+        Whether the voxel has data in the trial's session.
+
+    Returns
+    -------
+    ndarray, shape (n_trials, n_voxels), float32
+        NaN where there are no data.
+    """
+    percent = stored / np.float32(UNITS_PER_PERCENT)
+    percent[~valid] = np.nan
+    return percent
+
+
+# Axes and units of the arrays in a file, for who opens it without this project.
+_MEANINGS: dict[str, tuple[str, str]] = {
+    "voxel_ijk": (
+        "voxels, (i, j, k)",
+        "0-based position in the functional volume, NIfTI order (x from left, y from posterior, z from inferior)",
+    ),
+    "roi_labels": ("voxels", "label of the region; names in the attribute provenance, roi_names"),
+    "ncsnr": ("voxels", "signal SD over noise SD as NSD ships it, over all its trials, test images included; NaN: none"),
+    "training_ncsnr": ("voxels", "signal SD over noise SD on images that are not shared; NaN: not estimated"),
+    "in_brain": ("voxels", "whether NSD's liberal brain mask holds the voxel"),
+    "sessions": ("sessions", "session number, from 1"),
+    "valid": ("sessions, voxels", "whether the voxel has data in the session; where not, betas are 0"),
+    "saturated": ("sessions, voxels", "number of trials at the limit of int16"),
+    "affine": ("4, 4", "voxel indices to millimetres, NSD's slab-centred convention"),
+    "betas": ("trials, voxels", "1/300 percent signal change"),
+    "image_ids": ("trials in a voxel file, else images", "0-based 73k id: row of NSD's stimulus file"),
+    "is_shared": ("as image_ids", "whether the image is one of NSD's 1000 shared ones"),
+    "session": ("trials", "session number, from 1"),
+    "run": ("trials", "NSD run number, 1 to 12, rest runs not counted"),
+    "trial": ("trials", "trial number within the run, from 1"),
+    "repetition": ("trials", "how often the image was shown before: 0, 1 or 2"),
+    "images": ("images, rows, columns, RGB", "0 to 255"),
+    "trial_image_ids": ("trials", "0-based 73k id"),
+    "trial_session": ("trials", "session number, from 1"),
+    "values": ("images, channels, rows, columns", "latents in the autoencoder's scaled units"),
+}
+
+
 @dataclass(frozen=True)
 class Stored:
     """Base of all containers: a frozen dataclass of arrays and one ``provenance`` dict, saved as HDF5."""
@@ -37,12 +85,15 @@ class Stored:
         """Write the container to ``path`` in one step; the same contents give the same bytes."""
         with replacing(path) as partial, writing(partial) as file:
             file.attrs["container"] = type(self).__name__
+            file.attrs["written_by"] = f"fmri2img {__version__}"
             for item in fields(self):
                 value = getattr(self, item.name)
                 if isinstance(value, dict):
                     file.attrs[item.name] = json.dumps(value, sort_keys=True)
                 else:
                     write_array(file, item.name, value)
+                    if item.name in _MEANINGS:
+                        file[item.name].attrs["axes"], file[item.name].attrs["meaning"] = _MEANINGS[item.name]
 
     @classmethod
     def open(cls, path: Path, *, remedy: str, on_disk: Collection[str] = ()) -> Self:
@@ -113,7 +164,8 @@ class Voxels(Stored):
     affine : ndarray, shape (4, 4)
     provenance : dict
         ``subject``, ``data_source``, ``roi``, ``roi_names`` (label to name), ``func_space``, ``beta_version``,
-        ``responses`` (betas or timeseries), ``voxel_mm``, ``grid``, ``selection`` and the hashes of the raw files.
+        ``responses`` (betas or timeseries), ``voxel_mm``, ``grid``, ``selection``, ``code_version``
+        and ``receipts`` (MD5 of each receipt, as in ``dvc.lock``, and one SHA-256 over its records).
     """
 
     voxel_ijk: np.ndarray
@@ -218,10 +270,8 @@ class Examples(Voxels):
 
     def percent(self, trials: np.ndarray) -> np.ndarray:
         """Return betas of some trials in percent signal change, NaN where invalid, shape (n, n_voxels), float32."""
-        betas = self.betas[trials] / np.float32(UNITS_PER_PERCENT)
         session_rows = np.searchsorted(self.sessions, self.trial_session[trials])
-        betas[~self.valid[session_rows]] = np.nan
-        return betas
+        return to_percent(self.betas[trials], self.valid[session_rows])
 
 
 @dataclass(frozen=True)

@@ -52,9 +52,14 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def json_bytes(value: Any) -> bytes:
+    """Return indented JSON with sorted keys: the same value gives the same bytes."""
+    return (json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON with sorted keys: the same value gives the same bytes."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    """Write ``value`` as JSON in one step."""
+    write_bytes(path, json_bytes(value))
 
 
 def read_json(path: Path, *, remedy: str) -> Any:

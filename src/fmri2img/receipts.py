@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 
 from fmri2img.config import MachineParams
 from fmri2img.exceptions import ChangedDataError, MissingDataError
-from fmri2img.files import hash_file, read_json, write_json
+from fmri2img.files import hash_file, json_bytes, read_json, write_json
 from fmri2img.layout import ledger_path, receipt_path
 
 SIMULATED_NOTICE = PurePosixPath("SIMULATED.txt")
@@ -86,6 +86,10 @@ class Receipt:
         """Return one SHA-256 over all records: it stands for every byte that was used."""
         text = "".join(f"{record.path} {record.size} {record.sha256}\n" for record in self.files)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def md5(self) -> str:
+        """Return the MD5 of the receipt's file, by which DVC knows it."""
+        return hashlib.md5(json_bytes(asdict(self)), usedforsecurity=False).hexdigest()
 
     @property
     def stage(self) -> str:

@@ -1,50 +1,16 @@
 """The whole graph as a user runs it: ``dvc repro`` in a project of its own, on a miniature experiment."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 import yaml
 
-from conftest import REPOSITORY
 from fmri2img.containers import Examples, Latents, Reconstructions, TrialBetas
 from fmri2img.responses.splits import Split
-
-BIN = Path(sys.executable).parent
-
-
-def run(project, *command, check=True):
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=check, env=environment)
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory, picture_folder):
-    """A project with one subject, one session and small settings, run once from nothing."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
-        shutil.copy(REPOSITORY / name, folder)
-    for name in ("src", "rois", "models/demo-vae"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["subjects"] = ["subj02"]
-    params["nsd"]["sessions"] = [21]
-    params["fetch_nsd"]["simulation"] |= {"volume_scale": 0.2, "n_visual_voxels": 150, "pictures": str(picture_folder)}
-    params["train"]["basic_ae"] |= {"hidden_sizes": [64], "epochs": 3}
-    params["evaluate"] |= {"image_size": 128, "n_permutations": 99, "n_bootstrap": 100}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    run(folder, "git", "init", "-q")
-    run(folder, "dvc", "init", "-q")
-    result = run(folder, "dvc", "repro", check=False)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
-    return folder
+from pipeline.projects import run
 
 
 def test_nothing_is_left_to_do(project):
@@ -165,9 +131,9 @@ def test_a_store_without_runs_gets_them_again_from_the_files(project):
 @pytest.mark.slow
 def test_two_clean_runs_give_the_same_bytes_and_metrics(project, tmp_path):
     again = tmp_path / "again"
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore"):
-        again.mkdir(exist_ok=True)
-        shutil.copy(project / name, again)
+    (again / "data").mkdir(parents=True)
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "data/.gitignore"):
+        shutil.copy(project / name, again / name)
     for name in ("src", "rois", "models/demo-vae"):
         shutil.copytree(project / name, again / name)
     run(again, "git", "init", "-q")

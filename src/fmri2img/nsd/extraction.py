@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pandas as pd
 
+from fmri2img import __version__
 from fmri2img.config import ExtractBetasParams, MachineParams, NsdParams
 from fmri2img.containers import TrialBetas
 from fmri2img.exceptions import ConfigError, MismatchError
@@ -206,5 +207,6 @@ def _provenance(raw: RawFiles, shared: RawFiles, region: Region, nsd: NsdParams,
         "voxel_mm": VOXEL_SIZES_MM[nsd.func_space],
         "grid": list(region.mask.shape),
         "selection": {"labels": params.labels, "min_ncsnr": params.min_ncsnr, "n_voxels_before_ncsnr": int(region.mask.sum())},
-        "receipts": {each.name: each.receipt.digest() for each in (raw, shared)},
+        "code_version": __version__,  # the hash of every line is in dvc.lock: an edited comment must not change this file
+        "receipts": {each.name: {"md5": each.receipt.md5(), "sha256_of_records": each.receipt.digest()} for each in (raw, shared)},
     }

@@ -1,0 +1,171 @@
+"""The command ``fmri2img``: look into voxel files, export them, share them, and tell where files come from."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from fmri2img.command import tell_errors
+from fmri2img.config import load_params
+from fmri2img.exceptions import MissingDataError
+from fmri2img.lineage import Origin, first_commit, read_lock, receipts_that_list, trace_back, trace_forward
+from fmri2img.sharing.export import EXPORTERS
+from fmri2img.sharing.remotes import ALL_STAGES, MODEL_STAGES, SHARED_STAGES, data_source_of, plan, pull, share
+from fmri2img.sharing.voxel_file import open_voxels
+
+
+def main() -> None:
+    """Run one verb."""
+    parser = argparse.ArgumentParser(prog="fmri2img", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_voxels(verbs)
+    _add_moves(verbs)
+    lineage = verbs.add_parser("lineage", help="say from which raw bytes, parameters and code a file was made, or what was made from it")
+    lineage.add_argument("file")
+    lineage.add_argument("--json", action="store_true", help="the same for programs")
+    lineage.set_defaults(run=show_lineage)
+    for verb in verbs.choices.values():
+        verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    options = parser.parse_args()
+    with tell_errors(debug=options.debug):
+        options.run(options)
+
+
+def _add_voxels(verbs: argparse._SubParsersAction) -> None:
+    show = verbs.add_parser("voxels", help="say what a voxel file holds")
+    show.add_argument("file", type=Path)
+    show.set_defaults(run=lambda options: print(open_voxels(options.file)))
+    export = verbs.add_parser("export", help="write a voxel file in a form that other code reads")
+    export.add_argument("file", type=Path)
+    export.add_argument(
+        "--format", choices=EXPORTERS, default="npz", help="npz: one file; takagi, brain-diffuser: a folder as their scripts make it"
+    )
+    export.add_argument("--to", type=Path, required=True, help="the .npz file or the folder")
+    export.add_argument("--rois", nargs="+", help="keep these regions only")
+    export.set_defaults(run=export_voxels)
+
+
+def _add_moves(verbs: argparse._SubParsersAction) -> None:
+    for name, run, what in (
+        ("share", push_files, "push receipts, regions, voxels, examples, splits and latents to your group's remote"),
+        ("pull", pull_files, "pull them; then dvc repro goes on from there, without NSD"),
+    ):
+        verb = verbs.add_parser(name, help=what)
+        verb.add_argument("--remote", help="a DVC remote; the default one if left out")
+        what_else = verb.add_mutually_exclusive_group()
+        what_else.add_argument(
+            "--models", dest="stages", action="store_const", const=MODEL_STAGES, default=SHARED_STAGES, help="trained encoders too"
+        )
+        what_else.add_argument(
+            "--everything", dest="stages", action="store_const", const=ALL_STAGES, help="encoders, pictures and reports too"
+        )
+        verb.add_argument("--dry-run", action="store_true", help="say what would move, and stop")
+        verb.set_defaults(run=run)
+        if name == "share":
+            verb.add_argument("--members-only", action="store_true", help="only people who accepted NSD's agreement can read the remote")
+
+
+def export_voxels(options: argparse.Namespace) -> None:
+    """Write an export, and say what was written."""
+    voxels = open_voxels(options.file)
+    if options.rois:
+        voxels = voxels.select(options.rois)
+    for path in EXPORTERS[options.format](voxels, options.to):
+        print(path)
+    if not voxels.is_simulated:
+        print("components of NSD: not for people who have not accepted its agreement", file=sys.stderr)
+
+
+def push_files(options: argparse.Namespace) -> None:
+    """Push, after saying what."""
+    shipment = plan(options.remote, options.stages)
+    print(*shipment.describe(), sep="\n")
+    if not options.dry_run:
+        share(shipment, data_source_of(), members_only=options.members_only)
+
+
+def pull_files(options: argparse.Namespace) -> None:
+    """Pull, after saying what; then say whether the parameters are those of the files."""
+    load_params()
+    shipment = plan(options.remote, options.stages)
+    print(*shipment.describe(), sep="\n")
+    if options.dry_run:
+        return
+    if differences := pull(shipment):
+        print(
+            f"note: params.yaml is not that of the pulled files: {'; '.join(differences)}; to use them, set it back "
+            "(git checkout params.yaml): otherwise dvc repro will ask for NSD's raw files",
+            file=sys.stderr,
+        )
+
+
+def show_lineage(options: argparse.Namespace) -> None:
+    """Print the way back to the receipts, or from a raw file or receipt onwards."""
+    path = options.file.removeprefix("./")
+    if Path(path).is_absolute() and Path(path).is_relative_to(Path.cwd()):
+        path = str(Path(path).relative_to(Path.cwd()))
+    stages = read_lock()
+    makes = {out for stage in stages.values() for out in stage.outs}
+    if path not in makes and (receipts := receipts_that_list(path, Path("data/receipts"))):
+        onwards = {str(receipt): trace_forward(str(receipt), stages) for receipt in receipts}
+        if options.json:
+            print(json.dumps(onwards, indent=2))
+        for receipt, outs in () if options.json else onwards.items():
+            print(f"{path}\n  is pinned by {receipt}, and went into", *(f"    {out}" for out in outs), sep="\n")
+        return
+    if path not in makes:
+        raise MissingDataError(
+            f"{path}: neither an output in dvc.lock nor a raw file of a receipt; name one, such as data/voxels/subj01.h5"
+        )
+    origin = trace_back(path, stages)
+    if options.json:
+        print(json.dumps(_as_json(origin, trace_forward(path, stages)), indent=2))
+        return
+    _print_origin(origin, 0, set())
+    print("made from it:", *(f"  {out}" for out in trace_forward(path, stages) or ["nothing"]), sep="\n")
+
+
+def _print_origin(origin: Origin, depth: int, seen: set[str]) -> None:
+    indent = "  " * depth
+    print(f"{indent}{origin.path}  md5 {origin.md5}  ({origin.state})")
+    if origin.path in seen:
+        print(f"{indent}  as above")
+        return
+    seen.add(origin.path)
+    if origin.stage is None:
+        return
+    if depth == 0 and (commit := first_commit(origin.md5)):
+        print(f"{indent}  first recorded in commit {commit}")
+    print(f"{indent}  by {origin.stage.command}")
+    for key, value in origin.stage.params.items():
+        print(f"{indent}  with {key}: {json.dumps(value)}")
+    print(f"{indent}  code: {len(origin.code)} files (md5 in dvc.lock)")
+    if (receipt := _receipt_summary(origin.path)) is not None:
+        print(f"{indent}  raw: {receipt}")
+    for item in origin.inputs:
+        _print_origin(item, depth + 1, seen)
+
+
+def _receipt_summary(path: str) -> str | None:
+    if not path.startswith("data/receipts/") or not Path(path).exists():
+        return None
+    values = json.loads(Path(path).read_text())
+    size = sum(record["size"] for record in values["files"])
+    return f"{len(values['files'])} files, {size / 1e9:.2f} GB, {values['data_source']}; each with its SHA-256 in {path}"
+
+
+def _as_json(origin: Origin, onwards: list[str] | None = None) -> dict:
+    document = {
+        "path": origin.path,
+        "md5": origin.md5,
+        "state": origin.state,
+        "command": origin.stage.command if origin.stage else None,
+        "params": origin.stage.params if origin.stage else {},
+        "code": origin.code,
+        "inputs": [_as_json(item) for item in origin.inputs],
+    }
+    return document if onwards is None else {**document, "made_from_it": onwards}
+
+
+if __name__ == "__main__":
+    main()

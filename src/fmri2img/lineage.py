@@ -1,0 +1,178 @@
+"""Where a file comes from and what was made from it: raw bytes, parameters, commands and code, by the pipeline's lock file.
+
+``dvc.lock`` says of every stage which bytes went in, under which parameters, and which came out. A voxel file says the rest by itself:
+its provenance names the receipts, and so every raw file.
+"""
+
+import json
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fmri2img.exceptions import FormatError, MissingDataError
+from fmri2img.files import hash_file
+
+LOCK_PATH = Path("dvc.lock")
+
+
+@dataclass(frozen=True)
+class LockedStage:
+    """One stage as it last ran.
+
+    Attributes
+    ----------
+    name, command : str
+    params : dict of str to object
+        By dotted key of ``params.yaml``.
+    deps, outs : dict of str to str
+        MD5 by path.
+    sizes : dict of str to int
+        Bytes of outputs by path.
+    """
+
+    name: str
+    command: str
+    params: dict[str, Any]
+    deps: dict[str, str]
+    outs: dict[str, str]
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
+    """Read ``dvc.lock``.
+
+    Raises
+    ------
+    MissingDataError
+        If there is none.
+    FormatError
+        If it cannot be read.
+    """
+    path = root / LOCK_PATH
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run the command in the project's root folder, after dvc repro")
+    try:
+        stages = yaml.safe_load(path.read_text())["stages"]
+        return {name: _locked(name, entry) for name, entry in stages.items()}
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise FormatError(f"{path}: not a lock file that DVC wrote ({error}); run: git checkout {path}") from error
+
+
+def _locked(name: str, entry: dict) -> LockedStage:
+    params = {key: value for values in entry.get("params", {}).values() for key, value in values.items()}
+    deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
+    outs = {out["path"]: out["md5"] for out in entry.get("outs", [])}
+    return LockedStage(name, entry["cmd"], params, deps, outs, {out["path"]: out["size"] for out in entry.get("outs", [])})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a file was made from.
+
+    Attributes
+    ----------
+    path : str
+    md5 : str
+        Recorded; empty for what no stage made.
+    state : str
+        ``same bytes``, ``other bytes`` or ``not here``, compared with what is recorded.
+    stage : LockedStage or None
+        That made it.
+    inputs : tuple of Origin
+        Outputs of earlier stages among its dependencies.
+    code : dict of str to str
+        MD5 of the other dependencies, which are code and files of the repository.
+    """
+
+    path: str
+    md5: str
+    state: str
+    stage: LockedStage | None
+    inputs: tuple["Origin", ...]
+    code: dict[str, str]
+
+
+def trace_back(path: str, stages: dict[str, LockedStage], root: Path = Path()) -> Origin:
+    """Follow a file back to the receipts.
+
+    Raises
+    ------
+    MissingDataError
+        If no stage made it.
+    """
+    makers = {out: stage for stage in stages.values() for out in stage.outs}
+    if path not in makers:
+        raise MissingDataError(
+            f"{path}: no stage in {LOCK_PATH} made it; name an output, such as {next(iter(makers), 'data/voxels/subj01.h5')}"
+        )
+    stage = makers[path]
+    found = [dep for dep in stage.deps if dep in makers]
+    # A stage may depend on a folder, which stands for the outputs below it.
+    found += [out for dep in stage.deps if dep not in makers for out in makers if out.startswith(f"{dep}/")]
+    code = {dep: md5 for dep, md5 in stage.deps.items() if dep not in makers and not any(out.startswith(f"{dep}/") for out in makers)}
+    inputs = tuple(trace_back(dep, stages, root) for dep in found)
+    return Origin(path, stage.outs[path], _state(root / path, stage.outs[path]), stage, inputs, code)
+
+
+def trace_forward(path: str, stages: dict[str, LockedStage]) -> list[str]:
+    """Return every output that was made from a file, directly or not, in the order of the pipeline."""
+    reached, found = {path}, []
+    changed = True
+    while changed:
+        changed = False
+        for stage in stages.values():
+            inputs = set(stage.deps) & reached or {dep for dep in stage.deps if any(one.startswith(f"{dep}/") for one in reached)}
+            for out in stage.outs if inputs else ():
+                if out not in reached:
+                    reached.add(out)
+                    found.append(out)
+                    changed = True
+    return found
+
+
+def receipts_that_list(raw: str, folder: Path) -> list[Path]:
+    """Return the receipts that name a raw file, given by its path below the NSD root or any longer path."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        listed = [record["path"] for record in json.loads(path.read_text())["files"]]
+        if any(raw == name or raw.endswith(f"/{name}") for name in listed):
+            found.append(path)
+    return found
+
+
+def first_commit(md5: str, root: Path = Path()) -> str:
+    """Return the commit whose lock file first held these bytes (hash, date, subject); empty if none does."""
+    command = ["git", "log", "--all", "--reverse", "--format=%h %ad %s", "--date=short", f"-S{md5}", "--", str(LOCK_PATH)]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    lines = result.stdout.splitlines()
+    return lines[0] if result.returncode == 0 and lines else ""
+
+
+def changed_params(stage: LockedStage, current: dict[str, Any]) -> list[str]:
+    """Say which parameters differ from those that a stage last ran with, one phrase each."""
+    phrases = []
+    for key, was in stage.params.items():
+        phrases += _differences(key, was, _lookup(current, key))
+    return phrases
+
+
+def _differences(key: str, was: Any, now: Any) -> list[str]:
+    if isinstance(was, dict) and isinstance(now, dict):
+        keys = sorted({*was, *now})
+        return [phrase for name in keys for phrase in _differences(f"{key}.{name}", was.get(name), now.get(name))]
+    return [] if was == now else [f"{key} was {was}, is {now}"]
+
+
+def _lookup(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, dict) else None
+    return values
+
+
+def _state(path: Path, md5: str) -> str:
+    if not path.exists():
+        return "not here"
+    return "same bytes" if hash_file(path, "md5") == md5 else "other bytes"

@@ -1,0 +1,5 @@
+"""Voxels for people without NSD: opening, exporting, pushing and pulling them."""
+
+from fmri2img.sharing.voxel_file import VoxelFile, open_voxels
+
+__all__ = ["VoxelFile", "open_voxels"]

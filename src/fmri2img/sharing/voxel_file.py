@@ -1,0 +1,178 @@
+"""The voxel file as a product: open it, select voxels and trials, average repetitions; nothing else of the project is needed."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fmri2img.containers import TrialBetas, to_percent
+from fmri2img.exceptions import MismatchError
+from fmri2img.responses.ncsnr import noise_ceiling
+from fmri2img.responses.repetitions import average_repetitions
+from fmri2img.responses.splits import Split, SplitName
+
+
+def open_voxels(path: str | Path) -> "VoxelFile":
+    """Open ``data/voxels/<subject>.h5``; betas stay on disk until they are asked for.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    FormatError
+        If it is not a voxel file of this version.
+    """
+    path = Path(path)
+    trials = TrialBetas.open(path, remedy=f"fmri2img pull (or dvc repro extract_betas@{path.stem})", on_disk=["betas"])
+    return VoxelFile(trials, np.arange(trials.n_voxels))
+
+
+@dataclass(frozen=True, repr=False)
+class VoxelFile:
+    """Some voxels of one subject, and all trials.
+
+    Attributes
+    ----------
+    trials : TrialBetas
+        The whole file; image ids are 0-based 73k ids.
+    columns : ndarray, shape (n_voxels,)
+        Which of the file's voxels these are.
+    """
+
+    trials: TrialBetas
+    columns: np.ndarray
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of selected voxels."""
+        return len(self.columns)
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether the data are simulated, and no brain's."""
+        return bool(self.trials.provenance["data_source"] == "simulated")
+
+    @property
+    def roi_names(self) -> np.ndarray:
+        """Region of each voxel, shape (n_voxels,), str."""
+        return np.asarray(self.trials.roi_names)[self.columns]
+
+    @property
+    def voxel_ijk(self) -> np.ndarray:
+        """0-based position of each voxel in the functional volume, shape (n_voxels, 3)."""
+        return self.trials.voxel_ijk[self.columns]
+
+    @property
+    def ncsnr(self) -> np.ndarray:
+        """Noise-ceiling signal-to-noise ratio as NSD ships it, test trials included, shape (n_voxels,)."""
+        return self.trials.ncsnr[self.columns]
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """0-based 73k ids of the images shown, ascending, shape (n_images,)."""
+        return np.unique(self.trials.image_ids)
+
+    @property
+    def shared_image_ids(self) -> np.ndarray:
+        """Those of NSD's 1000 shared images that were shown, ascending: the usual test set."""
+        return np.unique(self.trials.image_ids[self.trials.is_shared])
+
+    def select(self, rois: Sequence[str]) -> "VoxelFile":
+        """Keep the voxels of some regions.
+
+        Parameters
+        ----------
+        rois : sequence of str
+            Such as ``["V1v", "V1d"]``.
+
+        Raises
+        ------
+        MismatchError
+            If a region has no voxel here.
+        """
+        names = self.roi_names
+        if absent := [roi for roi in rois if roi not in names]:
+            raise MismatchError(f"no voxel of region {absent[0]!r} in this file; choose from: {', '.join(sorted(set(names)))}")
+        return replace(self, columns=self.columns[np.isin(names, list(rois))])
+
+    def trials_of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return the rows of all trials that showed one of the images, in time order, shape (n_trials,)."""
+        return np.flatnonzero(np.isin(self.trials.image_ids, image_ids))
+
+    def images_of(self, split: Split, part: SplitName) -> np.ndarray:
+        """Return the image ids of ``train``, ``validation`` or ``test``, shape (n_images,)."""
+        return split.ids(part)
+
+    def percent(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Read betas in percent signal change.
+
+        Parameters
+        ----------
+        rows : ndarray of int, optional
+            Trials, from `trials_of`; all by default.
+
+        Returns
+        -------
+        ndarray, shape (n_trials, n_voxels), float32
+            NaN where a voxel has no data in a session.
+        """
+        rows = np.arange(len(self.trials.image_ids)) if rows is None else np.asarray(rows)
+        session_rows = np.searchsorted(self.trials.sessions, self.trials.session[rows])
+        return to_percent(self.stored(rows), self.trials.valid[session_rows][:, self.columns])
+
+    def stored(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Read betas as NSD stores them, shape (n_trials, n_voxels), int16: 300 a percent, 0 where a voxel has no data."""
+        betas: Any = self.trials.betas
+        first, last = int(self.columns.min()), int(self.columns.max()) + 1
+        found = betas[:, first:last]
+        return (found if rows is None else found[rows])[:, self.columns - first]
+
+    def average(self, image_ids: np.ndarray) -> np.ndarray:
+        """Average the repetitions of each image, without missing ones.
+
+        Parameters
+        ----------
+        image_ids : ndarray, shape (n_images,)
+            Any order, each once.
+
+        Returns
+        -------
+        ndarray, shape (n_images, n_voxels), float32
+            Percent signal change, in the order of ``image_ids``.
+        """
+        wanted = np.asarray(image_ids)
+        rows = self.trials_of(wanted)
+        rows = rows[np.argsort(self.trials.image_ids[rows], kind="stable")]
+        ascending = np.sort(wanted)
+        averaged = average_repetitions(self.percent(rows), self.trials.image_ids[rows], ascending)
+        return averaged[np.searchsorted(ascending, wanted)]
+
+    def n_repetitions(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return how often each image was shown in these sessions, shape (n_images,)."""
+        shown, counts = np.unique(self.trials.image_ids, return_counts=True)
+        found = np.searchsorted(shown, image_ids).clip(max=len(shown) - 1)
+        return np.where(shown[found] == image_ids, counts[found], 0)
+
+    def noise_ceiling(self, n_repetitions: int) -> np.ndarray:
+        """Return the percent of each voxel's variance that any model of the image could explain, shape (n_voxels,)."""
+        return noise_ceiling(self.ncsnr, n_repetitions)
+
+    def __repr__(self) -> str:
+        """Say in a few lines what the file holds."""
+        about, counts = self.trials.provenance, Counter(self.roi_names.tolist())
+        regions = ", ".join(f"{name} {count}" for name, count in counts.items())
+        n_sessions = len(self.trials.sessions)
+        lines = [
+            f"{about['subject']}: {self.n_voxels} voxels, {len(self.trials.image_ids)} trials, {n_sessions} sessions, "
+            f"{len(self.image_ids)} images ({len(self.shared_image_ids)} shared)",
+            f"  {about['func_space']}, {about['beta_version']}, median ncsnr {np.nanmedian(self.ncsnr):.3f}"
+            if np.isfinite(self.ncsnr).any()
+            else f"  {about['func_space']}, {about['beta_version']}, no ncsnr",
+            f"  regions: {regions}",
+        ]
+        if self.is_simulated:
+            lines.append("  SIMULATED DATA: no brain results")
+        return "\n".join(lines)

@@ -1,0 +1,268 @@
+"""A colleague without NSD: push at one place, pull at another, go on from there on the same bytes."""
+
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import boto3
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+from conftest import REPOSITORY
+from fmri2img.containers import TrialBetas
+from pipeline.projects import BIN, run
+
+KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-2"}
+RAN = re.compile(r"Running stage '([^']+)'")
+
+
+@pytest.fixture(scope="module")
+def server():
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def folder_remote(project, tmp_path_factory):
+    """A folder that holds everything the project made."""
+    folder = tmp_path_factory.mktemp("lab")
+    run(project, "dvc", "remote", "add", "--local", "--force", "lab", str(folder))
+    result = run(project, "fmri2img", "share", "--remote", "lab", "--everything")
+    assert "MB  in all, remote lab" in result.stdout
+    return folder
+
+
+def clone(project, folder, url=None):
+    """The project in another place, with the remote and without any data."""
+    run(folder.parent, "git", "clone", "-q", str(project), str(folder))
+    if url is not None:
+        run(folder, "dvc", "remote", "add", "--local", "lab", url)
+    assert not (folder / "data/raw").exists()
+    return folder
+
+
+def md5s(project):
+    stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
+
+
+def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(project, folder_remote, tmp_path):
+    colleague = clone(project, tmp_path / "colleague", str(folder_remote))
+    run(colleague, "fmri2img", "pull", "--remote", "lab", "--everything")
+    assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
+    for path in ("data/voxels/subj02.h5", "data/latents/subj02.h5"):
+        assert (colleague / path).read_bytes() == (project / path).read_bytes()
+    params = yaml.safe_load((colleague / "params.yaml").read_text())
+    params["train"]["ridge"]["penalties"] = [10, 1000]
+    (colleague / "params.yaml").write_text(yaml.safe_dump(params))
+    ran = RAN.findall(run(colleague, "dvc", "repro").stdout)
+    assert ran == ["train@subj02-ridge", "predict@subj02-ridge", "evaluate@subj02-ridge", "compare"]
+    before, after = md5s(project), md5s(colleague)
+    changed = {path for path in before if before[path] != after[path]}
+    assert changed
+    assert all("ridge" in path or "comparison" in path for path in changed)
+    assert not (colleague / "data/raw").exists()
+
+
+def test_without_trained_models_training_follows_and_nothing_above_it(project, folder_remote, tmp_path):
+    colleague = clone(project, tmp_path / "colleague", str(folder_remote))
+    run(colleague, "fmri2img", "pull", "--remote", "lab")
+    assert not (colleague / "models/subj02").exists()
+    assert not RAN.findall(run(colleague, "dvc", "repro", "encode_latents").stdout)
+    status = json.loads(run(colleague, "dvc", "status", "--json").stdout)
+    assert {name.split("@")[0] for name in status} == {"train", "predict", "evaluate", "compare"}
+
+
+def test_s3_round_trip(project, server, tmp_path, monkeypatch):
+    for key, value in KEYS.items():
+        monkeypatch.setenv(key, value)
+    client = boto3.client("s3", endpoint_url=server)
+    client.create_bucket(Bucket="lab", CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
+    colleague = clone(project, tmp_path / "colleague", "s3://lab/voxels")
+    run(project, "dvc", "remote", "add", "--local", "cloud", "s3://lab/voxels")
+    for place, name in ((project, "cloud"), (colleague, "lab")):
+        run(place, "dvc", "remote", "modify", "--local", name, "endpointurl", server)
+    run(project, "fmri2img", "share", "--remote", "cloud", "--everything")
+    keys = [item["Key"] for page in client.get_paginator("list_objects_v2").paginate(Bucket="lab") for item in page["Contents"]]
+    assert {key.split("/md5/")[1].replace("/", "") for key in keys} >= {md5s(project)["data/voxels/subj02.h5"]}
+    run(colleague, "fmri2img", "pull", "--remote", "lab", "--everything")
+    assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
+    assert md5s(colleague) == md5s(project)
+
+
+def test_a_tampered_object_is_refused_and_named(project, folder_remote, tmp_path):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(folder_remote, damaged)
+    md5 = md5s(project)["data/voxels/subj02.h5"]
+    path = damaged / "files/md5" / md5[:2] / md5[2:]
+    path.chmod(0o644)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    colleague = clone(project, tmp_path / "colleague", str(damaged))
+    result = run(colleague, "fmri2img", "pull", "--remote", "lab", check=False)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(
+        "error: remote lab: the object of data/voxels/subj02.h5 does not have the recorded bytes"
+    )
+    assert not (colleague / "data/voxels/subj02.h5").exists()
+
+
+def test_an_interrupted_push_and_pull_are_resumed(project, folder_remote, tmp_path):
+    remote = tmp_path / "slow"
+    run(project, "dvc", "remote", "add", "--local", "--force", "slow", str(remote))
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    command = ["fmri2img", "share", "--remote", "slow", "--everything"]
+    process = subprocess.Popen(
+        command, cwd=project, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(remote.rglob("files/md5/*/*")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    run(project, *command)
+    colleague = clone(project, tmp_path / "colleague", str(remote))
+    hidden = next(path for path in remote.rglob("files/md5/*/*") if path.parent.name + path.name == md5s(project)["data/latents/subj02.h5"])
+    hidden.rename(tmp_path / "hidden")  # as a pull that ends halfway
+    result = run(colleague, "fmri2img", "pull", "--remote", "lab", check=False)
+    assert result.returncode == 1
+    assert "what has arrived stays" in result.stderr.splitlines()[-1]
+    assert (colleague / "data/voxels/subj02.h5").exists()
+    (tmp_path / "hidden").rename(hidden)
+    run(colleague, "fmri2img", "pull", "--remote", "lab")
+    assert (colleague / "data/latents/subj02.h5").read_bytes() == (project / "data/latents/subj02.h5").read_bytes()
+
+
+def test_other_parameters_upstream_are_told_and_cost_nothing(project, folder_remote, tmp_path):
+    colleague = clone(project, tmp_path / "colleague", str(folder_remote))
+    params = (colleague / "params.yaml").read_text()
+    (colleague / "params.yaml").write_text(params.replace("beta_version: b3", "beta_version: b2"))
+    result = run(colleague, "fmri2img", "pull", "--remote", "lab")
+    assert "note: params.yaml is not that of the pulled files: nsd.beta_version was b3, is b2; to use them, set it back" in result.stderr
+    before = (colleague / "data/voxels/subj02.h5").read_bytes()
+    result = run(colleague, "dvc", "repro", "--single-item", "extract_betas@subj02", check=False)
+    assert result.returncode != 0
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert (
+        "data/voxels/subj02.h5 is kept, but params.yaml has changed since (nsd.beta_version was b3, is b2): to use it, set that back"
+        in line
+    )
+    assert (colleague / "data/voxels/subj02.h5").read_bytes() == before
+
+
+def test_extracting_anew_gives_the_bytes_that_the_remote_holds(project, folder_remote):
+    md5 = md5s(project)["data/voxels/subj02.h5"]
+    (project / "data/voxels/subj02.h5").unlink()
+    run(project, "dvc", "repro", "--force", "--single-item", "extract_betas@subj02")
+    assert md5s(project)["data/voxels/subj02.h5"] == md5
+    assert (folder_remote / "files/md5" / md5[:2] / md5[2:]).read_bytes() == (project / "data/voxels/subj02.h5").read_bytes()
+
+
+def test_raw_files_do_not_travel(project, folder_remote):
+    receipts = [json.loads(path.read_text()) for path in (project / "data/receipts").glob("*.json")]
+    raw_sizes = {record["size"] for receipt in receipts for record in receipt["files"] if record["size"] > 1 << 20}
+    assert raw_sizes
+    assert not raw_sizes & {path.stat().st_size for path in folder_remote.rglob("files/md5/*/*")}
+
+
+def test_components_of_nsd_do_not_leave_the_group(project, folder_remote, tmp_path):
+    colleague = clone(project, tmp_path / "colleague", str(folder_remote))
+    run(colleague, "fmri2img", "pull", "--remote", "lab")
+    receipt = colleague / "data/receipts/subj02.json"
+    receipt.write_text(receipt.read_text().replace('"simulated"', '"nsd"'))
+    result = run(colleague, "fmri2img", "share", "--remote", "lab", check=False)
+    assert result.returncode == 1
+    assert "may not leave the group that accepted its agreement" in result.stderr
+    run(colleague, "dvc", "remote", "add", "--local", "demo", str(tmp_path / "demo"))
+    result = run(colleague, "fmri2img", "share", "--remote", "demo", "--members-only", check=False)
+    assert "the remote demo is part of the repository, which anybody may read" in result.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+def test_no_such_remote(project):
+    result = run(project, "fmri2img", "pull", "--remote", "nobody", check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: .dvc/config: there is no remote 'nobody' among ")
+
+
+def test_lineage_goes_back_to_the_receipts_and_on_to_the_results(project):
+    back = run(project, "fmri2img", "lineage", "data/voxels/subj02.h5").stdout
+    assert f"data/voxels/subj02.h5  md5 {md5s(project)['data/voxels/subj02.h5']}  (same bytes)" in back
+    assert re.search(r"first recorded in commit [0-9a-f]{40} \d{4}-\d\d-\d\d run", back)
+    assert "by python -m stages.extract_betas --subject subj02" in back
+    assert re.search(r"raw: \d+ files, \d+\.\d\d GB, simulated; each with its SHA-256 in data/receipts/subj02.json", back)
+    assert back.rstrip().splitlines()[-1] == "  reports/comparison.json"
+    document = json.loads(run(project, "fmri2img", "lineage", "reports/gallery/subj02/ridge.html", "--json").stdout)
+    reached, waiting = set(), [document]
+    while waiting:
+        item = waiting.pop()
+        reached.add(item["path"])
+        waiting += item["inputs"]
+    assert reached >= {
+        "data/receipts/shared.json",
+        "data/receipts/subj02.json",
+        "data/voxels/subj02.h5",
+        "models/subj02/ridge/model.safetensors",
+    }
+    raw = next((project / "data/raw").rglob("betas_session21.hdf5")).relative_to(project)
+    onwards = run(project, "fmri2img", "lineage", str(raw)).stdout
+    assert "is pinned by data/receipts/subj02.json, and went into" in onwards
+    assert "    data/voxels/subj02.h5" in onwards
+    result = run(project, "fmri2img", "lineage", "README.md", check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: README.md: neither an output in dvc.lock nor a raw file of a receipt")
+
+
+def test_provenance_in_the_file_agrees_with_the_lock(project):
+    provenance = TrialBetas.open(project / "data/voxels/subj02.h5", remedy="").provenance
+    assert provenance["receipts"]["subj02"]["md5"] == md5s(project)["data/receipts/subj02.json"]
+    assert provenance["receipts"]["shared"]["md5"] == md5s(project)["data/receipts/shared.json"]
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory):
+    """The repository as a stranger has it after cloning: no data, no settings of this machine."""
+    folder = tmp_path_factory.mktemp("fresh")
+    for name in ("dvc.yaml", "dvc.lock", "params.yaml", ".dvcignore", ".gitignore", "README.md"):
+        shutil.copy(REPOSITORY / name, folder)
+    (folder / ".dvc").mkdir()
+    shutil.copy(REPOSITORY / ".dvc/config", folder / ".dvc")
+    for name in ("src", "rois", "models/demo-vae", "demo_remote"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    run(folder, "git", "init", "-q")
+    return folder
+
+
+def test_a_fresh_clone_has_voxels_offline(fresh, monkeypatch):
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
+    run(fresh, "dvc", "pull", "extract_betas", "convert_roi")
+    code = re.search(r"```python\n(from fmri2img.sharing.*?)```", (fresh / "README.md").read_text(), re.DOTALL).group(1)
+    assert len([line for line in code.splitlines() if line.strip()]) <= 6
+    result = subprocess.run([sys.executable, "-c", code], cwd=fresh, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "subj01: " in result.stdout
+    assert "SIMULATED DATA" in result.stdout
+    quoted = re.search(r"```python\nfrom fmri2img.sharing.*?```text\n(.*?)```", (fresh / "README.md").read_text(), re.DOTALL).group(1)
+    assert result.stdout.strip() == quoted.strip()
+
+
+def test_the_remote_in_git_is_small_and_holds_what_the_lock_names():
+    objects = list((REPOSITORY / "demo_remote").rglob("files/md5/*/*"))
+    assert sum(path.stat().st_size for path in objects) <= 8e6
+    wanted = {path: md5 for path, md5 in md5s(REPOSITORY).items() if path.startswith(("data/voxels/", "data/rois/"))}
+    assert {path.parent.name + path.name for path in objects} == set(wanted.values())
+    assert "demo_remote/** -text" in (REPOSITORY / ".gitattributes").read_text()
+    assert "verify = true" in (REPOSITORY / ".dvc/config").read_text()
