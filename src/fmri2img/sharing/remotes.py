@@ -6,6 +6,7 @@ Receipts, regions, voxels, examples, splits and latents travel, and trained enco
 import configparser
 import json
 import logging
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ ALL_STAGES = (*MODEL_STAGES, "predict", "evaluate", "compare")
 # What may differ between a colleague's parameters and those of pulled files only if raw files are at hand.
 RAW_STAGES = ("fetch_nsd_shared", "fetch_nsd", "convert_roi", "extract_betas", "create_examples")
 DEMO_REMOTE = "demo"
+DEMO_STAGES = ("convert_roi", "extract_betas")  # what it holds
+# "corrupted cache file '.../files/md5/5d/b3...'", and what DVC says at the end.
+_CORRUPT = re.compile(r"corrupted cache file '[^']*?([0-9a-f]{2})/([0-9a-f]{30})'")
+_MOVED = re.compile(r"^\d+ files? |up to date")
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,8 @@ def plan(remote: str | None, stages: tuple[str, ...], *, root: Path = Path()) ->
         If there is no such remote.
     """
     name, url = find_remote(remote, root)
+    if name == DEMO_REMOTE:
+        stages = DEMO_STAGES
     chosen = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in stages]
     # Metrics (JSON) live in git and do not travel.
     outs = {path: (md5, stage.sizes[path]) for stage in chosen for path, md5 in stage.outs.items() if not _is_metric(path)}
@@ -115,7 +122,8 @@ def share(shipment: Shipment, data_source: str, *, members_only: bool, root: Pat
     """
     if shipment.remote == DEMO_REMOTE:
         raise ConfigError(
-            "the remote demo is part of the repository, which anybody may read; name your group's with --remote (dvc remote add --local lab URL)"
+            "the remote demo is part of the repository, which anybody may read; name your group's with --remote "
+            "(dvc remote add --local lab URL)"
         )
     if data_source != "simulated" and not members_only:
         raise ConfigError(
@@ -154,22 +162,24 @@ def _verify_objects(remote: str, root: Path) -> None:
 
 def _run(arguments: list[str], shipment: Shipment, root: Path) -> None:
     log.info("dvc %s", " ".join(arguments))
-    result = _dvc(arguments, root)
+    result = _dvc([*arguments, "--verbose"], root)  # says which objects it refused
     if result.returncode == 0:
-        print(result.stdout.strip().splitlines()[-1] if result.stdout.strip() else "done")
+        moved = [line for line in result.stdout.splitlines() if _MOVED.search(line)]
+        print(moved[-1] if moved else "nothing was left to move")
         return
     said = f"{result.stdout}\n{result.stderr}"
-    hit = [path for path, (md5, _) in shipment.outs.items() if md5 in said or f"{md5[:2]}/{md5[2:]}" in said]
-    if hit and ("corrupt" in said.lower() or "hash" in said.lower()):
+    paths = {md5: path for path, (md5, _) in shipment.outs.items()}
+    if refused := [paths[md5] for md5 in map("".join, _CORRUPT.findall(said)) if md5 in paths]:
         raise ChangedDataError(
-            f"remote {shipment.remote}: the object of {hit[0]} does not have the recorded bytes and was refused; have its owner run "
-            f"fmri2img share again, then run the same command"
+            f"remote {shipment.remote}: the object of {refused[0]} does not have the recorded bytes and was refused; "
+            "have its owner run fmri2img share again, then run the same command: what has arrived stays"
         )
-    lines = said.strip().splitlines() or ["no reason given"]
-    reason = " ".join(next((line for line in reversed(lines) if line.startswith("ERROR")), lines[-1]).split())
+    absent = [path for md5, path in paths.items() if md5 in said and not (root / path).exists()]
+    lines = [line for line in said.strip().splitlines() if line.startswith("ERROR")] or ["no reason given"]
+    reason = f"{len(absent)} files are not there, first {absent[0]}" if absent else " ".join(lines[-1].split())
     raise UnavailableError(
-        f"remote {shipment.remote} ({shipment.url}): {reason}; check the remote and the network, then run the same command: "
-        "what has arrived stays"
+        f"remote {shipment.remote} ({shipment.url}): {reason}; check the remote and the network, or have its owner run "
+        "fmri2img share again, then run the same command: what has arrived stays"
     )
 
 
