@@ -44,9 +44,7 @@ pull: $(READY)  ## pull them (REMOTE=lab)
 	fmri2img pull $(if $(REMOTE),--remote $(REMOTE)) $(ARGS)
 
 demo-remote: $(READY)  ## put the voxels of the last demo into the small remote that git holds
-	rm -rf demo_remote
-	dvc push --remote demo extract_betas convert_roi
-	git add --force demo_remote
+	python scripts/fill_demo_remote.py
 
 test: $(READY)  ## run the tests, offline
 	HF_HUB_OFFLINE=1 pytest -m "not slow"

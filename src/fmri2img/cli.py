@@ -113,6 +113,10 @@ def show_lineage(options: argparse.Namespace) -> None:
         for receipt, outs in () if options.json else onwards.items():
             print(f"{path}\n  is pinned by {receipt}, and went into", *(f"    {out}" for out in outs), sep="\n")
         return
+    if path not in makes and Path(path).suffix == ".h5" and Path(path).exists():
+        voxels = open_voxels(path)
+        print(voxels, "made from:", json.dumps(voxels.trials.provenance, indent=2, sort_keys=True), sep="\n")
+        return
     if path not in makes:
         raise MissingDataError(
             f"{path}: neither an output in dvc.lock nor a raw file of a receipt; name one, such as data/voxels/subj01.h5"

@@ -4,7 +4,6 @@
 its provenance names the receipts, and so every raw file.
 """
 
-import json
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import yaml
 
 from fmri2img.exceptions import FormatError, MissingDataError
-from fmri2img.files import hash_file
+from fmri2img.files import hash_file, read_json
 
 LOCK_PATH = Path("dvc.lock")
 
@@ -42,7 +41,7 @@ class LockedStage:
 
 
 def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
-    """Read ``dvc.lock``.
+    """Read ``dvc.lock``, without subjects and models that ``params.yaml`` no longer lists: DVC never drops them.
 
     Raises
     ------
@@ -56,9 +55,19 @@ def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
         raise MissingDataError(f"{path} not found; run the command in the project's root folder, after dvc repro")
     try:
         stages = yaml.safe_load(path.read_text())["stages"]
-        return {name: _locked(name, entry) for name, entry in stages.items()}
+        return {name: _locked(name, entry) for name, entry in stages.items() if _is_current(name, root)}
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise FormatError(f"{path}: not a lock file that DVC wrote ({error}); run: git checkout {path}") from error
+
+
+def _is_current(name: str, root: Path) -> bool:
+    params = root / "params.yaml"
+    _, _, item = name.partition("@")
+    if not item or not params.exists():
+        return True
+    listed = yaml.safe_load(params.read_text())
+    subject, _, model = item.partition("-")
+    return subject in listed["subjects"] and (not model or model in listed["models"])
 
 
 def _locked(name: str, entry: dict) -> LockedStage:
@@ -95,14 +104,26 @@ class Origin:
     code: dict[str, str]
 
 
-def trace_back(path: str, stages: dict[str, LockedStage], root: Path = Path()) -> Origin:
+def trace_back(path: str, stages: dict[str, LockedStage], root: Path = Path(), known: dict[str, Origin] | None = None) -> Origin:
     """Follow a file back to the receipts.
+
+    Parameters
+    ----------
+    path : str
+    stages : dict of str to LockedStage
+    root : Path
+        The project.
+    known : dict of str to Origin, optional
+        Filled with what was found: every file is hashed once.
 
     Raises
     ------
     MissingDataError
         If no stage made it.
     """
+    known = {} if known is None else known
+    if path in known:
+        return known[path]
     makers = {out: stage for stage in stages.values() for out in stage.outs}
     if path not in makers:
         raise MissingDataError(
@@ -113,8 +134,9 @@ def trace_back(path: str, stages: dict[str, LockedStage], root: Path = Path()) -
     # A stage may depend on a folder, which stands for the outputs below it.
     found += [out for dep in stage.deps if dep not in makers for out in makers if out.startswith(f"{dep}/")]
     code = {dep: md5 for dep, md5 in stage.deps.items() if dep not in makers and not any(out.startswith(f"{dep}/") for out in makers)}
-    inputs = tuple(trace_back(dep, stages, root) for dep in found)
-    return Origin(path, stage.outs[path], _state(root / path, stage.outs[path]), stage, inputs, code)
+    inputs = tuple(trace_back(dep, stages, root, known) for dep in found)
+    known[path] = Origin(path, stage.outs[path], _state(root / path, stage.outs[path]), stage, inputs, code)
+    return known[path]
 
 
 def trace_forward(path: str, stages: dict[str, LockedStage]) -> list[str]:
@@ -137,7 +159,7 @@ def receipts_that_list(raw: str, folder: Path) -> list[Path]:
     """Return the receipts that name a raw file, given by its path below the NSD root or any longer path."""
     found = []
     for path in sorted(folder.glob("*.json")):
-        listed = [record["path"] for record in json.loads(path.read_text())["files"]]
+        listed = [record["path"] for record in read_json(path, remedy="dvc checkout data/receipts")["files"]]
         if any(raw == name or raw.endswith(f"/{name}") for name in listed):
             found.append(path)
     return found

@@ -2,8 +2,8 @@
 
 from fmri2img.command import byte_progress, run_stage
 from fmri2img.config import ProjectParams, load_params
-from fmri2img.fetching.fetch import check_may_simulate, fetch_bucket, list_bucket, use_local
-from fmri2img.layout import ledger_path, receipt_path
+from fmri2img.fetching.fetch import check_may_simulate, check_not_pulled, fetch_bucket, list_bucket, use_local
+from fmri2img.layout import ledger_path, receipt_path, voxels_path
 from fmri2img.receipts import Ledger, Receipt, raw_files
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 
@@ -26,6 +26,8 @@ def main(subject: str, check: bool, dry_run: bool) -> None:
 
 def _fetch(subject: str, params: ProjectParams, ledger: Ledger) -> Receipt:
     root, source = params.machine.raw_root, params.fetch_nsd.source
+    subjects = params.subjects if subject == "shared" else [subject]
+    check_not_pulled(subject, root, receipt_path(subject), [voxels_path(one) for one in subjects])
     if source == "s3":
         return fetch_bucket(subject, params, root, ledger, watch=byte_progress)
     if source == "local":

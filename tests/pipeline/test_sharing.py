@@ -152,6 +152,11 @@ def test_other_parameters_upstream_are_told_and_cost_nothing(project, folder_rem
     result = run(colleague, "fmri2img", "pull", "--remote", "lab")
     assert "note: params.yaml is not that of the pulled files: nsd.beta_version was b3, is b2; to use them, set it back" in result.stderr
     before = (colleague / "data/voxels/subj02.h5").read_bytes()
+    result = run(colleague, "dvc", "repro", check=False)
+    assert result.returncode != 0
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: data/voxels/subj02.h5 came without raw files and is kept, but params.yaml has changed since (")
+    assert "nsd.beta_version was b3, is b2): to use it, set that back" in line
     result = run(colleague, "dvc", "repro", "--single-item", "extract_betas@subj02", check=False)
     assert result.returncode != 0
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
@@ -189,6 +194,25 @@ def test_components_of_nsd_do_not_leave_the_group(project, folder_remote, tmp_pa
     result = run(colleague, "fmri2img", "share", "--remote", "demo", "--members-only", check=False)
     assert "the remote demo is part of the repository, which anybody may read" in result.stderr
     assert not (tmp_path / "demo").exists()
+
+
+def test_a_remote_that_does_not_answer(project, tmp_path, monkeypatch):
+    for key, value in KEYS.items():
+        monkeypatch.setenv(key, value)
+    colleague = clone(project, tmp_path / "colleague", "s3://lab/voxels")
+    run(colleague, "dvc", "remote", "modify", "--local", "lab", "endpointurl", "http://127.0.0.1:9")
+    result = run(colleague, "fmri2img", "pull", "--remote", "lab", check=False)
+    assert result.returncode == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert "no reason given" not in line
+    assert "127.0.0.1:9" in line
+
+
+def test_a_remote_inside_the_project_is_refused(project):
+    run(project, "dvc", "remote", "add", "--local", "--force", "inside", "somewhere/inside")
+    result = run(project, "fmri2img", "share", "--remote", "inside", "--members-only", check=False)
+    assert result.returncode == 1
+    assert "lies inside the project, and so in its repository; choose a folder outside" in result.stderr
 
 
 def test_no_such_remote(project):

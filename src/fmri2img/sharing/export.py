@@ -4,6 +4,7 @@ The folders hold exactly the numbers that those repositories' own scripts would 
 percent), 0 where a voxel has no data, images in the order of their first showing, each in its own order of voxels.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -34,9 +35,10 @@ def export_npz(voxels: VoxelFile, target: Path) -> list[Path]:
         "ncsnr": voxels.ncsnr,
         "affine": trials.affine,
         "note": np.array(SIMULATED if voxels.is_simulated else TERMS),
+        "provenance_json": np.array(json.dumps(trials.provenance, sort_keys=True)),
     }
-    with replacing(target) as partial:
-        np.savez_compressed(partial, allow_pickle=False, **arrays)
+    with replacing(target) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
     return [target]
 
 
@@ -112,5 +114,6 @@ def _save(path: Path, values: np.ndarray) -> Path:
 
 def _notice(voxels: VoxelFile, folder: Path) -> Path:
     path = folder / "README.txt"
-    write_text(path, f"{voxels!r}\n\n{SIMULATED if voxels.is_simulated else TERMS}\n")
+    made_from = json.dumps(voxels.trials.provenance, indent=2, sort_keys=True)
+    write_text(path, f"{voxels!r}\n\n{SIMULATED if voxels.is_simulated else TERMS}\n\nMade from:\n{made_from}\n")
     return path

@@ -4,7 +4,6 @@ Receipts, regions, voxels, examples, splits and latents travel, and trained enco
 """
 
 import configparser
-import json
 import logging
 import re
 import subprocess
@@ -14,7 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
+from fmri2img.exceptions import ChangedDataError, ConfigError, UnavailableError
+from fmri2img.files import hash_file, read_json
 from fmri2img.lineage import changed_params, read_lock
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ DEMO_REMOTE = "demo"
 DEMO_STAGES = ("convert_roi", "extract_betas")  # what it holds
 # "corrupted cache file '.../files/md5/5d/b3...'", and what DVC says at the end.
 _CORRUPT = re.compile(r"corrupted cache file '[^']*?([0-9a-f]{2})/([0-9a-f]{30})'")
+_ERROR = re.compile(r"(?:^|\s)ERROR: (.*)")
 _MOVED = re.compile(r"^\d+ files? |up to date")
 
 
@@ -97,7 +98,7 @@ def find_remote(name: str | None, root: Path = Path()) -> tuple[str, str]:
     ConfigError
         If it is not configured.
     """
-    config = configparser.ConfigParser()
+    config = configparser.ConfigParser(interpolation=None)
     config.read([root / ".dvc/config", root / ".dvc/config.local"])
     urls = {section.split('"')[1]: config[section].get("url", "") for section in config.sections() if section.startswith("'remote ")}
     chosen = name or config.get("core", "remote", fallback=None)
@@ -124,6 +125,10 @@ def share(shipment: Shipment, data_source: str, *, members_only: bool, root: Pat
         raise ConfigError(
             "the remote demo is part of the repository, which anybody may read; name your group's with --remote "
             "(dvc remote add --local lab URL)"
+        )
+    if "://" not in shipment.url and (root / ".dvc" / shipment.url).resolve().is_relative_to(root.resolve()):
+        raise ConfigError(
+            f"remote {shipment.remote}: {shipment.url} lies inside the project, and so in its repository; choose a folder outside"
         )
     if data_source != "simulated" and not members_only:
         raise ConfigError(
@@ -157,7 +162,10 @@ def differing_params(root: Path = Path()) -> list[str]:
 
 def _verify_objects(remote: str, root: Path) -> None:
     """Have DVC hash every object that comes from a remote: by default it trusts them."""
-    _dvc(["remote", "modify", "--local", remote, "verify", "true"], root)
+    if _dvc(["remote", "modify", "--local", remote, "verify", "true"], root).returncode:
+        raise ConfigError(
+            f".dvc/config.local: cannot be written, and without it DVC would not verify what comes from {remote}; make it writable"
+        )
 
 
 def _run(arguments: list[str], shipment: Shipment, root: Path) -> None:
@@ -172,11 +180,12 @@ def _run(arguments: list[str], shipment: Shipment, root: Path) -> None:
     if refused := [paths[md5] for md5 in map("".join, _CORRUPT.findall(said)) if md5 in paths]:
         raise ChangedDataError(
             f"remote {shipment.remote}: the object of {refused[0]} does not have the recorded bytes and was refused; "
-            "have its owner run fmri2img share again, then run the same command: what has arrived stays"
+            "have its owner delete that object there and run fmri2img share again, then run the same command: what has arrived stays"
         )
-    absent = [path for md5, path in paths.items() if md5 in said and not (root / path).exists()]
-    lines = [line for line in said.strip().splitlines() if line.startswith("ERROR")] or ["no reason given"]
-    reason = f"{len(absent)} files are not there, first {absent[0]}" if absent else " ".join(lines[-1].split())
+    listed = said.partition("Missing cache files")[2]
+    absent = [path for md5, path in paths.items() if md5 in listed and not (root / path).exists()]
+    told = _ERROR.findall(said) or ["no reason given"]
+    reason = f"{len(absent)} files are not there, first {absent[0]}" if absent else " ".join(told[-1].split())
     raise UnavailableError(
         f"remote {shipment.remote} ({shipment.url}): {reason}; check the remote and the network, or have its owner run "
         "fmri2img share again, then run the same command: what has arrived stays"
@@ -188,15 +197,13 @@ def _dvc(arguments: list[str], root: Path) -> subprocess.CompletedProcess[str]:
 
 
 def data_source_of(root: Path = Path()) -> str:
-    """Return ``simulated`` only if every receipt says so.
+    """Return ``simulated`` only if every receipt that the lock file names is here and says so, else ``nsd``.
 
-    Raises
-    ------
-    MissingDataError
-        If there is no receipt.
+    What travels is what the lock file names, whatever lies in the working folder.
     """
-    receipts = sorted((root / "data/receipts").glob("*.json"))
-    if not receipts:
-        raise MissingDataError("data/receipts holds no receipt; run: dvc repro, or fmri2img pull")
-    sources = {json.loads(path.read_text())["data_source"] for path in receipts}
-    return "simulated" if sources == {"simulated"} else "nsd"
+    named = {path: md5 for stage in read_lock(root).values() for path, md5 in stage.outs.items() if path.startswith("data/receipts/")}
+    for path, md5 in named.items():
+        found = root / path
+        if not found.exists() or hash_file(found, "md5") != md5 or read_json(found, remedy="dvc checkout")["data_source"] != "simulated":
+            return "nsd"
+    return "simulated" if named else "nsd"

@@ -93,18 +93,18 @@ class VoxelFile:
         MismatchError
             If a region has no voxel here.
         """
-        names = self.roi_names
-        if absent := [roi for roi in rois if roi not in names]:
+        names, rois = self.roi_names, [rois] if isinstance(rois, str) else list(rois)
+        if absent := [roi for roi in rois if roi not in names] or ([] if rois else ["none named"]):
             raise MismatchError(f"no voxel of region {absent[0]!r} in this file; choose from: {', '.join(sorted(set(names)))}")
-        return replace(self, columns=self.columns[np.isin(names, list(rois))])
+        return replace(self, columns=self.columns[np.isin(names, rois)])
 
     def trials_of(self, image_ids: np.ndarray) -> np.ndarray:
         """Return the rows of all trials that showed one of the images, in time order, shape (n_trials,)."""
         return np.flatnonzero(np.isin(self.trials.image_ids, image_ids))
 
-    def images_of(self, split: Split, part: SplitName) -> np.ndarray:
-        """Return the image ids of ``train``, ``validation`` or ``test``, shape (n_images,)."""
-        return split.ids(part)
+    def images_of(self, split: str | Path, part: SplitName) -> np.ndarray:
+        """Return the images of one part of a split (a file of ``data/splits/``) that were shown here, shape (n_images,)."""
+        return np.intersect1d(Split.open(Path(split), remedy="fmri2img pull").ids(part), self.image_ids)
 
     def percent(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Read betas in percent signal change.
@@ -144,6 +144,8 @@ class VoxelFile:
             Percent signal change, in the order of ``image_ids``.
         """
         wanted = np.asarray(image_ids)
+        if len(unseen := np.setdiff1d(wanted, self.image_ids)):
+            raise MismatchError(f"image {unseen[0]} (0-based 73k id) was not shown in these sessions; choose from image_ids")
         rows = self.trials_of(wanted)
         rows = rows[np.argsort(self.trials.image_ids[rows], kind="stable")]
         ascending = np.sort(wanted)
@@ -156,8 +158,14 @@ class VoxelFile:
         found = np.searchsorted(shown, image_ids).clip(max=len(shown) - 1)
         return np.where(shown[found] == image_ids, counts[found], 0)
 
-    def noise_ceiling(self, n_repetitions: int) -> np.ndarray:
-        """Return the percent of each voxel's variance that any model of the image could explain, shape (n_voxels,)."""
+    def noise_ceiling(self, n_repetitions: int | np.ndarray) -> np.ndarray:
+        """Return the percent of each voxel's variance that any model of the image could explain, shape (n_voxels,).
+
+        Parameters
+        ----------
+        n_repetitions : int or ndarray, shape (n_images,)
+            Trials averaged for each image, from the method `n_repetitions`.
+        """
         return noise_ceiling(self.ncsnr, n_repetitions)
 
     def __repr__(self) -> str:

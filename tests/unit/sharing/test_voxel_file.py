@@ -99,15 +99,27 @@ def test_trials_and_repetitions(voxels):
     assert len(voxels.trials_of(voxels.image_ids)) == 1500
 
 
-def test_images_of_a_split(voxels):
+def test_images_of_a_split(voxels, tmp_path):
     ids = voxels.image_ids
     settings = {"kind": "shared", "validation_fraction": 0.1, "n_train_random": 1, "rng": np.random.default_rng(0)}
     split = split_images(ids, np.isin(ids, voxels.shared_image_ids), **settings)
-    np.testing.assert_array_equal(voxels.images_of(split, "test"), voxels.shared_image_ids)
+    split.save(tmp_path / "split.json")
+    np.testing.assert_array_equal(voxels.images_of(tmp_path / "split.json", "test"), voxels.shared_image_ids)
 
 
 def test_noise_ceilings(voxels):
     np.testing.assert_array_equal(voxels.select(["early"]).noise_ceiling(3), noise_ceiling(voxels.ncsnr, 3)[voxels.roi_names == "early"])
+
+
+def test_an_image_that_was_not_shown(voxels):
+    with pytest.raises(MismatchError, match=r"image 99999999 \(0-based 73k id\) was not shown in these sessions"):
+        voxels.average(np.array([voxels.image_ids[0], 99_999_999]))
+
+
+def test_one_region_may_be_named_alone_and_none_may_not(voxels):
+    assert set(voxels.select("early").roi_names) == {"early"}
+    with pytest.raises(MismatchError, match="choose from: early"):
+        voxels.select([])
 
 
 def test_a_missing_file_names_both_ways_to_get_it(tmp_path):
@@ -126,8 +138,9 @@ def test_every_array_says_its_axes_and_its_meaning(path):
 
 
 def test_npz_needs_no_pickle_and_holds_percent(voxels, tmp_path):
-    export_npz(voxels, tmp_path / "v.npz")
-    with np.load(tmp_path / "v.npz", allow_pickle=False) as arrays:
+    export_npz(voxels, tmp_path / "v")
+    assert [path.name for path in tmp_path.iterdir()] == ["v"]
+    with np.load(tmp_path / "v", allow_pickle=False) as arrays:
         np.testing.assert_array_equal(arrays["betas_percent"], voxels.percent())
         np.testing.assert_array_equal(arrays["image_ids_0based"], voxels.trials.image_ids)
         assert arrays["roi_names"][0] == voxels.roi_names[0]
