@@ -13,12 +13,11 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeVar
 
-import yaml
 from tqdm import tqdm
 
 from fmri2img.config import PARAMS_PATH, load_params
 from fmri2img.exceptions import ConfigError, Fmri2imgError, MissingDataError
-from fmri2img.lineage import LOCK_PATH, changed_params, read_lock
+from fmri2img.lineage import changed_since_last_run
 
 Item = TypeVar("Item")
 _FLAGS = {
@@ -55,12 +54,10 @@ def _changed_since_last_run(stage: ModuleType | None, options: dict[str, Any]) -
     """Say which parameters changed since outputs that are here were made: whoever pulled them has no raw files to make them anew."""
     script = Path(stage.__file__).stem if stage and stage.__file__ else ""
     item = "-".join(value for value in options.values() if isinstance(value, str))
-    locked = read_lock().get(f"{script}_shared" if item == "shared" else f"{script}@{item}") if LOCK_PATH.exists() else None
-    if locked is None or not all(Path(out).exists() for out in locked.outs):
+    outs, changes = changed_since_last_run(f"{script}_shared" if item == "shared" else f"{script}@{item}")
+    if not changes or not all(Path(out).exists() for out in outs):
         return ""
-    changes = changed_params(locked, yaml.safe_load(PARAMS_PATH.read_text()))
-    kept = ", ".join(locked.outs)
-    return f"{kept} is kept, but params.yaml has changed since ({'; '.join(changes)}): to use it, set that back" if changes else ""
+    return f"{', '.join(outs)} is kept, but params.yaml has changed since ({'; '.join(changes)}): to use it, set that back"
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from fmri2img.config import PARAMS_PATH
 from fmri2img.exceptions import FormatError, MissingDataError
 from fmri2img.files import hash_file, read_json
 
@@ -61,7 +62,7 @@ def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
 
 
 def _is_current(name: str, root: Path) -> bool:
-    params = root / "params.yaml"
+    params = root / PARAMS_PATH
     _, _, item = name.partition("@")
     if not item or not params.exists():
         return True
@@ -179,6 +180,14 @@ def changed_params(stage: LockedStage, current: dict[str, Any]) -> list[str]:
     for key, was in stage.params.items():
         phrases += _differences(key, was, _lookup(current, key))
     return phrases
+
+
+def changed_since_last_run(name: str) -> tuple[list[str], list[str]]:
+    """Return what a stage of this project last made, and how its parameters differ since; two empty lists if it never ran."""
+    stage = read_lock().get(name) if LOCK_PATH.exists() else None
+    if stage is None:
+        return [], []
+    return list(stage.outs), changed_params(stage, yaml.safe_load(PARAMS_PATH.read_text()))
 
 
 def _differences(key: str, was: Any, now: Any) -> list[str]:

@@ -118,29 +118,46 @@ def test_a_tampered_object_is_refused_and_named(project, folder_remote, tmp_path
     assert not (colleague / "data/voxels/subj02.h5").exists()
 
 
-def test_an_interrupted_push_and_pull_are_resumed(project, folder_remote, tmp_path):
-    remote = tmp_path / "slow"
-    run(project, "dvc", "remote", "add", "--local", "--force", "slow", str(remote))
+def kill_once_moving(command, project, folder):
+    """Start a command and kill it as soon as a file has arrived in a folder: nothing can clean up."""
     environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    command = ["fmri2img", "share", "--remote", "slow", "--everything"]
     process = subprocess.Popen(
         command, cwd=project, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.monotonic() + 60
-    while not list(remote.rglob("files/md5/*/*")) and process.poll() is None:
+    while not list(folder.rglob("files/md5/*/*")) and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    run(project, *command)
+    assert process.wait() == -signal.SIGKILL
+
+
+def test_a_killed_push_and_a_killed_pull_are_resumed(project, tmp_path):
+    remote = tmp_path / "slow"
+    run(project, "dvc", "remote", "add", "--local", "--force", "slow", str(remote))
+    share = ["fmri2img", "share", "--remote", "slow", "--everything"]
+    kill_once_moving(share, project, remote)
+    run(project, *share)
     colleague = clone(project, tmp_path / "colleague", str(remote))
-    hidden = next(path for path in remote.rglob("files/md5/*/*") if path.parent.name + path.name == md5s(project)["data/latents/subj02.h5"])
-    hidden.rename(tmp_path / "hidden")  # as a pull that ends halfway
+    pull = ["fmri2img", "pull", "--remote", "lab", "--everything"]
+    kill_once_moving(pull, colleague, colleague / ".dvc/cache")
+    run(colleague, *pull)
+    assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
+    for path in ("data/voxels/subj02.h5", "data/latents/subj02.h5"):
+        assert (colleague / path).read_bytes() == (project / path).read_bytes()
+
+
+def test_a_remote_that_lacks_a_file_is_told_and_the_rest_arrives(project, folder_remote, tmp_path):
+    lacking = tmp_path / "lacking"
+    shutil.copytree(folder_remote, lacking)
+    md5 = md5s(project)["data/latents/subj02.h5"]
+    (lacking / "files/md5" / md5[:2] / md5[2:]).unlink()
+    colleague = clone(project, tmp_path / "colleague", str(lacking))
     result = run(colleague, "fmri2img", "pull", "--remote", "lab", check=False)
     assert result.returncode == 1
     assert "1 files are not there, first data/latents/subj02.h5; check the remote" in result.stderr.splitlines()[-1]
     assert (colleague / "data/voxels/subj02.h5").exists()
-    (tmp_path / "hidden").rename(hidden)
+    run(colleague, "dvc", "remote", "modify", "--local", "lab", "url", str(folder_remote))
     run(colleague, "fmri2img", "pull", "--remote", "lab")
     assert (colleague / "data/latents/subj02.h5").read_bytes() == (project / "data/latents/subj02.h5").read_bytes()
 

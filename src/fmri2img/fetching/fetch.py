@@ -6,15 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-import yaml
 from filelock import FileLock, Timeout
 
-from fmri2img.config import PARAMS_PATH, ProjectParams
+from fmri2img.config import ProjectParams
 from fmri2img.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.fetching.bucket import Bucket, needed_room
 from fmri2img.fetching.partial import RemoteFile
 from fmri2img.fetching.subset import name_subset
-from fmri2img.lineage import LOCK_PATH, changed_params, read_lock
+from fmri2img.lineage import changed_since_last_run
 from fmri2img.receipts import SIMULATED_NOTICE, Ledger, Receipt, Watch
 
 log = logging.getLogger(__name__)
@@ -29,10 +28,10 @@ def check_not_pulled(name: str, root: Path, receipt: Path, voxels: list[Path]) -
     MissingDataError
         If receipt and voxels are here, no raw files are, and the parameters are not those of the receipt.
     """
-    if (root / "nsddata").exists() or not receipt.exists() or not any(path.exists() for path in voxels) or not LOCK_PATH.exists():
+    if (root / "nsddata").exists() or not receipt.exists() or not any(path.exists() for path in voxels):
         return
-    locked = read_lock().get("fetch_nsd_shared" if name == "shared" else f"fetch_nsd@{name}")
-    if locked and (changes := changed_params(locked, yaml.safe_load(PARAMS_PATH.read_text()))):
+    _, changes = changed_since_last_run("fetch_nsd_shared" if name == "shared" else f"fetch_nsd@{name}")
+    if changes:
         kept = ", ".join(str(path) for path in voxels if path.exists())
         raise MissingDataError(
             f"{kept} came without raw files and is kept, but params.yaml has changed since ({'; '.join(changes)}): to use it, set that "
