@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from fmri2img.command import tell_errors
-from fmri2img.config import load_params
 from fmri2img.exceptions import MissingDataError
-from fmri2img.lineage import Origin, first_commit, read_lock, receipts_that_list, trace_back, trace_forward
+from fmri2img.lineage import LOCK_PATH, Origin, first_commit, read_lock, trace_back, trace_forward
+from fmri2img.receipts import Receipt, receipts_that_list
 from fmri2img.sharing.export import EXPORTERS
-from fmri2img.sharing.remotes import ALL_STAGES, MODEL_STAGES, SHARED_STAGES, data_source_of, plan, pull, share
+from fmri2img.sharing.remotes import ALL_STAGES, MODEL_STAGES, SHARED_STAGES, data_source_of, differing_params, plan, pull, share
 from fmri2img.sharing.voxel_file import open_voxels
 
 
@@ -85,18 +85,17 @@ def push_files(options: argparse.Namespace) -> None:
 
 
 def pull_files(options: argparse.Namespace) -> None:
-    """Pull, after saying what; then say whether the parameters are those of the files."""
-    load_params()
+    """Pull, after saying what, and whether the parameters are those of the files."""
     shipment = plan(options.remote, options.stages)
     print(*shipment.describe(), sep="\n")
-    if options.dry_run:
-        return
-    if differences := pull(shipment):
+    if differences := differing_params():
         print(
             f"note: params.yaml is not that of the pulled files: {'; '.join(differences)}; to use them, set it back "
             "(git checkout params.yaml): otherwise dvc repro will ask for NSD's raw files",
             file=sys.stderr,
         )
+    if not options.dry_run:
+        pull(shipment)
 
 
 def show_lineage(options: argparse.Namespace) -> None:
@@ -104,16 +103,17 @@ def show_lineage(options: argparse.Namespace) -> None:
     path = options.file.removeprefix("./")
     if Path(path).is_absolute() and Path(path).is_relative_to(Path.cwd()):
         path = str(Path(path).relative_to(Path.cwd()))
-    stages = read_lock()
+    is_voxel_file = Path(path).suffix == ".h5" and Path(path).exists()
+    stages = {} if is_voxel_file and not LOCK_PATH.exists() else read_lock()
     makes = {out for stage in stages.values() for out in stage.outs}
     if path not in makes and (receipts := receipts_that_list(path, Path("data/receipts"))):
         onwards = {str(receipt): trace_forward(str(receipt), stages) for receipt in receipts}
         if options.json:
             print(json.dumps(onwards, indent=2))
         for receipt, outs in () if options.json else onwards.items():
-            print(f"{path}\n  is pinned by {receipt}, and went into", *(f"    {out}" for out in outs), sep="\n")
+            print(f"{path}\n  is pinned by {receipt}; made from files of that receipt:", *(f"    {out}" for out in outs), sep="\n")
         return
-    if path not in makes and Path(path).suffix == ".h5" and Path(path).exists():
+    if path not in makes and is_voxel_file:
         voxels = open_voxels(path)
         print(voxels, "made from:", json.dumps(voxels.trials.provenance, indent=2, sort_keys=True), sep="\n")
         return
@@ -123,7 +123,9 @@ def show_lineage(options: argparse.Namespace) -> None:
         )
     origin = trace_back(path, stages)
     if options.json:
-        print(json.dumps(_as_json(origin, trace_forward(path, stages)), indent=2))
+        files: dict[str, dict] = {}
+        _collect(origin, files)
+        print(json.dumps({"file": path, "made_from": files, "made_from_it": trace_forward(path, stages)}, indent=2))
         return
     _print_origin(origin, 0, set())
     print("made from it:", *(f"  {out}" for out in trace_forward(path, stages) or ["nothing"]), sep="\n")
@@ -153,22 +155,25 @@ def _print_origin(origin: Origin, depth: int, seen: set[str]) -> None:
 def _receipt_summary(path: str) -> str | None:
     if not path.startswith("data/receipts/") or not Path(path).exists():
         return None
-    values = json.loads(Path(path).read_text())
-    size = sum(record["size"] for record in values["files"])
-    return f"{len(values['files'])} files, {size / 1e9:.2f} GB, {values['data_source']}; each with its SHA-256 in {path}"
+    receipt = Receipt.open(Path(path), remedy=f"dvc checkout {path}")
+    size = sum(record.size for record in receipt.files)
+    return f"{len(receipt.files)} files, {size / 1e9:.2f} GB, {receipt.data_source}; each with its SHA-256 in {path}"
 
 
-def _as_json(origin: Origin, onwards: list[str] | None = None) -> dict:
-    document = {
-        "path": origin.path,
+def _collect(origin: Origin, files: dict[str, dict]) -> None:
+    """Describe a file and all that it was made from, each once."""
+    if origin.path in files:
+        return
+    files[origin.path] = {
         "md5": origin.md5,
         "state": origin.state,
         "command": origin.stage.command if origin.stage else None,
         "params": origin.stage.params if origin.stage else {},
         "code": origin.code,
-        "inputs": [_as_json(item) for item in origin.inputs],
+        "inputs": [item.path for item in origin.inputs],
     }
-    return document if onwards is None else {**document, "made_from_it": onwards}
+    for item in origin.inputs:
+        _collect(item, files)
 
 
 if __name__ == "__main__":

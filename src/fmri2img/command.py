@@ -4,6 +4,7 @@ import argparse
 import errno
 import inspect
 import logging
+import os
 import shutil
 import sys
 import threading
@@ -71,6 +72,9 @@ def tell_errors(*, debug: bool) -> Iterator[None]:
     except (Fmri2imgError, OSError, MemoryError, KeyboardInterrupt) as error:
         if debug:
             raise
+        if isinstance(error, BrokenPipeError):  # as of "... | head": the reader has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
         if isinstance(error, KeyboardInterrupt):
             print("stopped; what was finished is kept, and the same command goes on from there", file=sys.stderr)
             sys.exit(130)

@@ -163,8 +163,9 @@ class Voxels(Stored):
         Trials whose beta is at the limit of int16 (109.2 %).
     affine : ndarray, shape (4, 4)
     provenance : dict
-        ``subject``, ``data_source``, ``roi``, ``roi_names`` (label to name), ``func_space``, ``beta_version``,
-        ``responses`` (betas or timeseries), ``voxel_mm``, ``grid``, ``selection``, ``code_version``
+        ``subject``, ``data_source``, ``region`` (ROI, where it was drawn, mapping, MD5 of the label volume), ``roi_names`` (label to
+        name), ``func_space``, ``beta_version``, ``responses`` (betas or timeseries), ``voxel_mm``, ``grid``, ``selection``,
+        ``code_version``
         and ``receipts`` (MD5 of each receipt, as in ``dvc.lock``, and one SHA-256 over its records).
     """
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import yaml
 
-from fmri2img.config import PARAMS_PATH
+from fmri2img.config import PARAMS_PATH, ProjectParams, load_params
 from fmri2img.exceptions import FormatError, MissingDataError
-from fmri2img.files import hash_file, read_json
+from fmri2img.files import hash_file
 
 LOCK_PATH = Path("dvc.lock")
 
@@ -50,25 +50,26 @@ def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
         If there is none.
     FormatError
         If it cannot be read.
+    ConfigError
+        If ``params.yaml`` cannot.
     """
-    path = root / LOCK_PATH
+    path, params_path = root / LOCK_PATH, root / PARAMS_PATH
     if not path.exists():
         raise MissingDataError(f"{path} not found; run the command in the project's root folder, after dvc repro")
+    params = load_params(params_path) if params_path.exists() else None
     try:
         stages = yaml.safe_load(path.read_text())["stages"]
-        return {name: _locked(name, entry) for name, entry in stages.items() if _is_current(name, root)}
+        return {name: _locked(name, entry) for name, entry in stages.items() if _is_current(name, params)}
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise FormatError(f"{path}: not a lock file that DVC wrote ({error}); run: git checkout {path}") from error
 
 
-def _is_current(name: str, root: Path) -> bool:
-    params = root / PARAMS_PATH
+def _is_current(name: str, params: ProjectParams | None) -> bool:
     _, _, item = name.partition("@")
-    if not item or not params.exists():
+    if not item or params is None:
         return True
-    listed = yaml.safe_load(params.read_text())
     subject, _, model = item.partition("-")
-    return subject in listed["subjects"] and (not model or model in listed["models"])
+    return subject in params.subjects and (not model or model in params.models)
 
 
 def _locked(name: str, entry: dict) -> LockedStage:
@@ -153,16 +154,6 @@ def trace_forward(path: str, stages: dict[str, LockedStage]) -> list[str]:
                     reached.add(out)
                     found.append(out)
                     changed = True
-    return found
-
-
-def receipts_that_list(raw: str, folder: Path) -> list[Path]:
-    """Return the receipts that name a raw file, given by its path below the NSD root or any longer path."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        listed = [record["path"] for record in read_json(path, remedy="dvc checkout data/receipts")["files"]]
-        if any(raw == name or raw.endswith(f"/{name}") for name in listed):
-            found.append(path)
     return found
 
 

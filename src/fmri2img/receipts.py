@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 from joblib import Parallel, delayed
 
 from fmri2img.config import MachineParams
-from fmri2img.exceptions import ChangedDataError, MissingDataError
+from fmri2img.exceptions import ChangedDataError, FormatError, MissingDataError
 from fmri2img.files import hash_file, json_bytes, read_json, write_json
 from fmri2img.layout import ledger_path, receipt_path
 
@@ -78,9 +78,20 @@ class Receipt:
 
     @classmethod
     def open(cls, path: Path, *, remedy: str) -> Self:
-        """Read a receipt."""
+        """Read a receipt.
+
+        Raises
+        ------
+        MissingDataError
+            If it is not there.
+        FormatError
+            If it is none.
+        """
         values = read_json(path, remedy=remedy)
-        return cls(values["name"], values["data_source"], tuple(FileRecord(**record) for record in values["files"]))
+        try:
+            return cls(values["name"], values["data_source"], tuple(FileRecord(**record) for record in values["files"]))
+        except (KeyError, TypeError) as error:
+            raise FormatError(f"{path}: not a receipt of raw files ({error}); run: {remedy}") from error
 
     def digest(self) -> str:
         """Return one SHA-256 over all records: it stands for every byte that was used."""
@@ -141,7 +152,9 @@ class Ledger:
         """Note the SHA-256 of a file that was just hashed, and the ETag if it came from a bucket."""
         key, state = self._state(file)
         with self._lock:
-            self._known[key] = [*state, sha256, etag]
+            known = self._known.get(key, [])
+            kept = known[4] if known[3:4] == [sha256] else ""  # hashed anew, the same bytes still have the ETag they came with
+            self._known[key] = [*state, sha256, etag or kept]
             if self._path is not None:
                 write_json(self._path, self._known)
 
@@ -270,3 +283,13 @@ def raw_files(name: str, machine: MachineParams) -> RawFiles:
     """Open the raw files of a subject, or of all (``shared``), as this project's receipt lists them."""
     receipt = Receipt.open(receipt_path(name), remedy="dvc repro fetch_nsd_shared" if name == "shared" else f"dvc repro fetch_nsd@{name}")
     return RawFiles(receipt, machine.raw_root, Ledger(ledger_path(name)))
+
+
+def receipts_that_list(raw: str, folder: Path) -> list[Path]:
+    """Return the receipts that name a raw file, given by its path below the NSD root or any longer path."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        listed = [record.path for record in Receipt.open(path, remedy=f"dvc checkout {path}").files]
+        if any(raw == name or raw.endswith(f"/{name}") for name in listed):
+            found.append(path)
+    return found

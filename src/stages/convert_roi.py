@@ -4,7 +4,7 @@ from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.files import write_json
 from fmri2img.layout import OWN_ROIS, roi_path, roi_table_path
-from fmri2img.nsd.conversion import convert_roi
+from fmri2img.nsd.conversion import convert_roi, describe_region
 from fmri2img.nsd.paths import VOXEL_SIZES_MM
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.receipts import raw_files
@@ -15,7 +15,7 @@ def main(subject: str) -> None:
     params = load_params()
     labels, names = convert_roi(raw_files(subject, params.machine), params.nsd, params.convert_roi, own_rois=OWN_ROIS)
     write_volume(roi_path(subject), labels, VOXEL_SIZES_MM[params.nsd.func_space])
-    write_json(roi_table_path(subject), {"roi": "+".join(params.convert_roi.rois), "names": names})
+    write_json(roi_table_path(subject), describe_region(names, params.convert_roi))
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ def main(subject: str) -> None:
     """Write the trial betas of one subject."""
     params = load_params()
     remedy = f"dvc repro convert_roi@{subject}"
-    names = {int(label): name for label, name in read_json(roi_table_path(subject), remedy=remedy)["names"].items()}
     trials = extract_betas(
         raw_files(subject, params.machine),
         raw_files("shared", params.machine),
-        Region.read(roi_path(subject), names, params.extract_betas.labels, remedy=remedy),
+        Region.read(roi_path(subject), read_json(roi_table_path(subject), remedy=remedy), params.extract_betas.labels, remedy=remedy),
         params.nsd,
         params.extract_betas,
         machine=params.machine,

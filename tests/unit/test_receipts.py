@@ -18,6 +18,17 @@ def raw(tmp_path):
     return raw_files_of("subj05", tmp_path, PATHS)
 
 
+def test_a_full_check_keeps_the_etags(tmp_path, raw):
+    ledger = Ledger(tmp_path / "ledger.json")
+    file = raw.root / "nsddata/a.tsv"
+    ledger.remember(file, raw.receipt.files[0].sha256, "etag")
+    replace(raw, ledger=ledger).check()
+    assert ledger.vouches(file, "etag")
+    file.write_bytes(b"54321")
+    ledger.sha256(file)
+    assert not ledger.vouches(file, "etag")
+
+
 def test_round_trip_is_sorted_and_has_no_absolute_path(tmp_path, raw):
     raw.receipt.save(tmp_path / "receipt.json")
     assert str(tmp_path) not in (tmp_path / "receipt.json").read_text()

@@ -17,6 +17,12 @@ from fmri2img.receipts import RawFiles
 _MAPPINGS = {"nearest": map_nearest, "winner_take_all": map_winner_take_all}
 
 
+def describe_region(names: dict[int, str], params: ConvertRoiParams) -> dict:
+    """Return what is kept beside the label volume: label to name, which ROI, where it was drawn and how it was mapped."""
+    mapping = params.mapping if params.drawn_in == "anat" else None
+    return {"roi": "+".join(params.rois), "drawn_in": params.drawn_in, "mapping": mapping, "names": names}
+
+
 def convert_roi(raw: RawFiles, nsd: NsdParams, params: ConvertRoiParams, *, own_rois: Path) -> tuple[np.ndarray, dict[int, str]]:
     """Bring one or several ROIs to functional space.
 
@@ -95,10 +101,12 @@ class _Drawn:
     def _find(self, roi: str) -> tuple[Path, Path | None]:
         """Return the volume and the label table, if there is one, of NSD's ROI or of the user's."""
         shipped, tables = self._shipped(roi), (self.files.label_table(roi), fsaverage_label_table(roi))
+        own = self.own_rois / self.raw.name / f"{roi}.nii.gz"
         if self.raw.lists(shipped):
+            if own.exists():
+                raise ConfigError(f"{own} has the name of NSD's own {shipped}; rename yours, and name it in convert_roi.roi (params.yaml)")
             listed_table = next((path for path in tables if self.raw.lists(path)), None)
             return self.raw.locate(shipped), self.raw.locate(listed_table) if listed_table else None
-        own = self.own_rois / self.raw.name / f"{roi}.nii.gz"
         if own.exists():
             own_table = own.with_name(f"{roi}.ctab")
             return own, own_table if own_table.exists() else None

@@ -15,6 +15,7 @@ from fmri2img import __version__
 from fmri2img.config import ExtractBetasParams, MachineParams, NsdParams
 from fmri2img.containers import TrialBetas
 from fmri2img.exceptions import ConfigError, MismatchError
+from fmri2img.files import hash_file
 from fmri2img.nsd.design import SESSIONS_HELD, TRIALS_PER_SESSION, ExperimentDesign, read_design, read_responses, repetitions
 from fmri2img.nsd.paths import EXPDESIGN, VOXEL_SIZES_MM, SubjectFiles, subject_number
 from fmri2img.nsd.rois import read_labels
@@ -37,18 +38,23 @@ class Region:
     affine : ndarray, shape (4, 4)
     names : dict of int to str
     mask : ndarray, shape (x, y, z), bool
+    about : dict
+        ROI, where it was drawn, how it was mapped, and the MD5 of the label volume.
     """
 
     labels: np.ndarray
     affine: np.ndarray
     names: dict[int, str]
     mask: np.ndarray
+    about: dict
 
     @classmethod
-    def read(cls, path: Path, names: dict[int, str], chosen: str | list[str], *, remedy: str) -> "Region":
-        """Read the label volume and keep the chosen labels."""
+    def read(cls, path: Path, table: dict, chosen: str | list[str], *, remedy: str) -> "Region":
+        """Read the label volume and keep the chosen labels; ``table`` is what `conversion.describe_region` made."""
         labels, affine = read_labels(path, remedy=remedy)
-        return cls(labels, affine, names, _chosen_voxels(labels, names, chosen))
+        names = {int(label): name for label, name in table["names"].items()}
+        about = {key: value for key, value in table.items() if key != "names"} | {"volume_md5": hash_file(path, "md5")}
+        return cls(labels, affine, names, _chosen_voxels(labels, names, chosen), about)
 
 
 def extract_betas(
@@ -199,6 +205,7 @@ def _provenance(raw: RawFiles, shared: RawFiles, region: Region, nsd: NsdParams,
     return {
         "subject": raw.name,
         "data_source": raw.receipt.data_source,
+        "region": region.about,
         "roi_names": {str(label): name for label, name in region.names.items()},
         "func_space": nsd.func_space,
         "responses": nsd.responses,
@@ -206,7 +213,12 @@ def _provenance(raw: RawFiles, shared: RawFiles, region: Region, nsd: NsdParams,
         "timeseries": None if from_betas else params.timeseries.model_dump(),
         "voxel_mm": VOXEL_SIZES_MM[nsd.func_space],
         "grid": list(region.mask.shape),
-        "selection": {"labels": params.labels, "min_ncsnr": params.min_ncsnr, "n_voxels_before_ncsnr": int(region.mask.sum())},
+        "selection": {
+            "labels": params.labels,
+            "min_ncsnr": params.min_ncsnr,
+            "recompute_ncsnr": params.recompute_ncsnr,
+            "n_voxels_before_ncsnr": int(region.mask.sum()),
+        },
         "code_version": __version__,  # the hash of every line is in dvc.lock: an edited comment must not change this file
         "receipts": {each.name: {"md5": each.receipt.md5(), "sha256_of_records": each.receipt.digest()} for each in (raw, shared)},
     }

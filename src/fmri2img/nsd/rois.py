@@ -63,17 +63,19 @@ def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
     MissingDataError
         If the file is not there.
     FormatError
-        If a line has no number and name.
+        If a line has no number and name, or two labels share a name.
     """
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
-    names = {}
+    names: dict[int, str] = {}
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         fields = line.split()
         if not fields:
             continue
         if len(fields) < 2 or not fields[0].isdigit():
-            raise FormatError(f"{path}, line {number}: expected a label number and a name, got {line!r}")
+            raise FormatError(f"{path}, line {number}: expected a label number and a name, got {line!r}; mend the table")
+        if int(fields[0]) and fields[1] in names.values():
+            raise FormatError(f"{path}, line {number}: the name {fields[1]} stands there twice, expected one label a name; mend the table")
         names[int(fields[0])] = fields[1]
     return {label: name for label, name in names.items() if label > 0}
 

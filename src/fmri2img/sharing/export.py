@@ -1,7 +1,8 @@
 """Voxel files in the forms that other code reads: one ``.npz``, or arrays as two public repositories make them from NSD.
 
-The folders hold exactly the numbers that those repositories' own scripts would write for the same sessions and region: stored units (300 a
-percent), 0 where a voxel has no data, images in the order of their first showing, each in its own order of voxels.
+The folders hold exactly the responses that those repositories' own scripts would write for the same sessions and region: stored units
+(300 a percent), 0 where a voxel has no data, images in the order of their first showing, each in its own order of voxels. Pictures and captions,
+which those scripts write too, are not in a voxel file and so not in these folders.
 """
 
 import json
@@ -53,9 +54,10 @@ def export_takagi(voxels: VoxelFile, folder: Path) -> list[Path]:
     images = _by_first_showing(trials.image_ids)
     is_shared = np.isin(images, voxels.shared_image_ids)
     written = [_save(folder / f"{subject}_stims.npy", trials.image_ids), _save(folder / f"{subject}_stims_ave.npy", images)]
-    for name in sorted(set(voxels.roi_names)):
-        region = voxels.select([name])
-        betas = region.stored()[:, np.lexsort(region.voxel_ijk.T)]  # z, then y, then x
+    order = np.lexsort(voxels.voxel_ijk.T)  # z, then y, then x
+    stored, regions = voxels.stored()[:, order], voxels.roi_names[order]
+    for name in sorted(set(regions)):
+        betas = stored[:, regions == name]
         averages = _average_stored(betas, trials.image_ids, images)
         label = name.replace(":", "-").replace("/", "-")
         arrays = {
@@ -71,13 +73,13 @@ def export_takagi(voxels: VoxelFile, folder: Path) -> list[Path]:
 def export_brain_diffuser(voxels: VoxelFile, folder: Path) -> list[Path]:
     """Write a folder as ``prepare_nsddata.py`` of Brain-Diffuser does (``processed_data/<subject>``).
 
-    ``nsd_train_fmriavg_nsdgeneral_sub<N>.npy`` and ``nsd_test_...`` hold averages of each image (float64), the shared images as test
-    set, whatever the region of the voxels: extract ``nsdgeneral`` for the published one. ``nsd_<part>_image_ids_sub<N>.npy`` adds the
-    0-based 73k id of each row.
+    ``nsd_train_fmriavg_nsdgeneral_sub<N>.npy`` and ``nsd_test_...`` hold averages of each image (in single precision, as there,
+    stored as float64), the shared images as test set, whatever the region of the voxels: extract ``nsdgeneral`` for the published one.
+    ``nsd_<part>_image_ids_sub<N>.npy`` adds the 0-based 73k id of each row.
     """
     number = int(voxels.trials.provenance["subject"].removeprefix("subj"))
     images = _by_first_showing(voxels.trials.image_ids)
-    averages = _average_stored(voxels.stored(), voxels.trials.image_ids, images)
+    averages = _average_stored(voxels.stored(), voxels.trials.image_ids, images, precision=np.float32).astype(np.float64)
     is_shared = np.isin(images, voxels.shared_image_ids)
     written = []
     for part, rows in (("train", ~is_shared), ("test", is_shared)):
@@ -98,12 +100,12 @@ def _by_first_showing(image_ids: np.ndarray) -> np.ndarray:
     return found[np.argsort(first)]
 
 
-def _average_stored(betas: np.ndarray, trial_image_ids: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Average stored units over each image's trials, shape (n_images, n_voxels), float64."""
+def _average_stored(betas: np.ndarray, trial_image_ids: np.ndarray, images: np.ndarray, precision: type = np.float64) -> np.ndarray:
+    """Average stored units over each image's trials, shape (n_images, n_voxels)."""
     order = np.argsort(trial_image_ids, kind="stable")
     ascending, starts, counts = np.unique(trial_image_ids[order], return_index=True, return_counts=True)
-    sums = np.add.reduceat(betas[order], starts, axis=0, dtype=np.float64)
-    return (sums / counts[:, None])[np.searchsorted(ascending, images)]
+    sums = np.add.reduceat(betas[order], starts, axis=0, dtype=precision)  # whole numbers: exact in either precision
+    return (sums / counts[:, None].astype(precision))[np.searchsorted(ascending, images)]
 
 
 def _save(path: Path, values: np.ndarray) -> Path:

@@ -3,7 +3,6 @@
 Receipts, regions, voxels, examples, splits and latents travel, and trained encoders on request; raw files never do.
 """
 
-import configparser
 import logging
 import re
 import subprocess
@@ -13,9 +12,10 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img.exceptions import ChangedDataError, ConfigError, UnavailableError
-from fmri2img.files import hash_file, read_json
+from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
+from fmri2img.files import hash_file
 from fmri2img.lineage import changed_params, read_lock
+from fmri2img.receipts import Receipt
 
 log = logging.getLogger(__name__)
 SHARED_STAGES = ("fetch_nsd_shared", "fetch_nsd", "convert_roi", "extract_betas", "create_examples", "split_examples", "encode_latents")
@@ -27,6 +27,7 @@ DEMO_REMOTE = "demo"
 DEMO_STAGES = ("convert_roi", "extract_betas")  # what it holds
 # "corrupted cache file '.../files/md5/5d/b3...'", and what DVC says at the end.
 _CORRUPT = re.compile(r"corrupted cache file '[^']*?([0-9a-f]{2})/([0-9a-f]{30})'")
+_REMOTE_URL = re.compile(r"remote\..+\.url")
 _ERROR = re.compile(r"(?:^|\s)ERROR: (.*)")
 _MOVED = re.compile(r"^\d+ files? |up to date")
 
@@ -40,7 +41,7 @@ class Shipment:
     remote : str
     url : str
     stages : tuple of str
-        Stage groups, as DVC takes them.
+        As the lock file names them.
     outs : dict of str to (str, int)
         MD5 and bytes by path.
     """
@@ -83,7 +84,7 @@ def plan(remote: str | None, stages: tuple[str, ...], *, root: Path = Path()) ->
     chosen = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in stages]
     # Metrics (JSON) live in git and do not travel.
     outs = {path: (md5, stage.sizes[path]) for stage in chosen for path, md5 in stage.outs.items() if not _is_metric(path)}
-    return Shipment(name, url, stages, outs)
+    return Shipment(name, url, tuple(stage.name for stage in chosen), outs)
 
 
 def _is_metric(path: str) -> bool:
@@ -98,15 +99,14 @@ def find_remote(name: str | None, root: Path = Path()) -> tuple[str, str]:
     ConfigError
         If it is not configured.
     """
-    config = configparser.ConfigParser(interpolation=None)
-    config.read([root / ".dvc/config", root / ".dvc/config.local"])
-    urls = {section.split('"')[1]: config[section].get("url", "") for section in config.sections() if section.startswith("'remote ")}
-    chosen = name or config.get("core", "remote", fallback=None)
+    listed = dict(line.partition("=")[::2] for line in _dvc(["config", "--list"], root).stdout.splitlines())
+    urls = {key.removeprefix("remote.").removesuffix(".url"): url for key, url in listed.items() if _REMOTE_URL.fullmatch(key)}
+    chosen = name or listed.get("core.remote", "")
     if chosen not in urls:
         known = ", ".join(urls) or "none"
         raise ConfigError(
-            f".dvc/config: there is no remote {chosen!r} among {known}; add one: dvc remote add --local lab s3://bucket/folder "
-            "(or a folder that your group shares), then name it with --remote lab"
+            f".dvc/config: there is no remote {chosen!r} among {known}; add one: dvc remote add --local --default lab s3://bucket/folder "
+            "(or a folder that your group shares)"
         )
     return chosen, urls[chosen]
 
@@ -120,13 +120,15 @@ def share(shipment: Shipment, data_source: str, *, members_only: bool, root: Pat
         If NSD's components would go where nobody has vouched for the readers.
     UnavailableError
         If the push does not end well; what has arrived stays.
+    MissingDataError
+        If a file that the lock file names is not here; the others are pushed.
     """
     if shipment.remote == DEMO_REMOTE:
         raise ConfigError(
-            "the remote demo is part of the repository, which anybody may read; name your group's with --remote "
-            "(dvc remote add --local lab URL)"
+            "the remote demo is part of the repository, which anybody may read; name your group's with --remote, or make it the "
+            "default (dvc remote add --local --default lab URL)"
         )
-    if "://" not in shipment.url and (root / ".dvc" / shipment.url).resolve().is_relative_to(root.resolve()):
+    if "://" not in shipment.url and Path(shipment.url).resolve().is_relative_to(root.resolve()):
         raise ConfigError(
             f"remote {shipment.remote}: {shipment.url} lies inside the project, and so in its repository; choose a folder outside"
         )
@@ -135,11 +137,11 @@ def share(shipment: Shipment, data_source: str, *, members_only: bool, root: Pat
             f"voxels are components of NSD and may not leave the group that accepted its agreement; if only such people can read "
             f"{shipment.url}, run: fmri2img share --remote {shipment.remote} --members-only"
         )
-    _run(["push", "--remote", shipment.remote, *shipment.stages], shipment, root)
+    _run("push", shipment, root)
 
 
-def pull(shipment: Shipment, root: Path = Path()) -> list[str]:
-    """Pull, every object verified; return in what the parameters differ from those that made the files.
+def pull(shipment: Shipment, root: Path = Path()) -> None:
+    """Pull, every object verified.
 
     Raises
     ------
@@ -149,8 +151,7 @@ def pull(shipment: Shipment, root: Path = Path()) -> list[str]:
         If the pull does not end well; what has arrived stays.
     """
     _verify_objects(shipment.remote, root)
-    _run(["pull", "--remote", shipment.remote, *shipment.stages], shipment, root)
-    return differing_params(root)
+    _run("pull", shipment, root)
 
 
 def differing_params(root: Path = Path()) -> list[str]:
@@ -168,22 +169,33 @@ def _verify_objects(remote: str, root: Path) -> None:
         )
 
 
-def _run(arguments: list[str], shipment: Shipment, root: Path) -> None:
-    log.info("dvc %s", " ".join(arguments))
-    result = _dvc([*arguments, "--verbose"], root)  # says which objects it refused
+def _run(action: str, shipment: Shipment, root: Path) -> None:
+    log.info("dvc %s --remote %s, %d stages", action, shipment.remote, len(shipment.stages))
+    result = _dvc([action, "--remote", shipment.remote, *shipment.stages, "--verbose"], root)  # says which objects it refused
+    said = f"{result.stdout}\n{result.stderr}"
+    paths = {md5: path for path, (md5, _) in shipment.outs.items()}
+    missing = [path for md5, path in paths.items() if md5 in said.partition("Missing cache files")[2]]
+    if action == "push" and missing:  # DVC calls that a success
+        raise MissingDataError(
+            f"{len(missing)} files are neither in DVC's cache here nor in remote {shipment.remote}, first {missing[0]}; make them with "
+            "dvc repro, or pull them from where they are, then run the same command: the others were pushed"
+        )
     if result.returncode == 0:
         moved = [line for line in result.stdout.splitlines() if _MOVED.search(line)]
         print(moved[-1] if moved else "nothing was left to move")
         return
-    said = f"{result.stdout}\n{result.stderr}"
-    paths = {md5: path for path, (md5, _) in shipment.outs.items()}
     if refused := [paths[md5] for md5 in map("".join, _CORRUPT.findall(said)) if md5 in paths]:
         raise ChangedDataError(
             f"remote {shipment.remote}: the object of {refused[0]} does not have the recorded bytes and was refused; "
             "have its owner delete that object there and run fmri2img share again, then run the same command: what has arrived stays"
         )
-    listed = said.partition("Missing cache files")[2]
-    absent = [path for md5, path in paths.items() if md5 in listed and not (root / path).exists()]
+    if "unsaved files" in said:
+        own = [path for md5, path in paths.items() if (root / path).exists() and hash_file(root / path, "md5") != md5]
+        raise ChangedDataError(
+            f"{own[0] if own else 'a file'}: its bytes here are not the recorded ones and are saved nowhere else, so they are kept and not "
+            "overwritten; move that file away, then run the same command"
+        )
+    absent = [path for path in missing if not (root / path).exists()]
     told = _ERROR.findall(said) or ["no reason given"]
     reason = f"{len(absent)} files are not there, first {absent[0]}" if absent else " ".join(told[-1].split())
     raise UnavailableError(
@@ -200,10 +212,23 @@ def data_source_of(root: Path = Path()) -> str:
     """Return ``simulated`` only if every receipt that the lock file names is here and says so, else ``nsd``.
 
     What travels is what the lock file names, whatever lies in the working folder.
+
+    Raises
+    ------
+    ConfigError
+        If files were made from others than the lock file names now: their receipts are not known.
     """
-    named = {path: md5 for stage in read_lock(root).values() for path, md5 in stage.outs.items() if path.startswith("data/receipts/")}
+    stages = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in SHARED_STAGES]
+    outs = {path: md5 for stage in stages for path, md5 in stage.outs.items()}
+    for stage in stages:
+        if older := [path for path, md5 in stage.deps.items() if outs.get(path, md5) != md5]:
+            raise ConfigError(
+                f"dvc.lock: {next(iter(stage.outs))} was made from another {older[0]} than the one it names now; "
+                "run dvc repro to the end first"
+            )
+    named = {path: md5 for path, md5 in outs.items() if path.startswith("data/receipts/")}
     for path, md5 in named.items():
         found = root / path
-        if not found.exists() or hash_file(found, "md5") != md5 or read_json(found, remedy="dvc checkout")["data_source"] != "simulated":
+        if not found.exists() or hash_file(found, "md5") != md5 or Receipt.open(found, remedy="dvc checkout").data_source != "simulated":
             return "nsd"
     return "simulated" if named else "nsd"

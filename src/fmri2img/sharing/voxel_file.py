@@ -127,8 +127,14 @@ class VoxelFile:
         """Read betas as NSD stores them, shape (n_trials, n_voxels), int16: 300 a percent, 0 where a voxel has no data."""
         betas: Any = self.trials.betas
         first, last = int(self.columns.min()), int(self.columns.max()) + 1
-        found = betas[:, first:last]
-        return (found if rows is None else found[rows])[:, self.columns - first]
+        if rows is None:
+            return betas[:, first:last][:, self.columns - first]
+        found = np.empty((len(rows), self.n_voxels), dtype=np.int16)
+        for session in np.unique(self.trials.session[rows]):  # as they lie in the file: others are not decompressed
+            asked = self.trials.session[rows] == session
+            start, end = np.searchsorted(self.trials.session, (session, session + 1))
+            found[asked] = betas[start:end, first:last][rows[asked] - start][:, self.columns - first]
+        return found
 
     def average(self, image_ids: np.ndarray) -> np.ndarray:
         """Average the repetitions of each image, without missing ones.

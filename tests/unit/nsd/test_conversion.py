@@ -123,3 +123,16 @@ def test_known_regions_have_names_without_a_table(miniature):
     files = tuple(record for record in miniature.raw.receipt.files if not record.path.endswith("streams.mgz.ctab"))
     bare = replace(miniature, raw=replace(miniature.raw, receipt=replace(miniature.raw.receipt, files=files)))
     assert convert(bare, "streams", drawn_in="func")[1] == convert(miniature, "streams", drawn_in="func")[1]
+
+
+def test_a_volume_named_as_one_of_nsd_is_refused(miniature, tmp_path):
+    own = tmp_path / miniature.subject.subject / "nsdgeneral.nii.gz"
+    write_volume(own, shipped(miniature, miniature.subject.files.anat_roi("prf-visualrois")), 0.8)
+    with pytest.raises(ConfigError, match=r"nsdgeneral.nii.gz has the name of NSD's own .*; rename yours"):
+        convert(miniature, "nsdgeneral", own_rois=tmp_path)
+
+
+def test_two_labels_of_one_name_are_refused(tmp_path):
+    (tmp_path / "x.ctab").write_text("0 Unknown\n1 V1\n2 V1\n")
+    with pytest.raises(FormatError, match="line 3: the name V1 stands there twice"):
+        read_label_table(tmp_path / "x.ctab", remedy="")

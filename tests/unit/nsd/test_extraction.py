@@ -40,7 +40,7 @@ def region(miniature, tmp_path_factory):
     labels, names = convert_roi(miniature.raw, miniature.nsd, NEAREST, own_rois=Path("none"))
     path = tmp_path_factory.mktemp("rois") / "roi.nii.gz"
     write_volume(path, labels, 1.8)
-    return Region.read(path, names, "all", remedy="")
+    return Region.read(path, {"names": names}, "all", remedy="")
 
 
 def extract(miniature, region, workspace, *, params=ALL, machine=ONE_PROCESS, **nsd):
@@ -160,12 +160,13 @@ def test_labels_can_be_chosen_by_name(miniature, region, tmp_path):
 def test_chosen_labels_are_checked(region, tmp_path):
     path = tmp_path / "roi.nii.gz"
     write_volume(path, region.labels, 1.8)
-    np.testing.assert_array_equal(Region.read(path, region.names, ["V1v", "hV4"], remedy="").mask, np.isin(region.labels, [1, 7]))
+    chosen = Region.read(path, {"names": region.names}, ["V1v", "hV4"], remedy="")
+    np.testing.assert_array_equal(chosen.mask, np.isin(region.labels, [1, 7]))
     with pytest.raises(ConfigError, match="there is no label 'V9' in this ROI; choose from: V1v, V1d"):
-        Region.read(path, region.names, ["V9"], remedy="")
+        Region.read(path, {"names": region.names}, ["V9"], remedy="")
     write_volume(path, np.zeros(region.mask.shape), 1.8)
     with pytest.raises(MismatchError, match="all has no voxel in this subject, expected at least one"):
-        Region.read(path, {1: "V1v"}, "all", remedy="")
+        Region.read(path, {"names": {1: "V1v"}}, "all", remedy="")
 
 
 def test_betas_on_another_grid(miniature):
@@ -347,7 +348,7 @@ def test_one_millimetre_and_another_beta_version(fine_miniature, tmp_path, respo
     raw = fine_miniature.raw
     labels, names = convert_roi(raw, fine_miniature.nsd, NEAREST, own_rois=Path("none"))
     write_volume(tmp_path / "roi.nii.gz", labels, 1.0)
-    region = Region.read(tmp_path / "roi.nii.gz", names, "all", remedy="")
+    region = Region.read(tmp_path / "roi.nii.gz", {"names": names}, "all", remedy="")
     trials = extract(fine_miniature, region, tmp_path, responses=responses)
     assert trials.provenance["voxel_mm"] == 1.0
     assert trials.provenance["beta_version"] == {"betas": "b2", "timeseries": "timeseries"}[responses]
