@@ -1,8 +1,8 @@
 """Voxel files in the forms that other code reads: one ``.npz``, or arrays as two public repositories make them from NSD.
 
 The folders hold exactly the responses that those repositories' own scripts would write for the same sessions and region: stored units
-(300 a percent), 0 where a voxel has no data, images in the order of their first showing, each in its own order of voxels. Pictures and captions,
-which those scripts write too, are not in a voxel file and so not in these folders.
+(300 a percent), 0 where a voxel has no data, images in the order of their first showing, each in its own order of voxels. Pictures and
+captions, which those scripts write too, are not in a voxel file and so not in these folders.
 """
 
 import json
