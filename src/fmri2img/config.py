@@ -183,7 +183,7 @@ class PredictParams(Params):
 class EvaluateParams(Params):
     """How scores are computed."""
 
-    image_size: Annotated[int, Field(ge=32)]
+    preset: Literal["mindeye", "brain_diffuser"]
     n_permutations: Annotated[int, Field(ge=99)]
     n_bootstrap: Annotated[int, Field(ge=100)]
     seed: int

@@ -32,7 +32,7 @@ def main(subject: str, model: str) -> None:
     test = collect_test_set(examples, split, latents, found)
     scores = score_test_set(
         test,
-        image_size=params.image_size,
+        preset=params.preset,
         n_permutations=params.n_permutations,
         n_bootstrap=params.n_bootstrap,
         seed=params.seed,

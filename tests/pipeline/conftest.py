@@ -21,7 +21,7 @@ def project(tmp_path_factory, picture_folder):
     params["nsd"]["sessions"] = [21]
     params["fetch_nsd"]["simulation"] |= {"volume_scale": 0.2, "n_visual_voxels": 150, "pictures": str(picture_folder)}
     params["train"]["basic_ae"] |= {"hidden_sizes": [64], "epochs": 3}
-    params["evaluate"] |= {"image_size": 128, "n_permutations": 99, "n_bootstrap": 100}
+    params["evaluate"] |= {"n_permutations": 99, "n_bootstrap": 100}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     run(folder, "git", "init", "-q")
     run(folder, "dvc", "init", "-q")

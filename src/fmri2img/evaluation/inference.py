@@ -1,45 +1,96 @@
-"""Intervals over images and permutation tests."""
+"""Intervals over images, permutation tests, and corrections for many tests.
+
+Images are the units, within a subject: pairs of images are not independent, and an interval over random pools describes the drawing only.
+"""
+
+from collections.abc import Mapping
 
 import numpy as np
+from scipy.stats import bootstrap
+
+_RESAMPLES_AT_ONCE = 200  # of 8 metrics x 1000 images: 13 MB
 
 
-def bootstrap_interval(scores: np.ndarray, n_resamples: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean, resampling images.
+def bootstrap_intervals(scores: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """Return 95 % intervals of means over images, bias-corrected and accelerated (BCa; Efron 1987, doi:10.1080/01621459.1987.10478410).
 
     Parameters
     ----------
-    scores : ndarray, shape (n_images,)
+    scores : ndarray, shape (n_metrics, n_images)
+        All metrics share the resamples.
     n_resamples : int
     rng : Generator
 
     Returns
     -------
-    tuple of float
-        Lower and upper end.
+    ndarray, shape (n_metrics, 2)
+        Lower and upper end; both are the mean where all images score the same.
     """
-    chosen = rng.integers(len(scores), size=(n_resamples, len(scores)))
-    low, high = np.percentile(scores[chosen].mean(axis=1), (2.5, 97.5))
-    return float(low), float(high)
+    means = scores.mean(axis=1)
+    intervals = np.stack([means, means], axis=1)
+    if (varied := np.ptp(scores, axis=1) > 1e-12).any():
+        found = bootstrap(
+            (scores[varied],), np.mean, axis=1, n_resamples=n_resamples, batch=_RESAMPLES_AT_ONCE, method="BCa", rng=rng
+        ).confidence_interval
+        intervals[varied] = np.stack([found.low, found.high], axis=1)
+    return intervals
 
 
-def permutation_p(similarity: np.ndarray, n_permutations: int, rng: np.random.Generator) -> float:
-    """Return the chance of a mean similarity as high as observed, were predictions paired with images at random.
+def sign_flip_p(differences: np.ndarray, n_permutations: int, rng: np.random.Generator) -> float:
+    """Return the two-sided chance of a mean difference as large as observed, were the two models exchangeable for each image.
 
     ``p = (b + 1) / (m + 1)``, never 0 (Phipson & Smyth 2010, arXiv:1603.05766).
 
     Parameters
     ----------
-    similarity : ndarray, shape (n, n)
-        Rows are truth, columns predictions.
+    differences : ndarray, shape (n_images,)
+        Score of one model less that of the other, of the same images.
+    n_permutations : int
+    rng : Generator
+    """
+    observed = abs(differences.sum())
+    reached = 0
+    for start in range(0, n_permutations, _RESAMPLES_AT_ONCE):
+        n_drawn = min(_RESAMPLES_AT_ONCE, n_permutations - start)
+        signs = rng.integers(2, size=(n_drawn, len(differences)), dtype=np.int8) * 2.0 - 1
+        # Rounding must not make a tie into a miss.
+        reached += int((np.abs(signs @ differences) >= observed * (1 - 1e-12)).sum())
+    return (reached + 1) / (n_permutations + 1)
+
+
+def permutation_p(tables: Mapping[str, np.ndarray], n_permutations: int, rng: np.random.Generator) -> dict[str, float]:
+    """Return the chance of mean scores as high as observed, were predictions paired with images at random.
+
+    ``p = (b + 1) / (m + 1)``, never 0 (Phipson & Smyth 2010, arXiv:1603.05766). All metrics share the permutations.
+
+    Parameters
+    ----------
+    tables : mapping of str to ndarray, shape (n, n)
+        Metric to the score that each prediction (columns) would have were each image (rows) the right one; higher is better.
     n_permutations : int
     rng : Generator
 
     Returns
     -------
-    float
-        0 to 1.
+    dict of str to float
     """
-    observed = np.diag(similarity).mean()
-    columns = np.arange(len(similarity))
-    reached = sum(similarity[rng.permutation(columns), columns].mean() >= observed for _ in range(n_permutations))
-    return (int(reached) + 1) / (n_permutations + 1)
+    n_images = len(next(iter(tables.values())))
+    columns = np.arange(n_images)
+    observed = {metric: np.diag(table).mean() for metric, table in tables.items()}
+    reached = dict.fromkeys(tables, 0)
+    for _ in range(n_permutations):
+        paired = rng.permutation(n_images)
+        for metric, table in tables.items():
+            reached[metric] += int(table[paired, columns].mean() >= observed[metric])
+    return {metric: (count + 1) / (n_permutations + 1) for metric, count in reached.items()}
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Return p-values adjusted for their number by Holm's step-down procedure (1979): the family-wise error stays below the level."""
+    ordered = sorted(p_values.items(), key=lambda item: item[1])
+    adjusted: dict[str, float] = {}
+    highest = 0.0
+    for rank, (name, value) in enumerate(ordered):
+        highest = max(highest, min(1.0, value * (len(ordered) - rank)))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in p_values}

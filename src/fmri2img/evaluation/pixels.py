@@ -1,46 +1,198 @@
-"""Scores of pictures against pictures: PixCorr and SSIM, one value an image.
+"""Scores of pictures against pictures, one value an image: PixCorr and SSIM at 425 x 425, by the recipes of two public code bases."""
 
-Both follow the published recipe (Ozcelik & VanRullen 2023, ``scripts/evaluate_reconstruction.py``): 425 x 425 pixels, values 0 to 1.
-"""
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
+from scipy.ndimage import correlate1d
 
+NSD_SIZE = 425
+PICTURE_METRICS = ("pixcorr", "ssim", "ssim_columnwise")
 # Constants of Wang et al. for a data range of 1: (0.01)^2 and (0.03)^2.
 _C1, _C2 = 1e-4, 9e-4
-_GREY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721], dtype=np.float32)
+_GREY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
+_BORDER = 5
+_WINDOW = np.exp(-0.5 * (np.arange(-_BORDER, _BORDER + 1) / 1.5) ** 2)
+_WINDOW /= _WINDOW.sum()
 
 
-def enlarge(images: np.ndarray, size: int) -> np.ndarray:
-    """Resize pictures bilinearly.
+def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> np.ndarray:
+    """Resize pictures bilinearly, as tensors are.
 
     Parameters
     ----------
-    images : ndarray, shape (n, side, side, 3), uint8
+    images : ndarray, shape (n, height, width, 3), uint8, or float32 of 0 to 1
     size : int
         Side of the result.
+    antialias : bool
+        Whether shrinking averages over all pixels that fall together.
 
     Returns
     -------
     ndarray, shape (n, size, size, 3), float32
         0 to 1.
     """
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
-    resized = torch.nn.functional.interpolate(tensor, (size, size), mode="bilinear", antialias=False)
-    return resized.permute(0, 2, 3, 1).contiguous().numpy()  # (n, size, size, 3)
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    tensor = tensor.float() / 255 if images.dtype == np.uint8 else tensor
+    if tensor.shape[2:] != (size, size):
+        tensor = torch.nn.functional.interpolate(tensor, (size, size), mode="bilinear", antialias=antialias)
+    return tensor.permute(0, 2, 3, 1).contiguous().numpy()  # (n, size, size, 3)
+
+
+def resize_file(images: np.ndarray, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
+    """Resize pictures as Pillow does with files, always antialiased, to 8 bits.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, height, width, 3), uint8
+    size : int
+    resample : Resampling
+
+    Returns
+    -------
+    ndarray, shape (n, size, size, 3), float32
+        0 to 1.
+    """
+    if images.shape[1:3] == (size, size):
+        return images.astype(np.float32) / 255
+    return np.stack([np.asarray(Image.fromarray(image).resize((size, size), resample)) for image in images]).astype(np.float32) / 255
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How pictures are brought to a common size before they are compared.
+
+    Attributes
+    ----------
+    name : str
+    common_size : int or None
+        Everything is first resized to this, which takes finer detail from the truth; None: the truth stays as it is.
+    antialias : bool
+    test_set : str
+        NSD's shared images seen in all sessions (1000) or in all but the last three (982): what published numbers refer to.
+    """
+
+    name: str
+    common_size: int | None
+    antialias: bool
+    test_set: str
+
+    def bring(self, images: np.ndarray) -> np.ndarray:
+        """Bring pictures to 425 x 425 for PixCorr and SSIM.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, height, width, 3), uint8
+
+        Returns
+        -------
+        ndarray, shape (n, 425, 425, 3), float32
+        """
+        if self.common_size is None:
+            return resize_file(images, NSD_SIZE)
+        return resize_tensor(resize_tensor(images, self.common_size, antialias=self.antialias), NSD_SIZE, antialias=self.antialias)
+
+
+# MindEye1/2: src/Reconstruction_Metrics.py, src/final_evaluations.ipynb. Brain-Diffuser: scripts/evaluate_reconstruction.py.
+PRESETS = {
+    "mindeye": Preset("mindeye", 256, antialias=False, test_set="1000"),
+    "brain_diffuser": Preset("brain_diffuser", None, antialias=True, test_set="982"),
+}
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What one picture brings to PixCorr and SSIM with any other.
+
+    Attributes
+    ----------
+    unit : ndarray, shape (size * size * 3,), float32
+        All pixels and channels, centred, of length 1; 0 for a constant picture.
+    grey : ndarray, shape (size, size)
+    mean, square : ndarray
+        Local means and mean squares of grey, without the border; of windows and of columns.
+    """
+
+    unit: np.ndarray
+    grey: np.ndarray
+    mean: tuple[np.ndarray, np.ndarray]
+    square: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, picture: np.ndarray) -> "Moments":
+        """Compute from one picture, shape (size, size, 3), 0 to 1."""
+        grey = picture @ _GREY_WEIGHTS
+        return cls(unit_rows(picture.reshape(1, -1))[0], grey, _blurs(grey), _blurs(grey * grey))
+
+    def scores(self, other: "Moments") -> tuple[float, float, float]:
+        """Return PixCorr, SSIM and column-wise SSIM (`PICTURE_METRICS`)."""
+        products = _blurs(self.grey * other.grey)
+        ssim, columnwise = (
+            _similarity(self.mean[kind], other.mean[kind], self.square[kind], other.square[kind], products[kind]) for kind in (0, 1)
+        )
+        return float(self.unit @ other.unit), ssim, columnwise
+
+
+def _blurs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return local means over the Gaussian window, and over its middle column only, without the border."""
+    columns = correlate1d(values, _WINDOW, axis=0)[_BORDER:-_BORDER]
+    return correlate1d(columns, _WINDOW, axis=1)[:, _BORDER:-_BORDER], columns
+
+
+def _similarity(mean_1: np.ndarray, mean_2: np.ndarray, square_1: np.ndarray, square_2: np.ndarray, product: np.ndarray) -> float:
+    both, sum_of_squares = mean_1 * mean_2, mean_1**2 + mean_2**2
+    upper = (2 * both + _C1) * (2 * (product - both) + _C2)
+    lower = (sum_of_squares + _C1) * (square_1 + square_2 - sum_of_squares + _C2)
+    return float((upper / lower).mean())
+
+
+def score_pictures(
+    truth: np.ndarray, rows: Mapping[str, np.ndarray], bring: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the scores of several predictions of the same pictures; what concerns the truth alone is computed once.
+
+    Parameters
+    ----------
+    truth : ndarray, shape (n, height, width, 3), uint8
+    rows : mapping of str to ndarray, shape (n, height, width, 3) or (1, height, width, 3), uint8
+        A single picture stands for a prediction that is the same for all images.
+    bring : callable
+        To common size: `Preset.bring`.
+
+    Returns
+    -------
+    dict of str to dict of str to ndarray, shape (n,)
+        Row to metric (`PICTURE_METRICS`) to scores.
+
+        PixCorr is Pearson's correlation over all pixels and channels in one vector, 0 for a constant picture. SSIM is that of Wang et al.
+        2004, doi:10.1109/TIP.2003.819861, on grey pictures: Gaussian window of SD 1.5 cut at 3.5 SD (11 pixels), population covariance,
+        data range 1, mean without a border of 5 pixels. The column-wise one is the mean over pixel columns of their one-dimensional SSIM:
+        what scikit-image up to 0.19 gave for ``multichannel=True`` on a grey picture, and so some published numbers.
+    """
+    constant = {row: Moments.of(bring(pictures)[0]) for row, pictures in rows.items() if len(pictures) == 1 and len(truth) > 1}
+
+    def score(index: int) -> list[tuple[float, float, float]]:
+        seen = Moments.of(bring(truth[index : index + 1])[0])
+        return [
+            seen.scores(constant[row] if row in constant else Moments.of(bring(pictures[index : index + 1])[0]))
+            for row, pictures in rows.items()
+        ]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = np.array(list(pool.map(score, range(len(truth))))).reshape(len(truth), len(rows), len(PICTURE_METRICS))
+    return {row: dict(zip(PICTURE_METRICS, found[:, number].T, strict=True)) for number, row in enumerate(rows)}
 
 
 def pixel_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return PixCorr of each pair: Pearson over all pixels and channels in one vector.
+    """Return PixCorr of each pair as it is, shape (n,): 0 where a picture is constant and the correlation undefined.
 
     Parameters
     ----------
     truth, predicted : ndarray, shape (n, size, size, 3)
-
-    Returns
-    -------
-    ndarray, shape (n,)
-        -1 to 1; 0 where a picture is constant and the correlation undefined.
     """
     return row_correlations(truth.reshape(len(truth), -1), predicted.reshape(len(predicted), -1))
 
@@ -52,63 +204,18 @@ def row_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:
-    """Centre each row and scale it to unit length; a constant row becomes 0. Shape (n, d), float32."""
-    centred = values.astype(np.float32) - values.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    """Centre each row and scale it to unit length; a constant row becomes 0. Shape (n, d); float64 stays, others become float32."""
+    precision = np.float64 if values.dtype == np.float64 else np.float32
+    centred = values.astype(precision) - values.mean(axis=1, keepdims=True, dtype=np.float64).astype(precision)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     # What rounding leaves of a constant row is no signal.
     constant = length <= 1e-6 * np.sqrt(values.shape[1])
-    return np.where(constant, 0, centred / np.where(constant, 1, length))
+    centred /= np.where(constant, 1, length)
+    centred[constant[:, 0]] = 0
+    return centred
 
 
-def structural_similarities(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return the two-dimensional SSIM of each pair of grey-scaled pictures.
-
-    Wang et al. 2004, doi:10.1109/TIP.2003.819861: Gaussian window of SD 1.5 cut at 3.5 SD (11 pixels), population covariance, data range 1,
-    mean without a border of 5 pixels. Equal to scikit-image's two-dimensional score to five digits and several times
-    faster: filtering is a product with a banded matrix.
-
-    Parameters
-    ----------
-    truth, predicted : ndarray, shape (n, size, size, 3), float32
-        0 to 1; at least 11 pixels wide.
-
-    Returns
-    -------
-    ndarray, shape (n,)
-    """
-    return similarity_of_moments(ssim_moments(truth), ssim_moments(predicted))
-
-
-def ssim_moments(images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return grey pictures around 0, their local means and local mean squares: what SSIM needs of one side.
-
-    Parameters
-    ----------
-    images : ndarray, shape (n, size, size, 3), float32
-        0 to 1.
-    """
-    # Around 0.5, so that squares lose no digits in single precision.
-    grey = torch.from_numpy(images @ _GREY_WEIGHTS - 0.5)
-    blur = _window_matrix(grey.shape[1])
-    return grey, blur @ grey @ blur.T, blur @ (grey * grey) @ blur.T
-
-
-def similarity_of_moments(first: tuple, second: tuple) -> np.ndarray:
-    """Return SSIM from the moments of both sides, shape (n,); one side may hold a single picture."""
-    (grey_1, mean_1, square_1), (grey_2, mean_2, square_2) = first, second
-    blur = _window_matrix(grey_1.shape[1])
-    variance_1, variance_2 = square_1 - mean_1**2, square_2 - mean_2**2
-    covariance = blur @ (grey_1 * grey_2) @ blur.T - mean_1 * mean_2
-    mean_1, mean_2 = mean_1 + 0.5, mean_2 + 0.5
-    luminance = (2 * mean_1 * mean_2 + _C1) / (mean_1**2 + mean_2**2 + _C1)
-    structure = (2 * covariance + _C2) / (variance_1 + variance_2 + _C2)
-    return (luminance * structure).mean(dim=(1, 2)).double().numpy()
-
-
-def _window_matrix(size: int) -> torch.Tensor:
-    """Return the Gaussian window as a matrix, shape (size - 10, size): the border of 5 pixels falls away."""
-    window = torch.exp(-0.5 * (torch.arange(-5, 6) / 1.5) ** 2)
-    rows = torch.zeros(size - 10, size)
-    for offset, weight in enumerate(window / window.sum()):
-        rows[torch.arange(size - 10), torch.arange(size - 10) + offset] = weight
-    return rows
+def constant_pictures(images: np.ndarray) -> int:
+    """Return how many pictures have one value in all pixels and channels: their PixCorr is undefined and counted as 0."""
+    flat = images.reshape(len(images), -1)
+    return int((flat == flat[:, :1]).all(axis=1).sum())

@@ -50,8 +50,9 @@ def metrics_document(scores: Scores, found: Reconstructions, split: Split, *, se
         "repetitions": "betas averaged over the repetitions of each image",
         "reconstructions_per_image": 1,
         "two_way_fixed": "prediction",
-        "truth_pixels": "pictures of the examples, enlarged bilinearly with the reconstructions",
+        "truth_pixels": "pictures of the examples, brought to 425 x 425 as the reconstructions are",
         "ssim": "two-dimensional, grey, Gaussian window",
+        "intervals": "95 % over images, BCa bootstrap; percentile for dimension_correlation",
         "autoencoder": found.provenance["autoencoder"],
         **settings,
     }

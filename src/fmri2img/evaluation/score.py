@@ -4,20 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fmri2img.evaluation.inference import bootstrap_interval, permutation_p
-from fmri2img.evaluation.latents import (
-    dimension_correlations,
-    pattern_correlations,
-    similarity_matrix,
-    two_way_identification,
-)
-from fmri2img.evaluation.pixels import enlarge, similarity_of_moments, ssim_moments, unit_rows
+from fmri2img.evaluation.identification import similarity_matrix, two_way_identification, two_way_table
+from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
+from fmri2img.evaluation.latents import dimension_correlations, pattern_correlations, resampled_dimension_correlation
+from fmri2img.evaluation.pixels import PRESETS, score_pictures
 
 METRICS = ("pixcorr", "ssim", "pattern_correlation", "dimension_correlation", "two_way")
 # Predictors that know nothing of the test trials, then what the autoencoder alone would reach.
 FLOORS = ("grey", "train_mean", "mean_latent", "shuffled")
 CEILING = "vae_ceiling"
-_BATCH = 32  # pictures of 425 x 425 take 70 MB
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class Scores:
     means : dict of str to dict of str to float
         Row (``model``, floors, ceiling) to metric to mean over images.
     intervals : dict of str to tuple
-        95 % bootstrap interval over images of each of the model's metrics.
+        95 % BCa bootstrap interval over images of each of the model's metrics; percentile for ``dimension_correlation``.
     p_values : dict of str to float
         Permutation p of the model's metrics.
     per_image : dict of str to ndarray, shape (n,)
@@ -67,14 +62,14 @@ class Scores:
     per_image: dict[str, np.ndarray]
 
 
-def score_test_set(test: TestSet, *, image_size: int, n_permutations: int, n_bootstrap: int, seed: int) -> Scores:
+def score_test_set(test: TestSet, *, preset: str, n_permutations: int, n_bootstrap: int, seed: int) -> Scores:
     """Score an encoder.
 
     Parameters
     ----------
     test : TestSet
-    image_size : int
-        Side in pixels at which pictures are compared; 425 is NSD's.
+    preset : str
+        How pictures are brought to 425 x 425: a key of `pixels.PRESETS`.
     n_permutations, n_bootstrap : int
     seed : int
 
@@ -104,22 +99,26 @@ def score_test_set(test: TestSet, *, image_size: int, n_permutations: int, n_boo
         CEILING: test.latents.reshape(n_images, -1),
     }
     truth = test.latents.reshape(n_images, -1)
-    per_image = _picture_scores(test.images, pictures, image_size)
+    found = score_pictures(test.images, pictures, PRESETS[preset].bring)
+    per_image = {row: {metric: found[row][metric] for metric in ("pixcorr", "ssim")} for row in pictures}
     for row, values in latents.items():
         per_image[row] |= _latent_scores(truth, values, mean_latent)
     means = {row: {metric: float(scores.mean()) for metric, scores in found.items()} for row, found in per_image.items()}
     for row, values in latents.items():
         means[row]["dimension_correlation"] = float(dimension_correlations(truth, values).mean())
     model = per_image["model"]
-    intervals = {metric: bootstrap_interval(scores, n_bootstrap, rng) for metric, scores in model.items()}
-    intervals["dimension_correlation"] = _resampled_dimensions(truth, flat, min(n_bootstrap, 500), rng)
-    similarity = similarity_matrix(truth, flat, mean_latent)
-    pixels = unit_rows(test.images.reshape(n_images, -1)) @ unit_rows(test.predicted_images.reshape(n_images, -1)).T
-    p_values = {
-        "pixcorr": permutation_p(pixels, n_permutations, rng),
-        "pattern_correlation": permutation_p(similarity, n_permutations, rng),
+    ends = bootstrap_intervals(np.stack(list(model.values())), n_bootstrap, rng)
+    intervals = {metric: (float(low), float(high)) for metric, (low, high) in zip(model, ends, strict=True)}
+    low, high = np.percentile(resampled_dimension_correlation(truth, flat, n_bootstrap, rng), (2.5, 97.5))
+    intervals["dimension_correlation"] = (float(low), float(high))
+    similarity = similarity_matrix(truth - mean_latent, flat - mean_latent)
+    tables = {
+        # On pictures as they are: at 425 x 425 all pairs would take a hundred times as long.
+        "pixcorr": similarity_matrix(test.images.reshape(n_images, -1), test.predicted_images.reshape(n_images, -1)),
+        "pattern_correlation": similarity,
+        "two_way": two_way_table(similarity),
     }
-    return Scores(means, intervals, p_values, model)
+    return Scores(means, intervals, permutation_p(tables, n_permutations, rng), model)
 
 
 def _derangement(n_images: int, rng: np.random.Generator) -> np.ndarray:
@@ -130,31 +129,8 @@ def _derangement(n_images: int, rng: np.random.Generator) -> np.ndarray:
     return shuffled
 
 
-def _picture_scores(truth: np.ndarray, pictures: dict[str, np.ndarray], image_size: int) -> dict[str, dict[str, np.ndarray]]:
-    """Return PixCorr and SSIM of each image for every row; what concerns the truth alone is computed once."""
-    found: dict[str, dict[str, list]] = {row: {"pixcorr": [], "ssim": []} for row in pictures}
-    for start in range(0, len(truth), _BATCH):
-        seen = enlarge(truth[start : start + _BATCH], image_size)
-        unit, moments = unit_rows(seen.reshape(len(seen), -1)), ssim_moments(seen)
-        for row, images in pictures.items():
-            shown = enlarge(images if len(images) == 1 else images[start : start + _BATCH], image_size)
-            found[row]["pixcorr"].append((unit * unit_rows(shown.reshape(len(shown), -1))).sum(axis=1))
-            found[row]["ssim"].append(similarity_of_moments(moments, ssim_moments(shown)))
-    return {row: {metric: np.concatenate(parts) for metric, parts in scores.items()} for row, scores in found.items()}
-
-
 def _latent_scores(truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "pattern_correlation": pattern_correlations(truth, predicted, train_mean),
-        "two_way": two_way_identification(similarity_matrix(truth, predicted, train_mean)),
+        "two_way": two_way_identification(similarity_matrix(truth - train_mean, predicted - train_mean)),
     }
-
-
-def _resampled_dimensions(truth: np.ndarray, predicted: np.ndarray, n_resamples: int, rng: np.random.Generator) -> tuple[float, float]:
-    """Bootstrap the mean correlation per latent number over images; it is no mean of per-image scores."""
-    means = []
-    for _ in range(n_resamples):
-        rows = rng.integers(len(truth), size=len(truth))
-        means.append(dimension_correlations(truth[rows], predicted[rows]).mean())
-    low, high = np.percentile(means, (2.5, 97.5))
-    return float(low), float(high)

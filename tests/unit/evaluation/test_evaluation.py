@@ -1,16 +1,13 @@
 import numpy as np
 import pytest
 import scipy.stats
-from skimage.metrics import structural_similarity
 
-from fmri2img.evaluation.inference import bootstrap_interval, permutation_p
 from fmri2img.evaluation.latents import (
     dimension_correlations,
+    latent_summary,
     pattern_correlations,
-    similarity_matrix,
-    two_way_identification,
+    resampled_dimension_correlation,
 )
-from fmri2img.evaluation.pixels import enlarge, pixel_correlations, structural_similarities
 from fmri2img.evaluation.score import TestSet, score_test_set
 
 
@@ -18,46 +15,6 @@ from fmri2img.evaluation.score import TestSet, score_test_set
 def pictures(rng):
     smooth = rng.random((6, 5, 5, 3)).repeat(8, 1).repeat(8, 2)
     return ((smooth + 0.2 * rng.random(smooth.shape)) / 1.2 * 255).astype(np.uint8)
-
-
-@pytest.fixture
-def two_sets(pictures):
-    return enlarge(pictures, 60), enlarge(pictures[::-1], 60)
-
-
-def test_pixcorr_agrees_with_scipy(two_sets):
-    expected = [scipy.stats.pearsonr(a.ravel(), b.ravel())[0] for a, b in zip(*two_sets, strict=True)]
-    np.testing.assert_allclose(pixel_correlations(*two_sets), expected, atol=1e-5)
-
-
-def test_ssim_agrees_with_scikit_image_in_two_dimensions(two_sets):
-    weights = np.array([0.2125, 0.7154, 0.0721])
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
-    expected = [structural_similarity(a @ weights, b @ weights, **settings) for a, b in zip(*two_sets, strict=True)]
-    np.testing.assert_allclose(structural_similarities(*two_sets), expected, atol=1e-5)
-
-
-def test_identity_and_constant_pictures(pictures):
-    enlarged = enlarge(pictures, 40)
-    np.testing.assert_allclose(pixel_correlations(enlarged, enlarged), 1, atol=1e-6)
-    np.testing.assert_allclose(structural_similarities(enlarged, enlarged), 1, atol=1e-5)
-    grey = np.full_like(enlarged, 128 / 255)
-    np.testing.assert_array_equal(pixel_correlations(enlarged, grey), 0)
-
-
-def test_two_way_agrees_with_a_double_loop_and_its_direction(rng):
-    similarity = rng.normal(size=(5, 5))
-    expected = [np.mean([similarity[i, j] < similarity[j, j] for i in range(5) if i != j]) for j in range(5)]
-    np.testing.assert_allclose(two_way_identification(similarity), expected)
-    # Prediction 1 resembles truth 0 more than its own; prediction 0 resembles none but its own.
-    lopsided = np.array([[0.9, 0.8], [0.1, 0.5]])
-    np.testing.assert_array_equal(two_way_identification(lopsided), [1, 0])
-
-
-def test_ties_are_wrong():
-    np.testing.assert_array_equal(two_way_identification(np.ones((4, 4))), 0)
-    with pytest.raises(ValueError, match="at least 2 images, got 1"):
-        two_way_identification(np.ones((1, 1)))
 
 
 def test_pattern_correlation_is_centred_on_the_training_mean(rng):
@@ -76,23 +33,32 @@ def test_dimension_correlation_agrees_with_scipy(rng):
     np.testing.assert_allclose(dimension_correlations(truth, predicted), expected, atol=1e-5)
 
 
-def test_similarity_has_truth_in_rows(rng):
-    truth, predicted = rng.normal(size=(2, 6, 15))
-    matrix = similarity_matrix(truth, predicted, np.zeros(15))
-    assert matrix[1, 4] == pytest.approx(scipy.stats.pearsonr(truth[1], predicted[4])[0], abs=1e-5)
+def test_summary_tells_shrinkage_and_calibration(rng):
+    truth = rng.normal(size=(500, 6)) + 3
+    mean = truth.mean(axis=0)
+    found = latent_summary(truth, mean + 0.5 * (truth - mean), mean)
+    assert found["spread_ratio"] == pytest.approx(0.5)
+    assert found["slope"] == pytest.approx(2)
+    assert found["r2_mean"] == pytest.approx(0.75)
+    assert found["r2_weighted"] == pytest.approx(0.75)
+    assert found["mse_relative"] == pytest.approx(0.25)
+    assert found["mae_relative"] == pytest.approx(0.5)
+    nothing = latent_summary(truth, np.tile(mean, (500, 1)), mean)
+    assert nothing["r2_mean"] == pytest.approx(0)
+    assert nothing["slope"] == nothing["dimension_correlation"] == 0
 
 
-def test_bootstrap_agrees_with_scipy(rng):
-    scores = rng.normal(0.4, 0.2, 80)
-    found = bootstrap_interval(scores, 20_000, rng)
-    expected = scipy.stats.bootstrap((scores,), np.mean, method="percentile", n_resamples=20_000, rng=1).confidence_interval
-    np.testing.assert_allclose(found, expected, atol=0.005)
+def test_r2_is_measured_from_the_training_mean(rng):
+    truth = rng.normal(size=(50, 3)) + 1
+    assert latent_summary(truth, np.zeros((50, 3)), np.zeros(3))["r2_mean"] == pytest.approx(0)
 
 
-def test_permutation_p_is_uniform_without_signal_and_small_with_it(rng):
-    ps = [permutation_p(rng.normal(size=(12, 12)), 99, rng) for _ in range(200)]
-    assert scipy.stats.kstest(ps, "uniform").pvalue > 0.001
-    assert permutation_p(np.eye(20) + 0.1 * rng.normal(size=(20, 20)), 199, rng) == 1 / 200
+def test_resampled_profile_agrees_with_plain_resampling(rng):
+    truth = rng.normal(size=(40, 5))
+    predicted = truth + rng.normal(size=(40, 5))
+    fast = resampled_dimension_correlation(truth, predicted, 4000, rng)
+    plain = [dimension_correlations(truth[rows], predicted[rows]).mean() for rows in rng.integers(40, size=(4000, 40))]
+    np.testing.assert_allclose(np.percentile(fast, (2.5, 50, 97.5)), np.percentile(plain, (2.5, 50, 97.5)), atol=0.015)
 
 
 def make_test_set(pictures, rng, predicted_images=None, predicted_latents=None):
@@ -110,7 +76,7 @@ def make_test_set(pictures, rng, predicted_images=None, predicted_latents=None):
 
 
 def score(test_set):
-    return score_test_set(test_set, image_size=40, n_permutations=99, n_bootstrap=100, seed=0)
+    return score_test_set(test_set, preset="mindeye", n_permutations=99, n_bootstrap=100, seed=0)
 
 
 def test_perfect_predictions_score_one_everywhere(pictures, rng):
