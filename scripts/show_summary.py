@@ -11,7 +11,7 @@ def main() -> None:
     comparison = read_json(comparison_path("json"), remedy="make demo")
     runs = [dict(value, name=name) for name, value in comparison["runs"].items()]
     champions = [run["name"].split("/") for run in runs if run["champion"]]
-    pages: list[Path] = [comparison_path("md"), comparison_path("png"), *(gallery_path(*names) for names in champions)]
+    pages: list[Path] = [comparison_path("html"), *(gallery_path(*names) for names in champions)]
     print(terminal_summary(runs, comparison["data_source"], pages))
 
 

@@ -183,7 +183,6 @@ class PredictParams(Params):
 class EvaluateParams(Params):
     """How scores are computed."""
 
-    preset: Literal["mindeye", "brain_diffuser"]
     n_permutations: Annotated[int, Field(ge=99)]
     n_bootstrap: Annotated[int, Field(ge=100)]
     seed: int
@@ -238,6 +237,8 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); mend the file") from error
     params = check_section(ProjectParams, values, text=text, path=path)
+    if "ridge" not in params.models:
+        raise ConfigError(f"{path}: models: ridge is missing; every table shows it as the linear reference: add it to the list")
     if absent := [model for model in params.models if model not in params.train]:
         raise ConfigError(
             f"{path}: models names {absent[0]}, but there is no section train.{absent[0]}; "

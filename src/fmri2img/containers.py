@@ -307,6 +307,37 @@ class Latents(Stored):
 
 
 @dataclass(frozen=True)
+class TruePictures(Stored):
+    """Test images as NSD stores them: what reconstructions are compared with.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (n,), int64
+        Ascending.
+    images : ndarray, shape (n, 425, 425, 3), uint8
+    provenance : dict
+        ``data_source`` and the MD5 of the receipt.
+    """
+
+    image_ids: np.ndarray
+    images: np.ndarray
+    provenance: dict
+
+    def __post_init__(self) -> None:
+        self._check_lengths(images=["image_ids", "images"])
+
+    def of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return some pictures, shape (n, 425, 425, 3).
+
+        Raises
+        ------
+        MismatchError
+            If one is not there.
+        """
+        return self.images[find_rows(self.image_ids, image_ids, "true pictures")]
+
+
+@dataclass(frozen=True)
 class Reconstructions(Stored):
     """What an encoder makes of averaged betas, beside what the autoencoder alone would give.
 
@@ -326,6 +357,13 @@ class Reconstructions(Stored):
         Mean over training images.
     mean_decoded : ndarray, shape (side, side, 3), uint8
         Decoded from ``mean_latent``.
+    partial_image_ids : ndarray, shape (m,), int64
+        Test images that were shown more than once, several times each.
+    partial_first, partial_count : ndarray, shape (m,), int8
+        Which repetition was the first of how many that were averaged: the first alone, the second alone, the first two.
+    partial_latents : ndarray, shape (m, 4, 16, 16), float32
+        Predicted from those repetitions only.
+    partial_images : ndarray, shape (m, side, side, 3), uint8
     provenance : dict
     """
 
@@ -336,10 +374,18 @@ class Reconstructions(Stored):
     ceiling: np.ndarray
     mean_latent: np.ndarray
     mean_decoded: np.ndarray
+    partial_image_ids: np.ndarray
+    partial_first: np.ndarray
+    partial_count: np.ndarray
+    partial_latents: np.ndarray
+    partial_images: np.ndarray
     provenance: dict
 
     def __post_init__(self) -> None:
-        self._check_lengths(images=["image_ids", "split", "latents", "images", "ceiling"])
+        self._check_lengths(
+            images=["image_ids", "split", "latents", "images", "ceiling"],
+            partial=["partial_image_ids", "partial_first", "partial_count", "partial_latents", "partial_images"],
+        )
 
     def rows(self, split: str) -> np.ndarray:
         """Return the rows of one split."""

@@ -46,6 +46,11 @@ def split_path(subject: str) -> Path:
     return Path("data/splits") / f"{subject}.json"
 
 
+def truth_path() -> Path:
+    """`containers.TruePictures` of the test images of all subjects."""
+    return Path("data/truth.h5")
+
+
 def latents_path(subject: str) -> Path:
     """`containers.Latents`."""
     return Path("data/latents") / f"{subject}.h5"
@@ -86,6 +91,11 @@ def scores_path(subject: str, model: str) -> Path:
     return Path("reports/scores") / subject / f"{model}.csv"
 
 
+def report_path(subject: str, model: str) -> Path:
+    """Page with all that is known of one encoder."""
+    return Path("reports/runs") / subject / f"{model}.html"
+
+
 def comparison_path(ending: str) -> Path:
-    """Table (``md``, ``json``) or figure (``png``) of all subjects and models."""
+    """Table (``md``, ``json``), figure (``png``) or page (``html``) of all subjects and models."""
     return Path("reports") / f"comparison.{ending}"

@@ -1,10 +1,12 @@
 """Put all subjects and models side by side, and name each subject's champion."""
 
 import numpy as np
+import pandas as pd
 
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import Examples, Reconstructions
+from fmri2img.evaluation.report import paired_differences
 from fmri2img.files import hash_file, read_json, replacing, write_json, write_text
 from fmri2img.layout import (
     comparison_path,
@@ -12,10 +14,12 @@ from fmri2img.layout import (
     examples_path,
     metrics_path,
     reconstructions_path,
+    scores_path,
     training_path,
 )
 from fmri2img.models.registry import WEIGHTS_NAME
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
+from fmri2img.viz.report import comparison_page
 
 
 def main() -> None:
@@ -43,9 +47,23 @@ def main() -> None:
 def _write(runs: list[ComparedRun], truth: dict, ceiling: dict[str, np.ndarray], data_source: str) -> None:
     with replacing(comparison_path("png")) as partial:
         comparison_figure(runs, truth, ceiling, data_source).savefig(partial, dpi=110)
+    pages = [
+        {
+            "subject": run.subject,
+            "model": run.model,
+            "champion": run.is_champion,
+            "document": read_json(metrics_path(run.subject, run.model), remedy="dvc repro evaluate"),
+        }
+        for run in runs
+    ]
+    tables = {
+        subject: {run.model: pd.read_csv(scores_path(subject, run.model)) for run in runs if run.subject == subject} for subject in truth
+    }
+    differences = paired_differences(tables)
+    write_text(comparison_path("html"), comparison_page(pages, data_source, differences, comparison_path("png").read_bytes()))
     write_text(comparison_path("md"), comparison_markdown(runs, data_source, comparison_path("png").name))
     summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
-    write_json(comparison_path("json"), {"data_source": data_source, "runs": summaries})
+    write_json(comparison_path("json"), {"data_source": data_source, "runs": summaries, "differences": differences})
 
 
 def _mark(champions: dict[str, str]) -> None:

@@ -48,11 +48,21 @@ def test_metrics_hold_floors_ceiling_and_what_they_depend_on(project):
         "floor_train_mean",
         "floor_mean_latent",
         "floor_shuffled",
+        "floor_nearest_train",
+        "single_trial",
+        "reference_ridge",
         "ceiling",
+        "ceiling_resize",
         "interval",
         "p",
+        "latent",
+        "retrieval_raw",
+        "retrieval_centred",
+        "repetitions",
         "about",
     }
+    assert document["reference_ridge"] == document["test"]
+    assert document["about"]["truth_pixels"] == [425, 425]
     assert document["ceiling"]["pattern_correlation"] == pytest.approx(1)
     assert document["ceiling"]["two_way"] == 1
     assert document["about"]["data_source"] == "simulated"

@@ -22,7 +22,7 @@ def decode_latents(latents: np.ndarray, autoencoder: FrozenAutoencoder, *, batch
     ndarray, shape (n, 8 h, 8 w, 3), uint8
         Clipped to the range of a picture.
     """
-    pictures = []
+    pictures = [np.zeros((0, *(8 * side for side in latents.shape[2:]), 3), dtype=np.uint8)]
     for start in range(0, len(latents), batch_size):
         batch = torch.from_numpy(latents[start : start + batch_size]).to(autoencoder.device)
         pictures.append(from_network_range(autoencoder.decode(batch)))

@@ -50,6 +50,7 @@ def reconstruct(
     shown = np.sort(rng.choice(train_ids, size=min(n_train_images, len(train_ids)), replace=False))
     image_ids = np.concatenate([split.ids("test"), shown])
     predicted = np.concatenate([predict_latents(encoder, examples, ids) for ids in (split.ids("test"), shown) if len(ids)])
+    partial = predict_partial(encoder, examples, split.ids("test"))
     mean_latent = latents.of(train_ids).mean(axis=0, dtype=np.float64).astype(np.float32)
     return Reconstructions(
         image_ids=image_ids,
@@ -59,13 +60,58 @@ def reconstruct(
         ceiling=decode_latents(latents.of(image_ids), autoencoder, batch_size=batch_size),
         mean_latent=mean_latent,
         mean_decoded=decode_latents(mean_latent[None], autoencoder, batch_size=1)[0],
+        **partial,
+        partial_images=decode_latents(partial["partial_latents"], autoencoder, batch_size=batch_size),
         provenance={**examples.provenance, "autoencoder": autoencoder.identity},
     )
 
 
+# First repetition and number of repetitions of what is predicted beside the average of all.
+_PARTIAL = ((0, 1), (1, 1), (0, 2))
+
+
+def predict_partial(encoder: Encoder, examples: Examples, image_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Predict from some of the repetitions of each image that was shown more often, as `containers.Reconstructions` keeps them."""
+    shown = np.array([np.count_nonzero(examples.trial_image_ids == image_id) for image_id in image_ids])
+    found: dict[str, list] = {"ids": [], "first": [], "count": [], "latents": []}
+    for first, count in _PARTIAL:
+        # Two of two are all of them.
+        ids = image_ids[shown > max(count, first)]
+        if not len(ids):
+            continue
+        trials = examples.trials_of(ids)  # by image, then in time order
+        starts = np.searchsorted(examples.trial_image_ids[trials], ids)
+        chosen = trials[(starts[:, None] + first + np.arange(count)).ravel()]
+        betas = average_repetitions(examples.percent(chosen), examples.trial_image_ids[chosen], ids)
+        found["ids"].append(ids)
+        found["first"].append(np.full(len(ids), first, dtype=np.int8))
+        found["count"].append(np.full(len(ids), count, dtype=np.int8))
+        found["latents"].append(encode(encoder, betas))
+    if not found["ids"]:
+        empty = np.zeros(0, dtype=np.int8)
+        shape = (0, *encoder.latent_shape)
+        return {
+            "partial_image_ids": np.zeros(0, dtype=np.int64),
+            "partial_first": empty,
+            "partial_count": empty,
+            "partial_latents": np.zeros(shape, dtype=np.float32),
+        }
+    return {
+        "partial_image_ids": np.concatenate(found["ids"]),
+        "partial_first": np.concatenate(found["first"]),
+        "partial_count": np.concatenate(found["count"]),
+        "partial_latents": np.concatenate(found["latents"]),
+    }
+
+
 @torch.no_grad()
+def encode(encoder: Encoder, betas: np.ndarray) -> np.ndarray:
+    """Return the encoder's latents of betas in percent, shape (n, 4, h, w)."""
+    return encoder(torch.from_numpy(betas)).numpy()
+
+
 def predict_latents(encoder: Encoder, examples: Examples, image_ids: np.ndarray) -> np.ndarray:
     """Predict latents from betas averaged over the repetitions of each image, shape (n_images, 4, h, w)."""
     trials = examples.trials_of(image_ids)
     betas = average_repetitions(examples.percent(trials), examples.trial_image_ids[trials], image_ids)
-    return encoder(torch.from_numpy(betas)).numpy()
+    return encode(encoder, betas)

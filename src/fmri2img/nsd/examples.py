@@ -7,9 +7,9 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from fmri2img.containers import Examples, TrialBetas
+from fmri2img.containers import Examples, TrialBetas, TruePictures
 from fmri2img.nsd.paths import STIMULI
-from fmri2img.nsd.stimuli import iterate_images
+from fmri2img.nsd.stimuli import STIMULUS_SIDE, iterate_images
 from fmri2img.receipts import RawFiles
 from fmri2img.storage import StreamedArray
 
@@ -73,6 +73,28 @@ def create_examples(trials: TrialBetas, shared: RawFiles, *, image_size: int, pr
         trial_image_ids=trials.image_ids[order],
         trial_session=trials.session[order],
     )
+
+
+def collect_truth(image_ids: np.ndarray, shared: RawFiles, *, progress: Progress = lambda items, **_: items) -> TruePictures:
+    """Take pictures from the stimulus file as they are, shape (n, 425, 425, 3); they are read as they are saved.
+
+    Parameters
+    ----------
+    image_ids : ndarray, shape (n,)
+        0-based 73k ids, ascending.
+    shared : RawFiles
+        Files that all subjects share, with the pictures.
+    progress : callable
+        Wraps the pictures, with ``total``.
+    """
+    stimuli = shared.locate(STIMULI)
+
+    def pictures() -> Iterator[tuple[Any, np.ndarray]]:
+        yield from enumerate(progress(iterate_images(stimuli, image_ids, remedy=shared.remedy), total=len(image_ids), desc="pictures"))
+
+    images: Any = StreamedArray((len(image_ids), STIMULUS_SIDE, STIMULUS_SIDE, 3), np.dtype(np.uint8), pictures)
+    receipts = {shared.name: {"md5": shared.receipt.md5(), "sha256_of_records": shared.receipt.digest()}}
+    return TruePictures(image_ids, images, {"data_source": shared.receipt.data_source, "receipts": receipts})
 
 
 def _shrink(picture: np.ndarray, side: int) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 
+STIMULUS_SIDE = 425
 _CHUNK_CACHE_BYTES = 128 << 20
 
 

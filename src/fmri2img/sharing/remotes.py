@@ -18,7 +18,16 @@ from fmri2img.lineage import changed_params, read_lock
 from fmri2img.receipts import Receipt
 
 log = logging.getLogger(__name__)
-SHARED_STAGES = ("fetch_nsd_shared", "fetch_nsd", "convert_roi", "extract_betas", "create_examples", "split_examples", "encode_latents")
+SHARED_STAGES = (
+    "fetch_nsd_shared",
+    "fetch_nsd",
+    "convert_roi",
+    "extract_betas",
+    "create_examples",
+    "split_examples",
+    "collect_truth",
+    "encode_latents",
+)
 MODEL_STAGES = (*SHARED_STAGES, "train")
 ALL_STAGES = (*MODEL_STAGES, "predict", "evaluate", "compare")
 # What may differ between a colleague's parameters and those of pulled files only if raw files are at hand.

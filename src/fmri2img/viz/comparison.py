@@ -18,13 +18,28 @@ METRIC_TITLES = {
     "dimension_correlation": "latent dimension r",
     "two_way": "latent 2-way",
 }
+# Row to its section in the metrics document, and to its title.
+ROW_SECTIONS = {
+    "model": "test",
+    "single_trial": "single_trial",
+    "grey": "floor_grey",
+    "train_mean": "floor_train_mean",
+    "mean_latent": "floor_mean_latent",
+    "shuffled": "floor_shuffled",
+    "nearest_train": "floor_nearest_train",
+    "vae_ceiling": "ceiling",
+    "resize_ceiling": "ceiling_resize",
+}
 ROW_TITLES = {
     "model": "encoder",
+    "single_trial": "from a single trial",
     "grey": "floor: grey",
     "train_mean": "floor: mean picture",
     "mean_latent": "floor: mean latent, decoded",
     "shuffled": "floor: shuffled",
+    "nearest_train": "floor: nearest training image",
     "vae_ceiling": "ceiling: autoencoder alone",
+    "resize_ceiling": "ceiling: 128 x 128 pixels",
 }
 _COLOURS = ("#3b6fb6", "#d97a2b", "#4a9a5b", "#a04d8f", "#7a7a7a", "#b8a12f")
 _FLOOR_STYLES = {"grey": ":", "train_mean": "-.", "mean_latent": "--", "shuffled": (0, (1, 3))}
@@ -64,12 +79,7 @@ class ComparedRun:
     @classmethod
     def of(cls, subject: str, model: str, document: dict, validation: float, is_champion: bool, pictures: np.ndarray) -> Self:
         """Build from a metrics document (``reports/metrics``)."""
-        sections = {"test": "model", "ceiling": "vae_ceiling"}
-        means = {
-            sections.get(row, row.removeprefix("floor_")): values
-            for row, values in document.items()
-            if row not in ("interval", "p", "about")
-        }
+        means = {row: document[section] for row, section in ROW_SECTIONS.items() if section in document}
         n_images = document["about"]["n_test_images"]
         return cls(subject, model, n_images, means, document["interval"], document["p"], validation, is_champion, pictures)
 
@@ -105,9 +115,11 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
         lines += [f"## {subject} ({mine[0].n_images} test images)", ""]
         lines += ["| | " + " | ".join(METRIC_TITLES.values()) + " | validation |", "|---|" + "---:|" * (len(METRIC_TITLES) + 1)]
         lines += [_model_row(run) for run in mine]
-        # Shuffled depends on the model whose predictions are shuffled; the other floors are the subject's.
-        lines += [_floor_row(f"floor: shuffled {run.model}", run.means["shuffled"]) for run in mine]
-        lines += [_floor_row(ROW_TITLES[row], mine[0].means[row]) for row in ("grey", "train_mean", "mean_latent", "vae_ceiling")]
+        # Some rows depend on the model; the others are the subject's.
+        for row in ("single_trial", "nearest_train", "shuffled"):
+            lines += [_floor_row(f"{ROW_TITLES[row]}, {run.model}", run.means[row]) for run in mine]
+        shared_rows = ("grey", "train_mean", "mean_latent", "vae_ceiling", "resize_ceiling")
+        lines += [_floor_row(ROW_TITLES[row], mine[0].means[row]) for row in shared_rows]
         lines.append("")
     lines += ["Permutation p (predictions paired with images at random): " + "; ".join(_p_text(run) for run in runs) + ".", ""]
     return "\n".join(lines)

@@ -1,10 +1,12 @@
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.gallery import GalleryItem, gallery_page
+from fmri2img.viz.report import ReportData, comparison_page, run_page
 from fmri2img.viz.summary import terminal_summary
 
 METRICS = ("pixcorr", "ssim", "pattern_correlation", "dimension_correlation", "two_way")
@@ -15,6 +17,7 @@ def runs(rng):
     def document(score):
         means = dict.fromkeys(METRICS, score)
         rows = {"test": means, "ceiling": dict.fromkeys(METRICS, 1.0), "floor_shuffled": dict.fromkeys(METRICS, 0.1)}
+        rows |= {name: dict.fromkeys(METRICS, 0.3) for name in ("single_trial", "floor_nearest_train", "ceiling_resize")}
         rows |= {f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4} for name in ("grey", "train_mean", "mean_latent")}
         interval = {metric: [score - 0.05, score + 0.05] for metric in METRICS}
         return {**rows, "interval": interval, "p": {"pixcorr": 0.001}, "about": {"n_test_images": 37}}
@@ -33,7 +36,7 @@ def test_markdown_has_floors_ceiling_intervals_and_the_warning(runs):
     assert "## subj02 (37 test images)" in text
     assert "**0.610** [0.560, 0.660]" in text
     assert r"| **ridge** \* |" in text
-    for row in ("floor: grey", "floor: mean picture", "floor: shuffled basic_ae", "ceiling: autoencoder alone"):
+    for row in ("floor: grey", "floor: mean picture", "floor: shuffled, basic_ae", "ceiling: autoencoder alone"):
         assert text.count(f"| {row} |") == 2
     assert "Simulated" not in comparison_markdown(runs, "s3", "comparison.png")
 
@@ -70,3 +73,65 @@ def test_gallery_is_one_file_with_a_banner_and_all_pictures(rng):
     assert "9 &lt;b&gt;" in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "Simulated data" not in gallery_page(items, subject="s", model="m", data_source="s3", facts={})
+
+
+@pytest.fixture
+def document(rng):
+    beside = ("ssim_columnwise", "two_way_ground_truth", "brain_diffuser_pixcorr", "brain_diffuser_ssim")
+    means = dict.fromkeys((*METRICS, *beside), 0.6)
+    rows = dict.fromkeys(("test", "single_trial", "reference_ridge", "floor_shuffled", "floor_nearest_train", "ceiling"), means)
+    rows |= {f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4} for name in ("grey", "train_mean", "mean_latent")}
+    curve = {str(count): {"n_images": 9, "pattern_correlation": 0.1 * count, "two_way": 0.6, "pixcorr_128": 0.3} for count in (1, 2, 3)}
+    about = {"data_source": "simulated", "n_test_images": 12, "test_set": "shared", "constant_reconstructions": 2}
+    return {
+        **rows,
+        "ceiling_resize": {"pixcorr": 0.97, "ssim": 0.8},
+        "interval": {metric: [0.55, 0.65] for metric in means},
+        "p": {"pixcorr": 0.001},
+        "latent": {"r2_mean": 0.21},
+        "retrieval_raw": {"image_to_brain_top1": 0.3},
+        "retrieval_centred": {"image_to_brain_top1": 0.4},
+        "repetitions": curve,
+        "about": about | {"versions": {"numpy": "2"}},
+    }
+
+
+def rows_of(page):
+    """Rows of all tables as words."""
+    return [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL)]
+
+
+def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, rng):
+    pictures = rng.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
+    scores = {row: {metric: rng.random(12) for metric in METRICS if metric != "dimension_correlation"} for row in ("model", "shuffled")}
+    data = ReportData("subj03", "basic_ae", document, scores, np.arange(12), pictures, pictures, pictures, rng.random((4, 3, 3)))
+    page = run_page(data)
+    assert "Simulated data" in page
+    assert "2 reconstructions have one colour" in page
+    rows = rows_of(page)
+    assert ["floor:", "grey", "0.200", "0.400", "–"] in [row[:5] for row in rows]
+    assert any(row[:3] == ["reference:", "ridge", "0.600"] for row in rows)
+    assert any(row[:5] == ["encoder", "0.600", "0.550", "–", "0.650"] for row in rows)
+    best = int(np.argmax(scores["model"]["pattern_correlation"]))
+    assert page.index(f"image {best} ") < page.index("Worst reconstructions")
+    assert not re.search(r"(src|href)=.https?:", page)
+    assert page == run_page(data)
+    assert "reference: ridge" not in run_page(replace(data, model="ridge"))
+
+
+def test_real_data_carry_no_banner(document, rng):
+    runs = [{"subject": "subj01", "model": "ridge", "champion": True, "document": document}]
+    simulated = comparison_page(runs, "simulated", [], b"png")
+    assert "not comparable: simulated data" in simulated
+    real = comparison_page(runs, "nsd", [], b"png")
+    assert "Simulated" not in real
+    assert "12 images (shared)" in real
+    assert ["MindEye2", "low-level,", "mean", "of", "4", "subjects", "1000", "images", "0.399", "0.539"] in rows_of(real)
+
+
+def test_differences_are_shown_with_their_intervals(document):
+    difference = {"subject": "subj01", "models": "basic_ae - ridge", "metric": "two_way", "mean": -0.02, "interval": [-0.03, -0.01]}
+    runs = [{"subject": "subj01", "model": "ridge", "champion": True, "document": document}]
+    page = comparison_page(runs, "nsd", [difference | {"p": 0.01, "p_holm": 0.02}], b"png")
+    assert "-0.020" in page
+    assert "-0.030 – -0.010" in page
