@@ -1,4 +1,4 @@
-"""The command ``fmri2img``: look into voxel files, export them, share them, and tell where files come from."""
+"""The command ``fmri2img``: look into voxel files, export and share them, score reconstructions, and tell where files come from."""
 
 import argparse
 import json
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fmri2img.command import tell_errors
 from fmri2img.exceptions import MissingDataError
+from fmri2img.files import write_json
 from fmri2img.lineage import LOCK_PATH, Origin, first_commit, read_lock, trace_back, trace_forward
 from fmri2img.receipts import Receipt, receipts_that_list
 from fmri2img.sharing.export import EXPORTERS
@@ -20,6 +21,7 @@ def main() -> None:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_voxels(verbs)
     _add_moves(verbs)
+    _add_evaluate(verbs)
     lineage = verbs.add_parser("lineage", help="say from which raw bytes, parameters and code a file was made, or what was made from it")
     lineage.add_argument("file")
     lineage.add_argument("--json", action="store_true", help="the same for programs")
@@ -63,6 +65,36 @@ def _add_moves(verbs: argparse._SubParsersAction) -> None:
         verb.set_defaults(run=run)
         if name == "share":
             verb.add_argument("--members-only", action="store_true", help="only people who accepted NSD's agreement can read the remote")
+
+
+def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
+    verb = verbs.add_parser("evaluate", help="score reconstructions of any origin against the pictures that were seen")
+    verb.add_argument("reconstructions", type=Path, help="folder of pictures named by id, or HDF5 file with image_ids and images")
+    verb.add_argument("truth", type=Path, help="the same; data/truth.h5 holds NSD's test images")
+    verb.add_argument("--subset", action="store_true", help="leave out images without a reconstruction, which are an error otherwise")
+    verb.add_argument("--to", type=Path, help="write all numbers there as JSON")
+    verb.set_defaults(run=evaluate)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Print scores beside their floors."""
+    from fmri2img.evaluation.folders import evaluate_pictures, join, read_pictures  # starts torch, which other verbs need not wait for
+
+    truth, predicted = read_pictures(options.truth), read_pictures(options.reconstructions)
+    document = evaluate_pictures(*join(truth, predicted, subset=options.subset))
+    if options.to:
+        write_json(options.to, document)
+    about, left = document["about"], len(truth.ids) - document["about"]["n_images"]
+    print(f"{about['n_images']} images{f', {left} without a reconstruction left out' if left else ''}")
+    print(f"{'':34s}{'score':>7s}  {'95 % interval':17s}{'shuffled':>9s}{'grey':>7s}")
+    for metric, value in document["scores"].items():
+        low, high = document["interval"][metric]
+        floors = [document[floor].get(metric) for floor in ("floor_shuffled", "floor_grey")]
+        cells = "".join(f"{'' if floor is None else f'{floor:.3f}':>{width}s}" for floor, width in zip(floors, (9, 7), strict=True))
+        print(f"{metric:34s}{value:7.3f}  {f'{low:.3f} to {high:.3f}':17s}{cells}")
+    print(f"p of pairing at random: {', '.join(f'{metric} {value:.4f}' for metric, value in document['p'].items())}")
+    if about["constant_reconstructions"]:
+        print(f"{about['constant_reconstructions']} reconstructions have one colour; their PixCorr counts as 0")
 
 
 def export_voxels(options: argparse.Namespace) -> None:

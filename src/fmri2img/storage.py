@@ -10,6 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from fmri2img.exceptions import FormatError
+
 # Level 1 is within 1 % of level 4 on betas and a quarter faster; shuffling separates the noisy low bytes from the rest.
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _CHUNK_BYTES = 1 << 20
@@ -203,3 +205,20 @@ def _chunk_offsets(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[
     counts = [-(-extent // step) for extent, step in zip(shape, chunks, strict=True)]
     for index in np.ndindex(*counts):
         yield tuple(int(position) * step for position, step in zip(index, chunks, strict=True))
+
+
+def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
+    """Read arrays by name from any HDF5 file.
+
+    Raises
+    ------
+    FormatError
+        If it is no HDF5 file, or an array is not in it.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if absent := [name for name in names if name not in file]:
+                raise FormatError(f"{path}: no array {absent[0]} among {', '.join(file) or 'none'}; write it under that name")
+            return [file[name][()] for name in names]
+    except OSError as error:
+        raise FormatError(f"{path}: neither a folder nor a readable HDF5 file ({error}); name one of them") from error

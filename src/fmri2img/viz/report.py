@@ -26,6 +26,7 @@ TITLES = METRIC_TITLES | {
     "brain_diffuser_ssim": "SSIM",
     "brain_diffuser_ssim_columnwise": "SSIM, column-wise",
 }
+_OF_SUBJECT = ("grey", "train_mean", "mean_latent", "vae_ceiling", "resize_ceiling")  # the same for all models
 _OTHER_PRESET = "brain_diffuser_"
 _INK, _BLUE, _GREY = "#1d2330", "#3b6fb6", "#98a2b3"
 
@@ -111,6 +112,7 @@ def comparison_page(runs: list[dict], data_source: str, differences: list[dict],
         data_source=data_source,
         differences=[item | {"title": TITLES.get(item["metric"], item["metric"])} for item in differences],
         means=[{"model": model, **_mean_over_subjects([run for run in runs if run["model"] == model])} for model in models],
+        floors={ROW_TITLES[row]: ROW_SECTIONS[row] for row in _OF_SUBJECT},
         published=PUBLISHED,
         figure="data:image/png;base64," + base64.b64encode(figure).decode(),
     )

@@ -7,7 +7,7 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.containers import Examples, Latents
-from fmri2img.evaluation.latents import similarity_matrix, two_way_identification
+from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import MismatchError
 from fmri2img.generation.predict import predict_latents
 from fmri2img.models.registry import check_settings, model_class
@@ -74,7 +74,7 @@ def identification(encoder, subject):
     test = split.ids("test")
     mean = latents.of(split.ids("train")).mean(0).ravel()
     predicted = predict_latents(encoder, examples, test).reshape(len(test), -1)
-    return two_way_identification(similarity_matrix(latents.of(test).reshape(len(test), -1), predicted, mean)).mean()
+    return two_way_identification(similarity_matrix(latents.of(test).reshape(len(test), -1) - mean, predicted - mean)).mean()
 
 
 @pytest.mark.parametrize("name", ["ridge", "basic_ae"])
