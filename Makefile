@@ -67,6 +67,7 @@ ncsnr: $(READY)  ## spectra of the scenes; noise ceilings of all eight subjects 
 benchmark: $(READY)  ## measure beside today's ways of reading NSD (about half an hour, 10 GB in /tmp)
 	python benchmarks/extraction.py
 	python benchmarks/full_design.py
+	python benchmarks/evaluation.py
 
 clean:  ## remove what the pipeline made (raw files, outputs, cache, runs), keep the environment
 	@test ! -e data/raw || test -e data/raw/SIMULATED.txt || echo "data/raw holds no simulated files and is kept; delete it yourself"

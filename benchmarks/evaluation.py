@@ -1,10 +1,10 @@
 """Scores of 1000 images beside scikit-image called in a loop: seconds, peak memory, equality (``python benchmarks/evaluation.py``)."""
 
-import resource
 import time
 from collections.abc import Callable
 
 import numpy as np
+from measuring import peak_rss_mb, put_section, table
 from skimage.metrics import structural_similarity
 
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
@@ -41,30 +41,27 @@ def two_way_seconds(n_features: int, rng: np.random.Generator) -> float:
     return seconds(lambda: two_way_identification(similarity_matrix(truth, blocks)))[0]
 
 
-def peak_memory() -> str:
-    """Say how much memory this process has taken at most so far."""
-    return f"peak memory so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB"
-
-
 def main() -> None:
-    """Print a table."""
+    """Measure, and rewrite the section of the README."""
     rng = np.random.default_rng(0)
-    coarse = rng.integers(0, 256, (N_IMAGES, 25, 25, 3), dtype=np.uint8)
-    truth = coarse.repeat(17, 1).repeat(17, 2)
+    rows = []
+    for n_features in (60_000, 184_512):
+        taken = two_way_seconds(n_features, rng)
+        rows.append([f"2-way identification, {n_features} features an image", f"{taken:.1f}", "", "", f"{peak_rss_mb():.0f}"])
+    taken, _ = seconds(lambda: bootstrap_intervals(rng.random((8, N_IMAGES)), 10_000, rng))
+    rows.append(["BCa intervals of 8 metrics, 10 000 resamples", f"{taken:.1f}", "", "", ""])
+    truth = rng.integers(0, 256, (N_IMAGES, 25, 25, 3), dtype=np.uint8).repeat(17, 1).repeat(17, 2)
     predicted = rng.integers(0, 256, (N_IMAGES, 16, 16, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
     for name, preset in PRESETS.items():
         taken, found = seconds(lambda preset=preset: score_pictures(truth, {"model": predicted}, preset.bring)["model"])
         looped, expected = seconds(lambda preset=preset: in_a_loop(truth[:N_IN_LOOP], predicted[:N_IN_LOOP], preset.bring))
         looped *= N_IMAGES / N_IN_LOOP
         apart = max(np.abs(found[metric][:N_IN_LOOP] - expected[:, number]).max() for number, metric in enumerate(("pixcorr", "ssim")))
-        print(f"PixCorr, SSIM and column-wise SSIM at 425 x 425, {name}: {taken:.1f} s; loop without column-wise {looped:.1f} s, "
-              f"{looped / taken:.1f}x; largest difference {apart:.1e}")  # fmt: skip
-    taken = two_way_seconds(60_000, rng)
-    print(f"2-way on 1000 x 60 000 features: {taken:.1f} s; {peak_memory()}")
-    taken, _ = seconds(lambda: bootstrap_intervals(rng.random((8, N_IMAGES)), 10_000, rng))
-    print(f"BCa bootstrap, 10 000 resamples x 8 metrics: {taken:.1f} s")
-    taken = two_way_seconds(184_512, rng)
-    print(f"2-way on 1000 x 184 512 features, predictions made in blocks meanwhile: {taken:.1f} s; {peak_memory()}")
+        label = f"PixCorr, SSIM and column-wise SSIM at 425 x 425, `{name}`"
+        rows.append([label, f"{taken:.1f}", f"{looped / taken:.1f}", f"{apart:.0e}", ""])
+    headings = [f"{N_IMAGES} images", "seconds", "loop over scikit-image, times slower", "largest difference", "peak memory, MB"]
+    put_section("evaluation", table(headings, rows))
+    print(table(headings, rows))
 
 
 if __name__ == "__main__":
