@@ -206,7 +206,7 @@ def row_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def unit_rows(values: np.ndarray) -> np.ndarray:
     """Centre each row and scale it to unit length; a constant row becomes 0. Shape (n, d); float64 stays, others become float32."""
     precision = np.float64 if values.dtype == np.float64 else np.float32
-    centred = values.astype(precision)
+    centred: np.ndarray = values.astype(precision)
     centred -= values.mean(axis=1, keepdims=True, dtype=np.float64).astype(precision)
     length = np.array([[np.linalg.norm(row)] for row in centred], dtype=precision)  # row by row: features may take a gigabyte
     # What rounding leaves of a constant row is no signal.
