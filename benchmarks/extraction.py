@@ -190,7 +190,7 @@ def extract_here(folder: Path, n_sessions: int) -> None:
         region,
         NSD.model_copy(update={"sessions": sessions}),
         ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=windows),
-        machine=MachineParams(nsd_root=str(root), n_jobs=-1, dask_scheduler=None, n_connections=1),
+        machine=MachineParams(nsd_root=str(root), n_jobs=-1, dask_scheduler=None, n_connections=1, network_weights=None),
         workspace=work,
         estimate_ncsnr=estimate_ncsnr,
     ).save(folder / "voxels.h5")

@@ -29,6 +29,12 @@ class MachineParams(Params):
     n_jobs: int
     dask_scheduler: str | None
     n_connections: Annotated[int, Field(ge=1, le=256)]
+    network_weights: str | None
+
+    @property
+    def weights_folder(self) -> Path | None:
+        """Folder that holds the weights of scoring networks, if one is named."""
+        return Path(self.network_weights).expanduser() if self.network_weights else None
 
     @property
     def raw_root(self) -> Path:
@@ -172,6 +178,15 @@ class EncodeLatentsParams(Params):
     batch_size: Annotated[int, Field(ge=1)]
 
 
+class FitEncodingModelParams(Params):
+    """How the way back from latents to voxels is fitted, and which voxels its medians count."""
+
+    penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    n_folds: Annotated[int, Field(ge=2)]
+    min_noise_ceiling: Annotated[float, Field(ge=0, lt=100)]
+    seed: int
+
+
 class PredictParams(Params):
     """What is reconstructed beside the test images."""
 
@@ -183,6 +198,7 @@ class PredictParams(Params):
 class EvaluateParams(Params):
     """How scores are computed."""
 
+    networks: list[Literal["effnet_lite0", "alexnet", "inception", "clip", "effnet_b", "swav"]]
     n_permutations: Annotated[int, Field(ge=99)]
     n_bootstrap: Annotated[int, Field(ge=100)]
     seed: int
@@ -212,6 +228,7 @@ class ProjectParams(Params):
     autoencoder: AutoencoderParams
     encode_latents: EncodeLatentsParams
     train: dict[ModelName, dict[str, Any]]
+    fit_encoding_model: FitEncodingModelParams
     predict: PredictParams
     evaluate: EvaluateParams
     compare: CompareParams

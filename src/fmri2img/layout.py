@@ -61,6 +61,31 @@ def encoder_folder(subject: str, model: str) -> Path:
     return Path("models") / subject / model
 
 
+def encoding_model_path(subject: str) -> Path:
+    """`evaluation.brain.EncodingModel`, from latents to voxels."""
+    return Path("models") / subject / "encoding_model.h5"
+
+
+def encoding_scores_path(subject: str) -> Path:
+    """Regions with their noise ceilings, and what the encoding model explains."""
+    return Path("reports/encoding") / f"{subject}.json"
+
+
+def references_path(subject: str) -> Path:
+    """Scores of the rows that all encoders of a subject share: floors, ceilings, ridge."""
+    return Path("reports/references") / f"{subject}.json"
+
+
+def repetitions_path(subject: str, model: str) -> Path:
+    """Scores by number of averaged repetitions."""
+    return Path("reports/repetitions") / subject / f"{model}.csv"
+
+
+def latent_map_path(subject: str, model: str) -> Path:
+    """Correlation over test images of each latent number."""
+    return Path("reports/latent_maps") / subject / f"{model}.csv"
+
+
 def training_path(subject: str, model: str) -> Path:
     """Scores on validation images and facts about the training."""
     return Path("reports/training") / subject / f"{model}.json"

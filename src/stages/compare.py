@@ -6,11 +6,12 @@ import pandas as pd
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import Examples, Reconstructions
-from fmri2img.evaluation.report import paired_differences
+from fmri2img.evaluation.report import check_scored_alike, means_over_subjects, paired_differences
 from fmri2img.files import hash_file, read_json, replacing, write_json, write_text
 from fmri2img.layout import (
     comparison_path,
     encoder_folder,
+    encoding_scores_path,
     examples_path,
     metrics_path,
     reconstructions_path,
@@ -56,14 +57,18 @@ def _write(runs: list[ComparedRun], truth: dict, ceiling: dict[str, np.ndarray],
         }
         for run in runs
     ]
+    check_scored_alike({f"{page['subject']}/{page['model']}": page["document"] for page in pages})
     tables = {
         subject: {run.model: pd.read_csv(scores_path(subject, run.model)) for run in runs if run.subject == subject} for subject in truth
     }
     differences = paired_differences(tables)
-    write_text(comparison_path("html"), comparison_page(pages, data_source, differences, comparison_path("png").read_bytes()))
+    means = means_over_subjects(tables)
+    encoding = {subject: read_json(encoding_scores_path(subject), remedy="dvc repro fit_encoding_model")["regions"] for subject in truth}
+    figure = comparison_path("png").read_bytes()
+    write_text(comparison_path("html"), comparison_page(pages, data_source, differences, means, encoding, figure))
     write_text(comparison_path("md"), comparison_markdown(runs, data_source, comparison_path("png").name))
     summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
-    write_json(comparison_path("json"), {"data_source": data_source, "runs": summaries, "differences": differences})
+    write_json(comparison_path("json"), {"data_source": data_source, "runs": summaries, "means": means, "differences": differences})
 
 
 def _mark(champions: dict[str, str]) -> None:

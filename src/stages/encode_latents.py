@@ -5,7 +5,7 @@ from fmri2img.config import load_params
 from fmri2img.containers import Examples, Latents
 from fmri2img.features.latents import encode_images
 from fmri2img.layout import examples_path, latents_path
-from fmri2img.pretrained import load_autoencoder
+from fmri2img.pretrained.autoencoder import load_autoencoder
 
 
 def main(subject: str) -> None:

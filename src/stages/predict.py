@@ -10,8 +10,8 @@ from fmri2img.evaluation.pixels import pixel_correlations
 from fmri2img.files import write_text
 from fmri2img.generation.predict import reconstruct
 from fmri2img.layout import encoder_folder, examples_path, gallery_path, latents_path, reconstructions_path, split_path
-from fmri2img.models.registry import load_encoder
-from fmri2img.pretrained import load_autoencoder
+from fmri2img.models.registry import load_encoder, load_seeds
+from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import Split
 from fmri2img.viz.gallery import GalleryItem, gallery_page
 
@@ -32,6 +32,7 @@ def main(subject: str, model: str) -> None:
         n_train_images=params.predict.n_train_images,
         batch_size=params.predict.batch_size,
         rng=np.random.default_rng(params.predict.seed),
+        other_seeds=load_seeds(encoder_folder(subject, model)),
     )
     found.save(reconstructions_path(subject, model))
     truth = examples.images[examples.rows_of(found.image_ids)]

@@ -19,13 +19,13 @@ from fmri2img.layout import (
     split_path,
     training_path,
 )
-from fmri2img.models.registry import CONFIG_NAME, check_settings, model_class, save_encoder
+from fmri2img.models.registry import CONFIG_NAME, check_settings, model_class, save_encoder, save_seeds
 from fmri2img.responses.splits import Split
-from fmri2img.training.fit import fit_encoder, make_training_set
+from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set
 from fmri2img.training.report import EpochLog, describe_encoder, training_metrics, write_curve
 
 if TYPE_CHECKING:
-    from fmri2img.pretrained import FrozenAutoencoder
+    from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 
 def main(subject: str, model: str) -> None:
@@ -37,20 +37,17 @@ def main(subject: str, model: str) -> None:
     latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
     roi = read_json(roi_table_path(subject), remedy=f"dvc repro convert_roi@{subject}")["roi"]
     checkpoint = CHECKPOINTS / subject / f"{model}.safetensors"
-    encoder, result = fit_encoder(
-        model_class(model),
-        settings,
-        make_training_set(examples, split, latents),
-        load_decoder=lambda: _load_decoder(params.autoencoder, latents),
-        checkpoint=checkpoint,
-        on_epoch=EpochLog(LOGS / subject / f"{model}.jsonl", label=f"{subject} {model}"),
-    )
+    data, kind = make_training_set(examples, split, latents), model_class(model)
+    how: dict = {"load_decoder": lambda: _load_decoder(params.autoencoder, latents), "checkpoint": checkpoint}
+    encoder, result = fit_encoder(kind, settings, data, on_epoch=_log(subject, model), **how)
     folder = encoder_folder(subject, model)
     save_encoder(encoder, model, folder, describe_encoder(examples, split, latents, roi))
     write_curve(curve_path(subject, model), result.history)
     metrics = training_metrics(result)
     write_json(training_path(subject, model), metrics)
-    checkpoint.unlink(missing_ok=True)
+    save_seeds(fit_other_seeds(kind, settings, data, on_epoch=_log(subject, model, "-seeds"), **how), folder)
+    for path in (checkpoint, *checkpoint.parent.glob(f"{model}-seed*{checkpoint.suffix}")):
+        path.unlink(missing_ok=True)
     # Imported last: MLflow takes seconds to load, and nothing above may wait for it or fail with it.
     from fmri2img.tracking.runs import encoder_run
 
@@ -59,8 +56,12 @@ def main(subject: str, model: str) -> None:
     encoder_run(config, folder, dependencies, [_as_metrics(asdict(record)) for record in result.history], metrics).finish()
 
 
+def _log(subject: str, model: str, what: str = "") -> EpochLog:
+    return EpochLog(LOGS / subject / f"{model}{what}.jsonl", label=f"{subject} {model}{what}")
+
+
 def _load_decoder(params: AutoencoderParams, latents: Latents) -> "FrozenAutoencoder":
-    from fmri2img.pretrained import check_same_autoencoder, load_autoencoder  # takes seconds; only a pixel loss needs it
+    from fmri2img.pretrained.autoencoder import check_same_autoencoder, load_autoencoder  # takes seconds; only a pixel loss needs it
 
     return check_same_autoencoder(latents.provenance["autoencoder"], load_autoencoder(params.source, params.revision))
 

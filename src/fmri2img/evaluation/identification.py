@@ -27,9 +27,13 @@ def similarity_matrix(truth: np.ndarray, predicted: np.ndarray | Iterable[np.nda
     ndarray, shape (n, n)
         Rows are truth, columns predictions; 0 where features are constant.
     """
-    units = unit_rows(truth)
     blocks = predicted if not isinstance(predicted, np.ndarray) else np.array_split(predicted, -(-len(predicted) // _ROWS_AT_ONCE))
-    return np.concatenate([units @ unit_rows(block).T for block in blocks], axis=1)
+    return similarity_of_units(unit_rows(truth), (unit_rows(block) for block in blocks))
+
+
+def similarity_of_units(truth: np.ndarray, predicted: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the same from features that are centred and of length 1 already: truth (n, d), predictions in blocks (some, d)."""
+    return np.concatenate([truth @ block.T for block in predicted], axis=1)
 
 
 def two_way_identification(similarity: np.ndarray, fixed: Fixed = "prediction") -> np.ndarray:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -132,7 +133,8 @@ class Moments:
         """Return PixCorr, SSIM and column-wise SSIM (`PICTURE_METRICS`)."""
         products = _blurs(self.grey * other.grey)
         ssim, columnwise = (
-            _similarity(self.mean[kind], other.mean[kind], self.square[kind], other.square[kind], products[kind]) for kind in (0, 1)
+            float(_similarities(self.mean[kind], other.mean[kind], self.square[kind], other.square[kind], products[kind]).mean())
+            for kind in (0, 1)
         )
         return float(self.unit @ other.unit), ssim, columnwise
 
@@ -143,11 +145,12 @@ def _blurs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return correlate1d(columns, _WINDOW, axis=1)[:, _BORDER:-_BORDER], columns
 
 
-def _similarity(mean_1: np.ndarray, mean_2: np.ndarray, square_1: np.ndarray, square_2: np.ndarray, product: np.ndarray) -> float:
+def _similarities(mean_1: Any, mean_2: Any, square_1: Any, square_2: Any, product: Any) -> Any:
+    """Return SSIM of each window from local means, mean squares and mean products; arrays or tensors."""
     both, sum_of_squares = mean_1 * mean_2, mean_1**2 + mean_2**2
     upper = (2 * both + _C1) * (2 * (product - both) + _C2)
     lower = (sum_of_squares + _C1) * (square_1 + square_2 - sum_of_squares + _C2)
-    return float((upper / lower).mean())
+    return upper / lower
 
 
 def score_pictures(
@@ -185,6 +188,34 @@ def score_pictures(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = np.array(list(pool.map(score, range(len(truth))))).reshape(len(truth), len(rows), len(PICTURE_METRICS))
     return {row: dict(zip(PICTURE_METRICS, found[:, number].T, strict=True)) for number, row in enumerate(rows)}
+
+
+def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> np.ndarray:
+    """Return SSIM of all pairs, shape (n, n), rows truth; of small pictures, or a million pairs would take hours.
+
+    Parameters
+    ----------
+    truth, predicted : ndarray, shape (n, size, size, 3), uint8
+    side : int
+        To which they are brought first, antialiased.
+    """
+    grey = [
+        torch.from_numpy(resize_tensor(images, side, antialias=True) @ _GREY_WEIGHTS.astype(np.float32)) for images in (truth, predicted)
+    ]
+    inside = side - 2 * _BORDER
+    window = torch.zeros(inside, side)
+    for row in range(inside):
+        window[row, row : row + len(_WINDOW)] = torch.from_numpy(_WINDOW)
+
+    def blur(values: torch.Tensor) -> torch.Tensor:
+        return window @ values @ window.T  # (n, inside, inside)
+
+    mean, square = blur(grey[0]), blur(grey[0] ** 2)
+    columns = []
+    for other in grey[1]:
+        parts = (mean, blur(other), square, blur(other**2), blur(grey[0] * other))
+        columns.append(_similarities(*parts).mean(dim=(1, 2)))
+    return torch.stack(columns, dim=1).numpy()
 
 
 def pixel_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:

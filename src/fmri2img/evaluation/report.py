@@ -3,7 +3,8 @@
 import csv
 import hashlib
 import io
-from importlib.metadata import version
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,17 @@ import pandas as pd
 
 from fmri2img.containers import Reconstructions
 from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
+from fmri2img.evaluation.networks import NETWORK_METRICS
 from fmri2img.evaluation.pixels import PRESETS
-from fmri2img.evaluation.score import FLOORS, HEADLINE, Scores, TestSet
+from fmri2img.evaluation.score import FLOORS, HEADLINE, RowScores, Scores, TestTruth
+from fmri2img.exceptions import MismatchError
 from fmri2img.responses.splits import Split
 
+# On which models are compared with each other, and which tables show; by the headline preset.
+COMPARED = ("pixcorr", "ssim", *NETWORK_METRICS, "pattern_correlation", "two_way", "brain_correlation")
+_RESAMPLES_AT_ONCE = 500
 _N_PICTURES = 8
-_COMPARED = ("pixcorr", "ssim", "pattern_correlation", "two_way")
-
+_PACKAGES = ("numpy", "scipy", "scikit-image", "torch", "torchvision", "transformers", "pillow", "himalaya")
 
 # Row to its name in the metrics document.
 SECTIONS = {
@@ -28,71 +33,139 @@ SECTIONS = {
     "resize_ceiling": "ceiling_resize",
 }
 SECTIONS |= {row: f"floor_{row}" for row in FLOORS}
+# Sections of a document that hold no plain numbers by metric.
+_STRUCTURED = ("interval", "about", "repetitions", "seeds", "brain")
 
 
-def metrics_document(scores: Scores, test: TestSet, found: Reconstructions, split: Split, *, settings: dict[str, Any]) -> dict[str, Any]:
+def row_sections(scores: RowScores, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
+    """Return the scores of rows for ``reports/references``: a section for each row (`SECTIONS`), and ``interval``."""
+    intervals = scores.intervals(n_bootstrap, np.random.default_rng(seed))
+    sections: dict[str, Any] = {SECTIONS[row]: _rounded(means) for row, means in scores.means.items()}
+    return sections | {"interval": {SECTIONS[row]: _ends(found) for row, found in intervals.items()}}
+
+
+def encoding_document(regions: dict[str, dict[str, float]], provenance: dict[str, Any], *, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return what is stored in ``reports/encoding``: each region's numbers, and what they depend on."""
+    about = {"subject": provenance["subject"], "data_source": provenance["data_source"], **settings}
+    return {"regions": {region: _rounded(values) for region, values in regions.items()}, "about": about}
+
+
+def metrics_document(
+    scores: Scores, truth: TestTruth, found: Reconstructions, split: Split, references: dict[str, Any], *, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Return all numbers, and what they depend on, for ``reports/metrics``; rounded to 6 digits.
 
     Returns
     -------
     dict
-        A section for each row (`SECTIONS`); then intervals, p-values, what describes the latents, retrieval, repetitions, and ``about``.
+        A section for each row (`SECTIONS`), those of the subject (``references``, from `row_sections`) among them; then intervals,
+        p-values, what describes the latents, retrieval, repetitions, seeds, brain, and ``about``.
     """
-    rows = {SECTIONS[row]: _rounded(means) for row, means in scores.means.items()}
-    test_ids = ",".join(map(str, split.test))
+    rows = {SECTIONS[row]: _rounded(means) for row, means in scores.rows.means.items()}
+    shared = {section: values for section, values in references.items() if section != "interval"}
+    intervals = {SECTIONS[row]: _ends(found) for row, found in scores.intervals.items()}
     about = {
         "data_source": found.provenance["data_source"],
         "subject": found.provenance["subject"],
         "test_set": split.kind,
         "n_test_images": len(split.test),
-        "test_ids_sha256": hashlib.sha256(test_ids.encode()).hexdigest(),
+        "test_ids_sha256": hashlib.sha256(",".join(map(str, split.test)).encode()).hexdigest(),
         "preset": HEADLINE,
         "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
+        "antialias": PRESETS[HEADLINE].antialias,
         "repetitions": "betas averaged over the repetitions of each image; single_trial: the first only",
         "reconstructions_per_image": 1,
         "constant_reconstructions": scores.n_constant,
         "two_way_fixed": "prediction",
-        "truth_pixels": list(test.truth.shape[1:3]),
+        "truth_pixels": list(truth.pictures.shape[1:3]),
         "ssim": "two-dimensional, grey, Gaussian window",
         "intervals": "95 % over images, BCa bootstrap; percentile for dimension_correlation",
+        "precision_of_networks": "float32",
         "autoencoder": found.provenance["autoencoder"],
-        "versions": {package: version(package) for package in ("numpy", "scipy", "torch", "pillow")},
+        "weights": scores.rows.weights,
+        "absent": scores.rows.absent,
+        "versions": {package: _version(package) for package in _PACKAGES},
         **settings,
     }
     return {
         **rows,
-        "interval": {metric: [round(end, 6) for end in ends] for metric, ends in scores.intervals.items()},
+        **shared,
+        "interval": intervals | references["interval"],
         "p": _rounded(scores.p_values),
         "latent": _rounded(scores.latent),
         "retrieval_raw": _rounded(scores.retrieval["raw"]),
         "retrieval_centred": _rounded(scores.retrieval["centred"]),
         "repetitions": {str(count): _rounded(values) for count, values in scores.repetitions.items()},
+        "seeds": {metric: seed_spread(values) for metric, values in scores.seeds.items()},
+        "brain": {region: _rounded(values) for region, values in scores.brain.items()},
         "about": about,
     }
+
+
+def seed_spread(values: list[float]) -> dict[str, Any]:
+    """Return how a score varies with the seed of training: ``values``, their ``mean`` and ``sd`` (of the sample)."""
+    return {
+        "values": [round(value, 6) for value in values],
+        **_rounded({"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in values.items()}
 
 
+def _ends(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
+    return {metric: [round(end, 6) for end in ends] for metric, ends in intervals.items()}
+
+
 def flat_metrics(document: dict[str, Any]) -> dict[str, float]:
-    """Return ``section/metric`` to value, the names used in MLflow."""
-    rows = {name: values for name, values in document.items() if name not in ("interval", "about", "repetitions")}
+    """Return ``section/metric`` to value, the names used in MLflow; of intervals the model's."""
+    rows = {name: values for name, values in document.items() if name not in _STRUCTURED}
     rows |= {f"repetitions_{count}": values for count, values in document["repetitions"].items()}
+    rows["seeds_sd"] = {metric: spread["sd"] for metric, spread in document["seeds"].items()}
     flat = {f"{row}/{metric}": value for row, means in rows.items() for metric, value in means.items()}
-    for metric, (low, high) in document["interval"].items():
+    for metric, (low, high) in document["interval"]["test"].items():
         flat |= {f"interval/{metric}_low": low, f"interval/{metric}_high": high}
+    for region, values in document["brain"].items():
+        flat |= {f"brain/{metric}_{region.replace(' ', '_')}": value for metric, value in values.items()}
     return flat
 
 
-def score_table(scores: Scores, test: TestSet) -> str:
-    """Return the scores of each test image as CSV."""
+def score_table(scores: RowScores, image_ids: np.ndarray) -> str:
+    """Return the model's scores of each test image as CSV."""
+    model = scores.per_image["model"]
+    return _csv(["image_id", *model], zip(image_ids, *(_cells(values) for values in model.values()), strict=True))
+
+
+def repetition_table(scores: Scores) -> str:
+    """Return the scores by number of averaged repetitions as CSV."""
+    metrics = list(next(iter(scores.repetitions.values()), {"n_images": 0.0}))
+    lines = ([count, *_cells(np.array(list(values.values())))] for count, values in scores.repetitions.items())
+    return _csv(["repetitions", *metrics], lines)
+
+
+def latent_map_table(profile: np.ndarray) -> str:
+    """Return the correlation of each latent number as CSV; profile of shape (channels, h, w)."""
+    places = np.indices(profile.shape).reshape(3, -1)
+    return _csv(["channel", "row", "column", "correlation"], zip(*places.tolist(), _cells(profile.reshape(-1)), strict=True))
+
+
+def _cells(values: np.ndarray) -> list[str]:
+    return [f"{value:.6f}" for value in values]
+
+
+def _csv(head: list[str], lines: Iterable[Iterable[Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    model = scores.per_image["model"]
-    writer.writerow(["image_id", *model])
-    for row, image_id in enumerate(test.image_ids):
-        writer.writerow([image_id, *(f"{values[row]:.6f}" for values in model.values())])
+    writer.writerow(head)
+    writer.writerows(lines)
     return text.getvalue()
 
 
@@ -118,7 +191,7 @@ def paired_differences(tables: dict[str, dict[str, pd.DataFrame]], *, n_resample
         for model, table in scores.items():
             if model == "ridge":
                 continue
-            for metric in _COMPARED:
+            for metric in compared_metrics(table.columns, scores["ridge"].columns):
                 difference = (table.set_index("image_id")[metric] - reference[metric]).to_numpy()
                 ((low, high),) = bootstrap_intervals(difference[None], n_resamples, rng)
                 p_value = sign_flip_p(difference, n_resamples, rng)
@@ -128,13 +201,93 @@ def paired_differences(tables: dict[str, dict[str, pd.DataFrame]], *, n_resample
     return [item | {"p_holm": round(adjusted[str(number)], 6)} for number, item in enumerate(found)]
 
 
-def picture_pairs(test: TestSet) -> dict[str, np.ndarray]:
-    """Return the first test images, truth | autoencoder alone | reconstruction, under keys that are the same in every run."""
-    seen, ceiling, reconstructed = (test.pictures[row] for row in ("resize_ceiling", "vae_ceiling", "model"))
-    gap = np.full((seen.shape[1], 4, 3), 255, dtype=np.uint8)
-    pictures = zip(seen, ceiling, reconstructed, strict=True)
-    rows = list(pictures)[:_N_PICTURES]
+def compared_metrics(*columns: Iterable[str]) -> list[str]:
+    """Return the metrics on which models are compared: the headline preset's, where all tables have them."""
+    shared = set.intersection(*map(set, columns))
+    return [metric for metric in COMPARED if metric in shared]
+
+
+def mean_over_subjects(tables: dict[str, pd.DataFrame], metric: str, *, n_resamples: int = 10_000, seed: int = 0) -> dict[str, Any]:
+    """Return the unweighted mean over subjects of one model, with a 95 % percentile interval over images.
+
+    Subjects saw the same test images, so an image is drawn for all subjects at once: what makes one hard for all stays in the interval.
+    It says nothing about other subjects.
+
+    Parameters
+    ----------
+    tables : dict of str to DataFrame
+        Subject to the scores of each image (`score_table`).
+    metric : str
+    n_resamples, seed : int
+
+    Returns
+    -------
+    dict
+        ``mean``, ``interval``, and ``subjects``: each one's mean.
+    """
+    joined = pd.concat({subject: table.set_index("image_id")[metric] for subject, table in tables.items()}, axis=1).to_numpy()
+    seen = np.isfinite(joined)  # (n_images, n_subjects)
+    values = np.where(seen, joined, 0)
+    rng = np.random.default_rng(seed)
+    means = []
+    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
+        size = min(_RESAMPLES_AT_ONCE, n_resamples - start)
+        counts = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=size).astype(np.float64)
+        means.append((counts @ values / np.maximum(counts @ seen, 1)).mean(axis=1))
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
+    own = values.sum(axis=0) / seen.sum(axis=0)
     return {
-        f"seen_ceiling_reconstructed/{number:02d}": np.concatenate([truth, gap, ceiling, gap, predicted], axis=1).repeat(2, 0).repeat(2, 1)
-        for number, (truth, ceiling, predicted) in enumerate(rows, start=1)
+        "mean": round(float(own.mean()), 6),
+        "interval": [round(float(low), 6), round(float(high), 6)],
+        "subjects": dict(zip(tables, own.round(6).tolist(), strict=True)),
+    }
+
+
+def means_over_subjects(tables: dict[str, dict[str, pd.DataFrame]]) -> list[dict[str, Any]]:
+    """Return `mean_over_subjects` of every model and metric: ``model``, and ``scores`` by metric.
+
+    Parameters
+    ----------
+    tables : dict of str to dict of str to DataFrame
+        Subject to model to the scores of each image.
+    """
+    found = []
+    for model in next(iter(tables.values())):
+        mine = {subject: scores[model] for subject, scores in tables.items()}
+        metrics = compared_metrics(*(table.columns for table in mine.values()))
+        found.append({"model": model, "scores": {metric: mean_over_subjects(mine, metric) for metric in metrics}})
+    return found
+
+
+def check_scored_alike(documents: dict[str, dict[str, Any]]) -> None:
+    """Refuse to put scores side by side that come from other weights, settings or data.
+
+    Parameters
+    ----------
+    documents : dict of str to dict
+        Name, such as subj01/ridge, to what `metrics_document` returned.
+
+    Raises
+    ------
+    MismatchError
+        If two differ.
+    """
+    (first, reference), *others = documents.items()
+    for name, document in others:
+        for key in ("weights", "preset", "networks", "data_source", "test_set"):
+            ours, theirs = reference["about"][key], document["about"][key]
+            if ours != theirs:
+                raise MismatchError(
+                    f"{name} and {first} were scored with different {key}: {theirs} and {ours}; "
+                    "run: dvc repro --force score_references evaluate"
+                )
+
+
+def picture_pairs(truth: TestTruth, ceiling: np.ndarray, reconstructed: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the first test images, truth | autoencoder alone | reconstruction, under keys that are the same in every run."""
+    gap = np.full((truth.small.shape[1], 4, 3), 255, dtype=np.uint8)
+    rows = list(zip(truth.small, ceiling, reconstructed, strict=True))[:_N_PICTURES]
+    return {
+        f"seen_ceiling_reconstructed/{number:02d}": np.concatenate([seen, gap, alone, gap, predicted], axis=1).repeat(2, 0).repeat(2, 1)
+        for number, (seen, alone, predicted) in enumerate(rows, start=1)
     }

@@ -1,11 +1,12 @@
 """All scores of one encoder on the test images, each beside its floors, references and ceilings."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from fmri2img.containers import Examples, Latents, Reconstructions, TruePictures, find_rows
+from fmri2img.evaluation.brain import ALL_VOXELS, EncodingModel, MeasuredResponses, brain_correlations
 from fmri2img.evaluation.identification import retrieval_scores, similarity_matrix, two_way_identification, two_way_table
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
 from fmri2img.evaluation.latents import (
@@ -14,113 +15,181 @@ from fmri2img.evaluation.latents import (
     pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.pixels import PRESETS, constant_pictures, row_correlations, score_pictures
+from fmri2img.evaluation.networks import Networks, score_in_networks
+from fmri2img.evaluation.pixels import PRESETS, constant_pictures, row_correlations, score_pictures, ssim_table
 from fmri2img.responses.splits import Split
 
 HEADLINE = "mindeye"
-METRICS = ("pixcorr", "ssim", "pattern_correlation", "dimension_correlation", "two_way")
 # Rows of every table. Predictors that know nothing of the test trials; what others make of the same trials; what pictures alone allow.
 FLOORS = ("grey", "train_mean", "mean_latent", "shuffled", "nearest_train")
 CEILINGS = ("vae_ceiling", "resize_ceiling")
-ROWS = ("model", "single_trial", "ridge", *FLOORS, *CEILINGS)
+# Rows that depend on the encoder; the others are the subject's.
+MODEL_ROWS = ("model", "single_trial", "shuffled", "nearest_train")
+REFERENCE_ROWS = ("ridge", "grey", "train_mean", "mean_latent", *CEILINGS)
 
 
 @dataclass(frozen=True)
-class TestSet:
-    """Truth and every row's prediction of the test images, in the same order.
+class TestTruth:
+    """What predictions of the test images are compared with.
 
     Attributes
     ----------
     image_ids : ndarray, shape (n,)
-    truth : ndarray, shape (n, height, width, 3), uint8
+    pictures : ndarray, shape (n, height, width, 3), uint8
         As NSD stores them.
-    pictures : dict of str to ndarray, shape (n, side, side, 3) or (1, side, side, 3), uint8
-        Row to prediction; a single picture is the same for all images.
-    true_latents : ndarray, shape (n, d)
-    latents : dict of str to ndarray, shape (n, d)
-        Row to prediction, of rows that have latents.
+    small : ndarray, shape (n, side, side, 3), uint8
+        As large as reconstructions.
+    latents : ndarray, shape (n, d)
     train_mean : ndarray, shape (d,)
-        Of training images, as all means that centre.
-    repetitions : dict of int to (ndarray, ndarray, ndarray)
-        Number of averaged repetitions to rows of test images, latents and pictures: of the images that were shown most often.
-    reliability : tuple of ndarray, shape (m, d), or None
-        Latents from the first and from the second repetition alone.
+        Of training images' latents, as all means that centre.
+    responses : MeasuredResponses
+    n_repetitions : ndarray, shape (n,)
+        Trials that showed each image.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
     image_ids: np.ndarray
-    truth: np.ndarray
-    pictures: dict[str, np.ndarray]
-    true_latents: np.ndarray
-    latents: dict[str, np.ndarray]
+    pictures: np.ndarray
+    small: np.ndarray
+    latents: np.ndarray
     train_mean: np.ndarray
+    responses: MeasuredResponses
+    n_repetitions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Predictions of the test images, in the order of `TestTruth`.
+
+    Attributes
+    ----------
+    pictures : dict of str to ndarray, shape (n, side, side, 3) or (1, side, side, 3), uint8
+        Row to prediction; a single picture is the same for all images.
+    latents : dict of str to ndarray, shape (n, d)
+        Of rows that have latents.
+    shuffles : dict of str to (str, ndarray)
+        Rows that are another one in another order, shape (n,); they stand among ``pictures`` and ``latents`` too.
+    """
+
+    pictures: dict[str, np.ndarray]
+    latents: dict[str, np.ndarray]
+    shuffles: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an encoder made of some repetitions only, and what its training from other seeds made of all.
+
+    Attributes
+    ----------
+    repetitions : dict of int to (ndarray, ndarray, ndarray)
+        Number of averaged repetitions to rows of test images, latents and pictures: of the images that were shown most often.
+    reliability : tuple of ndarray, shape (m, d), or None
+        Latents from the first and from the second repetition alone.
+    first_latents : ndarray, shape (k, d)
+        From the first repetition alone, of the images in ``MeasuredResponses.second_ids``.
+    seeds : tuple of Rows
+        One for each further seed; their row is ``model``.
+    """
+
     repetitions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
     reliability: tuple[np.ndarray, np.ndarray] | None
+    first_latents: np.ndarray
+    seeds: tuple[Rows, ...]
 
 
-def collect_test_set(
-    examples: Examples, split: Split, latents: Latents, truth: TruePictures, found: Reconstructions, ridge: Reconstructions, *, seed: int
-) -> TestSet:
-    """Join truth and predictions of the test images by 73k id, and make the floors from training images.
+def join_truth(examples: Examples, split: Split, latents: Latents, pictures: TruePictures, encoding: EncodingModel) -> TestTruth:
+    """Collect the truth of a subject's test images, by 73k id."""
+    image_ids, train_ids = split.ids("test"), split.ids("train")
+    _, shown = np.unique(examples.trial_image_ids[examples.trials_of(image_ids)], return_counts=True)
+    return TestTruth(
+        image_ids=image_ids,
+        pictures=pictures.of(image_ids),
+        small=examples.images[examples.rows_of(image_ids)],
+        latents=latents.of(image_ids).reshape(len(image_ids), -1),
+        train_mean=latents.of(train_ids).mean(axis=0, dtype=np.float64).astype(np.float32).reshape(-1),
+        responses=MeasuredResponses.of(encoding, examples, split),
+        n_repetitions=shown,
+    )
+
+
+def reference_rows(truth: TestTruth, examples: Examples, split: Split, ridge: Reconstructions) -> Rows:
+    """Make the rows that all encoders of a subject share (`REFERENCE_ROWS`), from training images and from ridge's file."""
+    test = ridge.rows("test")
+    rows = test[find_rows(ridge.image_ids[test], truth.image_ids, "images that ridge reconstructed")]
+    side = ridge.images.shape[1]
+    mean_picture = examples.images[examples.rows_of(split.ids("train"))].mean(axis=0).round().astype(np.uint8)
+    return Rows(
+        pictures={
+            "ridge": ridge.images[rows],
+            "grey": np.full((1, side, side, 3), 128, np.uint8),
+            "train_mean": mean_picture[None],
+            "mean_latent": ridge.mean_decoded[None],
+            "vae_ceiling": ridge.ceiling[rows],
+            "resize_ceiling": truth.small,
+        },
+        latents={
+            "ridge": ridge.latents[rows].reshape(len(rows), -1),
+            "mean_latent": np.broadcast_to(truth.train_mean, truth.latents.shape),
+            "vae_ceiling": truth.latents,
+        },
+    )
+
+
+def model_rows(
+    truth: TestTruth, examples: Examples, split: Split, latents: Latents, found: Reconstructions, *, seed: int
+) -> tuple[Rows, Parts]:
+    """Join an encoder's predictions with the truth by 73k id, and make the rows that depend on it (`MODEL_ROWS`).
 
     Parameters
     ----------
+    truth : TestTruth
     examples, split, latents
         The subject's.
-    truth : TruePictures
     found : Reconstructions
-        Of the encoder that is scored.
-    ridge : Reconstructions
-        Of ridge, the linear reference.
+        Of the encoder.
     seed : int
         Of the shuffled row.
     """
-    rows = found.rows("test")
-    image_ids = found.image_ids[rows]
-    ridge_rows = ridge.rows("test")
-    ridge_rows = ridge_rows[find_rows(ridge.image_ids[ridge_rows], image_ids, "images that ridge reconstructed")]
+    test = found.rows("test")
+    rows = test[find_rows(found.image_ids[test], truth.image_ids, "reconstructions")]
+    predicted, images = found.latents[rows].reshape(len(rows), -1), found.images[rows]
     train_ids = split.ids("train")
     train_latents = latents.of(train_ids).reshape(len(train_ids), -1)
-    train_rows = examples.rows_of(train_ids)
-    predicted, images = found.latents[rows].reshape(len(rows), -1), found.images[rows]
-    side = images.shape[1]
     nearest = nearest_rows(predicted, train_latents)
     shuffle = derangement(len(rows), np.random.default_rng(seed))
     single_latents, single_images = predicted.copy(), images.copy()
     first = (found.partial_first == 0) & (found.partial_count == 1)
-    at = np.searchsorted(image_ids, found.partial_image_ids[first])
+    at = np.searchsorted(truth.image_ids, found.partial_image_ids[first])
     single_latents[at], single_images[at] = found.partial_latents[first].reshape(len(at), -1), found.partial_images[first]
-    mean_picture = examples.images[train_rows].mean(axis=0).round().astype(np.uint8)
-    return TestSet(
-        image_ids=image_ids,
-        truth=truth.of(image_ids),
+    table = Rows(
         pictures={
             "model": images,
             "single_trial": single_images,
-            "ridge": ridge.images[ridge_rows],
-            "grey": np.full((1, side, side, 3), 128, np.uint8),
-            "train_mean": mean_picture[None],
-            "mean_latent": found.mean_decoded[None],
             "shuffled": images[shuffle],
-            "nearest_train": examples.images[train_rows[nearest]],
-            "vae_ceiling": found.ceiling[rows],
-            "resize_ceiling": examples.images[examples.rows_of(image_ids)],
+            "nearest_train": examples.images[examples.rows_of(train_ids)[nearest]],
         },
-        true_latents=latents.of(image_ids).reshape(len(rows), -1),
         latents={
             "model": predicted,
             "single_trial": single_latents,
-            "ridge": ridge.latents[ridge_rows].reshape(len(rows), -1),
-            "mean_latent": np.broadcast_to(found.mean_latent.reshape(-1), predicted.shape),
             "shuffled": predicted[shuffle],
             "nearest_train": train_latents[nearest],
-            "vae_ceiling": latents.of(image_ids).reshape(len(rows), -1),
         },
-        train_mean=found.mean_latent.reshape(-1),
-        repetitions=_repetitions(found, image_ids, predicted, images, examples),
-        reliability=_reliability(found),
+        shuffles={"shuffled": ("model", shuffle)},
     )
+    order = np.searchsorted(found.image_ids[test], truth.image_ids)
+    seeds = [
+        Rows({"model": pictures[order]}, {"model": values[order].reshape(len(order), -1)})
+        for values, pictures in zip(found.seed_latents, found.seed_images, strict=True)
+    ]
+    parts = Parts(
+        repetitions=_repetitions(found, truth, predicted, images),
+        reliability=_reliability(found),
+        first_latents=single_latents[np.searchsorted(truth.image_ids, truth.responses.second_ids)],
+        seeds=tuple(seeds),
+    )
+    return table, parts
 
 
 def nearest_rows(predicted: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -137,8 +206,8 @@ def derangement(n_images: int, rng: np.random.Generator) -> np.ndarray:
     return shuffled
 
 
-def _repetitions(found: Reconstructions, image_ids: np.ndarray, predicted: np.ndarray, images: np.ndarray, examples: Examples) -> dict:
-    shown = np.array([np.count_nonzero(examples.trial_image_ids == image_id) for image_id in image_ids])
+def _repetitions(found: Reconstructions, truth: TestTruth, predicted: np.ndarray, images: np.ndarray) -> dict:
+    shown = truth.n_repetitions
     most = max((count for count in (2, 3) if (shown == count).sum() >= 2), default=0)
     if not most:
         return {}
@@ -146,7 +215,7 @@ def _repetitions(found: Reconstructions, image_ids: np.ndarray, predicted: np.nd
     curve = {most: (rows, predicted[rows], images[rows])}
     for count in range(1, most):
         chosen = np.flatnonzero((found.partial_first == 0) & (found.partial_count == count))
-        at = chosen[np.searchsorted(found.partial_image_ids[chosen], image_ids[rows])]
+        at = chosen[find_rows(found.partial_image_ids[chosen], truth.image_ids[rows], "predictions from some of the repetitions")]
         curve[count] = (rows, found.partial_latents[at].reshape(len(at), -1), found.partial_images[at])
     return dict(sorted(curve.items()))
 
@@ -161,97 +230,78 @@ def _reliability(found: Reconstructions) -> tuple[np.ndarray, np.ndarray] | None
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What `score_test_set` found.
+class RowScores:
+    """Scores of several rows.
 
     Attributes
     ----------
-    means : dict of str to dict of str to float
-        Row to metric to mean over images.
-    intervals : dict of str to tuple
-        95 % BCa bootstrap interval over images of each of the model's metrics; percentile for ``dimension_correlation``.
-    p_values : dict of str to float
-        Permutation p of the model's metrics.
     per_image : dict of str to dict of str to ndarray, shape (n,)
         Row to metric to scores of each image.
-    latent : dict of str to float
-        `latents.latent_summary` of the model, and ``reliability``.
-    retrieval : dict of str to dict of str to float
-        In latents, ``raw`` and ``centred`` on the training mean.
-    repetitions : dict of int to dict of str to float
-        Number of averaged repetitions to metric.
-    profile : ndarray, shape (d,)
-        Correlation over images of each latent number.
-    n_constant : int
-        Reconstructions of a single colour: their PixCorr counts as 0.
+    means : dict of str to dict of str to float
+        Row to metric to mean over images; ``dimension_correlation``, which no single image has, among them.
+    tables : dict of str to dict of str to ndarray, shape (n, n)
+        Row to metric in a network to the score of every pairing, for permutation tests.
+    absent : dict of str to str
+        Metric to the reason why it was not computed.
+    weights : dict of str to str
+        Weight file of a network to its SHA-256.
     """
 
-    means: dict[str, dict[str, float]]
-    intervals: dict[str, tuple[float, float]]
-    p_values: dict[str, float]
     per_image: dict[str, dict[str, np.ndarray]]
-    latent: dict[str, float]
-    retrieval: dict[str, dict[str, float]]
-    repetitions: dict[int, dict[str, float]]
-    profile: np.ndarray
-    n_constant: int
+    means: dict[str, dict[str, float]]
+    tables: dict[str, dict[str, np.ndarray]]
+    absent: dict[str, str]
+    weights: dict[str, str]
+
+    def intervals(self, n_resamples: int, rng: np.random.Generator) -> dict[str, dict[str, tuple[float, float]]]:
+        """Return 95 % BCa intervals over images, by row and metric."""
+        ends = {row: bootstrap_intervals(np.stack(list(found.values())), n_resamples, rng) for row, found in self.per_image.items()}
+        return {
+            row: {metric: (float(low), float(high)) for metric, (low, high) in zip(self.per_image[row], pairs, strict=True)}
+            for row, pairs in ends.items()
+        }
 
 
-def score_test_set(test: TestSet, *, n_permutations: int, n_bootstrap: int, seed: int) -> Scores:
-    """Score an encoder.
+def score_rows(truth: TestTruth, rows: Rows, networks: Networks | None) -> RowScores:
+    """Score predictions in pixels, in networks, in latents, and by the responses that the encoding model expects of them.
 
     Parameters
     ----------
-    test : TestSet
-    n_permutations, n_bootstrap : int
-    seed : int
+    truth : TestTruth
+    rows : Rows
+    networks : Networks or None
+        None leaves out networks.
 
     Returns
     -------
-    Scores
+    RowScores
+        The headline preset's metrics by plain names, others under ``<preset>_``.
     """
-    rng = np.random.default_rng(seed)
-    truth, predicted = test.true_latents, test.latents["model"]
-    per_image = _picture_scores(test)
-    for row, values in test.latents.items():
-        per_image[row] |= _latent_scores(truth, values, test.train_mean)
-    means = {row: {metric: float(scores.mean()) for metric, scores in found.items()} for row, found in per_image.items()}
-    for row, values in test.latents.items():
-        means[row]["dimension_correlation"] = float(dimension_correlations(truth, values).mean())
-    model = per_image["model"]
-    ends = bootstrap_intervals(np.stack(list(model.values())), n_bootstrap, rng)
-    intervals = {metric: (float(low), float(high)) for metric, (low, high) in zip(model, ends, strict=True)}
-    low, high = np.percentile(resampled_dimension_correlation(truth, predicted, n_bootstrap, rng), (2.5, 97.5))
-    intervals["dimension_correlation"] = (float(low), float(high))
-    raw, centred = similarity_matrix(truth, predicted), similarity_matrix(truth - test.train_mean, predicted - test.train_mean)
-    tables = {"pixcorr": _pixel_table(test), "pattern_correlation": centred, "two_way": two_way_table(centred)}
-    latent = latent_summary(truth, predicted, test.train_mean)
-    if test.reliability is not None:
-        latent["reliability"] = float(dimension_correlations(*test.reliability).mean())
-    return Scores(
-        means=means,
-        intervals=intervals,
-        p_values=permutation_p(tables, n_permutations, rng),
-        per_image=per_image,
-        latent=latent,
-        retrieval={"raw": retrieval_scores(raw, rng), "centred": retrieval_scores(centred, rng)},
-        repetitions={count: _scores_of_repetitions(test, *parts) for count, parts in test.repetitions.items()},
-        profile=dimension_correlations(truth, predicted),
-        n_constant=constant_pictures(test.pictures["model"]),
-    )
-
-
-def _picture_scores(test: TestSet) -> dict[str, dict[str, np.ndarray]]:
-    """Return picture scores of every row: the headline preset's by plain names, others under ``<preset>_``."""
-    found: dict[str, dict[str, np.ndarray]] = {row: {} for row in test.pictures}
+    per_image: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows.pictures}
+    tables: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows.pictures}
     for name, preset in PRESETS.items():
         prefix = "" if name == HEADLINE else f"{name}_"
-        for row, scores in score_pictures(test.truth, test.pictures, preset.bring).items():
-            found[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
-    return found
+        for row, scores in score_pictures(truth.pictures, rows.pictures, preset.bring).items():
+            per_image[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
+        if networks is not None:
+            pictures = {row: values for row, values in rows.pictures.items() if row not in rows.shuffles}
+            for row, found in score_in_networks(truth.pictures, pictures, networks, preset, shuffles=rows.shuffles).items():
+                per_image[row] |= found.per_image
+                tables[row] |= found.tables
+    for row, values in rows.latents.items():
+        per_image[row] |= latent_scores(truth.latents, values, truth.train_mean)
+        expected = truth.responses.model.predict(values)
+        per_image[row]["brain_correlation"] = brain_correlations(
+            expected, truth.responses.averaged, {ALL_VOXELS: truth.responses.regions[ALL_VOXELS]}
+        )[ALL_VOXELS]
+    means = {row: {metric: float(scores.mean()) for metric, scores in found.items()} for row, found in per_image.items()}
+    for row, values in rows.latents.items():
+        means[row]["dimension_correlation"] = float(dimension_correlations(truth.latents, values).mean())
+    return RowScores(per_image, means, tables, networks.absent if networks else {}, networks.weights if networks else {})
 
 
-def _latent_scores(truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray) -> dict[str, np.ndarray]:
+def latent_scores(truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray) -> dict[str, np.ndarray]:
+    """Return pattern correlation and latent 2-way identification, both directions, centred on the training mean; each of shape (n,)."""
     scores = {"pattern_correlation": pattern_correlations(truth, predicted, train_mean)}
     if np.allclose(predicted, train_mean):  # centred, nothing is left that could be identified
         return scores
@@ -260,15 +310,122 @@ def _latent_scores(truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndar
     return scores | {"two_way": two_way_identification(similarity), "two_way_ground_truth": ground_truth}
 
 
-def _pixel_table(test: TestSet) -> np.ndarray:
-    """Return PixCorr of all pairs, on pictures as small as the reconstructions: at 425 x 425 it would take ten times as long."""
-    small, predicted = test.pictures["resize_ceiling"], test.pictures["model"]
-    return similarity_matrix(small.reshape(len(small), -1), predicted.reshape(len(predicted), -1))
+@dataclass(frozen=True)
+class Scores:
+    """What `score_model` found.
+
+    Attributes
+    ----------
+    rows : RowScores
+        Of `MODEL_ROWS`.
+    intervals : dict of str to dict of str to tuple
+        By row and metric; 95 %, BCa bootstrap over images, percentile for ``dimension_correlation``, which the model alone has.
+    p_values : dict of str to float
+        Permutation p of the model's metrics.
+    latent : dict of str to float
+        `latents.latent_summary` of the model, and ``reliability``.
+    retrieval : dict of str to dict of str to float
+        In latents, ``raw`` and ``centred`` on the training mean.
+    repetitions : dict of int to dict of str to float
+        Number of averaged repetitions to metric.
+    seeds : dict of str to list of float
+        Metric to its mean over images, for the encoder and for those trained from other seeds; empty if there are none.
+    brain : dict of str to dict of str to float
+        Region to mean ``brain_correlation``, and ``brain_correlation_held_out``: reconstructed from the first repetition, compared with the
+        second.
+    profile : ndarray, shape (d,)
+        Correlation over images of each latent number.
+    n_constant : int
+        Reconstructions of a single colour: their PixCorr counts as 0.
+    """
+
+    rows: RowScores
+    intervals: dict[str, dict[str, tuple[float, float]]]
+    p_values: dict[str, float]
+    latent: dict[str, float]
+    retrieval: dict[str, dict[str, float]]
+    repetitions: dict[int, dict[str, float]]
+    seeds: dict[str, list[float]]
+    brain: dict[str, dict[str, float]]
+    profile: np.ndarray
+    n_constant: int
 
 
-def _scores_of_repetitions(test: TestSet, rows: np.ndarray, latents: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
-    truth = test.true_latents[rows]
-    scores: dict[str, Any] = _latent_scores(truth, latents, test.train_mean)
-    small = test.pictures["resize_ceiling"][rows]
-    scores["pixcorr_128"] = row_correlations(small.reshape(len(rows), -1), pictures.reshape(len(rows), -1))
+def score_model(
+    truth: TestTruth, rows: Rows, parts: Parts, networks: Networks, *, n_permutations: int, n_bootstrap: int, seed: int
+) -> Scores:
+    """Score an encoder.
+
+    Parameters
+    ----------
+    truth : TestTruth
+    rows : Rows
+        `MODEL_ROWS`.
+    parts : Parts
+    networks : Networks
+    n_permutations, n_bootstrap : int
+    seed : int
+
+    Returns
+    -------
+    Scores
+    """
+    rng = np.random.default_rng(seed)
+    predicted = rows.latents["model"]
+    scored = score_rows(truth, rows, networks)
+    intervals = scored.intervals(n_bootstrap, rng)
+    low, high = np.percentile(resampled_dimension_correlation(truth.latents, predicted, n_bootstrap, rng), (2.5, 97.5))
+    intervals["model"]["dimension_correlation"] = (float(low), float(high))
+    raw = similarity_matrix(truth.latents, predicted)
+    centred = similarity_matrix(truth.latents - truth.train_mean, predicted - truth.train_mean)
+    latent = latent_summary(truth.latents, predicted, truth.train_mean)
+    if parts.reliability is not None:
+        latent["reliability"] = float(dimension_correlations(*parts.reliability).mean())
+    tables = dict(_pairings(truth, rows.pictures["model"], predicted, centred)) | scored.tables["model"]
+    return Scores(
+        rows=scored,
+        intervals=intervals,
+        p_values=permutation_p(tables, n_permutations, rng),
+        latent=latent,
+        retrieval={"raw": retrieval_scores(raw, rng), "centred": retrieval_scores(centred, rng)},
+        repetitions={count: _scores_of_repetitions(truth, *part) for count, part in parts.repetitions.items()},
+        seeds=_scores_of_seeds(truth, scored.means["model"], parts.seeds),
+        brain=_brain_scores(truth, predicted, parts.first_latents),
+        profile=dimension_correlations(truth.latents, predicted),
+        n_constant=constant_pictures(rows.pictures["model"]),
+    )
+
+
+def _pairings(truth: TestTruth, images: np.ndarray, latents: np.ndarray, centred: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield metric and its score of every pairing of image (rows) and prediction (columns).
+
+    PixCorr is that of pictures as small as the reconstructions and SSIM that of 64 x 64: all pairs at 425 x 425 would take hours.
+    """
+    yield "pixcorr", similarity_matrix(truth.small.reshape(len(images), -1), images.reshape(len(images), -1))
+    yield "ssim", ssim_table(truth.small, images)
+    yield "pattern_correlation", centred
+    yield "two_way", two_way_table(centred)
+    yield "brain_correlation", similarity_matrix(truth.responses.averaged, truth.responses.model.predict(latents))
+
+
+def _scores_of_repetitions(truth: TestTruth, rows: np.ndarray, latents: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
+    scores = latent_scores(truth.latents[rows], latents, truth.train_mean)
+    small = truth.small[rows]
+    scores["pixcorr_small"] = row_correlations(small.reshape(len(rows), -1), pictures.reshape(len(rows), -1))
     return {"n_images": float(len(rows))} | {metric: float(values.mean()) for metric, values in scores.items()}
+
+
+def _scores_of_seeds(truth: TestTruth, own: dict[str, float], seeds: tuple[Rows, ...]) -> dict[str, list[float]]:
+    others = [score_rows(truth, rows, None).means["model"] for rows in seeds]
+    return {metric: [own[metric], *(other[metric] for other in others)] for metric in (others[0] if others else ())}
+
+
+def _brain_scores(truth: TestTruth, predicted: np.ndarray, first_latents: np.ndarray) -> dict[str, dict[str, float]]:
+    responses = truth.responses
+    averaged = brain_correlations(responses.model.predict(predicted), responses.averaged, responses.regions)
+    found = {region: {"brain_correlation": float(values.mean())} for region, values in averaged.items()}
+    if len(first_latents):
+        held_out = brain_correlations(responses.model.predict(first_latents), responses.second, responses.regions)
+        for region, values in held_out.items():
+            found[region]["brain_correlation_held_out"] = float(values.mean())
+    return found

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 
-from fmri2img.pretrained import FrozenAutoencoder
+from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 Progress = Callable[[Iterable], Iterable]
 

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from fmri2img.pretrained import FrozenAutoencoder
+from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 
 @torch.no_grad()

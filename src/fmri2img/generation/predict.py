@@ -1,12 +1,14 @@
 """What an encoder makes of averaged betas, decoded to pictures."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from fmri2img.containers import Examples, Latents, Reconstructions
 from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder
-from fmri2img.pretrained import FrozenAutoencoder, check_same_autoencoder
+from fmri2img.pretrained.autoencoder import FrozenAutoencoder, check_same_autoencoder
 from fmri2img.responses.repetitions import average_repetitions
 from fmri2img.responses.splits import Split
 
@@ -21,6 +23,7 @@ def reconstruct(
     n_train_images: int,
     batch_size: int,
     rng: np.random.Generator,
+    other_seeds: Sequence[Encoder] = (),
 ) -> Reconstructions:
     """Reconstruct all test images and some training images.
 
@@ -35,6 +38,8 @@ def reconstruct(
     batch_size : int
     rng : Generator
         Chooses the training images.
+    other_seeds : sequence of Encoder
+        The same encoder trained from other seeds.
 
     Returns
     -------
@@ -51,17 +56,23 @@ def reconstruct(
     image_ids = np.concatenate([split.ids("test"), shown])
     predicted = np.concatenate([predict_latents(encoder, examples, ids) for ids in (split.ids("test"), shown) if len(ids)])
     partial = predict_partial(encoder, examples, split.ids("test"))
+    by_seed = [predict_latents(other, examples, split.ids("test")) for other in other_seeds]
+    seed_images = [decode_latents(values, autoencoder, batch_size=batch_size) for values in by_seed]
+    images = decode_latents(predicted, autoencoder, batch_size=batch_size)
+    n_test = len(split.test)
     mean_latent = latents.of(train_ids).mean(axis=0, dtype=np.float64).astype(np.float32)
     return Reconstructions(
         image_ids=image_ids,
         split=np.array([b"test"] * len(split.test) + [b"train"] * len(shown)),
         latents=predicted,
-        images=decode_latents(predicted, autoencoder, batch_size=batch_size),
+        images=images,
         ceiling=decode_latents(latents.of(image_ids), autoencoder, batch_size=batch_size),
         mean_latent=mean_latent,
         mean_decoded=decode_latents(mean_latent[None], autoencoder, batch_size=1)[0],
         **partial,
         partial_images=decode_latents(partial["partial_latents"], autoencoder, batch_size=batch_size),
+        seed_latents=np.stack(by_seed) if by_seed else np.zeros((0, n_test, *predicted.shape[1:]), np.float32),
+        seed_images=np.stack(seed_images) if seed_images else np.zeros((0, n_test, *images.shape[1:]), np.uint8),
         provenance={**examples.provenance, "autoencoder": autoencoder.identity},
     )
 

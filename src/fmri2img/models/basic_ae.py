@@ -25,6 +25,7 @@ class Settings(Params):
     weight_decay: Annotated[float, Field(ge=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
     seed: int
+    n_seeds: Annotated[int, Field(ge=1)]
 
 
 class Model(Encoder):

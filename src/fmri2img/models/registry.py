@@ -16,6 +16,7 @@ from fmri2img.files import write_bytes, write_json
 from fmri2img.models.base import Encoder
 
 WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
+SEEDS_NAME = "seeds.safetensors"  # weights from other seeds, to tell how much results depend on the seed
 _NOT_MODELS = ("base", "registry")
 
 
@@ -63,8 +64,7 @@ def save_encoder(encoder: Encoder, name: str, folder: Path, about: dict[str, Any
     about : dict
         What else to record: subject, region, autoencoder, data source.
     """
-    weights = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
-    write_bytes(folder / WEIGHTS_NAME, save(weights))
+    write_bytes(folder / WEIGHTS_NAME, save(_weights(encoder)))
     config = {
         "model": name,
         "n_voxels": encoder.n_voxels,
@@ -73,6 +73,39 @@ def save_encoder(encoder: Encoder, name: str, folder: Path, about: dict[str, Any
         "about": about,
     }
     write_json(folder / CONFIG_NAME, config)
+
+
+def save_seeds(encoders: list[Encoder], folder: Path) -> None:
+    """Write the weights of encoders trained from other seeds beside those of the one that counts; an empty file if there are none."""
+    tensors = {f"{number}/{key}": value for number, encoder in enumerate(encoders) for key, value in _weights(encoder).items()}
+    write_bytes(folder / SEEDS_NAME, save(tensors))
+
+
+def load_seeds(folder: Path) -> list[Encoder]:
+    """Rebuild the encoders of `save_seeds`, in evaluation mode.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    """
+    path = folder / SEEDS_NAME
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: dvc repro train")
+    parts: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in load_file(path).items():
+        number, _, key = name.partition("/")
+        parts.setdefault(int(number), {})[key] = value
+    encoders = []
+    for number in sorted(parts):
+        encoder, _ = load_encoder(folder)
+        encoder.load_state_dict(parts[number])
+        encoders.append(encoder)
+    return encoders
+
+
+def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
 
 
 def load_encoder(folder: Path, device: torch.device | str = "cpu") -> tuple[Encoder, dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from fmri2img.containers import Examples
+
 
 def average_repetitions(betas: np.ndarray, trial_image_ids: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
     """Average each image's trials, ignoring missing ones.
@@ -34,3 +36,38 @@ def average_repetitions(betas: np.ndarray, trial_image_ids: np.ndarray, image_id
     total = np.add.reduceat(np.where(valid, chosen, 0), starts, axis=0)
     count = np.add.reduceat(valid, starts, axis=0, dtype=np.float32)
     return np.divide(total, count, out=np.full(total.shape, np.nan, dtype=np.float32), where=count > 0)
+
+
+def average_zscored(examples: Examples, trials: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Z-score responses within each session by the mean and SD of reference trials, then average each image's trials.
+
+    Gain and baseline drift between scan days; with training trials as reference, no test trial has a part in either.
+
+    Parameters
+    ----------
+    examples : Examples
+    trials : ndarray of int
+        Rows of the trials to average, ascending, and so sorted by image.
+    reference : ndarray of int
+        Rows of the trials whose mean and SD count.
+
+    Returns
+    -------
+    ndarray, shape (n_images, n_voxels), float32
+        For the images of ``trials``, ascending by id; 0, the reference mean, where no trial is valid.
+    """
+    image_ids, rows = np.unique(examples.trial_image_ids[trials], return_inverse=True)
+    total = np.zeros((len(image_ids), examples.n_voxels), dtype=np.float32)
+    count = np.zeros_like(total)
+    # Session by session: all trials of 40 sessions would take gigabytes.
+    for session in np.unique(examples.trial_session[trials]):
+        mine = examples.trial_session[trials] == session
+        known = examples.percent(reference[examples.trial_session[reference] == session])
+        if len(known) < 2:
+            raise ValueError(f"session {session} has {len(known)} reference trials, expected at least 2 for a mean and an SD")
+        deviation = known.std(axis=0, ddof=1)
+        scored = (examples.percent(trials[mine]) - known.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+        valid = np.isfinite(scored)
+        np.add.at(total, rows[mine], np.where(valid, scored, 0))
+        np.add.at(count, rows[mine], valid)
+    return total / np.maximum(count, 1)

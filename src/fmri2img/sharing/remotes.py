@@ -29,7 +29,7 @@ SHARED_STAGES = (
     "encode_latents",
 )
 MODEL_STAGES = (*SHARED_STAGES, "train")
-ALL_STAGES = (*MODEL_STAGES, "predict", "evaluate", "compare")
+ALL_STAGES = (*MODEL_STAGES, "fit_encoding_model", "predict", "score_references", "evaluate", "compare")
 # What may differ between a colleague's parameters and those of pulled files only if raw files are at hand.
 RAW_STAGES = ("fetch_nsd_shared", "fetch_nsd", "convert_roi", "extract_betas", "create_examples")
 DEMO_REMOTE = "demo"

@@ -5,6 +5,7 @@ A run belongs to an encoder by content: tag ``dvc.model_md5`` is the MD5 of ``mo
 """
 
 import functools
+import json
 import logging
 import os
 import subprocess
@@ -68,6 +69,9 @@ class Tracker(Protocol):
     def log_pictures(self, pictures: dict[str, np.ndarray]) -> None:
         """Log pictures (h, w, 3), uint8, under keys that are the same in every run."""
 
+    def log_page(self, page: str) -> None:
+        """Log the page with all scores, under the same name in every run."""
+
     def register(self, encoder_folder: Path, *, n_voxels: int, latent_shape: tuple[int, ...], name: str, description: str) -> None:
         """Log the encoder and register it."""
 
@@ -85,6 +89,9 @@ class NullTracker:
         """Do nothing."""
 
     def log_pictures(self, pictures: dict[str, np.ndarray]) -> None:
+        """Do nothing."""
+
+    def log_page(self, page: str) -> None:
         """Do nothing."""
 
     def register(self, encoder_folder: Path, *, n_voxels: int, latent_shape: tuple[int, ...], name: str, description: str) -> None:
@@ -144,6 +151,11 @@ class MlflowTracker:
         """Log pictures (h, w, 3), uint8."""
         for key, picture in pictures.items():
             self.client.log_image(self.run_id, picture, key=key, step=0)
+
+    @_forgiving
+    def log_page(self, page: str) -> None:
+        """Log the page with all scores."""
+        self.client.log_text(self.run_id, page, "report.html")
 
     @_forgiving
     def register(self, encoder_folder: Path, *, n_voxels: int, latent_shape: tuple[int, ...], name: str, description: str) -> None:
@@ -350,6 +362,22 @@ def encoder_run(
         description=_describe(about, config["n_voxels"], metrics),
     )
     return tracker
+
+
+def find_or_restore_run(folder: Path, dependencies: list[Path], metrics: dict[str, float]) -> Tracker:
+    """Return the run that made an encoder; if the store has none, log the encoder anew, tagged as restored.
+
+    Parameters
+    ----------
+    folder, dependencies, metrics
+        As `encoder_run` takes them.
+    """
+    tracker = find_run(hash_file(folder / "model.safetensors", "md5"))
+    if tracker is not None:
+        return tracker
+    config = json.loads((folder / "config.json").read_text())
+    config["about"] |= {"restored": "true"}
+    return encoder_run(config, folder, dependencies, [], metrics)
 
 
 def _describe(about: dict[str, Any], n_voxels: int, metrics: dict[str, float]) -> str:

@@ -20,7 +20,7 @@ from fmri2img.training.loop import EpochRecord, LoopSettings, ValidationTensors,
 from fmri2img.training.objectives import Objective, latent_objective, pixel_objective, weighted_sum
 
 if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
-    from fmri2img.pretrained import FrozenAutoencoder
+    from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 
 @dataclass(frozen=True)
@@ -159,6 +159,40 @@ def fit_encoder(
     best = min(history, key=lambda record: record.validation_loss)
     facts = {"epochs": float(len(history)), "best_epoch": float(best.epoch)}
     return encoder.cpu().eval(), TrainingResult(history, facts, best.validation_loss, best.validation_pattern_correlation)
+
+
+def fit_other_seeds(
+    kind: type[Encoder],
+    settings: Any,
+    data: TrainingSet,
+    *,
+    load_decoder: Callable[[], "FrozenAutoencoder"],
+    checkpoint: Path,
+    on_epoch: Callable[[EpochRecord], None],
+) -> list[Encoder]:
+    """Train the same encoder from the following seeds, ``settings.n_seeds`` in all with the one that counts.
+
+    How much scores vary with the seed is a fact about training; nothing is chosen among them.
+
+    Parameters
+    ----------
+    kind, settings, data, load_decoder, on_epoch
+        As `fit_encoder` takes them.
+    checkpoint : Path
+        Of the encoder that counts; those of the others stand beside it.
+
+    Returns
+    -------
+    list of Encoder
+        Empty for an encoder in closed form.
+    """
+    seeds = range(settings.seed + 1, settings.seed + settings.n_seeds) if kind.trained_by_gradient else ()
+    found = []
+    for seed in seeds:
+        own = checkpoint.with_name(f"{checkpoint.stem}-seed{seed}{checkpoint.suffix}")
+        again = settings.model_copy(update={"seed": seed})
+        found.append(fit_encoder(kind, again, data, load_decoder=load_decoder, checkpoint=own, on_epoch=on_epoch)[0])
+    return found
 
 
 @torch.no_grad()

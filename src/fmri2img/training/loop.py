@@ -1,6 +1,7 @@
 """Gradient training with validation at each epoch, early stopping, and a checkpoint that survives a kill."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from fmri2img.models.base import Encoder, TrainingTensors
 from fmri2img.training.objectives import Objective
 
 _VALIDATION_BATCH = 64
+_STORE_SECONDS = 20  # between checkpoints, which hold four times the weights: written after each short epoch they took half the time
 
 
 @dataclass
@@ -65,6 +67,10 @@ class TrainingState:
     best_loss: float = float("inf")
     history: list[EpochRecord] = field(default_factory=list)
 
+    def wants_more(self, settings: LoopSettings) -> bool:
+        """Return whether there are epochs left and the validation loss has fallen lately."""
+        return self.epoch < settings.epochs and self.epoch - self.best_epoch < settings.patience
+
 
 def fit_by_gradient(
     encoder: Encoder,
@@ -89,7 +95,7 @@ def fit_by_gradient(
         Over training images and over validation images.
     settings : LoopSettings
     checkpoint : Path
-        Written after each epoch; a run that finds one with the same fingerprint goes on from it.
+        Written after epochs, at most every 20 s, and at the end; a run that finds one with the same fingerprint goes on from it.
     fingerprint : str
         Of data and settings.
     on_epoch : callable
@@ -106,14 +112,16 @@ def fit_by_gradient(
     for record in state.history:
         on_epoch(record)
     best = best or _weights(encoder)
-    while state.epoch < settings.epochs and state.epoch - state.best_epoch < settings.patience:
+    stored = time.monotonic()
+    while state.wants_more(settings):
         train_loss = _train_epoch(network, data, objectives[0], optimizer, accelerator, settings, state.epoch)
         loss, correlation = validate(encoder, validation, objectives[1])
         state.epoch += 1
         state.history.append(EpochRecord(state.epoch, train_loss, loss, correlation))
         if loss < state.best_loss:
             state.best_loss, state.best_epoch, best = loss, state.epoch, _weights(encoder)
-        if accelerator.is_main_process:
+        if accelerator.is_main_process and (time.monotonic() - stored > _STORE_SECONDS or not state.wants_more(settings)):
+            stored = time.monotonic()
             _store(checkpoint, fingerprint, state, encoder, optimizer, best)
         on_epoch(state.history[-1])
     encoder.load_state_dict(best)

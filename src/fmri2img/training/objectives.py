@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:  # see training/fit.py
-    from fmri2img.pretrained import FrozenAutoencoder
+    from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Takes predicted latents (n, 4, h, w) and the rows of their images; returns a scalar."""

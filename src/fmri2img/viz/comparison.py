@@ -11,36 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-METRIC_TITLES = {
-    "pixcorr": "PixCorr",
-    "ssim": "SSIM",
-    "pattern_correlation": "latent pattern r",
-    "dimension_correlation": "latent dimension r",
-    "two_way": "latent 2-way",
-}
-# Row to its section in the metrics document, and to its title.
-ROW_SECTIONS = {
-    "model": "test",
-    "single_trial": "single_trial",
-    "grey": "floor_grey",
-    "train_mean": "floor_train_mean",
-    "mean_latent": "floor_mean_latent",
-    "shuffled": "floor_shuffled",
-    "nearest_train": "floor_nearest_train",
-    "vae_ceiling": "ceiling",
-    "resize_ceiling": "ceiling_resize",
-}
-ROW_TITLES = {
-    "model": "encoder",
-    "single_trial": "from a single trial",
-    "grey": "floor: grey",
-    "train_mean": "floor: mean picture",
-    "mean_latent": "floor: mean latent, decoded",
-    "shuffled": "floor: shuffled",
-    "nearest_train": "floor: nearest training image",
-    "vae_ceiling": "ceiling: autoencoder alone",
-    "resize_ceiling": "ceiling: 128 x 128 pixels",
-}
+from fmri2img.viz.titles import METRIC_TITLES, ROW_SECTIONS, ROW_TITLES, SUBJECT_ROWS
+
+# Shown in the table and in the figure; the pages show all.
+_SHOWN = ("pixcorr", "ssim", "two_way_effnet_lite0", "pattern_correlation", "dimension_correlation", "two_way", "brain_correlation")
+
 _COLOURS = ("#3b6fb6", "#d97a2b", "#4a9a5b", "#a04d8f", "#7a7a7a", "#b8a12f")
 _FLOOR_STYLES = {"grey": ":", "train_mean": "-.", "mean_latent": "--", "shuffled": (0, (1, 3))}
 
@@ -79,9 +54,9 @@ class ComparedRun:
     @classmethod
     def of(cls, subject: str, model: str, document: dict, validation: float, is_champion: bool, pictures: np.ndarray) -> Self:
         """Build from a metrics document (``reports/metrics``)."""
-        means = {row: document[section] for row, section in ROW_SECTIONS.items() if section in document}
+        means = {row: document[section] for row, section in ROW_SECTIONS.items() if section in document and row != "ridge"}
         n_images = document["about"]["n_test_images"]
-        return cls(subject, model, n_images, means, document["interval"], document["p"], validation, is_champion, pictures)
+        return cls(subject, model, n_images, means, document["interval"]["test"], document["p"], validation, is_champion, pictures)
 
     def summary(self) -> dict:
         """Return the numbers of this run for ``comparison.json``."""
@@ -113,34 +88,39 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
     for subject in dict.fromkeys(run.subject for run in runs):
         mine = [run for run in runs if run.subject == subject]
         lines += [f"## {subject} ({mine[0].n_images} test images)", ""]
-        lines += ["| | " + " | ".join(METRIC_TITLES.values()) + " | validation |", "|---|" + "---:|" * (len(METRIC_TITLES) + 1)]
-        lines += [_model_row(run) for run in mine]
+        shown = shown_metrics(mine)
+        lines += ["| | " + " | ".join(METRIC_TITLES[metric] for metric in shown) + " | validation |", "|---|" + "---:|" * (len(shown) + 1)]
+        lines += [_model_row(run, shown) for run in mine]
         # Some rows depend on the model; the others are the subject's.
         for row in ("single_trial", "nearest_train", "shuffled"):
-            lines += [_floor_row(f"{ROW_TITLES[row]}, {run.model}", run.means[row]) for run in mine]
-        shared_rows = ("grey", "train_mean", "mean_latent", "vae_ceiling", "resize_ceiling")
-        lines += [_floor_row(ROW_TITLES[row], mine[0].means[row]) for row in shared_rows]
+            lines += [_floor_row(f"{ROW_TITLES[row]}, {run.model}", run.means[row], shown) for run in mine]
+        lines += [_floor_row(ROW_TITLES[row], mine[0].means[row], shown) for row in SUBJECT_ROWS]
         lines.append("")
     lines += ["Permutation p (predictions paired with images at random): " + "; ".join(_p_text(run) for run in runs) + ".", ""]
     return "\n".join(lines)
 
 
-def _model_row(run: ComparedRun) -> str:
+def shown_metrics(runs: list[ComparedRun]) -> list[str]:
+    """Return the metrics that all runs have, of those shown."""
+    return [metric for metric in _SHOWN if all(metric in run.means["model"] for run in runs)]
+
+
+def _model_row(run: ComparedRun, shown: list[str]) -> str:
     cells = []
-    for metric in METRIC_TITLES:
+    for metric in shown:
         low, high = run.intervals[metric]
         cells.append(f"**{run.means['model'][metric]:.3f}** [{low:.3f}, {high:.3f}]")
     star = " \\*" if run.is_champion else ""
     return f"| **{run.model}**{star} | " + " | ".join(cells) + f" | {run.validation:.3f} |"
 
 
-def _floor_row(title: str, means: dict) -> str:
-    cells = [f"{means[metric]:.3f}" if metric in means else "–" for metric in METRIC_TITLES]
+def _floor_row(title: str, means: dict, shown: list[str]) -> str:
+    cells = [f"{means[metric]:.3f}" if metric in means else "–" for metric in shown]
     return f"| {title} | " + " | ".join(cells) + " | |"
 
 
 def _p_text(run: ComparedRun) -> str:
-    values = ", ".join(f"{METRIC_TITLES[metric]} {value:.4f}" for metric, value in run.p_values.items())
+    values = ", ".join(f"{METRIC_TITLES.get(metric, metric)} {value:.4f}" for metric, value in run.p_values.items())
     return f"{run.subject} {run.model}: {values}"
 
 
@@ -161,7 +141,7 @@ def comparison_figure(runs: list[ComparedRun], truth: dict[str, np.ndarray], cei
     subjects = list(truth)
     n_rows = sum(2 + sum(run.subject == subject for run in runs) for subject in subjects)
     n_pictures = len(next(iter(truth.values())))
-    figure = plt.figure(figsize=(1.35 * n_pictures + 1.6, 3.4 + 1.35 * n_rows), layout="constrained")
+    figure = plt.figure(figsize=(max(1.35 * n_pictures + 1.6, 1.9 * len(shown_metrics(runs))), 3.4 + 1.35 * n_rows), layout="constrained")
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.4, 1.35 * n_rows)).flat
     _draw_scores(upper, runs)
     rows = []
@@ -175,11 +155,12 @@ def comparison_figure(runs: list[ComparedRun], truth: dict[str, np.ndarray], cei
 
 
 def _draw_scores(figure: SubFigure, runs: list[ComparedRun]) -> None:
-    axes = figure.subplots(1, len(METRIC_TITLES), squeeze=False)[0]
+    shown = shown_metrics(runs)
+    axes = figure.subplots(1, len(shown), squeeze=False)[0]
     subjects = list(dict.fromkeys(run.subject for run in runs))
     models = list(dict.fromkeys(run.model for run in runs))
     width = 0.8 / len(models)
-    for axis, (metric, title) in zip(axes, METRIC_TITLES.items(), strict=True):
+    for axis, metric in zip(axes, shown, strict=True):
         for run in runs:
             x = subjects.index(run.subject) + (models.index(run.model) - (len(models) - 1) / 2) * width
             value, (low, high) = run.means["model"][metric], run.intervals[metric]
@@ -187,7 +168,7 @@ def _draw_scores(figure: SubFigure, runs: list[ComparedRun]) -> None:
             axis.bar(x, value, 0.9 * width, color=colour, label=run.model)
             axis.errorbar(x, value, [[max(0, value - low)], [max(0, high - value)]], color="black", capsize=2, linewidth=1)
         _draw_floors(axis, runs, subjects, metric)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(METRIC_TITLES[metric].replace("Net-Lite0 ", "Net-Lite0\n"), fontsize=9)
         axis.set_xticks(range(len(subjects)), subjects, fontsize=8)
         axis.tick_params(axis="y", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)

@@ -16,18 +16,10 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fmri2img.viz.comparison import METRIC_TITLES, ROW_SECTIONS, ROW_TITLES
 from fmri2img.viz.published import PUBLISHED
+from fmri2img.viz.titles import METRIC_TITLES, PICTURE_METRICS, PUBLISHED_METRICS, ROW_SECTIONS, ROW_TITLES, SUBJECT_ROWS, title_of
 
-TITLES = METRIC_TITLES | {
-    "ssim_columnwise": "SSIM, column-wise",
-    "two_way_ground_truth": "latent 2-way, fixed truth",
-    "brain_diffuser_pixcorr": "PixCorr",
-    "brain_diffuser_ssim": "SSIM",
-    "brain_diffuser_ssim_columnwise": "SSIM, column-wise",
-}
-_OF_SUBJECT = ("grey", "train_mean", "mean_latent", "vae_ceiling", "resize_ceiling")  # the same for all models
-_OTHER_PRESET = "brain_diffuser_"
+_WITH_INTERVALS = ("test", "single_trial", "reference_ridge")
 _INK, _BLUE, _GREY = "#1d2330", "#3b6fb6", "#98a2b3"
 
 
@@ -40,6 +32,8 @@ class ReportData:
     subject, model : str
     document : dict
         As in ``reports/metrics``.
+    encoding : dict of str to dict of str to float
+        Region to what the encoding model explains there, as in ``reports/encoding``.
     per_image : dict of str to dict of str to ndarray, shape (n,)
         Row to metric to scores.
     image_ids : ndarray, shape (n,)
@@ -51,6 +45,7 @@ class ReportData:
     subject: str
     model: str
     document: dict
+    encoding: dict
     per_image: dict[str, dict[str, np.ndarray]]
     image_ids: np.ndarray
     seen: np.ndarray
@@ -62,36 +57,52 @@ class ReportData:
 def run_page(data: ReportData) -> str:
     """Return the page about one encoder as HTML, in one file without a network."""
     document = data.document
-    sections = [name for name in (*ROW_SECTIONS.values(), "reference_ridge") if name in document]
-    titles = {section: ROW_TITLES[row] for row, section in ROW_SECTIONS.items()} | {"reference_ridge": "reference: ridge"}
-    order = ["test", "single_trial", "reference_ridge", *(name for name in sections if name.startswith(("floor", "ceiling")))]
-    if data.model == "ridge":
-        order.remove("reference_ridge")
-    rows = [(titles[name], document[name]) for name in order if name in document]
+    order = [section for section in ROW_SECTIONS.values() if not (data.model == "ridge" and section == "reference_ridge")]
+    titles = {section: ROW_TITLES[row] for row, section in ROW_SECTIONS.items()}
     scored = list(document["test"])
-    headline = [metric for metric in (*METRIC_TITLES, "two_way_ground_truth", "ssim_columnwise") if metric in scored]
-    other = [metric for metric in scored if metric.startswith(_OTHER_PRESET)]
+    pictures = [metric for metric in PICTURE_METRICS if metric in scored]
+    latents = [metric for metric in (*METRIC_TITLES, "two_way_ground_truth") if metric in scored and metric not in pictures]
+    tables = {"Pictures": pictures, "Latents and responses": latents}
+    tables["Variants of the picture scores"] = [metric for metric in scored if metric not in (*pictures, *latents)]
+    absent = document["about"]["absent"]
     return _render(
         "report.html.jinja",
         title=f"{data.subject} · {data.model}",
         about=document["about"],
-        tables=[
-            _table("Scores", headline, rows, document["interval"]),
-            _table("The same by Brain-Diffuser's recipe", other, rows, document["interval"]),
-        ],
-        p_values={TITLES.get(metric, metric): value for metric, value in document["p"].items()},
+        tables=[_table(title, metrics, order, titles, document) for title, metrics in tables.items()],
+        absent=[(title_of(metric), reason) for metric, reason in absent.items()],
+        p_values={title_of(metric): value for metric, value in document["p"].items()},
         figures={
             "distributions": _uri(_distributions(data)),
             "maps": _uri(_maps(data.profile)),
             "repetitions": _uri(_repetition_curve(document["repetitions"])) if document["repetitions"] else None,
+            "regions": _uri(_regions(data.encoding)),
         },
         picked=_picked(data),
+        seeds=_seed_lines(document),
+        regions=_region_lines(data.encoding, document["brain"]),
         facts={name.replace("_", " "): value for name, value in document["latent"].items()},
         retrieval={"raw": document["retrieval_raw"], "centred on the training mean": document["retrieval_centred"]},
     )
 
 
-def comparison_page(runs: list[dict], data_source: str, differences: list[dict], figure: bytes) -> str:
+def _seed_lines(document: dict) -> list[tuple[str, dict, float]]:
+    """Return title, spread over seeds, and half the width of the interval over images, of each headline metric."""
+    ends = document["interval"]["test"]
+    return [
+        (title_of(metric), spread, (ends[metric][1] - ends[metric][0]) / 2)
+        for metric, spread in document["seeds"].items()
+        if metric in METRIC_TITLES
+    ]
+
+
+def _region_lines(encoding: dict, brain: dict) -> list[dict]:
+    return [{"name": region, **values, **brain.get(region, {})} for region, values in encoding.items()]
+
+
+def comparison_page(
+    runs: list[dict], data_source: str, differences: list[dict], means: list[dict], encoding: dict[str, dict], figure: bytes
+) -> str:
     """Return the page with all subjects and models as HTML.
 
     Parameters
@@ -101,26 +112,31 @@ def comparison_page(runs: list[dict], data_source: str, differences: list[dict],
     data_source : str
     differences : list of dict
         Paired differences: ``subject``, ``models``, ``metric``, ``mean``, ``interval``, ``p``, ``p_holm``.
+    means : list of dict
+        ``model``, and ``scores``: metric to mean over subjects, interval and each subject's.
+    encoding : dict of str to dict
+        Subject to regions, as in ``reports/encoding``.
     figure : bytes
         The comparison as PNG.
     """
-    models = list(dict.fromkeys(run["model"] for run in runs))
+    shown = [metric for metric in METRIC_TITLES if all(metric in run["document"]["test"] for run in runs)]
+    about = runs[0]["document"]["about"]
     return _render(
         "comparison.html.jinja",
-        metrics=METRIC_TITLES,
+        metrics={metric: METRIC_TITLES[metric] for metric in shown},
         runs=runs,
         data_source=data_source,
-        differences=[item | {"title": TITLES.get(item["metric"], item["metric"])} for item in differences],
-        means=[{"model": model, **_mean_over_subjects([run for run in runs if run["model"] == model])} for model in models],
-        floors={ROW_TITLES[row]: ROW_SECTIONS[row] for row in _OF_SUBJECT},
+        differences=[item | {"title": title_of(item["metric"])} for item in differences],
+        means=means,
+        n_subjects=len({run["subject"] for run in runs}),
+        floors={ROW_TITLES[row]: ROW_SECTIONS[row] for row in SUBJECT_ROWS},
+        absent=[title_of(metric) for metric in about["absent"]],
+        test_set_of_ours=f"{about['n_test_images']} images ({about['test_set']})",
         published=PUBLISHED,
+        published_metrics={metric: METRIC_TITLES[metric] for metric in PUBLISHED_METRICS},
+        encoding=encoding,
         figure="data:image/png;base64," + base64.b64encode(figure).decode(),
     )
-
-
-def _mean_over_subjects(runs: list[dict]) -> dict[str, Any]:
-    tests = [run["document"]["test"] for run in runs]
-    return {"n": len(runs), "scores": {metric: float(np.mean([test[metric] for test in tests])) for metric in METRIC_TITLES}}
 
 
 def _render(template: str, **values: Any) -> str:
@@ -129,15 +145,16 @@ def _render(template: str, **values: Any) -> str:
     return environment.from_string(page).render(css=Markup(css), **values)  # noqa: S704 (our own file)
 
 
-def _table(title: str, metrics: list[str], rows: list[tuple[str, dict]], intervals: dict) -> dict:
+def _table(title: str, metrics: list[str], order: list[str], titles: dict[str, str], document: dict) -> dict:
     lines = []
-    for number, (name, means) in enumerate(rows):
-        cells = []
-        for metric in metrics:
-            ends = f"{intervals[metric][0]:.3f} – {intervals[metric][1]:.3f}" if number == 0 else ""
-            cells.append((f"{means[metric]:.3f}" if metric in means else "–", ends))
-        lines.append({"name": name, "cells": cells, "is_model": number == 0})
-    return {"title": title, "heads": [TITLES[metric] for metric in metrics], "lines": lines}
+    for section in order:
+        means, ends = document[section], document["interval"].get(section, {}) if section in _WITH_INTERVALS else {}
+        cells = [
+            (f"{means[metric]:.3f}" if metric in means else "–", f"{ends[metric][0]:.3f} – {ends[metric][1]:.3f}" if metric in ends else "")
+            for metric in metrics
+        ]
+        lines.append({"name": titles[section], "cells": cells, "is_model": section == "test"})
+    return {"title": title, "heads": [title_of(metric) for metric in metrics], "lines": lines}
 
 
 def _picked(data: ReportData) -> list[dict]:
@@ -164,18 +181,38 @@ def _picked(data: ReportData) -> list[dict]:
 
 def _distributions(data: ReportData) -> Figure:
     metrics = [metric for metric in METRIC_TITLES if metric in data.per_image["model"]]
-    figure, axes = plt.subplots(1, len(metrics), figsize=(2.9 * len(metrics), 2.5), layout="constrained", squeeze=False)
-    for axis, metric in zip(axes[0], metrics, strict=True):
+    n_columns = min(5, len(metrics))
+    n_rows = -(-len(metrics) // n_columns)
+    figure, grid = plt.subplots(n_rows, n_columns, figsize=(2.6 * n_columns, 2.3 * n_rows), layout="constrained", squeeze=False)
+    for axis, metric in zip(grid.flat, metrics, strict=False):
         model, shuffled = data.per_image["model"][metric], data.per_image["shuffled"][metric]
         bins = np.linspace(min(model.min(), shuffled.min()), max(model.max(), shuffled.max(), model.min() + 1e-3), 25)
         axis.hist(shuffled, bins, color=_GREY, alpha=0.6, label="shuffled")
         axis.hist(model, bins, color=_BLUE, alpha=0.75, label=data.model)
         axis.axvline(model.mean(), color=_INK, linewidth=1.2)
-        axis.set_title(TITLES[metric], fontsize=10)
+        axis.set_title(METRIC_TITLES[metric], fontsize=9)
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0][0].set_ylabel("images", fontsize=9)
-    axes[0][0].legend(fontsize=8, frameon=False)
+    for axis in grid.flat[len(metrics) :]:
+        axis.set_axis_off()
+    for row in grid:
+        row[0].set_ylabel("images", fontsize=9)
+    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    return figure
+
+
+def _regions(encoding: dict) -> Figure:
+    names = list(encoding)
+    figure, axis = plt.subplots(figsize=(max(5, 0.75 * len(names) + 2), 2.6), layout="constrained")
+    places = np.arange(len(names))
+    axis.bar(places - 0.2, [encoding[name].get("noise_ceiling", np.nan) for name in names], 0.38, color=_GREY, label="noise ceiling")
+    axis.bar(places + 0.2, [encoding[name].get("r2", np.nan) for name in names], 0.38, color=_BLUE, label="explained from latents (R²)")
+    axis.axhline(0, color=_INK, linewidth=0.8)
+    axis.set_xticks(places, names, fontsize=8, rotation=30 if len(names) > 9 else 0)
+    axis.set_ylabel("% of variance, median", fontsize=9)
+    axis.tick_params(axis="y", labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     return figure
 
 
@@ -195,7 +232,7 @@ def _maps(profile: np.ndarray) -> Figure:
 
 def _repetition_curve(curve: dict[str, dict[str, float]]) -> Figure:
     counts = [int(count) for count in curve]
-    metrics = {"pattern_correlation": "latent pattern r", "two_way": "latent 2-way", "pixcorr_128": "PixCorr at 128 x 128"}
+    metrics = {"pattern_correlation": "latent pattern r", "two_way": "latent 2-way", "pixcorr_small": "PixCorr at 128 x 128"}
     figure, axes = plt.subplots(1, len(metrics), figsize=(2.9 * len(metrics), 2.5), layout="constrained")
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         axis.plot(counts, [values[metric] for values in curve.values()], "o-", color=_BLUE)

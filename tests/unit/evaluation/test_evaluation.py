@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from fmri2img.evaluation.brain import ALL_VOXELS, EncodingModel, MeasuredResponses
 from fmri2img.evaluation.latents import (
     dimension_correlations,
     latent_summary,
     pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.score import TestSet, derangement, nearest_rows, score_test_set
+from fmri2img.evaluation.networks import Networks
+from fmri2img.evaluation.score import MODEL_ROWS, Parts, Rows, TestTruth, derangement, nearest_rows, score_model, score_rows
+
+NO_NETWORKS = Networks({}, (), {})
 
 
 @pytest.fixture
@@ -63,94 +67,113 @@ def test_resampled_profile_agrees_with_plain_resampling(rng):
     np.testing.assert_allclose(np.percentile(fast, (2.5, 50, 97.5)), np.percentile(plain, (2.5, 50, 97.5)), atol=0.015)
 
 
-def make_test_set(pictures, rng, predicted=None, images=None):
-    truth = rng.normal(size=(len(pictures), 36)).astype(np.float32)
-    predicted = truth if predicted is None else predicted
-    images = pictures if images is None else images
-    shuffle = derangement(len(pictures), rng)
-    mean = pictures.mean(0).round().astype(np.uint8)[None]
-    rows = np.arange(3)
-    return TestSet(
-        image_ids=np.arange(len(pictures)),
-        truth=pictures,
-        pictures={
-            **dict.fromkeys(("model", "single_trial", "ridge"), images),
-            **dict.fromkeys(("nearest_train", "shuffled"), images[shuffle]),
-            **dict.fromkeys(("train_mean", "mean_latent"), mean),
-            "grey": np.full_like(mean, 128),
-            **dict.fromkeys(("vae_ceiling", "resize_ceiling"), pictures),
-        },
-        true_latents=truth,
-        latents={
-            **dict.fromkeys(("model", "single_trial", "ridge"), predicted),
-            **dict.fromkeys(("nearest_train", "shuffled"), predicted[shuffle]),
-            "mean_latent": np.zeros_like(truth),
-            "vae_ceiling": truth,
-        },
+N_VOXELS = 17
+
+
+def make_truth(pictures, rng):
+    """Truth of six pictures; responses follow from latents, with noise."""
+    n_images = len(pictures)
+    latents = rng.normal(size=(n_images, 36)).astype(np.float32)
+    model = EncodingModel(
+        rng.normal(size=(36, N_VOXELS)).astype(np.float32), np.zeros(36, np.float32), np.zeros(N_VOXELS, np.float32), provenance={}
+    )
+    responses = model.predict(latents) + rng.normal(size=(n_images, N_VOXELS)).astype(np.float32)
+    regions = {ALL_VOXELS: np.arange(N_VOXELS), "V1": np.arange(5), "V2": np.arange(5, N_VOXELS)}
+    return TestTruth(
+        image_ids=np.arange(n_images),
+        pictures=pictures,
+        small=pictures,
+        latents=latents,
         train_mean=np.zeros(36, np.float32),
-        repetitions=dict.fromkeys((1, 2), (rows, predicted[rows], images[rows])),
-        reliability=(predicted, predicted),
+        responses=MeasuredResponses(model, regions, responses, np.arange(3), responses[:3]),
+        n_repetitions=np.full(n_images, 2),
     )
 
 
-def score(test_set):
-    return score_test_set(test_set, n_permutations=99, n_bootstrap=100, seed=0)
+def make_rows(truth, rng, predicted=None, images=None):
+    predicted = truth.latents if predicted is None else predicted
+    images = truth.pictures if images is None else images
+    shuffle = derangement(len(images), rng)
+    table = Rows(
+        pictures=dict.fromkeys(("model", "single_trial"), images) | dict.fromkeys(("shuffled", "nearest_train"), images[shuffle]),
+        latents=dict.fromkeys(("model", "single_trial"), predicted) | dict.fromkeys(("shuffled", "nearest_train"), predicted[shuffle]),
+        shuffles={"shuffled": ("model", shuffle)},
+    )
+    rows = np.arange(3)
+    seed = Rows({"model": images}, {"model": predicted})
+    return table, Parts(dict.fromkeys((1, 2), (rows, predicted[rows], images[rows])), (predicted, predicted), predicted[:3], (seed, seed))
 
 
-def test_perfect_predictions_score_one_everywhere(pictures, rng):
-    scores = score(make_test_set(pictures, rng))
-    assert all(value == pytest.approx(1, abs=1e-5) for row in ("model", "vae_ceiling") for value in scores.means[row].values())
+def reference(truth):
+    mean = truth.pictures.mean(0).round().astype(np.uint8)[None]
+    flat = {"train_mean": mean, "mean_latent": mean, "grey": np.full_like(mean, 128)}
+    latents = {"vae_ceiling": truth.latents, "mean_latent": np.zeros_like(truth.latents)}
+    return Rows(flat | {"vae_ceiling": truth.pictures}, latents)
+
+
+def score(truth, rows, parts, networks=NO_NETWORKS):
+    return score_model(truth, rows, parts, networks, n_permutations=99, n_bootstrap=100, seed=0)
+
+
+def test_perfect_predictions_score_one_everywhere_but_in_noisy_responses(pictures, rng):
+    truth = make_truth(pictures, rng)
+    scores = score(truth, *make_rows(truth, rng))
+    found = scores.rows.means["model"]
+    brain = found.pop("brain_correlation")
+    assert 0.5 < brain < 1
+    assert all(value == pytest.approx(1, abs=1e-5) for value in found.values())
     pictures_scored = {f"{prefix}{metric}" for prefix in ("", "brain_diffuser_") for metric in ("pixcorr", "ssim", "ssim_columnwise")}
-    latents_scored = {"pattern_correlation", "dimension_correlation", "two_way", "two_way_ground_truth"}
-    assert set(scores.means["model"]) == pictures_scored | latents_scored
+    assert set(found) == pictures_scored | {"pattern_correlation", "dimension_correlation", "two_way", "two_way_ground_truth"}
     assert scores.latent["slope"] == scores.latent["reliability"] == pytest.approx(1)
     assert scores.retrieval["centred"]["brain_to_image_top1"] == 1
     assert scores.repetitions[2]["pattern_correlation"] == pytest.approx(1)
     assert scores.n_constant == 0
+    assert set(scores.brain) == {ALL_VOXELS, "V1", "V2"}
+    assert scores.brain[ALL_VOXELS]["brain_correlation"] == pytest.approx(brain)
+    assert set(scores.brain["V1"]) == {"brain_correlation", "brain_correlation_held_out"}
 
 
 def test_floors_know_nothing(rng):
     pictures = (rng.random((120, 16, 16, 3)) * 255).astype(np.uint8)
-    means = score(make_test_set(pictures, rng)).means
+    truth = make_truth(pictures, rng)
+    means = score_rows(truth, reference(truth), NO_NETWORKS).means
     assert means["grey"]["pixcorr"] == 0
-    assert means["shuffled"]["two_way"] == pytest.approx(0.5, abs=0.08)
-    assert means["shuffled"]["pattern_correlation"] == pytest.approx(0, abs=0.06)
     assert means["mean_latent"]["pattern_correlation"] == 0
+    assert means["mean_latent"]["brain_correlation"] == 0
     assert "two_way" not in means["mean_latent"]  # nothing left to identify
+    shuffled = score(truth, *make_rows(truth, rng)).rows.means["shuffled"]
+    assert shuffled["two_way"] == pytest.approx(0.5, abs=0.08)
+    assert shuffled["pattern_correlation"] == pytest.approx(0, abs=0.06)
+    assert shuffled["brain_correlation"] == pytest.approx(0, abs=0.1)
 
 
 def test_scores_come_with_intervals_and_p(pictures, rng):
-    noisy = rng.normal(size=(len(pictures), 36)).astype(np.float32)
-    scores = score(make_test_set(pictures, rng, predicted=noisy))
-    assert set(scores.intervals) == set(scores.means["model"])
-    for metric, (low, high) in scores.intervals.items():
-        assert low - 1e-9 <= scores.means["model"][metric] <= high + 1e-9
-    assert 0 < scores.p_values["pattern_correlation"] <= 1
+    truth = make_truth(pictures, rng)
+    scores = score(truth, *make_rows(truth, rng, predicted=rng.normal(size=(len(pictures), 36)).astype(np.float32)))
+    assert set(scores.intervals["model"]) == set(scores.rows.means["model"])
+    assert set(scores.intervals) == set(MODEL_ROWS)
+    for row, ends in scores.intervals.items():
+        for metric, (low, high) in ends.items():
+            assert low - 1e-9 <= scores.rows.means[row][metric] <= high + 1e-9
+    assert set(scores.p_values) == {"pixcorr", "ssim", "pattern_correlation", "two_way", "brain_correlation"}
+    assert all(0 < value <= 1 for value in scores.p_values.values())
+
+
+def test_the_spread_over_seeds_is_apart_from_images(pictures, rng):
+    truth = make_truth(pictures, rng)
+    rows, parts = make_rows(truth, rng)
+    noisy = Rows({"model": pictures}, {"model": truth.latents + rng.normal(size=truth.latents.shape).astype(np.float32)})
+    seeds = score(truth, rows, replace(parts, seeds=(noisy, noisy))).seeds["pattern_correlation"]
+    assert seeds[0] == pytest.approx(1)
+    assert seeds[1] == seeds[2] < 0.9
+    assert score(truth, rows, replace(parts, seeds=())).seeds == {}
 
 
 def test_constant_reconstructions_are_counted(pictures, rng):
-    flat = np.full_like(pictures, 77)
-    scores = score(make_test_set(pictures, rng, images=flat))
+    truth = make_truth(pictures, rng)
+    scores = score(truth, *make_rows(truth, rng, images=np.full_like(pictures, 77)))
     assert scores.n_constant == len(pictures)
-    assert scores.means["model"]["pixcorr"] == 0
-
-
-def test_scores_do_not_depend_on_the_order_of_images(pictures, rng):
-    test = make_test_set(pictures, rng, predicted=rng.normal(size=(len(pictures), 36)).astype(np.float32), images=pictures[::-1].copy())
-    order = rng.permutation(len(pictures))
-
-    def reorder(rows):
-        return {row: values[order] if len(values) > 1 else values for row, values in rows.items()}
-
-    other = replace(
-        test,
-        truth=test.truth[order],
-        true_latents=test.true_latents[order],
-        pictures=reorder(test.pictures),
-        latents=reorder(test.latents),
-    )
-    first, second = score(test).means["model"], score(other).means["model"]
-    assert first == pytest.approx(second, abs=1e-6)
+    assert scores.rows.means["model"]["pixcorr"] == 0
 
 
 def test_the_nearest_training_image_is_the_closest_in_latents(rng):

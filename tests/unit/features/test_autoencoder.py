@@ -11,7 +11,7 @@ from conftest import REPOSITORY
 from fmri2img.exceptions import FormatError, UnavailableError
 from fmri2img.features.latents import encode_images, to_network_range
 from fmri2img.generation.decode import decode_latents, from_network_range
-from fmri2img.pretrained import load_autoencoder
+from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.simulation.scenes import render_image
 
 DEMO = REPOSITORY / "models" / "demo-vae"

@@ -10,10 +10,11 @@ from fmri2img.containers import Examples, Latents
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import MismatchError
 from fmri2img.generation.predict import predict_latents
-from fmri2img.models.registry import check_settings, model_class
-from fmri2img.pretrained import load_autoencoder
+from fmri2img.models.registry import check_settings, load_seeds, model_class, save_encoder, save_seeds
+from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import split_images
-from fmri2img.training.fit import fit_encoder, make_training_set
+from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set
+from fmri2img.training.loop import _train_epoch
 from fmri2img.training.objectives import latent_objective, pixel_objective, weighted_sum
 from fmri2img.training.report import EpochLog, write_curve
 
@@ -126,7 +127,8 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_weights(subject, tmp_path):
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(subject, tmp_path, monkeypatch):
+    monkeypatch.setattr("fmri2img.training.loop._STORE_SECONDS", 0)
     data = make_training_set(*subject)
     whole, whole_result = fit(data, tmp_path / "a")
 
@@ -136,9 +138,36 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(subject, tmp_p
 
     with pytest.raises(KilledError):
         fit(data, tmp_path / "b", on_epoch=kill)
+    trained = []
+    monkeypatch.setattr("fmri2img.training.loop._train_epoch", lambda *args, train=_train_epoch: trained.append(args[-1]) or train(*args))
     resumed, resumed_result = fit(data, tmp_path / "b")
+    assert trained == list(range(2, len(resumed_result.history)))  # the first two were not trained again
     assert torch.equal(weights_of(whole), weights_of(resumed))
     assert whole_result == resumed_result
+
+
+def test_checkpoints_are_not_written_after_every_short_epoch(subject, tmp_path, monkeypatch):
+    stored = []
+    monkeypatch.setattr("fmri2img.training.loop._store", lambda *args: stored.append(args[2].epoch))
+    _, result = fit(make_training_set(*subject), tmp_path)
+    assert stored == [len(result.history)]
+
+
+def test_other_seeds_are_trained_in_the_same_way(subject, tmp_path):
+    data = make_training_set(*subject)
+    kind, settings = model_class("basic_ae"), check_settings("basic_ae", SECTIONS["basic_ae"] | SMALL | {"seed": 5, "n_seeds": 3})
+    how = {"load_decoder": None, "checkpoint": tmp_path / "basic_ae.safetensors", "on_epoch": lambda _: None}
+    others = fit_other_seeds(kind, settings, data, **how)
+    alone, _ = fit(data, tmp_path / "alone", seed=7)
+    assert len(others) == 2
+    assert torch.equal(weights_of(others[1]), weights_of(alone))
+    save_encoder(alone, "basic_ae", tmp_path / "kept", {})
+    save_seeds(others, tmp_path / "kept")
+    assert [torch.equal(weights_of(a), weights_of(b)) for a, b in zip(load_seeds(tmp_path / "kept"), others, strict=True)] == [True, True]
+    ridge = check_settings("ridge", SECTIONS["ridge"])
+    assert fit_other_seeds(model_class("ridge"), ridge, data, **how) == []  # in closed form
+    save_seeds([], tmp_path / "kept")
+    assert load_seeds(tmp_path / "kept") == []
 
 
 def test_a_checkpoint_of_other_settings_is_not_used(subject, tmp_path):

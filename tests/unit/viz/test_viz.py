@@ -9,7 +9,7 @@ from fmri2img.viz.gallery import GalleryItem, gallery_page
 from fmri2img.viz.report import ReportData, comparison_page, run_page
 from fmri2img.viz.summary import terminal_summary
 
-METRICS = ("pixcorr", "ssim", "pattern_correlation", "dimension_correlation", "two_way")
+METRICS = ("pixcorr", "ssim", "two_way_effnet_lite0", "pattern_correlation", "dimension_correlation", "two_way")
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def runs(rng):
         rows = {"test": means, "ceiling": dict.fromkeys(METRICS, 1.0), "floor_shuffled": dict.fromkeys(METRICS, 0.1)}
         rows |= {name: dict.fromkeys(METRICS, 0.3) for name in ("single_trial", "floor_nearest_train", "ceiling_resize")}
         rows |= {f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4} for name in ("grey", "train_mean", "mean_latent")}
-        interval = {metric: [score - 0.05, score + 0.05] for metric in METRICS}
+        interval = {"test": {metric: [score - 0.05, score + 0.05] for metric in METRICS}}
         return {**rows, "interval": interval, "p": {"pixcorr": 0.001}, "about": {"n_test_images": 37}}
 
     pictures = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
@@ -81,12 +81,15 @@ def document(rng):
     means = dict.fromkeys((*METRICS, *beside), 0.6)
     rows = dict.fromkeys(("test", "single_trial", "reference_ridge", "floor_shuffled", "floor_nearest_train", "ceiling"), means)
     rows |= {f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4} for name in ("grey", "train_mean", "mean_latent")}
-    curve = {str(count): {"n_images": 9, "pattern_correlation": 0.1 * count, "two_way": 0.6, "pixcorr_128": 0.3} for count in (1, 2, 3)}
+    curve = {str(count): {"n_images": 9, "pattern_correlation": 0.1 * count, "two_way": 0.6, "pixcorr_small": 0.3} for count in (1, 2, 3)}
     about = {"data_source": "simulated", "n_test_images": 12, "test_set": "shared", "constant_reconstructions": 2}
+    about |= {"absent": {"two_way_clip": "not in evaluate.networks", "swav_distance": "not in evaluate.networks"}, "weights": {"a": "12ab"}}
     return {
         **rows,
         "ceiling_resize": {"pixcorr": 0.97, "ssim": 0.8},
-        "interval": {metric: [0.55, 0.65] for metric in means},
+        "interval": {"test": {metric: [0.55, 0.65] for metric in means}},
+        "seeds": {"pixcorr": {"values": [0.6, 0.62, 0.58], "mean": 0.6, "sd": 0.02}},
+        "brain": {"all voxels": {"brain_correlation": 0.31}, "V1v": {"brain_correlation": 0.27, "brain_correlation_held_out": 0.14}},
         "p": {"pixcorr": 0.001},
         "latent": {"r2_mean": 0.21},
         "retrieval_raw": {"image_to_brain_top1": 0.3},
@@ -94,6 +97,12 @@ def document(rng):
         "repetitions": curve,
         "about": about | {"versions": {"numpy": "2"}},
     }
+
+
+ENCODING = {
+    "all voxels": {"n_voxels": 70.0, "n_above": 50.0, "noise_ceiling": 12.3, "r2": 4.5, "r2_normalized": 33.3},
+    "V1v": {"n_voxels": 9.0, "n_above": 0.0, "noise_ceiling": 1.2},
+}
 
 
 def rows_of(page):
@@ -104,12 +113,16 @@ def rows_of(page):
 def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, rng):
     pictures = rng.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
     scores = {row: {metric: rng.random(12) for metric in METRICS if metric != "dimension_correlation"} for row in ("model", "shuffled")}
-    data = ReportData("subj03", "basic_ae", document, scores, np.arange(12), pictures, pictures, pictures, rng.random((4, 3, 3)))
+    data = ReportData("subj03", "basic_ae", document, ENCODING, scores, np.arange(12), pictures, pictures, pictures, rng.random((4, 3, 3)))
     page = run_page(data)
     assert "Simulated data" in page
     assert "2 reconstructions have one colour" in page
     rows = rows_of(page)
     assert ["floor:", "grey", "0.200", "0.400", "–"] in [row[:5] for row in rows]
+    assert "Not computed: CLIP, SwAV ↓ (not in evaluate.networks)" in page
+    assert ["PixCorr", "0.600", "0.0200", "0.0500", "0.600&ensp;0.620&ensp;0.580"] in rows
+    assert ["all", "voxels", "70", "12.3", "50", "4.5", "33.3", "–", "–", "0.310", "–"] in rows
+    assert ["V1v", "9", "1.2", "0", "–", "–", "–", "–", "0.270", "0.140"] in rows
     assert any(row[:3] == ["reference:", "ridge", "0.600"] for row in rows)
     assert any(row[:5] == ["encoder", "0.600", "0.550", "–", "0.650"] for row in rows)
     best = int(np.argmax(scores["model"]["pattern_correlation"]))
@@ -119,19 +132,33 @@ def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, r
     assert "reference: ridge" not in run_page(replace(data, model="ridge"))
 
 
-def test_real_data_carry_no_banner(document, rng):
-    runs = [{"subject": "subj01", "model": "ridge", "champion": True, "document": document}]
-    simulated = comparison_page(runs, "simulated", [], b"png")
-    assert "not comparable: simulated data" in simulated
-    real = comparison_page(runs, "nsd", [], b"png")
+@pytest.fixture
+def comparison(document):
+    def render(data_source, differences=()):
+        runs = [{"subject": "subj01", "model": "ridge", "champion": True, "document": document}]
+        means = [{"model": "ridge", "scores": {"pixcorr": {"mean": 0.61, "interval": [0.58, 0.64], "subjects": {"subj01": 0.61}}}}]
+        return comparison_page(runs, data_source, list(differences), means, {"subj01": ENCODING}, b"png")
+
+    return render
+
+
+def test_real_data_carry_no_banner(comparison):
+    assert "not comparable: simulated data" in comparison("simulated")
+    real = comparison("nsd")
     assert "Simulated" not in real
     assert "12 images (shared)" in real
-    assert ["MindEye2", "low-level,", "mean", "of", "4", "subjects", "1000", "images", "0.399", "0.539"] in rows_of(real)
+    low_level = [row for row in rows_of(real) if row[:2] == ["MindEye2", "low-level,"]]
+    assert low_level[0][6:] == ["1000", "images", "0.399", "0.539", "0.705", "0.651", "0.529", "0.572", "0.984", "0.673"]
 
 
-def test_differences_are_shown_with_their_intervals(document):
+def test_means_over_subjects_and_noise_ceilings_stand_on_the_comparison(comparison):
+    rows = rows_of(comparison("nsd"))
+    assert any(row[:7] == ["mean", "of", "1", "ridge", "0.610", "0.580", "–"] for row in rows)
+    assert ["subj01", "V1v", "9", "1.2", "–", "–"] in rows
+
+
+def test_differences_are_shown_with_their_intervals(comparison):
     difference = {"subject": "subj01", "models": "basic_ae - ridge", "metric": "two_way", "mean": -0.02, "interval": [-0.03, -0.01]}
-    runs = [{"subject": "subj01", "model": "ridge", "champion": True, "document": document}]
-    page = comparison_page(runs, "nsd", [difference | {"p": 0.01, "p_holm": 0.02}], b"png")
+    page = comparison("nsd", [difference | {"p": 0.01, "p_holm": 0.02}])
     assert "-0.020" in page
     assert "-0.030 – -0.010" in page

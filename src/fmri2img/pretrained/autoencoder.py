@@ -1,4 +1,4 @@
-"""The one place that loads a pretrained network: the frozen autoencoder, its identity and its device."""
+"""The frozen autoencoder, its identity and its device."""
 
 import os
 from dataclasses import dataclass

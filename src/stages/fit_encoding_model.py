@@ -1,0 +1,26 @@
+"""Fit the way back from latents to voxels, and say how much of each region's signal it explains."""
+
+from fmri2img.command import run_stage
+from fmri2img.config import load_params
+from fmri2img.containers import Examples, Latents
+from fmri2img.evaluation.brain import fit_encoding_model, score_encoding_model
+from fmri2img.evaluation.report import encoding_document
+from fmri2img.files import write_json
+from fmri2img.layout import encoding_model_path, encoding_scores_path, examples_path, latents_path, split_path
+from fmri2img.responses.splits import Split
+
+
+def main(subject: str) -> None:
+    """Write the encoding model and its scores."""
+    params = load_params().fit_encoding_model
+    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
+    split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
+    latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
+    model = fit_encoding_model(examples, split, latents, params)
+    model.save(encoding_model_path(subject))
+    regions = score_encoding_model(model, examples, split, latents, min_noise_ceiling=params.min_noise_ceiling)
+    write_json(encoding_scores_path(subject), encoding_document(regions, examples.provenance, settings=params.model_dump()))
+
+
+if __name__ == "__main__":
+    run_stage(main)
