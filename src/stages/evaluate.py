@@ -2,8 +2,7 @@
 
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
-from fmri2img.containers import Examples, Latents, Reconstructions, TruePictures
-from fmri2img.evaluation.brain import EncodingModel
+from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures
 from fmri2img.evaluation.networks import open_networks
 from fmri2img.evaluation.report import flat_metrics, latent_map_table, metrics_document, picture_pairs, repetition_table, score_table
 from fmri2img.evaluation.score import join_truth, model_rows, score_model

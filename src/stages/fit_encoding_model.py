@@ -3,7 +3,8 @@
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import Examples, Latents
-from fmri2img.evaluation.brain import fit_encoding_model, score_encoding_model
+from fmri2img.evaluation.brain import score_encoding_model
+from fmri2img.evaluation.encoding import fit_encoding_model
 from fmri2img.evaluation.report import encoding_document
 from fmri2img.files import write_json
 from fmri2img.layout import encoding_model_path, encoding_scores_path, examples_path, latents_path, split_path

@@ -2,8 +2,7 @@
 
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
-from fmri2img.containers import Examples, Latents, Reconstructions, TruePictures
-from fmri2img.evaluation.brain import EncodingModel
+from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures
 from fmri2img.evaluation.networks import open_networks
 from fmri2img.evaluation.report import row_sections
 from fmri2img.evaluation.score import join_truth, reference_rows, score_rows

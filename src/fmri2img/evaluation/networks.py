@@ -106,6 +106,9 @@ class Networks:
         return {network.identity["file"]: network.identity["sha256"] for network in self.loaded.values()}
 
 
+NO_NETWORKS = Networks({}, (), {})
+
+
 def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
     """Load the networks that can be had; one that cannot costs a warning, and its metrics are absent.
 

@@ -1,12 +1,12 @@
 """All scores of one encoder on the test images, each beside its floors, references and ceilings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from fmri2img.containers import Examples, Latents, Reconstructions, TruePictures, find_rows
-from fmri2img.evaluation.brain import ALL_VOXELS, EncodingModel, MeasuredResponses, brain_correlations
+from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures, find_rows
+from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses, brain_correlations
 from fmri2img.evaluation.identification import retrieval_scores, similarity_matrix, two_way_identification, two_way_table
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
 from fmri2img.evaluation.latents import (
@@ -15,7 +15,7 @@ from fmri2img.evaluation.latents import (
     pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.networks import Networks, score_in_networks
+from fmri2img.evaluation.networks import NO_NETWORKS, Networks, score_in_networks
 from fmri2img.evaluation.pixels import PRESETS, constant_pictures, row_correlations, score_pictures, ssim_table
 from fmri2img.responses.splits import Split
 
@@ -89,14 +89,14 @@ class Parts:
         Latents from the first and from the second repetition alone.
     first_latents : ndarray, shape (k, d)
         From the first repetition alone, of the images in ``MeasuredResponses.second_ids``.
-    seeds : tuple of Rows
-        One for each further seed; their row is ``model``.
+    seeds : Rows
+        ``seed_1`` and so on: what the encoder made from further seeds.
     """
 
     repetitions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
     reliability: tuple[np.ndarray, np.ndarray] | None
     first_latents: np.ndarray
-    seeds: tuple[Rows, ...]
+    seeds: Rows
 
 
 def join_truth(examples: Examples, split: Split, latents: Latents, pictures: TruePictures, encoding: EncodingModel) -> TestTruth:
@@ -179,15 +179,15 @@ def model_rows(
         shuffles={"shuffled": ("model", shuffle)},
     )
     order = np.searchsorted(found.image_ids[test], truth.image_ids)
-    seeds = [
-        Rows({"model": pictures[order]}, {"model": values[order].reshape(len(order), -1)})
-        for values, pictures in zip(found.seed_latents, found.seed_images, strict=True)
-    ]
+    seeds = Rows(
+        pictures={f"seed_{number}": pictures[order] for number, pictures in enumerate(found.seed_images, start=1)},
+        latents={f"seed_{number}": values[order].reshape(len(order), -1) for number, values in enumerate(found.seed_latents, start=1)},
+    )
     parts = Parts(
         repetitions=_repetitions(found, truth, predicted, images),
         reliability=_reliability(found),
         first_latents=single_latents[np.searchsorted(truth.image_ids, truth.responses.second_ids)],
-        seeds=tuple(seeds),
+        seeds=seeds,
     )
     return table, parts
 
@@ -262,15 +262,16 @@ class RowScores:
         }
 
 
-def score_rows(truth: TestTruth, rows: Rows, networks: Networks | None) -> RowScores:
+def score_rows(truth: TestTruth, rows: Rows, networks: Networks, *, presets: Sequence[str] = tuple(PRESETS)) -> RowScores:
     """Score predictions in pixels, in networks, in latents, and by the responses that the encoding model expects of them.
 
     Parameters
     ----------
     truth : TestTruth
     rows : Rows
-    networks : Networks or None
-        None leaves out networks.
+    networks : Networks
+    presets : sequence of str
+        By whose recipes.
 
     Returns
     -------
@@ -279,15 +280,14 @@ def score_rows(truth: TestTruth, rows: Rows, networks: Networks | None) -> RowSc
     """
     per_image: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows.pictures}
     tables: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows.pictures}
-    for name, preset in PRESETS.items():
-        prefix = "" if name == HEADLINE else f"{name}_"
+    for name in presets:
+        preset, prefix = PRESETS[name], "" if name == HEADLINE else f"{name}_"
         for row, scores in score_pictures(truth.pictures, rows.pictures, preset.bring).items():
             per_image[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
-        if networks is not None:
-            pictures = {row: values for row, values in rows.pictures.items() if row not in rows.shuffles}
-            for row, found in score_in_networks(truth.pictures, pictures, networks, preset, shuffles=rows.shuffles).items():
-                per_image[row] |= found.per_image
-                tables[row] |= found.tables
+        pictures = {row: values for row, values in rows.pictures.items() if row not in rows.shuffles}
+        for row, found in score_in_networks(truth.pictures, pictures, networks, preset, shuffles=rows.shuffles).items():
+            per_image[row] |= found.per_image
+            tables[row] |= found.tables
     for row, values in rows.latents.items():
         per_image[row] |= latent_scores(truth.latents, values, truth.train_mean)
         expected = truth.responses.model.predict(values)
@@ -297,7 +297,7 @@ def score_rows(truth: TestTruth, rows: Rows, networks: Networks | None) -> RowSc
     means = {row: {metric: float(scores.mean()) for metric, scores in found.items()} for row, found in per_image.items()}
     for row, values in rows.latents.items():
         means[row]["dimension_correlation"] = float(dimension_correlations(truth.latents, values).mean())
-    return RowScores(per_image, means, tables, networks.absent if networks else {}, networks.weights if networks else {})
+    return RowScores(per_image, means, tables, networks.absent, networks.weights)
 
 
 def latent_scores(truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray) -> dict[str, np.ndarray]:
@@ -415,8 +415,8 @@ def _scores_of_repetitions(truth: TestTruth, rows: np.ndarray, latents: np.ndarr
     return {"n_images": float(len(rows))} | {metric: float(values.mean()) for metric, values in scores.items()}
 
 
-def _scores_of_seeds(truth: TestTruth, own: dict[str, float], seeds: tuple[Rows, ...]) -> dict[str, list[float]]:
-    others = [score_rows(truth, rows, None).means["model"] for rows in seeds]
+def _scores_of_seeds(truth: TestTruth, own: dict[str, float], seeds: Rows) -> dict[str, list[float]]:
+    others = list(score_rows(truth, seeds, NO_NETWORKS, presets=(HEADLINE,)).means.values())
     return {metric: [own[metric], *(other[metric] for other in others)] for metric in (others[0] if others else ())}
 
 

@@ -4,7 +4,8 @@ from sklearn.linear_model import Ridge
 
 from fmri2img.config import FitEncodingModelParams
 from fmri2img.containers import Examples, Latents
-from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses, fit_encoding_model, regions_of, score_encoding_model
+from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses, regions_of, score_encoding_model
+from fmri2img.evaluation.encoding import fit_encoding_model
 from fmri2img.responses.splits import Split
 
 N_IMAGES, N_VOXELS, N_REPETITIONS = 240, 11, 2

@@ -4,17 +4,16 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fmri2img.evaluation.brain import ALL_VOXELS, EncodingModel, MeasuredResponses
+from fmri2img.containers import EncodingModel
+from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
 from fmri2img.evaluation.latents import (
     dimension_correlations,
     latent_summary,
     pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.networks import Networks
+from fmri2img.evaluation.networks import NO_NETWORKS
 from fmri2img.evaluation.score import MODEL_ROWS, Parts, Rows, TestTruth, derangement, nearest_rows, score_model, score_rows
-
-NO_NETWORKS = Networks({}, (), {})
 
 
 @pytest.fixture
@@ -100,8 +99,8 @@ def make_rows(truth, rng, predicted=None, images=None):
         shuffles={"shuffled": ("model", shuffle)},
     )
     rows = np.arange(3)
-    seed = Rows({"model": images}, {"model": predicted})
-    return table, Parts(dict.fromkeys((1, 2), (rows, predicted[rows], images[rows])), (predicted, predicted), predicted[:3], (seed, seed))
+    seeds = Rows({"seed_1": images}, {"seed_1": predicted})
+    return table, Parts(dict.fromkeys((1, 2), (rows, predicted[rows], images[rows])), (predicted, predicted), predicted[:3], seeds)
 
 
 def reference(truth):
@@ -162,11 +161,12 @@ def test_scores_come_with_intervals_and_p(pictures, rng):
 def test_the_spread_over_seeds_is_apart_from_images(pictures, rng):
     truth = make_truth(pictures, rng)
     rows, parts = make_rows(truth, rng)
-    noisy = Rows({"model": pictures}, {"model": truth.latents + rng.normal(size=truth.latents.shape).astype(np.float32)})
-    seeds = score(truth, rows, replace(parts, seeds=(noisy, noisy))).seeds["pattern_correlation"]
+    noisy = truth.latents + rng.normal(size=truth.latents.shape).astype(np.float32)
+    others = Rows(dict.fromkeys(("seed_1", "seed_2"), pictures), dict.fromkeys(("seed_1", "seed_2"), noisy))
+    seeds = score(truth, rows, replace(parts, seeds=others)).seeds["pattern_correlation"]
     assert seeds[0] == pytest.approx(1)
     assert seeds[1] == seeds[2] < 0.9
-    assert score(truth, rows, replace(parts, seeds=())).seeds == {}
+    assert score(truth, rows, replace(parts, seeds=Rows({}, {}))).seeds == {}
 
 
 def test_constant_reconstructions_are_counted(pictures, rng):

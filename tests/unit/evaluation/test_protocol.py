@@ -18,7 +18,6 @@ from fmri2img.evaluation.networks import READ_OUTS, open_networks, prepare, scor
 from fmri2img.evaluation.pixels import PRESETS, constant_pictures, score_pictures
 from fmri2img.models.base import VoxelNormalizer
 from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
-from fmri2img.responses.repetitions import average_zscored
 from fmri2img.responses.splits import Split
 from fmri2img.simulation.scenes import render_image
 
@@ -162,8 +161,7 @@ def test_everything_is_joined_by_73k_id(pictures, lite, rng):
     predicted = np.roll(pictures, 1, axis=0) // 2
     rows = {"model": predicted}, {"model": predicted[order]}
     found, other = (
-        score_pictures(truth, row, MINDEYE.bring)["model"]
-        | score_in_networks(truth, row, lite, MINDEYE, shuffles={})["model"].per_image
+        score_pictures(truth, row, MINDEYE.bring)["model"] | score_in_networks(truth, row, lite, MINDEYE, shuffles={})["model"].per_image
         for truth, row in zip((pictures, pictures[order]), rows, strict=True)
     )
     for metric, values in found.items():
