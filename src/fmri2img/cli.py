@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from fmri2img.command import tell_errors
-from fmri2img.exceptions import MissingDataError
+from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.files import write_json
 from fmri2img.lineage import LOCK_PATH, Origin, first_commit, read_lock, trace_back, trace_forward
 from fmri2img.receipts import Receipt, receipts_that_list
@@ -73,25 +73,41 @@ def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("truth", type=Path, help="the same; data/truth.h5 holds NSD's test images")
     verb.add_argument("--subset", action="store_true", help="leave out images without a reconstruction, which are an error otherwise")
     verb.add_argument("--to", type=Path, help="write all numbers there as JSON")
+    verb.add_argument(
+        "--networks",
+        nargs="*",
+        default=["effnet_lite0"],
+        metavar="NAME",
+        help="networks in whose features to compare: effnet_lite0, which comes along, alexnet, inception, clip, effnet_b, swav, or all; "
+        "the others are fetched from their makers' hubs",
+    )
+    verb.add_argument("--weights", type=Path, help="folder that holds the networks' weights, instead of fetching them")
     verb.set_defaults(run=evaluate)
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print scores beside their floors."""
     from fmri2img.evaluation.folders import evaluate_pictures, join, read_pictures  # starts torch, which other verbs need not wait for
+    from fmri2img.evaluation.networks import NETWORK_NAMES, open_networks
 
+    names = NETWORK_NAMES if options.networks == ["all"] else options.networks
+    if unknown := [name for name in names if name not in NETWORK_NAMES]:
+        raise ConfigError(f"--networks: there is no {unknown[0]!r}; choose from: {', '.join(NETWORK_NAMES)}, all")
     truth, predicted = read_pictures(options.truth), read_pictures(options.reconstructions)
-    document = evaluate_pictures(*join(truth, predicted, subset=options.subset))
+    joined = join(truth, predicted, subset=options.subset)
+    document = evaluate_pictures(*joined, open_networks(names, options.weights))
     if options.to:
         write_json(options.to, document)
+    width = max(map(len, document["scores"])) + 2
     about, left = document["about"], len(truth.ids) - document["about"]["n_images"]
     print(f"{about['n_images']} images{f', {left} without a reconstruction left out' if left else ''}")
-    print(f"{'':34s}{'score':>7s}  {'95 % interval':17s}{'shuffled':>9s}{'grey':>7s}")
+    print(f"{'':{width}s}{'score':>7s}  {'95 % interval':17s}{'shuffled':>9s}{'grey':>7s}")
     for metric, value in document["scores"].items():
         low, high = document["interval"][metric]
         floors = [document[floor].get(metric) for floor in ("floor_shuffled", "floor_grey")]
         cells = "".join(f"{'' if floor is None else f'{floor:.3f}':>{width}s}" for floor, width in zip(floors, (9, 7), strict=True))
-        print(f"{metric:34s}{value:7.3f}  {f'{low:.3f} to {high:.3f}':17s}{cells}")
+        print(f"{metric:{width}s}{value:7.3f}  {f'{low:.3f} to {high:.3f}':17s}{cells}")
+    print("distances: lower is better; two-way: chance 0.5")
     print(f"p of pairing at random: {', '.join(f'{metric} {value:.4f}' for metric, value in document['p'].items())}")
     if about["constant_reconstructions"]:
         print(f"{about['constant_reconstructions']} reconstructions have one colour; their PixCorr counts as 0")

@@ -25,6 +25,7 @@ def project(tmp_path_factory, picture_folder):
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     run(folder, "git", "init", "-q")
     run(folder, "dvc", "init", "-q")
+    shutil.copytree(REPOSITORY / ".dvc/plots", folder / ".dvc/plots")
     result = run(folder, "dvc", "repro", check=False)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     for command in (("add", "-A"), ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "run")):

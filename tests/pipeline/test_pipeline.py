@@ -59,13 +59,72 @@ def test_metrics_hold_floors_ceiling_and_what_they_depend_on(project):
         "retrieval_raw",
         "retrieval_centred",
         "repetitions",
+        "seeds",
+        "brain",
         "about",
     }
     assert document["reference_ridge"] == document["test"]
     assert document["about"]["truth_pixels"] == [425, 425]
     assert document["ceiling"]["pattern_correlation"] == pytest.approx(1)
     assert document["ceiling"]["two_way"] == 1
-    assert document["about"]["data_source"] == "simulated"
+    assert set(document["interval"]) == {
+        name for name in document if name.split("_")[0] in ("test", "floor", "single", "reference", "ceiling")
+    }
+    about = document["about"]
+    assert about["data_source"] == "simulated"
+    fields = {
+        "preset",
+        "versions",
+        "weights",
+        "absent",
+        "test_set",
+        "test_ids_sha256",
+        "subject",
+        "repetitions",
+        "reconstructions_per_image",
+        "seed",
+    }
+    assert fields <= set(about)
+    assert "two_way_effnet_lite0" in document["test"]
+    assert about["absent"]["two_way_clip"] == "not asked for"
+    assert "two_way_clip" not in document["test"]
+
+
+def test_spread_over_seeds_and_the_brains_side_are_there(project):
+    ridge, network = (json.loads((project / f"reports/metrics/subj02/{name}.json").read_text()) for name in ("ridge", "basic_ae"))
+    assert ridge["seeds"] == {}  # in closed form
+    assert len(network["seeds"]["pixcorr"]["values"]) == 3
+    assert network["seeds"]["pixcorr"]["values"][0] == pytest.approx(network["test"]["pixcorr"], abs=1e-6)
+    regions = json.loads((project / "reports/encoding/subj02.json").read_text())["regions"]
+    assert set(regions) == set(ridge["brain"])
+    assert 0 < regions["all voxels"]["noise_ceiling"] < 100
+
+
+def test_tables_for_plots_are_drawn(project):
+    result = run(project, "dvc", "plots", "show", "--json")
+    assert {"latent_maps", "repetitions", "scores"} <= {name.split("/")[1] for name in json.loads(result.stdout) if "/" in name}
+    maps = (project / "reports/latent_maps/subj02/ridge.csv").read_text().splitlines()
+    assert len(maps) == 1 + 4 * 16 * 16
+
+
+def test_scoring_again_gives_the_same_bits(project):
+    paths = [
+        project / f"reports/{folder}/subj02/ridge.{ending}" for folder, ending in (("metrics", "json"), ("scores", "csv"), ("runs", "html"))
+    ]
+    before = [path.read_bytes() for path in paths]
+    run(
+        project,
+        "env",
+        f"MLFLOW_TRACKING_URI=sqlite:///{project}/other.db",
+        "python",
+        "-m",
+        "stages.evaluate",
+        "--subject",
+        "subj02",
+        "--model",
+        "ridge",
+    )
+    assert before == [path.read_bytes() for path in paths]
 
 
 def test_runs_models_and_pictures_are_in_mlflow(project):
@@ -74,10 +133,12 @@ def test_runs_models_and_pictures_are_in_mlflow(project):
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == {"subj02-ridge", "subj02-basic_ae"}
     names = [set(run.data.metrics) for run in runs.values()]
-    assert {name for name in names[0] ^ names[1] if not name.startswith("training/")} == set()
+    # What only one kind of training has: its facts, and a spread over seeds.
+    assert {name for name in names[0] ^ names[1] if not name.startswith(("training/", "seeds_sd/"))} == set()
     assert {"test/pixcorr", "floor_grey/ssim", "ceiling/pixcorr", "validation/pattern_correlation"} <= names[0]
     keys = [{item.path.split("+")[0] for item in client.list_artifacts(run.info.run_id, "images")} for run in runs.values()]
     assert keys[0] == keys[1] != set()
+    assert all("report.html" in {item.path for item in client.list_artifacts(run.info.run_id)} for run in runs.values())
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["train@subj02-ridge"]
     weights = next(out["md5"] for out in lock["outs"] if out["path"].endswith("model.safetensors"))
     assert runs["subj02-ridge"].data.tags["dvc.model_md5"] == weights

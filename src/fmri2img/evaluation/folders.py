@@ -1,7 +1,7 @@
 """Reconstructions of any origin against any truth: two folders of pictures or HDF5 files, joined by id."""
 
+import hashlib
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ from PIL import Image, UnidentifiedImageError
 
 from fmri2img.evaluation.identification import similarity_matrix, two_way_table
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
-from fmri2img.evaluation.pixels import PRESETS, constant_pictures, resize_tensor, score_pictures
+from fmri2img.evaluation.networks import Networks, score_in_networks
+from fmri2img.evaluation.pixels import PRESETS, constant_pictures, resize_tensor, score_pictures, ssim_table
+from fmri2img.evaluation.report import package_versions
 from fmri2img.evaluation.score import HEADLINE, derangement
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.storage import read_arrays
@@ -132,9 +134,25 @@ def join(truth: Pictures, predicted: Pictures, *, subset: bool) -> tuple[list[st
 
 
 def evaluate_pictures(
-    ids: list[str], truth: np.ndarray, predicted: np.ndarray, *, n_bootstrap: int = 10_000, n_permutations: int = 1000, seed: int = 0
+    ids: list[str],
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    networks: Networks,
+    *,
+    n_bootstrap: int = 10_000,
+    n_permutations: int = 1000,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Score pictures against their truth, beside a grey picture and the same pictures shuffled.
+
+    Parameters
+    ----------
+    ids : list of str
+    truth, predicted : ndarray, shape (n, side, side, 3), uint8
+        Of different sides, maybe.
+    networks : Networks
+        In whose features they are compared, too.
+    n_bootstrap, n_permutations, seed : int
 
     Returns
     -------
@@ -143,19 +161,25 @@ def evaluate_pictures(
         ``about``. Names without a preset are the headline's (`pixels.PRESETS`).
     """
     rng = np.random.default_rng(seed)
-    shuffled = predicted[derangement(len(ids), rng)]
-    rows = {"scores": predicted, "floor_grey": np.full((1, *predicted.shape[1:]), 128, np.uint8), "floor_shuffled": shuffled}
+    order = derangement(len(ids), rng)
+    plain = {"scores": predicted, "floor_grey": np.full((1, *predicted.shape[1:]), 128, np.uint8)}
+    rows = plain | {"floor_shuffled": predicted[order]}
+    tables: dict[str, np.ndarray] = {}
     found: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows}
     for name, preset in PRESETS.items():
         prefix = "" if name == HEADLINE else f"{name}_"
         for row, scores in score_pictures(truth, rows, preset.bring).items():
             found[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
+        for row, features in score_in_networks(truth, plain, networks, preset, shuffles={"floor_shuffled": ("scores", order)}).items():
+            found[row] |= features.per_image
+            tables |= features.tables if row == "scores" else {}
     small = [resize_tensor(images, _SMALL, antialias=True).reshape(len(ids), -1) for images in (truth, predicted)]
     similarity = similarity_matrix(*small)
     own = np.diag(table := two_way_table(similarity))
     found["scores"]["pixel_two_way"] = own
     ends = bootstrap_intervals(np.stack(list(found["scores"].values())), n_bootstrap, rng)
-    p_values = permutation_p({"pixcorr": similarity, "pixel_two_way": table}, n_permutations, rng)
+    tables |= {"pixcorr": similarity, "ssim": ssim_table(truth, predicted), "pixel_two_way": table}
+    p_values = permutation_p(tables, n_permutations, rng)
     return {
         **{row: {metric: round(float(values.mean()), 6) for metric, values in scores.items()} for row, scores in found.items()},
         "interval": {metric: [round(float(end), 6) for end in pair] for metric, pair in zip(found["scores"], ends, strict=True)},
@@ -164,12 +188,21 @@ def evaluate_pictures(
         "about": {
             "n_images": len(ids),
             "constant_reconstructions": constant_pictures(predicted),
+            "ids_sha256": hashlib.sha256(",".join(ids).encode()).hexdigest(),
             "preset": HEADLINE,
+            "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
+            "antialias": PRESETS[HEADLINE].antialias,
+            "two_way_fixed": "prediction",
+            "reconstructions_per_image": 1,
+            "weights": networks.weights,
+            "absent": networks.absent,
             "truth_pixels": list(truth.shape[1:3]),
             "reconstruction_pixels": list(predicted.shape[1:3]),
             "pixel_two_way": f"PixCorr at {_SMALL} x {_SMALL}, fixed prediction, chance 0.5",
             "intervals": "95 % over images, BCa bootstrap",
             "seed": seed,
-            "versions": {package: version(package) for package in ("numpy", "scipy", "torch", "pillow")},
+            "n_bootstrap": n_bootstrap,
+            "n_permutations": n_permutations,
+            "versions": package_versions(),
         },
     }

@@ -125,16 +125,18 @@ def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
         If a file of weights is not the one that was published.
     """
     loaded: dict[str, FrozenNetwork] = {}
-    failed: dict[str, str] = {}
     wanted = read_outs_of(names)
     for key in dict.fromkeys(key for name in wanted for key in READ_OUTS[name].network.values()):
         try:
             loaded[key] = load_network(key, folder)
         except UnavailableError as error:
-            failed[key] = str(error)
             logger.warning("without the metrics in %s: %s", key, error)
     here = tuple(name for name in wanted if READ_OUTS[name].network["mindeye"] in loaded)
-    reasons = {name: failed.get(READ_OUTS[name].network["mindeye"], "not in evaluate.networks") for name in READ_OUTS if name not in here}
+    reasons = {
+        name: "asked for, but package or weights were not there" if name in wanted else "not asked for"
+        for name in READ_OUTS
+        if name not in here
+    }
     return Networks(loaded, here, {metric: reasons[name] for metric, name in NETWORK_METRICS.items() if name in reasons})
 
 

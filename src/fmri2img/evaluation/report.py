@@ -84,7 +84,7 @@ def metrics_document(
         "autoencoder": found.provenance["autoencoder"],
         "weights": scores.rows.weights,
         "absent": scores.rows.absent,
-        "versions": {package: _version(package) for package in _PACKAGES},
+        "versions": package_versions(),
         **settings,
     }
     return {
@@ -110,11 +110,15 @@ def seed_spread(values: list[float]) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that can change a score."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:

@@ -331,8 +331,8 @@ class Scores:
     seeds : dict of str to list of float
         Metric to its mean over images, for the encoder and for those trained from other seeds; empty if there are none.
     brain : dict of str to dict of str to float
-        Region to mean ``brain_correlation``, and ``brain_correlation_held_out``: reconstructed from the first repetition, compared with the
-        second.
+        Region to mean ``brain_correlation``, whose two sides share the noise of their trials; ``brain_correlation_held_out``: reconstructed
+        from the first repetition, compared with the second; ``brain_correlation_held_out_truth``: of the true picture, with the second.
     profile : ndarray, shape (d,)
         Correlation over images of each latent number.
     n_constant : int
@@ -425,7 +425,8 @@ def _brain_scores(truth: TestTruth, predicted: np.ndarray, first_latents: np.nda
     averaged = brain_correlations(responses.model.predict(predicted), responses.averaged, responses.regions)
     found = {region: {"brain_correlation": float(values.mean())} for region, values in averaged.items()}
     if len(first_latents):
-        held_out = brain_correlations(responses.model.predict(first_latents), responses.second, responses.regions)
-        for region, values in held_out.items():
-            found[region]["brain_correlation_held_out"] = float(values.mean())
+        seen = truth.latents[np.searchsorted(truth.image_ids, responses.second_ids)]
+        for name, latents in (("brain_correlation_held_out", first_latents), ("brain_correlation_held_out_truth", seen)):
+            for region, values in brain_correlations(responses.model.predict(latents), responses.second, responses.regions).items():
+                found[region][name] = float(values.mean())
     return found

@@ -184,14 +184,14 @@ def load_network(name: str, folder: Path | None, device: torch.device | None = N
     if missing or unknown:
         raise FormatError(f"{path}: {len(missing)} weights are missing and {len(unknown)} unknown, first {[*missing, *unknown][0]}")
     if name == "effnet_lite0":
-        _fuse_normalization(network)
+        _simplify(network)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = network.requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return FrozenNetwork(network, {"file": weights.file, "sha256": digest})
 
 
-def _fuse_normalization(network: nn.Module) -> None:
-    """Put each batch normalisation of EfficientNet-Lite0 into its convolution: the same numbers to 1e-5, half the time on a CPU."""
+def _simplify(network: nn.Module) -> None:
+    """Put EfficientNet-Lite0's batch normalisation, and even padding, into its convolutions: the same numbers in half the time."""
     stem, head, expand = ("_conv_stem", "_bn0"), ("_conv_head", "_bn1"), ("_expand_conv", "_bn0")
     pairs = (stem, expand, ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"), head)
     for block in network.modules():
@@ -199,6 +199,13 @@ def _fuse_normalization(network: nn.Module) -> None:
             if hasattr(block, convolution) and hasattr(block, normalization):
                 setattr(block, convolution, fuse_conv_bn_eval(getattr(block, convolution), getattr(block, normalization)))
                 setattr(block, normalization, nn.Identity())
+    for layer in network.modules():
+        if isinstance(layer, nn.ReLU6):
+            layer.inplace = True
+        padding = getattr(getattr(layer, "static_padding", None), "padding", None)
+        if padding is not None and len(set(padding)) == 1:
+            setattr(layer, "padding", (padding[0], padding[0]))  # noqa: B010  (typed as a module or a tensor)
+            layer.static_padding = nn.Identity()
 
 
 def _read(path: Path, network: nn.Module) -> dict[str, torch.Tensor]:

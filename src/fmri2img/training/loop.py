@@ -106,7 +106,7 @@ def fit_by_gradient(
     list of EpochRecord
     """
     accelerator = Accelerator()
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     network, optimizer = accelerator.prepare(encoder, optimizer)
     state, best = _resume(checkpoint, fingerprint, encoder, optimizer)
     for record in state.history:

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 from PIL import Image
 
+from fmri2img.evaluation.brain import ALL_VOXELS
 from fmri2img.viz.published import PUBLISHED
 from fmri2img.viz.titles import METRIC_TITLES, PICTURE_METRICS, PUBLISHED_METRICS, ROW_SECTIONS, ROW_TITLES, SUBJECT_ROWS, title_of
 
@@ -70,13 +71,14 @@ def run_page(data: ReportData) -> str:
         title=f"{data.subject} · {data.model}",
         about=document["about"],
         tables=[_table(title, metrics, order, titles, document) for title, metrics in tables.items()],
-        absent=[(title_of(metric), reason) for metric, reason in absent.items()],
-        p_values={title_of(metric): value for metric, value in document["p"].items()},
+        absent=[(METRIC_TITLES[metric], absent[metric]) for metric in METRIC_TITLES if metric in absent],
+        p_values={METRIC_TITLES[metric]: document["p"][metric] for metric in METRIC_TITLES if metric in document["p"]},
+        n_repeated=int(max((values["n_images"] for values in document["repetitions"].values()), default=0)),
         figures={
             "distributions": _uri(_distributions(data)),
             "maps": _uri(_maps(data.profile)),
             "repetitions": _uri(_repetition_curve(document["repetitions"])) if document["repetitions"] else None,
-            "regions": _uri(_regions(data.encoding)),
+            "regions": _uri(_regions({name: data.encoding[name] for name in _all_first(data.encoding)})),
         },
         picked=_picked(data),
         seeds=_seed_lines(document),
@@ -97,7 +99,12 @@ def _seed_lines(document: dict) -> list[tuple[str, dict, float]]:
 
 
 def _region_lines(encoding: dict, brain: dict) -> list[dict]:
-    return [{"name": region, **values, **brain.get(region, {})} for region, values in encoding.items()]
+    return [{"name": region, **encoding[region], **brain.get(region, {})} for region in _all_first(encoding)]
+
+
+def _all_first(regions: dict) -> list[str]:
+    """Return names of regions, the one of all voxels first (JSON has sorted them)."""
+    return sorted(regions, key=lambda name: (name != ALL_VOXELS, name))
 
 
 def comparison_page(
@@ -130,11 +137,11 @@ def comparison_page(
         means=means,
         n_subjects=len({run["subject"] for run in runs}),
         floors={ROW_TITLES[row]: ROW_SECTIONS[row] for row in SUBJECT_ROWS},
-        absent=[title_of(metric) for metric in about["absent"]],
+        absent=[METRIC_TITLES[metric] for metric in METRIC_TITLES if metric in about["absent"]],
         test_set_of_ours=f"{about['n_test_images']} images ({about['test_set']})",
         published=PUBLISHED,
         published_metrics={metric: METRIC_TITLES[metric] for metric in PUBLISHED_METRICS},
-        encoding=encoding,
+        encoding={subject: {name: regions[name] for name in _all_first(regions)} for subject, regions in encoding.items()},
         figure="data:image/png;base64," + base64.b64encode(figure).decode(),
     )
 

@@ -129,7 +129,10 @@ def test_perfect_predictions_score_one_everywhere_but_in_noisy_responses(picture
     assert scores.n_constant == 0
     assert set(scores.brain) == {ALL_VOXELS, "V1", "V2"}
     assert scores.brain[ALL_VOXELS]["brain_correlation"] == pytest.approx(brain)
-    assert set(scores.brain["V1"]) == {"brain_correlation", "brain_correlation_held_out"}
+    assert set(scores.brain["V1"]) == {"brain_correlation", "brain_correlation_held_out", "brain_correlation_held_out_truth"}
+    assert (
+        scores.brain["V1"]["brain_correlation_held_out"] == scores.brain["V1"]["brain_correlation_held_out_truth"]
+    )  # latents are the true ones
 
 
 def test_floors_know_nothing(rng):

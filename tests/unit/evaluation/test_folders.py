@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from fmri2img.evaluation.folders import evaluate_pictures, join, read_pictures
+from fmri2img.evaluation.networks import NO_NETWORKS
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 
 N_IMAGES = 11
@@ -33,7 +35,8 @@ def save_file(path, **arrays):
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, "-m", "fmri2img.cli", "evaluate", *map(str, arguments)], capture_output=True, text=True)
+    command = [sys.executable, "-m", "fmri2img.cli", "evaluate", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def test_pictures_are_joined_by_id_and_not_by_name_order(images, tmp_path):
@@ -46,7 +49,9 @@ def test_pictures_are_joined_by_id_and_not_by_name_order(images, tmp_path):
 
 
 def test_perfect_pictures_score_one_and_stand_beside_floors(images):
-    document = evaluate_pictures([str(number) for number in range(N_IMAGES)], images, images, n_bootstrap=200, n_permutations=99)
+    document = evaluate_pictures(
+        [str(number) for number in range(N_IMAGES)], images, images, NO_NETWORKS, n_bootstrap=200, n_permutations=99
+    )
     assert all(value == pytest.approx(1, abs=1e-5) for value in document["scores"].values())
     assert document["floor_grey"]["pixcorr"] == 0
     assert document["floor_shuffled"]["pixcorr"] < 0.5
@@ -61,7 +66,19 @@ def test_the_verb_prints_a_table_and_writes_json(images, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("11 images\n")
     assert "brain_diffuser_ssim_columnwise" in result.stdout
-    assert json.loads((tmp_path / "scores.json").read_text())["about"]["n_images"] == N_IMAGES
+    assert re.search(r"^two_way_effnet_lite0 .*0\.\d{3} to ", result.stdout, re.MULTILINE)
+    document = json.loads((tmp_path / "scores.json").read_text())
+    assert document["about"]["n_images"] == N_IMAGES
+    assert list(document["about"]["weights"]) == ["efficientnet-lite0-57934424.pth"]
+    assert document["about"]["absent"]["two_way_clip"] == "not asked for"
+    assert "two_way_clip" not in document["scores"]
+    assert set(document["p"]) == {"pixcorr", "ssim", "pixel_two_way", "two_way_effnet_lite0", "effnet_lite0_distance"}
+
+
+def test_a_network_that_does_not_exist(tmp_path):
+    result = run(tmp_path, tmp_path, "--networks", "resnet")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: --networks: there is no 'resnet'; choose from: effnet_lite0, alexnet")
 
 
 def test_missing_reconstructions_are_an_error_unless_a_subset_is_asked_for(images, tmp_path):

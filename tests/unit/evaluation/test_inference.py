@@ -42,6 +42,12 @@ def test_sign_flips_find_a_difference_and_no_other(rng):
     assert sign_flip_p(np.zeros(5), 99, rng) == 1
 
 
+def test_sign_flips_agree_with_all_flips_of_scipy(rng):
+    differences = rng.normal(0.4, 1, size=12)
+    exact = scipy.stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    assert sign_flip_p(differences, 20_000, rng) == pytest.approx(exact, abs=0.01)
+
+
 def test_holm_steps_down():
     assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
     assert holm({"a": 0.6, "b": 0.9}) == {"a": 1, "b": 1}

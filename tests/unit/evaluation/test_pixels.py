@@ -12,6 +12,7 @@ from fmri2img.evaluation.pixels import (
     resize_file,
     resize_tensor,
     score_pictures,
+    ssim_table,
     unit_rows,
 )
 
@@ -59,6 +60,15 @@ def test_identity_scores_one_and_constant_pictures_have_no_correlation(pictures)
         np.testing.assert_allclose(scores, 1, atol=1e-6)
     np.testing.assert_array_equal(found["grey"]["pixcorr"], 0)
     assert constant_pictures(np.concatenate([pictures, grey])) == 1
+
+
+def test_the_table_of_all_pairs_agrees_with_scikit_image(pictures):
+    other = pictures[::-1].copy()
+    found = ssim_table(pictures, other, side=40)
+    grey = [plainly(images) @ WEIGHTS for images in (pictures, other)]
+    expected = [[structural_similarity(a, b, **SSIM) for b in grey[1]] for a in grey[0]]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert ssim_table(pictures, other, side=32).shape == (6, 6)
 
 
 def test_a_single_picture_stands_for_all(pictures):

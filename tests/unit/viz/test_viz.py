@@ -83,7 +83,7 @@ def document(rng):
     rows |= {f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4} for name in ("grey", "train_mean", "mean_latent")}
     curve = {str(count): {"n_images": 9, "pattern_correlation": 0.1 * count, "two_way": 0.6, "pixcorr_small": 0.3} for count in (1, 2, 3)}
     about = {"data_source": "simulated", "n_test_images": 12, "test_set": "shared", "constant_reconstructions": 2}
-    about |= {"absent": {"two_way_clip": "not in evaluate.networks", "swav_distance": "not in evaluate.networks"}, "weights": {"a": "12ab"}}
+    about |= {"absent": {"two_way_clip": "not asked for", "swav_distance": "not in evaluate.networks"}, "weights": {"a": "12ab"}}
     return {
         **rows,
         "ceiling_resize": {"pixcorr": 0.97, "ssim": 0.8},
@@ -119,10 +119,10 @@ def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, r
     assert "2 reconstructions have one colour" in page
     rows = rows_of(page)
     assert ["floor:", "grey", "0.200", "0.400", "–"] in [row[:5] for row in rows]
-    assert "Not computed: CLIP, SwAV ↓ (not in evaluate.networks)" in page
+    assert "Not computed: CLIP, SwAV ↓ (not asked for)" in page
     assert ["PixCorr", "0.600", "0.0200", "0.0500", "0.600&ensp;0.620&ensp;0.580"] in rows
-    assert ["all", "voxels", "70", "12.3", "50", "4.5", "33.3", "–", "–", "0.310", "–"] in rows
-    assert ["V1v", "9", "1.2", "0", "–", "–", "–", "–", "0.270", "0.140"] in rows
+    assert ["all", "voxels", "70", "12.3", "50", "4.5", "33.3", "–", "–", "0.310", "–", "–"] in rows
+    assert ["V1v", "9", "1.2", "0", "–", "–", "–", "–", "0.270", "0.140", "–"] in rows
     assert any(row[:3] == ["reference:", "ridge", "0.600"] for row in rows)
     assert any(row[:5] == ["encoder", "0.600", "0.550", "–", "0.650"] for row in rows)
     best = int(np.argmax(scores["model"]["pattern_correlation"]))
