@@ -102,7 +102,10 @@ def test_spread_over_seeds_and_the_brains_side_are_there(project):
 
 def test_tables_for_plots_are_drawn(project):
     result = run(project, "dvc", "plots", "show", "--json")
-    assert {"latent_maps", "repetitions", "scores"} <= {name.split("/")[1] for name in json.loads(result.stdout) if "/" in name}
+    drawn = json.loads(result.stdout)["data"]
+    assert {"latent_maps", "repetitions", "scores", "training"} == {name.split("/")[1] for name in drawn}
+    (of_map,) = drawn["reports/latent_maps/subj02/ridge.csv"]
+    assert of_map["content"]["spec"]["mark"] == "rect"
     maps = (project / "reports/latent_maps/subj02/ridge.csv").read_text().splitlines()
     assert len(maps) == 1 + 4 * 16 * 16
 

@@ -66,12 +66,13 @@ def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(pr
     params["train"]["ridge"]["penalties"] = [10, 1000]
     (colleague / "params.yaml").write_text(yaml.safe_dump(params))
     ran = RAN.findall(run(colleague, "dvc", "repro").stdout)
-    assert ran == ["train@subj02-ridge", "predict@subj02-ridge", "evaluate@subj02-ridge", "evaluate@subj02-basic_ae", "compare"]
+    of_ridge = ["train@subj02-ridge", "predict@subj02-ridge", "score_references@subj02"]
+    assert ran == [*of_ridge, "evaluate@subj02-ridge", "evaluate@subj02-basic_ae", "compare"]
     before, after = md5s(project), md5s(colleague)
     changed = {path for path in before if before[path] != after[path]}
     assert changed
     # Every table has ridge as a row, so the other encoder's table changes too; nothing that it was made from does.
-    of_tables = {"reports/metrics/subj02/basic_ae.json", "reports/runs/subj02/basic_ae.html"}
+    of_tables = {"reports/metrics/subj02/basic_ae.json", "reports/runs/subj02/basic_ae.html", "reports/references/subj02.json"}
     assert all("ridge" in path or "comparison" in path for path in changed - of_tables)
     assert not (colleague / "data/raw").exists()
 
@@ -82,7 +83,7 @@ def test_without_trained_models_training_follows_and_nothing_above_it(project, f
     assert not (colleague / "models/subj02").exists()
     assert not RAN.findall(run(colleague, "dvc", "repro", "encode_latents").stdout)
     status = json.loads(run(colleague, "dvc", "status", "--json").stdout)
-    assert {name.split("@")[0] for name in status} == {"train", "predict", "evaluate", "compare"}
+    assert {name.split("@")[0] for name in status} == {"fit_encoding_model", "train", "predict", "score_references", "evaluate", "compare"}
 
 
 def test_s3_round_trip(project, server, tmp_path, monkeypatch):
