@@ -8,6 +8,7 @@ from pathlib import Path
 from fmri2img.command import tell_errors
 from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.files import write_json
+from fmri2img.layout import truth_path
 from fmri2img.lineage import LOCK_PATH, Origin, first_commit, read_lock, trace_back, trace_forward
 from fmri2img.receipts import Receipt, receipts_that_list
 from fmri2img.sharing.export import EXPORTERS
@@ -70,7 +71,7 @@ def _add_moves(verbs: argparse._SubParsersAction) -> None:
 def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
     verb = verbs.add_parser("evaluate", help="score reconstructions of any origin against the pictures that were seen")
     verb.add_argument("reconstructions", type=Path, help="folder of pictures named by id, or HDF5 file with image_ids and images")
-    verb.add_argument("truth", type=Path, help="the same; data/truth.h5 holds NSD's test images")
+    verb.add_argument("truth", type=Path, nargs="?", default=truth_path(), help="the same; if left out, data/truth.h5: NSD's test images")
     verb.add_argument("--subset", action="store_true", help="leave out images without a reconstruction, which are an error otherwise")
     verb.add_argument("--to", type=Path, help="write all numbers there as JSON")
     verb.add_argument(
@@ -110,7 +111,7 @@ def evaluate(options: argparse.Namespace) -> None:
     print("distances: lower is better; two-way: chance 0.5")
     print(f"p of pairing at random: {', '.join(f'{metric} {value:.4f}' for metric, value in document['p'].items())}")
     if about["constant_reconstructions"]:
-        print(f"{about['constant_reconstructions']} reconstructions have one colour; their PixCorr counts as 0")
+        print(f"{about['constant_reconstructions']} reconstructions are of one grey throughout; their PixCorr counts as 0")
 
 
 def export_voxels(options: argparse.Namespace) -> None:

@@ -364,6 +364,10 @@ class Reconstructions(Stored):
     partial_latents : ndarray, shape (m, 4, 16, 16), float32
         Predicted from those repetitions only.
     partial_images : ndarray, shape (m, side, side, 3), uint8
+    partial_seen : ndarray, shape (m, 4, 16, 16), float32
+        Latents that the autoencoder finds in ``partial_images``.
+    mean_seen : ndarray, shape (4, 16, 16), float32
+        And in ``mean_decoded``.
     seed_latents : ndarray, shape (n_seeds, n_test, 4, 16, 16), float32
         Of the test images, from encoders trained in the same way with other seeds; ``n_seeds`` is 0 where a seed changes nothing.
     seed_images : ndarray, shape (n_seeds, n_test, side, side, 3), uint8
@@ -382,6 +386,8 @@ class Reconstructions(Stored):
     partial_count: np.ndarray
     partial_latents: np.ndarray
     partial_images: np.ndarray
+    partial_seen: np.ndarray
+    mean_seen: np.ndarray
     seed_latents: np.ndarray
     seed_images: np.ndarray
     provenance: dict
@@ -389,7 +395,7 @@ class Reconstructions(Stored):
     def __post_init__(self) -> None:
         self._check_lengths(
             images=["image_ids", "split", "latents", "images", "ceiling"],
-            partial=["partial_image_ids", "partial_first", "partial_count", "partial_latents", "partial_images"],
+            partial=["partial_image_ids", "partial_first", "partial_count", "partial_latents", "partial_images", "partial_seen"],
             seeds=["seed_latents", "seed_images"],
         )
 

@@ -43,6 +43,7 @@ def main(subject: str, model: str) -> None:
     rows, parts = model_rows(truth, examples, split, latents, found, seed=params.evaluate.seed)
     settings = params.evaluate.model_dump()
     scores = score_model(truth, rows, parts, networks, **{name: settings[name] for name in ("n_permutations", "n_bootstrap", "seed")})
+    encoded = read_json(encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}")
     document = metrics_document(scores, truth, found, split, references, settings=settings)
     profile = scores.profile.reshape(found.latents.shape[1:])
     write_json(metrics_path(subject, model), document)
@@ -54,7 +55,7 @@ def main(subject: str, model: str) -> None:
         subject=subject,
         model=model,
         document=document,
-        encoding=read_json(encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}")["regions"],
+        encoding=encoded,
         per_image=scores.rows.per_image,
         image_ids=truth.image_ids,
         seen=truth.small,
@@ -64,7 +65,7 @@ def main(subject: str, model: str) -> None:
     )
     page = run_page(data)
     write_text(report_path(subject, model), page)
-    _log(subject, model, flat_metrics(document), picture_pairs(truth, ceiling, rows.pictures["model"]), page)
+    _log(subject, model, flat_metrics(document, encoded["regions"]), picture_pairs(truth, ceiling, rows.pictures["model"]), page)
 
 
 def _log(subject: str, model: str, metrics: dict, pictures: dict, page: str) -> None:

@@ -3,7 +3,7 @@
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import Examples, Latents
-from fmri2img.evaluation.brain import score_encoding_model
+from fmri2img.evaluation.brain import ceiling_source, score_encoding_model
 from fmri2img.evaluation.encoding import fit_encoding_model
 from fmri2img.evaluation.report import encoding_document
 from fmri2img.files import write_json
@@ -20,7 +20,8 @@ def main(subject: str) -> None:
     model = fit_encoding_model(examples, split, latents, params)
     model.save(encoding_model_path(subject))
     regions = score_encoding_model(model, examples, split, latents, min_noise_ceiling=params.min_noise_ceiling)
-    write_json(encoding_scores_path(subject), encoding_document(regions, examples.provenance, settings=params.model_dump()))
+    document = encoding_document(regions, examples.provenance, ceiling_source(examples), settings=params.model_dump())
+    write_json(encoding_scores_path(subject), document)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from fmri2img.config import load_params
 from fmri2img.containers import Examples, Latents
 from fmri2img.evaluation.latents import pattern_correlations
 from fmri2img.evaluation.pixels import pixel_correlations
+from fmri2img.features.latents import encode_images
 from fmri2img.files import write_text
 from fmri2img.generation.predict import reconstruct
 from fmri2img.layout import encoder_folder, examples_path, gallery_path, latents_path, reconstructions_path, split_path
@@ -23,15 +24,17 @@ def main(subject: str, model: str) -> None:
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
     latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
     encoder, config = load_encoder(encoder_folder(subject, model))
+    autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
     found = reconstruct(
         encoder,
         examples,
         split,
         latents,
-        load_autoencoder(params.autoencoder.source, params.autoencoder.revision),
+        autoencoder,
         n_train_images=params.predict.n_train_images,
         batch_size=params.predict.batch_size,
         rng=np.random.default_rng(params.predict.seed),
+        encode_pictures=lambda pictures: encode_images(pictures, autoencoder, batch_size=params.predict.batch_size),
         other_seeds=load_seeds(encoder_folder(subject, model)),
     )
     found.save(reconstructions_path(subject, model))

@@ -4,7 +4,7 @@ from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures
 from fmri2img.evaluation.networks import open_networks
-from fmri2img.evaluation.report import row_sections
+from fmri2img.evaluation.report import references_document
 from fmri2img.evaluation.score import join_truth, reference_rows, score_rows
 from fmri2img.files import write_json
 from fmri2img.layout import (
@@ -31,7 +31,7 @@ def main(subject: str) -> None:
     networks = open_networks(params.evaluate.networks, params.machine.weights_folder)
     truth = join_truth(examples, split, latents, pictures, encoding)
     scores = score_rows(truth, reference_rows(truth, examples, split, ridge), networks)
-    write_json(references_path(subject), row_sections(scores, n_bootstrap=params.evaluate.n_bootstrap, seed=params.evaluate.seed))
+    write_json(references_path(subject), references_document(scores, truth, settings=params.evaluate.model_dump()))
 
 
 if __name__ == "__main__":

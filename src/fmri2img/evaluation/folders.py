@@ -11,7 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from fmri2img.evaluation.identification import similarity_matrix, two_way_table
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
 from fmri2img.evaluation.networks import Networks, score_in_networks
-from fmri2img.evaluation.pixels import PRESETS, constant_pictures, resize_tensor, score_pictures, ssim_table
+from fmri2img.evaluation.pixels import PRESETS, constant_pictures, score_pictures, shrink, ssim_table
 from fmri2img.evaluation.report import package_versions
 from fmri2img.evaluation.score import HEADLINE, derangement
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
@@ -170,10 +170,12 @@ def evaluate_pictures(
         prefix = "" if name == HEADLINE else f"{name}_"
         for row, scores in score_pictures(truth, rows, preset.bring).items():
             found[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
-        for row, features in score_in_networks(truth, plain, networks, preset, shuffles={"floor_shuffled": ("scores", order)}).items():
+        for row, features in score_in_networks(
+            truth, plain, networks, preset, shuffles={"floor_shuffled": ("scores", order)}, tables_of=("scores",)
+        ).items():
             found[row] |= features.per_image
-            tables |= features.tables if row == "scores" else {}
-    small = [resize_tensor(images, _SMALL, antialias=True).reshape(len(ids), -1) for images in (truth, predicted)]
+            tables |= features.tables
+    small = [shrink(images, _SMALL).reshape(len(ids), -1) for images in (truth, predicted)]
     similarity = similarity_matrix(*small)
     own = np.diag(table := two_way_table(similarity))
     found["scores"]["pixel_two_way"] = own
@@ -200,6 +202,7 @@ def evaluate_pictures(
             "reconstruction_pixels": list(predicted.shape[1:3]),
             "pixel_two_way": f"PixCorr at {_SMALL} x {_SMALL}, fixed prediction, chance 0.5",
             "intervals": "95 % over images, BCa bootstrap",
+            "p_of": f"random pairings; PixCorr at {_SMALL} x {_SMALL}, SSIM at 64 x 64",
             "seed": seed,
             "n_bootstrap": n_bootstrap,
             "n_permutations": n_permutations,

@@ -36,6 +36,13 @@ def similarity_of_units(truth: np.ndarray, predicted: Iterable[np.ndarray]) -> n
     return np.concatenate([truth @ block.T for block in predicted], axis=1)
 
 
+def cosine_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return the cosine of all pairs of vectors, as published retrieval has it, shape (n, n), rows truth; 0 for a vector of zeros."""
+    lengths = [np.linalg.norm(values, axis=1, keepdims=True) for values in (truth, predicted)]
+    units = [values / np.where(length > 0, length, 1) for values, length in zip((truth, predicted), lengths, strict=True)]
+    return units[0] @ units[1].T
+
+
 def two_way_identification(similarity: np.ndarray, fixed: Fixed = "prediction") -> np.ndarray:
     """Return the share of other images that are less similar than the right one; chance is 0.5.
 

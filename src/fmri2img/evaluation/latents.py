@@ -8,9 +8,9 @@ from fmri2img.evaluation.pixels import row_correlations
 def pattern_correlations(
     truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray, train_sd: np.ndarray | float = 1.0
 ) -> np.ndarray:
-    """Return the correlation over latent numbers, per image, after subtracting the training mean (and dividing by the training SD).
+    """Return the correlation over latent numbers, per image, after subtracting the training mean and dividing by the training SD, if given.
 
-    Without centring, the mean latent alone would score high.
+    Without centring, the mean latent alone would score high; without dividing, numbers that vary most count most, as in the loss.
 
     Parameters
     ----------

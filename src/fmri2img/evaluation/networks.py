@@ -91,7 +91,7 @@ class Networks:
     loaded : dict of str to FrozenNetwork
         By key of `pretrained.networks.WEIGHTS`.
     read_outs : tuple of str
-        That can be computed with the headline preset.
+        That were asked for.
     absent : dict of str to str
         Metric to the reason why it is not there.
     """
@@ -99,6 +99,10 @@ class Networks:
     loaded: dict[str, FrozenNetwork]
     read_outs: tuple[str, ...]
     absent: dict[str, str]
+
+    def of(self, read_out: str, preset: str) -> FrozenNetwork | None:
+        """Return the network of a read-out, if it is here and the preset has one."""
+        return self.loaded.get(READ_OUTS[read_out].network.get(preset, ""))
 
     @property
     def weights(self) -> dict[str, str]:
@@ -131,13 +135,17 @@ def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
             loaded[key] = load_network(key, folder)
         except UnavailableError as error:
             logger.warning("without the metrics in %s: %s", key, error)
-    here = tuple(name for name in wanted if READ_OUTS[name].network["mindeye"] in loaded)
-    reasons = {
-        name: "asked for, but package or weights were not there" if name in wanted else "not asked for"
-        for name in READ_OUTS
-        if name not in here
+    absent = {
+        _prefix(preset) + metric: "asked for, but package or weights were not there" if name in wanted else "not asked for"
+        for metric, name in NETWORK_METRICS.items()
+        for preset, key in READ_OUTS[name].network.items()
+        if name not in wanted or key not in loaded
     }
-    return Networks(loaded, here, {metric: reasons[name] for metric, name in NETWORK_METRICS.items() if name in reasons})
+    return Networks(loaded, tuple(wanted), absent)
+
+
+def _prefix(preset: str) -> str:
+    return "" if preset == "mindeye" else f"{preset}_"
 
 
 def prepare(images: np.ndarray, read_out: ReadOut, preset: Preset) -> torch.Tensor:
@@ -182,7 +190,13 @@ class FeatureScores:
 
 
 def score_in_networks(
-    truth: np.ndarray, rows: Mapping[str, np.ndarray], networks: Networks, preset: Preset, *, shuffles: Mapping[str, tuple[str, np.ndarray]]
+    truth: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+    networks: Networks,
+    preset: Preset,
+    *,
+    shuffles: Mapping[str, tuple[str, np.ndarray]],
+    tables_of: Sequence[str] = (),
 ) -> dict[str, FeatureScores]:
     """Score several predictions of the same pictures in every network that is here.
 
@@ -198,6 +212,8 @@ def score_in_networks(
     preset : Preset
     shuffles : mapping of str to (str, ndarray)
         Further rows that are another one in another order: its name, and the order, shape (n,).
+    tables_of : sequence of str
+        Rows whose scores of every pairing are kept.
 
     Returns
     -------
@@ -205,10 +221,9 @@ def score_in_networks(
     """
     found = {row: FeatureScores({}, {}) for row in (*rows, *shuffles)}
     for name in networks.read_outs:
-        read_out = READ_OUTS[name]
-        if read_out.network.get(preset.name) not in networks.loaded:
+        read_out, network = READ_OUTS[name], networks.of(name, preset.name)
+        if network is None:
             continue
-        network = networks.loaded[read_out.network[preset.name]]
         units = _unit_features(truth, network, read_out, preset)
         similarities = {}
         for row, pictures in rows.items():
@@ -217,19 +232,19 @@ def score_in_networks(
         similarities |= {row: similarities[of][:, order] for row, (of, order) in shuffles.items()}
         for row, similarity in similarities.items():
             whole = similarity if similarity.shape[1] == len(truth) else np.repeat(similarity, len(truth), axis=1)
-            _add(found[row], name, whole, prefix="" if preset.name == "mindeye" else f"{preset.name}_")
+            _add(found[row], name, whole, prefix=_prefix(preset.name), with_tables=row in tables_of)
     return found
 
 
-def _add(scores: FeatureScores, name: str, similarity: np.ndarray, *, prefix: str) -> None:
+def _add(scores: FeatureScores, name: str, similarity: np.ndarray, *, prefix: str, with_tables: bool) -> None:
     for kind, metric in metric_names(name).items():
         if kind == "two_way":
             scores.per_image[prefix + metric] = two_way_identification(similarity)
             scores.per_image[f"{prefix}{metric}_ground_truth"] = two_way_identification(similarity, "ground_truth")
-            scores.tables[prefix + metric] = two_way_table(similarity)
         else:
             scores.per_image[prefix + metric] = 1 - np.diag(similarity)
-            scores.tables[prefix + metric] = similarity
+        if with_tables:
+            scores.tables[prefix + metric] = two_way_table(similarity) if kind == "two_way" else similarity
 
 
 def _unit_features(truth: np.ndarray, network: FrozenNetwork, read_out: ReadOut, preset: Preset) -> np.ndarray:

@@ -44,6 +44,11 @@ def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> 
     return tensor.permute(0, 2, 3, 1).contiguous().numpy()  # (n, size, size, 3)
 
 
+def shrink(images: np.ndarray, size: int) -> np.ndarray:
+    """Resize as `resize_tensor` does, antialiased, a few pictures at a time: a thousand at once would take gigabytes."""
+    return np.concatenate([resize_tensor(images[start : start + 32], size, antialias=True) for start in range(0, len(images), 32)])
+
+
 def resize_file(images: np.ndarray, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
     """Resize pictures as Pillow does with files, always antialiased, to 8 bits.
 
@@ -73,14 +78,11 @@ class Preset:
     common_size : int or None
         Everything is first resized to this, which takes finer detail from the truth; None: the truth stays as it is.
     antialias : bool
-    test_set : str
-        NSD's shared images seen in all sessions (1000) or in all but the last three (982): what published numbers refer to.
     """
 
     name: str
     common_size: int | None
     antialias: bool
-    test_set: str
 
     def bring(self, images: np.ndarray) -> np.ndarray:
         """Bring pictures to 425 x 425 for PixCorr and SSIM.
@@ -100,8 +102,8 @@ class Preset:
 
 # MindEye1/2: src/Reconstruction_Metrics.py, src/final_evaluations.ipynb. Brain-Diffuser: scripts/evaluate_reconstruction.py.
 PRESETS = {
-    "mindeye": Preset("mindeye", 256, antialias=False, test_set="1000"),
-    "brain_diffuser": Preset("brain_diffuser", None, antialias=True, test_set="982"),
+    "mindeye": Preset("mindeye", 256, antialias=False),
+    "brain_diffuser": Preset("brain_diffuser", None, antialias=True),
 }
 
 
@@ -199,9 +201,7 @@ def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> n
     side : int
         To which they are brought first, antialiased.
     """
-    grey = [
-        torch.from_numpy(resize_tensor(images, side, antialias=True) @ _GREY_WEIGHTS.astype(np.float32)) for images in (truth, predicted)
-    ]
+    grey = [torch.from_numpy(shrink(images, side) @ _GREY_WEIGHTS.astype(np.float32)) for images in (truth, predicted)]
     inside = side - 2 * _BORDER
     window = torch.zeros(inside, side)
     for row in range(inside):
@@ -241,7 +241,8 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     centred -= values.mean(axis=1, keepdims=True, dtype=np.float64).astype(precision)
     length = np.array([[np.linalg.norm(row)] for row in centred], dtype=precision)  # row by row: features may take a gigabyte
     # What rounding leaves of a constant row is no signal.
-    constant = length <= 1e-6 * np.sqrt(values.shape[1])
+    size: np.ndarray = np.array([[np.linalg.norm(row)] for row in values], dtype=precision)
+    constant: np.ndarray = length <= np.multiply(size, 1e-6)
     centred /= np.where(constant, 1, length)
     centred[constant[:, 0]] = 0
     return centred

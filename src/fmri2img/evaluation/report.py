@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,7 +20,7 @@ from fmri2img.exceptions import MismatchError
 from fmri2img.responses.splits import Split
 
 # On which models are compared with each other, and which tables show; by the headline preset.
-COMPARED = ("pixcorr", "ssim", *NETWORK_METRICS, "pattern_correlation", "two_way", "brain_correlation")
+COMPARED = ("pixcorr", "ssim", *NETWORK_METRICS, "pattern_correlation", "two_way")
 _RESAMPLES_AT_ONCE = 500
 _N_PICTURES = 8
 _PACKAGES = ("numpy", "scipy", "scikit-image", "torch", "torchvision", "transformers", "pillow", "himalaya")
@@ -37,16 +38,29 @@ SECTIONS |= {row: f"floor_{row}" for row in FLOORS}
 _STRUCTURED = ("interval", "about", "repetitions", "seeds", "brain")
 
 
-def row_sections(scores: RowScores, *, n_bootstrap: int, seed: int) -> dict[str, Any]:
-    """Return the scores of rows for ``reports/references``: a section for each row (`SECTIONS`), and ``interval``."""
-    intervals = scores.intervals(n_bootstrap, np.random.default_rng(seed))
+def references_document(scores: RowScores, truth: TestTruth, *, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the scores of rows for ``reports/references``: a section for each row (`SECTIONS`), ``interval``, and ``about``."""
+    intervals = scores.intervals(settings["n_bootstrap"], np.random.default_rng(settings["seed"]))
     sections: dict[str, Any] = {SECTIONS[row]: _rounded(means) for row, means in scores.means.items()}
-    return sections | {"interval": {SECTIONS[row]: _ends(found) for row, found in intervals.items()}}
+    about = _scored_by(scores, truth) | settings
+    return sections | {"interval": {SECTIONS[row]: _ends(found) for row, found in intervals.items()}, "about": about}
 
 
-def encoding_document(regions: dict[str, dict[str, float]], provenance: dict[str, Any], *, settings: dict[str, Any]) -> dict[str, Any]:
+def _scored_by(scores: RowScores, truth: TestTruth) -> dict[str, Any]:
+    """Return what must be the same for scores that stand in one table."""
+    return {
+        "test_ids_sha256": hashlib.sha256(",".join(map(str, truth.image_ids)).encode()).hexdigest(),
+        "weights": scores.weights,
+        "absent": scores.absent,
+        "versions": package_versions(),
+    }
+
+
+def encoding_document(
+    regions: dict[str, dict[str, float]], provenance: dict[str, Any], ceiling_from: str, *, settings: dict[str, Any]
+) -> dict[str, Any]:
     """Return what is stored in ``reports/encoding``: each region's numbers, and what they depend on."""
-    about = {"subject": provenance["subject"], "data_source": provenance["data_source"], **settings}
+    about = {"subject": provenance["subject"], "data_source": provenance["data_source"], "noise_ceiling_from": ceiling_from, **settings}
     return {"regions": {region: _rounded(values) for region, values in regions.items()}, "about": about}
 
 
@@ -58,18 +72,31 @@ def metrics_document(
     Returns
     -------
     dict
-        A section for each row (`SECTIONS`), those of the subject (``references``, from `row_sections`) among them; then intervals,
-        p-values, what describes the latents, retrieval, repetitions, seeds, brain, and ``about``.
+        A section for each row (`SECTIONS`), those of the subject (``references``, from `references_document`) among them; then
+        intervals, p-values, what describes the latents, retrieval, repetitions, seeds, brain, and ``about``.
+
+    Raises
+    ------
+    MismatchError
+        If the references were scored with other weights, packages or images.
     """
+    scored_by = _scored_by(scores.rows, truth)
+    for key, ours in scored_by.items():
+        if (theirs := references["about"][key]) != ours:
+            raise MismatchError(
+                f"floors and ceilings of {found.provenance['subject']} were scored with other {key}: {theirs}, now {ours}; "
+                "run: dvc repro --force score_references"
+            )
     rows = {SECTIONS[row]: _rounded(means) for row, means in scores.rows.means.items()}
-    shared = {section: values for section, values in references.items() if section != "interval"}
+    shared = {section: values for section, values in references.items() if section not in ("interval", "about")}
     intervals = {SECTIONS[row]: _ends(found) for row, found in scores.intervals.items()}
     about = {
         "data_source": found.provenance["data_source"],
         "subject": found.provenance["subject"],
         "test_set": split.kind,
         "n_test_images": len(split.test),
-        "test_ids_sha256": hashlib.sha256(",".join(map(str, split.test)).encode()).hexdigest(),
+        "test_images": f"{len(split.test)} shared images" if split.kind == "shared" else f"{len(split.test)} images drawn at random",
+        "sessions": found.provenance.get("sessions", "all that the voxel file holds"),
         "preset": HEADLINE,
         "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
         "antialias": PRESETS[HEADLINE].antialias,
@@ -82,9 +109,9 @@ def metrics_document(
         "intervals": "95 % over images, BCa bootstrap; percentile for dimension_correlation",
         "precision_of_networks": "float32",
         "autoencoder": found.provenance["autoencoder"],
-        "weights": scores.rows.weights,
-        "absent": scores.rows.absent,
-        "versions": package_versions(),
+        "p_of": f"random pairings; PixCorr at {truth.small.shape[1]} x {truth.small.shape[1]}, SSIM at 64 x 64",
+        "retrieval": "cosine of latents",
+        **scored_by,
         **settings,
     }
     return {
@@ -97,7 +124,7 @@ def metrics_document(
         "retrieval_centred": _rounded(scores.retrieval["centred"]),
         "repetitions": {str(count): _rounded(values) for count, values in scores.repetitions.items()},
         "seeds": {metric: seed_spread(values) for metric, values in scores.seeds.items()},
-        "brain": {region: _rounded(values) for region, values in scores.brain.items()},
+        "brain": {region: {row: _rounded(values) for row, values in rows.items()} for region, rows in scores.brain.items()},
         "about": about,
     }
 
@@ -129,17 +156,32 @@ def _ends(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
     return {metric: [round(end, 6) for end in ends] for metric, ends in intervals.items()}
 
 
-def flat_metrics(document: dict[str, Any]) -> dict[str, float]:
-    """Return ``section/metric`` to value, the names used in MLflow; of intervals the model's."""
+def flat_metrics(document: dict[str, Any], regions: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Return ``section/metric`` to value, the names used in MLflow; of intervals the model's.
+
+    Parameters
+    ----------
+    document : dict
+        From `metrics_document`.
+    regions : dict of str to dict of str to float
+        From `encoding_document`.
+    """
     rows = {name: values for name, values in document.items() if name not in _STRUCTURED}
     rows |= {f"repetitions_{count}": values for count, values in document["repetitions"].items()}
     rows["seeds_sd"] = {metric: spread["sd"] for metric, spread in document["seeds"].items()}
     flat = {f"{row}/{metric}": value for row, means in rows.items() for metric, value in means.items()}
     for metric, (low, high) in document["interval"]["test"].items():
         flat |= {f"interval/{metric}_low": low, f"interval/{metric}_high": high}
-    for region, values in document["brain"].items():
-        flat |= {f"brain/{metric}_{region.replace(' ', '_')}": value for metric, value in values.items()}
+    for region, found in document["brain"].items():
+        flat |= {f"brain/{row}_{_plain(region)}": values["mean"] for row, values in found.items()}
+    for region, values in regions.items():
+        flat |= {f"encoding/{metric}_{_plain(region)}": value for metric, value in values.items()}
     return flat
+
+
+def _plain(name: str) -> str:
+    """Replace what MLflow allows in no name: regions may be called anything."""
+    return re.sub(r"[^\w.-]", "_", name)
 
 
 def score_table(scores: RowScores, image_ids: np.ndarray) -> str:
@@ -150,7 +192,7 @@ def score_table(scores: RowScores, image_ids: np.ndarray) -> str:
 
 def repetition_table(scores: Scores) -> str:
     """Return the scores by number of averaged repetitions as CSV."""
-    metrics = list(next(iter(scores.repetitions.values()), {"n_images": 0.0}))
+    metrics = list(next(iter(scores.repetitions.values()), {"n_images": 0.0, "pattern_correlation": 0.0}))
     lines = ([count, *_cells(np.array(list(values.values())))] for count, values in scores.repetitions.items())
     return _csv(["repetitions", *metrics], lines)
 
@@ -278,13 +320,26 @@ def check_scored_alike(documents: dict[str, dict[str, Any]]) -> None:
     """
     (first, reference), *others = documents.items()
     for name, document in others:
-        for key in ("weights", "preset", "networks", "data_source", "test_set"):
+        for key in ("weights", "versions", "preset", "networks", "data_source", "test_set"):
             ours, theirs = reference["about"][key], document["about"][key]
             if ours != theirs:
                 raise MismatchError(
                     f"{name} and {first} were scored with different {key}: {theirs} and {ours}; "
                     "run: dvc repro --force score_references evaluate"
                 )
+
+
+def corrected_p(documents: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return permutation p of every metric in every document, by Holm's correction over all of them.
+
+    Parameters
+    ----------
+    documents : dict of str to dict
+        Name, such as subj01/ridge, to what `metrics_document` returned.
+    """
+    flat = {f"{name}|{metric}": value for name, document in documents.items() for metric, value in document["p"].items()}
+    adjusted = holm(flat)
+    return {name: {metric: round(adjusted[f"{name}|{metric}"], 6) for metric in document["p"]} for name, document in documents.items()}
 
 
 def picture_pairs(truth: TestTruth, ceiling: np.ndarray, reconstructed: np.ndarray) -> dict[str, np.ndarray]:

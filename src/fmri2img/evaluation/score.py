@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures, find_rows
-from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses, brain_correlations
-from fmri2img.evaluation.identification import retrieval_scores, similarity_matrix, two_way_identification, two_way_table
+from fmri2img.evaluation.brain import MeasuredResponses, score_responses
+from fmri2img.evaluation.identification import cosine_matrix, retrieval_scores, similarity_matrix, two_way_identification, two_way_table
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
 from fmri2img.evaluation.latents import (
     dimension_correlations,
@@ -15,7 +15,7 @@ from fmri2img.evaluation.latents import (
     pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.networks import NO_NETWORKS, Networks, score_in_networks
+from fmri2img.evaluation.networks import Networks, score_in_networks
 from fmri2img.evaluation.pixels import PRESETS, constant_pictures, row_correlations, score_pictures, ssim_table
 from fmri2img.responses.splits import Split
 
@@ -40,7 +40,7 @@ class TestTruth:
     small : ndarray, shape (n, side, side, 3), uint8
         As large as reconstructions.
     latents : ndarray, shape (n, d)
-    train_mean : ndarray, shape (d,)
+    train_mean, train_sd : ndarray, shape (d,)
         Of training images' latents, as all means that centre.
     responses : MeasuredResponses
     n_repetitions : ndarray, shape (n,)
@@ -54,6 +54,7 @@ class TestTruth:
     small: np.ndarray
     latents: np.ndarray
     train_mean: np.ndarray
+    train_sd: np.ndarray
     responses: MeasuredResponses
     n_repetitions: np.ndarray
 
@@ -87,28 +88,31 @@ class Parts:
         Number of averaged repetitions to rows of test images, latents and pictures: of the images that were shown most often.
     reliability : tuple of ndarray, shape (m, d), or None
         Latents from the first and from the second repetition alone.
-    first_latents : ndarray, shape (k, d)
-        From the first repetition alone, of the images in ``MeasuredResponses.second_ids``.
+    seen_again : dict of str to ndarray, shape (m, d)
+        Row to the latents that the autoencoder finds in its pictures, of images that were shown again (``MeasuredResponses.image_ids``):
+        ``model`` reconstructed from the first repetition alone, ``shuffled``, the decoded ``mean_latent``, and the ``truth``.
     seeds : Rows
         ``seed_1`` and so on: what the encoder made from further seeds.
     """
 
     repetitions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
     reliability: tuple[np.ndarray, np.ndarray] | None
-    first_latents: np.ndarray
+    seen_again: dict[str, np.ndarray]
     seeds: Rows
 
 
 def join_truth(examples: Examples, split: Split, latents: Latents, pictures: TruePictures, encoding: EncodingModel) -> TestTruth:
     """Collect the truth of a subject's test images, by 73k id."""
     image_ids, train_ids = split.ids("test"), split.ids("train")
+    train = latents.of(train_ids).reshape(len(train_ids), -1)
     _, shown = np.unique(examples.trial_image_ids[examples.trials_of(image_ids)], return_counts=True)
     return TestTruth(
         image_ids=image_ids,
         pictures=pictures.of(image_ids),
         small=examples.images[examples.rows_of(image_ids)],
         latents=latents.of(image_ids).reshape(len(image_ids), -1),
-        train_mean=latents.of(train_ids).mean(axis=0, dtype=np.float64).astype(np.float32).reshape(-1),
+        train_mean=train.mean(axis=0, dtype=np.float64).astype(np.float32),
+        train_sd=train.std(axis=0, dtype=np.float64).astype(np.float32),
         responses=MeasuredResponses.of(encoding, examples, split),
         n_repetitions=shown,
     )
@@ -162,7 +166,7 @@ def model_rows(
     single_latents, single_images = predicted.copy(), images.copy()
     first = (found.partial_first == 0) & (found.partial_count == 1)
     at = np.searchsorted(truth.image_ids, found.partial_image_ids[first])
-    single_latents[at], single_images[at] = found.partial_latents[first].reshape(len(at), -1), found.partial_images[first]
+    single_latents[at], single_images[at] = found.partial_latents[first].reshape(-1, predicted.shape[1]), found.partial_images[first]
     table = Rows(
         pictures={
             "model": images,
@@ -186,7 +190,7 @@ def model_rows(
     parts = Parts(
         repetitions=_repetitions(found, truth, predicted, images),
         reliability=_reliability(found),
-        first_latents=single_latents[np.searchsorted(truth.image_ids, truth.responses.second_ids)],
+        seen_again=_seen_again(found, truth, seed),
         seeds=seeds,
     )
     return table, parts
@@ -220,6 +224,21 @@ def _repetitions(found: Reconstructions, truth: TestTruth, predicted: np.ndarray
     return dict(sorted(curve.items()))
 
 
+def _seen_again(found: Reconstructions, truth: TestTruth, seed: int) -> dict[str, np.ndarray]:
+    ids = truth.responses.image_ids
+    if not len(ids):
+        return {}
+    first = np.flatnonzero((found.partial_first == 0) & (found.partial_count == 1))
+    rows = first[find_rows(found.partial_image_ids[first], ids, "reconstructions from the first repetition")]
+    seen = found.partial_seen[rows].reshape(len(rows), -1)
+    return {
+        "model": seen,
+        "shuffled": seen[derangement(len(rows), np.random.default_rng(seed))] if len(rows) > 1 else seen,
+        "mean_latent": np.broadcast_to(found.mean_seen.reshape(-1), seen.shape),
+        "truth": truth.latents[find_rows(truth.image_ids, ids, "test images")],
+    }
+
+
 def _reliability(found: Reconstructions) -> tuple[np.ndarray, np.ndarray] | None:
     first, second = (np.flatnonzero((found.partial_first == number) & (found.partial_count == 1)) for number in (0, 1))
     if len(second) < 3:
@@ -240,7 +259,7 @@ class RowScores:
     means : dict of str to dict of str to float
         Row to metric to mean over images; ``dimension_correlation``, which no single image has, among them.
     tables : dict of str to dict of str to ndarray, shape (n, n)
-        Row to metric in a network to the score of every pairing, for permutation tests.
+        Row to metric in a network to the score of every pairing, for permutation tests; of the model alone.
     absent : dict of str to str
         Metric to the reason why it was not computed.
     weights : dict of str to str
@@ -263,7 +282,7 @@ class RowScores:
 
 
 def score_rows(truth: TestTruth, rows: Rows, networks: Networks, *, presets: Sequence[str] = tuple(PRESETS)) -> RowScores:
-    """Score predictions in pixels, in networks, in latents, and by the responses that the encoding model expects of them.
+    """Score predictions in pixels, in networks and in latents.
 
     Parameters
     ----------
@@ -285,24 +304,25 @@ def score_rows(truth: TestTruth, rows: Rows, networks: Networks, *, presets: Seq
         for row, scores in score_pictures(truth.pictures, rows.pictures, preset.bring).items():
             per_image[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
         pictures = {row: values for row, values in rows.pictures.items() if row not in rows.shuffles}
-        for row, found in score_in_networks(truth.pictures, pictures, networks, preset, shuffles=rows.shuffles).items():
+        for row, found in score_in_networks(
+            truth.pictures, pictures, networks, preset, shuffles=rows.shuffles, tables_of=("model",)
+        ).items():
             per_image[row] |= found.per_image
             tables[row] |= found.tables
     for row, values in rows.latents.items():
-        per_image[row] |= latent_scores(truth.latents, values, truth.train_mean)
-        expected = truth.responses.model.predict(values)
-        per_image[row]["brain_correlation"] = brain_correlations(
-            expected, truth.responses.averaged, {ALL_VOXELS: truth.responses.regions[ALL_VOXELS]}
-        )[ALL_VOXELS]
+        per_image[row] |= latent_scores(truth.latents, values, truth.train_mean, truth.train_sd)
     means = {row: {metric: float(scores.mean()) for metric, scores in found.items()} for row, found in per_image.items()}
     for row, values in rows.latents.items():
         means[row]["dimension_correlation"] = float(dimension_correlations(truth.latents, values).mean())
     return RowScores(per_image, means, tables, networks.absent, networks.weights)
 
 
-def latent_scores(truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray) -> dict[str, np.ndarray]:
-    """Return pattern correlation and latent 2-way identification, both directions, centred on the training mean; each of shape (n,)."""
-    scores = {"pattern_correlation": pattern_correlations(truth, predicted, train_mean)}
+def latent_scores(truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray, train_sd: np.ndarray) -> dict[str, np.ndarray]:
+    """Return pattern correlations and latent 2-way identification, both directions, centred on the training mean; each of shape (n,)."""
+    scores = {
+        "pattern_correlation": pattern_correlations(truth, predicted, train_mean),
+        "pattern_correlation_scaled": pattern_correlations(truth, predicted, train_mean, train_sd),
+    }
     if np.allclose(predicted, train_mean):  # centred, nothing is left that could be identified
         return scores
     similarity = similarity_matrix(truth - train_mean, predicted - train_mean)
@@ -330,9 +350,8 @@ class Scores:
         Number of averaged repetitions to metric.
     seeds : dict of str to list of float
         Metric to its mean over images, for the encoder and for those trained from other seeds; empty if there are none.
-    brain : dict of str to dict of str to float
-        Region to mean ``brain_correlation``, whose two sides share the noise of their trials; ``brain_correlation_held_out``: reconstructed
-        from the first repetition, compared with the second; ``brain_correlation_held_out_truth``: of the true picture, with the second.
+    brain : dict of str to dict of str to dict of str to float
+        `brain.score_responses` of ``Parts.seen_again``.
     profile : ndarray, shape (d,)
         Correlation over images of each latent number.
     n_constant : int
@@ -346,7 +365,7 @@ class Scores:
     retrieval: dict[str, dict[str, float]]
     repetitions: dict[int, dict[str, float]]
     seeds: dict[str, list[float]]
-    brain: dict[str, dict[str, float]]
+    brain: dict[str, dict[str, dict[str, float]]]
     profile: np.ndarray
     n_constant: int
 
@@ -376,27 +395,27 @@ def score_model(
     intervals = scored.intervals(n_bootstrap, rng)
     low, high = np.percentile(resampled_dimension_correlation(truth.latents, predicted, n_bootstrap, rng), (2.5, 97.5))
     intervals["model"]["dimension_correlation"] = (float(low), float(high))
-    raw = similarity_matrix(truth.latents, predicted)
-    centred = similarity_matrix(truth.latents - truth.train_mean, predicted - truth.train_mean)
+    seen, made = truth.latents - truth.train_mean, predicted - truth.train_mean
+    retrieval = {"raw": cosine_matrix(truth.latents, predicted), "centred": cosine_matrix(seen, made)}
     latent = latent_summary(truth.latents, predicted, truth.train_mean)
     if parts.reliability is not None:
         latent["reliability"] = float(dimension_correlations(*parts.reliability).mean())
-    tables = dict(_pairings(truth, rows.pictures["model"], predicted, centred)) | scored.tables["model"]
+    tables = dict(_pairings(truth, rows.pictures["model"], similarity_matrix(seen, made))) | scored.tables["model"]
     return Scores(
         rows=scored,
         intervals=intervals,
         p_values=permutation_p(tables, n_permutations, rng),
         latent=latent,
-        retrieval={"raw": retrieval_scores(raw, rng), "centred": retrieval_scores(centred, rng)},
+        retrieval={name: retrieval_scores(similarity, rng) for name, similarity in retrieval.items()},
         repetitions={count: _scores_of_repetitions(truth, *part) for count, part in parts.repetitions.items()},
-        seeds=_scores_of_seeds(truth, scored.means["model"], parts.seeds),
-        brain=_brain_scores(truth, predicted, parts.first_latents),
+        seeds=_scores_of_seeds(truth, scored.means["model"], parts.seeds, networks),
+        brain=score_responses(truth.responses, parts.seen_again, n_bootstrap, rng),
         profile=dimension_correlations(truth.latents, predicted),
         n_constant=constant_pictures(rows.pictures["model"]),
     )
 
 
-def _pairings(truth: TestTruth, images: np.ndarray, latents: np.ndarray, centred: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def _pairings(truth: TestTruth, images: np.ndarray, centred: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Yield metric and its score of every pairing of image (rows) and prediction (columns).
 
     PixCorr is that of pictures as small as the reconstructions and SSIM that of 64 x 64: all pairs at 425 x 425 would take hours.
@@ -405,28 +424,15 @@ def _pairings(truth: TestTruth, images: np.ndarray, latents: np.ndarray, centred
     yield "ssim", ssim_table(truth.small, images)
     yield "pattern_correlation", centred
     yield "two_way", two_way_table(centred)
-    yield "brain_correlation", similarity_matrix(truth.responses.averaged, truth.responses.model.predict(latents))
 
 
 def _scores_of_repetitions(truth: TestTruth, rows: np.ndarray, latents: np.ndarray, pictures: np.ndarray) -> dict[str, float]:
-    scores = latent_scores(truth.latents[rows], latents, truth.train_mean)
+    scores = latent_scores(truth.latents[rows], latents, truth.train_mean, truth.train_sd)
     small = truth.small[rows]
     scores["pixcorr_small"] = row_correlations(small.reshape(len(rows), -1), pictures.reshape(len(rows), -1))
     return {"n_images": float(len(rows))} | {metric: float(values.mean()) for metric, values in scores.items()}
 
 
-def _scores_of_seeds(truth: TestTruth, own: dict[str, float], seeds: Rows) -> dict[str, list[float]]:
-    others = list(score_rows(truth, seeds, NO_NETWORKS, presets=(HEADLINE,)).means.values())
+def _scores_of_seeds(truth: TestTruth, own: dict[str, float], seeds: Rows, networks: Networks) -> dict[str, list[float]]:
+    others = list(score_rows(truth, seeds, networks, presets=(HEADLINE,)).means.values())
     return {metric: [own[metric], *(other[metric] for other in others)] for metric in (others[0] if others else ())}
-
-
-def _brain_scores(truth: TestTruth, predicted: np.ndarray, first_latents: np.ndarray) -> dict[str, dict[str, float]]:
-    responses = truth.responses
-    averaged = brain_correlations(responses.model.predict(predicted), responses.averaged, responses.regions)
-    found = {region: {"brain_correlation": float(values.mean())} for region, values in averaged.items()}
-    if len(first_latents):
-        seen = truth.latents[np.searchsorted(truth.image_ids, responses.second_ids)]
-        for name, latents in (("brain_correlation_held_out", first_latents), ("brain_correlation_held_out_truth", seen)):
-            for region, values in brain_correlations(responses.model.predict(latents), responses.second, responses.regions).items():
-                found[region][name] = float(values.mean())
-    return found

@@ -1,6 +1,6 @@
 """What an encoder makes of averaged betas, decoded to pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ def reconstruct(
     n_train_images: int,
     batch_size: int,
     rng: np.random.Generator,
+    encode_pictures: Callable[[np.ndarray], np.ndarray],
     other_seeds: Sequence[Encoder] = (),
 ) -> Reconstructions:
     """Reconstruct all test images and some training images.
@@ -38,6 +39,8 @@ def reconstruct(
     batch_size : int
     rng : Generator
         Chooses the training images.
+    encode_pictures : callable
+        Pictures, uint8, to the autoencoder's latents (`features.latents.encode_images`).
     other_seeds : sequence of Encoder
         The same encoder trained from other seeds.
 
@@ -61,6 +64,8 @@ def reconstruct(
     images = decode_latents(predicted, autoencoder, batch_size=batch_size)
     n_test = len(split.test)
     mean_latent = latents.of(train_ids).mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean_decoded = decode_latents(mean_latent[None], autoencoder, batch_size=1)[0]
+    partial_images = decode_latents(partial["partial_latents"], autoencoder, batch_size=batch_size)
     return Reconstructions(
         image_ids=image_ids,
         split=np.array([b"test"] * len(split.test) + [b"train"] * len(shown)),
@@ -68,9 +73,11 @@ def reconstruct(
         images=images,
         ceiling=decode_latents(latents.of(image_ids), autoencoder, batch_size=batch_size),
         mean_latent=mean_latent,
-        mean_decoded=decode_latents(mean_latent[None], autoencoder, batch_size=1)[0],
+        mean_decoded=mean_decoded,
+        mean_seen=encode_pictures(mean_decoded[None])[0],
         **partial,
-        partial_images=decode_latents(partial["partial_latents"], autoencoder, batch_size=batch_size),
+        partial_images=partial_images,
+        partial_seen=encode_pictures(partial_images) if len(partial_images) else partial["partial_latents"],
         seed_latents=np.stack(by_seed) if by_seed else np.zeros((0, n_test, *predicted.shape[1:]), np.float32),
         seed_images=np.stack(seed_images) if seed_images else np.zeros((0, n_test, *images.shape[1:]), np.uint8),
         provenance={**examples.provenance, "autoencoder": autoencoder.identity},

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -75,7 +77,9 @@ class FrozenNetwork:
         handle = self.network.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: kept.append(output))
         device = next(self.network.parameters()).device
         try:
-            self.network(images.to(device, memory_format=torch.channels_last))
+            # Some GPUs would round the inputs of convolutions to 10 bits.
+            with torch.backends.cudnn.flags(allow_tf32=False):
+                self.network(images.to(device, memory_format=torch.channels_last))
         finally:
             handle.remove()
         features: np.ndarray = kept[0].flatten(1).float().cpu().numpy()
@@ -177,7 +181,11 @@ def load_network(name: str, folder: Path | None, device: torch.device | None = N
             f"{path}: the SHA-256 begins with {digest[: max(8, len(weights.sha256))]}, expected {weights.sha256}; "
             f"remove the file and fetch {weights.url or weights.file} anew"
         )
-    missing, unknown = network.load_state_dict(_read(path, network), strict=False)
+    try:
+        missing, unknown = network.load_state_dict(_read(path, network), strict=False)
+    except (RuntimeError, UnpicklingError, EOFError, OSError, ValueError, SafetensorError) as error:
+        reason = str(error).split("\n")[0][:120]
+        raise FormatError(f"{path}: these are no weights of {name} ({reason}); remove the file and fetch {weights.url} anew") from error
     # SwAV's classifier was never trained; its projection heads belong to its training.
     missing = [key for key in missing if not (name == "swav" and key.startswith("fc."))]
     unknown = [key for key in unknown if not (name == "swav" and key.startswith(("projection_head.", "prototypes.")))]
@@ -229,8 +237,8 @@ def _find(weights: Weights, folder: Path | None) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # Its own temporary file gets the name when the hash is right.
-            torch.hub.download_url_to_file(weights.url, str(path), weights.sha256 or None, progress=sys.stderr.isatty())
-        except (OSError, RuntimeError) as error:
+            # A temporary file gets the name when all is there; the caller checks the hash.
+            torch.hub.download_url_to_file(weights.url, str(path), progress=sys.stderr.isatty())
+        except OSError as error:
             raise UnavailableError(f"{weights.url} is not to be had ({error}); put the file into a folder and name it") from error
     return path

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure, SubFigure
 from fmri2img.viz.titles import METRIC_TITLES, ROW_SECTIONS, ROW_TITLES, SUBJECT_ROWS
 
 # Shown in the table and in the figure; the pages show all.
-_SHOWN = ("pixcorr", "ssim", "two_way_effnet_lite0", "pattern_correlation", "dimension_correlation", "two_way", "brain_correlation")
+_SHOWN = ("pixcorr", "ssim", "two_way_effnet_lite0", "pattern_correlation", "dimension_correlation", "two_way")
 
 _COLOURS = ("#3b6fb6", "#d97a2b", "#4a9a5b", "#a04d8f", "#7a7a7a", "#b8a12f")
 _FLOOR_STYLES = {"grey": ":", "train_mean": "-.", "mean_latent": "--", "shuffled": (0, (1, 3))}
@@ -34,6 +34,7 @@ class ComparedRun:
     intervals : dict
         Metric to 95 % interval.
     p_values : dict
+        Permutation p by Holm's correction over the whole comparison.
     validation : float
         Pattern correlation on validation images, which chooses the champion.
     is_champion : bool
@@ -52,18 +53,20 @@ class ComparedRun:
     pictures: np.ndarray
 
     @classmethod
-    def of(cls, subject: str, model: str, document: dict, validation: float, is_champion: bool, pictures: np.ndarray) -> Self:
+    def of(
+        cls, subject: str, model: str, document: dict, p_values: dict, validation: float, is_champion: bool, pictures: np.ndarray
+    ) -> Self:
         """Build from a metrics document (``reports/metrics``)."""
         means = {row: document[section] for row, section in ROW_SECTIONS.items() if section in document and row != "ridge"}
         n_images = document["about"]["n_test_images"]
-        return cls(subject, model, n_images, means, document["interval"]["test"], document["p"], validation, is_champion, pictures)
+        return cls(subject, model, n_images, means, document["interval"]["test"], p_values, validation, is_champion, pictures)
 
     def summary(self) -> dict:
         """Return the numbers of this run for ``comparison.json``."""
         return {
             "means": self.means,
             "interval": self.intervals,
-            "p": self.p_values,
+            "p_holm": self.p_values,
             "validation_pattern_correlation": self.validation,
             "champion": self.is_champion,
             "n_test_images": self.n_images,
@@ -96,7 +99,12 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
             lines += [_floor_row(f"{ROW_TITLES[row]}, {run.model}", run.means[row], shown) for run in mine]
         lines += [_floor_row(ROW_TITLES[row], mine[0].means[row], shown) for row in SUBJECT_ROWS]
         lines.append("")
-    lines += ["Permutation p (predictions paired with images at random): " + "; ".join(_p_text(run) for run in runs) + ".", ""]
+    lines += [
+        "Permutation p (predictions paired with images at random), by Holm's correction over this list: "
+        + "; ".join(_p_text(run) for run in runs)
+        + ".",
+        "",
+    ]
     return "\n".join(lines)
 
 

@@ -33,8 +33,8 @@ class ReportData:
     subject, model : str
     document : dict
         As in ``reports/metrics``.
-    encoding : dict of str to dict of str to float
-        Region to what the encoding model explains there, as in ``reports/encoding``.
+    encoding : dict
+        What the encoding model explains of each region, as in ``reports/encoding``.
     per_image : dict of str to dict of str to ndarray, shape (n,)
         Row to metric to scores.
     image_ids : ndarray, shape (n,)
@@ -62,27 +62,35 @@ def run_page(data: ReportData) -> str:
     titles = {section: ROW_TITLES[row] for row, section in ROW_SECTIONS.items()}
     scored = list(document["test"])
     pictures = [metric for metric in PICTURE_METRICS if metric in scored]
-    latents = [metric for metric in (*METRIC_TITLES, "two_way_ground_truth") if metric in scored and metric not in pictures]
+    latents = [
+        metric
+        for metric in (*METRIC_TITLES, "two_way_ground_truth", "pattern_correlation_scaled")
+        if metric in scored and metric not in pictures
+    ]
     tables = {"Pictures": pictures, "Latents and responses": latents}
     tables["Variants of the picture scores"] = [metric for metric in scored if metric not in (*pictures, *latents)]
-    absent = document["about"]["absent"]
+    absent, regions = document["about"]["absent"], data.encoding["regions"]
     return _render(
         "report.html.jinja",
         title=f"{data.subject} · {data.model}",
         about=document["about"],
         tables=[_table(title, metrics, order, titles, document) for title, metrics in tables.items()],
-        absent=[(METRIC_TITLES[metric], absent[metric]) for metric in METRIC_TITLES if metric in absent],
+        absent=[
+            (reason, [METRIC_TITLES[name] for name in METRIC_TITLES if absent.get(name) == reason])
+            for reason in sorted(set(absent.values()))
+        ],
         p_values={METRIC_TITLES[metric]: document["p"][metric] for metric in METRIC_TITLES if metric in document["p"]},
         n_repeated=int(max((values["n_images"] for values in document["repetitions"].values()), default=0)),
         figures={
             "distributions": _uri(_distributions(data)),
             "maps": _uri(_maps(data.profile)),
             "repetitions": _uri(_repetition_curve(document["repetitions"])) if document["repetitions"] else None,
-            "regions": _uri(_regions({name: data.encoding[name] for name in _all_first(data.encoding)})),
+            "regions": _uri(_regions({name: regions[name] for name in _all_first(regions)})),
         },
         picked=_picked(data),
         seeds=_seed_lines(document),
-        regions=_region_lines(data.encoding, document["brain"]),
+        regions=_region_lines(regions, document["brain"]),
+        encoding=data.encoding["about"],
         facts={name.replace("_", " "): value for name, value in document["latent"].items()},
         retrieval={"raw": document["retrieval_raw"], "centred on the training mean": document["retrieval_centred"]},
     )
@@ -99,7 +107,7 @@ def _seed_lines(document: dict) -> list[tuple[str, dict, float]]:
 
 
 def _region_lines(encoding: dict, brain: dict) -> list[dict]:
-    return [{"name": region, **encoding[region], **brain.get(region, {})} for region in _all_first(encoding)]
+    return [{"name": region, **encoding[region], "brain": brain.get(region, {})} for region in _all_first(encoding)]
 
 
 def _all_first(regions: dict) -> list[str]:
@@ -141,9 +149,25 @@ def comparison_page(
         test_set_of_ours=f"{about['n_test_images']} images ({about['test_set']})",
         published=PUBLISHED,
         published_metrics={metric: METRIC_TITLES[metric] for metric in PUBLISHED_METRICS},
-        encoding={subject: {name: regions[name] for name in _all_first(regions)} for subject, regions in encoding.items()},
+        encoding={subject: {name: found["regions"][name] for name in _all_first(found["regions"])} for subject, found in encoding.items()},
+        ceiling_from=next(iter(encoding.values()))["about"],
+        all_voxels=ALL_VOXELS,
+        floor_means=_reference_means(runs, shown),
         figure="data:image/png;base64," + base64.b64encode(figure).decode(),
     )
+
+
+def _reference_means(runs: list[dict], metrics: list[str]) -> dict[str, dict[str, float]]:
+    """Return the means over subjects of the rows that all encoders share."""
+    documents = list({run["subject"]: run["document"] for run in runs}.values())
+    return {
+        ROW_TITLES[row]: {
+            metric: float(np.mean([document[ROW_SECTIONS[row]][metric] for document in documents]))
+            for metric in metrics
+            if all(metric in document[ROW_SECTIONS[row]] for document in documents)
+        }
+        for row in SUBJECT_ROWS
+    }
 
 
 def _render(template: str, **values: Any) -> str:
@@ -212,7 +236,7 @@ def _regions(encoding: dict) -> Figure:
     names = list(encoding)
     figure, axis = plt.subplots(figsize=(max(5, 0.75 * len(names) + 2), 2.6), layout="constrained")
     places = np.arange(len(names))
-    axis.bar(places - 0.2, [encoding[name].get("noise_ceiling", np.nan) for name in names], 0.38, color=_GREY, label="noise ceiling")
+    axis.bar(places - 0.2, [encoding[name].get("noise_ceiling_above", np.nan) for name in names], 0.38, color=_GREY, label="noise ceiling")
     axis.bar(places + 0.2, [encoding[name].get("r2", np.nan) for name in names], 0.38, color=_BLUE, label="explained from latents (R²)")
     axis.axhline(0, color=_INK, linewidth=0.8)
     axis.set_xticks(places, names, fontsize=8, rotation=30 if len(names) > 9 else 0)
@@ -239,7 +263,7 @@ def _maps(profile: np.ndarray) -> Figure:
 
 def _repetition_curve(curve: dict[str, dict[str, float]]) -> Figure:
     counts = [int(count) for count in curve]
-    metrics = {"pattern_correlation": "latent pattern r", "two_way": "latent 2-way", "pixcorr_small": "PixCorr at 128 x 128"}
+    metrics = {"pattern_correlation": "latent pattern r", "two_way": "latent 2-way", "pixcorr_small": "PixCorr, small pictures"}
     figure, axes = plt.subplots(1, len(metrics), figsize=(2.9 * len(metrics), 2.5), layout="constrained")
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         axis.plot(counts, [values[metric] for values in curve.values()], "o-", color=_BLUE)

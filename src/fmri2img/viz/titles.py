@@ -15,12 +15,11 @@ METRIC_TITLES = {
     "pattern_correlation": "latent pattern r",
     "dimension_correlation": "latent dimension r",
     "two_way": "latent 2-way",
-    "brain_correlation": "brain r",
 }
 PICTURE_METRICS = tuple(METRIC_TITLES)[:10]
 # The eight that published tables have.
 PUBLISHED_METRICS = PICTURE_METRICS[:8]
-_VARIANTS = {"ssim_columnwise": "SSIM, column-wise"}
+_VARIANTS = {"ssim_columnwise": "SSIM, column-wise", "pattern_correlation_scaled": "latent pattern r, z-scored"}
 _OTHER_PRESET = "brain_diffuser_"
 # Row to its section in the metrics document, and to its title.
 ROW_SECTIONS = {
@@ -43,9 +42,9 @@ ROW_TITLES = {
     "train_mean": "floor: mean picture",
     "mean_latent": "floor: mean latent, decoded",
     "shuffled": "floor: shuffled",
-    "nearest_train": "floor: nearest training image",
+    "nearest_train": "retrieval: nearest training image",
     "vae_ceiling": "ceiling: autoencoder alone",
-    "resize_ceiling": "ceiling: 128 x 128 pixels",
+    "resize_ceiling": "ceiling: size of pictures alone",
 }
 # Rows that are the same for all encoders of a subject.
 SUBJECT_ROWS = ("grey", "train_mean", "mean_latent", "vae_ceiling", "resize_ceiling")

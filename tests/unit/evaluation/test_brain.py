@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
 from fmri2img.config import FitEncodingModelParams
 from fmri2img.containers import Examples, Latents
-from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses, regions_of, score_encoding_model
+from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses, ceiling_source, regions_of, score_encoding_model, score_responses
 from fmri2img.evaluation.encoding import fit_encoding_model
 from fmri2img.responses.splits import Split
 
@@ -105,14 +107,54 @@ def test_the_model_is_the_same_bytes_whatever_test_trials_hold(rng, latents, tmp
 def test_second_repetitions_are_those_of_images_shown_twice(rng, latents):
     examples = make_examples(rng, latents.values, noise=1)
     found = MeasuredResponses.of(fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT)
-    np.testing.assert_array_equal(found.second_ids, SPLIT.test)
-    first = 2 * found.averaged - found.second
-    assert np.abs(first - found.second).mean() > 0.3
+    np.testing.assert_array_equal(found.image_ids, SPLIT.test)
     # alone, the second repetition was in session 7
     trials = examples.trials_of(SPLIT.ids("train"))
     reference = examples.percent(trials[examples.trial_session[trials] == 7])
     seen = examples.percent(examples.trials_of(SPLIT.ids("test"))[1::2])
     np.testing.assert_allclose(found.second, (seen - reference.mean(axis=0)) / reference.std(axis=0, ddof=1), atol=1e-4)
+
+
+def test_responses_without_signal_are_not_predicted(rng, latents):
+    """Encoder and encoding model share their training trials; on one showing they would find its noise again."""
+    examples = make_examples(rng, 0 * latents.values, noise=1)  # noise alone
+    responses = MeasuredResponses.of(fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT)
+    train, test = (examples.trials_of(SPLIT.ids(name)) for name in ("train", "test"))
+    betas = np.repeat(np.arange(180), 2)
+    decoder = Ridge(alpha=10.0).fit(examples.percent(train), latents.values[betas].reshape(len(betas), -1))
+    first = decoder.predict(examples.percent(test[::2])).astype(np.float32)
+    found = score_responses(responses, {"model": first}, 200, rng)[ALL_VOXELS]["model"]
+    assert found["low"] < 0 < found["high"]
+
+
+def test_true_pictures_predict_responses_and_others_do_not(rng, latents):
+    examples = make_examples(rng, latents.values, noise=1)
+    responses = MeasuredResponses.of(fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT)
+    truth = latents.of(SPLIT.ids("test")).reshape(40, -1)
+    found = score_responses(responses, {"truth": truth, "shuffled": np.roll(truth, 1, axis=0)}, 200, rng)
+    assert set(found) == {ALL_VOXELS, "V1v", "hV4"}
+    assert found[ALL_VOXELS]["truth"]["low"] > 0.4
+    assert abs(found[ALL_VOXELS]["shuffled"]["mean"]) < 0.2
+    assert score_responses(replace(responses, image_ids=np.zeros(0, int)), {}, 200, rng) == {}
+
+
+def test_voxels_without_any_signal_count_in_no_median(rng, latents):
+    examples = make_examples(rng, latents.values, noise=1)
+    examples.ncsnr[:4] = 0
+    model = fit_encoding_model(examples, SPLIT, latents, PARAMS)
+    found = score_encoding_model(model, examples, SPLIT, latents, min_noise_ceiling=0)
+    assert found["V1v"] == {"n_voxels": 4, "n_above": 0, "noise_ceiling": 0}
+    assert found[ALL_VOXELS]["n_above"] == 7
+
+
+def test_ceilings_come_from_images_that_are_not_shared_where_they_were_estimated(rng, latents):
+    examples = make_examples(rng, latents.values, noise=1)
+    model = fit_encoding_model(examples, SPLIT, latents, PARAMS)
+    assert "as NSD ships it" in ceiling_source(examples)
+    examples.training_ncsnr[:] = 0.5
+    assert ceiling_source(examples) == "ncsnr estimated on images that are not shared"
+    found = score_encoding_model(model, examples, SPLIT, latents, min_noise_ceiling=10)
+    assert found[ALL_VOXELS]["noise_ceiling"] == pytest.approx(100 * 0.25 / (0.25 + 0.5), abs=0.1)
 
 
 def test_regions_hold_each_voxel_once_and_all_together(rng, latents):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fmri2img.containers import EncodingModel
+from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures
 from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
 from fmri2img.evaluation.latents import (
     dimension_correlations,
@@ -13,7 +13,22 @@ from fmri2img.evaluation.latents import (
     resampled_dimension_correlation,
 )
 from fmri2img.evaluation.networks import NO_NETWORKS
-from fmri2img.evaluation.score import MODEL_ROWS, Parts, Rows, TestTruth, derangement, nearest_rows, score_model, score_rows
+from fmri2img.evaluation.report import repetition_table
+from fmri2img.evaluation.score import (
+    MODEL_ROWS,
+    Parts,
+    Rows,
+    TestTruth,
+    derangement,
+    join_truth,
+    model_rows,
+    nearest_rows,
+    reference_rows,
+    score_model,
+    score_rows,
+)
+from fmri2img.exceptions import MismatchError
+from fmri2img.responses.splits import Split
 
 
 @pytest.fixture
@@ -70,7 +85,7 @@ N_VOXELS = 17
 
 
 def make_truth(pictures, rng):
-    """Truth of six pictures; responses follow from latents, with noise."""
+    """Truth of some pictures; responses follow from latents, with noise."""
     n_images = len(pictures)
     latents = rng.normal(size=(n_images, 36)).astype(np.float32)
     model = EncodingModel(
@@ -84,7 +99,8 @@ def make_truth(pictures, rng):
         small=pictures,
         latents=latents,
         train_mean=np.zeros(36, np.float32),
-        responses=MeasuredResponses(model, regions, responses, np.arange(3), responses[:3]),
+        train_sd=np.ones(36, np.float32),
+        responses=MeasuredResponses(model, regions, np.arange(3), responses[:3]),
         n_repetitions=np.full(n_images, 2),
     )
 
@@ -99,8 +115,13 @@ def make_rows(truth, rng, predicted=None, images=None):
         shuffles={"shuffled": ("model", shuffle)},
     )
     rows = np.arange(3)
-    seeds = Rows({"seed_1": images}, {"seed_1": predicted})
-    return table, Parts(dict.fromkeys((1, 2), (rows, predicted[rows], images[rows])), (predicted, predicted), predicted[:3], seeds)
+    parts = Parts(
+        repetitions=dict.fromkeys((1, 2), (rows, predicted[rows], images[rows])),
+        reliability=(predicted, predicted),
+        seen_again={"model": predicted[:3], "shuffled": predicted[[1, 2, 0]], "truth": truth.latents[:3]},
+        seeds=Rows({"seed_1": images}, {"seed_1": predicted}),
+    )
+    return table, parts
 
 
 def reference(truth):
@@ -118,21 +139,18 @@ def test_perfect_predictions_score_one_everywhere_but_in_noisy_responses(picture
     truth = make_truth(pictures, rng)
     scores = score(truth, *make_rows(truth, rng))
     found = scores.rows.means["model"]
-    brain = found.pop("brain_correlation")
-    assert 0.5 < brain < 1
     assert all(value == pytest.approx(1, abs=1e-5) for value in found.values())
     pictures_scored = {f"{prefix}{metric}" for prefix in ("", "brain_diffuser_") for metric in ("pixcorr", "ssim", "ssim_columnwise")}
-    assert set(found) == pictures_scored | {"pattern_correlation", "dimension_correlation", "two_way", "two_way_ground_truth"}
+    assert set(found) == pictures_scored | {
+        *("pattern_correlation", "pattern_correlation_scaled", "dimension_correlation", "two_way", "two_way_ground_truth")
+    }
     assert scores.latent["slope"] == scores.latent["reliability"] == pytest.approx(1)
     assert scores.retrieval["centred"]["brain_to_image_top1"] == 1
     assert scores.repetitions[2]["pattern_correlation"] == pytest.approx(1)
     assert scores.n_constant == 0
     assert set(scores.brain) == {ALL_VOXELS, "V1", "V2"}
-    assert scores.brain[ALL_VOXELS]["brain_correlation"] == pytest.approx(brain)
-    assert set(scores.brain["V1"]) == {"brain_correlation", "brain_correlation_held_out", "brain_correlation_held_out_truth"}
-    assert (
-        scores.brain["V1"]["brain_correlation_held_out"] == scores.brain["V1"]["brain_correlation_held_out_truth"]
-    )  # latents are the true ones
+    brain = scores.brain[ALL_VOXELS]
+    assert brain["model"]["mean"] == brain["truth"]["mean"] > 0.5 > brain["shuffled"]["mean"]
 
 
 def test_floors_know_nothing(rng):
@@ -141,12 +159,10 @@ def test_floors_know_nothing(rng):
     means = score_rows(truth, reference(truth), NO_NETWORKS).means
     assert means["grey"]["pixcorr"] == 0
     assert means["mean_latent"]["pattern_correlation"] == 0
-    assert means["mean_latent"]["brain_correlation"] == 0
     assert "two_way" not in means["mean_latent"]  # nothing left to identify
     shuffled = score(truth, *make_rows(truth, rng)).rows.means["shuffled"]
     assert shuffled["two_way"] == pytest.approx(0.5, abs=0.08)
     assert shuffled["pattern_correlation"] == pytest.approx(0, abs=0.06)
-    assert shuffled["brain_correlation"] == pytest.approx(0, abs=0.1)
 
 
 def test_scores_come_with_intervals_and_p(pictures, rng):
@@ -157,7 +173,7 @@ def test_scores_come_with_intervals_and_p(pictures, rng):
     for row, ends in scores.intervals.items():
         for metric, (low, high) in ends.items():
             assert low - 1e-9 <= scores.rows.means[row][metric] <= high + 1e-9
-    assert set(scores.p_values) == {"pixcorr", "ssim", "pattern_correlation", "two_way", "brain_correlation"}
+    assert set(scores.p_values) == {"pixcorr", "ssim", "pattern_correlation", "two_way"}
     assert all(0 < value <= 1 for value in scores.p_values.values())
 
 
@@ -188,3 +204,116 @@ def test_the_nearest_training_image_is_the_closest_in_latents(rng):
 def test_no_image_keeps_its_place_when_shuffled(rng):
     for n_images in (2, 3, 50):
         assert (derangement(n_images, rng) != np.arange(n_images)).all()
+
+
+N_TEST, LATENT = 9, (4, 3, 3)
+
+
+@pytest.fixture
+def subject(rng):
+    """A subject whose test images were shown once, twice or three times, and an encoder that finds the truth."""
+    ids = np.sort(rng.choice(1000, 40, replace=False))
+    split = Split("shared", tuple(ids[:25].tolist()), tuple(ids[25:31].tolist()), tuple(ids[31:].tolist()))
+    shown = rng.integers(1, 4, 40)
+    shown[31:] = [1, 3, 2, 3, 1, 3, 2, 3, 2]
+    trials = np.repeat(ids, shown)
+    small = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
+    examples = Examples(
+        voxel_ijk=np.zeros((N_VOXELS, 3), np.int16),
+        roi_labels=np.ones(N_VOXELS, np.int16),
+        ncsnr=np.ones(N_VOXELS, np.float32),
+        training_ncsnr=np.full(N_VOXELS, np.nan, np.float32),
+        in_brain=np.ones(N_VOXELS, bool),
+        sessions=np.array([1], np.int16),
+        valid=np.ones((1, N_VOXELS), bool),
+        saturated=np.zeros((1, N_VOXELS), np.int16),
+        affine=np.eye(4),
+        provenance={"roi_names": {"1": "V1"}, "subject": "subj01", "data_source": "simulated"},
+        image_ids=ids,
+        images=small,
+        is_shared=np.arange(40) >= 31,
+        betas=rng.integers(-900, 900, (len(trials), N_VOXELS)).astype(np.int16),
+        trial_image_ids=trials,
+        trial_session=np.ones(len(trials), np.int16),
+    )
+    latents = Latents(ids, rng.normal(size=(40, *LATENT)).astype(np.float32), provenance={})
+    test = split.ids("test")
+    true = latents.of(test)
+    parts = [(first, count, np.flatnonzero(shown[31:] > max(first, count))) for first, count in ((0, 1), (1, 1), (0, 2))]
+    rows = np.concatenate([rows for _, _, rows in parts])
+    found = Reconstructions(
+        image_ids=np.concatenate([test, ids[:2]]),
+        split=np.array([b"test"] * N_TEST + [b"train"] * 2),
+        latents=np.concatenate([true, latents.of(ids[:2])]),
+        images=np.concatenate([small[31:], small[:2]]),
+        ceiling=np.concatenate([small[31:], small[:2]]),
+        mean_latent=true.mean(axis=0),
+        mean_decoded=small[0],
+        partial_image_ids=test[rows],
+        partial_first=np.concatenate([np.full(len(rows), first, np.int8) for first, _, rows in parts]),
+        partial_count=np.concatenate([np.full(len(rows), count, np.int8) for _, count, rows in parts]),
+        partial_latents=true[rows],
+        partial_images=small[31:][rows],
+        partial_seen=true[rows],
+        mean_seen=true.mean(axis=0),
+        seed_latents=np.stack([true, true]),
+        seed_images=np.stack([small[31:], small[31:]]),
+        provenance=examples.provenance,
+    )
+    pictures = TruePictures(ids, small.repeat(2, 1).repeat(2, 2), provenance={})
+    model = EncodingModel(np.ones((36, N_VOXELS), np.float32), np.zeros(36, np.float32), np.zeros(N_VOXELS, np.float32), provenance={})
+    return examples, split, latents, pictures, model, found
+
+
+def score_subject(examples, split, latents, pictures, model, found):
+    truth = join_truth(examples, split, latents, pictures, model)
+    rows, parts = model_rows(truth, examples, split, latents, found, seed=0)
+    references = score_rows(truth, reference_rows(truth, examples, split, found), NO_NETWORKS)
+    return truth, parts, score(truth, rows, parts), references
+
+
+def test_the_truth_finds_itself_through_every_join(subject):
+    truth, parts, scores, references = score_subject(*subject)
+    for row in ("model", "single_trial"):
+        assert scores.rows.means[row]["two_way"] == scores.rows.means[row]["two_way_ground_truth"] == 1
+        assert scores.rows.means[row]["pixcorr"] > 0.98  # the truth is larger
+    assert references.means["ridge"]["two_way"] == references.means["vae_ceiling"]["two_way"] == 1
+    assert scores.rows.means["shuffled"]["two_way"] < 1
+    assert set(scores.repetitions) == {1, 2, 3}
+    assert all(curve["pattern_correlation"] == pytest.approx(1) and curve["n_images"] == 4 for curve in scores.repetitions.values())
+    assert scores.latent["reliability"] == pytest.approx(1)
+    np.testing.assert_array_equal(truth.responses.image_ids, truth.image_ids[truth.n_repetitions > 1])
+    np.testing.assert_array_equal(parts.seen_again["model"], parts.seen_again["truth"])
+    assert scores.seeds["two_way"] == [1, 1, 1]
+
+
+def test_a_wrong_join_would_be_seen(subject):
+    *others, found = subject
+    mixed = replace(found, latents=np.concatenate([found.latents[[1, 0]], found.latents[2:]]))
+    assert score_subject(*others, mixed)[2].rows.means["model"]["two_way"] < 1
+    fewer = replace(
+        found,
+        image_ids=found.image_ids[1:],
+        split=found.split[1:],
+        latents=found.latents[1:],
+        images=found.images[1:],
+        ceiling=found.ceiling[1:],
+    )
+    with pytest.raises(MismatchError, match=r"image id \d+ \(0-based\) is not among the reconstructions"):
+        score_subject(*others, fewer)
+
+
+def test_images_shown_once_leave_no_curve_and_no_brain(subject):
+    examples, split, latents, pictures, model, found = subject
+    trials = np.flatnonzero(np.r_[True, np.diff(examples.trial_image_ids) > 0])
+    once = replace(
+        examples,
+        betas=examples.betas[trials],
+        trial_image_ids=examples.trial_image_ids[trials],
+        trial_session=examples.trial_session[trials],
+    )
+    none = {name: getattr(found, name)[:0] for name in vars(found) if name.startswith("partial")}
+    scores = score_subject(once, split, latents, pictures, model, replace(found, **none))[2]
+    assert scores.repetitions == scores.brain == {}
+    assert "reliability" not in scores.latent
+    assert repetition_table(scores) == "repetitions,n_images,pattern_correlation\n"

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from fmri2img.evaluation.networks import (
 )
 from fmri2img.evaluation.pixels import PRESETS
 from fmri2img.exceptions import FormatError, UnavailableError
-from fmri2img.pretrained.networks import WEIGHTS, FrozenNetwork, build_network, load_network
+from fmri2img.pretrained.networks import _BUILDERS, WEIGHTS, FrozenNetwork, build_network, load_network
 
 IMAGENET = (np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
 N_IMAGES = 9
@@ -63,7 +64,8 @@ def test_scores_agree_with_scipy_and_a_double_loop(tiny, images, rng):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fmri2img.evaluation.networks.READ_OUTS", READ_OUTS | read_outs)
         rows = {"model": predicted, "grey": predicted[:1]}
-        found = score_in_networks(images, rows, networks, PRESETS["mindeye"], shuffles={"shuffled": ("model", order)})
+        found = score_in_networks(images, rows, networks, PRESETS["mindeye"], shuffles={"shuffled": ("model", order)}, tables_of=["model"])
+        assert found["grey"].tables == {}
         again = score_in_networks(images, {"model": predicted[order]}, networks, PRESETS["mindeye"], shuffles={})
     features = [tiny.read_out(prepare(values, read_outs["swav"], PRESETS["mindeye"]), "pool") for values in (images, predicted)]
     expected = [correlation(a, b) for a, b in zip(*features, strict=True)]
@@ -131,8 +133,11 @@ def test_normalisation_put_into_convolutions_changes_nothing(images):
 
 def test_what_is_not_here_is_absent_with_a_reason_and_never_zero(tmp_path, caplog):
     networks = open_networks(["effnet_lite0", "clip"], tmp_path)
-    assert networks.read_outs == ("effnet_lite0",)
-    assert set(networks.absent) == set(NETWORK_METRICS) - {"two_way_effnet_lite0", "effnet_lite0_distance"}
+    assert networks.of("effnet_lite0", "mindeye") is not None
+    assert networks.of("effnet_lite0", "brain_diffuser") is networks.of("clip", "mindeye") is None
+    headline = {metric for metric in networks.absent if not metric.startswith("brain_diffuser_")}
+    assert headline == set(NETWORK_METRICS) - {"two_way_effnet_lite0", "effnet_lite0_distance"}
+    assert {f"brain_diffuser_{metric}" for metric in headline} == set(networks.absent) - headline
     assert networks.absent["two_way_clip"] == "asked for, but package or weights were not there"
     assert networks.absent["swav_distance"] == "not asked for"
     assert f"{tmp_path}/clip-vit-large-patch14.safetensors not found; fetch it from https://huggingface.co/openai" in caplog.text
@@ -143,7 +148,7 @@ def test_what_is_not_here_is_absent_with_a_reason_and_never_zero(tmp_path, caplo
 
 def test_weights_with_the_wrong_hash_are_refused(tmp_path, monkeypatch):
     (tmp_path / WEIGHTS["clip"].file).write_bytes(b"something else")
-    monkeypatch.setitem(__import__("fmri2img.pretrained.networks", fromlist=["_BUILDERS"])._BUILDERS, "clip", Tiny)
+    monkeypatch.setitem(_BUILDERS, "clip", Tiny)
     message = (
         r"clip-vit-large-patch14.safetensors: the SHA-256 begins with \w{64}, expected a2bf730a\w+; remove the file and fetch https://"
     )
@@ -153,7 +158,7 @@ def test_weights_with_the_wrong_hash_are_refused(tmp_path, monkeypatch):
 
 def test_weights_of_another_network_are_refused(tmp_path, monkeypatch):
     torch.save({"module.pool.weight": torch.zeros(3)}, tmp_path / WEIGHTS["swav"].file)
-    monkeypatch.setitem(__import__("fmri2img.pretrained.networks", fromlist=["_BUILDERS"])._BUILDERS, "swav", Tiny)
+    monkeypatch.setitem(_BUILDERS, "swav", Tiny)
     with pytest.raises(FormatError, match=r"swav_800ep_pretrain.pth.tar: 2 weights are missing and 1 unknown, first unused\.weight"):
         load_network("swav", tmp_path)
 
@@ -163,6 +168,33 @@ def test_without_torchvision_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchvision.models", None)
     with pytest.raises(UnavailableError, match=re.escape("pip install -c constraints.txt '.[networks]'")):
         build_network("alexnet")
+
+
+def test_a_download_that_is_not_the_published_file_is_refused(tmp_path, monkeypatch):
+    """As from a proxy that answers with a page of its own."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda _url, path, **_: Path(path).write_bytes(b"<html>"))
+    monkeypatch.setitem(_BUILDERS, "clip", Tiny)
+    with pytest.raises(FormatError, match="expected a2bf730a"):
+        load_network("clip", None)
+
+
+def test_a_hub_that_cannot_be_reached_leaves_the_network_absent(tmp_path, monkeypatch):
+    def unreachable(*_args, **_options):
+        raise OSError("no route")
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    monkeypatch.setitem(_BUILDERS, "clip", Tiny)
+    with pytest.raises(UnavailableError, match=r"is not to be had \(no route\); put the file into a folder"):
+        load_network("clip", None)
+
+
+def test_bytes_that_are_no_weights(tmp_path, monkeypatch):
+    (tmp_path / WEIGHTS["swav"].file).write_bytes(b"cut off")
+    monkeypatch.setitem(_BUILDERS, "swav", Tiny)
+    with pytest.raises(FormatError, match=r"swav_800ep_pretrain.pth.tar: these are no weights of swav"):
+        load_network("swav", tmp_path)
 
 
 @pytest.mark.networks
@@ -214,7 +246,6 @@ def test_seeded_weights_in_a_folder_are_found_checked_and_used(tmp_path, images)
     weights = {f"module.{key}": value for key, value in network.state_dict().items() if not key.startswith("fc.")}
     torch.save(weights | {"module.projection_head.0.weight": torch.zeros(2)}, tmp_path / WEIGHTS["swav"].file)
     networks = open_networks(["swav"], tmp_path)
-    assert networks.read_outs == ("swav",)
     assert re.fullmatch(r"[0-9a-f]{64}", networks.weights["swav_800ep_pretrain.pth.tar"])
     given = prepare(images[:2], READ_OUTS["swav"], PRESETS["mindeye"])
     loaded = networks.loaded["swav"].read_out(given, "avgpool")

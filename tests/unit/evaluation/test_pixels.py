@@ -111,6 +111,14 @@ def test_unit_rows_keep_double_precision(rng):
     assert unit_rows(values.astype(np.float32)).dtype == np.float32
 
 
+def test_unit_rows_do_not_depend_on_scale(rng):
+    values = rng.normal(size=(4, 30)).astype(np.float32)
+    for scale in (1e-7, 1e5):
+        np.testing.assert_allclose(unit_rows(values * np.float32(scale)), unit_rows(values), atol=1e-5)
+    assert (unit_rows(np.full((2, 9), 0.3, np.float32)) == 0).all()
+    assert (unit_rows(np.zeros((2, 9))) == 0).all()
+
+
 def test_pixcorr_of_pairs_as_they_are(pictures):
     expected = [scipy.stats.pearsonr(a.ravel(), b.ravel())[0] for a, b in zip(pictures, pictures[::-1], strict=True)]
     np.testing.assert_allclose(pixel_correlations(pictures, pictures[::-1]), expected, atol=1e-5)

@@ -1,5 +1,6 @@
 """The acceptance tests of the evaluation protocol (what an implementation must do before its numbers are believed), one each."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from fmri2img.containers import Examples, Latents
 from fmri2img.evaluation.identification import (
     exact_top1,
     n_higher,
@@ -16,10 +18,12 @@ from fmri2img.evaluation.identification import (
 )
 from fmri2img.evaluation.networks import READ_OUTS, open_networks, prepare, score_in_networks
 from fmri2img.evaluation.pixels import PRESETS, constant_pictures, score_pictures
+from fmri2img.exceptions import MismatchError
 from fmri2img.models.base import VoxelNormalizer
 from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
 from fmri2img.responses.splits import Split
 from fmri2img.simulation.scenes import render_image
+from fmri2img.training.fit import make_training_set
 
 N_IMAGES, N_MANY = 12, 1000
 MINDEYE = PRESETS["mindeye"]
@@ -29,6 +33,32 @@ MINDEYE = PRESETS["mindeye"]
 def pictures():
     """Painted scenes with the spectra of photographs."""
     return np.stack([render_image(3, image_id, 425) for image_id in range(N_IMAGES)])
+
+
+@pytest.fixture
+def subject(rng):
+    """Twenty images, two trials each; the last eight are the test set."""
+    ids = np.arange(20)
+    examples = Examples(
+        voxel_ijk=np.zeros((7, 3), np.int16),
+        roi_labels=np.ones(7, np.int16),
+        ncsnr=np.ones(7, np.float32),
+        training_ncsnr=np.ones(7, np.float32),
+        in_brain=np.ones(7, bool),
+        sessions=np.array([1], np.int16),
+        valid=np.ones((1, 7), bool),
+        saturated=np.zeros((1, 7), np.int16),
+        affine=np.eye(4),
+        provenance={},
+        image_ids=ids,
+        images=np.zeros((20, 8, 8, 3), np.uint8),
+        is_shared=ids >= 12,
+        betas=rng.integers(-900, 900, (40, 7)).astype(np.int16),
+        trial_image_ids=ids.repeat(2),
+        trial_session=np.ones(40, np.int16),
+    )
+    latents = Latents(ids, rng.normal(size=(20, 4, 2, 2)).astype(np.float32), provenance={})
+    return examples, Split("shared", tuple(range(9)), (9, 10, 11), tuple(range(12, 20))), latents
 
 
 @pytest.fixture(scope="module")
@@ -142,18 +172,19 @@ def test_ncsnr_gives_the_noise_ceiling_of_known_signal_and_noise(rng):
     assert ceilings[0] < ceilings[2]
 
 
-def test_split_is_disjoint_and_scalers_do_not_see_test_trials(rng):
-    with pytest.raises(Exception, match="an image is in two parts"):
+def test_split_is_disjoint_and_scalers_do_not_see_test_trials(subject):
+    with pytest.raises(MismatchError, match="an image is in two parts"):
         Split("shared", (1, 2), (3,), (2, 4))
-    betas = torch.from_numpy(rng.normal(size=(30, 7))).float()
-    train = torch.arange(30) < 20
+    examples, split, latents = subject
+    altered = examples.betas.copy()
+    altered[examples.trials_of(split.ids("test"))] += 9_000
     scalers = []
-    for offset in (0, 1000):
-        altered = torch.where(train[:, None], betas, betas + offset)
-        scaler = VoxelNormalizer(7)
-        scaler.fit(altered[train])
-        scalers.append(scaler.state_dict())
+    for betas in (examples.betas, altered):
+        normalizer = VoxelNormalizer(examples.n_voxels)
+        normalizer.fit(make_training_set(replace(examples, betas=betas), split, latents).train.betas)
+        scalers.append(normalizer.state_dict())
     assert all(torch.equal(scalers[0][name], scalers[1][name]) for name in ("mean", "std"))
+    assert not torch.equal(scalers[0]["mean"], torch.zeros(examples.n_voxels))
 
 
 def test_everything_is_joined_by_73k_id(pictures, lite, rng):

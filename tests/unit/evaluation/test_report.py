@@ -5,6 +5,8 @@ import pytest
 from fmri2img.evaluation.report import (
     check_scored_alike,
     compared_metrics,
+    corrected_p,
+    flat_metrics,
     latent_map_table,
     mean_over_subjects,
     paired_differences,
@@ -69,9 +71,35 @@ def test_latent_maps_name_channel_row_and_column():
 
 
 def test_scores_by_other_weights_are_not_put_side_by_side():
-    about = {"weights": {"a.pth": "11"}, "preset": "mindeye", "networks": [], "data_source": "nsd", "test_set": "shared"}
+    about = {"versions": {}, "weights": {"a.pth": "11"}, "preset": "mindeye", "networks": [], "data_source": "nsd", "test_set": "shared"}
     check_scored_alike({"subj01/ridge": {"about": about}, "subj02/ridge": {"about": dict(about)}})
     with pytest.raises(
         MismatchError, match=r"subj02/ridge and subj01/ridge were scored with different weights: .*; run: dvc repro --force"
     ):
         check_scored_alike({"subj01/ridge": {"about": about}, "subj02/ridge": {"about": about | {"weights": {"a.pth": "22"}}}})
+
+
+def test_p_of_all_encoders_is_corrected_together():
+    documents = {"subj01/ridge": {"p": {"pixcorr": 0.01, "ssim": 0.04}}, "subj02/ridge": {"p": {"pixcorr": 0.02}}}
+    found = corrected_p(documents)
+    assert found == {"subj01/ridge": {"pixcorr": 0.03, "ssim": 0.04}, "subj02/ridge": {"pixcorr": 0.04}}
+
+
+def test_names_for_mlflow_are_those_it_takes():
+    document = {
+        "test": {"pixcorr": 0.5},
+        "interval": {"test": {"pixcorr": [0.4, 0.6]}},
+        "repetitions": {"2": {"two_way": 0.7}},
+        "seeds": {"pixcorr": {"sd": 0.01}},
+        "brain": {"V1 (fovea)": {"model": {"mean": 0.2, "low": 0.1, "high": 0.3}}},
+        "about": {},
+    }
+    assert flat_metrics(document, {"V1 (fovea)": {"r2": 3.0}}) == {
+        "test/pixcorr": 0.5,
+        "repetitions_2/two_way": 0.7,
+        "seeds_sd/pixcorr": 0.01,
+        "interval/pixcorr_low": 0.4,
+        "interval/pixcorr_high": 0.6,
+        "brain/model_V1__fovea_": 0.2,
+        "encoding/r2_V1__fovea_": 3.0,
+    }

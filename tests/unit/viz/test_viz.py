@@ -24,7 +24,7 @@ def runs(rng):
 
     pictures = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     return [
-        ComparedRun.of(subject, model, document(score), score, model == "ridge", pictures)
+        ComparedRun.of(subject, model, document(score), {"pixcorr": 0.002}, score, model == "ridge", pictures)
         for subject in ("subj01", "subj02")
         for model, score in (("ridge", 0.61), ("basic_ae", 0.53))
     ]
@@ -83,13 +83,13 @@ def document(rng):
     rows |= {f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4} for name in ("grey", "train_mean", "mean_latent")}
     curve = {str(count): {"n_images": 9, "pattern_correlation": 0.1 * count, "two_way": 0.6, "pixcorr_small": 0.3} for count in (1, 2, 3)}
     about = {"data_source": "simulated", "n_test_images": 12, "test_set": "shared", "constant_reconstructions": 2}
-    about |= {"absent": {"two_way_clip": "not asked for", "swav_distance": "not in evaluate.networks"}, "weights": {"a": "12ab"}}
+    about |= {"absent": {"two_way_clip": "weights lost", "swav_distance": "not asked for"}, "weights": {"a": "12ab"}}
     return {
         **rows,
         "ceiling_resize": {"pixcorr": 0.97, "ssim": 0.8},
         "interval": {"test": {metric: [0.55, 0.65] for metric in means}},
         "seeds": {"pixcorr": {"values": [0.6, 0.62, 0.58], "mean": 0.6, "sd": 0.02}},
-        "brain": {"all voxels": {"brain_correlation": 0.31}, "V1v": {"brain_correlation": 0.27, "brain_correlation_held_out": 0.14}},
+        "brain": {"all voxels": {row: {"mean": 0.31, "low": 0.2, "high": 0.4} for row in ("model", "shuffled", "mean_latent", "truth")}},
         "p": {"pixcorr": 0.001},
         "latent": {"r2_mean": 0.21},
         "retrieval_raw": {"image_to_brain_top1": 0.3},
@@ -100,8 +100,18 @@ def document(rng):
 
 
 ENCODING = {
-    "all voxels": {"n_voxels": 70.0, "n_above": 50.0, "noise_ceiling": 12.3, "r2": 4.5, "r2_normalized": 33.3},
-    "V1v": {"n_voxels": 9.0, "n_above": 0.0, "noise_ceiling": 1.2},
+    "regions": {
+        "V1v": {"n_voxels": 9.0, "n_above": 0.0, "noise_ceiling": 1.2},
+        "all voxels": {
+            "n_voxels": 70.0,
+            "n_above": 50.0,
+            "noise_ceiling": 12.3,
+            "noise_ceiling_above": 15.1,
+            "r2": 4.5,
+            "r2_normalized": 33.3,
+        },
+    },
+    "about": {"min_noise_ceiling": 7.5, "noise_ceiling_from": "ncsnr of somewhere"},
 }
 
 
@@ -116,13 +126,15 @@ def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, r
     data = ReportData("subj03", "basic_ae", document, ENCODING, scores, np.arange(12), pictures, pictures, pictures, rng.random((4, 3, 3)))
     page = run_page(data)
     assert "Simulated data" in page
-    assert "2 reconstructions have one colour" in page
+    assert "2 reconstructions are of one grey" in page
     rows = rows_of(page)
     assert ["floor:", "grey", "0.200", "0.400", "–"] in [row[:5] for row in rows]
-    assert "Not computed: CLIP, SwAV ↓ (not asked for)" in page
+    assert "Not computed: SwAV ↓ (not asked for); CLIP (weights lost)." in page
     assert ["PixCorr", "0.600", "0.0200", "0.0500", "0.600&ensp;0.620&ensp;0.580"] in rows
-    assert ["all", "voxels", "70", "12.3", "50", "4.5", "33.3", "–", "–", "0.310", "–", "–"] in rows
-    assert ["V1v", "9", "1.2", "0", "–", "–", "–", "–", "0.270", "0.140", "–"] in rows
+    assert ["all", "voxels", "70", "12.3", "50", "15.1", "4.5", "33.3", "–", "–"] in rows
+    assert ["V1v", "9", "1.2", "0", "–", "–", "–", "–", "–"] in rows
+    assert "at least 7.5 %, from the ncsnr of somewhere" in page
+    assert ["all", "voxels", *["0.310", "0.200", "–", "0.400"] * 4] in rows
     assert any(row[:3] == ["reference:", "ridge", "0.600"] for row in rows)
     assert any(row[:5] == ["encoder", "0.600", "0.550", "–", "0.650"] for row in rows)
     best = int(np.argmax(scores["model"]["pattern_correlation"]))
@@ -154,7 +166,9 @@ def test_real_data_carry_no_banner(comparison):
 def test_means_over_subjects_and_noise_ceilings_stand_on_the_comparison(comparison):
     rows = rows_of(comparison("nsd"))
     assert any(row[:7] == ["mean", "of", "1", "ridge", "0.610", "0.580", "–"] for row in rows)
-    assert ["subj01", "V1v", "9", "1.2", "–", "–"] in rows
+    assert ["subj01", "V1v", "0", "of", "9", "–", "–", "–"] in rows
+    assert ["subj01", "ridge", *["0.310", "0.200", "–", "0.400"] * 4] in rows
+    assert ["mean", "of", "1", "floor:", "grey", "0.200", "0.400", "–", "–", "–", "–"] in rows
 
 
 def test_differences_are_shown_with_their_intervals(comparison):
