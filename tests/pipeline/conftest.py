@@ -20,6 +20,7 @@ def project(tmp_path_factory, picture_folder):
     params["subjects"] = ["subj02"]
     params["nsd"]["sessions"] = [21]
     params["fetch_nsd"]["simulation"] |= {"volume_scale": 0.2, "n_visual_voxels": 150, "pictures": str(picture_folder)}
+    params["models"] = ["ridge", "basic_ae"]
     params["train"]["basic_ae"] |= {"hidden_sizes": [64], "epochs": 3}
     params["evaluate"] |= {"n_permutations": 99, "n_bootstrap": 100}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))

@@ -10,7 +10,7 @@ from fmri2img.containers import Examples, Latents
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import MismatchError
 from fmri2img.generation.predict import predict_latents
-from fmri2img.models.registry import check_settings, load_seeds, model_class, save_encoder, save_seeds
+from fmri2img.models.registry import check_settings, load_seeds, model_class, model_names, save_encoder, save_seeds
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import split_images
 from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set
@@ -78,7 +78,7 @@ def identification(encoder, subject):
     return two_way_identification(similarity_matrix(latents.of(test).reshape(len(test), -1) - mean, predicted - mean)).mean()
 
 
-@pytest.mark.parametrize("name", ["ridge", "basic_ae"])
+@pytest.mark.parametrize("name", model_names())
 def test_signal_is_found(name, subject, tmp_path):
     changes = {"epochs": 30, "patience": 30} if name == "basic_ae" else {}
     encoder, result = fit(make_training_set(*subject), tmp_path, name, **changes)
@@ -86,7 +86,7 @@ def test_signal_is_found(name, subject, tmp_path):
     assert result.validation_pattern_correlation > 0.3
 
 
-@pytest.mark.parametrize("name", ["ridge", "basic_ae"])
+@pytest.mark.parametrize("name", model_names())
 def test_shuffled_image_labels_give_chance(name, subject, tmp_path, rng):
     examples, split, latents = subject
     train = split.ids("train")
@@ -98,7 +98,7 @@ def test_shuffled_image_labels_give_chance(name, subject, tmp_path, rng):
     assert identification(encoder, subject) == pytest.approx(0.5, abs=0.12)
 
 
-@pytest.mark.parametrize("name", ["ridge", "basic_ae"])
+@pytest.mark.parametrize("name", model_names())
 def test_nothing_fitted_sees_a_test_trial(name, subject, tmp_path):
     examples, split, latents = subject
     trials = examples.trials_of(split.ids("test"))
