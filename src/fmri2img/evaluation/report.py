@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import io
-import re
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.containers import Reconstructions
+from fmri2img.evaluation.brain import ALL_VOXELS
 from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
 from fmri2img.evaluation.networks import NETWORK_METRICS
 from fmri2img.evaluation.pixels import PRESETS
@@ -157,7 +157,7 @@ def _ends(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
 
 
 def flat_metrics(document: dict[str, Any], regions: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Return ``section/metric`` to value, the names used in MLflow; of intervals the model's.
+    """Return ``section/metric`` to value, the names used in MLflow; of intervals the model's, of regions all voxels together.
 
     Parameters
     ----------
@@ -172,16 +172,8 @@ def flat_metrics(document: dict[str, Any], regions: dict[str, dict[str, float]])
     flat = {f"{row}/{metric}": value for row, means in rows.items() for metric, value in means.items()}
     for metric, (low, high) in document["interval"]["test"].items():
         flat |= {f"interval/{metric}_low": low, f"interval/{metric}_high": high}
-    for region, found in document["brain"].items():
-        flat |= {f"brain/{row}_{_plain(region)}": values["mean"] for row, values in found.items()}
-    for region, values in regions.items():
-        flat |= {f"encoding/{metric}_{_plain(region)}": value for metric, value in values.items()}
-    return flat
-
-
-def _plain(name: str) -> str:
-    """Replace what MLflow allows in no name: regions may be called anything."""
-    return re.sub(r"[^\w.-]", "_", name)
+    flat |= {f"brain/{row}": values["mean"] for row, values in document["brain"].get(ALL_VOXELS, {}).items()}
+    return flat | {f"encoding/{metric}": value for metric, value in regions[ALL_VOXELS].items()}
 
 
 def score_table(scores: RowScores, image_ids: np.ndarray) -> str:

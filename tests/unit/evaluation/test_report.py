@@ -91,15 +91,15 @@ def test_names_for_mlflow_are_those_it_takes():
         "interval": {"test": {"pixcorr": [0.4, 0.6]}},
         "repetitions": {"2": {"two_way": 0.7}},
         "seeds": {"pixcorr": {"sd": 0.01}},
-        "brain": {"V1 (fovea)": {"model": {"mean": 0.2, "low": 0.1, "high": 0.3}}},
+        "brain": {region: {"model": {"mean": 0.2, "low": 0.1, "high": 0.3}} for region in ("all voxels", "V1 (fovea)")},
         "about": {},
     }
-    assert flat_metrics(document, {"V1 (fovea)": {"r2": 3.0}}) == {
+    assert flat_metrics(document, {"all voxels": {"r2": 3.0}, "V1 (fovea)": {"r2": 4.0}}) == {
         "test/pixcorr": 0.5,
         "repetitions_2/two_way": 0.7,
         "seeds_sd/pixcorr": 0.01,
         "interval/pixcorr_low": 0.4,
         "interval/pixcorr_high": 0.6,
-        "brain/model_V1__fovea_": 0.2,
-        "encoding/r2_V1__fovea_": 3.0,
+        "brain/model": 0.2,
+        "encoding/r2": 3.0,
     }
