@@ -39,9 +39,9 @@ def test_shipped_params_are_valid(params_file):
         ("volume_scale: 0.36", "volume_scale: large", r"fetch_nsd.simulation.volume_scale: got 'large'; input should be a valid number"),
         ("subjects: [subj01, subj02]", "subjects: [subj01, subj11]", r"line \d+: subjects.1: got 'subj11'"),
         (
-            "models: [ridge, basic_ae]",
+            "models: [ridge, default]",
             "models: [ridge, perceptron]",
-            r"there is no section train.perceptron; .*choose from: ridge, basic_ae",
+            r"there is no section train.perceptron; .*choose from: ridge, basic_ae, default",
         ),
         ("image_size: 128", "image_size: 130", r"create_examples.image_size: got 130; input should be a multiple of 8"),
         ("  batch_size: 8", "  batch-size: 8", r"predict.batch(_size: key is missing|-size: unknown key; valid keys here: n_train_images)"),
