@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SESSIONS = [20, 21]
 SUBJECT = "subj02"
 BUCKET = BucketParams(bucket="natural-scenes-dataset", region="us-east-2", endpoint_url=None, part_mib=1)
-ONE_PROCESS = MachineParams(nsd_root="data/raw", n_jobs=1, dask_scheduler=None, n_connections=2, network_weights=None)
+ONE_PROCESS = MachineParams(nsd_root="data/raw", n_jobs=1, dask_scheduler=None, n_connections=2, network_weights=None, launch=[])
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ CANNOT_CHANGE_OUTPUTS = {
     "src/fmri2img/parallel.py": "where jobs run, not what they do",
     "src/fmri2img/receipts.py": "checks raw files; receipts are outputs followed by themselves",
     "src/fmri2img/tracking/runs.py": "MLflow, which is no output",
+    "src/fmri2img/training/processes.py": "in how many processes a training runs",
 }
 
 

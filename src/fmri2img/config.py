@@ -30,6 +30,7 @@ class MachineParams(Params):
     dask_scheduler: str | None
     n_connections: Annotated[int, Field(ge=1, le=256)]
     network_weights: str | None
+    launch: list[str]
 
     @property
     def weights_folder(self) -> Path | None:
@@ -295,7 +296,7 @@ def check_section(
 def _describe(error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]) -> str:
     # Of the alternatives of a union, the one that got furthest is the one that was meant.
     errors = error.errors()
-    alike = [item for item in errors if item["loc"][0] == errors[0]["loc"][0]]
+    alike = [item for item in errors if item["loc"][:1] == errors[0]["loc"][:1]]
     fault = max(alike, key=lambda item: (len(item["loc"]), item["type"] != "literal_error"))
     location = [str(part) for part in _real_keys(section, fault["loc"])]
     keys = [*prefix, *location]
@@ -305,6 +306,8 @@ def _describe(error: ValidationError, section: type[BaseModel], text: str, path:
         return f"{where}: unknown key; valid keys here: {', '.join(_valid_keys(section, location[:-1]))}"
     if fault["type"] == "missing":
         return f"{where}: key is missing; add it to {path}"
+    if fault["type"] == "value_error":  # of several keys together: what was given is the whole section
+        return f"{where}: {fault['ctx']['error']}"
     hint = " (YAML takes 1e-4 for text: write 1.0e-4)" if fault["type"] == "float_type" and isinstance(fault["input"], str) else ""
     return f"{where}: got {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}{hint}; correct it in {path}"
 

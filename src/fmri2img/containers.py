@@ -74,6 +74,8 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "trial_image_ids": ("trials", "0-based 73k id"),
     "trial_session": ("trials", "session number, from 1"),
     "values": ("images, channels, rows, columns", "latents in the autoencoder's scaled units"),
+    "energies": ("images, bands, rows, columns", "mean amplitude of oriented bands of the luminance in each cell"),
+    "latent_sd": ("images, channels, rows, columns", "SD that the encoder states for the error of its latents"),
 }
 
 
@@ -269,6 +271,11 @@ class Examples(Voxels):
         """Return the rows of all trials that showed one of the images, ascending."""
         return np.flatnonzero(np.isin(self.trial_image_ids, image_ids))
 
+    def repetitions_of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return how many trials showed each image, shape (n,), int64."""
+        first, last = (np.searchsorted(self.trial_image_ids, image_ids, side=side) for side in ("left", "right"))
+        return last - first
+
     def percent(self, trials: np.ndarray) -> np.ndarray:
         """Return betas of some trials in percent signal change, NaN where invalid, shape (n, n_voxels), float32."""
         session_rows = np.searchsorted(self.sessions, self.trial_session[trials])
@@ -284,16 +291,30 @@ class Latents(Stored):
     image_ids : ndarray, shape (n_images,), int64
         Ascending.
     values : ndarray, shape (n_images, 4, 16, 16), float32
+    energies : ndarray, shape (n_images, 12, 8, 8), float32
+        Local contrast energies of the same pictures (`features.energies`).
     provenance : dict
         ``data_source`` and the autoencoder's identity: name, revision, sha256, scaling factor.
     """
 
     image_ids: np.ndarray
     values: np.ndarray
+    energies: np.ndarray
     provenance: dict
 
     def __post_init__(self) -> None:
-        self._check_lengths(images=["image_ids", "values"])
+        self._check_lengths(images=["image_ids", "values", "energies"])
+
+    def only(self, image_ids: np.ndarray) -> "Latents":
+        """Return the latents of some images, in a container of their own.
+
+        Raises
+        ------
+        MismatchError
+            If an image has no latent.
+        """
+        rows = find_rows(self.image_ids, image_ids, "latents")
+        return Latents(image_ids, self.values[rows], self.energies[rows], self.provenance)
 
     def of(self, image_ids: np.ndarray) -> np.ndarray:
         """Return the latents of some images, shape (n, 4, 16, 16).
@@ -349,6 +370,8 @@ class Reconstructions(Stored):
         ``test`` or ``train``.
     latents : ndarray, shape (n, 4, 16, 16), float32
         Predicted, in scaled units.
+    latent_sd : ndarray, shape (n, 4, 16, 16), float32
+        How far off the encoder says it is, as an SD.
     images : ndarray, shape (n, side, side, 3), uint8
         Decoded from ``latents``.
     ceiling : ndarray, shape (n, side, side, 3), uint8
@@ -377,6 +400,7 @@ class Reconstructions(Stored):
     image_ids: np.ndarray
     split: np.ndarray
     latents: np.ndarray
+    latent_sd: np.ndarray
     images: np.ndarray
     ceiling: np.ndarray
     mean_latent: np.ndarray
@@ -394,7 +418,7 @@ class Reconstructions(Stored):
 
     def __post_init__(self) -> None:
         self._check_lengths(
-            images=["image_ids", "split", "latents", "images", "ceiling"],
+            images=["image_ids", "split", "latents", "latent_sd", "images", "ceiling"],
             partial=["partial_image_ids", "partial_first", "partial_count", "partial_latents", "partial_images", "partial_seen"],
             seeds=["seed_latents", "seed_images"],
         )

@@ -56,6 +56,11 @@ def latents_path(subject: str) -> Path:
     return Path("data/latents") / f"{subject}.h5"
 
 
+def prior_path() -> Path:
+    """`containers.Latents` of all subjects' pictures but the test images."""
+    return Path("data/prior.h5")
+
+
 def encoder_folder(subject: str, model: str) -> Path:
     """Weights and config of an encoder."""
     return Path("models") / subject / model

@@ -1,8 +1,9 @@
-"""Encode every picture with the frozen autoencoder."""
+"""Encode every picture with the frozen autoencoder, and measure its contrasts."""
 
 from fmri2img.command import progress, run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import Examples, Latents
+from fmri2img.features.energies import contrast_energies
 from fmri2img.features.latents import encode_images
 from fmri2img.layout import examples_path, latents_path
 from fmri2img.pretrained.autoencoder import load_autoencoder
@@ -15,7 +16,8 @@ def main(subject: str) -> None:
     autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
     values = encode_images(examples.images, autoencoder, batch_size=params.encode_latents.batch_size, progress=progress("batches"))
     provenance = {"autoencoder": autoencoder.identity, "data_source": examples.provenance["data_source"]}
-    Latents(image_ids=examples.image_ids, values=values, provenance=provenance).save(latents_path(subject))
+    energies = contrast_energies(examples.images)
+    Latents(image_ids=examples.image_ids, values=values, energies=energies, provenance=provenance).save(latents_path(subject))
 
 
 if __name__ == "__main__":

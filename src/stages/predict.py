@@ -9,12 +9,12 @@ from fmri2img.evaluation.latents import pattern_correlations
 from fmri2img.evaluation.pixels import pixel_correlations
 from fmri2img.features.latents import encode_images
 from fmri2img.files import write_text
-from fmri2img.generation.predict import reconstruct
+from fmri2img.generation.predict import reconstruct, unsure_places
 from fmri2img.layout import encoder_folder, examples_path, gallery_path, latents_path, reconstructions_path, split_path
 from fmri2img.models.registry import load_encoder, load_seeds
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import Split
-from fmri2img.viz.gallery import GalleryItem, gallery_page
+from fmri2img.viz.gallery import GalleryItem, UnsureMap, gallery_page
 
 
 def main(subject: str, model: str) -> None:
@@ -63,7 +63,16 @@ def main(subject: str, model: str) -> None:
         "sessions": str(about["sessions"]),
         "autoencoder": about["autoencoder"],
     }
-    page = gallery_page(items, subject=subject, model=model, data_source=about["data.source"], facts=facts)
+    places = unsure_places(encoder, examples, split, latents)
+    unsure = [UnsureMap(title, shares) for title, shares in places.items()]
+    page = gallery_page(
+        items,
+        subject=subject,
+        model=model,
+        data_source=about["data.source"],
+        facts=facts,
+        unsure=unsure,
+    )
     write_text(gallery_path(subject, model), page)
 
 

@@ -1,6 +1,7 @@
 """Train one encoder for one subject, and register it."""
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -15,13 +16,16 @@ from fmri2img.layout import (
     encoder_folder,
     examples_path,
     latents_path,
+    prior_path,
     roi_table_path,
     split_path,
     training_path,
 )
 from fmri2img.models.registry import CONFIG_NAME, check_settings, model_class, save_encoder, save_seeds
 from fmri2img.responses.splits import Split
+from fmri2img.training.checkpoints import EpochRecord
 from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set
+from fmri2img.training.processes import is_main_process, launch_again
 from fmri2img.training.report import EpochLog, describe_encoder, training_metrics, write_curve
 
 if TYPE_CHECKING:
@@ -31,32 +35,44 @@ if TYPE_CHECKING:
 def main(subject: str, model: str) -> None:
     """Train, save, and only then tell MLflow."""
     params = load_params()
-    settings = check_settings(model, params.train[model])
+    settings, kind = check_settings(model, params.train[model]), model_class(model)
+    if kind.trained_by_gradient and launch_again(params.machine.launch):
+        return
     examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
     latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
+    prior = Latents.open(prior_path(), remedy="dvc repro collect_prior")
     roi = read_json(roi_table_path(subject), remedy=f"dvc repro convert_roi@{subject}")["roi"]
     checkpoint = CHECKPOINTS / subject / f"{model}.safetensors"
-    data, kind = make_training_set(examples, split, latents), model_class(model)
-    how: dict = {"load_decoder": lambda: _load_decoder(params.autoencoder, latents), "checkpoint": checkpoint}
+    data = make_training_set(examples, split, latents, prior)
+    how: dict = {
+        "load_decoder": lambda: _load_decoder(params.autoencoder, latents),
+        "checkpoint": checkpoint,
+        "owner": f"{subject}/{model} on {examples.n_voxels} voxels of {' + '.join(roi) if isinstance(roi, list) else roi}",
+    }
     encoder, result = fit_encoder(kind, settings, data, on_epoch=_log(subject, model), **how)
+    others = fit_other_seeds(kind, settings, data, on_epoch=_log(subject, model, "-seeds"), **how)
+    if not is_main_process():
+        return
     folder = encoder_folder(subject, model)
     save_encoder(encoder, model, folder, describe_encoder(examples, split, latents, roi))
     write_curve(curve_path(subject, model), result.history)
     metrics = training_metrics(result)
     write_json(training_path(subject, model), metrics)
-    save_seeds(fit_other_seeds(kind, settings, data, on_epoch=_log(subject, model, "-seeds"), **how), folder)
+    save_seeds(others, folder)
     for path in (checkpoint, *checkpoint.parent.glob(f"{model}-seed*{checkpoint.suffix}")):
         path.unlink(missing_ok=True)
     # Imported last: MLflow takes seconds to load, and nothing above may wait for it or fail with it.
     from fmri2img.tracking.runs import encoder_run
 
     config = json.loads((folder / CONFIG_NAME).read_text())
-    dependencies = [examples_path(subject), split_path(subject), latents_path(subject)]
+    dependencies = [examples_path(subject), split_path(subject), latents_path(subject), prior_path()]
     encoder_run(config, folder, dependencies, [_as_metrics(asdict(record)) for record in result.history], metrics).finish()
 
 
-def _log(subject: str, model: str, what: str = "") -> EpochLog:
+def _log(subject: str, model: str, what: str = "") -> Callable[[EpochRecord], None]:
+    if not is_main_process():
+        return lambda _: None
     return EpochLog(LOGS / subject / f"{model}{what}.jsonl", label=f"{subject} {model}{what}")
 
 

@@ -41,7 +41,7 @@ def test_shipped_params_are_valid(params_file):
         (
             "models: [ridge, default]",
             "models: [ridge, perceptron]",
-            r"there is no section train.perceptron; .*choose from: ridge, basic_ae, default",
+            r"there is no section train.perceptron; .*choose from: ridge, basic_ae, low_level, default",
         ),
         ("image_size: 128", "image_size: 130", r"create_examples.image_size: got 130; input should be a multiple of 8"),
         ("  batch_size: 8", "  batch-size: 8", r"predict.batch(_size: key is missing|-size: unknown key; valid keys here: n_train_images)"),

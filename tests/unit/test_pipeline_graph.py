@@ -9,6 +9,7 @@ from fmri2img.config import ProjectParams
 from fmri2img.models.registry import model_names
 from pipeline_graph import CANNOT_CHANGE_OUTPUTS, SOURCE, imported_files
 
+MODELS = SOURCE / "fmri2img" / "models"
 STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
 
 
@@ -21,6 +22,8 @@ def script_of(stage: dict) -> Path:
 def test_deps_are_the_files_that_the_script_imports(name):
     script = script_of(STAGES[name])
     expected = imported_files(script) - set(CANNOT_CHANGE_OUTPUTS) | {script.relative_to(REPOSITORY).as_posix()}
+    if any("models/${item.model}.py" in dep for dep in STAGES[name]["deps"]):  # encoders are imported by name
+        expected |= {path for model in model_names() for path in imported_files(MODELS / f"{model}.py") if "/models/_" in path}
     listed = {dep for dep in STAGES[name]["deps"] if dep.startswith("src/") and dep.endswith(".py") and "$" not in dep}
     assert listed == expected
 

@@ -93,12 +93,15 @@ class Parts:
         ``model`` reconstructed from the first repetition alone, ``shuffled``, the decoded ``mean_latent``, and the ``truth``.
     seeds : Rows
         ``seed_1`` and so on: what the encoder made from further seeds.
+    stated_sd : ndarray, shape (n, d)
+        SD that the encoder states for the error of each latent number.
     """
 
     repetitions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
     reliability: tuple[np.ndarray, np.ndarray] | None
     seen_again: dict[str, np.ndarray]
     seeds: Rows
+    stated_sd: np.ndarray
 
 
 def join_truth(examples: Examples, split: Split, latents: Latents, pictures: TruePictures, encoding: EncodingModel) -> TestTruth:
@@ -192,6 +195,7 @@ def model_rows(
         reliability=_reliability(found),
         seen_again=_seen_again(found, truth, seed),
         seeds=seeds,
+        stated_sd=found.latent_sd[rows].reshape(len(rows), -1),
     )
     return table, parts
 
@@ -343,7 +347,8 @@ class Scores:
     p_values : dict of str to float
         Permutation p of the model's metrics.
     latent : dict of str to float
-        `latents.latent_summary` of the model, and ``reliability``.
+        `latents.latent_summary` of the model, ``reliability``, and ``error_over_stated``: the RMS error over that which the encoder
+        itself states; 1 is calibrated, more is too sure.
     retrieval : dict of str to dict of str to float
         In latents, ``raw`` and ``centred`` on the training mean.
     repetitions : dict of int to dict of str to float
@@ -398,6 +403,7 @@ def score_model(
     seen, made = truth.latents - truth.train_mean, predicted - truth.train_mean
     retrieval = {"raw": cosine_matrix(truth.latents, predicted), "centred": cosine_matrix(seen, made)}
     latent = latent_summary(truth.latents, predicted, truth.train_mean)
+    latent["error_over_stated"] = float(np.sqrt(((predicted - truth.latents) ** 2).mean() / (parts.stated_sd**2).mean()))
     if parts.reliability is not None:
         latent["reliability"] = float(dimension_correlations(*parts.reliability).mean())
     tables = dict(_pairings(truth, rows.pictures["model"], similarity_matrix(seen, made))) | scored.tables["model"]

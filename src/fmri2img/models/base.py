@@ -1,14 +1,92 @@
 """The contract of all encoders: raw betas in, latents out, voxel normalisation inside."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import nn
 
 from fmri2img.config import Params
 
 LATENT_SHAPE = (4, 16, 16)
+_Weight = Annotated[float, Field(ge=0)]
+
+
+class GradientSettings(Params):
+    """What every encoder that is trained by gradient descent lets a person tune; part of its section of ``params.yaml``.
+
+    Attributes
+    ----------
+    loss : str
+        ``latents``, ``pixels`` (of pictures from the frozen decoder) or ``both``.
+    norm : str
+        ``l2`` or ``l1``, of both errors.
+    pixel_weight : float
+        Of the pixel term if ``loss`` is ``both``.
+    pixel_window : int
+        Side, in cells of the latent grid, of the random window that the decoder sees in training; validation sees whole pictures.
+    contrastive_weight : float
+        Of a term that pulls a prediction towards its own image and away from the others of the batch.
+    temperature : float
+        Of that term.
+    epochs, patience : int
+        ``patience`` is how many epochs without a better validation loss end the training.
+    batch_size : int
+        Of one step, over all processes.
+    decoder_batch : int or "auto"
+        Pictures decoded at a time; the step is the same. ``auto`` finds what fits into a GPU, and what is fastest on a CPU.
+    learning_rate, weight_decay : float
+    schedule : str
+        ``constant``, ``cosine`` (to 0) or ``one_cycle`` (up for a third, then to 0).
+    warmup_steps : int
+        The rate grows linearly over them; ``one_cycle`` has a warm-up of its own.
+    max_gradient_norm : float
+        Longer gradients are shortened to it; 0 leaves them.
+    ema_decay : float
+        Of the running average of weights that is validated and kept; 0 keeps the weights themselves.
+    repetitions : str
+        What a training sample is: ``single`` trials, the ``mean`` of an image's trials, or ``mixup``: by chance a random weighted
+        mean (50 %), the mean (30 %) or a single trial (20 %), as MindEye's low-level model has it.
+    blur, zoom : float
+        Augmentation of pictures in a pixel loss: largest SD of a Gaussian blur, in pixels, and largest enlargement; 0 and 1: none.
+    precision : str
+        ``float32``, ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU that has it, and in a decoder on a CPU that multiplies in bf16.
+    compile : bool
+        Whether torch compiles the decoder; takes minutes once.
+    seed, n_seeds : int
+        Trained from ``seed`` and the following ones: the first counts, the others tell the spread.
+    """
+
+    loss: Literal["latents", "pixels", "both"]
+    norm: Literal["l1", "l2"]
+    pixel_weight: Annotated[float, Field(gt=0)]
+    pixel_window: Annotated[int, Field(ge=2)]
+    contrastive_weight: _Weight
+    temperature: Annotated[float, Field(gt=0)]
+    epochs: Annotated[int, Field(ge=1)]
+    patience: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=1)]
+    decoder_batch: Literal["auto"] | Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "cosine", "one_cycle"]
+    warmup_steps: Annotated[int, Field(ge=0)]
+    weight_decay: _Weight
+    max_gradient_norm: _Weight
+    ema_decay: Annotated[float, Field(ge=0, lt=1)]
+    repetitions: Literal["single", "mean", "mixup"]
+    blur: _Weight
+    zoom: Annotated[float, Field(ge=1)]
+    precision: Literal["auto", "float32", "bf16", "fp16"]
+    compile: bool
+    seed: int
+    n_seeds: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _augmentation_has_pictures(self) -> Self:
+        if self.loss == "latents" and (self.blur > 0 or self.zoom > 1):
+            raise ValueError("blur and zoom change the pictures of a pixel loss; set loss to pixels or both, or blur to 0 and zoom to 1")
+        return self
 
 
 @dataclass(frozen=True)
@@ -24,12 +102,28 @@ class TrainingTensors:
     image_betas : Tensor, shape (n_images, n_voxels)
         Averages over the repetitions of each image.
     latents : Tensor, shape (n_images, 4, h, w)
+    roi_labels : Tensor, shape (n_voxels,), int64
+        Number of each voxel's region.
+    energies : Tensor, shape (n_images, channels, rows, columns)
+        Local contrast energies of the images (`features.energies`); no channels where nobody computed them.
+    prior_latents : Tensor, shape (n_pictures, 4, h, w)
+        Of pictures without brain data of this subject: what is likely. None of them is a test image of any subject, nor a validation image.
+    prior_energies : Tensor, shape (n_pictures, channels, rows, columns)
     """
 
     betas: torch.Tensor
     trial_images: torch.Tensor
     image_betas: torch.Tensor
     latents: torch.Tensor
+    roi_labels: torch.Tensor
+    energies: torch.Tensor
+    prior_latents: torch.Tensor
+    prior_energies: torch.Tensor
+
+    @property
+    def repetitions(self) -> torch.Tensor:
+        """Trials of each image, shape (n_images,), int64."""
+        return torch.bincount(self.trial_images, minlength=len(self.latents))
 
 
 class VoxelNormalizer(nn.Module):
@@ -78,27 +172,38 @@ class Encoder(nn.Module):
         (4, h, w).
     settings : Params
         Its own settings.
+
+    Attributes
+    ----------
+    latent_sd : Tensor, shape (4, h, w)
+        How far a predicted latent number is from the true one, as an SD: from the model itself where it has a closed form, else the
+        RMS error on validation images.
     """
 
     Settings: ClassVar[type[Params]]
     trained_by_gradient: ClassVar[bool] = True
+    states_its_spread: ClassVar[bool] = False  # whether `solve` sets ``latent_sd``
+    latent_sd: torch.Tensor
 
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
         super().__init__()
         self.n_voxels, self.latent_shape, self.settings = n_voxels, tuple(latent_shape), settings
         self.normalizer = VoxelNormalizer(n_voxels)
+        self.register_buffer("latent_sd", torch.ones(self.latent_shape))
 
     def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (for subclasses)
         """Map z-scored voxels (n, n_voxels) to latents (n, 4, h, w)."""
         raise TypeError(f"{type(self).__name__} must define decode_voxels")
 
-    def forward(self, betas: torch.Tensor) -> torch.Tensor:
+    def forward(self, betas: torch.Tensor, repetitions: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
         """Predict latents.
 
         Parameters
         ----------
         betas : Tensor, shape (n, n_voxels), float32
             Percent signal change; NaN where missing.
+        repetitions : Tensor, shape (n,), int64, optional
+            How many trials each row averages; three where it is not given. Most encoders do without.
 
         Returns
         -------
@@ -106,6 +211,19 @@ class Encoder(nn.Module):
             In scaled units.
         """
         return self.decode_voxels(self.normalizer(betas))
+
+    def spread(self, n: int, repetitions: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
+        """Return the SD of each predicted latent number's error, shape (n, 4, h, w), for averages of ``repetitions`` trials."""
+        return self.latent_sd.expand(n, *self.latent_shape)
+
+    def training_outputs(self, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return predicted latents (n, 4, h, w), and what a contrastive loss compares with `embed_latents`, shape (n, d)."""
+        latents = self.decode_voxels(voxels)
+        return latents, latents.flatten(1)
+
+    def embed_latents(self, latents: torch.Tensor) -> torch.Tensor:
+        """Return the contrastive loss's view of true latents, shape (n, d)."""
+        return latents.flatten(1)
 
     def solve(self, data: TrainingTensors) -> dict[str, float]:  # noqa: ARG002  (for subclasses)
         """Find the weights in closed form; only for encoders with ``trained_by_gradient = False``.

@@ -1,31 +1,21 @@
 """The original fmri2img network: three linear layers, then one transposed convolution to the latent grid."""
 
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from fmri2img.config import Params
-from fmri2img.models.base import Encoder
+from fmri2img.models.base import Encoder, GradientSettings
 
 
-class Settings(Params):
+class Settings(GradientSettings):
     """``train.basic_ae`` in ``params.yaml``."""
 
     hidden_sizes: list[Annotated[int, Field(ge=1)]]
     bottleneck: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
-    loss: Literal["latents", "pixels", "both"]
-    pixel_weight: Annotated[float, Field(gt=0)]
-    epochs: Annotated[int, Field(ge=1)]
-    patience: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    seed: int
-    n_seeds: Annotated[int, Field(ge=1)]
 
 
 class Model(Encoder):

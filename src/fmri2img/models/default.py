@@ -1,15 +1,16 @@
-"""An encoder for scarce brain data: it learns the way from latents to voxels, and inverts it.
+"""An encoder for scarce brain data: it learns the way from pictures to voxels, and inverts it.
 
-Each voxel sees a neighbourhood of the latent grid only; how responses vary around that is learnt from what is left, and what latents are
-likely from pictures alone. The encoder is the posterior mean of the latent given the response: a linear map, found in closed form.
+A picture is described by its latent and by local contrast energies, to which visual cortex responds and of which a latent, being nearly
+linear in the picture, says little. Each voxel sees a neighbourhood of that description; how responses vary around it is learnt from
+what is left, and what descriptions are likely from pictures alone, those of other people included. The encoder is the posterior mean
+of the latent given the response: a linear map for each number of averaged repetitions, in closed form.
 
-    response = W^T (latent - mean) + noise,  latent ~ N(mean, S),  noise ~ N(0, C)
-    E[latent | response] = mean + (S^-1 + W C^-1 W^T)^-1 W C^-1 (response - its mean)
+    response = W^T (description - mean) + noise,  description ~ N(mean, S),  noise ~ N(0, C)
+    E[description | response] = mean + S W (W^T S W + C)^-1 (response - its mean)
 
 Penalties, windows, the shrinkage of S and C and the size of the noise are chosen by cross-validation over training images.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any
@@ -19,172 +20,253 @@ import torch
 from pydantic import Field
 
 from fmri2img.config import Params
+from fmri2img.models._forward import ForwardModel, Pairs, make_windows
 from fmri2img.models.base import Encoder, TrainingTensors
 
-_CUT = 0.03  # a window is cut where it has fallen to this share of its peak
-_IMAGES_AT_ONCE = 1500  # on which a penalty is judged in one fold: more would cost time and change no choice
+MAX_REPETITIONS = 3  # NSD shows an image up to three times
+_TRIALS_AT_ONCE = 2048
 _Share = Annotated[float, Field(ge=0, le=1)]
+_Positive = Annotated[float, Field(gt=0)]
 
 
 class Settings(Params):
-    """``train.default`` in ``params.yaml``."""
+    """``train.default`` in ``params.yaml``.
 
-    window_sizes: list[Annotated[float, Field(gt=0)]]
-    penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    Attributes
+    ----------
+    energies : bool
+        Whether contrast energies are part of a picture's description.
+    prior_pictures : bool
+        Whether pictures that only other subjects saw count in what is likely.
+    window_sizes : list of float
+        SDs of candidate windows, in cells of the latent grid.
+    penalties : list of float
+        Of the encoding model, in units of the variance of a latent number.
+    prior_shrinkages, noise_shrinkages : list of float
+        Shares of the simpler covariance: channels apart from places; no correlation between voxels.
+    noise_scales : list of float
+        Factors of the noise's covariance.
+    n_folds : int
+    seed : int
+    """
+
+    energies: bool
+    prior_pictures: bool
+    window_sizes: list[_Positive]
+    penalties: Annotated[list[_Positive], Field(min_length=1)]
     prior_shrinkages: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
     noise_shrinkages: Annotated[list[_Share], Field(min_length=1)]
-    noise_scales: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    noise_scales: Annotated[list[_Positive], Field(min_length=1)]
     n_folds: Annotated[int, Field(ge=2)]
     seed: int
 
 
 class Model(Encoder):
-    """The posterior mean of the latent given the responses of all voxels, as a linear map.
+    """The posterior mean of the latent given the responses of all voxels, as a linear map for each number of repetitions.
 
     Attributes
     ----------
-    linear : Linear
-        From z-scored voxels to the flattened latent.
-    posterior_sd : Tensor, shape (4 * h * w,)
+    gains : Tensor, shape (3, n_voxels, 4 * h * w)
+        From z-scored voxels, averaged over one, two or three trials, to the flattened latent.
+    offsets : Tensor, shape (3, 4 * h * w)
+    posterior_sd : Tensor, shape (3, 4 * h * w)
         SD of each latent number given the response: the same for all responses.
     """
 
     Settings = Settings
     trained_by_gradient = False
+    states_its_spread = True
+    gains: torch.Tensor
+    offsets: torch.Tensor
     posterior_sd: torch.Tensor
 
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
         super().__init__(n_voxels, latent_shape, settings)
         n_latents = int(np.prod(latent_shape))
-        self.linear = torch.nn.Linear(n_voxels, n_latents)
-        self.register_buffer("posterior_sd", torch.ones(n_latents))
+        self.register_buffer("gains", torch.zeros(MAX_REPETITIONS, n_voxels, n_latents))
+        self.register_buffer("offsets", torch.zeros(MAX_REPETITIONS, n_latents))
+        self.register_buffer("posterior_sd", torch.ones(MAX_REPETITIONS, n_latents))
 
-    def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:
-        """Map z-scored voxels (n, n_voxels) to latents (n, 4, h, w)."""
-        return self.linear(voxels).unflatten(1, self.latent_shape)  # (n, 4, h, w)
+    def forward(self, betas: torch.Tensor, repetitions: torch.Tensor | None = None) -> torch.Tensor:
+        """Predict latents (n, 4, h, w) from averages of ``repetitions`` trials (n,), three if it is not given."""
+        voxels = self.normalizer(betas)
+        latents = voxels.new_empty(len(voxels), self.gains.shape[2])
+        rows = self._maps(repetitions, len(voxels))
+        for number in rows.unique():
+            mine = rows == number
+            latents[mine] = voxels[mine] @ self.gains[number] + self.offsets[number]
+        return latents.unflatten(1, self.latent_shape)  # (n, 4, h, w)
+
+    def spread(self, n: int, repetitions: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the SD of each predicted number's error, shape (n, 4, h, w)."""
+        return self.posterior_sd[self._maps(repetitions, n)].unflatten(1, self.latent_shape)
+
+    def _maps(self, repetitions: torch.Tensor | None, n: int) -> torch.Tensor:
+        if repetitions is None:
+            return torch.full((n,), MAX_REPETITIONS - 1)
+        return repetitions.long().clamp(1, MAX_REPETITIONS) - 1
 
     @torch.no_grad()
     def solve(self, data: TrainingTensors) -> dict[str, float]:
         """Fit encoding model, prior and noise on training images, and invert them."""
-        settings = self.settings
-        counts = torch.bincount(data.trial_images, minlength=len(data.latents)).float()
-        voxels, latents = self.normalizer(data.image_betas), data.latents.flatten(1)
-        voxel_mean, latent_mean = (counts @ voxels) / counts.sum(), latents.mean(0)
-        pairs = _Pairs(latents - latent_mean, voxels - voxel_mean, counts)
-        folds = torch.from_numpy(np.random.default_rng(settings.seed).permutation(len(latents)) % min(settings.n_folds, len(latents)))
-        windows = list(make_windows(self.latent_shape, settings.window_sizes))
-        # Penalties are in units of the variance of a latent number.
-        penalties = torch.tensor(settings.penalties) * latents.var(dim=0, correction=0).mean().clamp(min=1e-12)
-        choice, error = choose_inversion(pairs, folds, windows, penalties, settings, self.latent_shape)
+        settings, world = self.settings, _World.of(data, self.settings)
+        counts = data.repetitions.float()
+        if len(counts) < 2 * settings.n_folds:  # nothing can be judged on so few: predict what is likely before any response
+            self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
+            self.posterior_sd.copy_(world.prior(world.seen, 1.0).diagonal()[: world.n_latents].sqrt().expand_as(self.posterior_sd))
+            self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
+            return {}
+        voxels = self.normalizer(data.image_betas)
+        voxel_mean = (counts @ voxels) / counts.sum()
+        pairs = Pairs(world.seen, voxels - voxel_mean, counts)
+        folds = torch.from_numpy(np.random.default_rng(settings.seed).permutation(len(counts)) % min(settings.n_folds, len(counts)))
+        windows = list(make_windows(world.grids, settings.window_sizes))
+        penalties = torch.tensor(settings.penalties) * world.seen[:, : world.n_latents].var(dim=0, correction=0).mean().clamp(min=1e-12)
+        share = misfit_share(self.normalizer, data, pairs, folds, windows, penalties)
+        choice, error = choose_inversion(pairs, folds, windows, penalties, settings, world, share)
         forward = ForwardModel.fit(pairs, folds, windows, penalties)
-        weights, posterior_sd = forward.invert(prior_covariance(pairs.latents, choice.prior_shrinkage, self.latent_shape), choice)
-        self.linear.weight.copy_(weights.T)
-        self.linear.bias.copy_(latent_mean - voxel_mean @ weights)
-        self.posterior_sd.copy_(posterior_sd)
-        facts = {"cross_validated_mse": error, "windowed_share": float((forward.windows > 0).float().mean())}
+        inverse = Inversion.of(forward, world.prior(pairs.features, choice.prior_shrinkage), choice.noise_shrinkage)
+        for repetitions in range(1, MAX_REPETITIONS + 1):
+            noise = choice.noise_scale * relative_noise(repetitions, counts, share)
+            gain, spread = inverse.gain(noise, world.n_latents)
+            self.gains[repetitions - 1].copy_(gain)
+            self.offsets[repetitions - 1].copy_(world.latent_mean - voxel_mean @ gain)
+            self.posterior_sd[repetitions - 1].copy_(spread)
+        self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
+        windowed = (forward.candidates.shares * (forward.candidates.windows > 0)).sum(0).mean()
+        facts = {"cross_validated_mse": error, "windowed_share": float(windowed), "misfit_share": share}
         return facts | {name: float(value) for name, value in vars(choice).items()}
 
 
 @dataclass(frozen=True)
-class _Pairs:
-    """Centred latents (n, d) and averaged voxels (n, v) of training images, and how many trials were averaged (n,)."""
+class _World:
+    """Descriptions of pictures, centred on the mean of all.
 
-    latents: torch.Tensor
-    voxels: torch.Tensor
-    counts: torch.Tensor
+    Attributes
+    ----------
+    seen : Tensor, shape (n, d)
+        Of training images: latents first, then energies.
+    others : Tensor, shape (m, d)
+        Of pictures without brain data.
+    latent_mean : Tensor, shape (4 * h * w,)
+    grids : list of (channels, height, width)
+        Of the latents, and of energies if there are any.
+    """
 
-    def of(self, rows: torch.Tensor) -> "_Pairs":
-        return _Pairs(self.latents[rows], self.voxels[rows], self.counts[rows])
+    seen: torch.Tensor
+    others: torch.Tensor
+    latent_mean: torch.Tensor
+    grids: list[tuple[int, int, int]]
 
-    def products(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return latents^T latents (d, d) and latents^T voxels (d, v), images weighted by their trials."""
-        weighted = self.latents * self.counts[:, None]
-        return weighted.T @ self.latents, weighted.T @ self.voxels
+    @classmethod
+    def of(cls, data: TrainingTensors, settings: Settings) -> "_World":
+        n_others = len(data.prior_latents) if settings.prior_pictures else 0
+        latents = torch.cat([data.latents, data.prior_latents[:n_others]])
+        parts = [latents - latents.mean(0)]
+        if settings.energies and data.energies.shape[1]:
+            energies = torch.cat([data.energies, data.prior_energies[:n_others]])
+            energies = energies - energies.mean(0)
+            # Each channel counts as much as a latent number, however strong its filter.
+            scale = parts[0].square().mean().sqrt() / energies.square().mean((0, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
+            parts.append(energies * scale)
+        described = torch.cat([part.flatten(1) for part in parts], dim=1)
+        grids = [(part.shape[1], part.shape[2], part.shape[3]) for part in parts]
+        n = len(data.latents)
+        return cls(described[:n], described[n:], latents.mean(0).flatten(), grids)
+
+    @property
+    def n_latents(self) -> int:
+        """How many of a description's numbers are the latent's."""
+        return int(np.prod(self.grids[0]))
+
+    def prior(self, seen: torch.Tensor, shrinkage: float) -> torch.Tensor:
+        """Return the covariance of descriptions of some training images and of all other pictures."""
+        return prior_covariance(torch.cat([seen, self.others]), shrinkage, self.grids)
 
 
-def make_windows(latent_shape: tuple[int, ...], sizes: list[float]) -> Iterator[torch.Tensor]:
-    """Yield what a voxel may see of the latent grid, shape (4 * h * w,), 1 at most: all of it, then Gaussian windows of each size.
+def prior_covariance(described: torch.Tensor, shrinkage: float, grids: list[tuple[int, int, int]]) -> torch.Tensor:
+    """Return the covariance of descriptions, shrunk towards one in which channels and places vary apart, and parts do not covary.
 
     Parameters
     ----------
-    latent_shape : tuple of int
-        (4, h, w).
-    sizes : list of float
-        SDs in cells of the grid; centres are as far apart as the SD, 2 cells at least.
+    described : Tensor, shape (n, d)
+        Centred.
+    shrinkage : float
+        Share of the target, for each part a Kronecker product of a covariance of channels and one of places.
+    grids : list of (channels, height, width)
+
+    Returns
+    -------
+    Tensor, shape (d, d), float64
     """
-    channels, height, width = latent_shape
-    yield torch.ones(channels * height * width)
-    rows, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-    for size in sizes:
-        step = max(2.0, size)
-        for row, column in product(np.arange((step - 1) / 2, height, step), np.arange((step - 1) / 2, width, step)):
-            window = torch.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * size**2))
-            yield window.float().flatten().repeat(channels)
+    sample = (described.T @ described).double() / len(described)
+    target = torch.zeros_like(sample)
+    start = 0
+    for channels, height, width in grids:
+        part = slice(start, start + channels * height * width)
+        target[part, part] = _apart(sample[part, part], channels)
+        start = part.stop
+    # What is left keeps the matrix invertible for any number of images.
+    ridge = 1e-5 * sample.diagonal().mean().clamp(min=1e-12) * torch.eye(len(sample), dtype=torch.float64)
+    return (1 - shrinkage) * sample + shrinkage * target + ridge
 
 
-@dataclass(frozen=True)
-class _Eigen:
-    """A ridge regression within a window, ready for any penalty: features scaled by the window are penalised where it is low."""
-
-    kept: torch.Tensor
-    scale: torch.Tensor
-    values: torch.Tensor
-    vectors: torch.Tensor
-
-    @classmethod
-    def of(cls, gram: torch.Tensor, window: torch.Tensor) -> "_Eigen":
-        kept = torch.nonzero(window > _CUT).squeeze(1)
-        scale = window[kept]
-        values, vectors = torch.linalg.eigh(gram[kept][:, kept] * scale[:, None] * scale)
-        return cls(kept, scale, values.clamp(min=0), vectors)
-
-    def rotate(self, cross: torch.Tensor) -> torch.Tensor:
-        """Turn latents^T voxels (d, v) into the basis of the solution."""
-        return self.vectors.T @ (cross[self.kept] * self.scale[:, None])
-
-    def features(self, latents: torch.Tensor) -> torch.Tensor:
-        """Turn latents (n, d) into the same basis."""
-        return (latents[:, self.kept] * self.scale) @ self.vectors
-
-    def weights(self, rotated: torch.Tensor, penalties: torch.Tensor) -> torch.Tensor:
-        """Return weights of the kept latent numbers for one penalty a voxel."""
-        return self.scale[:, None] * (self.vectors @ (rotated / (self.values[:, None] + penalties)))
+def _apart(sample: torch.Tensor, channels: int) -> torch.Tensor:
+    """Return the Kronecker product of channels and places that is nearest to a covariance in one step of the flip-flop algorithm."""
+    places = len(sample) // channels
+    blocks = sample.reshape(channels, places, channels, places)
+    between = torch.einsum("aibi->ab", blocks) / places
+    between = between / between.trace().clamp(min=1e-12) * channels + 1e-6 * torch.eye(channels, dtype=sample.dtype)
+    within = torch.einsum("aibj,ba->ij", blocks, torch.linalg.inv(between)) / channels
+    return torch.kron(between, within)
 
 
-def window_errors(pairs: _Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor) -> torch.Tensor:
-    """Return the cross-validated squared error of every window, penalty and voxel, shape (n_folds, n_windows, n_penalties, v)."""
-    names = folds.unique()
-    errors = torch.zeros(len(names), len(windows), len(penalties), pairs.voxels.shape[1])
-    for place, fold in enumerate(names):
-        held_out = pairs.of(torch.nonzero(folds == fold).squeeze(1)[:_IMAGES_AT_ONCE])
-        gram, cross = pairs.of(folds != fold).products()
-        for number, window in enumerate(windows):
-            eigen = _Eigen.of(gram, window)
-            rotated, features = eigen.rotate(cross), eigen.features(held_out.latents)
-            for order, penalty in enumerate(penalties):
-                misses = held_out.voxels - features @ (rotated / (eigen.values[:, None] + penalty))
-                errors[place, number, order] = held_out.counts @ misses**2
-    return errors
+def misfit_share(
+    normalizer: torch.nn.Module,
+    data: TrainingTensors,
+    pairs: Pairs,
+    folds: torch.Tensor,
+    windows: list[torch.Tensor],
+    penalties: torch.Tensor,
+) -> float:
+    """Return the share of a single trial's unexplained variance that repeats with the image: what no averaging takes away.
+
+    Variance within images is that of trials; what an encoding model leaves of averages holds the same, divided by their number, and
+    what the model misses. The model is that of the whole grid, which needs no choice.
+    """
+    within, freedom = _variance_within_images(normalizer, data)
+    if freedom < 1:
+        return 0.0
+    forward = ForwardModel.fit(pairs, folds, windows[:1], penalties)
+    left = forward.residual.square().mean().item() - within * float((1 / pairs.counts).mean())
+    return max(0.0, left) / (max(0.0, left) + within) if within > 0 else 1.0
 
 
-def choose_windows(errors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the numbers of each voxel's window and penalty of the smallest error, both of shape (v,); ``errors`` as `window_errors`."""
-    best = errors.sum(0).flatten(0, 1).argmin(0)
-    return best // errors.shape[2], best % errors.shape[2]
+def _variance_within_images(normalizer: torch.nn.Module, data: TrainingTensors) -> tuple[float, float]:
+    """Return the mean variance of z-scored trials around their image's mean, and its degrees of freedom."""
+    total, freedom = 0.0, 0.0
+    for rows in torch.arange(len(data.betas)).split(_TRIALS_AT_ONCE):
+        known = torch.isfinite(data.betas[rows])
+        misses = normalizer(data.betas[rows]) - normalizer(data.image_betas[data.trial_images[rows]])
+        total += float((misses * known).square().sum(dtype=torch.float64))
+        freedom += float(known.sum())
+    freedom -= float(torch.isfinite(data.image_betas).sum())
+    return (total / freedom, freedom) if freedom >= 1 else (0.0, 0.0)
 
 
-def fit_windows(
-    pairs: _Pairs, windows: list[torch.Tensor], penalties: torch.Tensor, chosen: tuple[torch.Tensor, torch.Tensor]
-) -> torch.Tensor:
-    """Return the encoding weights (d, v) for chosen windows and penalties."""
-    gram, cross = pairs.products()
-    weights = torch.zeros_like(cross)
-    for number in chosen[0].unique():
-        voxels = torch.nonzero(chosen[0] == number).squeeze(1)
-        eigen = _Eigen.of(gram, windows[int(number)])
-        found = eigen.weights(eigen.rotate(cross[:, voxels]), penalties[chosen[1][voxels]])
-        weights[eigen.kept[:, None], voxels] = found
-    return weights
+def relative_noise(repetitions: float | torch.Tensor, counts: torch.Tensor, share: float) -> float | torch.Tensor:
+    """Return the noise's variance in an average of ``repetitions``, where 1 is the mean, over training images, of that of a trial's worth.
+
+    Parameters
+    ----------
+    repetitions : float or Tensor
+    counts : Tensor, shape (n_images,)
+        Trials of each training image; `noise_factor` multiplies residuals of averages by them.
+    share : float
+        From `misfit_share`.
+    """
+    reference = share * float(counts.mean()) + (1 - share)
+    return (share + (1 - share) / repetitions) / reference
 
 
 @dataclass(frozen=True)
@@ -197,50 +279,70 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class ForwardModel:
-    """From latents to voxels.
+class Inversion:
+    """An encoding model with prior and noise, ready to be inverted for noise of any size.
+
+    With S = R R^T, C = L L^T and the eigenvectors U and eigenvalues e of R^T W C^-1 W^T R, the posterior mean for noise c C is
+    R U (e + c)^-1 U^T R^T W C^-1 (response - mean): sizes of the noise cost next to nothing.
 
     Attributes
     ----------
-    weights : Tensor, shape (d, v)
-    windows : Tensor, shape (v,)
-        Number of each voxel's window; 0 is all of the grid.
-    residual : Tensor, shape (n, v)
-        What models of other folds leave of averaged responses.
-    counts : Tensor, shape (n,)
-        Trials that were averaged.
+    root : Tensor, shape (d, k)
+        R U.
+    values : Tensor, shape (k,)
+        e.
+    prior_root : Tensor, shape (d, d)
+        R.
+    whitened : Tensor, shape (v, k)
+        C^-1 W^T R U.
     """
 
-    weights: torch.Tensor
-    windows: torch.Tensor
-    residual: torch.Tensor
-    counts: torch.Tensor
+    root: torch.Tensor
+    values: torch.Tensor
+    prior_root: torch.Tensor
+    whitened: torch.Tensor
 
     @classmethod
-    def fit(cls, pairs: _Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor) -> "ForwardModel":
-        """Choose window and penalty of each voxel by cross-validation, and fit."""
-        chosen = choose_windows(window_errors(pairs, folds, windows, penalties))
-        residual = pairs.voxels.clone()
-        for fold in folds.unique():
-            rows = folds == fold
-            residual[rows] -= pairs.latents[rows] @ fit_windows(pairs.of(~rows), windows, penalties, chosen)
-        return cls(fit_windows(pairs, windows, penalties, chosen), chosen[0], residual, pairs.counts)
+    def of(cls, forward: ForwardModel, prior: torch.Tensor, noise_shrinkage: float) -> "Inversion":
+        """Decompose; ``prior`` has shape (d, d)."""
+        factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
+        return cls.decompose(torch.linalg.solve_triangular(factor, forward.weights.T, upper=False), factor, torch.linalg.cholesky(prior))
 
-    def invert(self, prior: torch.Tensor, choice: Choice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the linear map (v, d) to the posterior mean, and the posterior's SDs (d,)."""
-        whitened = torch.cholesky_solve(self.weights.T, noise_factor(self.residual, self.counts, choice.noise_shrinkage)).double()
-        precision = torch.linalg.inv(prior) + self.weights.double() @ whitened / choice.noise_scale
-        posterior = torch.linalg.inv(precision)
-        return (whitened @ posterior / choice.noise_scale).float(), posterior.diagonal().clamp(min=0).sqrt().float()
+    @classmethod
+    def decompose(cls, seen: torch.Tensor, factor: torch.Tensor, prior_root: torch.Tensor) -> "Inversion":
+        """Decompose L^-1 W^T (v, d) with L (v, v) and R (d, d)."""
+        both = seen.double() @ prior_root  # (v, d): L^-1 W^T R
+        if both.shape[0] < both.shape[1]:
+            values, left = torch.linalg.eigh(both @ both.T)
+            real = values > 1e-10 * values[-1].clamp(min=1e-12)
+            values, left = values[real], left[:, real]
+            vectors = (both.T @ left) / values.sqrt()
+        else:
+            values, vectors = torch.linalg.eigh(both.T @ both)
+            values = values.clamp(min=0)
+        whitened = torch.linalg.solve_triangular(factor.T, (both @ vectors).float(), upper=True)  # (v, k)
+        return cls(prior_root @ vectors, values, prior_root, whitened)
+
+    def gain(self, noise: float | torch.Tensor, n_latents: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the linear map (v, n_latents) to the posterior mean of the latent, and the posterior's SDs (n_latents,)."""
+        root = self.root[:n_latents]
+        gain = self.whitened.double() @ (root / (self.values + noise)).T
+        variance = self.prior_root[:n_latents].square().sum(1) - (root.square() * (self.values / (self.values + noise))).sum(1)
+        return gain.float(), variance.clamp(min=0).sqrt().float()
+
+    def predict(self, projected: torch.Tensor, noise: torch.Tensor, n_latents: int) -> torch.Tensor:
+        """Return posterior means (n, n_latents) of responses times ``whitened``, (n, k), for noise of sizes (n,)."""
+        return (projected / (self.values + noise[:, None])) @ self.root[:n_latents].T
 
 
 def choose_inversion(
-    pairs: _Pairs,
+    pairs: Pairs,
     folds: torch.Tensor,
     windows: list[torch.Tensor],
     penalties: torch.Tensor,
     settings: Settings,
-    latent_shape: tuple[int, ...],
+    world: _World,
+    share: float,
 ) -> tuple[Choice, float]:
     """Choose by the squared error of held-out latents; returns the choice and that error, a mean over latent numbers.
 
@@ -252,45 +354,22 @@ def choose_inversion(
     for fold in folds.unique():
         held_out, others = pairs.of(folds == fold), folds != fold
         rest = pairs.of(others)
+        truth = held_out.features[:, : world.n_latents].double()
+        noise = relative_noise(held_out.counts, rest.counts, share)
         forward = ForwardModel.fit(rest, folds[others], windows, penalties)
-        priors = {share: torch.linalg.inv(prior_covariance(rest.latents, share, latent_shape)) for share in settings.prior_shrinkages}
+        roots = {shrinkage: torch.linalg.cholesky(world.prior(rest.features, shrinkage)) for shrinkage in settings.prior_shrinkages}
         for noise_shrinkage in settings.noise_shrinkages:
             factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
-            whitened = torch.cholesky_solve(forward.weights.T, factor)  # (v, d)
-            evidence, seen = (forward.weights @ whitened).double(), (held_out.voxels @ whitened).double()
-            for option in (option for option in options if option.noise_shrinkage == noise_shrinkage):
-                precision = priors[option.prior_shrinkage] + evidence / option.noise_scale
-                predicted = torch.linalg.solve(precision, seen.T / option.noise_scale).T
-                errors[option] += float(((predicted - held_out.latents) ** 2).sum()) / pairs.latents.numel()
+            seen = torch.linalg.solve_triangular(factor, forward.weights.T, upper=False)
+            for prior_shrinkage, root in roots.items():
+                inverse = Inversion.decompose(seen, factor, root)
+                projected = (held_out.voxels @ inverse.whitened).double()
+                for scale in settings.noise_scales:
+                    predicted = inverse.predict(projected, scale * torch.as_tensor(noise), world.n_latents)
+                    option = Choice(prior_shrinkage, noise_shrinkage, scale)
+                    errors[option] += float(((predicted - truth) ** 2).sum()) / (len(pairs.counts) * world.n_latents)
     best = min(options, key=lambda option: errors[option])
     return best, errors[best]
-
-
-def prior_covariance(latents: torch.Tensor, shrinkage: float, latent_shape: tuple[int, ...]) -> torch.Tensor:
-    """Return the covariance of latents, shrunk towards one in which channels and places vary apart from each other.
-
-    Parameters
-    ----------
-    latents : Tensor, shape (n, 4 * h * w)
-        Centred.
-    shrinkage : float
-        Share of the target, a Kronecker product of a covariance of channels and one of places.
-    latent_shape : tuple of int
-
-    Returns
-    -------
-    Tensor, shape (4 * h * w, 4 * h * w), float64
-    """
-    channels, places = latent_shape[0], latent_shape[1] * latent_shape[2]
-    sample = latents.double().T @ latents.double() / len(latents)
-    blocks = sample.reshape(channels, places, channels, places)
-    between = torch.einsum("aibi->ab", blocks) / places
-    between = between / between.trace() * channels + 1e-6 * torch.eye(channels, dtype=torch.float64)
-    within = torch.einsum("aibj,ba->ij", blocks, torch.linalg.inv(between)) / channels
-    target = torch.kron(between, within)
-    # What is left keeps the matrix invertible for any number of images.
-    ridge = 1e-6 * sample.diagonal().mean().clamp(min=1e-12) * torch.eye(len(sample), dtype=torch.float64)
-    return (1 - shrinkage) * sample + shrinkage * target + ridge
 
 
 def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float) -> torch.Tensor:
@@ -301,7 +380,7 @@ def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float)
     residual : Tensor, shape (n, v)
         What the encoding model left of averaged responses in cross-validation.
     counts : Tensor, shape (n,)
-        Trials that were averaged: the covariance is that of a single trial.
+        Trials that were averaged: the covariance is that of a single trial, as far as averaging takes noise away.
     shrinkage : float
         1 leaves the diagonal only.
     """

@@ -22,7 +22,8 @@ _NOT_MODELS = ("base", "registry")
 
 def model_names() -> list[str]:
     """Return the names of all encoders in this folder."""
-    return [module.name for module in pkgutil.iter_modules(fmri2img.models.__path__) if module.name not in _NOT_MODELS]
+    names = (module.name for module in pkgutil.iter_modules(fmri2img.models.__path__))
+    return [name for name in names if name not in _NOT_MODELS and not name.startswith("_")]
 
 
 def model_class(name: str) -> type[Encoder]:

@@ -1,23 +1,40 @@
 """Ridge regression from voxels to each latent number: the baseline that every encoder must beat."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from himalaya.ridge import RidgeCV
+from himalaya.kernel_ridge import generate_dirichlet_samples
+from himalaya.ridge import solve_group_ridge_random_search
 from pydantic import Field
 from sklearn.model_selection import GroupKFold
 
 from fmri2img.config import Params
 from fmri2img.models.base import Encoder, TrainingTensors
 
+# himalaya holds every penalty's solution at once, (penalties, voxels, trials): above this size in bytes the Gram matrix is used instead.
+_HIMALAYA_BYTES = 1 << 31
+_ROWS_AT_ONCE, _TARGETS_AT_ONCE = 2048, 1024
+
 
 class Settings(Params):
-    """``train.ridge`` in ``params.yaml``."""
+    """``train.ridge`` in ``params.yaml``.
+
+    Attributes
+    ----------
+    bands : str
+        ``none``: one penalty for all voxels of a latent number; ``roi``: one for each region (banded ridge, Dupré la Tour et al. 2022,
+        doi:10.1016/j.neuroimage.2022.119728).
+    n_band_draws : int
+        Random ratios of the regions' penalties that are tried; the first is that of equal ones.
+    """
 
     penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
     n_folds: Annotated[int, Field(ge=2)]
     unit: Literal["trials", "images"]
+    bands: Literal["none", "roi"]
+    n_band_draws: Annotated[int, Field(ge=1)]
     seed: int
 
 
@@ -42,21 +59,156 @@ class Model(Encoder):
     @torch.no_grad()
     def solve(self, data: TrainingTensors) -> dict[str, float]:
         """Fit weights and penalties on training trials or averaged training images."""
-        if self.settings.unit == "trials":
-            voxels, groups = self.normalizer(data.betas), data.trial_images
-        else:
-            voxels, groups = self.normalizer(data.image_betas), torch.arange(len(data.latents))
+        settings = self.settings
+        by_trials = settings.unit == "trials"
+        betas = data.betas if by_trials else data.image_betas
+        groups = data.trial_images if by_trials else torch.arange(len(data.latents))
         targets = data.latents.flatten(1)[groups]
-        voxel_mean, target_mean = voxels.mean(0), targets.mean(0)
-        folds = GroupKFold(self.settings.n_folds, shuffle=True, random_state=self.settings.seed)
-        ridge = RidgeCV(
-            alphas=np.asarray(self.settings.penalties, dtype=np.float32),
-            fit_intercept=False,
-            cv=list(folds.split(voxels, groups=groups.numpy())),
-            solver_params={"n_targets_batch": 1024},
-        )
-        ridge.fit((voxels - voxel_mean).numpy(), (targets - target_mean).numpy())
-        weights = torch.from_numpy(np.asarray(ridge.coef_, dtype=np.float32))  # (n_voxels, n_targets)
+        voxel_mean, target_mean = _mean(self.normalizer, betas), targets.mean(0)
+        targets = targets - target_mean
+        facts = {}
+        weights = torch.zeros(betas.shape[1], targets.shape[1])
+        if len(data.latents) > 1:  # one image has nothing to learn from: its latent is the mean
+            bands = (
+                data.roi_labels.unique(return_inverse=True)[1] if settings.bands == "roi" else torch.zeros(betas.shape[1], dtype=torch.long)
+            )
+            splitter = GroupKFold(min(settings.n_folds, len(data.latents)), shuffle=True, random_state=settings.seed)
+            folds = np.zeros(len(betas), dtype=np.int64)
+            for number, (_, held_out) in enumerate(splitter.split(groups, groups=groups.numpy())):
+                folds[held_out] = number
+            fits = len(settings.penalties) * betas.nbytes < _HIMALAYA_BYTES
+            solver = solve_by_himalaya if fits else solve_by_gram
+            weights, penalties, error = solver(
+                lambda rows: self.normalizer(betas[rows]) - voxel_mean,
+                targets,
+                torch.from_numpy(folds),
+                penalties=settings.penalties,
+                bands=bands,
+                gammas=_draw_gammas(int(bands.max()) + 1, settings.n_band_draws, settings.seed),
+            )
+            facts = {"median_penalty": float(penalties.median()), "cross_validated_mse": float(error.mean())}
         self.linear.weight.copy_(weights.T)
         self.linear.bias.copy_(target_mean - voxel_mean @ weights)
-        return {"median_penalty": float(np.median(ridge.best_alphas_)), "cross_validated_mse": -float(np.mean(ridge.cv_scores_))}
+        return facts
+
+
+def _mean(normalizer: Callable[[torch.Tensor], torch.Tensor], betas: torch.Tensor) -> torch.Tensor:
+    """Return the mean of z-scored voxels, shape (n_voxels,): not 0 where values are missing."""
+    total = torch.stack([normalizer(part).sum(0, dtype=torch.float64) for part in betas.split(_ROWS_AT_ONCE)]).sum(0)
+    return (total / len(betas)).float()
+
+
+def _draw_gammas(n_bands: int, n_draws: int, seed: int) -> np.ndarray:
+    """Return factors of the bands' variances to try, shape (n_draws, n_bands), each of mean 1; the first row is all ones."""
+    if n_bands == 1:
+        return np.ones((1, 1), dtype=np.float32)
+    drawn = generate_dirichlet_samples(n_draws, n_bands, concentration=[0.3, 1.0], random_state=seed)
+    gammas: np.ndarray = np.asarray(drawn, dtype=np.float32) * n_bands
+    gammas[0] = 1
+    return gammas
+
+
+Rows = Callable[[torch.Tensor | slice], torch.Tensor]
+
+
+def solve_by_himalaya(
+    voxels: Rows, targets: torch.Tensor, folds: torch.Tensor, *, penalties: list[float], bands: torch.Tensor, gammas: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Solve ridge regressions with himalaya, from the singular values of the data.
+
+    Each target's penalty, and the bands' factors, have the smallest mean squared error over the folds.
+
+    Parameters
+    ----------
+    voxels : callable
+        Gives rows of the regressors, shape (n, n_voxels), of mean 0 over all.
+    targets : Tensor, shape (n_rows, n_targets)
+        Of mean 0.
+    folds : Tensor, shape (n_rows,), int64
+    penalties : list of float
+    bands : Tensor, shape (n_voxels,), int64
+        From 0.
+    gammas : ndarray, shape (n_draws, n_bands)
+        The squared weights of a band cost the penalty over its factor.
+
+    Returns
+    -------
+    weights : Tensor, shape (n_voxels, n_targets)
+    penalties : Tensor, shape (n_targets,)
+    errors : Tensor, shape (n_targets,)
+        Mean squared error of the chosen penalty in cross-validation.
+    """
+    everything = voxels(slice(None))
+    order = torch.argsort(bands, stable=True)
+    parts = [everything[:, bands == band].numpy() for band in range(gammas.shape[1])]
+    splits = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in folds.unique()]
+    deltas, coefficients, scores = solve_group_ridge_random_search(
+        parts,
+        targets.numpy(),
+        n_iter=gammas,
+        alphas=np.asarray(penalties, dtype=np.float32),
+        cv=splits,
+        return_weights=True,
+        n_targets_batch=_TARGETS_AT_ONCE,
+        progress_bar=False,
+        warn=False,
+    )
+    weights = torch.empty(everything.shape[1], targets.shape[1])
+    weights[order] = torch.from_numpy(np.asarray(coefficients, dtype=np.float32))
+    # deltas are log(factor / penalty), and factors have mean 1 over bands.
+    chosen = gammas.shape[1] / np.exp(np.asarray(deltas, dtype=np.float64)).sum(0)
+    return weights, torch.from_numpy(chosen), torch.from_numpy(-np.asarray(scores).max(axis=0))
+
+
+def solve_by_gram(
+    voxels: Rows, targets: torch.Tensor, folds: torch.Tensor, *, penalties: list[float], bands: torch.Tensor, gammas: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Solve the same regressions as `solve_by_himalaya` from X^T X, in memory of about three matrices (n_voxels, n_voxels).
+
+    At 27 000 trials of 15 724 voxels a solution for each penalty, (n_voxels, n_trials), has 1.7 GB, and singular values take hours on
+    two cores. Held-out errors follow from the fold's own products: |Y - XW|^2 = Y^2 - 2 W.(X^T Y) + W.(X^T X W).
+    Parameters and returns are those of `solve_by_himalaya`.
+    """
+    names = folds.unique()
+    gram, cross = _products(voxels, targets, torch.arange(len(targets)))
+    errors = torch.zeros(len(gammas), len(penalties), targets.shape[1], dtype=torch.float64)
+    for fold in names:
+        rows = torch.nonzero(folds == fold).squeeze(1)
+        own_gram, own_cross = _products(voxels, targets, rows)
+        power = (targets[rows].double() ** 2).sum(0)
+        gram -= own_gram
+        for number, gamma in enumerate(gammas):
+            scale = torch.from_numpy(gamma)[bands].sqrt()
+            for order, penalty in enumerate(penalties):
+                weights = scale[:, None] * _solve(gram, cross - own_cross, scale, penalty)
+                explained = 2 * (weights * own_cross).sum(0, dtype=torch.float64)
+                squares = (weights * (own_gram @ weights)).sum(0, dtype=torch.float64)
+                errors[number, order] += (power - explained + squares) / len(rows) / len(names)
+        gram += own_gram
+        del own_gram
+    best = errors.flatten(0, 1).argmin(0)
+    weights = torch.zeros_like(cross)
+    for choice in best.unique():
+        chosen = best == choice
+        scale = torch.from_numpy(gammas[int(choice) // len(penalties)])[bands].sqrt()
+        weights[:, chosen] = scale[:, None] * _solve(gram, cross[:, chosen], scale, penalties[int(choice) % len(penalties)])
+    return weights, torch.tensor(penalties)[best % len(penalties)], errors.flatten(0, 1).gather(0, best[None])[0]
+
+
+def _products(voxels: Rows, targets: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return X^T X and X^T Y of some rows, reading a few at a time."""
+    gram, cross = torch.zeros(0), torch.zeros(0)
+    for part in rows.split(_ROWS_AT_ONCE):
+        x = voxels(part)
+        gram = gram.addmm_(x.T, x) if len(gram) else x.T @ x
+        cross = cross + x.T @ targets[part] if len(cross) else x.T @ targets[part]
+    return gram, cross
+
+
+def _solve(gram: torch.Tensor, cross: torch.Tensor, scale: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Return (D G D + penalty)^-1 D cross, with D the diagonal matrix of ``scale``."""
+    matrix = gram * scale
+    matrix *= scale[:, None]
+    matrix.diagonal().add_(penalty)
+    torch.linalg.cholesky(matrix, out=matrix)
+    return torch.cholesky_solve(scale[:, None] * cross, matrix)

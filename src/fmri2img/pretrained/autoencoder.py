@@ -74,7 +74,23 @@ class FrozenAutoencoder:
         Tensor, shape (n, 3, 8 h, 8 w)
             About -1 to 1, not clipped.
         """
-        return self.network.decode(latents / self.identity["scaling_factor"]).sample
+        return self.network.decode((latents / self.identity["scaling_factor"]).to(self.network.dtype)).sample
+
+    def ready_to_train(self, device: torch.device, dtype: torch.dtype, compiled: bool) -> "FrozenAutoencoder":
+        """Move the network to a device and a number format for a loss through its decoder.
+
+        Parameters
+        ----------
+        device : device
+        dtype : dtype
+            Weights are frozen, so that they can be kept in it: no cast in each step.
+        compiled : bool
+            Whether torch compiles the decoder.
+        """
+        self.network.to(device=device, dtype=dtype)
+        if compiled:
+            self.network.decoder.compile()
+        return self
 
 
 def check_same_autoencoder(made_by: dict, autoencoder: FrozenAutoencoder) -> FrozenAutoencoder:

@@ -27,6 +27,7 @@ SHARED_STAGES = (
     "split_examples",
     "collect_truth",
     "encode_latents",
+    "collect_prior",
 )
 MODEL_STAGES = (*SHARED_STAGES, "train")
 ALL_STAGES = (*MODEL_STAGES, "fit_encoding_model", "predict", "score_references", "evaluate", "compare")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,17 +11,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator, PartialState
+from accelerate.utils.memory import should_reduce_batch_size
 
 from fmri2img.containers import Examples, Latents
-from fmri2img.exceptions import MismatchError
-from fmri2img.models.base import Encoder, TrainingTensors
+from fmri2img.exceptions import MismatchError, UnavailableError
+from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
 from fmri2img.responses.repetitions import average_repetitions
 from fmri2img.responses.splits import Split
-from fmri2img.training.loop import EpochRecord, LoopSettings, ValidationTensors, fit_by_gradient, validate
-from fmri2img.training.objectives import Objective, latent_objective, pixel_objective, weighted_sum
+from fmri2img.training.checkpoints import Checkpoint, EpochRecord
+from fmri2img.training.loop import Trainer, ValidationTensors, validate
+from fmri2img.training.objectives import Objective, Targets, out_of_memory_advice, pick_precision, squared_error
 
 if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
+
+logger = logging.getLogger(__name__)
+_TRIALS_AT_ONCE = 2000
 
 
 @dataclass(frozen=True)
@@ -59,9 +66,18 @@ class TrainingResult:
     validation_pattern_correlation: float
 
 
-def make_training_set(examples: Examples, split: Split, latents: Latents) -> TrainingSet:
-    """Collect the trials of training images and the averages of validation images."""
+def make_training_set(examples: Examples, split: Split, latents: Latents, prior: Latents) -> TrainingSet:
+    """Collect the trials of training images and the averages of validation images.
+
+    Parameters
+    ----------
+    examples, split, latents
+        The subject's.
+    prior : Latents
+        Of other pictures; any of the subject's own split are left out, so that nothing is chosen on pictures that were learnt from.
+    """
     train_ids, validation_ids = split.ids("train"), split.ids("validation")
+    others = prior.only(np.setdiff1d(prior.image_ids, np.concatenate([split.ids(name) for name in ("train", "validation", "test")])))
     trials = examples.trials_of(train_ids)
     betas, trial_ids = examples.percent(trials), examples.trial_image_ids[trials]
     train_latents = torch.from_numpy(latents.of(train_ids))
@@ -70,6 +86,10 @@ def make_training_set(examples: Examples, split: Split, latents: Latents) -> Tra
         trial_images=torch.from_numpy(np.searchsorted(train_ids, trial_ids)),
         image_betas=torch.from_numpy(average_repetitions(betas, trial_ids, train_ids)),
         latents=train_latents,
+        roi_labels=torch.from_numpy(examples.roi_labels.astype(np.int64)),
+        energies=torch.from_numpy(latents.only(train_ids).energies),
+        prior_latents=torch.from_numpy(others.values),
+        prior_energies=torch.from_numpy(others.energies),
     )
     validation = ValidationTensors(
         image_betas=torch.from_numpy(averaged_betas(examples, validation_ids)),
@@ -94,6 +114,7 @@ def fit_encoder(
     load_decoder: Callable[[], "FrozenAutoencoder"],
     checkpoint: Path,
     on_epoch: Callable[[EpochRecord], None],
+    owner: str = "an encoder",
 ) -> tuple[Encoder, TrainingResult]:
     """Build an encoder and find its weights.
 
@@ -108,6 +129,8 @@ def fit_encoder(
     checkpoint : Path
     on_epoch : callable
         Told of each epoch.
+    owner : str
+        Subject, model and voxels in words; a checkpoint of another owner is refused.
 
     Returns
     -------
@@ -117,7 +140,9 @@ def fit_encoder(
     Raises
     ------
     MismatchError
-        If the encoder's output does not have the latents' shape.
+        If the encoder's output does not have the latents' shape, the checkpoint belongs to another encoder, or training diverges.
+    UnavailableError
+        If the device has too little memory.
     """
     torch.manual_seed(settings.seed)
     channels, height, width = data.train.latents.shape[1:]
@@ -131,34 +156,62 @@ def fit_encoder(
             f"the encoder gives latents of shape {given}, expected {latent_shape} as in the latents file; "
             f"choose its settings or create_examples.image_size to match"
         )
-    to_validation = latent_objective(data.validation.latents)
-    if not encoder.trained_by_gradient:
-        facts = encoder.solve(data.train)
-        loss, correlation = validate(encoder.eval(), data.validation, to_validation)
-        train_loss = _train_loss(encoder, data.train)
-        history = [EpochRecord(0, train_loss, loss, correlation)]
+    if encoder.trained_by_gradient:
+        place = Checkpoint(checkpoint, owner, _fingerprint(encoder, settings, data))
+        history, facts = _train(encoder, settings, data, load_decoder, place, on_epoch)
+    else:
+        history, facts = _solve(encoder, data)
         on_epoch(history[0])
-        return encoder, TrainingResult(history, facts, loss, correlation)
-    objectives = _objectives(settings, data, load_decoder)
-    loop = LoopSettings(**{name: getattr(settings, name) for name in LoopSettings.__dataclass_fields__})
-    history = fit_by_gradient(
-        encoder,
-        data.train,
-        data.validation,
-        objectives,
-        loop,
-        checkpoint=checkpoint,
-        fingerprint=_fingerprint(encoder, settings, data),
-        on_epoch=on_epoch,
+    best = min(history, key=lambda record: record.validation_loss)
+    encoder = encoder.cpu().eval()
+    _measure_spread(encoder, data.validation)
+    return encoder, TrainingResult(history, facts, best.validation_loss, best.validation_pattern_correlation)
+
+
+def _solve(encoder: Encoder, data: TrainingSet) -> tuple[list[EpochRecord], dict[str, float]]:
+    """Find weights in closed form."""
+    try:
+        facts = encoder.solve(data.train)
+    except torch.OutOfMemoryError as error:
+        raise UnavailableError(
+            f"no memory left for {data.train.betas.shape[1]} voxels in closed form; take fewer voxels (extract_betas.labels or "
+            "min_ncsnr), or a machine with more memory"
+        ) from error
+    loss, correlation = validate(encoder.eval(), data.validation, squared_error(data.validation.latents))
+    return [EpochRecord(0, _train_loss(encoder, data.train), loss, correlation)], facts
+
+
+def _train(
+    encoder: Encoder,
+    settings: GradientSettings,
+    data: TrainingSet,
+    load_decoder: Callable[[], "FrozenAutoencoder"],
+    checkpoint: Checkpoint,
+    on_epoch: Callable[[EpochRecord], None],
+) -> tuple[list[EpochRecord], dict[str, float]]:
+    """Train by gradient descent."""
+    accelerator = _accelerator(settings)
+    if settings.batch_size > (n_samples := len(data.train.betas if settings.repetitions == "single" else data.train.latents)):
+        logger.info("batch_size %d is more than the %d samples: each epoch is one step", settings.batch_size, n_samples)
+    device = accelerator.device
+    autoencoder = (
+        None if settings.loss == "latents" else load_decoder().ready_to_train(device, pick_precision(settings, device), settings.compile)
     )
+    objectives = _objectives(settings, data, autoencoder, accelerator)
+    trainer = Trainer(encoder, data.train, data.validation, objectives, settings, checkpoint=checkpoint, accelerator=accelerator)
+    try:
+        history = trainer.run(on_epoch)
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
+        raise UnavailableError(out_of_memory_advice(accelerator.device)) from error
     if not all(math.isfinite(record.validation_loss) for record in history):
         raise MismatchError(
             f"training diverged: the validation loss is {history[-1].validation_loss} after epoch {history[-1].epoch}; "
             f"lower learning_rate, now {settings.learning_rate}, in params.yaml"
         )
     best = min(history, key=lambda record: record.validation_loss)
-    facts = {"epochs": float(len(history)), "best_epoch": float(best.epoch)}
-    return encoder.cpu().eval(), TrainingResult(history, facts, best.validation_loss, best.validation_pattern_correlation)
+    return history, {"epochs": float(len(history)), "best_epoch": float(best.epoch)}
 
 
 def fit_other_seeds(
@@ -169,6 +222,7 @@ def fit_other_seeds(
     load_decoder: Callable[[], "FrozenAutoencoder"],
     checkpoint: Path,
     on_epoch: Callable[[EpochRecord], None],
+    owner: str = "an encoder",
 ) -> list[Encoder]:
     """Train the same encoder from the following seeds, ``settings.n_seeds`` in all with the one that counts.
 
@@ -176,7 +230,7 @@ def fit_other_seeds(
 
     Parameters
     ----------
-    kind, settings, data, load_decoder, on_epoch
+    kind, settings, data, load_decoder, on_epoch, owner
         As `fit_encoder` takes them.
     checkpoint : Path
         Of the encoder that counts; those of the others stand beside it.
@@ -191,34 +245,57 @@ def fit_other_seeds(
     for seed in seeds:
         own = checkpoint.with_name(f"{checkpoint.stem}-seed{seed}{checkpoint.suffix}")
         again = settings.model_copy(update={"seed": seed})
-        found.append(fit_encoder(kind, again, data, load_decoder=load_decoder, checkpoint=own, on_epoch=on_epoch)[0])
+        found.append(fit_encoder(kind, again, data, load_decoder=load_decoder, checkpoint=own, on_epoch=on_epoch, owner=owner)[0])
     return found
 
 
 @torch.no_grad()
 def _train_loss(encoder: Encoder, train: TrainingTensors) -> float:
-    return torch.nn.functional.mse_loss(encoder(train.betas), train.latents[train.trial_images]).item()
+    """Return the mean squared error of single training trials; in parts, for 30 000 trials have gigabytes of latents."""
+    rows = torch.arange(len(train.betas)).split(_TRIALS_AT_ONCE)
+    errors = [((encoder(train.betas[part]) - train.latents[train.trial_images[part]]) ** 2).sum(dtype=torch.float64) for part in rows]
+    return float(torch.stack(errors).sum()) / (len(train.betas) * train.latents[0].numel())
 
 
-def _objectives(settings: Any, data: TrainingSet, load_decoder: Callable[[], "FrozenAutoencoder"]) -> tuple[Objective, Objective]:
-    """Return the loss over training images and over validation images."""
-    latents = [latent_objective(part.latents) for part in (data.train, data.validation)]
-    if settings.loss == "latents":
-        return latents[0], latents[1]
-    decoder = load_decoder()
-    images = [torch.from_numpy(part).permute(0, 3, 1, 2) for part in (data.train_images, data.validation_images)]
-    pixels = [pixel_objective(part, decoder) for part in images]
-    if settings.loss == "pixels":
-        return pixels[0], pixels[1]
-    mixed = [weighted_sum([(1.0, first), (settings.pixel_weight, second)]) for first, second in zip(latents, pixels, strict=True)]
-    return mixed[0], mixed[1]
+@torch.no_grad()
+def _measure_spread(encoder: Encoder, validation: ValidationTensors) -> None:
+    """Set the encoder's ``latent_sd`` from its errors on validation images, unless its own closed form has given it."""
+    if encoder.states_its_spread:
+        return
+    errors = encoder(validation.image_betas) - validation.latents
+    encoder.latent_sd.copy_((errors**2).mean(0).sqrt())
+
+
+def _accelerator(settings: GradientSettings) -> Accelerator:
+    """Return the device, the processes and the mixed precision of a training."""
+    device = PartialState().device
+    mixed = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return Accelerator(mixed_precision=mixed[pick_precision(settings, device)] if device.type == "cuda" else "no")
+
+
+def _objectives(
+    settings: GradientSettings, data: TrainingSet, autoencoder: "FrozenAutoencoder | None", accelerator: Accelerator
+) -> tuple[Objective, Objective]:
+    """Return the loss over training images and over validation images, with as many pictures decoded at a time as fit."""
+    parts = ((data.train.latents, data.train_images), (data.validation.latents, data.validation_images))
+    found = []
+    for latents, images in parts:
+        pictures = torch.from_numpy(images if autoencoder else images[:0]).permute(0, 3, 1, 2)
+        found.append(Objective(settings, Targets(latents, pictures, data.validation.train_mean_latent), autoencoder))
+    if autoencoder is not None:
+        n_mine = -(-settings.batch_size // accelerator.num_processes)
+        wanted = settings.decoder_batch
+        batch = found[0].find_decoder_batch(accelerator, n_mine) if wanted == "auto" else wanted
+        for objective in found:
+            objective.decoder_batch = batch
+    return found[0], found[1]
 
 
 def _fingerprint(encoder: Encoder, settings: Any, data: TrainingSet) -> str:
     digest = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True).encode())
     digest.update(json.dumps([(name, list(value.shape)) for name, value in encoder.state_dict().items()]).encode())
     for tensor in (data.train.betas, data.train.trial_images, data.train.latents, data.validation.image_betas, data.validation.latents):
-        digest.update(tensor.numpy().tobytes())
+        digest.update(np.ascontiguousarray(tensor).data)
     if settings.loss != "latents":
-        digest.update(data.train_images.tobytes())
+        digest.update(np.ascontiguousarray(data.train_images).data)
     return digest.hexdigest()

@@ -1,32 +1,25 @@
-"""Gradient training with validation at each epoch, early stopping, and a checkpoint that survives a kill."""
+"""Gradient training with validation at each epoch, early stopping, and checkpoints that survive a kill.
 
-import json
+The loop runs in one process or in several (``accelerate launch``), each of which takes its part of every step.
+"""
+
+import logging
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
-from safetensors import safe_open
-from safetensors.torch import save
+from torch import nn
 
-from fmri2img.files import write_bytes
-from fmri2img.models.base import Encoder, TrainingTensors
+from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
+from fmri2img.training.batches import Batch, TrialBatches
+from fmri2img.training.checkpoints import Checkpoint, EpochRecord, Progress
 from fmri2img.training.objectives import Objective
 
-_VALIDATION_BATCH = 64
-_STORE_SECONDS = 20  # between checkpoints, which hold four times the weights: written after each short epoch they took half the time
-
-
-@dataclass
-class EpochRecord:
-    """Scores of one epoch; for an encoder solved in closed form there is one record."""
-
-    epoch: int
-    train_loss: float
-    validation_loss: float
-    validation_pattern_correlation: float
+logger = logging.getLogger(__name__)
+STORE_SECONDS = 20.0  # between checkpoints, which hold several times the weights: written after each short epoch they took half the time
+_VALIDATION_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -46,168 +39,223 @@ class ValidationTensors:
     train_mean_latent: torch.Tensor
 
 
-@dataclass(frozen=True)
-class LoopSettings:
-    """Settings of the optimiser and of stopping."""
+class _Trained(nn.Module):
+    """What the processes keep alike: the encoder, entered by z-scored voxels."""
 
-    epochs: int
-    patience: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    seed: int
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
 
-
-@dataclass
-class TrainingState:
-    """Progress so far; with the tensors, all that a resumed run needs."""
-
-    epoch: int = 0
-    best_epoch: int = 0
-    best_loss: float = float("inf")
-    history: list[EpochRecord] = field(default_factory=list)
-
-    def wants_more(self, settings: LoopSettings) -> bool:
-        """Return whether there are epochs left and the validation loss has fallen lately."""
-        return self.epoch < settings.epochs and self.epoch - self.best_epoch < settings.patience
+    def forward(self, betas: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Average the z-scored repetitions (n, r, n_voxels) of each sample with ``weights`` (n, r), and predict."""
+        voxels = torch.einsum("nrv,nr->nv", self.encoder.normalizer(betas), weights)
+        latents, embeddings = self.encoder.training_outputs(voxels)
+        return latents.float(), embeddings.float()
 
 
-def fit_by_gradient(
-    encoder: Encoder,
-    data: TrainingTensors,
-    validation: ValidationTensors,
-    objectives: tuple[Objective, Objective],
-    settings: LoopSettings,
-    *,
-    checkpoint: Path,
-    fingerprint: str,
-    on_epoch: Callable[[EpochRecord], None],
-) -> list[EpochRecord]:
-    """Train an encoder on single trials; leave the weights of the best epoch in it.
+class Trainer:
+    """One training, from its first step or from a checkpoint to the weights of the best epoch.
 
     Parameters
     ----------
     encoder : Encoder
-        Its normaliser is already fitted.
+        Its normaliser is already fitted. It ends with the weights of the best epoch, on the device.
     data : TrainingTensors
     validation : ValidationTensors
     objectives : tuple of Objective
         Over training images and over validation images.
-    settings : LoopSettings
-    checkpoint : Path
-        Written after epochs, at most every 20 s, and at the end; a run that finds one with the same fingerprint goes on from it.
-    fingerprint : str
-        Of data and settings.
-    on_epoch : callable
-        Told of each epoch, those of an earlier run included.
-
-    Returns
-    -------
-    list of EpochRecord
+    settings : GradientSettings
+    checkpoint : Checkpoint
+    accelerator : Accelerator
     """
-    accelerator = Accelerator()
-    optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
-    network, optimizer = accelerator.prepare(encoder, optimizer)
-    state, best = _resume(checkpoint, fingerprint, encoder, optimizer)
-    for record in state.history:
-        on_epoch(record)
-    best = best or _weights(encoder)
-    stored = time.monotonic()
-    while state.wants_more(settings):
-        train_loss = _train_epoch(network, data, objectives[0], optimizer, accelerator, settings, state.epoch)
-        loss, correlation = validate(encoder, validation, objectives[1])
-        state.epoch += 1
-        state.history.append(EpochRecord(state.epoch, train_loss, loss, correlation))
-        if loss < state.best_loss:
-            state.best_loss, state.best_epoch, best = loss, state.epoch, _weights(encoder)
-        if accelerator.is_main_process and (time.monotonic() - stored > _STORE_SECONDS or not state.wants_more(settings)):
-            stored = time.monotonic()
-            _store(checkpoint, fingerprint, state, encoder, optimizer, best)
-        on_epoch(state.history[-1])
-    encoder.load_state_dict(best)
-    return state.history
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        data: TrainingTensors,
+        validation: ValidationTensors,
+        objectives: tuple[Objective, Objective],
+        settings: GradientSettings,
+        *,
+        checkpoint: Checkpoint,
+        accelerator: Accelerator,
+    ) -> None:
+        self.validation, self.objectives, self.settings = validation, objectives, settings
+        self.checkpoint, self.accelerator = checkpoint, accelerator
+        self.batches = TrialBatches(
+            data,
+            repetitions=settings.repetitions,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            device=accelerator.device,
+            process=accelerator.process_index,
+            n_processes=accelerator.num_processes,
+        )
+        optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+        self.encoder = encoder
+        self.network, self.optimizer = accelerator.prepare(_Trained(encoder), optimizer)
+        self.progress = Progress()
+        self.average = _copy(encoder) if settings.ema_decay else {}
+        self.best: dict[str, torch.Tensor] = {}
+        self.stored = time.monotonic()
+        self.loss_sum = torch.zeros((), device=accelerator.device)  # stays on the device: asking for it would make the device wait
+
+    def run(self, on_epoch: Callable[[EpochRecord], None]) -> list[EpochRecord]:
+        """Train; ``on_epoch`` is told of each epoch, those of an earlier run included."""
+        self._resume()
+        for record in self.progress.history:
+            on_epoch(record)
+        while self._wants_more():
+            self._run_epoch()
+            self._validate_epoch()
+            if not self._wants_more() or time.monotonic() - self.stored > STORE_SECONDS:
+                self._store()
+            on_epoch(self.progress.history[-1])
+        self.encoder.load_state_dict(self.best)
+        return self.progress.history
+
+    def _wants_more(self) -> bool:
+        """Return whether there are epochs left and the validation loss has fallen lately."""
+        progress = self.progress
+        return progress.epoch < self.settings.epochs and progress.epoch - progress.best_epoch < self.settings.patience
+
+    def _run_epoch(self) -> None:
+        self.network.train()
+        progress = self.progress
+        for batch in self.batches.epoch(progress.epoch, progress.step):
+            self.batches.seed_step(progress.epoch, progress.step)
+            self.loss_sum += self._step(batch)
+            progress.step += 1
+            progress.total_steps += 1
+            if time.monotonic() - self.stored > STORE_SECONDS and progress.step < len(self.batches):
+                self._store()
+
+    def _step(self, batch: Batch) -> torch.Tensor:
+        """Take one step; returns the mean loss of its samples, those of all processes."""
+        settings, rate = self.settings, learning_rate_factor(self.progress.total_steps, self.settings, len(self.batches))
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * rate
+        with self.accelerator.autocast():
+            outputs = self.network(batch.betas, batch.weights)
+        loss = self.objectives[0].backward(self.encoder, outputs, batch.rows, share=batch.share, accelerator=self.accelerator)
+        if settings.max_gradient_norm:
+            self.accelerator.clip_grad_norm_(self.encoder.parameters(), settings.max_gradient_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if settings.ema_decay:
+            self._follow()
+        return self.accelerator.reduce(loss * batch.share, "mean")
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the running average of weights towards today's; at first it follows faster, or it would remember the initial ones."""
+        steps = self.progress.total_steps + 1
+        decay = min(self.settings.ema_decay, steps / (steps + 10))
+        for name, value in self.encoder.state_dict().items():
+            self.average[name].lerp_(value.to(self.average[name].device), 1 - decay)
+
+    def _validate_epoch(self) -> None:
+        progress = self.progress
+        train_loss = float(self.loss_sum) / len(self.batches)
+        self.loss_sum.zero_()
+        current = _copy(self.encoder) if self.average else {}
+        if self.average:
+            self.encoder.load_state_dict(self.average)
+        loss, correlation = validate(self.encoder, self.validation, self.objectives[1].evaluate, self.accelerator)
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        progress.history.append(EpochRecord(progress.epoch, train_loss, loss, correlation))
+        if loss < progress.best_loss or not self.best:
+            progress.best_loss, progress.best_epoch, self.best = loss, progress.epoch, _copy(self.encoder)
+        if current:
+            self.encoder.load_state_dict(current)
+
+    def _store(self) -> None:
+        self.stored = time.monotonic()
+        self.progress.loss_sum = float(self.loss_sum)
+        if not self.accelerator.is_main_process:
+            return
+        moments = {
+            f"{index}.{name}": value for index, named in self.optimizer.state_dict()["state"].items() for name, value in named.items()
+        }
+        parts = {"encoder": _copy(self.encoder), "best": self.best, "average": self.average, "optimizer": moments}
+        scaler = self.accelerator.scaler
+        self.checkpoint.store(self.progress, parts, {"scaler": scaler.state_dict() if scaler is not None else {}})
+
+    def _resume(self) -> None:
+        found = self.checkpoint.resume()
+        self.accelerator.wait_for_everyone()  # nobody may write before all have read
+        if found is None:
+            return
+        self.progress, parts, extra = found
+        self.loss_sum += self.progress.loss_sum
+        self.encoder.load_state_dict(parts["encoder"])
+        self.best = parts.get("best", {})
+        self.average = {name: value.to(self.accelerator.device) for name, value in parts.get("average", {}).items()}
+        moments: dict[int, dict[str, torch.Tensor]] = {}
+        for name, value in parts.get("optimizer", {}).items():
+            index, _, moment = name.partition(".")
+            moments.setdefault(int(index), {})[moment] = value
+        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        if self.accelerator.scaler is not None and extra["scaler"]:
+            self.accelerator.scaler.load_state_dict(extra["scaler"])
+        logger.info("going on from %s: epoch %d, step %d", self.checkpoint.path, self.progress.epoch + 1, self.progress.step)
 
 
-def _train_epoch(
-    network: torch.nn.Module,
-    data: TrainingTensors,
-    objective: Objective,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    settings: LoopSettings,
-    epoch: int,
-) -> float:
-    network.train()
-    # The seed holds the epoch: a resumed run draws what an uninterrupted one would have drawn.
-    torch.manual_seed(settings.seed * 100_003 + epoch)
-    order = torch.randperm(len(data.betas))
-    total = 0.0
-    for batch in order.split(settings.batch_size):
-        # Every process must have as many rows as the others, or none.
-        whole = len(batch) - len(batch) % accelerator.num_processes
-        rows = batch[:whole][accelerator.process_index :: accelerator.num_processes]
-        if not len(rows):
-            continue
-        betas = data.betas[rows].to(accelerator.device)
-        loss = objective(network(betas), data.trial_images[rows])
-        optimizer.zero_grad(set_to_none=True)
-        accelerator.backward(loss)
-        optimizer.step()
-        total += loss.item() * len(rows)
-    return total * accelerator.num_processes / len(order)
+def learning_rate_factor(step: int, settings: GradientSettings, steps_per_epoch: int) -> float:
+    """Return what the learning rate is multiplied with at a step, counted from 0 over all epochs.
+
+    ``one_cycle`` rises from a 25th for the first 30 % and falls to 0, both by a half cosine (Smith & Topin 2018, arXiv:1708.07120).
+    """
+    total = settings.epochs * steps_per_epoch
+    if settings.schedule == "one_cycle":
+        peak = max(1, round(0.3 * total))
+        if step < peak:
+            return 1 / 25 + (1 - 1 / 25) * _half_cosine(1 - step / peak)
+        return _half_cosine((step - peak) / max(1, total - peak))
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    if settings.schedule == "constant":
+        return warm
+    return warm * _half_cosine(max(0, step - settings.warmup_steps) / max(1, total - settings.warmup_steps))
+
+
+def _half_cosine(share: float) -> float:
+    """Fall from 1 at 0 to 0 at 1."""
+    return float((1 + torch.cos(torch.tensor(torch.pi * share))) / 2)
 
 
 @torch.no_grad()
-def validate(encoder: Encoder, validation: ValidationTensors, objective: Objective) -> tuple[float, float]:
-    """Return the objective and the mean centred pattern correlation on validation images."""
+def validate(
+    encoder: Encoder,
+    validation: ValidationTensors,
+    loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    accelerator: Accelerator | None = None,
+) -> tuple[float, float]:
+    """Return a loss and the mean centred pattern correlation on validation images; each process scores its part.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    validation : ValidationTensors
+    loss_of : callable
+        Takes predicted latents (n, 4, h, w) and the rows of their images; returns their mean loss.
+    accelerator : Accelerator, optional
+    """
     encoder.eval()
-    device = next(encoder.buffers()).device
-    predicted = encoder(validation.image_betas.to(device))
-    # In batches: the decoder's activations of a thousand pictures would take many gigabytes.
-    parts = torch.arange(len(predicted)).split(_VALIDATION_BATCH)
-    loss = torch.stack([len(rows) * objective(predicted[rows], rows) for rows in parts]).sum() / len(predicted)
+    device = encoder.normalizer.mean.device
+    process, n_processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    n_images = len(validation.latents)
+    sums = torch.zeros(2, dtype=torch.float64)
     centre = validation.train_mean_latent.flatten()
-    truth = validation.latents.flatten(1) - centre
-    centred = predicted.cpu().flatten(1) - centre
-    correlation = torch.nn.functional.cosine_similarity(truth - truth.mean(1, keepdim=True), centred - centred.mean(1, keepdim=True))
-    return loss.item(), correlation.mean().item()
+    for rows in torch.arange(n_images)[process::n_processes].split(_VALIDATION_BATCH):
+        predicted = encoder(validation.image_betas[rows].to(device))
+        truth, ours = validation.latents[rows].flatten(1) - centre, predicted.cpu().flatten(1) - centre
+        correlations = nn.functional.cosine_similarity(truth - truth.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True))
+        sums += torch.stack([len(rows) * loss_of(predicted, rows).cpu().double(), correlations.double().sum()])
+    if accelerator is not None and n_processes > 1:
+        sums = accelerator.reduce(sums.float().to(device), "sum").cpu()
+    loss, correlation = (sums / n_images).tolist()
+    return loss, correlation
 
 
-def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in encoder.state_dict().items()}
-
-
-def _store(
-    checkpoint: Path, fingerprint: str, state: TrainingState, encoder: Encoder, optimizer: torch.optim.Optimizer, best: dict
-) -> None:
-    tensors = {f"encoder.{name}": value for name, value in _weights(encoder).items()}
-    tensors |= {f"best.{name}": value for name, value in best.items()}
-    for index, moments in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": value.detach().cpu().clone() for name, value in moments.items()}
-    metadata = json.dumps({"fingerprint": fingerprint, "state": asdict(state)})
-    write_bytes(checkpoint, save(tensors, metadata={"training": metadata}))
-
-
-def _resume(
-    checkpoint: Path, fingerprint: str, encoder: Encoder, optimizer: torch.optim.Optimizer
-) -> tuple[TrainingState, dict[str, torch.Tensor] | None]:
-    if not checkpoint.exists():
-        return TrainingState(), None
-    with safe_open(checkpoint, framework="pt") as file:
-        metadata = json.loads(file.metadata()["training"])
-        if metadata["fingerprint"] != fingerprint:  # of other data or settings
-            return TrainingState(), None
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    parts: dict[str, dict] = {"encoder": {}, "best": {}, "optimizer": {}}
-    for name, value in tensors.items():
-        part, rest = name.split(".", 1)
-        parts[part][rest] = value
-    encoder.load_state_dict(parts["encoder"])
-    moments: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in parts["optimizer"].items():
-        index, moment = name.split(".", 1)
-        moments.setdefault(int(index), {})[moment] = value
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-    values = metadata["state"]
-    history = [EpochRecord(**record) for record in values.pop("history")]
-    return TrainingState(**values, history=history), parts["best"]
+def _copy(encoder: Encoder) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in encoder.state_dict().items()}

@@ -1,47 +1,261 @@
-"""What training minimises: errors of latents, of decoded pictures, or both."""
+"""What training minimises: errors of latents, of decoded pictures, or both; and a contrastive term.
 
+The decoder is by far the largest network here. It sees the predictions of a step a few at a time; the gradient of the latents is
+collected, and goes through the encoder once. So memory is that of a few pictures whatever the step's size.
+"""
+
+import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import functional
 
-if TYPE_CHECKING:  # see training/fit.py
+from fmri2img.exceptions import UnavailableError
+from fmri2img.models.base import Encoder, GradientSettings
+
+if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
-Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-"""Takes predicted latents (n, 4, h, w) and the rows of their images; returns a scalar."""
+logger = logging.getLogger(__name__)
+_CPU_DECODER_BATCH = 4  # activations of more pictures leave the processor's cache (benchmarks/training.py)
+_PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ERRORS: dict[str, Callable[..., torch.Tensor]] = {"l1": functional.l1_loss, "l2": functional.mse_loss}
 
 
-def latent_objective(latents: torch.Tensor) -> Objective:
-    """Return the mean squared error of latents, given the true ones, shape (n_images, 4, h, w)."""
+@dataclass(frozen=True)
+class Targets:
+    """What predictions are compared with.
 
-    def loss(predicted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.mse_loss(predicted, latents[rows].to(predicted.device))
+    Attributes
+    ----------
+    latents : Tensor, shape (n_images, 4, h, w)
+    images : Tensor, shape (n_images, 3, 8 h, 8 w), uint8
+        Empty if the loss is on latents alone.
+    centre : Tensor, shape (4, h, w)
+        Mean latent of training images, from which a contrastive term looks.
+    """
 
-    return loss
+    latents: torch.Tensor
+    images: torch.Tensor
+    centre: torch.Tensor
 
 
-def pixel_objective(images: torch.Tensor, autoencoder: "FrozenAutoencoder") -> Objective:
-    """Return the mean squared error of pictures decoded from predicted latents.
+class Objective:
+    """The loss of predicted latents.
+
+    Whole batches go through the terms on latents; a pixel term goes through the decoder ``decoder_batch`` pictures at a time.
 
     Parameters
     ----------
-    images : Tensor, shape (n_images, 3, side, side), uint8
-    autoencoder : FrozenAutoencoder
-        Its weights get no gradient.
+    settings : GradientSettings
+    targets : Targets
+    autoencoder : FrozenAutoencoder or None
+        Needed for a pixel loss; its weights get no gradient and the precision that `pick_precision` gives.
+    decoder_batch : int
+        Pictures decoded at a time.
     """
 
-    def loss(predicted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        truth = images[rows].to(predicted.device).float() / 127.5 - 1
-        return torch.nn.functional.mse_loss(autoencoder.decode(predicted), truth)
+    def __init__(
+        self,
+        settings: GradientSettings,
+        targets: Targets,
+        autoencoder: "FrozenAutoencoder | None",
+        *,
+        decoder_batch: int = _CPU_DECODER_BATCH,
+    ) -> None:
+        self.settings, self.targets, self.autoencoder, self.decoder_batch = settings, targets, autoencoder, decoder_batch
+        self.error = _ERRORS[settings.norm]
+        self.latent_weight = 0.0 if settings.loss == "pixels" else 1.0
+        self.pixel_weight = {"latents": 0.0, "pixels": 1.0, "both": settings.pixel_weight}[settings.loss]
+        self.augment = _augmentation(settings)
 
-    return loss
+    def backward(
+        self, encoder: Encoder, outputs: tuple[torch.Tensor, torch.Tensor], rows: torch.Tensor, *, share: float, accelerator: Any
+    ) -> torch.Tensor:
+        """Compute gradients of one step; returns the mean loss of its samples, detached.
+
+        Parameters
+        ----------
+        encoder : Encoder
+            Embeds true latents for the contrastive term.
+        outputs : tuple of Tensor
+            Predicted latents (n, 4, h, w) and embeddings (n, d), as ``training_outputs`` gives them.
+        rows : Tensor, shape (n,), int64
+            The images.
+        share : float
+            Factor of the gradient.
+        accelerator : Accelerator
+        """
+        predicted, embeddings = outputs
+        direct = predicted.new_zeros(())
+        if self.latent_weight:
+            direct = direct + self.latent_weight * self.error(predicted, self._latents(rows, predicted))
+        if self.settings.contrastive_weight:
+            truth = self._latents(rows, predicted) - self.targets.centre.to(predicted.device)
+            ours = (
+                embeddings - self.targets.centre.to(predicted.device).flatten() if embeddings.shape[1] == truth[0].numel() else embeddings
+            )
+            own = rows.to(predicted.device)
+            direct = direct + self.settings.contrastive_weight * contrastive_loss(
+                ours, encoder.embed_latents(truth), own, self.settings.temperature
+            )
+        loss = direct.detach()
+        if self.pixel_weight:
+            gradient, pixel_loss = self._pixel_gradient(predicted, rows, accelerator)
+            loss = loss + pixel_loss
+            # Has the gradient of the pixel term, and costs no second pass through the decoder.
+            direct = direct + (predicted.float() * gradient).sum()
+        accelerator.backward(share * direct)
+        return loss
+
+    def _pixel_gradient(self, predicted: torch.Tensor, rows: torch.Tensor, accelerator: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the gradient of the weighted pixel term by the predicted latents, and the term."""
+        leaf = predicted.detach().float().requires_grad_()
+        scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0  # fp16 gradients would vanish
+        total = leaf.new_zeros(())
+        window = _draw_window(leaf.shape[2:], self.settings.pixel_window)
+        for part in torch.arange(len(leaf)).split(self.decoder_batch):
+            term = (
+                self.pixel_weight * self._pixel_error(leaf[part.to(leaf.device)], rows[part], window, augment=True) * len(part) / len(leaf)
+            )
+            (scale * term).backward()
+            total += term.detach()
+        assert leaf.grad is not None  # noqa: S101  (for the type checker)
+        return leaf.grad / scale, total
+
+    def _pixel_error(self, latents: torch.Tensor, rows: torch.Tensor, window: tuple[slice, slice], *, augment: bool) -> torch.Tensor:
+        assert self.autoencoder is not None  # noqa: S101  (for the type checker: the constructor's caller sees to it)
+        truth = self.targets.images[rows.to(self.targets.images.device)].to(latents.device).float() / 127.5 - 1
+        if augment and self.augment is not None:
+            truth = self.augment(truth)
+        pixels = [slice(8 * side.start, 8 * side.stop) for side in window]
+        decoded = self.autoencoder.decode(latents[:, :, window[0], window[1]])
+        return self.error(decoded.float(), truth[:, :, pixels[0], pixels[1]])
+
+    @torch.no_grad()
+    def evaluate(self, predicted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """Return the mean loss of whole pictures and latents, without augmentation and without the contrastive term."""
+        loss = self.latent_weight * self.error(predicted, self._latents(rows, predicted)) if self.latent_weight else predicted.new_zeros(())
+        if self.pixel_weight:
+            whole = (slice(0, predicted.shape[2]), slice(0, predicted.shape[3]))
+            parts = torch.arange(len(predicted)).split(self.decoder_batch)
+            errors = [
+                len(part) * self._pixel_error(predicted[part.to(predicted.device)].float(), rows[part], whole, augment=False)
+                for part in parts
+            ]
+            loss = loss + self.pixel_weight * torch.stack(errors).sum() / len(predicted)
+        return loss
+
+    def find_decoder_batch(self, accelerator: Any, n_samples: int) -> int:
+        """Try how many pictures the device can decode at a time, with gradients; all processes agree on the smallest answer.
+
+        Raises
+        ------
+        UnavailableError
+            If there is no memory for one.
+        """
+        if accelerator.device.type == "cpu":
+            return min(_CPU_DECODER_BATCH, n_samples)
+        from accelerate.utils import find_executable_batch_size
+
+        @find_executable_batch_size(starting_batch_size=n_samples)  # type: ignore[untyped-decorator]
+        def try_out(batch_size: int) -> int:
+            self.decoder_batch = batch_size
+            rows = torch.zeros(batch_size, dtype=torch.long)
+            self._pixel_gradient(self._latents(rows, self.targets.latents), rows, accelerator)
+            return batch_size
+
+        try:
+            found = try_out()
+        except RuntimeError as error:
+            raise UnavailableError(out_of_memory_advice(accelerator.device)) from error
+        agreed: int = accelerator.gather(torch.tensor([found], device=accelerator.device)).min().item()
+        logger.info("the decoder takes %d pictures at a time", agreed)
+        return agreed
+
+    def _latents(self, rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        return self.targets.latents[rows.to(self.targets.latents.device)].to(like.device)
 
 
-def weighted_sum(terms: list[tuple[float, Objective]]) -> Objective:
-    """Return the sum of objectives, each times its weight."""
+def squared_error(latents: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """Return the mean squared error of predictions (n, 4, h, w) of some rows of ``latents``: how encoders in closed form are validated."""
+    return lambda predicted, rows: functional.mse_loss(predicted.cpu(), latents[rows])
 
-    def loss(predicted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        return torch.stack([weight * term(predicted, rows) for weight, term in terms]).sum()
 
-    return loss
+def out_of_memory_advice(device: torch.device) -> str:
+    """Return what to do when a device has no memory left, in one line."""
+    return (
+        f"{device} has no memory left for one step of training; in the model's section of train in params.yaml lower batch_size, "
+        "set decoder_batch to 1 or a smaller pixel_window, or set precision to bf16; or free the device"
+    )
+
+
+def contrastive_loss(predicted: torch.Tensor, truth: torch.Tensor, images: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return the mean cross-entropy of finding each prediction's image among those of the batch, and each image's prediction.
+
+    Parameters
+    ----------
+    predicted, truth : Tensor, shape (n, d)
+        Compared by cosine.
+    images : Tensor, shape (n,), int64
+        Trials of the same image share the probability: they are no negatives of each other.
+    temperature : float
+
+    Returns
+    -------
+    Tensor, scalar
+        The symmetric InfoNCE loss of CLIP (Radford et al. 2021, arXiv:2103.00020).
+    """
+    similarity = functional.normalize(predicted, dim=1) @ functional.normalize(truth, dim=1).T / temperature  # (n, n)
+    same = (images[:, None] == images).float()
+    wanted = same / same.sum(1, keepdim=True)
+    return (functional.cross_entropy(similarity, wanted) + functional.cross_entropy(similarity.T, wanted)) / 2
+
+
+def pick_precision(settings: GradientSettings, device: torch.device) -> torch.dtype:
+    """Return the number format in which the decoder works.
+
+    On a CPU the encoder stays in float32: it is small, and its weights are what is kept.
+    """
+    if settings.precision != "auto":
+        return _PRECISIONS[settings.precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if settings.loss != "latents" and _cpu_multiplies_bf16() else torch.float32
+
+
+def _cpu_multiplies_bf16() -> bool:
+    """Whether the processor has instructions for bf16 products; without them the format is slower than float32."""
+    try:
+        with open("/proc/cpuinfo") as file:  # noqa: PTH123  (a text of the kernel's)
+            flags = next((line for line in file if line.startswith("flags")), "")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def _draw_window(grid: tuple[int, ...] | torch.Size, side: int) -> tuple[slice, slice]:
+    """Return a random square window of the latent grid; all of it if ``side`` reaches its size."""
+    starts = [int(torch.randint(0, extent - side + 1, ())) if side < extent else 0 for extent in grid]
+    rows, columns = (slice(start, start + min(side, extent)) for start, extent in zip(starts, grid, strict=True))
+    return rows, columns
+
+
+def _augmentation(settings: GradientSettings) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Return a random blur and enlargement of pictures (n, 3, side, side), on their device; None if both are off.
+
+    The original scripts blurred by an SD of 0 to 3 of 425 pixels and enlarged by 1 to 1.2.
+    """
+    if settings.loss == "latents" or (settings.blur == 0 and settings.zoom == 1):
+        return None
+    from kornia import augmentation
+
+    steps: list[Any] = []
+    if settings.blur > 0:
+        kernel = 2 * max(1, round(3 * settings.blur)) + 1
+        steps.append(augmentation.RandomGaussianBlur((kernel, kernel), (1e-3, settings.blur), p=1.0))
+    if settings.zoom > 1:
+        steps.append(augmentation.RandomAffine(degrees=0.0, scale=(1.0, settings.zoom), padding_mode="border", p=1.0))
+    return augmentation.AugmentationSequential(*steps, data_keys=["input"])

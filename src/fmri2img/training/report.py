@@ -12,8 +12,8 @@ from tqdm import tqdm
 from fmri2img.containers import Examples, Latents
 from fmri2img.files import write_text
 from fmri2img.responses.splits import Split
+from fmri2img.training.checkpoints import EpochRecord
 from fmri2img.training.fit import TrainingResult
-from fmri2img.training.loop import EpochRecord
 
 
 class EpochLog:

@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -33,7 +34,25 @@ class GalleryItem:
     scores: dict[str, float]
 
 
-def gallery_page(items: list[GalleryItem], *, subject: str, model: str, data_source: str, facts: dict[str, str]) -> str:
+@dataclass(frozen=True)
+class UnsureMap:
+    """Where an encoder is unsure.
+
+    Attributes
+    ----------
+    title : str
+        For which pictures.
+    shares : ndarray, shape (h, w)
+        `generation.predict.unsure_places`: 1 where it knows nothing.
+    """
+
+    title: str
+    shares: np.ndarray
+
+
+def gallery_page(
+    items: list[GalleryItem], *, subject: str, model: str, data_source: str, facts: dict[str, str], unsure: Sequence[UnsureMap] = ()
+) -> str:
     """Return the page as HTML.
 
     Parameters
@@ -43,6 +62,8 @@ def gallery_page(items: list[GalleryItem], *, subject: str, model: str, data_sou
     subject, model, data_source : str
     facts : dict of str to str
         Shown below the title.
+    unsure : sequence of UnsureMap
+        Shown above the pictures.
     """
     template = files("fmri2img.viz").joinpath("gallery.html.jinja").read_text()
     environment = Environment(autoescape=True, undefined=StrictUndefined)
@@ -60,8 +81,24 @@ def gallery_page(items: list[GalleryItem], *, subject: str, model: str, data_sou
         for item in items
     ]
     return environment.from_string(template).render(
-        items=shown, subject=subject, model=model, data_source=data_source, facts=facts, score_titles=list(items[0].scores)
+        items=shown,
+        subject=subject,
+        model=model,
+        data_source=data_source,
+        facts=facts,
+        score_titles=list(items[0].scores),
+        unsure=[{"title": one.title, "mean": one.shares.mean(), "picture": _map_uri(one.shares)} for one in unsure],
+        scale_uri=_map_uri(np.tile(np.linspace(0, 1, 64), (2, 1))),
     )
+
+
+def _map_uri(shares: np.ndarray) -> str:
+    """Return a map of numbers from 0 (dark) to 1 (bright) as a picture, a pixel a cell."""
+    from matplotlib import colormaps  # takes long to load, and only pages with maps need it
+
+    buffer = io.BytesIO()
+    Image.fromarray(colormaps["viridis"](np.clip(shares, 0, 1), bytes=True)[..., :3]).save(buffer, "PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _data_uri(picture: np.ndarray) -> str:

@@ -45,7 +45,12 @@ def make_examples(rng, latents, noise):
 
 @pytest.fixture
 def latents(rng):
-    return Latents(np.arange(N_IMAGES), rng.normal(size=(N_IMAGES, 4, 2, 2)).astype(np.float32), provenance={})
+    return Latents(
+        np.arange(N_IMAGES),
+        rng.normal(size=(N_IMAGES, 4, 2, 2)).astype(np.float32),
+        np.zeros((N_IMAGES, 0, 1, 1), np.float32),
+        provenance={},
+    )
 
 
 SPLIT = Split("shared", tuple(range(180)), tuple(range(180, 200)), tuple(range(200, N_IMAGES)))

@@ -120,6 +120,7 @@ def make_rows(truth, rng, predicted=None, images=None):
         reliability=(predicted, predicted),
         seen_again={"model": predicted[:3], "shuffled": predicted[[1, 2, 0]], "truth": truth.latents[:3]},
         seeds=Rows({"seed_1": images}, {"seed_1": predicted}),
+        stated_sd=np.full_like(predicted, 2.0),
     )
     return table, parts
 
@@ -145,6 +146,7 @@ def test_perfect_predictions_score_one_everywhere_but_in_noisy_responses(picture
         *("pattern_correlation", "pattern_correlation_scaled", "dimension_correlation", "two_way", "two_way_ground_truth")
     }
     assert scores.latent["slope"] == scores.latent["reliability"] == pytest.approx(1)
+    assert scores.latent["error_over_stated"] == 0
     assert scores.retrieval["centred"]["brain_to_image_top1"] == 1
     assert scores.repetitions[2]["pattern_correlation"] == pytest.approx(1)
     assert scores.n_constant == 0
@@ -236,7 +238,7 @@ def subject(rng):
         trial_image_ids=trials,
         trial_session=np.ones(len(trials), np.int16),
     )
-    latents = Latents(ids, rng.normal(size=(40, *LATENT)).astype(np.float32), provenance={})
+    latents = Latents(ids, rng.normal(size=(40, *LATENT)).astype(np.float32), np.zeros((40, 0, 1, 1), np.float32), provenance={})
     test = split.ids("test")
     true = latents.of(test)
     parts = [(first, count, np.flatnonzero(shown[31:] > max(first, count))) for first, count in ((0, 1), (1, 1), (0, 2))]
@@ -245,6 +247,7 @@ def subject(rng):
         image_ids=np.concatenate([test, ids[:2]]),
         split=np.array([b"test"] * N_TEST + [b"train"] * 2),
         latents=np.concatenate([true, latents.of(ids[:2])]),
+        latent_sd=np.ones((N_TEST + 2, *LATENT), np.float32),
         images=np.concatenate([small[31:], small[:2]]),
         ceiling=np.concatenate([small[31:], small[:2]]),
         mean_latent=true.mean(axis=0),
@@ -296,6 +299,7 @@ def test_a_wrong_join_would_be_seen(subject):
         image_ids=found.image_ids[1:],
         split=found.split[1:],
         latents=found.latents[1:],
+        latent_sd=found.latent_sd[1:],
         images=found.images[1:],
         ceiling=found.ceiling[1:],
     )

@@ -57,7 +57,7 @@ def subject(rng):
         trial_image_ids=ids.repeat(2),
         trial_session=np.ones(40, np.int16),
     )
-    latents = Latents(ids, rng.normal(size=(20, 4, 2, 2)).astype(np.float32), provenance={})
+    latents = Latents(ids, rng.normal(size=(20, 4, 2, 2)).astype(np.float32), np.zeros((20, 0, 1, 1), np.float32), provenance={})
     return examples, Split("shared", tuple(range(9)), (9, 10, 11), tuple(range(12, 20))), latents
 
 

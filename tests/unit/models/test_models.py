@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -28,7 +30,10 @@ def data(rng):
     betas = image_betas[trial_images] + rng.normal(size=(180, N_VOXELS))
     latents = (image_betas @ weights + rng.normal(size=(60, 1024))).reshape(60, *LATENT_SHAPE)
     tensors = [torch.from_numpy(values) for values in (betas, trial_images, image_betas, latents)]
-    return TrainingTensors(*(values.float() if values.is_floating_point() else values for values in tensors))
+    energies, none = rng.normal(size=(60, 2, 8, 8)).astype(np.float32), torch.zeros(0, 4, 16, 16)
+    regions = torch.from_numpy(np.array([3, 7])[(np.arange(N_VOXELS) % 5 == 0).astype(int)])
+    parts = [values.float() if values.is_floating_point() else values for values in tensors]
+    return TrainingTensors(*parts, regions, torch.from_numpy(energies), none, torch.zeros(0, 2, 8, 8))
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -98,8 +103,50 @@ def test_ridge_chooses_small_penalties_for_signal_and_large_for_noise(data):
     assert encoder.solve(data)["median_penalty"] == pytest.approx(1.0)
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(data.latents.shape, generator=generator)
-    shuffled = TrainingTensors(data.betas, data.trial_images, data.image_betas, noise)
-    assert encoder.solve(shuffled)["median_penalty"] == pytest.approx(1e5)
+    assert encoder.solve(replace(data, latents=noise))["median_penalty"] == pytest.approx(1e5)
+
+
+@pytest.mark.parametrize("bands", ["none", "roi"])
+def test_ridge_from_the_gram_matrix_is_himalayas(bands, data):
+    settings = {"penalties": [10.0, 100.0, 1000.0], "bands": bands, "n_band_draws": 4}
+    encoders = []
+    for limit in (1 << 31, 0):
+        encoder = build("ridge", **settings)
+        encoder.normalizer.fit(data.betas)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("fmri2img.models.ridge._HIMALAYA_BYTES", limit)
+            facts = encoder.solve(data)
+        encoders.append((encoder, facts))
+    (first, facts), (second, others) = encoders
+    torch.testing.assert_close(first.linear.weight, second.linear.weight, atol=2e-3, rtol=2e-3)
+    assert facts["cross_validated_mse"] == pytest.approx(others["cross_validated_mse"], rel=1e-3)
+    if bands == "none":
+        assert facts["median_penalty"] == pytest.approx(others["median_penalty"], rel=1e-3)
+
+
+def test_banded_ridge_finds_the_region_that_matters(data, rng):
+    latents = data.latents.clone()
+    mute = data.roi_labels == 7
+    betas = data.betas.clone()
+    betas[:, mute] = torch.from_numpy(20 * rng.normal(size=(len(betas), int(mute.sum())))).float()
+    noisy = replace(data, betas=betas, latents=latents)
+    found = {}
+    for bands in ("none", "roi"):
+        encoder = build("ridge", bands=bands, n_band_draws=20)
+        encoder.normalizer.fit(noisy.betas)
+        found[bands] = encoder.solve(noisy)["cross_validated_mse"]
+    assert found["roi"] < 0.98 * found["none"]
+
+
+def test_low_level_has_the_parts_of_mindeyes(data):
+    encoder = build("low_level", hidden_size=4096, channels=64)
+    sizes = [(layer[0].in_features, layer[0].out_features, layer[3].p) for layer in (encoder.first, *encoder.blocks)]
+    assert sizes == [(N_VOXELS, 4096, 0.5)] + [(4096, 4096, 0.25)] * 4
+    assert encoder.to_grid.out_features == 64 * 4 * 4
+    latents, embeddings = encoder.training_outputs(torch.randn(2, N_VOXELS))
+    assert (latents.shape, embeddings.shape) == ((2, *LATENT_SHAPE), (2, 128))
+    assert encoder.embed_latents(data.latents[:2]).shape == (2, 128)
+    assert not hasattr(build("low_level", contrastive_weight=0.0), "voxel_head")
 
 
 def test_basic_ae_has_the_layers_of_the_original():

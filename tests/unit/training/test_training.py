@@ -8,18 +8,22 @@ import yaml
 from conftest import REPOSITORY
 from fmri2img.containers import Examples, Latents
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
-from fmri2img.exceptions import MismatchError
+from fmri2img.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
 from fmri2img.generation.predict import predict_latents
 from fmri2img.models.registry import check_settings, load_seeds, model_class, model_names, save_encoder, save_seeds
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import split_images
+from fmri2img.training.checkpoints import Checkpoint
 from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set
-from fmri2img.training.loop import _train_epoch
-from fmri2img.training.objectives import latent_objective, pixel_objective, weighted_sum
+from fmri2img.training.loop import Trainer
 from fmri2img.training.report import EpochLog, write_curve
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
-SMALL = {"hidden_sizes": [64], "bottleneck": [4, 8, 8], "epochs": 4, "batch_size": 32, "learning_rate": 0.002}
+FAST = {"epochs": 4, "batch_size": 32, "learning_rate": 0.002}
+SMALL = {
+    "basic_ae": {"hidden_sizes": [64], "bottleneck": [4, 8, 8], **FAST},
+    "low_level": {"hidden_size": 64, "n_blocks": 1, "channels": 8, "contrastive_size": 16, "input_dropout": 0.1, "dropout": 0.0, **FAST},
+}
 N_IMAGES, N_VOXELS = 160, 90
 
 
@@ -55,15 +59,26 @@ def subject(rng):
     )
     settings = {"kind": "shared", "validation_fraction": 0.15, "n_train_random": 1}
     split = split_images(image_ids, examples.is_shared, rng=np.random.default_rng(0), **settings)
-    return examples, split, Latents(image_ids, latents, {"data_source": "simulated"})
+    energies = rng.normal(size=(N_IMAGES, 2, 4, 4)).astype(np.float32)
+    return examples, split, Latents(image_ids, latents, energies, {"data_source": "simulated"})
 
 
-def fit(data, tmp_path, name="basic_ae", on_epoch=lambda _: None, **changes):
-    settings = check_settings(name, SECTIONS[name] | (SMALL if name == "basic_ae" else {}) | changes)
-    decoder = load_autoencoder(str(REPOSITORY / "models" / "demo-vae"), "main")
-    return fit_encoder(
-        model_class(name), settings, data, load_decoder=lambda: decoder, checkpoint=tmp_path / "checkpoint.safetensors", on_epoch=on_epoch
-    )
+def training_set(examples, split, latents):
+    """With pictures of other people, and the subject's own, test images included, which must be left out."""
+    others = latents.only(split.ids("train")[:40])
+    ids = np.concatenate([latents.image_ids, np.arange(80_000, 80_000 + len(others.values))])
+    values, energies = (np.concatenate([getattr(part, name) for part in (latents, others)]) for name in ("values", "energies"))
+    return make_training_set(examples, split, latents, Latents(ids, values, energies, latents.provenance))
+
+
+def decoder():
+    return load_autoencoder(str(REPOSITORY / "models" / "demo-vae"), "main")
+
+
+def fit(data, tmp_path, name="basic_ae", on_epoch=lambda _: None, owner="subj01/basic_ae", **changes):
+    settings = check_settings(name, SECTIONS[name] | SMALL.get(name, {}) | changes)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    return fit_encoder(model_class(name), settings, data, load_decoder=decoder, checkpoint=checkpoint, on_epoch=on_epoch, owner=owner)
 
 
 def weights_of(encoder):
@@ -80,10 +95,10 @@ def identification(encoder, subject):
 
 @pytest.mark.parametrize("name", model_names())
 def test_signal_is_found(name, subject, tmp_path):
-    changes = {"epochs": 30, "patience": 30} if name == "basic_ae" else {}
-    encoder, result = fit(make_training_set(*subject), tmp_path, name, **changes)
+    changes = {"epochs": 60, "patience": 60} | ({"learning_rate": 0.005} if name == "low_level" else {}) if name in SMALL else {}
+    encoder, result = fit(training_set(*subject), tmp_path, name, **changes)
     assert identification(encoder, subject) > 0.85
-    assert result.validation_pattern_correlation > 0.3
+    assert result.validation_pattern_correlation > 0.2
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -93,7 +108,7 @@ def test_shuffled_image_labels_give_chance(name, subject, tmp_path, rng):
     rows = np.searchsorted(latents.image_ids, train)
     values = latents.values.copy()
     values[rows] = values[rng.permutation(rows)]
-    data = make_training_set(examples, split, replace(latents, values=values))
+    data = training_set(examples, split, replace(latents, values=values))
     encoder, _ = fit(data, tmp_path, name)
     assert identification(encoder, subject) == pytest.approx(0.5, abs=0.12)
 
@@ -107,15 +122,15 @@ def test_nothing_fitted_sees_a_test_trial(name, subject, tmp_path):
     rows = np.searchsorted(latents.image_ids, split.ids("test"))
     values[rows], images[rows] = 1e3, 0
     altered = (replace(examples, betas=betas, images=images), split, replace(latents, values=values))
-    first, first_result = fit(make_training_set(*subject), tmp_path / "a", name)
-    second, second_result = fit(make_training_set(*altered), tmp_path / "b", name)
+    first, first_result = fit(training_set(*subject), tmp_path / "a", name)
+    second, second_result = fit(training_set(*altered), tmp_path / "b", name)
     assert torch.equal(weights_of(first), weights_of(second))
     assert first_result == second_result
 
 
 def test_no_test_image_is_among_the_training_tensors(subject):
     examples, split, latents = subject
-    data = make_training_set(*subject)
+    data = training_set(*subject)
     assert len(data.train.latents) + len(data.validation.latents) == N_IMAGES - len(split.test)
     test_latents = {values.tobytes() for values in latents.of(split.ids("test"))}
     seen = torch.cat([data.train.latents, data.validation.latents]).numpy()
@@ -127,35 +142,56 @@ class KilledError(Exception):
     pass
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_weights(subject, tmp_path, monkeypatch):
-    monkeypatch.setattr("fmri2img.training.loop._STORE_SECONDS", 0)
-    data = make_training_set(*subject)
-    whole, whole_result = fit(data, tmp_path / "a")
+@pytest.mark.parametrize(
+    "changes", [{}, {"ema_decay": 0.9, "schedule": "one_cycle", "repetitions": "mixup", "dropout": 0.2}], ids=["plain", "all"]
+)
+def test_a_training_that_breaks_off_within_an_epoch_ends_with_the_same_weights(changes, subject, tmp_path, monkeypatch):
+    monkeypatch.setattr("fmri2img.training.loop.STORE_SECONDS", 0)
+    data = training_set(*subject)
+    whole, whole_result = fit(data, tmp_path / "a", **changes)
+    steps = []
 
-    def kill(record):
-        if record.epoch == 2:
+    def step(trainer, batch, take=Trainer._step):
+        steps.append((trainer.progress.epoch, trainer.progress.step))
+        if steps[-1] == (1, 3) and len(steps) == steps.index((1, 3)) + 1:
             raise KilledError
+        return take(trainer, batch)
 
+    monkeypatch.setattr(Trainer, "_step", step)
     with pytest.raises(KilledError):
-        fit(data, tmp_path / "b", on_epoch=kill)
-    trained = []
-    monkeypatch.setattr("fmri2img.training.loop._train_epoch", lambda *args, train=_train_epoch: trained.append(args[-1]) or train(*args))
-    resumed, resumed_result = fit(data, tmp_path / "b")
-    assert trained == list(range(2, len(resumed_result.history)))  # the first two were not trained again
+        fit(data, tmp_path / "b", **changes)
+    n_before = len(steps)
+    resumed, resumed_result = fit(data, tmp_path / "b", **changes)
+    assert steps[n_before] == (1, 3)  # not from the beginning
     assert torch.equal(weights_of(whole), weights_of(resumed))
     assert whole_result == resumed_result
 
 
 def test_checkpoints_are_not_written_after_every_short_epoch(subject, tmp_path, monkeypatch):
     stored = []
-    monkeypatch.setattr("fmri2img.training.loop._store", lambda *args: stored.append(args[2].epoch))
-    _, result = fit(make_training_set(*subject), tmp_path)
+    monkeypatch.setattr(Checkpoint, "store", lambda _, progress, *__: stored.append(progress.epoch))
+    _, result = fit(training_set(*subject), tmp_path)
     assert stored == [len(result.history)]
 
 
+def test_a_checkpoint_of_another_encoder_is_refused(subject, tmp_path):
+    data = training_set(*subject)
+    fit(data, tmp_path, owner="subj01/basic_ae on 90 voxels of V1")
+    with pytest.raises(
+        MismatchError, match=r"got a checkpoint of subj01/basic_ae on 90 voxels of V1, expected one of subj02/low_level.*delete"
+    ):
+        fit(data, tmp_path, "low_level", owner="subj02/low_level on 80 voxels of V2")
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"no checkpoint")
+    with pytest.raises(FormatError, match="not a checkpoint of this project"):
+        fit(data, tmp_path)
+
+
 def test_other_seeds_are_trained_in_the_same_way(subject, tmp_path):
-    data = make_training_set(*subject)
-    kind, settings = model_class("basic_ae"), check_settings("basic_ae", SECTIONS["basic_ae"] | SMALL | {"seed": 5, "n_seeds": 3})
+    data = training_set(*subject)
+    kind, settings = (
+        model_class("basic_ae"),
+        check_settings("basic_ae", SECTIONS["basic_ae"] | SMALL["basic_ae"] | {"seed": 5, "n_seeds": 3}),
+    )
     how = {"load_decoder": None, "checkpoint": tmp_path / "basic_ae.safetensors", "on_epoch": lambda _: None}
     others = fit_other_seeds(kind, settings, data, **how)
     alone, _ = fit(data, tmp_path / "alone", seed=7)
@@ -171,7 +207,7 @@ def test_other_seeds_are_trained_in_the_same_way(subject, tmp_path):
 
 
 def test_a_checkpoint_of_other_settings_is_not_used(subject, tmp_path):
-    data = make_training_set(*subject)
+    data = training_set(*subject)
     fit(data, tmp_path / "a", seed=1)
     fresh, _ = fit(data, tmp_path / "b", seed=2)
     other, _ = fit(data, tmp_path / "a", seed=2)
@@ -179,46 +215,94 @@ def test_a_checkpoint_of_other_settings_is_not_used(subject, tmp_path):
 
 
 def test_the_best_epoch_on_validation_is_kept(subject, tmp_path):
-    data = make_training_set(*subject)
+    data = training_set(*subject)
     encoder, result = fit(data, tmp_path, epochs=12, learning_rate=0.02, patience=3)
     losses = [record.validation_loss for record in result.history]
     with torch.no_grad():
-        loss = latent_objective(data.validation.latents)(encoder(data.validation.image_betas), torch.arange(len(data.validation.latents)))
+        loss = torch.nn.functional.mse_loss(encoder(data.validation.image_betas), data.validation.latents)
     assert loss.item() == pytest.approx(min(losses), rel=1e-5)
     assert len(losses) - np.argmin(losses) - 1 <= 3
 
 
+@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize(
+    ("n_images", "voxels"),
+    [
+        pytest.param(8, slice(0, 1), id="one voxel"),
+        pytest.param(1, slice(None), id="one image"),
+        pytest.param(30, slice(None), id="voxels of NaN or one value"),
+    ],
+)
+def test_poor_data_is_no_crash(name, n_images, voxels, subject, tmp_path):
+    examples, split, latents = subject
+    betas, valid = examples.betas[:, voxels].copy(), examples.valid[:, voxels].copy()
+    if n_images == 30:
+        betas[:, 2], valid[:, 3] = 77, False
+    per_voxel = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain")
+    poor = {field: getattr(examples, field)[voxels] for field in per_voxel} | {"saturated": examples.saturated[:, voxels]}
+    few = replace(split, train=split.train[:n_images])
+    data = training_set(replace(examples, betas=betas, valid=valid, **poor), few, latents)
+    changes = {"epochs": 2, "batch_size": 1000} if name in SMALL else {}
+    encoder, result = fit(data, tmp_path, name, **changes)
+    assert np.isfinite(result.validation_loss)
+    with torch.no_grad():
+        assert torch.isfinite(encoder(data.validation.image_betas)).all()
+    assert torch.isfinite(encoder.spread(2)).all()
+
+
+def test_a_batch_larger_than_the_data_is_one_step(subject, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        fit(training_set(*subject), tmp_path, batch_size=5000, epochs=1)
+    assert "batch_size 5000 is more than the" in caplog.text
+
+
+def test_an_unknown_loss_names_the_known_ones():
+    with pytest.raises(ConfigError, match=r"train.basic_ae.loss: got 'hinge'; input should be 'latents', 'pixels' or 'both'"):
+        check_settings("basic_ae", SECTIONS["basic_ae"] | {"loss": "hinge"})
+    with pytest.raises(ConfigError, match="there is no model 'vit'; choose from: basic_ae, default, low_level, ridge"):
+        model_class("vit")
+    with pytest.raises(ConfigError, match="blur and zoom change the pictures of a pixel loss"):
+        check_settings("basic_ae", SECTIONS["basic_ae"] | {"blur": 0.5})
+
+
+def test_no_memory_says_which_knob(subject, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+
+    monkeypatch.setattr(Trainer, "_step", refuse)
+    with pytest.raises(UnavailableError, match=r"no memory left for one step.*lower batch_size, set decoder_batch to 1"):
+        fit(training_set(*subject), tmp_path)
+
+
+def test_divergence_is_told(subject, tmp_path):
+    with pytest.raises(MismatchError, match=r"training diverged.*lower learning_rate, now 1e"):
+        fit(training_set(*subject), tmp_path, learning_rate=1e30)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_stated_spread_is_the_error_on_validation_images(name, subject, tmp_path):
+    data = training_set(*subject)
+    encoder, _ = fit(data, tmp_path, name)
+    with torch.no_grad():
+        errors = encoder(data.validation.image_betas) - data.validation.latents
+    torch.testing.assert_close(encoder.spread(3)[1], errors.square().mean(0).sqrt())
+
+
 def test_training_through_the_decoder_lowers_the_pixel_error(subject, tmp_path):
     examples, split, latents = subject
-    few = replace(split, train=split.train[:24], validation=split.validation[:4])
-    data = make_training_set(examples, few, latents)
-    _, result = fit(data, tmp_path, loss="pixels", epochs=3, batch_size=8)
+    few = replace(split, train=split.train[:16], validation=split.validation[:2])
+    data = training_set(examples, few, latents)
+    _, result = fit(data, tmp_path, loss="pixels", epochs=3, batch_size=8, pixel_window=8, blur=0.9, zoom=1.2)
     assert result.history[-1].train_loss < result.history[0].train_loss
-
-
-def test_objectives_agree_with_their_formulas():
-    autoencoder = load_autoencoder(str(REPOSITORY / "models" / "demo-vae"), "main")
-    latents = torch.randn(3, 4, 4, 4)
-    images = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    rows, predicted = torch.tensor([2, 0]), torch.randn(2, 4, 4, 4, requires_grad=True)
-    by_latents, by_pixels = latent_objective(latents)(predicted, rows), pixel_objective(images, autoencoder)(predicted, rows)
-    torch.testing.assert_close(by_latents, ((predicted - latents[rows]) ** 2).mean())
-    decoded = autoencoder.decode(predicted)
-    torch.testing.assert_close(by_pixels, ((decoded - (images[rows] / 127.5 - 1)) ** 2).mean())
-    both = weighted_sum([(1.0, latent_objective(latents)), (0.5, pixel_objective(images, autoencoder))])(predicted, rows)
-    torch.testing.assert_close(both, by_latents + 0.5 * by_pixels)
-    both.backward()
-    assert predicted.grad.abs().sum() > 0
-    assert all(parameter.grad is None for parameter in autoencoder.network.parameters())
 
 
 def test_output_of_another_shape_is_refused(subject, tmp_path):
     with pytest.raises(MismatchError, match=r"latents of shape \(4, 8, 8\), expected \(4, 16, 16\)"):
-        fit(make_training_set(*subject), tmp_path, bottleneck=[4, 4, 4])
+        fit(training_set(*subject), tmp_path, bottleneck=[4, 4, 4])
 
 
 def test_log_and_curve_hold_every_epoch(subject, tmp_path):
-    _, result = fit(make_training_set(*subject), tmp_path, on_epoch=EpochLog(tmp_path / "log.jsonl", "test"))
+    _, result = fit(training_set(*subject), tmp_path, on_epoch=EpochLog(tmp_path / "log.jsonl", "test"))
     write_curve(tmp_path / "curve.csv", result.history)
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 4
     header, *rows = (tmp_path / "curve.csv").read_text().splitlines()
