@@ -54,48 +54,56 @@ def _window(grid: tuple[int, int, int], row: float, column: float, size: float, 
     return torch.exp(-(rows**2 + columns**2) / (2 * size**2)).flatten().repeat(channels)
 
 
-class _Products:
-    """What ridge regressions on the same images share: F^T F, F^T V and, for fewer images than features, F itself."""
+class _Regressions:
+    """Ridge regressions of voxels on the same images, within any window and with any penalty.
+
+    Trials count, not images: rows are multiplied with the root of their number.
+    """
 
     def __init__(self, pairs: Pairs) -> None:
-        self.rows = pairs.features * pairs.counts.sqrt()[:, None]  # (n, d)
-        self.cross = self.rows.T @ (pairs.voxels * pairs.counts.sqrt()[:, None])  # (d, v)
-        self.gram = self.rows.T @ self.rows if len(self.rows) >= self.rows.shape[1] // 4 else None
+        self.features = pairs.features * pairs.counts.sqrt()[:, None]  # (n, d)
+        self.voxels = pairs.voxels * pairs.counts.sqrt()[:, None]  # (n, v)
+        self.is_tall = len(self.features) >= self.features.shape[1] // 4
+        if self.is_tall:
+            self.gram, self.cross = self.features.T @ self.features, self.features.T @ self.voxels
 
-    def within(self, window: torch.Tensor) -> "_Eigen":
-        """Decompose the features within a window, scaled by it: they are penalised where it is low."""
+    def within(self, window: torch.Tensor) -> "_Window":
+        """Scale the features by a window: they are penalised where it is low."""
         kept = torch.nonzero(window > _CUT).squeeze(1)
         scale = window[kept]
-        if self.gram is None or len(self.rows) < len(kept):
-            scaled = self.rows[:, kept] * scale
-            values, left = torch.linalg.eigh(scaled @ scaled.T)
-            real = values > 1e-6 * values[-1]
-            values, left = values[real], left[:, real]
-            return _Eigen(kept, scale, values, (scaled.T @ left) / values.sqrt())
-        values, vectors = torch.linalg.eigh(self.gram[kept][:, kept] * scale[:, None] * scale)
-        return _Eigen(kept, scale, values.clamp(min=0), vectors)
+        if self.is_tall and len(kept) <= len(self.features):
+            return _Window(kept, scale, self.gram[kept][:, kept] * scale[:, None] * scale, None, self.cross[kept] * scale[:, None])
+        features = self.features[:, kept] * scale
+        return _Window(kept, scale, features @ features.T, features, self.voxels)
 
 
 @dataclass(frozen=True)
-class _Eigen:
-    """Ridge regressions within a window, ready for any penalty."""
+class _Window:
+    """The normal equations within a window: of the features, or of the images where these are fewer.
+
+    Attributes
+    ----------
+    kept : Tensor, shape (k,), int64
+        Features inside.
+    scale : Tensor, shape (k,)
+    gram : Tensor, shape (k, k) or (n, n)
+    features : Tensor, shape (n, k), or None
+        Where the equations are of the images.
+    right : Tensor, shape (k, v) or (n, v)
+    """
 
     kept: torch.Tensor
     scale: torch.Tensor
-    values: torch.Tensor
-    vectors: torch.Tensor
+    gram: torch.Tensor
+    features: torch.Tensor | None
+    right: torch.Tensor
 
-    def rotate(self, cross: torch.Tensor) -> torch.Tensor:
-        """Turn F^T V (d, v) into the basis of the solution."""
-        return self.vectors.T @ (cross[self.kept] * self.scale[:, None])
-
-    def features(self, features: torch.Tensor) -> torch.Tensor:
-        """Turn descriptions (n, d) into the same basis."""
-        return (features[:, self.kept] * self.scale) @ self.vectors
-
-    def weights(self, solution: torch.Tensor) -> torch.Tensor:
-        """Turn solutions back into weights of the kept features."""
-        return self.scale[:, None] * (self.vectors @ solution)
+    def solve(self, penalty: float, voxels: torch.Tensor | slice = slice(None)) -> torch.Tensor:
+        """Return the weights (k, v) of some voxels."""
+        matrix = self.gram.clone()
+        matrix.diagonal().add_(penalty)
+        found = torch.cholesky_solve(self.right[:, voxels], torch.linalg.cholesky(matrix))
+        return self.scale[:, None] * (found if self.features is None else self.features.T @ found)
 
 
 def candidate_errors(pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor) -> torch.Tensor:
@@ -103,12 +111,12 @@ def candidate_errors(pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tens
     errors = torch.zeros(len(windows), len(penalties), pairs.voxels.shape[1])
     for fold in folds.unique():
         held_out = pairs.of(torch.nonzero(folds == fold).squeeze(1)[:_IMAGES_AT_ONCE])
-        products = _Products(pairs.of(folds != fold))
+        regressions = _Regressions(pairs.of(folds != fold))
         for number, window in enumerate(windows):
-            eigen = products.within(window)
-            rotated, features = eigen.rotate(products.cross), eigen.features(held_out.features)
-            for order, penalty in enumerate(penalties):
-                misses = held_out.voxels - features @ (rotated / (eigen.values[:, None] + penalty))
+            regression = regressions.within(window)
+            features = held_out.features[:, regression.kept]
+            for order, penalty in enumerate(penalties.tolist()):
+                misses = held_out.voxels - features @ regression.solve(penalty)
                 errors[number, order] += held_out.counts @ misses**2
     return errors
 
@@ -141,19 +149,15 @@ class Candidates:
 
 def fit_candidates(pairs: Pairs, windows: list[torch.Tensor], penalties: torch.Tensor, candidates: Candidates) -> torch.Tensor:
     """Return the encoding weights (d, v), averaged over each voxel's candidates."""
-    products = _Products(pairs)
-    weights = torch.zeros_like(products.cross)
-    for number in candidates.windows.unique():
-        chosen = candidates.windows == number  # (n_candidates, v)
-        voxels = torch.nonzero(chosen.any(0)).squeeze(1)
-        eigen = products.within(windows[int(number)])
-        rotated = eigen.rotate(products.cross[:, voxels])
-        solution = torch.zeros_like(rotated)
-        for place in range(len(chosen)):
-            mine = chosen[place, voxels]
-            penalty, share = penalties[candidates.penalties[place, voxels[mine]]], candidates.shares[place, voxels[mine]]
-            solution[:, mine] += share * rotated[:, mine] / (eigen.values[:, None] + penalty)
-        weights[eigen.kept[:, None], voxels] += eigen.weights(solution)
+    regressions = _Regressions(pairs)
+    weights = torch.zeros(pairs.features.shape[1], pairs.voxels.shape[1])
+    for number in candidates.windows.unique().tolist():
+        regression = regressions.within(windows[number])
+        for order, penalty in enumerate(penalties.tolist()):
+            chosen = (candidates.windows == number) & (candidates.penalties == order)  # (n_candidates, v)
+            if len(voxels := torch.nonzero(chosen.any(0)).squeeze(1)):
+                share = (candidates.shares * chosen).sum(0)[voxels]
+                weights[regression.kept[:, None], voxels] += share * regression.solve(penalty, voxels)
     return weights
 
 

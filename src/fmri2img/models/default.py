@@ -113,7 +113,7 @@ class Model(Encoder):
         counts = data.repetitions.float()
         if len(counts) < 2 * settings.n_folds:  # nothing can be judged on so few: predict what is likely before any response
             self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
-            self.posterior_sd.copy_(world.prior(world.seen, 1.0).diagonal()[: world.n_latents].sqrt().expand_as(self.posterior_sd))
+            self.posterior_sd.copy_(world.priors(world.seen, [1.0])[1.0].diagonal()[: world.n_latents].sqrt().expand_as(self.posterior_sd))
             self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
             return {}
         voxels = self.normalizer(data.image_betas)
@@ -125,7 +125,8 @@ class Model(Encoder):
         share = misfit_share(self.normalizer, data, pairs, folds, windows, penalties)
         choice, error = choose_inversion(pairs, folds, windows, penalties, settings, world, share)
         forward = ForwardModel.fit(pairs, folds, windows, penalties)
-        inverse = Inversion.of(forward, world.prior(pairs.features, choice.prior_shrinkage), choice.noise_shrinkage)
+        prior = world.priors(pairs.features, [choice.prior_shrinkage])[choice.prior_shrinkage]
+        inverse = Inversion.of(forward, prior, choice.noise_shrinkage)
         for repetitions in range(1, MAX_REPETITIONS + 1):
             noise = choice.noise_scale * relative_noise(repetitions, counts, share)
             gain, spread = inverse.gain(noise, world.n_latents)
@@ -146,8 +147,9 @@ class _World:
     ----------
     seen : Tensor, shape (n, d)
         Of training images: latents first, then energies.
-    others : Tensor, shape (m, d)
-        Of pictures without brain data.
+    others : Tensor, shape (d, d)
+        Sum of products of those of pictures without brain data, of which there are ``n_others``.
+    n_others : int
     latent_mean : Tensor, shape (4 * h * w,)
     grids : list of (channels, height, width)
         Of the latents, and of energies if there are any.
@@ -155,6 +157,7 @@ class _World:
 
     seen: torch.Tensor
     others: torch.Tensor
+    n_others: int
     latent_mean: torch.Tensor
     grids: list[tuple[int, int, int]]
 
@@ -172,25 +175,25 @@ class _World:
         described = torch.cat([part.flatten(1) for part in parts], dim=1)
         grids = [(part.shape[1], part.shape[2], part.shape[3]) for part in parts]
         n = len(data.latents)
-        return cls(described[:n], described[n:], latents.mean(0).flatten(), grids)
+        return cls(described[:n], described[n:].T @ described[n:], n_others, latents.mean(0).flatten(), grids)
 
     @property
     def n_latents(self) -> int:
         """How many of a description's numbers are the latent's."""
         return int(np.prod(self.grids[0]))
 
-    def prior(self, seen: torch.Tensor, shrinkage: float) -> torch.Tensor:
-        """Return the covariance of descriptions of some training images and of all other pictures."""
-        return prior_covariance(torch.cat([seen, self.others]), shrinkage, self.grids)
+    def priors(self, seen: torch.Tensor, shrinkages: list[float]) -> dict[float, torch.Tensor]:
+        """Return the covariances of descriptions of some training images and of all other pictures, by shrinkage."""
+        sample = (seen.T @ seen + self.others).double() / (len(seen) + self.n_others)
+        return {shrinkage: shrink_covariance(sample, shrinkage, self.grids) for shrinkage in shrinkages}
 
 
-def prior_covariance(described: torch.Tensor, shrinkage: float, grids: list[tuple[int, int, int]]) -> torch.Tensor:
-    """Return the covariance of descriptions, shrunk towards one in which channels and places vary apart, and parts do not covary.
+def shrink_covariance(sample: torch.Tensor, shrinkage: float, grids: list[tuple[int, int, int]]) -> torch.Tensor:
+    """Return a covariance of descriptions, shrunk towards one in which channels and places vary apart, and parts do not covary.
 
     Parameters
     ----------
-    described : Tensor, shape (n, d)
-        Centred.
+    sample : Tensor, shape (d, d), float64
     shrinkage : float
         Share of the target, for each part a Kronecker product of a covariance of channels and one of places.
     grids : list of (channels, height, width)
@@ -199,7 +202,6 @@ def prior_covariance(described: torch.Tensor, shrinkage: float, grids: list[tupl
     -------
     Tensor, shape (d, d), float64
     """
-    sample = (described.T @ described).double() / len(described)
     target = torch.zeros_like(sample)
     start = 0
     for channels, height, width in grids:
@@ -357,7 +359,8 @@ def choose_inversion(
         truth = held_out.features[:, : world.n_latents].double()
         noise = relative_noise(held_out.counts, rest.counts, share)
         forward = ForwardModel.fit(rest, folds[others], windows, penalties)
-        roots = {shrinkage: torch.linalg.cholesky(world.prior(rest.features, shrinkage)) for shrinkage in settings.prior_shrinkages}
+        priors = world.priors(rest.features, settings.prior_shrinkages)
+        roots = {shrinkage: torch.linalg.cholesky(prior) for shrinkage, prior in priors.items()}
         for noise_shrinkage in settings.noise_shrinkages:
             factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
             seen = torch.linalg.solve_triangular(factor, forward.weights.T, upper=False)

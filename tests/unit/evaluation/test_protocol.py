@@ -181,7 +181,7 @@ def test_split_is_disjoint_and_scalers_do_not_see_test_trials(subject):
     scalers = []
     for betas in (examples.betas, altered):
         normalizer = VoxelNormalizer(examples.n_voxels)
-        normalizer.fit(make_training_set(replace(examples, betas=betas), split, latents).train.betas)
+        normalizer.fit(make_training_set(replace(examples, betas=betas), split, latents, latents).train.betas)
         scalers.append(normalizer.state_dict())
     assert all(torch.equal(scalers[0][name], scalers[1][name]) for name in ("mean", "std"))
     assert not torch.equal(scalers[0]["mean"], torch.zeros(examples.n_voxels))

@@ -8,7 +8,7 @@ import yaml
 from conftest import REPOSITORY
 from fmri2img.models._forward import Candidates, ForwardModel, Pairs, candidate_errors, fit_candidates, make_windows
 from fmri2img.models.base import TrainingTensors
-from fmri2img.models.default import misfit_share, noise_factor, prior_covariance, relative_noise
+from fmri2img.models.default import misfit_share, noise_factor, relative_noise, shrink_covariance
 from fmri2img.models.registry import check_settings, model_class
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
@@ -107,7 +107,7 @@ def test_its_posterior_is_that_of_gaussian_regression(n_voxels, repetitions, wor
     factor = noise_factor(forward.residual, counts, facts["noise_shrinkage"]).double()
     size = facts["noise_scale"] * relative_noise(repetitions, counts, facts["misfit_share"])
     noise, weights = size * factor @ factor.T, forward.weights.double()
-    prior = prior_covariance(described, facts["prior_shrinkage"], GRIDS)
+    prior = shrink_covariance((described.T @ described).double() / N_IMAGES, facts["prior_shrinkage"], GRIDS)
     gain = prior @ weights @ torch.linalg.inv(weights.T @ prior @ weights + noise)  # (d, v)
     torch.testing.assert_close(encoder.gains[repetitions - 1].double(), gain[:D].T, atol=1e-4, rtol=1e-3)
     spread = (prior - gain @ weights.T @ prior).diagonal()[:D].sqrt()
@@ -216,11 +216,11 @@ def test_the_prior_shrinks_towards_channels_apart_from_places(rng):
     within = np.cov(rng.normal(size=(30, 99)))
     factors = np.linalg.cholesky(between), np.linalg.cholesky(within + 1e-9 * np.eye(30))
     latents = np.einsum("ab,nbj,ij->nai", factors[0], rng.normal(size=(40_000, 4, 30)), factors[1]).reshape(-1, D)
-    found = prior_covariance(torch.from_numpy(latents), 1.0, [SHAPE]).numpy()
+    sample = torch.from_numpy(latents.T @ latents / len(latents))
+    found = shrink_covariance(sample, 1.0, [SHAPE]).numpy()
     expected = np.kron(between, within)
     assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
-    sample = prior_covariance(torch.from_numpy(latents), 1e-9, [SHAPE]).numpy()
-    np.testing.assert_allclose(sample, latents.T @ latents / len(latents), atol=1e-4)
+    np.testing.assert_allclose(shrink_covariance(sample, 1e-9, [SHAPE]).numpy(), sample.numpy(), atol=1e-3)
 
 
 def test_voxels_without_variance_or_data_say_nothing(world):

@@ -1,0 +1,208 @@
+"""Simulated experiments in memory: pictures once, brains and noise at will, as large as wanted. All of it is simulated.
+
+The voxels are those of the simulator (`fmri2img.simulation`), or break its assumptions on purpose.
+"""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+from measuring import fetch_params
+from PIL import Image
+
+from fmri2img.config import NsdParams
+from fmri2img.features.energies import contrast_energies
+from fmri2img.features.latents import encode_images
+from fmri2img.models.base import TrainingTensors
+from fmri2img.pretrained.autoencoder import load_autoencoder
+from fmri2img.simulation.cortex import func_to_anat_mm
+from fmri2img.simulation.dataset import SimulatedSubject
+from fmri2img.simulation.encoding import VoxelModel, draw_noise_sources, image_features, make_betas, noise_free_responses, session_noise
+from fmri2img.simulation.scenes import CATEGORIES, describe_scene, render_image
+from fmri2img.training.fit import TrainingSet
+from fmri2img.training.loop import ValidationTensors
+
+VAE = Path(__file__).resolve().parents[1] / "models" / "demo-vae"
+N_TEST, N_POOL = 200, 6000
+N_VOXELS, SESSION_TRIALS, TEST_REPETITIONS = 300, 750, 3
+_SIDE, _CANVAS = 128, 170  # of the pictures, and of what the simulated cortex sees
+# How voxels differ from the simulator's, in which each sums oriented energies, luminance and colours in a Gaussian receptive field.
+VARIANTS = {
+    "as simulated": "the simulator's own voxels",
+    "no locality": "each voxel sums places scattered over the whole picture",
+    "compressive": "the square root of the response",
+    "rectified": "the square of what exceeds a threshold",
+    "shared noise": "half of the noise's variance is shared between voxels",
+    "category": "voxels respond to the category of a scene alone",
+}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Pictures: the first `N_TEST` are test images; none of the others is a crop of the same photograph."""
+
+    pictures: np.ndarray
+    features: np.ndarray
+    categories: np.ndarray
+    latents: np.ndarray
+    energies: np.ndarray
+
+
+def load_pool(stimuli: str, photos: Path | None, cache: Path) -> Pool:
+    """Return painted scenes, or crops of a folder of photographs; made once, and kept in ``cache``."""
+    path = cache / f"{stimuli}.npz"
+    if not path.exists():
+        paths = sorted(photos.rglob("*.jpg")) if photos else []
+        jobs = (delayed(_one)(stimuli, index, paths) for index in range(N_POOL))
+        pictures, features, categories = zip(*Parallel(n_jobs=-1, batch_size=32)(jobs), strict=True)
+        small = np.stack(pictures)
+        latents = encode_images(small, load_autoencoder(str(VAE), "main"), batch_size=32)
+        cache.mkdir(parents=True, exist_ok=True)
+        np.savez(path, pictures=small, features=features, categories=categories, latents=latents, energies=contrast_energies(small))
+    with np.load(path) as stored:
+        return Pool(**stored)
+
+
+def _one(stimuli: str, index: int, paths: list[Path]) -> tuple[np.ndarray, np.ndarray, int]:
+    if stimuli == "scenes":
+        picture, category = render_image(7, index, _CANVAS), CATEGORIES.index(describe_scene(7, index).category)
+    else:
+        kept, others = paths[::3], [path for place, path in enumerate(paths) if place % 3]
+        mine, turn = (kept, index) if index < N_TEST else (others, index - N_TEST)
+        picture, category = _crop(mine[turn % len(mine)], turn // len(mine)), -1
+    small = np.asarray(Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
+    return small, image_features(picture), category
+
+
+def _crop(path: Path, turn: int) -> np.ndarray:
+    """Cut a square from a photograph, another one each turn."""
+    rng = np.random.default_rng([turn, 425])
+    with Image.open(path) as photo:
+        whole = photo.convert("RGB")
+    side = round(min(whole.size) * (1.0 if turn == 0 else rng.uniform(0.6, 0.95)))
+    left, top = (round((extent - side) * rng.random()) for extent in whole.size)
+    square = whole.crop((left, top, left + side, top + side)).resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC)
+    return np.asarray(square)[:, :: -1 if turn % 2 else 1]
+
+
+@dataclass(frozen=True)
+class World:
+    """One subject's experiment.
+
+    Attributes
+    ----------
+    data : TrainingSet
+        Its validation images are a tenth of the training images, set aside.
+    test_betas : Tensor, shape (N_TEST, n_voxels)
+        Averages of three repetitions.
+    """
+
+    data: TrainingSet
+    test_betas: torch.Tensor
+
+
+@lru_cache(maxsize=2)
+def _brain(subject: int, seed: int) -> tuple[SimulatedSubject, VoxelModel, np.ndarray, np.ndarray]:
+    """Return a simulated subject, the models of its labelled voxels, their labels and positions."""
+    nsd = NsdParams(func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions="all")
+    fetch = fetch_params(Path("unused"), seed=seed, volume_scale=0.3, n_visual_voxels=N_VOXELS, beta_formats=["hdf5"])
+    simulated = SimulatedSubject(f"subj{subject:02d}", nsd, fetch, Path("unused"))
+    _, labels, _ = simulated._volumes
+    labelled = labels["prf-visualrois"][simulated.visual_mask]
+    kept = np.flatnonzero(labelled > 0)
+    model = VoxelModel(**{name: values[kept] for name, values in vars(simulated.voxel_model("b3")).items()})
+    return simulated, model, labelled[kept], func_to_anat_mm(simulated.cortex)[simulated.visual_mask][kept]
+
+
+def make_world(
+    pool: Pool, *, subject: int, seed: int, sessions: int, variant: str = "as simulated", repetitions: int | None = None
+) -> World:
+    """Simulate a subject who sees what NSD's design shows in some sessions, shared images apart; or all pictures, many times.
+
+    Parameters
+    ----------
+    pool : Pool
+    subject : int
+        1 to 8: sets the noise ceilings.
+    seed : int
+        Of the brain, of the noise and of the choice of pictures.
+    sessions : int
+    variant : str
+        Of `VARIANTS`.
+    repetitions : int, optional
+        Show every picture of the pool so many times instead.
+    """
+    simulated, model, labels, positions = _brain(subject, seed)
+    rng = np.random.default_rng([seed, subject, 5])
+    signal = _responses(model, pool, variant, rng)
+    sources = draw_noise_sources(simulated.cortex, np.random.default_rng([seed, subject, 6]))
+
+    def betas(rows: np.ndarray, session: int) -> np.ndarray:
+        own = np.random.default_rng([seed, subject, 7, session])
+        gain, offset = float(own.lognormal(0, 0.08)), own.normal(0, 0.2, len(labels)).astype(np.float32)
+        courses = np.random.default_rng([seed, subject, 8, session])
+        noise = session_noise(positions, len(rows), own, sources, courses)
+        if variant == "shared noise":  # the sources again, so that they have half of the variance
+            extra = np.random.default_rng([seed, subject, 9, session])
+            common = extra.standard_normal((len(rows), 12)) @ np.cos(positions @ sources[:, :3].T + sources[:, 3]).T
+            noise = np.sqrt(0.625) * noise + np.sqrt(0.375) * common / common.std(axis=0)
+        return make_betas(signal[rows], noise, model, gain=gain, offset=offset).astype(np.float32)
+
+    if repetitions is None:
+        shown = [simulated.design.experiment.trial_image_ids(subject, session + 1) for session in range(sessions)]
+        shared = simulated.design.experiment.shared_image_ids
+        own = np.setdiff1d(np.concatenate(shown), shared)
+        pictures = N_TEST + rng.permutation(N_POOL - N_TEST)[: len(own)]
+        trials = [np.searchsorted(own, ids[~np.isin(ids, shared)]) for ids in shown]
+    else:
+        pictures = np.arange(N_TEST, N_POOL)
+        order = np.concatenate([rng.permutation(len(pictures)) for _ in range(repetitions)])
+        trials = np.split(order, range(SESSION_TRIALS, len(order), SESSION_TRIALS))
+    everything = np.concatenate([betas(pictures[rows], session) for session, rows in enumerate(trials)])
+    test = np.mean([betas(np.arange(N_TEST), 10_000 + repetition) for repetition in range(TEST_REPETITIONS)], axis=0)
+    return World(_training_set(pool, pictures, everything, np.concatenate(trials), labels, rng), torch.from_numpy(test))
+
+
+def _responses(model: VoxelModel, pool: Pool, variant: str, rng: np.random.Generator) -> np.ndarray:
+    """Return noise-free responses to all pictures, mean 0 and SD 1, shape (N_POOL, n_voxels)."""
+    if variant == "no locality":
+        scattered = rng.random(model.fields.shape).astype(np.float32) ** 8
+        model = replace(model, fields=scattered / scattered.sum(axis=1, keepdims=True))
+    if variant == "category":
+        weights = rng.standard_normal(model.category_weights.shape).astype(np.float32)
+        model = replace(model, channel_weights=0 * model.channel_weights, category_weights=weights)
+    signal = noise_free_responses(model, pool.features, pool.categories)
+    if variant == "compressive":
+        signal = np.sqrt(signal - signal.min(axis=0))
+    if variant == "rectified":
+        signal = np.maximum(signal - 0.3, 0) ** 2
+    return (signal - signal.mean(axis=0)) / (signal.std(axis=0) + 1e-6)
+
+
+def _training_set(
+    pool: Pool, pictures: np.ndarray, betas: np.ndarray, trials: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+) -> TrainingSet:
+    """Set a tenth of the images aside, and put the rest into the form that training takes."""
+    is_validation = np.zeros(len(pictures), bool)
+    is_validation[rng.choice(len(pictures), max(1, len(pictures) // 10), replace=False)] = True
+    averages = np.stack([betas[trials == image].mean(axis=0) for image in range(len(pictures))])
+    others = np.setdiff1d(np.arange(N_TEST, N_POOL), pictures)
+    used = ~is_validation[trials]
+    train, held_out = pictures[~is_validation], pictures[is_validation]
+    tensor = torch.from_numpy
+    tensors = TrainingTensors(
+        betas=tensor(betas[used]),
+        trial_images=tensor(np.searchsorted(np.flatnonzero(~is_validation), trials[used])),
+        image_betas=tensor(averages[~is_validation]),
+        latents=tensor(pool.latents[train]),
+        roi_labels=tensor(labels.astype(np.int64)),
+        energies=tensor(pool.energies[train]),
+        prior_latents=tensor(pool.latents[others]),
+        prior_energies=tensor(pool.energies[others]),
+    )
+    latents = tensor(pool.latents[held_out])
+    validation = ValidationTensors(tensor(averages[is_validation]), latents, tensors.latents.mean(0))
+    return TrainingSet(tensors, validation, pool.pictures[train], pool.pictures[held_out])
