@@ -207,8 +207,8 @@ def compare(batch_size: int, folder: Path) -> str:
         {name: matmul_peak(dtype) for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16))},
     )
     shares = (
-        f"One picture takes {operations:.0f}e9 operations through the decoder and back. Large matrix products reach {peak['float32']:.0f}e9 a "
-        f"second in float32 and {peak['bf16']:.0f}e9 in bf16: the original loop works at "
+        f"One picture takes {operations:.0f}e9 operations through the decoder and back. Large matrix products reach "
+        f"{peak['float32']:.0f}e9 a second in float32 and {peak['bf16']:.0f}e9 in bf16: the original loop works at "
         f"{100 * speeds['original'] * operations / peak['float32']:.0f} % of the former, this project's at "
         f"{100 * speeds['pixels'] * operations / peak['bf16']:.0f} % of the latter.\n"
     )

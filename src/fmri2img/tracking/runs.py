@@ -37,7 +37,8 @@ from filelock import FileLock  # noqa: E402
 from mlflow.entities import Metric, Param  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models import ModelSignature  # noqa: E402
-from mlflow.types import Schema, TensorSpec  # noqa: E402
+from mlflow.types import DataType, ParamSchema, Schema, TensorSpec  # noqa: E402
+from mlflow.types import ParamSpec as ServedParam  # noqa: E402
 
 from fmri2img.files import hash_file  # noqa: E402
 
@@ -162,7 +163,9 @@ class MlflowTracker:
         """Log weights, config and code as a model, and register a version of it."""
         float32 = np.dtype("float32")
         signature = ModelSignature(
-            inputs=Schema([TensorSpec(float32, (-1, n_voxels))]), outputs=Schema([TensorSpec(float32, (-1, *latent_shape))])
+            inputs=Schema([TensorSpec(float32, (-1, n_voxels))]),
+            outputs=Schema([TensorSpec(float32, (-1, *latent_shape))]),
+            params=ParamSchema([ServedParam("repetitions", DataType.long, 3)]),  # trials that each row averages
         )
         # A run that ended in another process is opened again, or the model would belong to none.
         with mlflow.start_run(run_id=self.run_id), warnings.catch_warnings():

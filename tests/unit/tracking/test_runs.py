@@ -64,6 +64,7 @@ def test_a_run_holds_all_that_was_told(store, encoder_folder):
     loaded = mlflow.pyfunc.load_model("models:/fmri2img-ridge-subj01@champion")
     betas = np.random.default_rng(0).normal(size=(3, 9)).astype(np.float32)
     np.testing.assert_array_equal(loaded.predict(betas), encoder(torch.from_numpy(betas)).detach().numpy())
+    assert loaded.predict(betas, params={"repetitions": 1}).shape == (3, 4, 16, 16)
     with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
         loaded.predict(betas[:, :4])
 

@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 from fmri2img.containers import Examples, Latents
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
-from fmri2img.generation.predict import predict_latents
+from fmri2img.generation.predict import predict_latents, reconstruct, unsure_places
 from fmri2img.models.registry import check_settings, load_seeds, model_class, model_names, save_encoder, save_seeds
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import split_images
@@ -299,6 +299,34 @@ def test_training_through_the_decoder_lowers_the_pixel_error(subject, tmp_path):
 def test_output_of_another_shape_is_refused(subject, tmp_path):
     with pytest.raises(MismatchError, match=r"latents of shape \(4, 8, 8\), expected \(4, 16, 16\)"):
         fit(training_set(*subject), tmp_path, bottleneck=[4, 4, 4])
+
+
+@pytest.mark.parametrize("name", ["default", "ridge"])
+def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp_path):
+    examples, split, latents = subject
+    autoencoder = decoder()
+    made = {**latents.provenance, "autoencoder": autoencoder.identity}
+    latents = replace(latents, provenance=made)
+    encoder, _ = fit(training_set(examples, split, latents), tmp_path, name)
+    how = {"n_train_images": 2, "batch_size": 8, "rng": np.random.default_rng(0)}
+
+    def encode(pictures):
+        return np.zeros((len(pictures), 4, 16, 16), np.float32)
+
+    found = reconstruct(encoder, examples, split, latents, autoencoder, encode_pictures=encode, **how)
+    repetitions = torch.from_numpy(examples.repetitions_of(found.image_ids))
+    assert repetitions.tolist() == [np.count_nonzero(examples.trial_image_ids == image_id) for image_id in found.image_ids]
+    np.testing.assert_array_equal(found.latent_sd, encoder.spread(len(found.image_ids), repetitions))
+    maps = unsure_places(encoder, examples, split, latents)
+    assert list(maps) == (["2 repetitions"] if name == "default" and len(set(repetitions.tolist())) > 1 else ["all pictures"])
+    shares = next(iter(maps.values()))
+    assert shares.shape == (16, 16)
+    assert 0.2 < shares.mean() < 1.2
+    over_voxels = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain")
+    fewer = {field: getattr(examples, field)[:80] for field in over_voxels}
+    fewer |= {field: getattr(examples, field)[:, :80] for field in ("betas", "valid", "saturated")}
+    with pytest.raises(MismatchError, match=r"trained on 90 voxels, the examples of subj01 have 80; run: dvc repro train"):
+        reconstruct(encoder, replace(examples, **fewer), split, latents, autoencoder, encode_pictures=encode, **how)
 
 
 def test_log_and_curve_hold_every_epoch(subject, tmp_path):

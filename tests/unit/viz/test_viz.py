@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
-from fmri2img.viz.gallery import GalleryItem, gallery_page
+from fmri2img.viz.gallery import GalleryItem, UnsureMap, gallery_page
 from fmri2img.viz.report import ReportData, comparison_page, run_page
 from fmri2img.viz.summary import terminal_summary
 
@@ -73,6 +73,16 @@ def test_gallery_is_one_file_with_a_banner_and_all_pictures(rng):
     assert "9 &lt;b&gt;" in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     assert "Simulated data" not in gallery_page(items, subject="s", model="m", data_source="s3", facts={})
+    assert "Where it is unsure" not in page
+
+
+def test_gallery_shows_where_the_encoder_is_unsure(rng):
+    item = GalleryItem(17, "test", *rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8), {"PixCorr": 0.1})
+    maps = [UnsureMap("1 repetition", np.full((4, 4), 0.93)), UnsureMap("3 repetitions", np.full((4, 4), 0.81))]
+    page = gallery_page([item], subject="subj01", model="default", data_source="simulated", facts={}, unsure=maps)
+    assert re.search(r"1 repetition<br><b>93 %</b>.*3 repetitions<br><b>81 %</b>", page, re.DOTALL)
+    assert page.count("data:image/png") == 3  # two maps and the scale
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
 
 
 @pytest.fixture
