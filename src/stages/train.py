@@ -38,13 +38,13 @@ def main(subject: str, model: str) -> None:
     settings, kind = check_settings(model, params.train[model]), model_class(model)
     if kind.trained_by_gradient and launch_again(params.machine.launch):
         return
-    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
+    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}", on_disk=["images"])
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
     latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
     prior = Latents.open(prior_path(), remedy="dvc repro collect_prior")
     roi = read_json(roi_table_path(subject), remedy=f"dvc repro convert_roi@{subject}")["roi"]
     checkpoint = CHECKPOINTS / subject / f"{model}.safetensors"
-    data = make_training_set(examples, split, latents, prior)
+    data = make_training_set(examples, split, latents, prior, with_pictures=getattr(settings, "loss", "latents") != "latents")
     how: dict = {
         "load_decoder": lambda: _load_decoder(params.autoencoder, latents),
         "checkpoint": checkpoint,

@@ -12,7 +12,7 @@ from itertools import product
 import torch
 
 _CUT = 0.03  # a window is cut where it has fallen to this share of its peak
-_IMAGES_AT_ONCE = 1500  # on which a candidate is judged in one fold: more would cost time and change no choice
+_IMAGES_JUDGED = 600  # of each fold: more cost time at NSD's size, and change little
 _CANDIDATES = 8  # that a voxel's weights are averaged over
 
 
@@ -106,11 +106,13 @@ class _Window:
         return self.scale[:, None] * (found if self.features is None else self.features.T @ found)
 
 
-def candidate_errors(pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor) -> torch.Tensor:
-    """Return the cross-validated squared error, every trial counted, shape (n_windows, n_penalties, v)."""
+def candidate_errors(pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Return the cross-validated squared error, every trial counted, shape (n_windows, n_penalties, v), and the number of trials."""
+    n_trials = 0.0
     errors = torch.zeros(len(windows), len(penalties), pairs.voxels.shape[1])
     for fold in folds.unique():
-        held_out = pairs.of(torch.nonzero(folds == fold).squeeze(1)[:_IMAGES_AT_ONCE])
+        held_out = pairs.of(torch.nonzero(folds == fold).squeeze(1)[:_IMAGES_JUDGED])
+        n_trials += float(held_out.counts.sum())
         regressions = _Regressions(pairs.of(folds != fold))
         for number, window in enumerate(windows):
             regression = regressions.within(window)
@@ -118,7 +120,7 @@ def candidate_errors(pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tens
             for order, penalty in enumerate(penalties.tolist()):
                 misses = held_out.voxels - features @ regression.solve(penalty)
                 errors[number, order] += held_out.counts @ misses**2
-    return errors
+    return errors, n_trials
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,7 @@ class ForwardModel:
     @classmethod
     def fit(cls, pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor) -> "ForwardModel":
         """Weigh windows and penalties of each voxel by cross-validation, and fit."""
-        errors = candidate_errors(pairs, folds, windows, penalties)
-        candidates = Candidates.of(errors, float(pairs.counts.sum()))
+        candidates = Candidates.of(*candidate_errors(pairs, folds, windows, penalties))
         residual = pairs.voxels.clone()
         for fold in folds.unique():
             rows = folds == fold

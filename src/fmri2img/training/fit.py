@@ -66,7 +66,7 @@ class TrainingResult:
     validation_pattern_correlation: float
 
 
-def make_training_set(examples: Examples, split: Split, latents: Latents, prior: Latents) -> TrainingSet:
+def make_training_set(examples: Examples, split: Split, latents: Latents, prior: Latents, *, with_pictures: bool = True) -> TrainingSet:
     """Collect the trials of training images and the averages of validation images.
 
     Parameters
@@ -75,6 +75,8 @@ def make_training_set(examples: Examples, split: Split, latents: Latents, prior:
         The subject's.
     prior : Latents
         Of other pictures; any of the subject's own split are left out, so that nothing is chosen on pictures that were learnt from.
+    with_pictures : bool
+        Whether a loss needs them.
     """
     train_ids, validation_ids = split.ids("train"), split.ids("validation")
     others = prior.only(np.setdiff1d(prior.image_ids, np.concatenate([split.ids(name) for name in ("train", "validation", "test")])))
@@ -96,8 +98,8 @@ def make_training_set(examples: Examples, split: Split, latents: Latents, prior:
         latents=torch.from_numpy(latents.of(validation_ids)),
         train_mean_latent=train_latents.mean(0),
     )
-    images = (examples.images[examples.rows_of(ids)] for ids in (train_ids, validation_ids))
-    return TrainingSet(train, validation, *images)
+    pictures = [examples.images[examples.rows_of(ids)] if with_pictures else examples.images[:0] for ids in (train_ids, validation_ids)]
+    return TrainingSet(train, validation, *pictures)
 
 
 def averaged_betas(examples: Examples, image_ids: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.models._forward import Candidates, ForwardModel, Pairs, candidate_errors, fit_candidates, make_windows
+from fmri2img.models._inversion import noise_factor, relative_noise, shrink_covariance
 from fmri2img.models.base import TrainingTensors
-from fmri2img.models.default import misfit_share, noise_factor, relative_noise, shrink_covariance
+from fmri2img.models.default import misfit_share
 from fmri2img.models.registry import check_settings, model_class
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
@@ -190,7 +191,8 @@ def test_candidates_are_weighed_by_their_likelihood(world):
     data, _, _ = world
     pairs = Pairs(data.latents.flatten(1), data.image_betas, data.repetitions.float())
     windows, penalties = list(make_windows([SHAPE], [1.0, 2.0])), torch.tensor([10.0, 100.0])
-    errors = candidate_errors(pairs, torch.arange(N_IMAGES) % 3, windows, penalties)
+    errors, n_trials = candidate_errors(pairs, torch.arange(N_IMAGES) % 3, windows, penalties)
+    assert n_trials == 400
     candidates = Candidates.of(errors, 400.0)
     flat = errors.flatten(0, 1)
     best = flat.argmin(0)
