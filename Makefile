@@ -13,7 +13,7 @@ READY := $(VENV)/.ready
 NETWORKS := $(VENV)/networks
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo summary ui test test-slow check format demo-vae ncsnr benchmark share pull demo-remote clean
+.PHONY: help install demo summary ui test test-slow check format demo-vae ncsnr benchmark quality share pull demo-remote clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,10 +71,16 @@ demo-vae: $(READY)  ## train the autoencoder of models/demo-vae anew (about an h
 ncsnr: $(READY)  ## spectra of the scenes; noise ceilings of all eight subjects beside the published ones
 	python scripts/measure_simulation.py
 
-benchmark: $(READY)  ## measure beside today's ways of reading NSD (about half an hour, 10 GB in /tmp)
+benchmark: $(READY)  ## measure beside today's ways of reading NSD and of training (over an hour, 10 GB in /tmp)
 	python benchmarks/extraction.py
 	python benchmarks/full_design.py
 	python benchmarks/evaluation.py
+	python benchmarks/training.py
+	python benchmarks/real_size.py
+
+QUALITY ?= /tmp/fmri2img-quality
+quality: $(READY)  ## train every encoder on simulated subjects and tabulate (hours, goes on where it stopped; PHOTOS=folder, QUALITY=folder)
+	python benchmarks/quality.py --work $(QUALITY) $(if $(PHOTOS),--photos $(PHOTOS))
 
 clean:  ## remove what the pipeline made (raw files, outputs, cache, runs), keep the environment
 	@test ! -e data/raw || test -e data/raw/SIMULATED.txt || echo "data/raw holds no simulated files and is kept; delete it yourself"
