@@ -56,7 +56,9 @@ def make_data() -> TrainingSet:
         energies[others],
     )
     held_out = slice(n - N_VALIDATION, n)
-    validation = ValidationTensors(coarse[held_out].flatten(1) @ mixing, latents[held_out], latents[train].mean(0))
+    validation = ValidationTensors(
+        coarse[held_out].flatten(1) @ mixing, latents[held_out], latents[train].mean(0), torch.ones(N_VALIDATION)
+    )
     pictures = np.zeros((0, 128, 128, 3), np.uint8)
     return TrainingSet(tensors, validation, pictures, pictures)
 

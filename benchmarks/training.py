@@ -124,7 +124,7 @@ def ours(way: str, batch_size: int, n_steps: int, folder: Path, model: str = "ba
     none = torch.zeros(0, 0, 1, 1)
     images = torch.arange(n_trials) % N_IMAGES
     train = TrainingTensors(betas, images, torch.zeros(N_IMAGES, N_VOXELS), latents, torch.ones(N_VOXELS), none, none, none)
-    validation = ValidationTensors(betas[:1], latents[:1], latents.mean(0))
+    validation = ValidationTensors(betas[:1], latents[:1], latents.mean(0), torch.ones(1))
     times: list[float] = []
     fit_encoder(
         kind,
@@ -185,6 +185,8 @@ def operations_per_sample() -> float:
 def measure(way: str, batch_size: int, n_steps: int, folder: Path, launcher: tuple[str, ...] = (), threads: int = 0) -> dict:
     """Run a child; returns seconds a step and memory."""
     environment = {**os.environ, **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
+    if launcher:  # several processes on CPUs
+        environment["ACCELERATE_USE_CPU"] = "true"
     arguments = [__file__, "--child", way, "--batch-size", str(batch_size), "--steps", str(n_steps), "--folder", str(folder)]
     return json.loads(run_measured([sys.executable, *launcher, *arguments], env=environment).output.splitlines()[-1])
 
@@ -218,7 +220,8 @@ def compare(batch_size: int, folder: Path) -> str:
 
 def processes(batch_size: int, folder: Path) -> str:
     """Return the table of one and two processes, each with a thread of its own."""
-    options = "--cpu --num_processes 2 --num_machines 1 --mixed_precision no --dynamo_backend no"
+    # "--multi_gpu" is how accelerate spells several processes; with ACCELERATE_USE_CPU they are on CPUs.
+    options = "--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 --mixed_precision no --dynamo_backend no"
     launcher = ("-m", "accelerate.commands.launch", *options.split())
     rows = []
     for way, steps in (("latents", 60), ("window", 3)):

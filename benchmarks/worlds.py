@@ -204,5 +204,6 @@ def _training_set(
         prior_energies=tensor(pool.energies[others]),
     )
     latents = tensor(pool.latents[held_out])
-    validation = ValidationTensors(tensor(averages[is_validation]), latents, tensors.latents.mean(0))
+    shown = tensor(np.bincount(trials, minlength=len(pictures))[is_validation])
+    validation = ValidationTensors(tensor(averages[is_validation]), latents, tensors.latents.mean(0), shown)
     return TrainingSet(tensors, validation, pool.pictures[train], pool.pictures[held_out])

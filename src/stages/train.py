@@ -1,6 +1,5 @@
 """Train one encoder for one subject, and register it."""
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -24,7 +23,7 @@ from fmri2img.layout import (
 from fmri2img.models.registry import CONFIG_NAME, check_settings, model_class, save_encoder, save_seeds
 from fmri2img.responses.splits import Split
 from fmri2img.training.checkpoints import EpochRecord
-from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set
+from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set, remove_checkpoints
 from fmri2img.training.processes import is_main_process, launch_again
 from fmri2img.training.report import EpochLog, describe_encoder, training_metrics, write_curve
 
@@ -36,8 +35,8 @@ def main(subject: str, model: str) -> None:
     """Train, save, and only then tell MLflow."""
     params = load_params()
     settings, kind = check_settings(model, params.train[model]), model_class(model)
-    if kind.trained_by_gradient and launch_again(params.machine.launch):
-        return
+    if kind.trained_by_gradient:
+        launch_again(params.machine.launch)
     examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}", on_disk=["images"])
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
     latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
@@ -50,22 +49,23 @@ def main(subject: str, model: str) -> None:
         "checkpoint": checkpoint,
         "owner": f"{subject}/{model} on {examples.n_voxels} voxels of {' + '.join(roi) if isinstance(roi, list) else roi}",
     }
+    about = describe_encoder(examples, split, latents, roi)
+    del examples, prior  # gigabytes at the real size, and training has its own
     encoder, result = fit_encoder(kind, settings, data, on_epoch=_log(subject, model), **how)
     others = fit_other_seeds(kind, settings, data, on_epoch=_log(subject, model, "-seeds"), **how)
     if not is_main_process():
         return
     folder = encoder_folder(subject, model)
-    save_encoder(encoder, model, folder, describe_encoder(examples, split, latents, roi))
+    save_encoder(encoder, model, folder, about)
     write_curve(curve_path(subject, model), result.history)
     metrics = training_metrics(result)
     write_json(training_path(subject, model), metrics)
     save_seeds(others, folder)
-    for path in (checkpoint, *checkpoint.parent.glob(f"{model}-seed*{checkpoint.suffix}")):
-        path.unlink(missing_ok=True)
+    remove_checkpoints(checkpoint)
     # Imported last: MLflow takes seconds to load, and nothing above may wait for it or fail with it.
     from fmri2img.tracking.runs import encoder_run
 
-    config = json.loads((folder / CONFIG_NAME).read_text())
+    config = read_json(folder / CONFIG_NAME, remedy="dvc repro train")
     dependencies = [examples_path(subject), split_path(subject), latents_path(subject), prior_path()]
     encoder_run(config, folder, dependencies, [_as_metrics(asdict(record)) for record in result.history], metrics).finish()
 

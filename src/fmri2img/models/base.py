@@ -10,6 +10,7 @@ from torch import nn
 from fmri2img.config import Params
 
 LATENT_SHAPE = (4, 16, 16)
+_VOXELS_AT_ONCE = 512
 _Weight = Annotated[float, Field(ge=0)]
 
 
@@ -79,7 +80,7 @@ class GradientSettings(Params):
     zoom: Annotated[float, Field(ge=1)]
     precision: Literal["auto", "float32", "bf16", "fp16"]
     compile: bool
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     n_seeds: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
@@ -144,14 +145,16 @@ class VoxelNormalizer(nn.Module):
 
     def fit(self, betas: torch.Tensor) -> None:
         """Take mean and SD from training trials, shape (n_trials, n_voxels), ignoring NaN."""
-        valid = torch.isfinite(betas)
-        count = valid.sum(0).clamp(min=1)
-        filled = torch.where(valid, betas, 0.0).double()
-        mean = filled.sum(0) / count
-        variance = (torch.where(valid, betas.double() - mean, 0.0) ** 2).sum(0) / count
-        self.mean.copy_(mean)
-        # A voxel that never varies says nothing; dividing by 1 leaves it at 0.
-        self.std.copy_(torch.where(variance > 0, variance.sqrt(), 1.0))
+        for start in range(0, betas.shape[1], _VOXELS_AT_ONCE):  # in float64, and several copies
+            block = slice(start, start + _VOXELS_AT_ONCE)
+            part = betas[:, block].double()
+            valid = torch.isfinite(part)
+            count = valid.sum(0).clamp(min=1)
+            mean = torch.where(valid, part, 0.0).sum(0) / count
+            variance = (torch.where(valid, part - mean, 0.0) ** 2).sum(0) / count
+            self.mean[block] = mean
+            # A voxel that never varies says nothing; dividing by 1 leaves it at 0.
+            self.std[block] = torch.where(variance > 0, variance.sqrt(), 1.0)
 
     def forward(self, betas: torch.Tensor) -> torch.Tensor:
         """Return z-scores, shape (n, n_voxels)."""
@@ -216,13 +219,15 @@ class Encoder(nn.Module):
         """Return the SD of each predicted latent number's error, shape (n, 4, h, w), for averages of ``repetitions`` trials."""
         return self.latent_sd.expand(n, *self.latent_shape)
 
-    def training_outputs(self, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return predicted latents (n, 4, h, w), and what a contrastive loss compares with `embed_latents`, shape (n, d)."""
-        latents = self.decode_voxels(voxels)
-        return latents, latents.flatten(1)
+    def training_outputs(self, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return predicted latents (n, 4, h, w), and what a contrastive loss compares with `embed_latents`, shape (n, d).
+
+        None in place of the latter: the loss compares centred latents.
+        """
+        return self.decode_voxels(voxels), None
 
     def embed_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return the contrastive loss's view of true latents, shape (n, d)."""
+        """Return the contrastive loss's view of centred true latents, shape (n, d); for encoders with embeddings of their own."""
         return latents.flatten(1)
 
     def solve(self, data: TrainingTensors) -> dict[str, float]:  # noqa: ARG002  (for subclasses)

@@ -176,7 +176,7 @@ class _World:
         described = torch.cat([part.flatten(1) for part in parts], dim=1)
         grids = [(part.shape[1], part.shape[2], part.shape[3]) for part in parts]
         n = len(data.latents)
-        return cls(described[:n], described[n:].T @ described[n:], n_others, latents.mean(0).flatten(), grids)
+        return cls(described[:n].clone(), described[n:].T @ described[n:], n_others, latents.mean(0).flatten(), grids)
 
     @property
     def n_latents(self) -> int:
@@ -265,5 +265,6 @@ def choose_inversion(
                     predicted = inverse.predict(projected, scale * torch.as_tensor(noise), world.n_latents)
                     option = Choice(prior_shrinkage, noise_shrinkage, scale)
                     errors[option] += float(((predicted - truth) ** 2).sum()) / (len(pairs.counts) * world.n_latents)
+            del factor, seen, inverse, projected  # a gigabyte each at the real size
     best = min(options, key=lambda option: errors[option])
     return best, errors[best]

@@ -6,6 +6,7 @@ grid is that of a 128 x 128 picture, so the reshape is to 4 x 4 cells, and the c
 features of a ConvNeXt.
 """
 
+from math import gcd
 from typing import Annotated, Any
 
 import torch
@@ -62,7 +63,7 @@ class Model(Encoder):
         """Map z-scored voxels (n, n_voxels) to latents (n, 4, h, w)."""
         return self._grow(self._hidden(voxels))
 
-    def training_outputs(self, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def training_outputs(self, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return latents (n, 4, h, w) and what the contrastive head makes of the voxels, shape (n, contrastive_size)."""
         if not self.settings.contrastive_weight:
             return super().training_outputs(voxels)
@@ -71,8 +72,6 @@ class Model(Encoder):
 
     def embed_latents(self, latents: torch.Tensor) -> torch.Tensor:
         """Return the contrastive head's view of centred true latents, shape (n, contrastive_size)."""
-        if not self.settings.contrastive_weight:
-            return super().embed_latents(latents)
         embedding: torch.Tensor = self.latent_head(latents.flatten(1))
         return embedding
 
@@ -103,7 +102,7 @@ class _Residual(nn.Module):
         super().__init__()
         steps: list[nn.Module] = []
         for _ in range(2):
-            steps += [nn.GroupNorm(min(32, channels), channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)]
+            steps += [nn.GroupNorm(gcd(32, channels), channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)]
         self.steps = nn.Sequential(*steps)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

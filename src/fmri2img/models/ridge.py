@@ -10,7 +10,8 @@ from himalaya.ridge import solve_group_ridge_random_search
 from pydantic import Field
 from sklearn.model_selection import GroupKFold
 
-from fmri2img.config import Params
+from fmri2img.config import PARAMS_PATH, Params
+from fmri2img.exceptions import MismatchError
 from fmri2img.models.base import Encoder, TrainingTensors
 
 # himalaya holds every penalty's solution at once, (penalties, voxels, trials): above this size in bytes the Gram matrix is used instead.
@@ -210,5 +211,11 @@ def _solve(gram: torch.Tensor, cross: torch.Tensor, scale: torch.Tensor, penalty
     matrix = gram * scale
     matrix *= scale[:, None]
     matrix.diagonal().add_(penalty)
-    torch.linalg.cholesky(matrix, out=matrix)
-    return torch.cholesky_solve(scale[:, None] * cross, matrix)
+    # In place: the upper triangle of a row-major matrix is the lower one that LAPACK writes in its own order.
+    factor, failed = torch.linalg.cholesky_ex(matrix.mT, upper=False, out=(matrix.mT, torch.empty((), dtype=torch.int32)))
+    if failed:
+        raise MismatchError(
+            f"{PARAMS_PATH}: train.ridge.penalties: {penalty} is too small for {len(gram)} voxels in single precision; "
+            f"remove penalties below {1e-6 * float(gram.diagonal().mean()):.0e}"
+        )
+    return torch.cholesky_solve(scale[:, None] * cross, factor)

@@ -29,12 +29,15 @@ class Batch:
         Images, rows of the latents; on the CPU.
     share : float
         What this process's mean loss counts, so that the mean over processes is that of the whole step.
+    seed : int
+        Of what all processes draw alike in this step.
     """
 
     betas: torch.Tensor
     weights: torch.Tensor
     rows: torch.Tensor
     share: float
+    seed: int
 
 
 class TrialBatches:
@@ -95,7 +98,7 @@ class TrialBatches:
 
     def _seed(self, epoch: int, step: int) -> int:
         # Everything that is drawn follows from seed, epoch and step: a resumed run draws what an uninterrupted one would have drawn.
-        return (self.seed * 100_003 + epoch) * 1_000_003 + step
+        return ((self.seed * 100_003 + epoch) * 1_000_003 + step) % (1 << 50)
 
     def seed_step(self, epoch: int, step: int) -> None:
         """Seed what the network itself draws (dropout, augmentation) in this process."""
@@ -112,7 +115,7 @@ class TrialBatches:
         betas = self.betas[trials.flatten().to(self.betas.device)].unflatten(0, trials.shape)  # (n, n_repetitions, n_voxels)
         if not self.is_resident:
             betas = betas.pin_memory().to(self.device, non_blocking=True)
-        return Batch(betas, weights.to(self.device), rows, share)
+        return Batch(betas, weights.to(self.device), rows, share, self._seed(epoch, step))
 
     def _choose(self, samples: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return trials (n, r), their weights (n, r) and images (n,) of some samples."""

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 
 from fmri2img.exceptions import FormatError, MismatchError
-from fmri2img.files import write_bytes
+from fmri2img.files import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,8 @@ class Checkpoint:
         tensors = {f"{part}:{name}": value.detach().cpu().contiguous() for part, named in parts.items() for name, value in named.items()}
         about = {"owner": self.owner, "fingerprint": self.fingerprint, "progress": asdict(progress), "extra": extra}
         # One metadata key: with two, safetensors writes them in an order that differs from run to run.
-        write_bytes(self.path, save(tensors, metadata={"training": json.dumps(about)}))
+        with replacing(self.path) as partial:  # written as it goes: a copy of all tensors in memory may have gigabytes
+            save_file(tensors, partial, metadata={"training": json.dumps(about)})
 
     def resume(self) -> tuple[Progress, dict[str, dict[str, torch.Tensor]], dict[str, Any]] | None:
         """Return what `store` wrote, or None if there is nothing to go on from.

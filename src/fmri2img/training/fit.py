@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator, PartialState
+from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 
 from fmri2img.containers import Examples, Latents
@@ -22,6 +22,7 @@ from fmri2img.responses.splits import Split
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
 from fmri2img.training.loop import Trainer, ValidationTensors, validate
 from fmri2img.training.objectives import Objective, Targets, out_of_memory_advice, pick_precision, squared_error
+from fmri2img.training.processes import process_state
 
 if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
@@ -97,6 +98,7 @@ def make_training_set(examples: Examples, split: Split, latents: Latents, prior:
         image_betas=torch.from_numpy(averaged_betas(examples, validation_ids)),
         latents=torch.from_numpy(latents.of(validation_ids)),
         train_mean_latent=train_latents.mean(0),
+        repetitions=torch.from_numpy(examples.repetitions_of(validation_ids)),
     )
     pictures = [examples.images[examples.rows_of(ids)] if with_pictures else examples.images[:0] for ids in (train_ids, validation_ids)]
     return TrainingSet(train, validation, *pictures)
@@ -174,7 +176,9 @@ def _solve(encoder: Encoder, data: TrainingSet) -> tuple[list[EpochRecord], dict
     """Find weights in closed form."""
     try:
         facts = encoder.solve(data.train)
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not should_reduce_batch_size(error):
+            raise
         raise UnavailableError(
             f"no memory left for {data.train.betas.shape[1]} voxels in closed form; take fewer voxels (extract_betas.labels or "
             "min_ncsnr), or a machine with more memory"
@@ -196,12 +200,17 @@ def _train(
     if settings.batch_size > (n_samples := len(data.train.betas if settings.repetitions == "single" else data.train.latents)):
         logger.info("batch_size %d is more than the %d samples: each epoch is one step", settings.batch_size, n_samples)
     device = accelerator.device
-    autoencoder = (
-        None if settings.loss == "latents" else load_decoder().ready_to_train(device, pick_precision(settings, device), settings.compile)
-    )
-    objectives = _objectives(settings, data, autoencoder, accelerator)
-    trainer = Trainer(encoder, data.train, data.validation, objectives, settings, checkpoint=checkpoint, accelerator=accelerator)
     try:
+        autoencoder = None
+        if settings.loss != "latents":
+            autoencoder = load_decoder().ready_to_train(device, pick_precision(settings, device), settings.compile)
+        objectives = _objectives(settings, data, autoencoder)
+        trainer = Trainer(encoder, data.train, data.validation, objectives, settings, checkpoint=checkpoint, accelerator=accelerator)
+        if autoencoder is not None and settings.decoder_batch == "auto":
+            # With data, weights and all that training keeps already on the device.
+            decoder_batch = objectives[0].find_decoder_batch(accelerator, -(-settings.batch_size // accelerator.num_processes))
+            for objective in objectives:
+                objective.decoder_batch = decoder_batch
         history = trainer.run(on_epoch)
     except RuntimeError as error:
         if not should_reduce_batch_size(error):
@@ -245,17 +254,30 @@ def fit_other_seeds(
     seeds = range(settings.seed + 1, settings.seed + settings.n_seeds) if kind.trained_by_gradient else ()
     found = []
     for seed in seeds:
-        own = checkpoint.with_name(f"{checkpoint.stem}-seed{seed}{checkpoint.suffix}")
+        own = _of_seed(checkpoint, seed)
         again = settings.model_copy(update={"seed": seed})
         found.append(fit_encoder(kind, again, data, load_decoder=load_decoder, checkpoint=own, on_epoch=on_epoch, owner=owner)[0])
     return found
+
+
+def _of_seed(checkpoint: Path, seed: int | str) -> Path:
+    return checkpoint.with_name(f"{checkpoint.stem}-seed{seed}{checkpoint.suffix}")
+
+
+def remove_checkpoints(checkpoint: Path) -> None:
+    """Delete the checkpoints of an encoder and of its other seeds: their results are saved."""
+    for path in (checkpoint, *checkpoint.parent.glob(_of_seed(checkpoint, "*").name)):
+        path.unlink(missing_ok=True)
 
 
 @torch.no_grad()
 def _train_loss(encoder: Encoder, train: TrainingTensors) -> float:
     """Return the mean squared error of single training trials; in parts, for 30 000 trials have gigabytes of latents."""
     rows = torch.arange(len(train.betas)).split(_TRIALS_AT_ONCE)
-    errors = [((encoder(train.betas[part]) - train.latents[train.trial_images[part]]) ** 2).sum(dtype=torch.float64) for part in rows]
+    errors = [
+        ((encoder(train.betas[part], torch.ones(len(part))) - train.latents[train.trial_images[part]]) ** 2).sum(dtype=torch.float64)
+        for part in rows
+    ]
     return float(torch.stack(errors).sum()) / (len(train.betas) * train.latents[0].numel())
 
 
@@ -264,32 +286,27 @@ def _measure_spread(encoder: Encoder, validation: ValidationTensors) -> None:
     """Set the encoder's ``latent_sd`` from its errors on validation images, unless its own closed form has given it."""
     if encoder.states_its_spread:
         return
-    errors = encoder(validation.image_betas) - validation.latents
+    errors = encoder(validation.image_betas, validation.repetitions) - validation.latents
     encoder.latent_sd.copy_((errors**2).mean(0).sqrt())
 
 
 def _accelerator(settings: GradientSettings) -> Accelerator:
     """Return the device, the processes and the mixed precision of a training."""
-    device = PartialState().device
+    device = process_state().device
     mixed = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
-    return Accelerator(mixed_precision=mixed[pick_precision(settings, device)] if device.type == "cuda" else "no")
+    on_gpu = device.type == "cuda"
+    return Accelerator(cpu=not on_gpu, mixed_precision=mixed[pick_precision(settings, device)] if on_gpu else "no")
 
 
-def _objectives(
-    settings: GradientSettings, data: TrainingSet, autoencoder: "FrozenAutoencoder | None", accelerator: Accelerator
-) -> tuple[Objective, Objective]:
-    """Return the loss over training images and over validation images, with as many pictures decoded at a time as fit."""
+def _objectives(settings: GradientSettings, data: TrainingSet, autoencoder: "FrozenAutoencoder | None") -> tuple[Objective, Objective]:
+    """Return the loss over training images and over validation images."""
     parts = ((data.train.latents, data.train_images), (data.validation.latents, data.validation_images))
     found = []
     for latents, images in parts:
         pictures = torch.from_numpy(images if autoencoder else images[:0]).permute(0, 3, 1, 2)
         found.append(Objective(settings, Targets(latents, pictures, data.validation.train_mean_latent), autoencoder))
-    if autoencoder is not None:
-        n_mine = -(-settings.batch_size // accelerator.num_processes)
-        wanted = settings.decoder_batch
-        batch = found[0].find_decoder_batch(accelerator, n_mine) if wanted == "auto" else wanted
-        for objective in found:
-            objective.decoder_batch = batch
+        if settings.decoder_batch != "auto":
+            found[-1].decoder_batch = settings.decoder_batch
     return found[0], found[1]
 
 

@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
+from fmri2img.exceptions import MismatchError
 from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
 from fmri2img.training.batches import Batch, TrialBatches
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord, Progress
@@ -32,11 +33,14 @@ class ValidationTensors:
         Averages over repetitions.
     latents : Tensor, shape (n_images, 4, h, w)
     train_mean_latent : Tensor, shape (4, h, w)
+    repetitions : Tensor, shape (n_images,), int64
+        How many trials were averaged.
     """
 
     image_betas: torch.Tensor
     latents: torch.Tensor
     train_mean_latent: torch.Tensor
+    repetitions: torch.Tensor
 
 
 class _Trained(nn.Module):
@@ -46,11 +50,11 @@ class _Trained(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, betas: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, betas: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Average the z-scored repetitions (n, r, n_voxels) of each sample with ``weights`` (n, r), and predict."""
         voxels = torch.einsum("nrv,nr->nv", self.encoder.normalizer(betas), weights)
         latents, embeddings = self.encoder.training_outputs(voxels)
-        return latents.float(), embeddings.float()
+        return latents.float(), None if embeddings is None else embeddings.float()
 
 
 class Trainer:
@@ -137,7 +141,9 @@ class Trainer:
             group["lr"] = settings.learning_rate * rate
         with self.accelerator.autocast():
             outputs = self.network(batch.betas, batch.weights)
-        loss = self.objectives[0].backward(self.encoder, outputs, batch.rows, share=batch.share, accelerator=self.accelerator)
+        loss = self.objectives[0].backward(
+            self.encoder, outputs, batch.rows, share=batch.share, accelerator=self.accelerator, seed=batch.seed
+        )
         if settings.max_gradient_norm:
             self.accelerator.clip_grad_norm_(self.encoder.parameters(), settings.max_gradient_norm)
         self.optimizer.step()
@@ -152,7 +158,11 @@ class Trainer:
         steps = self.progress.total_steps + 1
         decay = min(self.settings.ema_decay, steps / (steps + 10))
         for name, value in self.encoder.state_dict().items():
-            self.average[name].lerp_(value.to(self.average[name].device), 1 - decay)
+            self.average[name] = self.average[name].to(value.device)
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:  # such as a counter
+                self.average[name].copy_(value)
 
     def _validate_epoch(self) -> None:
         progress = self.progress
@@ -177,13 +187,19 @@ class Trainer:
         moments = {
             f"{index}.{name}": value for index, named in self.optimizer.state_dict()["state"].items() for name, value in named.items()
         }
-        parts = {"encoder": _copy(self.encoder), "best": self.best, "average": self.average, "optimizer": moments}
+        parts = {"encoder": self.encoder.state_dict(), "best": self.best, "average": self.average, "optimizer": moments}
         scaler = self.accelerator.scaler
         self.checkpoint.store(self.progress, parts, {"scaler": scaler.state_dict() if scaler is not None else {}})
 
     def _resume(self) -> None:
         found = self.checkpoint.resume()
-        self.accelerator.wait_for_everyone()  # nobody may write before all have read
+        steps = torch.tensor([found[0].total_steps if found else 0], device=self.accelerator.device)
+        everyone = self.accelerator.gather(steps)  # also: nobody may write before all have read
+        if int(everyone.min()) != int(everyone.max()):
+            raise MismatchError(
+                f"{self.checkpoint.path}: the processes found checkpoints of different steps, {everyone.tolist()}; "
+                "put the project's folder where all nodes see it, or delete the file on each of them"
+            )
         if found is None:
             return
         self.progress, parts, extra = found
@@ -246,8 +262,9 @@ def validate(
     n_images = len(validation.latents)
     sums = torch.zeros(2, dtype=torch.float64)
     centre = validation.train_mean_latent.flatten()
-    for rows in torch.arange(n_images)[process::n_processes].split(_VALIDATION_BATCH):
-        predicted = encoder(validation.image_betas[rows].to(device))
+    mine = torch.arange(n_images)[process::n_processes]
+    for rows in mine.split(_VALIDATION_BATCH) if len(mine) else ():
+        predicted = encoder(validation.image_betas[rows].to(device), validation.repetitions[rows])
         truth, ours = validation.latents[rows].flatten(1) - centre, predicted.cpu().flatten(1) - centre
         correlations = nn.functional.cosine_similarity(truth - truth.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True))
         sums += torch.stack([len(rows) * loss_of(predicted, rows).cpu().double(), correlations.double().sum()])

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from fmri2img.exceptions import UnavailableError
+from fmri2img.config import PARAMS_PATH
+from fmri2img.exceptions import ConfigError, UnavailableError
 from fmri2img.models.base import Encoder, GradientSettings
 
 if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
@@ -72,7 +73,14 @@ class Objective:
         self.augment = _augmentation(settings)
 
     def backward(
-        self, encoder: Encoder, outputs: tuple[torch.Tensor, torch.Tensor], rows: torch.Tensor, *, share: float, accelerator: Any
+        self,
+        encoder: Encoder,
+        outputs: tuple[torch.Tensor, torch.Tensor | None],
+        rows: torch.Tensor,
+        *,
+        share: float,
+        seed: int,
+        accelerator: Any,
     ) -> torch.Tensor:
         """Compute gradients of one step; returns the mean loss of its samples, detached.
 
@@ -85,51 +93,78 @@ class Objective:
         rows : Tensor, shape (n,), int64
             The images.
         share : float
-            Factor of the gradient.
+            What this process's samples count (`batches.Batch`).
+        seed : int
+            Of the window, which is the same in all processes.
         accelerator : Accelerator
         """
         predicted, embeddings = outputs
-        direct = predicted.new_zeros(())
+        own = predicted.new_zeros(())
         if self.latent_weight:
-            direct = direct + self.latent_weight * self.error(predicted, self._latents(rows, predicted))
-        if self.settings.contrastive_weight:
-            truth = self._latents(rows, predicted) - self.targets.centre.to(predicted.device)
-            ours = (
-                embeddings - self.targets.centre.to(predicted.device).flatten() if embeddings.shape[1] == truth[0].numel() else embeddings
-            )
-            own = rows.to(predicted.device)
-            direct = direct + self.settings.contrastive_weight * contrastive_loss(
-                ours, encoder.embed_latents(truth), own, self.settings.temperature
-            )
-        loss = direct.detach()
+            own = own + self.latent_weight * self.error(predicted, self._latents(rows, predicted))
+        loss = own.detach()
         if self.pixel_weight:
-            gradient, pixel_loss = self._pixel_gradient(predicted, rows, accelerator)
+            gradient, pixel_loss = self._pixel_gradient(predicted, rows, accelerator, seed)
             loss = loss + pixel_loss
             # Has the gradient of the pixel term, and costs no second pass through the decoder.
-            direct = direct + (predicted.float() * gradient).sum()
-        accelerator.backward(share * direct)
+            own = own + (predicted.float() * gradient).sum()
+        total = share * own
+        if self.settings.contrastive_weight:
+            views = self._views(encoder, predicted, embeddings, rows)
+            contrast = self.settings.contrastive_weight * self._contrast(*views, rows.to(predicted.device), share > 0, accelerator)
+            loss = loss + contrast.detach()
+            # Each process has the loss of all, and the gradient of its own samples; averaging over processes divides it by their number.
+            total = total + accelerator.num_processes * contrast
+        accelerator.backward(total)
         return loss
 
-    def _pixel_gradient(self, predicted: torch.Tensor, rows: torch.Tensor, accelerator: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def _views(
+        self, encoder: Encoder, predicted: torch.Tensor, embeddings: torch.Tensor | None, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what is contrasted, predicted and true, each of shape (n, d): the encoder's embeddings, or centred latents."""
+        centre = self.targets.centre.to(predicted.device)
+        truth = self._latents(rows, predicted) - centre
+        if embeddings is None:
+            return (predicted - centre).flatten(1), truth.flatten(1)
+        return embeddings, encoder.embed_latents(truth)
+
+    def _contrast(self, ours: torch.Tensor, theirs: torch.Tensor, images: torch.Tensor, counts: bool, accelerator: Any) -> torch.Tensor:
+        """Return the contrastive loss over the samples of all processes; those of the others are constants here."""
+        if accelerator.num_processes == 1:
+            return contrastive_loss(ours, theirs, images, self.settings.temperature)
+        # Images are counted from 1, so that 0 marks what only fills up; a process without a sample takes part with one that does not count.
+        marks = images + 1 if counts else torch.zeros_like(images)
+        parts = [accelerator.gather(accelerator.pad_across_processes(part.detach().contiguous())) for part in (ours, theirs, marks)]
+        start = accelerator.process_index * (len(parts[2]) // accelerator.num_processes)
+        for whole, mine in zip(parts, (ours, theirs), strict=False):
+            whole[start : start + len(mine)] = mine
+        real = parts[2] > 0
+        return contrastive_loss(parts[0][real], parts[1][real], parts[2][real], self.settings.temperature)
+
+    def _pixel_gradient(
+        self, predicted: torch.Tensor, rows: torch.Tensor, accelerator: Any, seed: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the gradient of the weighted pixel term by the predicted latents, and the term."""
         leaf = predicted.detach().float().requires_grad_()
         scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0  # fp16 gradients would vanish
         total = leaf.new_zeros(())
-        window = _draw_window(leaf.shape[2:], self.settings.pixel_window)
-        for part in torch.arange(len(leaf)).split(self.decoder_batch):
-            term = (
-                self.pixel_weight * self._pixel_error(leaf[part.to(leaf.device)], rows[part], window, augment=True) * len(part) / len(leaf)
-            )
+        window = _draw_window(leaf.shape[2:], self.settings.pixel_window, torch.Generator().manual_seed(seed))
+        truth = self._pictures(rows, leaf.device)
+        if self.augment is not None:
+            truth = self.augment(truth)
+        for part in torch.arange(len(leaf), device=leaf.device).split(self.decoder_batch):
+            term = self.pixel_weight * self._pixel_error(leaf[part], truth[part], window) * len(part) / len(leaf)
             (scale * term).backward()
             total += term.detach()
         assert leaf.grad is not None  # noqa: S101  (for the type checker)
         return leaf.grad / scale, total
 
-    def _pixel_error(self, latents: torch.Tensor, rows: torch.Tensor, window: tuple[slice, slice], *, augment: bool) -> torch.Tensor:
+    def _pictures(self, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """Return true pictures (n, 3, 8 h, 8 w), -1 to 1."""
+        return self.targets.images[rows].to(device).float() / 127.5 - 1
+
+    def _pixel_error(self, latents: torch.Tensor, truth: torch.Tensor, window: tuple[slice, slice]) -> torch.Tensor:
         assert self.autoencoder is not None  # noqa: S101  (for the type checker: the constructor's caller sees to it)
-        truth = self.targets.images[rows.to(self.targets.images.device)].to(latents.device).float() / 127.5 - 1
-        if augment and self.augment is not None:
-            truth = self.augment(truth)
         pixels = [slice(8 * side.start, 8 * side.stop) for side in window]
         decoded = self.autoencoder.decode(latents[:, :, window[0], window[1]])
         return self.error(decoded.float(), truth[:, :, pixels[0], pixels[1]])
@@ -140,10 +175,9 @@ class Objective:
         loss = self.latent_weight * self.error(predicted, self._latents(rows, predicted)) if self.latent_weight else predicted.new_zeros(())
         if self.pixel_weight:
             whole = (slice(0, predicted.shape[2]), slice(0, predicted.shape[3]))
-            parts = torch.arange(len(predicted)).split(self.decoder_batch)
             errors = [
-                len(part) * self._pixel_error(predicted[part.to(predicted.device)].float(), rows[part], whole, augment=False)
-                for part in parts
+                len(part) * self._pixel_error(predicted[part].float(), self._pictures(rows[part.cpu()], predicted.device), whole)
+                for part in torch.arange(len(predicted), device=predicted.device).split(self.decoder_batch)
             ]
             loss = loss + self.pixel_weight * torch.stack(errors).sum() / len(predicted)
         return loss
@@ -164,13 +198,16 @@ class Objective:
         def try_out(batch_size: int) -> int:
             self.decoder_batch = batch_size
             rows = torch.zeros(batch_size, dtype=torch.long)
-            self._pixel_gradient(self._latents(rows, self.targets.latents), rows, accelerator)
+            self._pixel_gradient(self.targets.latents[rows].to(accelerator.device), rows, accelerator, seed=0)
             return batch_size
 
         try:
             found = try_out()
         except RuntimeError as error:
+            if "No executable batch size" not in str(error):
+                raise
             raise UnavailableError(out_of_memory_advice(accelerator.device)) from error
+        torch.cuda.empty_cache()
         agreed: int = accelerator.gather(torch.tensor([found], device=accelerator.device)).min().item()
         logger.info("the decoder takes %d pictures at a time", agreed)
         return agreed
@@ -219,10 +256,12 @@ def pick_precision(settings: GradientSettings, device: torch.device) -> torch.dt
 
     On a CPU the encoder stays in float32: it is small, and its weights are what is kept.
     """
+    if settings.precision == "fp16" and device.type == "cpu":
+        raise ConfigError(f"{PARAMS_PATH}: precision: fp16 loses small gradients on a CPU; set it to auto, bf16 or float32")
     if settings.precision != "auto":
         return _PRECISIONS[settings.precision]
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     return torch.bfloat16 if settings.loss != "latents" and _cpu_multiplies_bf16() else torch.float32
 
 
@@ -236,9 +275,9 @@ def _cpu_multiplies_bf16() -> bool:
     return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
-def _draw_window(grid: tuple[int, ...] | torch.Size, side: int) -> tuple[slice, slice]:
+def _draw_window(grid: tuple[int, ...] | torch.Size, side: int, generator: torch.Generator) -> tuple[slice, slice]:
     """Return a random square window of the latent grid; all of it if ``side`` reaches its size."""
-    starts = [int(torch.randint(0, extent - side + 1, ())) if side < extent else 0 for extent in grid]
+    starts = [int(torch.randint(0, extent - side + 1, (), generator=generator)) if side < extent else 0 for extent in grid]
     rows, columns = (slice(start, start + min(side, extent)) for start, extent in zip(starts, grid, strict=True))
     return rows, columns
 

@@ -1,41 +1,64 @@
 """One training in several processes: on one machine with ``machine.launch`` in ``params.yaml``, on several with ``accelerate launch``."""
 
+import ctypes
 import os
-import subprocess
+import signal
 import sys
+from collections.abc import Sequence
 
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
+
+from fmri2img.exceptions import UnavailableError
+
+_LAUNCHED = "FMRI2IMG_LAUNCHED"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def process_state() -> PartialState:
+    """Return device, number and count of processes.
+
+    Raises
+    ------
+    UnavailableError
+        If a launcher started several processes and they do not see each other: each would write the same results.
+    """
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    wanted = int(os.environ.get("WORLD_SIZE", "1"))
+    if wanted != state.num_processes:
+        raise UnavailableError(
+            f"the launcher started {wanted} processes, and this one sees {state.num_processes}; "
+            "start them with accelerate launch --multi_gpu, on CPUs with the environment variable ACCELERATE_USE_CPU=true"
+        )
+    return state
 
 
 def is_main_process() -> bool:
     """Whether this process writes results; the others only compute."""
-    main: bool = PartialState().is_main_process
+    main: bool = process_state().is_main_process
     return main
 
 
-def launch_again(options: list[str]) -> bool:
-    """Run this stage anew under ``accelerate launch``, unless it already is, or ``options`` is empty.
+def launch_again(options: Sequence[str]) -> None:
+    """Become ``accelerate launch`` of this stage, unless it already was, or ``options`` is empty.
 
     Parameters
     ----------
-    options : list of str
+    options : sequence of str
         Of ``accelerate launch``, such as ``--multi_gpu --num_processes 4``.
-
-    Returns
-    -------
-    bool
-        Whether it ran; then all is done.
-
-    Raises
-    ------
-    SystemExit
-        With the exit code of processes that failed; they have told why.
     """
-    if not options or "WORLD_SIZE" in os.environ:
-        return False
+    if "WORLD_SIZE" in os.environ:
+        _die_with_parent()
+    if not options or "WORLD_SIZE" in os.environ or _LAUNCHED in os.environ:
+        return
     script = sys.modules["__main__"].__spec__
     module = script.name if script else "stages.train"
-    command = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", module, *sys.argv[1:]]
-    if code := subprocess.run(command, check=False).returncode:
-        raise SystemExit(code)
-    return True
+    os.environ[_LAUNCHED] = "1"
+    # In place of this process, not below it: who kills the stage kills the launcher.
+    os.execv(sys.executable, [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", module, *sys.argv[1:]])  # noqa: S606
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel to end this process with the launcher: a killed training must not go on beside its next start."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

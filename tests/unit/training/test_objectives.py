@@ -6,7 +6,7 @@ import yaml
 from accelerate import Accelerator
 
 from conftest import REPOSITORY
-from fmri2img.exceptions import UnavailableError
+from fmri2img.exceptions import ConfigError, UnavailableError
 from fmri2img.models.registry import check_settings
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.training.loop import learning_rate_factor
@@ -38,9 +38,9 @@ def outputs():
     return predicted, torch.tensor([4, 0, 4])
 
 
-def step(found, predicted, rows, share=1.0):
+def step(found, predicted, rows, share=1.0, seed=5):
     predicted.grad = None
-    loss = found.backward(PLAIN, (predicted, predicted.flatten(1)), rows, share=share, accelerator=Accelerator())
+    loss = found.backward(PLAIN, (predicted, None), rows, share=share, seed=seed, accelerator=Accelerator())
     return loss, predicted.grad
 
 
@@ -68,10 +68,10 @@ def test_a_window_compares_a_part_of_the_picture(autoencoder):
     found = objective(autoencoder, loss="pixels")
     found.settings = settings(loss="pixels", pixel_window=2)
     predicted, rows = outputs()
-    torch.manual_seed(5)
-    _, gradient = step(found, predicted, rows)
-    touched = gradient.abs().sum((0, 1)) > 0
-    assert touched.sum() == 4
+    places = [step(found, predicted, rows, seed=seed)[1].abs().sum((0, 1)) > 0 for seed in (1, 1, 2, 3, 4)]
+    assert all(place.sum() == 4 for place in places)
+    assert places[0].equal(places[1])  # all processes of a step draw the same
+    assert any(not place.equal(places[0]) for place in places)
     assert found.evaluate(predicted.detach(), rows) == objective(autoencoder, loss="pixels").evaluate(predicted.detach(), rows)
 
 
@@ -113,12 +113,14 @@ def test_contrast_looks_from_the_mean_and_counts_in_training_only(autoencoder):
 
 def test_the_decoders_batch_is_halved_until_it_fits(autoencoder, monkeypatch):
     found = objective(autoencoder, loss="pixels")
-    gpu = SimpleNamespace(device=SimpleNamespace(type="cuda"), scaler=None, gather=lambda tensor: tensor)
     monkeypatch.setattr(torch, "tensor", lambda values, **_: torch.as_tensor(values))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    gpu = SimpleNamespace(device=torch.device("meta"), scaler=None, gather=lambda tensor: tensor)
     tried, fits = [], 3
 
-    def decode(latents, rows, accelerator):
+    def decode(latents, rows, accelerator, seed):
         tried.append(len(latents))
+        assert latents.device.type == "meta"  # where the decoder is
         if len(latents) > fits:
             raise RuntimeError("CUDA out of memory. Tried to allocate 8 GiB.")
 
@@ -129,10 +131,19 @@ def test_the_decoders_batch_is_halved_until_it_fits(autoencoder, monkeypatch):
     with pytest.raises(UnavailableError, match="set decoder_batch to 1 or a smaller pixel_window, or set precision to bf16"):
         found.find_decoder_batch(gpu, 16)
 
+    def fail(*_, **__):
+        raise RuntimeError("Input type (float) and bias type (c10::BFloat16) should be the same")
+
+    monkeypatch.setattr(found, "_pixel_gradient", fail)
+    with pytest.raises(RuntimeError, match="should be the same"):  # no matter of memory
+        found.find_decoder_batch(gpu, 16)
+
 
 def test_precision_is_asked_for_or_what_pays(monkeypatch):
     cpu = torch.device("cpu")
-    assert pick_precision(settings(precision="fp16"), cpu) == torch.float16
+    assert pick_precision(settings(precision="bf16"), cpu) == torch.bfloat16
+    with pytest.raises(ConfigError, match="fp16 loses small gradients on a CPU; set it to auto"):
+        pick_precision(settings(precision="fp16"), cpu)
     automatic = settings(precision="auto", loss="pixels")
     for can, wanted in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr("fmri2img.training.objectives._cpu_multiplies_bf16", lambda can=can: can)

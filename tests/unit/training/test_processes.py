@@ -13,6 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 import fmri2img.training.processes as processes
+from fmri2img.exceptions import UnavailableError
 
 SCRIPT = Path(__file__).with_name("train_alone.py")
 LONG = {"epochs": 8, "patience": 8, "batch_size": 4, "repetitions": "mixup", "ema_decay": 0.95, "dropout": 0.2}
@@ -57,12 +58,26 @@ def test_three_kills_change_no_bit_of_the_weights(tmp_path):
     assert whole_history == killed_history
 
 
-def test_two_processes_train_as_one(tmp_path):
-    # One process with steps of 64 is two with 32 each: batch_size counts all processes.
-    settings = {"epochs": 3, "batch_size": 64, "repetitions": "single", "ema_decay": 0.0, "learning_rate": 0.002}
+# "--multi_gpu" is how accelerate spells several processes; with ACCELERATE_USE_CPU they are on CPUs.
+OPTIONS = "--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 --mixed_precision no --dynamo_backend no"
+TWO = ("-m", "accelerate.commands.launch", *OPTIONS.split())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"batch_size": 64}, id="plain"),
+        # The last of 406 trials is a step of its own, in which one process has nothing.
+        pytest.param({"batch_size": 45, "ema_decay": 0.9, "contrastive_weight": 0.3, "max_gradient_norm": 0.05}, id="all"),
+    ],
+)
+def test_two_processes_train_as_one(changes, tmp_path, monkeypatch):
+    # batch_size counts all processes: one with steps of 64 is two with 32 each.
+    settings = {"epochs": 3, "repetitions": "single", "ema_decay": 0.0, "learning_rate": 0.002, "max_gradient_norm": 0.0} | changes
     finish(start(tmp_path / "one", settings))
-    launcher = ("-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no")
-    finish(start(tmp_path / "two", settings, *launcher, "--dynamo_backend", "no"))
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    finish(start(tmp_path / "two", settings, *TWO))
+    assert [(tmp_path / name / "processes").read_text() for name in ("one", "two")] == ["1", "2"]
     (one, one_history), (two, two_history) = results(tmp_path / "one"), results(tmp_path / "two")
     for first, second in zip(one_history, two_history, strict=True):
         for name in ("train_loss", "validation_loss", "validation_pattern_correlation"):
@@ -72,18 +87,26 @@ def test_two_processes_train_as_one(tmp_path):
     assert np.isfinite(difference)
 
 
-def test_a_stage_launches_itself_once(monkeypatch):
+def test_processes_that_do_not_see_each_other_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UnavailableError, match="the launcher started 2 processes, and this one sees 1; start them with accelerate launch"):
+        processes.process_state()
+
+
+def test_a_stage_becomes_its_launcher_once(monkeypatch):
     calls = []
-    monkeypatch.delenv("WORLD_SIZE", raising=False)
-    monkeypatch.setattr(
-        processes.subprocess, "run", lambda command, **_: calls.append(command) or subprocess.CompletedProcess(command, len(calls) - 1)
-    )
+    for name in ("WORLD_SIZE", "FMRI2IMG_LAUNCHED"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processes.os, "execv", lambda _, command: calls.append(command))
+    monkeypatch.setattr(processes, "_die_with_parent", lambda: None)
     monkeypatch.setattr(sys, "argv", ["train", "--subject", "subj01"])
-    assert not processes.launch_again([])
-    assert processes.launch_again(["--num_processes", "2"])
+    processes.launch_again([])
+    assert not calls
+    processes.launch_again(["--num_processes", "2"])
     assert calls[0][1:5] == ["-m", "accelerate.commands.launch", "--num_processes", "2"]
     assert calls[0][-2:] == ["--subject", "subj01"]
-    with pytest.raises(SystemExit, match="1"):
-        processes.launch_again(["--num_processes", "2"])
+    processes.launch_again(["--num_processes", "1"])  # what it started, be it one process only
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert not processes.launch_again(["--num_processes", "2"])
+    monkeypatch.delenv("FMRI2IMG_LAUNCHED")
+    processes.launch_again(["--num_processes", "2"])
+    assert len(calls) == 1

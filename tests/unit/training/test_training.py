@@ -14,7 +14,7 @@ from fmri2img.models.registry import check_settings, load_seeds, model_class, mo
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import split_images
 from fmri2img.training.checkpoints import Checkpoint
-from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set
+from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set, remove_checkpoints
 from fmri2img.training.loop import Trainer
 from fmri2img.training.report import EpochLog, write_curve
 
@@ -277,6 +277,23 @@ def test_no_memory_says_which_knob(subject, tmp_path, monkeypatch):
 def test_divergence_is_told(subject, tmp_path):
     with pytest.raises(MismatchError, match=r"training diverged.*lower learning_rate, now 1e"):
         fit(training_set(*subject), tmp_path, learning_rate=1e30)
+
+
+def test_validation_says_how_many_trials_were_averaged(subject, tmp_path):
+    data = training_set(*subject)
+    assert data.validation.repetitions.tolist() == subject[0].repetitions_of(subject[1].ids("validation")).tolist()
+    encoder, result = fit(data, tmp_path, "default")
+    with torch.no_grad():
+        right = encoder(data.validation.image_betas, data.validation.repetitions)
+    assert result.validation_loss == pytest.approx(torch.nn.functional.mse_loss(right, data.validation.latents).item(), rel=1e-5)
+
+
+def test_checkpoints_go_when_all_is_saved(tmp_path):
+    names = ["basic_ae.safetensors", "basic_ae-seed1.safetensors", "low_level.safetensors"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    remove_checkpoints(tmp_path / "basic_ae.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == names[2:]
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -17,7 +17,7 @@ from fmri2img.models.registry import check_settings, model_class
 from fmri2img.training import loop
 from fmri2img.training.fit import TrainingSet, fit_encoder
 from fmri2img.training.loop import ValidationTensors
-from fmri2img.training.processes import is_main_process
+from fmri2img.training.processes import is_main_process, process_state
 
 N_IMAGES, N_VALIDATION, N_VOXELS = 203, 30, 37
 SECTION = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())["train"]["low_level"]
@@ -41,7 +41,7 @@ def make_data():
         none,
         none,
     )
-    validation = ValidationTensors(voxels[N_IMAGES:], latents[N_IMAGES:], latents[:N_IMAGES].mean(0))
+    validation = ValidationTensors(voxels[N_IMAGES:], latents[N_IMAGES:], latents[:N_IMAGES].mean(0), torch.full((N_VALIDATION,), 2))
     pictures = np.zeros((0, 128, 128, 3), np.uint8)
     return TrainingSet(train, validation, pictures, pictures)
 
@@ -56,6 +56,7 @@ def main(folder: Path, changes: dict) -> None:
     if is_main_process():
         save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / "weights.safetensors")
         (folder / "history.json").write_text(json.dumps([vars(record) for record in result.history]))
+        (folder / "processes").write_text(str(process_state().num_processes))
 
 
 if __name__ == "__main__":
