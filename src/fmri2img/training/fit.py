@@ -1,6 +1,7 @@
 """Training any encoder: what it may see, how its weights are found, what is known of it afterwards."""
 
 import hashlib
+import inspect
 import json
 import logging
 import math
@@ -312,6 +313,9 @@ def _objectives(settings: GradientSettings, data: TrainingSet, autoencoder: "Fro
 
 def _fingerprint(encoder: Encoder, settings: Any, data: TrainingSet) -> str:
     digest = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True).encode())
+    for folder in (Path(__file__).parent, Path(inspect.getfile(type(encoder))).parent):
+        for path in sorted(folder.glob("*.py")):  # weights must not be half of one code and half of another
+            digest.update(path.read_bytes())
     digest.update(json.dumps([(name, list(value.shape)) for name, value in encoder.state_dict().items()]).encode())
     for tensor in (data.train.betas, data.train.trial_images, data.train.latents, data.validation.image_betas, data.validation.latents):
         digest.update(np.ascontiguousarray(tensor).data)
