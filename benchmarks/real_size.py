@@ -14,10 +14,10 @@ import torch
 import yaml
 from measuring import put_section, run_measured, say, table
 
-from fmri2img.models.base import TrainingTensors
+from fmri2img.containers import Examples, Latents
 from fmri2img.models.registry import model_class
-from fmri2img.training.fit import TrainingSet, fit_encoder
-from fmri2img.training.loop import ValidationTensors
+from fmri2img.responses.splits import Split
+from fmri2img.training.fit import TrainingSet, fit_encoder, make_training_set
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 N_IMAGES, N_OTHERS, N_VALIDATION, N_VOXELS, REPETITIONS = 9000, 1000, 300, 15_724, 3
@@ -31,36 +31,40 @@ _AT_ONCE = 500
 
 
 def make_data() -> TrainingSet:
-    """Make trials, a few images at a time: what this benchmark itself holds must not be what it measures."""
+    """Make what the stage ``train`` reads, a few images at a time, and prepare it as the stage does."""
     generator = torch.Generator().manual_seed(0)
-    n = N_IMAGES + N_OTHERS + N_VALIDATION
+    own, n = N_IMAGES + N_VALIDATION + 1, N_IMAGES + N_VALIDATION + 1 + N_OTHERS  # one test image: a split needs it
     coarse = torch.randn(n, 4, 4, 4, generator=generator)
-    latents = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear")
-    energies = torch.randn(n, *N_ENERGIES, generator=generator)
+    values = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear").numpy()
+    energies = torch.randn(n, *N_ENERGIES, generator=generator).numpy()
     mixing = torch.randn(64, N_VOXELS, generator=generator) / 30
-    betas, averages = torch.empty(REPETITIONS * N_IMAGES, N_VOXELS), torch.empty(N_IMAGES, N_VOXELS)
-    for start in range(0, N_IMAGES, _AT_ONCE):
-        signal = coarse[start : start + _AT_ONCE].flatten(1) @ mixing
+    betas = np.empty((REPETITIONS * own, N_VOXELS), np.int16)
+    for start in range(0, own, _AT_ONCE):
+        signal = coarse[start : min(start + _AT_ONCE, own)].flatten(1) @ mixing
         noisy = signal[:, None] + 2 * torch.randn(len(signal), REPETITIONS, N_VOXELS, generator=generator)
-        averages[start : start + _AT_ONCE] = noisy.mean(1)
-        betas[REPETITIONS * start : REPETITIONS * (start + len(signal))] = noisy.flatten(0, 1)
-    train, others = slice(0, N_IMAGES), slice(N_IMAGES, N_IMAGES + N_OTHERS)
-    tensors = TrainingTensors(
-        betas,
-        torch.arange(N_IMAGES).repeat_interleave(REPETITIONS),
-        averages,
-        latents[train],
-        torch.arange(N_VOXELS) % 7,
-        energies[train],
-        latents[others],
-        energies[others],
+        betas[REPETITIONS * start : REPETITIONS * (start + len(signal))] = (300 * noisy.flatten(0, 1)).round()
+    ids, one = np.arange(n), np.ones(1, np.int16)
+    examples = Examples(
+        voxel_ijk=np.zeros((N_VOXELS, 3), np.int16),
+        roi_labels=(np.arange(N_VOXELS) % 7).astype(np.int16),
+        ncsnr=np.ones(N_VOXELS, np.float32),
+        training_ncsnr=np.full(N_VOXELS, np.nan, np.float32),
+        in_brain=np.ones(N_VOXELS, bool),
+        sessions=one,
+        valid=np.ones((1, N_VOXELS), bool),
+        saturated=np.zeros((1, N_VOXELS), np.int16),
+        affine=np.eye(4),
+        provenance={"subject": "subj01", "data_source": "simulated"},
+        image_ids=ids[:own],
+        images=np.zeros((own, 1, 1, 3), np.uint8),
+        is_shared=ids[:own] == own - 1,
+        betas=betas,
+        trial_image_ids=ids[:own].repeat(REPETITIONS),
+        trial_session=one.repeat(REPETITIONS * own),
     )
-    held_out = slice(n - N_VALIDATION, n)
-    validation = ValidationTensors(
-        coarse[held_out].flatten(1) @ mixing, latents[held_out], latents[train].mean(0), torch.ones(N_VALIDATION)
-    )
-    pictures = np.zeros((0, 128, 128, 3), np.uint8)
-    return TrainingSet(tensors, validation, pictures, pictures)
+    parts = (tuple(part.tolist()) for part in np.split(ids[:own], [N_IMAGES, own - 1]))
+    pictures = Latents(ids, values, energies, examples.provenance)
+    return make_training_set(examples, Split("shared", *parts), pictures, pictures.only(ids[own:]), with_pictures=False)
 
 
 def child(name: str) -> None:
@@ -88,7 +92,8 @@ def main() -> None:
         print(name, found, measured.peak_mb, flush=True)
         rows.append([f"`{name}`", WHAT[name], f"{found['seconds'] / 60:.1f}", f"{measured.peak_mb / 1000:.1f}"])
     head = (
-        f"{REPETITIONS * N_IMAGES} trials of {N_IMAGES} images, {N_VOXELS} voxels; memory with the data, of which trials take 1.7 GB.\n\n"
+        f"{REPETITIONS * N_IMAGES} trials of {N_IMAGES} images, {N_VOXELS} voxels, prepared as the stage does; "
+        "memory with all data, of which trials take 1.7 GB.\n\n"
     )
     put_section("real size", head + table(["encoder", "", "minutes", "peak memory, GB"], rows))
 

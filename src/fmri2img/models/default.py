@@ -242,8 +242,8 @@ def choose_inversion(
 ) -> tuple[Choice, float]:
     """Choose by the squared error of held-out latents; returns the choice and that error, a mean over latent numbers.
 
-    For each fold everything is fitted anew on the others, windows and noise included: judged with windows or noise that had seen it, a fold
-    of pure noise would seem to be decoded.
+    For each fold windows, weights, noise and prior are fitted anew on the others: judged with windows or noise that had seen it, a fold of
+    pure noise would seem to be decoded. Means (of descriptions and of voxels) and ``share``, one number, are those of all training images.
     """
     options = [Choice(*values) for values in product(settings.prior_shrinkages, settings.noise_shrinkages, settings.noise_scales)]
     errors = dict.fromkeys(options, 0.0)

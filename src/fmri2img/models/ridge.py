@@ -164,7 +164,7 @@ def solve_by_himalaya(
 def solve_by_gram(
     voxels: Rows, targets: torch.Tensor, folds: torch.Tensor, *, penalties: list[float], bands: torch.Tensor, gammas: np.ndarray
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Solve the same regressions as `solve_by_himalaya` from X^T X, in memory of about three matrices (n_voxels, n_voxels).
+    """Solve the same regressions as `solve_by_himalaya` from X^T X, in memory of about four matrices (n_voxels, n_voxels).
 
     At 27 000 trials of 15 724 voxels a solution for each penalty, (n_voxels, n_trials), has 1.7 GB, and singular values take hours on
     two cores. Held-out errors follow from the fold's own products: |Y - XW|^2 = Y^2 - 2 W.(X^T Y) + W.(X^T X W).

@@ -29,6 +29,8 @@ class Batch:
         Images, rows of the latents; on the CPU.
     share : float
         What this process's mean loss counts, so that the mean over processes is that of the whole step.
+    n_samples : int
+        Of the whole step.
     seed : int
         Of what all processes draw alike in this step.
     """
@@ -37,6 +39,7 @@ class Batch:
     weights: torch.Tensor
     rows: torch.Tensor
     share: float
+    n_samples: int
     seed: int
 
 
@@ -72,7 +75,7 @@ class TrialBatches:
         self.repetitions, self.batch_size, self.seed, self.device = repetitions, batch_size, seed, device
         self.process, self.n_processes = process, n_processes
         self.trial_images = data.trial_images
-        self.is_resident = device.type == "cpu" or _fits(data.betas, device)
+        self.is_resident = fits(data.betas, device)
         self.betas = data.betas.to(device) if self.is_resident else data.betas
         self.trials = _trials_of_images(data.trial_images, len(data.latents))
         self.n_samples = len(data.betas) if repetitions == "single" else len(data.latents)
@@ -115,7 +118,7 @@ class TrialBatches:
         betas = self.betas[trials.flatten().to(self.betas.device)].unflatten(0, trials.shape)  # (n, n_repetitions, n_voxels)
         if not self.is_resident:
             betas = betas.pin_memory().to(self.device, non_blocking=True)
-        return Batch(betas, weights.to(self.device), rows, share, self._seed(epoch, step))
+        return Batch(betas, weights.to(self.device), rows, share, len(samples), self._seed(epoch, step))
 
     def _choose(self, samples: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return trials (n, r), their weights (n, r) and images (n,) of some samples."""
@@ -133,9 +136,9 @@ class TrialBatches:
         return trials.clamp(min=0), choices[kinds, torch.arange(len(samples))], samples
 
 
-def _fits(betas: torch.Tensor, device: torch.device) -> bool:
-    free, _ = torch.cuda.mem_get_info(device)
-    return betas.nbytes < _RESIDENT_SHARE * free
+def fits(data: torch.Tensor, device: torch.device) -> bool:
+    """Return whether data may stay on a device for the whole training."""
+    return device.type == "cpu" or data.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def _trials_of_images(trial_images: torch.Tensor, n_images: int) -> torch.Tensor:

@@ -205,7 +205,7 @@ def _train(
         autoencoder = None
         if settings.loss != "latents":
             autoencoder = load_decoder().ready_to_train(device, pick_precision(settings, device), settings.compile)
-        objectives = _objectives(settings, data, autoencoder)
+        objectives = _objectives(settings, data, autoencoder, device)
         trainer = Trainer(encoder, data.train, data.validation, objectives, settings, checkpoint=checkpoint, accelerator=accelerator)
         if autoencoder is not None and settings.decoder_batch == "auto":
             # With data, weights and all that training keeps already on the device.
@@ -299,13 +299,15 @@ def _accelerator(settings: GradientSettings) -> Accelerator:
     return Accelerator(cpu=not on_gpu, mixed_precision=mixed[pick_precision(settings, device)] if on_gpu else "no")
 
 
-def _objectives(settings: GradientSettings, data: TrainingSet, autoencoder: "FrozenAutoencoder | None") -> tuple[Objective, Objective]:
+def _objectives(
+    settings: GradientSettings, data: TrainingSet, autoencoder: "FrozenAutoencoder | None", device: torch.device
+) -> tuple[Objective, Objective]:
     """Return the loss over training images and over validation images."""
     parts = ((data.train.latents, data.train_images), (data.validation.latents, data.validation_images))
     found = []
     for latents, images in parts:
         pictures = torch.from_numpy(images if autoencoder else images[:0]).permute(0, 3, 1, 2)
-        found.append(Objective(settings, Targets(latents, pictures, data.validation.train_mean_latent), autoencoder))
+        found.append(Objective(settings, Targets(latents, pictures, data.validation.train_mean_latent).to(device), autoencoder))
         if settings.decoder_batch != "auto":
             found[-1].decoder_batch = settings.decoder_batch
     return found[0], found[1]

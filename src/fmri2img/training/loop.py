@@ -102,7 +102,7 @@ class Trainer:
         self.average = _copy(encoder) if settings.ema_decay else {}
         self.best: dict[str, torch.Tensor] = {}
         self.stored = time.monotonic()
-        self.loss_sum = torch.zeros((), device=accelerator.device)  # stays on the device: asking for it would make the device wait
+        self.loss_sum = torch.zeros((), device=accelerator.device)  # of samples; asking the device for it would make it wait
 
     def run(self, on_epoch: Callable[[EpochRecord], None]) -> list[EpochRecord]:
         """Train; ``on_epoch`` is told of each epoch, those of an earlier run included."""
@@ -128,7 +128,7 @@ class Trainer:
         progress = self.progress
         for batch in self.batches.epoch(progress.epoch, progress.step):
             self.batches.seed_step(progress.epoch, progress.step)
-            self.loss_sum += self._step(batch)
+            self.loss_sum += batch.n_samples * self._step(batch)  # the last step may have fewer
             progress.step += 1
             progress.total_steps += 1
             if time.monotonic() - self.stored > STORE_SECONDS and progress.step < len(self.batches):
@@ -166,7 +166,7 @@ class Trainer:
 
     def _validate_epoch(self) -> None:
         progress = self.progress
-        train_loss = float(self.loss_sum) / len(self.batches)
+        train_loss = float(self.loss_sum) / self.batches.n_samples
         self.loss_sum.zero_()
         current = _copy(self.encoder) if self.average else {}
         if self.average:

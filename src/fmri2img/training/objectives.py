@@ -15,6 +15,7 @@ from torch.nn import functional
 from fmri2img.config import PARAMS_PATH
 from fmri2img.exceptions import ConfigError, UnavailableError
 from fmri2img.models.base import Encoder, GradientSettings
+from fmri2img.training.batches import fits
 
 if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
@@ -41,6 +42,11 @@ class Targets:
     latents: torch.Tensor
     images: torch.Tensor
     centre: torch.Tensor
+
+    def to(self, device: torch.device) -> "Targets":
+        """Return the same targets, those that fit on the device."""
+        latents, images, centre = (part.to(device) if fits(part, device) else part for part in (self.latents, self.images, self.centre))
+        return Targets(latents, images, centre)
 
 
 class Objective:
@@ -161,7 +167,7 @@ class Objective:
 
     def _pictures(self, rows: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Return true pictures (n, 3, 8 h, 8 w), -1 to 1."""
-        return self.targets.images[rows].to(device).float() / 127.5 - 1
+        return self.targets.images[rows.to(self.targets.images.device)].to(device).float() / 127.5 - 1
 
     def _pixel_error(self, latents: torch.Tensor, truth: torch.Tensor, window: tuple[slice, slice]) -> torch.Tensor:
         assert self.autoencoder is not None  # noqa: S101  (for the type checker: the constructor's caller sees to it)
@@ -176,7 +182,7 @@ class Objective:
         if self.pixel_weight:
             whole = (slice(0, predicted.shape[2]), slice(0, predicted.shape[3]))
             errors = [
-                len(part) * self._pixel_error(predicted[part].float(), self._pictures(rows[part.cpu()], predicted.device), whole)
+                len(part) * self._pixel_error(predicted[part].float(), self._pictures(rows[part.to(rows.device)], predicted.device), whole)
                 for part in torch.arange(len(predicted), device=predicted.device).split(self.decoder_batch)
             ]
             loss = loss + self.pixel_weight * torch.stack(errors).sum() / len(predicted)

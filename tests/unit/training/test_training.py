@@ -313,6 +313,16 @@ def test_training_through_the_decoder_lowers_the_pixel_error(subject, tmp_path):
     assert result.history[-1].train_loss < result.history[0].train_loss
 
 
+def test_the_training_loss_is_a_mean_over_samples_though_the_last_step_has_fewer(subject, tmp_path):
+    data = training_set(*subject)
+    still = {"learning_rate": 1e-12, "epochs": 1, "input_dropout": 0.0, "contrastive_weight": 0.0, "repetitions": "single"}
+    losses = []
+    for batch_size in (len(data.train.betas), len(data.train.betas) - 1):  # the second: one large step, and one of a single trial
+        _, result = fit(data, tmp_path, "low_level", **still | {"batch_size": batch_size})
+        losses.append(result.history[0].train_loss)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 def test_output_of_another_shape_is_refused(subject, tmp_path):
     with pytest.raises(MismatchError, match=r"latents of shape \(4, 8, 8\), expected \(4, 16, 16\)"):
         fit(training_set(*subject), tmp_path, bottleneck=[4, 4, 4])
