@@ -1,10 +1,34 @@
-FROM python:3.11-slim
+# Two images:
+#   docker build --tag fmri2img .                              the project, without CUDA (--build-arg VARIANT=cuda: with)
+#   docker build --target server --tag fmri2img-mlflow .       the team's MLflow server (compose.yaml)
+ARG BASE=python:3.11-slim
+
+FROM ${BASE} AS base
+RUN useradd --create-home --uid 1000 lab
+ENV DVC_NO_ANALYTICS=1 DO_NOT_TRACK=1 MLFLOW_DISABLE_TELEMETRY=true HF_HUB_DISABLE_TELEMETRY=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+FROM base AS server
+WORKDIR /srv/mlflow
+COPY constraints.txt .
+RUN python -m pip install --constraint constraints.txt 'mlflow[auth]' 'psycopg[binary]' boto3 && chown lab .
+USER lab
+EXPOSE 5000
+HEALTHCHECK --interval=10s --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:5000/health', timeout=5)"]
+CMD ["mlflow", "server", "--app-name", "basic-auth", "--host", "0.0.0.0", "--port", "5000", "--workers", "2"]
+
+FROM base AS project
 RUN apt-get update && apt-get install --yes --no-install-recommends git make && rm -rf /var/lib/apt/lists/*
 WORKDIR /fmri2img
-ENV DVC_NO_ANALYTICS=1 DO_NOT_TRACK=1 MLFLOW_DISABLE_TELEMETRY=true HF_HUB_DISABLE_TELEMETRY=1
+RUN chown lab .
+USER lab
+# cpu: torch's own index has wheels without CUDA, which are gigabytes smaller. cuda: those of PyPI.
+ARG VARIANT=cpu
 # Packages first, over an empty shell of the code: a change of the code does not install them again.
-COPY pyproject.toml constraints.txt README.md LICENSE Makefile ./
-RUN mkdir -p src/fmri2img src/stages && touch src/fmri2img/__init__.py src/stages/__init__.py && make install PYTHON=python
-COPY . .
+COPY --chown=lab pyproject.toml constraints.txt README.md LICENSE Makefile ./
+RUN mkdir -p src/fmri2img src/stages && touch src/fmri2img/__init__.py src/stages/__init__.py \
+    && if [ "$VARIANT" = cpu ]; then export PIP_EXTRA_INDEX_URL="$PIP_EXTRA_INDEX_URL https://download.pytorch.org/whl/cpu"; fi \
+    && make install PYTHON=python
+COPY --chown=lab . .
 ENV PATH=/fmri2img/.venv/bin:$PATH
+HEALTHCHECK NONE
 CMD ["make", "demo", "PYTHON=python"]

@@ -35,7 +35,8 @@ summary: $(READY)  ## print the scores of the last comparison again
 	@python scripts/show_summary.py
 
 ui: $(READY)  ## serve MLflow on the runs of this folder (UI_PORT=5000)
-	@test -f mlflow.db || { echo "no runs yet; run: make demo"; exit 1; }
+	@ls -d models/subj*/ >/dev/null 2>&1 || { echo "no encoders yet; run: make demo"; exit 1; }
+	@fmri2img track
 	@echo "http://127.0.0.1:$(UI_PORT)/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(UI_PORT) --workers 1 --backend-store-uri sqlite:///mlflow.db
 

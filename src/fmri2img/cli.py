@@ -1,4 +1,4 @@
-"""The command ``fmri2img``: look into voxel files, export and share them, score reconstructions, and tell where files come from."""
+"""The command ``fmri2img``: look into voxel files, share them, score reconstructions, handle encoders, tell where files come from."""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from fmri2img.command import tell_errors
+from fmri2img.encoder_verbs import add_encoder_verbs
 from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.files import write_json
 from fmri2img.layout import truth_path
@@ -23,6 +24,7 @@ def main() -> None:
     _add_voxels(verbs)
     _add_moves(verbs)
     _add_evaluate(verbs)
+    add_encoder_verbs(verbs)
     lineage = verbs.add_parser("lineage", help="say from which raw bytes, parameters and code a file was made, or what was made from it")
     lineage.add_argument("file")
     lineage.add_argument("--json", action="store_true", help="the same for programs")

@@ -62,6 +62,19 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, json_bytes(value))
 
 
+def read_text(path: Path, *, remedy: str) -> str:
+    """Read a text file; ``remedy`` is the command that makes it.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: {remedy}")
+    return path.read_text()
+
+
 def read_json(path: Path, *, remedy: str) -> Any:
     """Read a JSON file.
 
@@ -78,10 +91,9 @@ def read_json(path: Path, *, remedy: str) -> Any:
     FormatError
         If it is not JSON.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    text = read_text(path, remedy=remedy)
     try:
-        return json.loads(path.read_text())
+        return json.loads(text)
     except json.JSONDecodeError as error:
         raise FormatError(f"{path}: not valid JSON ({error}); run: {remedy}") from error
 

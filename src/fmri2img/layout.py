@@ -6,6 +6,11 @@ CHECKPOINTS, LOGS = Path(".checkpoints"), Path("logs")
 OWN_ROIS = Path("rois")
 
 
+def live_run_path(subject: str, model: str) -> Path:
+    """Id of the MLflow run that an unfinished training feeds."""
+    return CHECKPOINTS / subject / f"{model}.run"
+
+
 def ledger_path(name: str) -> Path:
     """Memory of hashed raw files on this machine (`receipts.Ledger`)."""
     return Path(".verified") / f"{name}.json"
@@ -99,6 +104,11 @@ def training_path(subject: str, model: str) -> Path:
 def curve_path(subject: str, model: str) -> Path:
     """Learning curve, one row an epoch."""
     return Path("reports/training") / subject / f"{model}.csv"
+
+
+def validation_path(subject: str, model: str) -> Path:
+    """Score of each validation image, on which encoders are compared before anybody looks at test images."""
+    return Path("reports/validation") / subject / f"{model}.csv"
 
 
 def reconstructions_path(subject: str, model: str) -> Path:

@@ -157,6 +157,26 @@ def trace_forward(path: str, stages: dict[str, LockedStage]) -> list[str]:
     return found
 
 
+def commit_that_recorded(md5s: set[str], stage: str, root: Path = Path()) -> str:
+    """Return the full hash of the first commit whose lock file has all these bytes as outputs of a stage; empty if none has.
+
+    Branches and experiments of DVC are searched too.
+    """
+    found: list[str] = []
+    for md5 in sorted(md5s):
+        command = ["git", "log", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", str(LOCK_PATH)]
+        result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        found += result.stdout.split() if result.returncode == 0 else []
+    return next((commit for commit in dict.fromkeys(found) if md5s <= set(outs_at(commit, stage, root).values())), "")
+
+
+def outs_at(commit: str, stage: str, root: Path = Path()) -> dict[str, str]:
+    """Return the outputs of a stage, MD5 by path, as a commit's lock file has them; empty if it has none."""
+    result = subprocess.run(["git", "show", f"{commit}:./{LOCK_PATH}"], cwd=root, capture_output=True, text=True, check=False)
+    stages = yaml.safe_load(result.stdout)["stages"] if result.returncode == 0 else {}
+    return {out["path"]: out["md5"] for out in stages.get(stage, {}).get("outs", [])}
+
+
 def first_commit(md5: str, root: Path = Path()) -> str:
     """Return the commit whose lock file first held these bytes (hash, date, subject); empty if none does."""
     command = ["git", "log", "--all", "--reverse", "--format=%h %ad %s", "--date=short", f"-S{md5}", "--", str(LOCK_PATH)]

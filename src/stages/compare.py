@@ -7,10 +7,9 @@ from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import Examples, Reconstructions
 from fmri2img.evaluation.report import check_scored_alike, corrected_p, means_over_subjects, paired_differences
-from fmri2img.files import hash_file, read_json, replacing, write_json, write_text
+from fmri2img.files import read_json, replacing, write_json, write_text
 from fmri2img.layout import (
     comparison_path,
-    encoder_folder,
     encoding_scores_path,
     examples_path,
     metrics_path,
@@ -18,13 +17,12 @@ from fmri2img.layout import (
     scores_path,
     training_path,
 )
-from fmri2img.models.registry import WEIGHTS_NAME
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.report import comparison_page
 
 
 def main() -> None:
-    """Write the comparison; set the alias ``champion`` in the registry."""
+    """Write the comparison; propose the best encoder of each subject as champion."""
     params = load_params()
     names = [(subject, model) for subject in params.subjects for model in params.models]
     documents = {
@@ -49,8 +47,9 @@ def main() -> None:
         truth[subject] = examples.images[examples.rows_of(found.image_ids[rows])]
     data_source = examples.provenance["data_source"]
     _write(runs, documents, truth, ceiling, data_source)
-    champions = {run.subject: run.model for run in runs if run.is_champion}
-    _mark(champions)
+    from fmri2img.tracking.runs import propose_champions  # MLflow takes seconds to load, and nothing above may wait for it
+
+    propose_champions({run.subject: run.model for run in runs if run.is_champion})
 
 
 def _write(runs: list[ComparedRun], documents: dict[str, dict], truth: dict, ceiling: dict[str, np.ndarray], data_source: str) -> None:
@@ -71,13 +70,6 @@ def _write(runs: list[ComparedRun], documents: dict[str, dict], truth: dict, cei
     write_text(comparison_path("md"), comparison_markdown(runs, data_source, comparison_path("png").name))
     summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
     write_json(comparison_path("json"), {"data_source": data_source, "runs": summaries, "means": means, "differences": differences})
-
-
-def _mark(champions: dict[str, str]) -> None:
-    from fmri2img.tracking.runs import mark_champions
-
-    weights = {subject: encoder_folder(subject, model) / WEIGHTS_NAME for subject, model in champions.items()}
-    mark_champions({subject: (model, hash_file(weights[subject], "md5")) for subject, model in champions.items()})
 
 
 if __name__ == "__main__":

@@ -4,11 +4,10 @@ from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures
 from fmri2img.evaluation.networks import open_networks
-from fmri2img.evaluation.report import flat_metrics, latent_map_table, metrics_document, picture_pairs, repetition_table, score_table
+from fmri2img.evaluation.report import latent_map_table, metrics_document, repetition_table, score_table
 from fmri2img.evaluation.score import join_truth, model_rows, score_model
 from fmri2img.files import read_json, write_json, write_text
 from fmri2img.layout import (
-    encoder_folder,
     encoding_model_path,
     encoding_scores_path,
     examples_path,
@@ -21,7 +20,6 @@ from fmri2img.layout import (
     report_path,
     scores_path,
     split_path,
-    training_path,
     truth_path,
 )
 from fmri2img.responses.splits import Split
@@ -29,7 +27,7 @@ from fmri2img.viz.report import ReportData, run_page
 
 
 def main(subject: str, model: str) -> None:
-    """Write the metrics of one encoder, and add them to its run."""
+    """Write the metrics of one encoder, and only then add them to its run."""
     params = load_params()
     examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
@@ -63,22 +61,10 @@ def main(subject: str, model: str) -> None:
         reconstructed=rows.pictures["model"],
         profile=profile,
     )
-    page = run_page(data)
-    write_text(report_path(subject, model), page)
-    _log(subject, model, flat_metrics(document, encoded["regions"]), picture_pairs(truth, ceiling, rows.pictures["model"]), page)
+    write_text(report_path(subject, model), run_page(data))
+    from fmri2img.tracking.runs import log_encoder  # MLflow takes seconds to load, and nothing above may wait for it
 
-
-def _log(subject: str, model: str, metrics: dict, pictures: dict, page: str) -> None:
-    """Add scores, pictures and the page to the run that trained the encoder; make that run anew if the store has none."""
-    from fmri2img.tracking.runs import find_or_restore_run
-
-    trained = read_json(training_path(subject, model), remedy=f"dvc repro train@{subject}-{model}")
-    dependencies = [examples_path(subject), split_path(subject), latents_path(subject)]
-    tracker = find_or_restore_run(encoder_folder(subject, model), dependencies, trained)
-    tracker.log_metrics(metrics)
-    tracker.log_pictures(pictures)
-    tracker.log_page(page)
-    tracker.finish()
+    log_encoder(subject, model)
 
 
 if __name__ == "__main__":

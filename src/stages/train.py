@@ -1,13 +1,13 @@
 """Train one encoder for one subject, and register it."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from fmri2img.command import run_stage
 from fmri2img.config import AutoencoderParams, load_params
 from fmri2img.containers import Examples, Latents
-from fmri2img.files import read_json, write_json
+from fmri2img.files import read_json, write_json, write_text
 from fmri2img.layout import (
     CHECKPOINTS,
     LOGS,
@@ -19,13 +19,16 @@ from fmri2img.layout import (
     roi_table_path,
     split_path,
     training_path,
+    validation_path,
 )
-from fmri2img.models.registry import CONFIG_NAME, check_settings, model_class, save_encoder, save_seeds
+from fmri2img.models.registry import check_settings, model_class, save_encoder, save_seeds
 from fmri2img.responses.splits import Split
+from fmri2img.tracking.live import LiveCurve, live_curve
 from fmri2img.training.checkpoints import EpochRecord
 from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set, remove_checkpoints
+from fmri2img.training.loop import validation_scores
 from fmri2img.training.processes import is_main_process, launch_again
-from fmri2img.training.report import EpochLog, describe_encoder, training_metrics, write_curve
+from fmri2img.training.report import EpochLog, describe_encoder, training_metrics, validation_table, write_curve
 
 if TYPE_CHECKING:
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
@@ -51,39 +54,34 @@ def main(subject: str, model: str) -> None:
     }
     about = describe_encoder(examples, split, latents, roi)
     del examples, prior  # gigabytes at the real size, and training has its own
-    encoder, result = fit_encoder(kind, settings, data, on_epoch=_log(subject, model), **how)
-    others = fit_other_seeds(kind, settings, data, on_epoch=_log(subject, model, "-seeds"), **how)
+    with live_curve(subject, model, about) if kind.trained_by_gradient and is_main_process() else nullcontext() as live:
+        encoder, result = fit_encoder(kind, settings, data, on_epoch=_log(subject, model, live), **how)
+        others = fit_other_seeds(kind, settings, data, on_epoch=_log(subject, f"{model}-seeds"), **how)
     if not is_main_process():
         return
     folder = encoder_folder(subject, model)
     save_encoder(encoder, model, folder, about)
     write_curve(curve_path(subject, model), result.history)
-    metrics = training_metrics(result)
-    write_json(training_path(subject, model), metrics)
+    write_json(training_path(subject, model), training_metrics(result))
+    write_text(validation_path(subject, model), validation_table(validation_scores(encoder, data.validation), split))
     save_seeds(others, folder)
     remove_checkpoints(checkpoint)
     # Imported last: MLflow takes seconds to load, and nothing above may wait for it or fail with it.
-    from fmri2img.tracking.runs import encoder_run
+    from fmri2img.tracking.runs import log_encoder
 
-    config = read_json(folder / CONFIG_NAME, remedy="dvc repro train")
-    dependencies = [examples_path(subject), split_path(subject), latents_path(subject), prior_path()]
-    encoder_run(config, folder, dependencies, [_as_metrics(asdict(record)) for record in result.history], metrics).finish()
+    log_encoder(subject, model, is_new=True, live_run=live.close() if live else "", evaluation=False)
 
 
-def _log(subject: str, model: str, what: str = "") -> Callable[[EpochRecord], None]:
+def _log(subject: str, name: str, live: LiveCurve | None = None) -> Callable[[EpochRecord], None]:
     if not is_main_process():
         return lambda _: None
-    return EpochLog(LOGS / subject / f"{model}{what}.jsonl", label=f"{subject} {model}{what}")
+    return EpochLog(LOGS / subject / f"{name}.jsonl", label=f"{subject} {name}", then=live.add if live else None)
 
 
 def _load_decoder(params: AutoencoderParams, latents: Latents) -> "FrozenAutoencoder":
     from fmri2img.pretrained.autoencoder import check_same_autoencoder, load_autoencoder  # takes seconds; only a pixel loss needs it
 
     return check_same_autoencoder(latents.provenance["autoencoder"], load_autoencoder(params.source, params.revision))
-
-
-def _as_metrics(record: dict[str, float]) -> dict[str, float]:
-    return {key if key == "epoch" else f"curve/{key}": value for key, value in record.items()}
 
 
 if __name__ == "__main__":

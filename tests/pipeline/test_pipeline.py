@@ -141,6 +141,8 @@ def test_runs_models_and_pictures_are_in_mlflow(project):
     assert {"test/pixcorr", "floor_grey/ssim", "ceiling/pixcorr", "validation/pattern_correlation"} <= names[0]
     keys = [{item.path.split("+")[0] for item in client.list_artifacts(run.info.run_id, "images")} for run in runs.values()]
     assert keys[0] == keys[1] != set()
+    shown = Split.open(project / "data/splits/subj02.json", remedy="").test[:8]
+    assert {key.split("/")[1] for key in keys[0]} == {f"seen_ceiling_reconstructed~{image:05d}" for image in shown}
     assert all("report.html" in {item.path for item in client.list_artifacts(run.info.run_id)} for run in runs.values())
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["train@subj02-ridge"]
     weights = next(out["md5"] for out in lock["outs"] if out["path"].endswith("model.safetensors"))

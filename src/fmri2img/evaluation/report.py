@@ -22,7 +22,6 @@ from fmri2img.responses.splits import Split
 # On which models are compared with each other, and which tables show; by the headline preset.
 COMPARED = ("pixcorr", "ssim", *NETWORK_METRICS, "pattern_correlation", "two_way")
 _RESAMPLES_AT_ONCE = 500
-_N_PICTURES = 8
 _PACKAGES = ("numpy", "scipy", "scikit-image", "torch", "torchvision", "transformers", "pillow", "himalaya")
 
 # Row to its name in the metrics document.
@@ -332,13 +331,3 @@ def corrected_p(documents: dict[str, dict[str, Any]]) -> dict[str, dict[str, flo
     flat = {f"{name}|{metric}": value for name, document in documents.items() for metric, value in document["p"].items()}
     adjusted = holm(flat)
     return {name: {metric: round(adjusted[f"{name}|{metric}"], 6) for metric in document["p"]} for name, document in documents.items()}
-
-
-def picture_pairs(truth: TestTruth, ceiling: np.ndarray, reconstructed: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the first test images, truth | autoencoder alone | reconstruction, under keys that are the same in every run."""
-    gap = np.full((truth.small.shape[1], 4, 3), 255, dtype=np.uint8)
-    rows = list(zip(truth.small, ceiling, reconstructed, strict=True))[:_N_PICTURES]
-    return {
-        f"seen_ceiling_reconstructed/{number:02d}": np.concatenate([seen, gap, alone, gap, predicted], axis=1).repeat(2, 0).repeat(2, 1)
-        for number, (seen, alone, predicted) in enumerate(rows, start=1)
-    }

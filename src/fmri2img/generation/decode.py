@@ -1,8 +1,13 @@
 """Latents to pictures, in batches."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import numpy as np
 import torch
+from PIL import Image
 
+from fmri2img.files import replacing
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 
@@ -33,3 +38,12 @@ def from_network_range(pictures: torch.Tensor) -> np.ndarray:
     """Turn a tensor (n, 3, h, w) of -1 to 1 into uint8 pictures (n, h, w, 3), clipping."""
     scaled = (pictures.float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()  # (n, h, w, 3)
+
+
+def write_pictures(pictures: np.ndarray, names: Sequence[str], folder: Path) -> list[Path]:
+    """Write pictures (n, h, w, 3), uint8, as PNG files of these names, without ending; returns their paths."""
+    paths = [folder / f"{name}.png" for name in names]
+    for path, picture in zip(paths, pictures, strict=True):
+        with replacing(path) as partial:
+            Image.fromarray(picture).save(partial)
+    return paths

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save
 
 import fmri2img.models
 from fmri2img.config import PARAMS_PATH, Params, check_section
-from fmri2img.exceptions import ConfigError, MissingDataError
-from fmri2img.files import write_bytes, write_json
+from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
+from fmri2img.files import hash_file, write_bytes, write_json
 from fmri2img.models.base import Encoder
 
 WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
@@ -107,6 +107,22 @@ def load_seeds(folder: Path) -> list[Encoder]:
 
 def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
     return {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+
+
+def check_files(folder: Path, md5s: dict[str, str], what: str) -> None:
+    """Refuse a folder that holds other files than it should, or other bytes.
+
+    Raises
+    ------
+    MismatchError
+        With the file's name.
+    """
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if wrong := sorted(names ^ set(md5s)):
+        raise MismatchError(f"{what}: {wrong[0]} {'does not belong to' if wrong[0] in names else 'is missing from'} an encoder; not loaded")
+    for name, md5 in md5s.items():
+        if (found := hash_file(folder / name, "md5")) != md5:
+            raise MismatchError(f"{what}: {name} has MD5 {found}, expected {md5} as registered; it was changed since, and is not loaded")
 
 
 def load_encoder(folder: Path, device: torch.device | str = "cpu") -> tuple[Encoder, dict[str, Any]]:

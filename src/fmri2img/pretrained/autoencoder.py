@@ -110,6 +110,32 @@ def check_same_autoencoder(made_by: dict, autoencoder: FrozenAutoencoder) -> Fro
     return autoencoder
 
 
+def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoencoder:
+    """Load the autoencoder that an encoder was trained for.
+
+    Parameters
+    ----------
+    about : dict
+        From the encoder's config.
+    source : str
+        A folder or hub id; if empty, where it was when the encoder was trained.
+
+    Raises
+    ------
+    UnavailableError
+        If it is not there.
+    MismatchError
+        If its weights are others.
+    """
+    autoencoder = load_autoencoder(source or about["autoencoder"], about["autoencoder.revision"])
+    if (given := autoencoder.identity["sha256"]) != (expected := about["autoencoder.sha256"]):
+        raise MismatchError(
+            f"{autoencoder.identity['name']}: the autoencoder's weights have SHA-256 {given[:12]}, the encoder was trained for "
+            f"{about['autoencoder']} with {expected[:12]}; name that one"
+        )
+    return autoencoder
+
+
 def load_autoencoder(source: str, revision: str, device: torch.device | None = None) -> FrozenAutoencoder:
     """Load the frozen autoencoder.
 

@@ -1,317 +1,267 @@
-"""Runs and registered encoders in MLflow. A store that fails costs a warning, never a result.
+"""Runs in MLflow: what is on disk of an encoder, brought into the store.
 
-A run belongs to an encoder by content: tag ``dvc.model_md5`` is the MD5 of ``model.safetensors``, which is also what
-``dvc.lock`` records. No run id is kept in any output of the pipeline.
+The files come first; the store mirrors them, and is brought up to date whenever it can be reached. A run belongs to an encoder by
+content: tag ``dvc.model_md5`` is the MD5 of ``model.safetensors``, which is also what ``dvc.lock`` records. No run id is kept in any
+output of the pipeline.
 """
 
-import functools
+import csv
+import io
 import json
 import logging
 import os
 import subprocess
 import time
-import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ParamSpec, Protocol
+from typing import Any
 
-for _name, _value in {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    # A dead server answers within seconds instead of four minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "GIT_PYTHON_REFRESH": "quiet",
-}.items():
-    os.environ.setdefault(_name, _value)
+import mlflow
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 
-import mlflow  # noqa: E402  (after the switches above)
-import numpy as np  # noqa: E402
-from filelock import FileLock  # noqa: E402
-from mlflow.entities import Metric, Param  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-from mlflow.models import ModelSignature  # noqa: E402
-from mlflow.types import DataType, ParamSchema, Schema, TensorSpec  # noqa: E402
-from mlflow.types import ParamSpec as ServedParam  # noqa: E402
+from fmri2img.containers import Examples, Reconstructions
+from fmri2img.evaluation.report import flat_metrics
+from fmri2img.files import hash_file, read_json, read_text
+from fmri2img.layout import (
+    curve_path,
+    encoder_folder,
+    encoding_scores_path,
+    examples_path,
+    latents_path,
+    metrics_path,
+    prior_path,
+    reconstructions_path,
+    report_path,
+    split_path,
+    training_path,
+    validation_path,
+)
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME
+from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, SCORES_NAME, describe, propose, register, registered_name
+from fmri2img.tracking.store import forgiving, open_store
 
-from fmri2img.files import hash_file  # noqa: E402
-
+# Set last, so that what broke off is logged again. They hold the MD5 of the file with the numbers.
+_TRAINING_TAG, _EVALUATION_TAG = "logged.training", "logged.evaluation"
 logger = logging.getLogger(__name__)
-EXPERIMENT = "fmri2img"
-_EXPERIMENT_TAGS = {
-    # Without this the page opens in a mode for language models, without charts or metric columns.
-    "mlflow.experimentKind": "custom_model_development",
-    "mlflow.note.content": (
-        "Encoders from visual-cortex betas to VAE latents, one run for each subject and model. "
-        "Compare `test/*` beside `floor_*/*` and `ceiling/*`; `validation/*` chose the champion. "
-        "Tag `data.source` says whether the data are simulated."
-    ),
-}
-_SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
-_REQUIRED = ("mlflow", "torch", "numpy", "safetensors", "pydantic", "PyYAML", "himalaya", "scikit-learn")
-_Arguments = ParamSpec("_Arguments")
+_MOST_METRICS = 1000  # that one call takes
+_N_PICTURES = 8
 
 
-class Tracker(Protocol):
-    """What a stage may tell about one encoder."""
-
-    def log_epochs(self, records: list[dict[str, float]]) -> None:
-        """Log learning curves; each record has ``epoch`` and metrics."""
-
-    def log_metrics(self, metrics: dict[str, float]) -> None:
-        """Log final numbers."""
-
-    def log_pictures(self, pictures: dict[str, np.ndarray]) -> None:
-        """Log pictures (h, w, 3), uint8, under keys that are the same in every run."""
-
-    def log_page(self, page: str) -> None:
-        """Log the page with all scores, under the same name in every run."""
-
-    def register(self, encoder_folder: Path, *, n_voxels: int, latent_shape: tuple[int, ...], name: str, description: str) -> None:
-        """Log the encoder and register it."""
-
-    def finish(self) -> None:
-        """Close the run."""
-
-
-class NullTracker:
-    """A tracker that forgets everything; for tests and for a store that cannot be reached."""
-
-    def log_epochs(self, records: list[dict[str, float]]) -> None:
-        """Do nothing."""
-
-    def log_metrics(self, metrics: dict[str, float]) -> None:
-        """Do nothing."""
-
-    def log_pictures(self, pictures: dict[str, np.ndarray]) -> None:
-        """Do nothing."""
-
-    def log_page(self, page: str) -> None:
-        """Do nothing."""
-
-    def register(self, encoder_folder: Path, *, n_voxels: int, latent_shape: tuple[int, ...], name: str, description: str) -> None:
-        """Do nothing."""
-
-    def finish(self) -> None:
-        """Do nothing."""
-
-
-def _forgiving(method: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
-    """Turn a failure of the store into one warning."""
-
-    @functools.wraps(method)
-    def wrapped(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
-        try:
-            method(*args, **kwargs)
-        except (MlflowException, OSError) as error:
-            logger.warning("MLflow: %s failed, the result on disk is complete (%s)", method.__name__, str(error).split("\n")[0][:200])
-
-    return wrapped
-
-
-@dataclass
-class MlflowTracker:
-    """Logs to one MLflow run.
+@dataclass(frozen=True)
+class EncoderFiles:
+    """What is on disk of one encoder.
 
     Attributes
     ----------
-    client : MlflowClient
-    run_id : str
-    tags : dict of str to str
-        Given to the registered version too.
+    subject, model : str
+    config : dict
+    md5 : dict of str to str
+        Tags with the MD5 of weights and config: together they are the encoder.
     """
 
-    client: mlflow.MlflowClient
-    run_id: str
-    tags: dict[str, str]
+    subject: str
+    model: str
+    config: dict[str, Any]
+    md5: dict[str, str]
 
-    @_forgiving
-    def log_epochs(self, records: list[dict[str, float]]) -> None:
-        """Log learning curves in one batch; each record has ``epoch`` and metrics."""
-        now = _milliseconds()
-        metrics = [
-            Metric(name, float(value), now, int(record["epoch"])) for record in records for name, value in record.items() if name != "epoch"
-        ]
-        for start in range(0, len(metrics), 1000):  # the most that one call takes
-            self.client.log_batch(self.run_id, metrics=metrics[start : start + 1000])
+    @classmethod
+    def of(cls, subject: str, model: str) -> "EncoderFiles":
+        """Find them.
 
-    @_forgiving
-    def log_metrics(self, metrics: dict[str, float]) -> None:
-        """Log final numbers in one batch."""
-        now = _milliseconds()  # of equal times MLflow would show the larger value, not the later one
-        self.client.log_batch(self.run_id, metrics=[Metric(name, float(value), now, 0) for name, value in metrics.items()])
+        Raises
+        ------
+        MissingDataError
+            If weights or config are not there.
+        """
+        folder, remedy = encoder_folder(subject, model), f"dvc repro train@{subject}-{model}"
+        config = read_json(folder / CONFIG_NAME, remedy=remedy)
+        return cls(subject, model, config, md5_tags(folder))
 
-    @_forgiving
-    def log_pictures(self, pictures: dict[str, np.ndarray]) -> None:
-        """Log pictures (h, w, 3), uint8."""
-        for key, picture in pictures.items():
-            self.client.log_image(self.run_id, picture, key=key, step=0)
+    @property
+    def name(self) -> str:
+        """Of the run."""
+        return f"{self.subject}-{self.model}"
 
-    @_forgiving
-    def log_page(self, page: str) -> None:
-        """Log the page with all scores."""
-        self.client.log_text(self.run_id, page, "report.html")
-
-    @_forgiving
-    def register(self, encoder_folder: Path, *, n_voxels: int, latent_shape: tuple[int, ...], name: str, description: str) -> None:
-        """Log weights, config and code as a model, and register a version of it."""
-        float32 = np.dtype("float32")
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(float32, (-1, n_voxels))]),
-            outputs=Schema([TensorSpec(float32, (-1, *latent_shape))]),
-            params=ParamSchema([ServedParam("repetitions", DataType.long, 3)]),  # trials that each row averages
-        )
-        # A run that ended in another process is opened again, or the model would belong to none.
-        with mlflow.start_run(run_id=self.run_id), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            info = mlflow.pyfunc.log_model(
-                name="encoder",
-                python_model=str(_SERVED_MODEL),
-                artifacts={"encoder": str(encoder_folder)},
-                code_paths=[str(Path(__file__).parents[1])],
-                signature=signature,
-                pip_requirements=[f"{package}=={version(package)}" for package in _REQUIRED],
-                registered_model_name=name,
-            )
-        number = info.registered_model_version
-        self.client.update_registered_model(
-            name, description="Betas in percent signal change, float32 (n, voxels), to Stable-Diffusion-1.5-VAE latents."
-        )
-        self.client.update_model_version(name, number, description=description)
-        for key, value in self.tags.items():
-            self.client.set_model_version_tag(name, number, key, value)
-
-    @_forgiving
-    def finish(self) -> None:
-        """Mark the run as finished."""
-        self.client.set_terminated(self.run_id)
+    @property
+    def tags(self) -> dict[str, str]:
+        """What it is and was made from, as text."""
+        return {**{key: str(value) for key, value in self.config["about"].items()}, "model": self.model, **self.md5}
 
 
-def _milliseconds() -> int:
-    return int(time.time() * 1000)
+def md5_tags(folder: Path) -> dict[str, str]:
+    """Return the MD5 of an encoder's weights and config, which ``dvc.lock`` records too, as tags."""
+    return {MD5_TAG: hash_file(folder / WEIGHTS_NAME, "md5"), CONFIG_TAG: hash_file(folder / CONFIG_NAME, "md5")}
 
 
-def open_store() -> mlflow.MlflowClient:
-    """Connect to the store, creating database and experiment if need be, one process at a time.
+def log_encoder(subject: str, model: str, *, is_new: bool = False, live_run: str = "", evaluation: bool = True) -> None:
+    """Log and register what the store lacks of an encoder: settings, curves, scores, lineage; pictures and page, if it was evaluated.
 
-    ``MLFLOW_TRACKING_URI`` names another store than ``mlflow.db`` in the working folder.
+    Doing it again changes nothing. A store that cannot be reached costs a warning.
+
+    Parameters
+    ----------
+    subject, model : str
+    is_new : bool
+        Whether it was trained just now; otherwise a run that has to be made is tagged ``restored``.
+    live_run : str
+        Id of the run that holds the curve already (`live.LiveCurve`).
+    evaluation : bool
+        Whether the scores on disk are this encoder's.
 
     Raises
     ------
-    MlflowException
-        If the store cannot be reached.
+    MissingDataError
+        If its files are not there.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path('mlflow.db').resolve()}"
-    mlflow.set_tracking_uri(uri)
-    # Several processes that create the same database at once leave it broken.
-    with FileLock(".mlflow.lock"):
-        client = mlflow.MlflowClient()
-        if client.get_experiment_by_name(EXPERIMENT) is None:
-            client.create_experiment(EXPERIMENT, tags=_EXPERIMENT_TAGS)
-    mlflow.set_experiment(EXPERIMENT)
-    return client
+    files = EncoderFiles.of(subject, model)
+    with forgiving(f"{subject}/{model}"):
+        client, experiment = open_store()
+        run = _own_run(client, experiment, files, live_run, is_new=is_new)
+        if _is_behind(run, _TRAINING_TAG, training_path(subject, model)):
+            _log_training(client, run.info.run_id, files)
+        if evaluation and metrics_path(subject, model).exists() and _is_behind(run, _EVALUATION_TAG, metrics_path(subject, model)):
+            _log_evaluation(client, run.info.run_id, files)
+        client.set_terminated(run.info.run_id)
 
 
-def start_run(name: str, *, tags: dict[str, str], params: dict[str, Any]) -> Tracker:
-    """Start a run.
+def propose_champions(best: dict[str, str]) -> None:
+    """Propose the best encoder of each subject, by validation images, as its champion (`registry.propose`).
 
     Parameters
     ----------
-    name : str
-        As shown in the list of runs.
-    tags : dict of str to str
-    params : dict
-        Settings, already flat.
-
-    Returns
-    -------
-    Tracker
-        One that does nothing if the store cannot be reached.
+    best : dict of str to str
+        Model by subject.
     """
-    try:
-        client = open_store()
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        run = client.create_run(experiment.experiment_id, run_name=name, tags=tags)
-        client.log_batch(run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()])
-    except (MlflowException, OSError) as error:
-        logger.warning("MLflow: no store, going on without (%s)", str(error).split("\n")[0][:200])
-        return NullTracker()
-    return MlflowTracker(client, run.info.run_id, tags)
+    with forgiving("the champion"):
+        client, _ = open_store()
+        for subject, model in best.items():
+            logger.info("MLflow: %s", propose(client, subject, registered_name(model, subject), md5_tags(encoder_folder(subject, model))))
 
 
-def find_run(model_md5: str) -> Tracker | None:
-    """Return the tracker of the latest run that made an encoder with these bytes, or None."""
-    try:
-        client = open_store()
-        experiment = client.get_experiment_by_name(EXPERIMENT)
-        found = client.search_runs([experiment.experiment_id], f"tags.`dvc.model_md5` = '{model_md5}'", max_results=1)
-    except (MlflowException, OSError) as error:
-        logger.warning("MLflow: no store, going on without (%s)", str(error).split("\n")[0][:200])
-        return NullTracker()
-    if not found:
-        return None
-    return MlflowTracker(client, found[0].info.run_id, {})
+def find_run(client: mlflow.MlflowClient, experiment: str, md5: dict[str, str]) -> Run | None:
+    """Return the latest run that made an encoder with these bytes; ``md5`` as `md5_tags` gives it, or a part of it."""
+    found = client.search_runs([experiment], " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in md5.items()), max_results=1)
+    return found[0] if found else None
 
 
-def mark_champions(champions: dict[str, tuple[str, str]]) -> None:
-    """Give the alias ``champion`` to the best encoder of each subject, and take it from the others.
+def _own_run(client: mlflow.MlflowClient, experiment: str, files: EncoderFiles, live_run: str, *, is_new: bool) -> Run:
+    # A training that ran again and found the same weights has a curve of its own, but is the same encoder: one run is enough.
+    if (found := find_run(client, experiment, files.md5)) is not None:
+        if live_run and live_run != found.info.run_id:
+            client.delete_run(live_run)
+        return found
+    tags = files.tags | lineage_tags(files) | ({} if is_new else {"restored": "true"})
+    if not live_run:
+        return client.create_run(experiment, run_name=files.name, tags=tags)
+    client.log_batch(live_run, tags=[RunTag(key, value) for key, value in tags.items()])
+    return client.get_run(live_run)
 
-    Parameters
-    ----------
-    champions : dict of str to (str, str)
-        Subject to the best model's name and the MD5 of its weights.
+
+def _is_behind(run: Run, tag: str, path: Path) -> bool:
+    return run.data.tags.get(tag) != hash_file(path, "md5")
+
+
+def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles) -> None:
+    subject, model = files.subject, files.model
+    about, settings = files.config["about"], files.config["settings"]
+    params = {"model": model, "n_voxels": files.config["n_voxels"], **about}
+    params |= {f"{model}.{key}": value for key, value in settings.items()}
+    remedy = f"dvc repro train@{subject}-{model}"
+    scores = read_json(training_path(subject, model), remedy=remedy)
+    client.log_batch(run_id, metrics=_points(scores), params=[Param(key, str(value)) for key, value in params.items()])
+    log_curve(client, run_id, read_curve(read_text(curve_path(subject, model), remedy=remedy)))
+    client.log_inputs(run_id, datasets=_datasets(subject))
+    client.log_text(run_id, read_text(validation_path(subject, model), remedy=remedy), SCORES_NAME)
+    register(client, run_id, encoder_folder(subject, model), files.config, files.tags)
+    client.set_tag(run_id, _TRAINING_TAG, hash_file(training_path(subject, model), "md5"))
+
+
+def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles) -> None:
+    subject, model = files.subject, files.model
+    remedy = f"dvc repro evaluate@{subject}-{model}"
+    document = read_json(metrics_path(subject, model), remedy=remedy)
+    encoding = read_json(encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}")
+    metrics = _points(flat_metrics(document, encoding["regions"]))
+    for start in range(0, len(metrics), _MOST_METRICS):
+        client.log_batch(run_id, metrics=metrics[start : start + _MOST_METRICS])
+    for key, picture in picture_pairs(subject, model).items():
+        client.log_image(run_id, picture, key=key, step=0)
+    client.log_text(run_id, read_text(report_path(subject, model), remedy=remedy), "report.html")
+    describe(client, files.config, files.tags, document)
+    client.set_tag(run_id, _EVALUATION_TAG, hash_file(metrics_path(subject, model), "md5"))
+
+
+def _points(metrics: dict[str, float]) -> list[Metric]:
+    now = milliseconds()  # of equal times MLflow would show the larger value, not the later one
+    return [Metric(name, float(value), now, 0) for name, value in metrics.items()]
+
+
+def milliseconds() -> int:
+    """Return the time as MLflow has it."""
+    return int(time.time() * 1000)
+
+
+def read_curve(text: str) -> list[dict[str, float]]:
+    """Return a learning curve, one record an epoch, from CSV."""
+    return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
+
+
+def log_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, float]]) -> None:
+    """Log the epochs that a run lacks; each record has ``epoch`` and scores."""
+    names = {name for record in records for name in record} - {"epoch"}
+    known = {name: {point.step for point in client.get_metric_history(run_id, f"curve/{name}")} for name in names}
+    now = milliseconds()
+    points = [
+        Metric(f"curve/{name}", record[name], now, int(record["epoch"]))
+        for record in records
+        for name in record
+        if name != "epoch" and int(record["epoch"]) not in known[name]
+    ]
+    for start in range(0, len(points), _MOST_METRICS):
+        client.log_batch(run_id, metrics=points[start : start + _MOST_METRICS])
+
+
+def _datasets(subject: str) -> list[DatasetInput]:
+    """Describe the files that training read; the digest of each is its MD5 in ``dvc.lock``."""
+    paths = {"examples": examples_path(subject), "split": split_path(subject), "latents": latents_path(subject)}
+    return [
+        DatasetInput(
+            Dataset(f"{kind}-{subject}", hash_file(path, "md5"), "local", json.dumps({"uri": path.as_posix()})),
+            [InputTag("mlflow.data.context", "training")],
+        )
+        for kind, path in paths.items()
+        if path.exists()
+    ]
+
+
+def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
+    """Return the first test images, seen | autoencoder alone | reconstructed, (h, w, 3), uint8.
+
+    The key is the image's 73k id: it stands for the same picture in every subject's run.
     """
-    try:
-        client = open_store()
-        for subject, (best, model_md5) in champions.items():
-            # Every model of the subject, those no longer compared included: there is one champion.
-            known = client.search_registered_models(f"name LIKE 'fmri2img-%-{subject}'")
-            for registered in known:
-                is_best = registered.name == registered_name(best, subject)
-                _set_champion(client, registered.name, model_md5 if is_best else None)
-    except (MlflowException, OSError) as error:
-        logger.warning("MLflow: aliases not set, the comparison on disk is complete (%s)", str(error).split("\n")[0][:200])
+    found = Reconstructions.open(reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}")
+    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}", on_disk=["images", "betas"])
+    rows = found.rows("test")[:_N_PICTURES]
+    gap = np.full((found.images.shape[1], 4, 3), 255, dtype=np.uint8)
+    pictures = {}
+    for row, image_id in zip(rows, found.image_ids[rows], strict=True):
+        seen = examples.images[examples.rows_of(np.array([image_id]))[0]]
+        wide = np.concatenate([seen, gap, found.ceiling[row], gap, found.images[row]], axis=1)
+        pictures[f"seen_ceiling_reconstructed/{image_id:05d}"] = wide.repeat(2, 0).repeat(2, 1)
+    return pictures
 
 
-def _set_champion(client: mlflow.MlflowClient, name: str, model_md5: str | None) -> None:
-    versions = client.search_model_versions(f"name = '{name}'")
-    chosen = [item for item in versions if model_md5 and item.tags.get("dvc.model_md5") == model_md5]
-    if chosen:
-        client.set_registered_model_alias(name, "champion", max(chosen, key=lambda item: int(item.version)).version)
-    elif model_md5:
-        logger.warning("MLflow: no version of %s has the weights on disk; its champion stays as it was. Run: dvc repro --force train", name)
-    elif versions and "champion" in client.get_registered_model(name).aliases:  # the search does not fill in aliases
-        client.delete_registered_model_alias(name, "champion")
-
-
-def registered_name(model: str, subject: str) -> str:
-    """Return the name of an encoder in the registry."""
-    return f"fmri2img-{model}-{subject}"
-
-
-def lineage_tags(model_weights: Path, dependencies: list[Path]) -> dict[str, str]:
-    """Return tags that lead from a run to the bytes it used and the code that ran.
-
-    Parameters
-    ----------
-    model_weights : Path
-        Its MD5 is what ``dvc.lock`` records.
-    dependencies : list of Path
-        Files that the stage read.
-    """
-    tags = {"dvc.model_md5": hash_file(model_weights, "md5")}
-    tags |= {f"dvc.dep.{path.as_posix()}": hash_file(path, "md5") for path in dependencies}
+def lineage_tags(files: EncoderFiles) -> dict[str, str]:
+    """Return tags that lead from a run to the bytes it used and the code that ran."""
+    subject = files.subject
+    inputs = (examples_path(subject), split_path(subject), latents_path(subject), prior_path())
+    tags = {"dvc.stage": f"train@{files.name}"}
+    tags |= {f"dvc.dep.{path.as_posix()}": hash_file(path, "md5") for path in inputs if path.exists()}
     if Path("params.yaml").exists():
         tags["params.sha256"] = hash_file(Path("params.yaml"))
-    for tag, variable in {"dvc.stage": "DVC_STAGE", "dvc.exp_name": "DVC_EXP_NAME"}.items():
-        if value := os.environ.get(variable):
-            tags[tag] = value
+    if name := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.exp_name"] = name
     if commit := _git("rev-parse", "HEAD"):
         tags["git.commit"] = commit
         tags["git.dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower()
@@ -324,66 +274,3 @@ def _git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
-
-
-def encoder_run(
-    config: dict[str, Any], folder: Path, dependencies: list[Path], records: list[dict[str, float]], metrics: dict[str, float]
-) -> Tracker:
-    """Log a trained encoder: settings, curves, validation scores, lineage, and a registered version.
-
-    Parameters
-    ----------
-    config : dict
-        The encoder's, as saved with it; ``about`` becomes tags.
-    folder : Path
-        Holds weights and config.
-    dependencies : list of Path
-        Files that training read.
-    records : list of dict
-        One an epoch.
-    metrics : dict of str to float
-
-    Returns
-    -------
-    Tracker
-        Of the open run.
-    """
-    about = config["about"]
-    subject, model = about["subject"], config["model"]
-    tags = {**{key: str(value) for key, value in about.items()}, "model": model}
-    tags |= lineage_tags(folder / "model.safetensors", dependencies)
-    params = {"model": model, "n_voxels": config["n_voxels"], **about}
-    params |= {f"{model}.{key}": value for key, value in config["settings"].items()}
-    tracker = start_run(f"{subject}-{model}", tags=tags, params=params)
-    tracker.log_epochs(records)
-    tracker.log_metrics(metrics)
-    tracker.register(
-        folder,
-        n_voxels=config["n_voxels"],
-        latent_shape=tuple(config["latent_shape"]),
-        name=registered_name(model, subject),
-        description=_describe(about, config["n_voxels"], metrics),
-    )
-    return tracker
-
-
-def find_or_restore_run(folder: Path, dependencies: list[Path], metrics: dict[str, float]) -> Tracker:
-    """Return the run that made an encoder; if the store has none, log the encoder anew, tagged as restored.
-
-    Parameters
-    ----------
-    folder, dependencies, metrics
-        As `encoder_run` takes them.
-    """
-    tracker = find_run(hash_file(folder / "model.safetensors", "md5"))
-    if tracker is not None:
-        return tracker
-    config = json.loads((folder / "config.json").read_text())
-    config["about"] |= {"restored": "true"}
-    return encoder_run(config, folder, dependencies, [], metrics)
-
-
-def _describe(about: dict[str, Any], n_voxels: int, metrics: dict[str, float]) -> str:
-    scores = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name.startswith("validation/"))
-    warning = "SIMULATED DATA, not brain data. " if about["data.source"] == "simulated" else ""
-    return f"{warning}{about['subject']}, {about['roi']} ({n_voxels} voxels), {about['beta_version']} {about['func_space']}; {scores}."

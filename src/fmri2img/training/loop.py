@@ -261,17 +261,28 @@ def validate(
     process, n_processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     n_images = len(validation.latents)
     sums = torch.zeros(2, dtype=torch.float64)
-    centre = validation.train_mean_latent.flatten()
     mine = torch.arange(n_images)[process::n_processes]
     for rows in mine.split(_VALIDATION_BATCH) if len(mine) else ():
         predicted = encoder(validation.image_betas[rows].to(device), validation.repetitions[rows])
-        truth, ours = validation.latents[rows].flatten(1) - centre, predicted.cpu().flatten(1) - centre
-        correlations = nn.functional.cosine_similarity(truth - truth.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True))
+        correlations = _correlations(validation.latents[rows], predicted.cpu(), validation.train_mean_latent)
         sums += torch.stack([len(rows) * loss_of(predicted, rows).cpu().double(), correlations.double().sum()])
     if accelerator is not None and n_processes > 1:
         sums = accelerator.reduce(sums.float().to(device), "sum").cpu()
     loss, correlation = (sums / n_images).tolist()
     return loss, correlation
+
+
+@torch.no_grad()
+def validation_scores(encoder: Encoder, validation: ValidationTensors) -> torch.Tensor:
+    """Return the centred pattern correlation of each validation image, shape (n_images,)."""
+    predicted = encoder.eval()(validation.image_betas, validation.repetitions)
+    return _correlations(validation.latents, predicted, validation.train_mean_latent)
+
+
+def _correlations(truth: torch.Tensor, predicted: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+    """Return the correlation over latent numbers, per image, after subtracting ``centre``."""
+    seen, ours = ((latents - centre).flatten(1) for latents in (truth, predicted))
+    return nn.functional.cosine_similarity(seen - seen.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True))
 
 
 def _copy(encoder: Encoder) -> dict[str, torch.Tensor]:

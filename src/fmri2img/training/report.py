@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm import tqdm
 
 from fmri2img.containers import Examples, Latents
@@ -25,18 +27,22 @@ class EpochLog:
         Started anew.
     label : str
         Shown before the scores.
+    then : callable, optional
+        Told of each epoch when it is on disk.
     """
 
-    def __init__(self, path: Path, label: str) -> None:
+    def __init__(self, path: Path, label: str, then: Callable[[dict[str, float]], None] | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
-        self.path = path
+        self.path, self.then = path, then
         self.bar = tqdm(desc=label, unit=" epochs", disable=None)
 
     def __call__(self, record: EpochRecord) -> None:
         """Take one epoch."""
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(record)) + "\n")
+        if self.then is not None:
+            self.then(asdict(record))
         self.bar.update()
         self.bar.set_postfix_str(f"validation loss {record.validation_loss:.4f}, pattern r {record.validation_pattern_correlation:.3f}")
 
@@ -50,6 +56,15 @@ def write_curve(path: Path, history: list[EpochRecord]) -> None:
         epoch, *scores = asdict(record).values()
         writer.writerow([epoch, *(f"{score:.6f}" for score in scores)])
     write_text(path, text.getvalue())
+
+
+def validation_table(scores: torch.Tensor, split: Split) -> str:
+    """Return the score of each validation image as CSV."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image_id", "pattern_correlation"])
+    writer.writerows((image_id, f"{score:.6f}") for image_id, score in zip(split.validation, scores.tolist(), strict=True))
+    return text.getvalue()
 
 
 def training_metrics(result: TrainingResult) -> dict[str, float]:
@@ -76,5 +91,6 @@ def describe_encoder(examples: Examples, split: Split, latents: Latents, roi: st
         "n_train_images": len(split.train),
         "n_validation_images": len(split.validation),
         "autoencoder": latents.provenance["autoencoder"]["name"],
+        "autoencoder.revision": latents.provenance["autoencoder"]["revision"],
         "autoencoder.sha256": latents.provenance["autoencoder"]["sha256"],
     }

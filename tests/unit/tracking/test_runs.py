@@ -1,90 +1,182 @@
-import time
+import json
+import logging
+import multiprocessing
+import os
+import sqlite3
+from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 import torch
-import yaml
 
-from conftest import REPOSITORY
+from fmri2img.exceptions import MissingDataError
 from fmri2img.files import hash_file
-from fmri2img.models.registry import check_settings, model_class, save_encoder
-from fmri2img.tracking.runs import EXPERIMENT, NullTracker, encoder_run, find_run, mark_champions, open_store, start_run
-
-RIDGE = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]["ridge"]
-ABOUT = {"subject": "subj01", "data.source": "simulated", "roi": "V1", "func_space": "func1pt8mm", "beta_version": "b3"}
+from fmri2img.layout import curve_path, encoder_folder, examples_path, validation_path
+from fmri2img.tracking.runs import find_run, log_encoder, md5_tags
+from fmri2img.tracking.store import EXPERIMENT, open_store, project_root
 
 
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    """A store of its own, in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    yield tmp_path
-    while mlflow.active_run():
-        mlflow.end_run()
+def runs(client, experiment):
+    return client.search_runs([experiment])
 
 
-@pytest.fixture
-def encoder_folder(tmp_path):
-    encoder = model_class("ridge")(9, (4, 16, 16), check_settings("ridge", RIDGE)).eval()
-    save_encoder(encoder, "ridge", tmp_path / "models", ABOUT)
-    (tmp_path / "data.h5").write_bytes(b"voxels")
-    return tmp_path / "models", encoder
-
-
-def log(folder, tmp_path):
-    config = {"model": "ridge", "n_voxels": 9, "latent_shape": [4, 16, 16], "settings": {"seed": 0}, "about": ABOUT}
-    records = [{"epoch": 1, "curve/validation_loss": 0.5}, {"epoch": 2, "curve/validation_loss": 0.4}]
-    return encoder_run(config, folder, [tmp_path / "data.h5"], records, {"validation/loss": 0.4})
-
-
-def test_a_run_holds_all_that_was_told(store, encoder_folder):
-    folder, encoder = encoder_folder
-    tracker = log(folder, store)
-    tracker.log_metrics({"test/pixcorr": 0.75})
-    time.sleep(0.01)
-    tracker.log_metrics({"test/pixcorr": 0.25})  # an evaluation again: the later number counts, not the larger
-    tracker.log_pictures({"seen/01": np.zeros((8, 8, 3), np.uint8)})
-    tracker.finish()
-    client = open_store()
-    run = client.get_run(tracker.run_id)
-    assert run.info.run_name == "subj01-ridge"
-    assert run.info.status == "FINISHED"
-    assert run.data.metrics["test/pixcorr"] == 0.25
-    assert [point.value for point in client.get_metric_history(tracker.run_id, "curve/validation_loss")] == [0.5, 0.4]
-    assert run.data.params["ridge.seed"] == "0"
-    assert run.data.tags["data.source"] == "simulated"
-    assert run.data.tags["dvc.model_md5"] == hash_file(folder / "model.safetensors", "md5")
-    assert any("seen~01" in item.path for item in client.list_artifacts(tracker.run_id, "images"))
+def test_a_run_holds_all_that_is_on_disk(project):
+    encoder = project.train(weight=0.5)
+    log_encoder("subj01", "ridge", is_new=True, evaluation=False)
+    client, experiment = open_store()
+    (run,) = runs(client, experiment)
+    assert (run.info.run_name, run.info.status) == ("subj01-ridge", "FINISHED")
+    assert run.data.metrics["validation/pattern_correlation"] == 0.3
+    history = client.get_metric_history(run.info.run_id, "curve/validation_loss")
+    assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25)]
+    assert run.data.params["ridge.n_folds"] == "5"
+    assert {"subject": "subj01", "data.source": "simulated", "split": "shared", "model": "ridge"}.items() <= run.data.tags.items()
+    assert "restored" not in run.data.tags
+    weights = encoder_folder("subj01", "ridge") / "model.safetensors"
+    assert run.data.tags["dvc.model_md5"] == hash_file(weights, "md5")
+    (dataset,) = [item.dataset for item in run.inputs.dataset_inputs]
+    assert (dataset.name, dataset.digest) == ("examples-subj01", hash_file(examples_path("subj01"), "md5"))
+    assert json.loads(dataset.source) == {"uri": "data/examples/subj01.h5"}
 
     version = client.get_model_version("fmri2img-ridge-subj01", "1")
-    assert version.description.startswith("SIMULATED DATA")
-    mark_champions({"subj01": ("ridge", run.data.tags["dvc.model_md5"])})
-    loaded = mlflow.pyfunc.load_model("models:/fmri2img-ridge-subj01@champion")
+    assert version.description.startswith("**SIMULATED DATA")
+    assert version.tags["dvc.model_md5"] == run.data.tags["dvc.model_md5"]
+    loaded = mlflow.pyfunc.load_model("models:/fmri2img-ridge-subj01/1")
     betas = np.random.default_rng(0).normal(size=(3, 9)).astype(np.float32)
     np.testing.assert_array_equal(loaded.predict(betas), encoder(torch.from_numpy(betas)).detach().numpy())
-    assert loaded.predict(betas, params={"repetitions": 1}).shape == (3, 4, 16, 16)
-    with pytest.raises(mlflow.exceptions.MlflowException, match="shape"):
-        loaded.predict(betas[:, :4])
-
-    assert find_run(run.data.tags["dvc.model_md5"]).run_id == tracker.run_id
-    assert find_run("0" * 32) is None
-    mark_champions({"subj01": ("basic_ae", "0" * 32)})
-    assert "champion" not in client.get_registered_model("fmri2img-ridge-subj01").aliases
 
 
-def test_experiment_opens_in_training_mode(store):
-    experiment = open_store().get_experiment_by_name(EXPERIMENT)
-    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+def test_logging_again_adds_nothing(project):
+    project.train_and_log()
+    client, experiment = open_store()
+    before = runs(client, experiment)[0]
+    log_encoder("subj01", "ridge", evaluation=False)
+    (after,) = runs(client, experiment)
+    assert after.data.to_dictionary() == before.data.to_dictionary()
+    assert len(client.get_metric_history(after.info.run_id, "curve/train_loss")) == 2
+    assert len(client.search_model_versions("name = 'fmri2img-ridge-subj01'")) == 1
 
 
-def test_a_dead_server_costs_a_warning_not_a_training(tmp_path, monkeypatch, caplog):
-    monkeypatch.chdir(tmp_path)
+def test_an_encoder_that_no_run_made_is_logged_as_restored(project):
+    project.train()
+    log_encoder("subj01", "ridge", evaluation=False)
+    client, experiment = open_store()
+    (run,) = runs(client, experiment)
+    assert run.data.tags["restored"] == "true"
+    assert find_run(client, experiment, md5_tags(encoder_folder("subj01", "ridge"))).info.run_id == run.info.run_id
+    assert find_run(client, experiment, {"dvc.model_md5": "0" * 32}) is None
+
+
+def test_what_broke_off_is_completed_later(project, monkeypatch):
+    """The store fails at each of its calls in turn; in the end everything is there, once."""
+    project.train()
+    open_store()
+    calls = (
+        "create_run",
+        "log_batch",
+        "log_inputs",
+        "log_text",
+        "create_registered_model",
+        "create_model_version",
+        "set_tag",
+        "set_terminated",
+    )
+    for name in calls:
+
+        def fail(*_, name=name, **__):
+            raise mlflow.exceptions.MlflowException(f"no answer to {name}")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(mlflow.MlflowClient, name, fail)
+            log_encoder("subj01", "ridge", is_new=True, evaluation=False)
+    log_encoder("subj01", "ridge", is_new=True, evaluation=False)
+    client, experiment = open_store()
+    (run,) = runs(client, experiment)
+    assert run.info.status == "FINISHED"
+    assert len(client.get_metric_history(run.info.run_id, "curve/train_loss")) == 2
+    assert len(client.search_model_versions("name = 'fmri2img-ridge-subj01'")) == 1
+    assert (
+        Path(client.download_artifacts(run.info.run_id, "validation_scores.csv")).read_text()
+        == validation_path("subj01", "ridge").read_text()
+    )
+
+
+def test_the_same_weights_with_other_settings_are_another_encoder(project):
+    project.train_and_log()
+    project.train_and_log(roi="V2")
+    client, experiment = open_store()
+    assert len(runs(client, experiment)) == 2
+    assert len(client.search_model_versions("name = 'fmri2img-ridge-subj01'")) == 2
+
+
+def test_a_long_curve_is_logged_whole(project):
+    project.train_and_log(epochs=1500)
+    client, experiment = open_store()
+    assert len(client.get_metric_history(runs(client, experiment)[0].info.run_id, "curve/train_loss")) == 1500
+
+
+def test_a_dead_server_costs_a_warning_that_says_what_to_do(project, monkeypatch, caplog):
+    project.train()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    tracker = start_run("a", tags={}, params={})
-    assert isinstance(tracker, NullTracker)
-    tracker.log_metrics({"a": 1.0})
-    tracker.finish()
-    assert "MLflow: no store, going on without" in caplog.text
+    log_encoder("subj01", "ridge", evaluation=False)
+    assert "MLflow: subj01/ridge is not in the store" in caplog.text
+    assert caplog.text.strip().endswith("later run: fmri2img track")
+
+
+def test_a_missing_file_is_no_fault_of_the_store(project):
+    project.train()
+    curve_path("subj01", "ridge").unlink()
+    with pytest.raises(MissingDataError, match="run: dvc repro train@subj01-ridge"):
+        log_encoder("subj01", "ridge", evaluation=False)
+
+
+def test_experiment_opens_in_training_mode_and_says_what_to_look_at(project):
+    client, experiment = open_store()
+    tags = client.get_experiment(experiment).tags
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert "`seen_ceiling_reconstructed/<73k id>`" in tags["mlflow.note.content"]
+
+
+def test_what_dvc_runs_in_a_copy_lands_in_the_projects_store(project, monkeypatch):
+    copy = project.root / ".dvc" / "tmp" / "exps" / "tmpabc"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("DVC_EXP_NAME", "wide-net")
+    assert project_root() == project.root
+    project.train_and_log()
+    assert not list(copy.glob("ml*"))
+    client, experiment = open_store()
+    (run,) = runs(client, experiment)
+    assert run.data.tags["dvc.exp_name"] == "wide-net"
+    assert client.get_experiment(experiment).artifact_location == f"file://{project.root}/mlruns/{EXPERIMENT}"
+
+
+def _open_and_log(root, subject, failures):
+    os.chdir(root)
+    logging.disable(logging.INFO)
+    try:
+        client, experiment = open_store()
+        run = client.create_run(experiment, tags={"subject": subject})
+        for step in range(20):
+            client.log_metric(run.info.run_id, "loss", 1.0, step=step)
+    except Exception as error:
+        failures.put(f"{subject}: {error}")
+
+
+def test_eight_processes_may_create_the_store_at_once(project):
+    context = multiprocessing.get_context("spawn")
+    failures = context.Queue()
+    processes = [context.Process(target=_open_and_log, args=(project.root, f"subj{number:02d}", failures)) for number in range(8)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(120)
+    assert failures.empty(), failures.get()
+    client, experiment = open_store()
+    found = runs(client, experiment)
+    assert {run.data.tags["subject"] for run in found} == {f"subj{number:02d}" for number in range(8)}
+    assert all(len(client.get_metric_history(run.info.run_id, "loss")) == 20 for run in found)
+    with sqlite3.connect(project.root / "mlflow.db") as database:
+        assert database.execute("select count(*) from experiments where name = ?", (EXPERIMENT,)).fetchone() == (1,)

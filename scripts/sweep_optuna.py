@@ -1,0 +1,76 @@
+"""Search the settings of a model with Optuna: each trial is an experiment of DVC and a run in MLflow.
+
+    python scripts/sweep_optuna.py --subject subj01 --model low_level --trials 20 \
+        learning_rate=log:1e-4:1e-2 dropout=0:0.5 hidden_size=256,512,1024
+
+Settings are chosen by the correlation on validation images. The study is kept in optuna.db: the same command goes on.
+Needs the extra: pip install -c constraints.txt -e '.[sweep]'
+"""
+
+import argparse
+import subprocess
+import sys
+
+import optuna
+
+from fmri2img.command import tell_errors
+from fmri2img.exceptions import ConfigError, UnavailableError
+from fmri2img.tracking.store import open_store
+
+METRIC = "validation/pattern_correlation"
+
+
+def draw(trial: optuna.Trial, spec: str) -> tuple[str, object]:
+    """Return a setting's name and the value to try: of NAME=LOW:HIGH, NAME=log:LOW:HIGH or NAME=A,B,C."""
+    name, _, values = spec.partition("=")
+    if "," in values:
+        return name, trial.suggest_categorical(name, values.split(","))
+    *kind, low, high = values.split(":")
+    try:
+        return name, trial.suggest_float(name, float(low), float(high), log=kind == ["log"])
+    except ValueError as error:
+        raise ConfigError(f"{spec}: expected NAME=LOW:HIGH, NAME=log:LOW:HIGH or NAME=A,B,C") from error
+
+
+def run_trial(name: str, subject: str, model: str, settings: dict[str, object]) -> float:
+    """Train in a copy of the project; returns the score that its run in MLflow has."""
+    changes = [part for key, value in settings.items() for part in ("--set-param", f"train.{model}.{key}={value}")]
+    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *changes, f"train@{subject}-{model}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UnavailableError(f"experiment {name}: {done.stderr.strip().splitlines()[-1]}; try it by itself: {' '.join(command[2:])}")
+    client, experiment = open_store()
+    found = client.search_runs([experiment], f"tags.`dvc.exp_name` = '{name}' and tags.model = '{model}'", max_results=1)
+    if not found:
+        raise UnavailableError(f"experiment {name} has no run in MLflow; run: dvc exp apply {name} && fmri2img track")
+    return float(found[0].data.metrics[METRIC])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--subject", required=True)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--trials", type=int, default=20)
+    parser.add_argument("settings", nargs="+", metavar="NAME=RANGE")
+    options = parser.parse_args()
+    with tell_errors(debug=False):
+        title = f"{options.subject}-{options.model}".replace("_", "-")
+        study = optuna.create_study(
+            study_name=title,
+            direction="maximize",
+            storage="sqlite:///optuna.db",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(seed=0),
+        )
+
+        def objective(trial: optuna.Trial) -> float:
+            settings = dict(draw(trial, spec) for spec in options.settings)
+            return run_trial(f"{title}-{trial.number}", options.subject, options.model, settings)
+
+        study.optimize(objective, n_trials=options.trials)
+        print(f"best: {study.best_value:.4f} with {study.best_params}")
+        print(f"to take it over: dvc exp apply {title}-{study.best_trial.number}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""Learning curves in MLflow while a training runs. Training never waits for the store.
+
+Epochs go to the JSONL file first; a thread of their own sends them on, a few at a time. What the store could not take, it gets
+when training is over, or by ``fmri2img track``.
+"""
+
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+from fmri2img.files import write_text
+from fmri2img.layout import live_run_path
+
+_SECONDS_BETWEEN, _SECONDS_AFTER_FAILURE, _LAST_WAIT = 2.0, 15.0, 5.0
+
+
+class LiveCurve:
+    """One run, fed while its training runs.
+
+    Parameters
+    ----------
+    name : str
+        Of the run.
+    tags : dict of str to str
+    note : Path
+        Keeps the run's id beside the checkpoint: a training that goes on after a kill goes on in the same run.
+    """
+
+    def __init__(self, name: str, tags: dict[str, str], note: Path) -> None:
+        self.name, self.tags, self.note = name, tags, note
+        self.run_id = note.read_text() if note.exists() else ""
+        self.waiting: list[dict[str, float]] = []
+        self.lock, self.is_over = threading.Lock(), threading.Event()
+        self.client: Any = None
+        self.thread = threading.Thread(target=self._send_all, name="mlflow", daemon=True)
+        self.thread.start()
+
+    def add(self, record: dict[str, float]) -> None:
+        """Take one epoch, with ``epoch`` and scores; returns at once."""
+        with self.lock:
+            self.waiting.append(record)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Mark the run as failed if the training failed: it goes on in the same run, as it does after a kill."""
+        if kind is not None:
+            self._stop()
+            with suppress(Exception):  # the training's own error is what counts
+                self.client.set_terminated(self.run_id, "FAILED")
+
+    def close(self) -> str:
+        """Send what is left, for a few seconds at most; returns the run's id, empty if the store was never reached."""
+        self._stop()
+        self.note.unlink(missing_ok=True)
+        return self.run_id
+
+    def _stop(self) -> None:
+        self.is_over.set()
+        self.thread.join(_LAST_WAIT)
+
+    def _send_all(self) -> None:
+        while not self.is_over.is_set():
+            sent = self._send() if self.waiting else True
+            self.is_over.wait(_SECONDS_BETWEEN if sent else _SECONDS_AFTER_FAILURE)
+        self._send()
+
+    def _send(self) -> bool:
+        # Imported here, in the thread: MLflow takes seconds to load.
+        from mlflow.exceptions import MlflowException
+
+        from fmri2img.tracking.runs import log_curve
+        from fmri2img.tracking.store import open_store
+
+        with self.lock:
+            records = list(self.waiting)
+        try:
+            if self.client is None:
+                self.client, experiment = open_store()
+                self.run_id = self._run(experiment)
+            log_curve(self.client, self.run_id, records)
+        except (MlflowException, OSError):
+            return False
+        with self.lock:
+            del self.waiting[: len(records)]
+        return True
+
+    def _run(self, experiment: str) -> str:
+        """Return the run of an earlier start of the same training, or a new one."""
+        from mlflow.exceptions import MlflowException
+
+        if self.run_id:
+            try:
+                self.client.update_run(self.run_id, status="RUNNING")
+            except MlflowException:  # of another store
+                self.run_id = ""
+        if not self.run_id:
+            self.run_id = self.client.create_run(experiment, run_name=self.name, tags=self.tags).info.run_id
+            write_text(self.note, self.run_id)
+        return self.run_id
+
+
+def live_curve(subject: str, model: str, about: dict[str, Any]) -> LiveCurve:
+    """Open the run of a training; ``about`` as in the encoder's config."""
+    tags = {key: str(value) for key, value in about.items()} | {"model": model}
+    return LiveCurve(f"{subject}-{model}", tags, live_run_path(subject, model))

@@ -1,0 +1,134 @@
+"""A store moved to another, such as one person's ``mlflow.db`` to the team's server: runs, curves, files, registry and aliases.
+
+It may be broken off and started again, and repeated when there are new runs: what the target has is left alone.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import yaml
+from mlflow.entities import DatasetInput, LoggedModelOutput, Metric, Param, Run
+from mlflow.exceptions import MlflowException
+
+from fmri2img.tracking.registry import Registered, list_versions
+from fmri2img.tracking.store import open_experiment
+
+_FROM, _DONE = "migrated.from", "migrated.done"
+_MOST_METRICS, _MOST_PARAMS = 1000, 100  # that one call takes
+
+
+def client_of(uri: str) -> mlflow.MlflowClient:
+    """Return the client of another store."""
+    return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def migrate(source: mlflow.MlflowClient, target: mlflow.MlflowClient) -> Iterator[str]:
+    """Copy what the target lacks; yields a line for each run and version that was copied."""
+    here, there = open_experiment(source), open_experiment(target)
+    copied: dict[str, str] = {}
+    for run in _all_runs(source, here):
+        known = target.search_runs([there], f"tags.`{_FROM}` = '{run.info.run_id}'")
+        done = [item for item in known if _DONE in item.data.tags]
+        if done:
+            copied[run.info.run_id] = done[0].info.run_id
+            continue
+        for half in known:  # of a migration that broke off
+            target.delete_run(half.info.run_id)
+        copied[run.info.run_id] = _copy_run(source, target, run, there)
+        yield f"run {run.info.run_name}"
+    for item in sorted(list_versions(source), key=lambda version: (version.name, int(version.number))):
+        if _copied_version(target, item) is None and item.run_id in copied:
+            _copy_version(source, target, item, copied[item.run_id], there)
+            yield f"version {item.uri}"
+    for item in list_versions(source):
+        if (there_too := _copied_version(target, item)) is not None:
+            for alias in item.aliases:
+                target.set_registered_model_alias(item.name, alias, there_too)
+
+
+def _all_runs(client: mlflow.MlflowClient, experiment: str) -> list[Run]:
+    runs, token = [], None
+    while True:
+        page = client.search_runs([experiment], order_by=["attributes.start_time ASC"], max_results=500, page_token=token)
+        runs += list(page)
+        token = page.token
+        if not token:
+            return runs
+
+
+def _copy_run(source: mlflow.MlflowClient, target: mlflow.MlflowClient, run: Run, experiment: str) -> str:
+    tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.log")} | {_FROM: run.info.run_id}
+    new = target.create_run(experiment, start_time=run.info.start_time, tags=tags, run_name=run.info.run_name).info.run_id
+    params = [Param(key, value) for key, value in run.data.params.items()]
+    for start in range(0, len(params), _MOST_PARAMS):
+        target.log_batch(new, params=params[start : start + _MOST_PARAMS])
+    points = [
+        Metric(point.key, point.value, point.timestamp, point.step)
+        for name in run.data.metrics
+        for point in source.get_metric_history(run.info.run_id, name)
+    ]
+    for start in range(0, len(points), _MOST_METRICS):
+        target.log_batch(new, metrics=points[start : start + _MOST_METRICS])
+    if run.inputs.dataset_inputs:
+        target.log_inputs(new, datasets=[DatasetInput(item.dataset, item.tags) for item in run.inputs.dataset_inputs])
+    with tempfile.TemporaryDirectory() as folder:
+        if source.list_artifacts(run.info.run_id):
+            target.log_artifacts(new, source.download_artifacts(run.info.run_id, "", folder))
+    target.set_tag(new, _DONE, "true")
+    target.set_terminated(new, run.info.status, run.info.end_time)
+    return new
+
+
+def _copied_version(client: mlflow.MlflowClient, item: Registered) -> str | None:
+    """Return the number that a version has in the target, or None."""
+    try:
+        found = client.search_model_versions(f"name = '{item.name}' and tags.`{_FROM}` = '{item.number}'")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return str(found[0].version) if found else None
+
+
+def _copy_version(source: mlflow.MlflowClient, target: mlflow.MlflowClient, item: Registered, run_id: str, experiment: str) -> None:
+    old = source.get_logged_model(item.source.removeprefix("models:/"))
+    new = target.create_logged_model(experiment, old.name, run_id, params=old.params, model_type=old.model_type)
+    with tempfile.TemporaryDirectory() as folder:
+        with _as_current(source):
+            place = Path(mlflow.artifacts.download_artifacts(item.uri, dst_path=folder))
+        description = place / "MLmodel"
+        values = yaml.safe_load(description.read_text())
+        description.write_text(
+            yaml.safe_dump(values | {"run_id": run_id, "model_id": new.model_id, "artifact_path": new.artifact_location})
+        )
+        target.log_model_artifacts(new.model_id, str(place))
+    target.finalize_logged_model(new.model_id, "READY")
+    target.log_outputs(run_id, models=[LoggedModelOutput(new.model_id, 0)])
+    try:
+        target.create_registered_model(item.name, description=source.get_registered_model(item.name).description)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    with _as_current(target):
+        target.create_model_version(
+            item.name,
+            f"models:/{new.model_id}",
+            run_id,
+            {**item.tags, _FROM: item.number},
+            description=item.description,
+            model_id=new.model_id,
+        )
+
+
+@contextmanager
+def _as_current(client: mlflow.MlflowClient) -> Iterator[None]:
+    """Make a store the current one: MLflow looks up addresses of models there, whatever the client."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(client.tracking_uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)

@@ -1,0 +1,127 @@
+"""The store of MLflow: where it is, how it is opened, and what its failure costs.
+
+``mlflow.db`` and ``mlruns/`` in the project's folder, or the server that ``MLFLOW_TRACKING_URI`` names. What a stage wrote to disk
+never depends on it.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+for _name, _value in {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    # A dead server answers within seconds instead of four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+import mlflow  # noqa: E402  (after the switches above)
+from filelock import FileLock  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
+
+from fmri2img.exceptions import Fmri2imgError, UnavailableError  # noqa: E402
+
+logger = logging.getLogger(__name__)
+logging.getLogger("mlflow").setLevel(logging.ERROR)  # its import has set another one
+EXPERIMENT = "fmri2img"
+_DVC_COPIES = (".dvc", "tmp", "exps")
+_NOTE = """\
+Encoders from visual-cortex betas to VAE latents: one run for each subject and model.
+
+- **Chart view**: sections `test`, `floor_grey`, `floor_shuffled`, `ceiling`, `validation`, `curve`. A score means little without its
+  floors.
+- **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`, `dvc.exp_name`; metrics
+  `test/pixcorr`, `test/pattern_correlation`, `test/two_way`, `interval/pixcorr_low`, `interval/pixcorr_high`,
+  `validation/pattern_correlation`.
+- **Image grid** `seen_ceiling_reconstructed/<73k id>`: seen, autoencoder alone, reconstructed; the same picture under the same key
+  in every run.
+- `report.html` in a run's artifacts has all its scores with intervals.
+- The registry's `champion` of a subject was chosen on validation images, never on test images.
+
+Tag `data.source` says whether the data are simulated.
+"""
+_TAGS = {
+    # Without this the page opens in a mode for language models, without charts or metric columns.
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": _NOTE,
+}
+
+
+def project_root() -> Path:
+    """Return the project's folder; within a copy in which DVC runs an experiment, that of the project it was copied from."""
+    parts = Path.cwd().parts
+    for place in range(len(parts) - len(_DVC_COPIES)):
+        if parts[place : place + len(_DVC_COPIES)] == _DVC_COPIES:
+            return Path(*parts[:place])
+    return Path.cwd()
+
+
+def store_uri() -> str:
+    """Return the store's address."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root()}/mlflow.db"
+
+
+def open_store() -> tuple[mlflow.MlflowClient, str]:
+    """Connect, creating database and experiment if need be; returns the client and the experiment's id.
+
+    Raises
+    ------
+    MlflowException
+        If the store cannot be reached.
+    """
+    mlflow.set_tracking_uri(store_uri())
+    client = mlflow.MlflowClient()
+    experiment = open_experiment(client)
+    mlflow.set_experiment(experiment_id=experiment)
+    return client, experiment
+
+
+def open_experiment(client: mlflow.MlflowClient) -> str:
+    """Return the id of the project's experiment in a store; it is made if need be."""
+    root = project_root()
+    # A server keeps artifacts where it likes; a database would keep them in the folder of the moment.
+    place = (root / "mlruns" / EXPERIMENT).as_uri() if client.tracking_uri.startswith("sqlite:") else None
+    # Several processes that create the same database at once leave it broken.
+    with FileLock(root / ".mlflow.lock"):
+        found = client.get_experiment_by_name(EXPERIMENT)
+        if found is not None:
+            return str(found.experiment_id)
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifact_location=place, tags=_TAGS))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another machine was faster
+                raise
+            return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
+
+
+@contextmanager
+def forgiving(what: str) -> Iterator[None]:
+    """Turn a failure of the store into one warning, which says what is missing there and how to add it later."""
+    try:
+        yield
+    except Fmri2imgError:  # of the files, not of the store
+        raise
+    except (MlflowException, OSError) as error:
+        reason = str(error).split("\n")[0][:200]
+        logger.warning("MLflow: %s is not in the store, the files on disk are complete (%s); later run: fmri2img track", what, reason)
+
+
+@contextmanager
+def required() -> Iterator[None]:
+    """Turn a failure of the store into an error for a command that can do nothing without it."""
+    try:
+        yield
+    except MlflowException as error:
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{project_root()}/mlflow.db"
+        raise UnavailableError(
+            f"MLflow store {uri}: {str(error).split(chr(10))[0][:300]}; check MLFLOW_TRACKING_URI and the server"
+        ) from error

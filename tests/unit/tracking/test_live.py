@@ -1,0 +1,132 @@
+import time
+from contextlib import suppress
+
+import pytest
+
+from fmri2img.layout import live_run_path
+from fmri2img.tracking import live
+from fmri2img.tracking.live import LiveCurve, live_curve
+from fmri2img.tracking.runs import log_encoder
+from fmri2img.tracking.store import open_store
+from tracking.conftest import ABOUT
+from tracking.servers import Server
+
+
+@pytest.fixture
+def server(project):
+    found = Server(project.root)
+    yield found
+    found.kill()
+
+
+def record(epoch):
+    return {"epoch": epoch, "train_loss": 1 / epoch, "validation_loss": 0.5 / epoch, "validation_pattern_correlation": 0.1 * epoch}
+
+
+def steps(client, run_id):
+    return [point.step for point in client.get_metric_history(run_id, "curve/train_loss")]
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.05)
+
+
+def test_epochs_arrive_while_the_training_runs(project, monkeypatch):
+    monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.05)
+    with live_curve("subj01", "ridge", ABOUT) as curve:
+        curve.add(record(1))
+        until(lambda: curve.run_id and not curve.waiting)
+        client, _ = open_store()
+        assert steps(client, curve.run_id) == [1]
+        assert client.get_run(curve.run_id).info.status == "RUNNING"
+        curve.add(record(2))
+    run_id = curve.close()
+    assert steps(client, run_id) == [1, 2]
+    project.train()
+    log_encoder("subj01", "ridge", is_new=True, live_run=run_id, evaluation=False)
+    (run,) = client.search_runs([client.get_run(run_id).info.experiment_id])
+    assert (run.info.run_id, run.info.status, run.info.run_name) == (run_id, "FINISHED", "subj01-ridge")
+    assert steps(client, run_id) == [1, 2]
+    assert "restored" not in run.data.tags
+
+
+def test_a_training_that_goes_on_after_a_kill_goes_on_in_its_run(project, monkeypatch):
+    monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.05)
+    note = live_run_path("subj01", "ridge")
+    first = LiveCurve("subj01-ridge", {}, note)
+    first.add(record(1))
+    until(lambda: not first.waiting)
+    again = LiveCurve("subj01-ridge", {}, note)  # nobody closed the first
+    for epoch in (1, 2):  # a resumed training tells its earlier epochs again
+        again.add(record(epoch))
+    assert again.close() == first.run_id
+    client, _ = open_store()
+    assert steps(client, first.run_id) == [1, 2]
+    assert not note.exists()
+    first.close()
+
+
+def test_a_training_that_fails_leaves_a_failed_run(project, monkeypatch):
+    monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.05)
+    curve = live_curve("subj01", "ridge", ABOUT)
+    curve.add(record(1))
+    until(lambda: not curve.waiting)
+    with suppress(RuntimeError), curve:
+        raise RuntimeError("diverged")
+    client, _ = open_store()
+    assert client.get_run(curve.run_id).info.status == "FAILED"
+    assert live_run_path("subj01", "ridge").read_text() == curve.run_id
+
+
+def test_a_training_never_waits_for_a_dead_server(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    curve = LiveCurve("subj01-ridge", {}, live_run_path("subj01", "ridge"))
+    start = time.monotonic()
+    for epoch in range(1, 200):
+        curve.add(record(epoch))
+    assert time.monotonic() - start < 1
+    curve.close()
+    assert curve.run_id == ""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    project.train(epochs=199)
+    log_encoder("subj01", "ridge", is_new=True, live_run="", evaluation=False)
+    client, experiment = open_store()
+    (run,) = client.search_runs([experiment])
+    assert steps(client, run.info.run_id) == list(range(1, 200))
+
+
+@pytest.mark.slow
+def test_a_server_that_is_killed_and_started_again_loses_nothing(project, server, monkeypatch):
+    monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.2)
+    monkeypatch.setattr(live, "_SECONDS_AFTER_FAILURE", 0.5)
+    monkeypatch.setattr(live, "_LAST_WAIT", 60)
+    server.start()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+    longest = 0.0
+    with live_curve("subj01", "ridge", ABOUT) as curve:
+        for epoch in range(1, 41):
+            start = time.monotonic()
+            curve.add(record(epoch))
+            longest = max(longest, time.monotonic() - start)
+            if epoch == 10:
+                until(lambda: not curve.waiting)
+                server.kill()
+            if epoch == 30:
+                server.start()
+            time.sleep(0.05)
+    run_id = curve.close()
+    assert longest < 1
+    project.train(epochs=40)
+    server.kill()
+    log_encoder("subj01", "ridge", is_new=True, live_run=run_id, evaluation=False)  # nobody there: a warning
+    server.start()
+    log_encoder("subj01", "ridge", evaluation=False)
+    client, experiment = open_store()
+    runs = client.search_runs([experiment])
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    assert len(finished) == 1
+    assert steps(client, finished[0].info.run_id) == list(range(1, 41))
+    assert len(client.search_model_versions("name = 'fmri2img-ridge-subj01'")) == 1
