@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
 from fmri2img.command import tell_errors
-from fmri2img.encoder_verbs import add_encoder_verbs
-from fmri2img.exceptions import ConfigError, MissingDataError
+from fmri2img.encoder_verbs import add_encoder_verbs, track_encoders
+from fmri2img.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.files import write_json
 from fmri2img.layout import truth_path
 from fmri2img.lineage import LOCK_PATH, Origin, first_commit, read_lock, trace_back, trace_forward
@@ -147,6 +148,8 @@ def pull_files(options: argparse.Namespace) -> None:
         )
     if not options.dry_run:
         pull(shipment)
+        if options.stages is not SHARED_STAGES:
+            track_encoders()
 
 
 def show_lineage(options: argparse.Namespace) -> None:
@@ -176,10 +179,29 @@ def show_lineage(options: argparse.Namespace) -> None:
     if options.json:
         files: dict[str, dict] = {}
         _collect(origin, files)
-        print(json.dumps({"file": path, "made_from": files, "made_from_it": trace_forward(path, stages)}, indent=2))
+        found = {"file": path, "made_from": files, "made_from_it": trace_forward(path, stages), "runs": _runs_of(origin)}
+        print(json.dumps(found, indent=2))
         return
     _print_origin(origin, 0, set())
     print("made from it:", *(f"  {out}" for out in trace_forward(path, stages) or ["nothing"]), sep="\n")
+    if runs := _runs_of(origin):
+        print("in MLflow:", *(f"  {line}" for line in runs), sep="\n")
+
+
+def _runs_of(origin: Origin) -> list[str]:
+    """Say which runs of MLflow made or read a file; nothing of files that runs do not deal with, or where there is no store."""
+    kinds = ("models/", "data/examples/", "data/splits/", "data/latents/")
+    if not origin.path.startswith(kinds) or not (os.environ.get("MLFLOW_TRACKING_URI") or Path("mlflow.db").exists()):
+        return []
+    from fmri2img.tracking.runs import runs_of
+    from fmri2img.tracking.store import open_store, required
+
+    try:
+        with required():
+            return runs_of(*open_store(), origin.md5)
+    except UnavailableError as error:  # the rest of the answer stands without it
+        print(f"note: {error}", file=sys.stderr)
+        return []
 
 
 def _print_origin(origin: Origin, depth: int, seen: set[str]) -> None:

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fmri2img.command import progress
 from fmri2img.config import load_params
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
 from fmri2img.files import hash_file
-from fmri2img.layout import encoder_folder, metrics_path
+from fmri2img.layout import encoder_folder, metrics_path, reconstructions_path, report_path
 from fmri2img.lineage import LOCK_PATH, commit_that_recorded, outs_at, read_lock
 
 if TYPE_CHECKING:
     import mlflow
 
 
+_BATCH = 16
 _ADDRESS = "models:/NAME@champion or models:/NAME/NUMBER, as fmri2img list shows them"
 
 
@@ -150,7 +152,8 @@ def decode_betas(options: argparse.Namespace) -> None:
         )
     autoencoder = load_autoencoder_of(config["about"], options.autoencoder)
     latents = encode(encoder, betas, repetitions)
-    paths = write_pictures(decode_latents(latents, autoencoder, batch_size=16), names, options.to)
+    pictures = decode_latents(latents, autoencoder, batch_size=_BATCH, progress=progress("decoding, batches"))
+    paths = write_pictures(pictures, names, options.to)
     print(f"{len(paths)} pictures in {options.to}")
     if config["about"]["data.source"] == "simulated":
         print("SIMULATED DATA: the encoder was trained on a simulated brain", file=sys.stderr)
@@ -219,24 +222,35 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
 
 def track(options: argparse.Namespace) -> None:  # noqa: ARG001
     """Log what is missing of every encoder that ``params.yaml`` lists and that is on disk."""
-    from fmri2img.tracking.runs import log_encoder
+    track_encoders()
+
+
+def track_encoders() -> None:
+    """Log, and say for each encoder what was missing in the store."""
+    from fmri2img.tracking.runs import mirror
+    from fmri2img.tracking.store import required
 
     params = load_params()
     stages = read_lock() if LOCK_PATH.exists() else {}
-    for subject in params.subjects:
-        for model in params.models:
-            folder = encoder_folder(subject, model)
-            if (folder / "model.safetensors").exists():
-                log_encoder(subject, model, evaluation=_is_of(stages, subject, model))
+    encoders = [(subject, model) for subject in params.subjects for model in params.models]
+    found = [names for names in encoders if (encoder_folder(*names) / "model.safetensors").exists()]
+    for subject, model in found:
+        is_scored = _is_scored(stages, subject, model)
+        with required():
+            logged = mirror(subject, model, evaluation=is_scored)
+        without = "" if is_scored else "; its scores and pictures are not here (dvc repro, or fmri2img pull --everything)"
+        print(f"{subject}/{model}: {' and '.join(logged) + ' logged' if logged else 'all is in the store'}{without}", flush=True)
+    if not found:
+        print("no encoder is on disk; run: dvc repro, or fmri2img pull --models", file=sys.stderr)
 
 
-def _is_of(stages: dict, subject: str, model: str) -> bool:
-    """Whether the scores on disk are those of the weights on disk."""
+def _is_scored(stages: dict, subject: str, model: str) -> bool:
+    """Whether the scores on disk are those of the weights on disk, and pictures and page are there too."""
     stage = stages.get(f"evaluate@{subject}-{model}")
     weights, scores = encoder_folder(subject, model) / "model.safetensors", metrics_path(subject, model)
     return (
         stage is not None
-        and scores.exists()
+        and all(path.exists() for path in (scores, report_path(subject, model), reconstructions_path(subject, model)))
         and stage.deps.get(weights.as_posix()) == hash_file(weights, "md5")
         and stage.outs.get(scores.as_posix()) == hash_file(scores, "md5")
     )

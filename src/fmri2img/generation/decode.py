@@ -1,6 +1,6 @@
 """Latents to pictures, in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,11 @@ from PIL import Image
 from fmri2img.files import replacing
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
+Progress = Callable[[Iterable], Iterable]
+
 
 @torch.no_grad()
-def decode_latents(latents: np.ndarray, autoencoder: FrozenAutoencoder, *, batch_size: int) -> np.ndarray:
+def decode_latents(latents: np.ndarray, autoencoder: FrozenAutoencoder, *, batch_size: int, progress: Progress = iter) -> np.ndarray:
     """Decode latents with the frozen decoder.
 
     Parameters
@@ -21,6 +23,8 @@ def decode_latents(latents: np.ndarray, autoencoder: FrozenAutoencoder, *, batch
         In scaled units.
     autoencoder : FrozenAutoencoder
     batch_size : int
+    progress : callable
+        Wraps the iterable of batches.
 
     Returns
     -------
@@ -28,7 +32,7 @@ def decode_latents(latents: np.ndarray, autoencoder: FrozenAutoencoder, *, batch
         Clipped to the range of a picture.
     """
     pictures = [np.zeros((0, *(8 * side for side in latents.shape[2:]), 3), dtype=np.uint8)]
-    for start in range(0, len(latents), batch_size):
+    for start in progress(range(0, len(latents), batch_size)):
         batch = torch.from_numpy(latents[start : start + batch_size]).to(autoencoder.device)
         pictures.append(from_network_range(autoencoder.decode(batch)))
     return np.concatenate(pictures)

@@ -197,7 +197,7 @@ def _description(config: dict[str, Any], document: dict[str, Any] | None) -> str
             for metric, title in _SHOWN.items()
             for low, high in [document["interval"]["test"][metric]]
         ]
-        lines += [f"**Test scores**, {document['about']['n_images']} images, 95 % intervals over images: {'; '.join(scores)}."]
+        lines += [f"**Test scores**, {document['about']['n_test_images']} images, 95 % intervals over images: {'; '.join(scores)}."]
     lines += [
         "**Limits**: for this subject's voxels, in this order, in percent signal change; pictures of 128 x 128; intervals say nothing "
         "about other people or sessions."

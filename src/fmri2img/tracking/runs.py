@@ -95,9 +95,15 @@ def md5_tags(folder: Path) -> dict[str, str]:
 
 
 def log_encoder(subject: str, model: str, *, is_new: bool = False, live_run: str = "", evaluation: bool = True) -> None:
+    """Bring the store up to date with an encoder (`mirror`); a store that cannot be reached costs a warning."""
+    with forgiving(f"{subject}/{model}"):
+        mirror(subject, model, is_new=is_new, live_run=live_run, evaluation=evaluation)
+
+
+def mirror(subject: str, model: str, *, is_new: bool = False, live_run: str = "", evaluation: bool = True) -> list[str]:
     """Log and register what the store lacks of an encoder: settings, curves, scores, lineage; pictures and page, if it was evaluated.
 
-    Doing it again changes nothing. A store that cannot be reached costs a warning.
+    Doing it again changes nothing.
 
     Parameters
     ----------
@@ -109,20 +115,29 @@ def log_encoder(subject: str, model: str, *, is_new: bool = False, live_run: str
     evaluation : bool
         Whether the scores on disk are this encoder's.
 
+    Returns
+    -------
+    list of str
+        What was missing: ``training``, ``evaluation``.
+
     Raises
     ------
     MissingDataError
         If its files are not there.
+    MlflowException
+        If the store cannot be reached.
     """
     files = EncoderFiles.of(subject, model)
-    with forgiving(f"{subject}/{model}"):
-        client, experiment = open_store()
-        run = _own_run(client, experiment, files, live_run, is_new=is_new)
-        if _is_behind(run, _TRAINING_TAG, training_path(subject, model)):
-            _log_training(client, run.info.run_id, files)
-        if evaluation and metrics_path(subject, model).exists() and _is_behind(run, _EVALUATION_TAG, metrics_path(subject, model)):
-            _log_evaluation(client, run.info.run_id, files)
-        client.set_terminated(run.info.run_id)
+    client, experiment = open_store()
+    run, logged = _own_run(client, experiment, files, live_run, is_new=is_new), []
+    if _is_behind(run, _TRAINING_TAG, training_path(subject, model)):
+        _log_training(client, run.info.run_id, files)
+        logged.append("training")
+    if evaluation and metrics_path(subject, model).exists() and _is_behind(run, _EVALUATION_TAG, metrics_path(subject, model)):
+        _log_evaluation(client, run.info.run_id, files)
+        logged.append("evaluation")
+    client.set_terminated(run.info.run_id)
+    return logged
 
 
 def propose_champions(best: dict[str, str]) -> None:
@@ -143,6 +158,18 @@ def find_run(client: mlflow.MlflowClient, experiment: str, md5: dict[str, str]) 
     """Return the latest run that made an encoder with these bytes; ``md5`` as `md5_tags` gives it, or a part of it."""
     found = client.search_runs([experiment], " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in md5.items()), max_results=1)
     return found[0] if found else None
+
+
+def runs_of(client: mlflow.MlflowClient, experiment: str, md5: str) -> list[str]:
+    """Say which runs made the file with these bytes, and which read it, one line each."""
+    lines = []
+    for tag in (MD5_TAG, CONFIG_TAG):
+        for run in client.search_runs([experiment], f"tags.`{tag}` = '{md5}'"):
+            versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
+            registered = "".join(f", registered as models:/{item.name}/{item.version}" for item in versions)
+            lines.append(f"made by run {run.info.run_name} ({run.info.run_id}){registered}")
+    readers = client.search_runs([experiment], f"dataset.digest = '{md5}'")
+    return lines + [f"read by run {run.info.run_name} ({run.info.run_id})" for run in readers]
 
 
 def _own_run(client: mlflow.MlflowClient, experiment: str, files: EncoderFiles, live_run: str, *, is_new: bool) -> Run:
