@@ -21,12 +21,14 @@ RUN apt-get update && apt-get install --yes --no-install-recommends git make && 
 WORKDIR /fmri2img
 RUN chown lab .
 USER lab
-# cpu: torch's own index has wheels without CUDA, which are gigabytes smaller. cuda: those of PyPI.
+# cpu: torch from its own index, which has wheels without CUDA, gigabytes smaller. cuda: from PyPI, like everything else.
 ARG VARIANT=cpu
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # Packages first, over an empty shell of the code: a change of the code does not install them again.
 COPY --chown=lab pyproject.toml constraints.txt README.md LICENSE Makefile ./
 RUN mkdir -p src/fmri2img src/stages && touch src/fmri2img/__init__.py src/stages/__init__.py \
-    && if [ "$VARIANT" = cpu ]; then export PIP_EXTRA_INDEX_URL="$PIP_EXTRA_INDEX_URL https://download.pytorch.org/whl/cpu"; fi \
+    && python -m venv .venv \
+    && if [ "$VARIANT" = cpu ]; then .venv/bin/python -m pip install --constraint constraints.txt --no-deps --index-url "$TORCH_INDEX" torch; fi \
     && make install PYTHON=python
 COPY --chown=lab . .
 ENV PATH=/fmri2img/.venv/bin:$PATH

@@ -11,8 +11,8 @@ import numpy as np
 from fmri2img.command import progress
 from fmri2img.config import load_params
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
-from fmri2img.files import hash_file
-from fmri2img.layout import encoder_folder, metrics_path, reconstructions_path, report_path
+from fmri2img.files import hash_file, read_json
+from fmri2img.layout import encoder_folder, metrics_path, reconstructions_path, report_path, training_path
 from fmri2img.lineage import LOCK_PATH, commit_that_recorded, outs_at, read_lock
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def track(options: argparse.Namespace) -> None:  # noqa: ARG001
 
 def track_encoders() -> None:
     """Log, and say for each encoder what was missing in the store."""
-    from fmri2img.tracking.runs import mirror
+    from fmri2img.tracking.runs import mirror, propose_champions
     from fmri2img.tracking.store import required
 
     params = load_params()
@@ -242,6 +242,13 @@ def track_encoders() -> None:
         print(f"{subject}/{model}: {' and '.join(logged) + ' logged' if logged else 'all is in the store'}{without}", flush=True)
     if not found:
         print("no encoder is on disk; run: dvc repro, or fmri2img pull --models", file=sys.stderr)
+        return
+    best: dict[str, tuple[float, str]] = {}
+    for subject, model in found:
+        trained = read_json(training_path(subject, model), remedy=f"dvc repro train@{subject}-{model}")
+        best[subject] = max(best.get(subject, (-np.inf, "")), (trained["validation/pattern_correlation"], model))
+    # A champion that somebody chose stays.
+    propose_champions({subject: model for subject, (_, model) in best.items()}, where_there_is_none=True)
 
 
 def _is_scored(stages: dict, subject: str, model: str) -> bool:

@@ -147,6 +147,11 @@ def test_runs_models_and_pictures_are_in_mlflow(project):
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["train@subj02-ridge"]
     weights = next(out["md5"] for out in lock["outs"] if out["path"].endswith("model.safetensors"))
     assert runs["subj02-ridge"].data.tags["dvc.model_md5"] == weights
+    described = client.get_model_version("fmri2img-ridge-subj02", "1").description
+    scores = json.loads((project / "reports/metrics/subj02/ridge.json").read_text())
+    low, high = scores["interval"]["test"]["pixcorr"]
+    assert f"{scores['about']['n_test_images']} images" in described
+    assert f"PixCorr {scores['test']['pixcorr']:.3f} [{low:.3f}, {high:.3f}]" in described
     champions = [name for name in ("ridge", "basic_ae") if "champion" in client.get_registered_model(f"fmri2img-{name}-subj02").aliases]
     comparison = json.loads((project / "reports/comparison.json").read_text())["runs"]
     assert champions == [name for name in ("ridge", "basic_ae") if comparison[f"subj02/{name}"]["champion"]]

@@ -60,6 +60,9 @@ def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(pr
     colleague = clone(project, tmp_path / "colleague", str(folder_remote))
     run(colleague, "fmri2img", "pull", "--remote", "lab", "--everything")
     assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
+    listed = run(colleague, "fmri2img", "list").stdout.splitlines()[1:]
+    assert [line.split()[:2] for line in listed] == [["fmri2img-basic_ae-subj02", "1"], ["fmri2img-ridge-subj02", "1"]]
+    assert sum("champion" in line for line in listed) == 1
     for path in ("data/voxels/subj02.h5", "data/latents/subj02.h5"):
         assert (colleague / path).read_bytes() == (project / path).read_bytes()
     params = yaml.safe_load((colleague / "params.yaml").read_text())
@@ -280,6 +283,13 @@ def test_lineage_goes_back_to_the_receipts_and_on_to_the_results(project):
         "data/receipts/subj02.json",
         "data/voxels/subj02.h5",
         "models/subj02/ridge/model.safetensors",
+    }
+    weights = json.loads(run(project, "fmri2img", "lineage", "models/subj02/ridge/model.safetensors", "--json").stdout)
+    assert [line.split(" (")[0] for line in weights["runs"]] == ["made by run subj02-ridge"]
+    read = run(project, "fmri2img", "lineage", "data/examples/subj02.h5").stdout.partition("in MLflow:")[2]
+    assert {line.strip().split(" (")[0] for line in read.strip().splitlines()} == {
+        "read by run subj02-ridge",
+        "read by run subj02-basic_ae",
     }
     raw = next((project / "data/raw").rglob("betas_session21.hdf5")).relative_to(project)
     onwards = run(project, "fmri2img", "lineage", str(raw)).stdout

@@ -38,8 +38,9 @@ class LiveCurve:
 
     def add(self, record: dict[str, float]) -> None:
         """Take one epoch, with ``epoch`` and scores; returns at once."""
+        rounded = {name: round(value, 6) for name, value in record.items()}  # as in the curve's file, which other stores get it from
         with self.lock:
-            self.waiting.append(record)
+            self.waiting.append(rounded)
 
     def __enter__(self) -> Self:
         return self

@@ -38,7 +38,7 @@ from fmri2img.layout import (
     validation_path,
 )
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME
-from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, SCORES_NAME, describe, propose, register, registered_name
+from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, SCORES_NAME, champion_of, describe, propose, register, registered_name
 from fmri2img.tracking.store import forgiving, open_store
 
 # Set last, so that what broke off is logged again. They hold the MD5 of the file with the numbers.
@@ -140,17 +140,21 @@ def mirror(subject: str, model: str, *, is_new: bool = False, live_run: str = ""
     return logged
 
 
-def propose_champions(best: dict[str, str]) -> None:
+def propose_champions(best: dict[str, str], *, where_there_is_none: bool = False) -> None:
     """Propose the best encoder of each subject, by validation images, as its champion (`registry.propose`).
 
     Parameters
     ----------
     best : dict of str to str
         Model by subject.
+    where_there_is_none : bool
+        Whether subjects that have a champion are left alone.
     """
     with forgiving("the champion"):
         client, _ = open_store()
         for subject, model in best.items():
+            if where_there_is_none and champion_of(client, subject) is not None:
+                continue
             logger.info("MLflow: %s", propose(client, subject, registered_name(model, subject), md5_tags(encoder_folder(subject, model))))
 
 
