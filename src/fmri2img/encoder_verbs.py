@@ -209,6 +209,8 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
             )
         if repetitions is None:
             raise ConfigError(f"{path}: say how many trials each row averages, such as --repetitions 3")
+        if repetitions < 1:
+            raise ConfigError(f"--repetitions: {repetitions}; expected the number of trials that each row averages, 1 or more")
         return [f"{row:05d}" for row in range(len(loaded))], loaded.astype(np.float32), np.full(len(loaded), repetitions)
     with loaded:
         if absent := {"betas_percent", "image_ids_0based"} - set(loaded.files):
