@@ -29,8 +29,8 @@ COPY --chown=lab pyproject.toml constraints.txt README.md LICENSE Makefile ./
 RUN mkdir -p src/fmri2img src/stages && touch src/fmri2img/__init__.py src/stages/__init__.py \
     && python -m venv .venv \
     && if [ "$VARIANT" = cpu ]; then .venv/bin/python -m pip install --constraint constraints.txt --no-deps --index-url "$TORCH_INDEX" torch; fi \
-    && make install PYTHON=python
+    && make install PYTHON=python EXTRAS=
 COPY --chown=lab . .
 ENV PATH=/fmri2img/.venv/bin:$PATH
 HEALTHCHECK NONE
-CMD ["make", "demo", "PYTHON=python"]
+CMD ["make", "demo", "PYTHON=python", "EXTRAS="]

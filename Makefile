@@ -8,6 +8,8 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export HF_HUB_DISABLE_TELEMETRY := 1
 UI_PORT ?= 5000
+# Empty: without what tests and linters need.
+EXTRAS ?= [dev]
 READY := $(VENV)/.ready
 # torchvision for the tests of scoring networks, out of the environment: the pipeline must run, and start fast, without it.
 NETWORKS := $(VENV)/networks
@@ -20,7 +22,7 @@ help:  ## list the targets
 
 $(READY): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(EXTRAS)'
 	# By itself: it asks for the nibabel of 2020, and works with today's.
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps nsdcode
 	touch $(READY)

@@ -40,6 +40,11 @@ _SERVED_CODE = [
     *("__init__.py", "config.py", "exceptions.py", "files.py", "models/*.py"),
     *("pretrained/__init__.py", "pretrained/autoencoder.py", "generation/__init__.py", "generation/decode.py"),
 ]
+# MLflow puts the copy before everything else that can be imported.
+_FIND_THE_REST = """
+# What this copy lacks is taken from the installed package, where there is one.
+__path__ = __import__("pkgutil").extend_path(__path__, __name__)
+"""
 _REQUIRED = ("mlflow", "torch", "numpy", "safetensors", "pydantic", "PyYAML", "himalaya", "scikit-learn", "diffusers", "pillow")
 _N_RESAMPLES = 10_000
 _SHOWN = {"pixcorr": "PixCorr", "pattern_correlation": "latent pattern r", "two_way": "latent 2-way"}
@@ -163,6 +168,8 @@ def _copy_code(folder: Path) -> Path:
             target = folder / package.name / path.relative_to(package)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
+    with (folder / package.name / "__init__.py").open("a") as file:
+        file.write(_FIND_THE_REST)
     return folder / package.name
 
 

@@ -7,7 +7,7 @@ never depends on it.
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 for _name, _value in {
@@ -79,10 +79,18 @@ def open_store() -> tuple[mlflow.MlflowClient, str]:
         If the store cannot be reached.
     """
     mlflow.set_tracking_uri(store_uri())
-    client = mlflow.MlflowClient()
-    experiment = open_experiment(client)
+    with _creation(store_uri()):
+        client = mlflow.MlflowClient()  # makes the database
+        experiment = open_experiment(client)
     mlflow.set_experiment(experiment_id=experiment)
     return client, experiment
+
+
+def _creation(uri: str) -> AbstractContextManager:
+    """Return the lock without which several processes that create the same database at once leave it broken."""
+    if not uri.startswith("sqlite:"):  # a server sees to it, and nobody shall wait in line for a dead one
+        return nullcontext()
+    return FileLock(project_root() / ".mlflow.lock", is_singleton=True)  # one object, so that it may be taken within itself
 
 
 def open_experiment(client: mlflow.MlflowClient) -> str:
@@ -90,8 +98,7 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
     root = project_root()
     # A server keeps artifacts where it likes; a database would keep them in the folder of the moment.
     place = (root / "mlruns" / EXPERIMENT).as_uri() if client.tracking_uri.startswith("sqlite:") else None
-    # Several processes that create the same database at once leave it broken.
-    with FileLock(root / ".mlflow.lock"):
+    with _creation(client.tracking_uri):
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return str(found.experiment_id)

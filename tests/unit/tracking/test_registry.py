@@ -192,6 +192,18 @@ def test_a_served_encoder_refuses_what_it_cannot_use(betas, params, message, pro
     assert served.predict(missing, params={"allow_missing": True}).shape == (2, 4, 16, 16)
 
 
+def test_the_package_stays_whole_beside_a_loaded_encoder(project):
+    project.train_and_log("ridge")
+    script = f"""
+import mlflow
+mlflow.set_tracking_uri("sqlite:///{project.root}/mlflow.db")
+mlflow.pyfunc.load_model("{RIDGE}/1")
+from fmri2img.sharing import open_voxels
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=project.root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-1500:]
+
+
 def test_a_registered_encoder_needs_none_of_our_files(project):
     """It is loaded by a Python that has MLflow and torch, and no fmri2img."""
     project.train_and_log("ridge")
