@@ -24,13 +24,15 @@ USER lab
 # cpu: torch from its own index, which has wheels without CUDA, gigabytes smaller. cuda: from PyPI, like everything else.
 ARG VARIANT=cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# For make, here and later: this Python, and nothing that only tests need.
+ENV PYTHON=python EXTRAS=
 # Packages first, over an empty shell of the code: a change of the code does not install them again.
-COPY --chown=lab pyproject.toml constraints.txt README.md LICENSE Makefile ./
-RUN mkdir -p src/fmri2img src/stages && touch src/fmri2img/__init__.py src/stages/__init__.py \
+COPY --chown=lab pyproject.toml constraints.txt LICENSE Makefile ./
+RUN mkdir -p src/fmri2img src/stages && touch README.md src/fmri2img/__init__.py src/stages/__init__.py \
     && python -m venv .venv \
     && if [ "$VARIANT" = cpu ]; then .venv/bin/python -m pip install --constraint constraints.txt --no-deps --index-url "$TORCH_INDEX" torch; fi \
-    && make install PYTHON=python EXTRAS=
+    && make install
 COPY --chown=lab . .
 ENV PATH=/fmri2img/.venv/bin:$PATH
 HEALTHCHECK NONE
-CMD ["make", "demo", "PYTHON=python", "EXTRAS="]
+CMD ["make", "demo"]
