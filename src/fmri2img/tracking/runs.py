@@ -38,6 +38,7 @@ from fmri2img.layout import (
     validation_path,
 )
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME
+from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, SCORES_NAME, champion_of, describe, propose, register, registered_name
 from fmri2img.tracking.store import forgiving, open_store
 
@@ -216,8 +217,12 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
     metrics = _points(flat_metrics(document, encoding["regions"]))
     for start in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + _MOST_METRICS])
-    for key, picture in picture_pairs(subject, model).items():
+    pictures = picture_pairs(subject, model)
+    for key, picture in pictures.items():
         client.log_image(run_id, picture, key=key, step=0)
+    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    if experiment.tags.get(VIEW_TAG) == chart_view(()):  # nobody has changed it, and now there are pictures to show
+        client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, chart_view(list(pictures)))
     client.log_text(run_id, read_text(report_path(subject, model), remedy=remedy), "report.html")
     describe(client, files.config, files.tags, document)
     client.set_tag(run_id, _EVALUATION_TAG, hash_file(metrics_path(subject, model), "md5"))
@@ -279,7 +284,7 @@ def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
     for row, image_id in zip(rows, found.image_ids[rows], strict=True):
         seen = examples.images[examples.rows_of(np.array([image_id]))[0]]
         wide = np.concatenate([seen, gap, found.ceiling[row], gap, found.images[row]], axis=1)
-        pictures[f"seen_ceiling_reconstructed/{image_id:05d}"] = wide.repeat(2, 0).repeat(2, 1)
+        pictures[f"pictures/{image_id:05d}"] = wide.repeat(2, 0).repeat(2, 1)
     return pictures
 
 

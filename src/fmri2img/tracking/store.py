@@ -29,6 +29,7 @@ from filelock import FileLock  # noqa: E402
 from mlflow.exceptions import MlflowException  # noqa: E402
 
 from fmri2img.exceptions import Fmri2imgError, UnavailableError  # noqa: E402
+from fmri2img.tracking.chart_view import VIEW_TAG, chart_view  # noqa: E402
 
 logger = logging.getLogger(__name__)
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # its import has set another one
@@ -37,12 +38,12 @@ _DVC_COPIES = (".dvc", "tmp", "exps")
 _NOTE = """\
 Encoders from visual-cortex betas to VAE latents: one run for each subject and model.
 
-- **Chart view**: sections `test`, `floor_grey`, `floor_shuffled`, `ceiling`, `validation`, `curve`. A score means little without its
-  floors.
+- **View "Scores"** (the button *Views* of the chart view): test scores beside floor and ceiling, validation, curves, pictures. A score
+  means little without its floor. Sections `test`, `floor_*`, `ceiling`, `interval`, `brain`, ... hold all others.
 - **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`, `dvc.exp_name`; metrics
   `test/pixcorr`, `test/pattern_correlation`, `test/two_way`, `interval/pixcorr_low`, `interval/pixcorr_high`,
   `validation/pattern_correlation`.
-- **Image grid** `seen_ceiling_reconstructed/<73k id>`: seen, autoencoder alone, reconstructed; the same picture under the same key
+- **Pictures** `pictures/<73k id>`: seen, autoencoder alone, reconstructed; the same picture under the same key
   in every run.
 - `report.html` in a run's artifacts has all its scores with intervals.
 - The registry's `champion` of a subject was chosen on validation images, never on test images.
@@ -53,6 +54,7 @@ _TAGS = {
     # Without this the page opens in a mode for language models, without charts or metric columns.
     "mlflow.experimentKind": "custom_model_development",
     "mlflow.note.content": _NOTE,
+    VIEW_TAG: chart_view(()),
 }
 
 
@@ -101,6 +103,8 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
     with _creation(client.tracking_uri):
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
+            for tag in _TAGS.keys() - found.tags.keys():  # of an earlier version of this project
+                client.set_experiment_tag(found.experiment_id, tag, _TAGS[tag])
             return str(found.experiment_id)
         try:
             return str(client.create_experiment(EXPERIMENT, artifact_location=place, tags=_TAGS))
