@@ -1,7 +1,7 @@
 """Latency of a served encoder at NSD's real size (``python benchmarks/serving.py [MODEL ...]``).
 
-One trial of 15 724 voxels is sent to ``mlflow models serve`` on loopback again and again; beside it, the same encoder called in this process.
-The weights are empty: a matrix product takes as long with any.
+One trial of 15 724 voxels is sent to ``mlflow models serve`` on loopback again and again; beside it, the same encoder called in this
+process. The weights are empty: a matrix product takes as long with any.
 """
 
 import json
@@ -11,9 +11,10 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -53,8 +54,8 @@ def register_empty(model: str, folder: Path) -> str:
 
 
 @contextmanager
-def serving(address: str) -> Iterator[str]:
-    """Serve an encoder as the documentation says; yields where it answers."""
+def serving(address: str) -> Iterator[HTTPConnection]:
+    """Serve an encoder as the documentation says; yields a connection."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -63,10 +64,10 @@ def serving(address: str) -> Iterator[str]:
     server = subprocess.Popen([sys.executable, "-m", *command], stdout=quiet, stderr=quiet, env=environment, start_new_session=True)
     try:
         for _ in range(600):
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
             time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/invocations"
+        yield HTTPConnection("127.0.0.1", port, timeout=60)
     finally:
         os.killpg(server.pid, signal.SIGTERM)  # it has children
         server.wait()
@@ -82,15 +83,17 @@ def milliseconds(call: Callable[[], object]) -> tuple[float, float]:
     return float(np.median(times[10:])), float(np.percentile(times[10:], 95))
 
 
-def post(address: str, body: bytes) -> bytes:
-    """Send one request."""
-    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        content: bytes = answer.read()
-    return content
+def post(connection: HTTPConnection, body: bytes) -> None:
+    """Send one request over an open connection."""
+    connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    content = answer.read()
+    if answer.status != HTTPStatus.OK:
+        sys.exit(f"the server answered {answer.status}: {content[:300]!r}")
 
 
 def main() -> None:
+    """Measure, and write the table."""
     rows = []
     betas = np.random.default_rng(0).normal(size=(1, N_VOXELS)).astype(np.float32).round(4)
     for model in sys.argv[1:] or ["ridge", "default"]:
