@@ -145,9 +145,8 @@ def test_runs_models_and_pictures_are_in_mlflow(project):
     assert {key.split("/")[1] for key in keys[0]} == {f"pictures~{image:05d}" for image in shown}
     view = json.loads(json.loads(experiment.tags["mlflow.sharedViewState.scores"])["state"])
     assert {chart["metricKey"] for chart in view["compareRunCharts"] if chart["type"] != "IMAGE"} <= names[0]
-    assert {chart["imageKeys"][0] for chart in view["compareRunCharts"] if chart["type"] == "IMAGE"} == {
-        key.removeprefix("images/").replace("~", "/") for key in keys[0]
-    }
+    (grid,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "IMAGE"]
+    assert set(grid["imageKeys"]) == {key.removeprefix("images/").replace("~", "/") for key in keys[0]}
     assert all("report.html" in {item.path for item in client.list_artifacts(run.info.run_id)} for run in runs.values())
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["train@subj02-ridge"]
     weights = next(out["md5"] for out in lock["outs"] if out["path"].endswith("model.safetensors"))

@@ -9,10 +9,21 @@ from typing import Any
 
 VIEW_KEY = "scores"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
+_OWN = {"deleted": False, "isGenerated": False}  # what MLflow generates, it also removes
+_AXES: dict[str, Any] = {
+    "xAxisKey": "step",
+    "xAxisScaleType": "linear",
+    "scaleType": "linear",
+    "yAxisKey": "metric",
+    "yAxisExpressions": [],
+}
+_AXES |= {"range": {}, "lineSmoothness": 0, "useGlobalXaxisKey": True}
 _N_RUNS = 10  # that MLflow shows pictures of
-_TITLES = {"pixcorr": "PixCorr", "pattern_correlation": "latent r", "two_way": "latent 2-way", "ssim": "SSIM"}
 _FLOORS = {"pixcorr": "floor_shuffled", "pattern_correlation": "floor_shuffled", "two_way": "floor_shuffled", "ssim": "floor_grey"}
-_TEST, _VALIDATION, _CURVES, _PICTURES = "Test: score, floor, ceiling", "Validation: champions", "Training", "Seen, ceiling, decoded"
+_CURVES = ("curve/validation_pattern_correlation", "curve/validation_loss", "curve/train_loss")
+# Cards in a row and their height, in pixels; by title.
+_TEST, _VALIDATION, _TRAINING, _PICTURES = "Test: score, floor, ceiling", "Validation: champions", "Training", "Seen, ceiling, decoded"
+_SECTIONS = {_TEST: (3, 340), _VALIDATION: (3, 340), _TRAINING: (3, 340), _PICTURES: (1, 900)}
 
 
 def chart_view(image_keys: Sequence[str]) -> str:
@@ -23,21 +34,16 @@ def chart_view(image_keys: Sequence[str]) -> str:
     image_keys : sequence of str
         Of the pictures that runs hold.
     """
-    charts = [
-        _metric(_TEST, f"{row}/{metric}", f"{title}{suffix}")
-        for metric, title in _TITLES.items()
-        for row, suffix in (("test", ""), (_FLOORS[metric], ", floor"), ("ceiling", ", ceiling"))
-    ]
-    charts += [
-        _metric(_VALIDATION, "validation/pattern_correlation", "latent r"),
-        _metric(_VALIDATION, "validation/loss", "loss"),
-        *(_curve(f"curve/{name}", name.replace("_", " ")) for name in ("validation_pattern_correlation", "validation_loss", "train_loss")),
-    ]
-    charts += [_chart(_PICTURES, "IMAGE", key) | {"imageKeys": [key], "step": 0, "showRunParams": False} for key in image_keys]
+    bars = [(_TEST, f"{row}/{metric}") for metric, floor in _FLOORS.items() for row in ("test", floor, "ceiling")]
+    bars += [(_VALIDATION, "validation/pattern_correlation"), (_VALIDATION, "validation/loss")]
+    charts = [_chart(section, "BAR", metric) | {"metricKey": metric} for section, metric in bars]
+    charts += [_chart(_TRAINING, "LINE", metric) | {"metricKey": metric, "selectedMetricKeys": [metric]} | _AXES for metric in _CURVES]
+    if image_keys:  # one grid: a row for each run, a column for each picture
+        charts += [_chart(_PICTURES, "IMAGE", "pictures") | {"imageKeys": list(image_keys), "step": 0, "showRunParams": False}]
     state = {
         "compareRunSections": [
-            {"uuid": section, "name": section, "display": True, "isReordered": True, "deleted": False, "isGenerated": False}
-            for section in (_TEST, _VALIDATION, _CURVES, _PICTURES)
+            {"uuid": name, "name": name, "columns": columns, "cardHeight": height, "display": True, "isReordered": True} | _OWN
+            for name, (columns, height) in _SECTIONS.items()
         ],
         "compareRunCharts": charts,
         "isAccordionReordered": True,
@@ -53,22 +59,5 @@ def chart_view(image_keys: Sequence[str]) -> str:
     return json.dumps({"name": "Scores", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
 
 
-def _metric(section: str, metric: str, title: str) -> dict[str, Any]:
-    return _chart(section, "BAR", metric) | {"metricKey": metric, "displayName": title}
-
-
-def _curve(metric: str, title: str) -> dict[str, Any]:
-    axes = {
-        "xAxisKey": "step",
-        "xAxisScaleType": "linear",
-        "scaleType": "linear",
-        "yAxisKey": "metric",
-        "yAxisExpressions": [],
-        "range": {},
-    }
-    shown = {"metricKey": metric, "selectedMetricKeys": [metric], "displayName": title, "lineSmoothness": 0, "useGlobalXaxisKey": True}
-    return _chart(_CURVES, "LINE", metric) | shown | axes
-
-
 def _chart(section: str, kind: str, key: str) -> dict[str, Any]:
-    return {"uuid": key, "type": kind, "runsCountToCompare": _N_RUNS, "metricSectionId": section, "deleted": False, "isGenerated": False}
+    return {"uuid": key, "type": kind, "runsCountToCompare": _N_RUNS, "metricSectionId": section} | _OWN
