@@ -138,4 +138,5 @@ def test_a_sweep_lands_in_the_projects_store(project):
     runs = client.search_runs([client.get_experiment_by_name("fmri2img").experiment_id], "tags.`dvc.exp_name` != ''")
     assert sorted(run.data.params["ridge.n_folds"] for run in runs) == ["2", "3", "4", "6"], status
     assert len({run.data.tags["dvc.exp_name"] for run in runs}) == 4
+    assert {run.info.run_name for run in runs} == {f"subj02-ridge {run.data.tags['dvc.exp_name']}" for run in runs}
     assert all("validation/pattern_correlation" in run.data.metrics for run in runs)

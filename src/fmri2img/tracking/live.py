@@ -4,6 +4,7 @@ Epochs go to the JSONL file first; a thread of their own sends them on, a few at
 when training is over, or by ``fmri2img track``.
 """
 
+import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -106,4 +107,9 @@ class LiveCurve:
 def live_curve(subject: str, model: str, about: dict[str, Any]) -> LiveCurve:
     """Open the run of a training; ``about`` as in the encoder's config."""
     tags = {key: str(value) for key, value in about.items()} | {"model": model}
-    return LiveCurve(f"{subject}-{model}", tags, live_run_path(subject, model))
+    return LiveCurve(run_name(subject, model), tags, live_run_path(subject, model))
+
+
+def run_name(subject: str, model: str) -> str:
+    """Return how a run is called: by its encoder, and by the experiment if DVC runs one."""
+    return f"{subject}-{model} {os.environ.get('DVC_EXP_NAME', '')}".rstrip()

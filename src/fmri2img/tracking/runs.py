@@ -39,6 +39,7 @@ from fmri2img.layout import (
 )
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
+from fmri2img.tracking.live import run_name
 from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, SCORES_NAME, champion_of, describe, propose, register, registered_name
 from fmri2img.tracking.store import forgiving, open_store
 
@@ -78,11 +79,6 @@ class EncoderFiles:
         folder, remedy = encoder_folder(subject, model), f"dvc repro train@{subject}-{model}"
         config = read_json(folder / CONFIG_NAME, remedy=remedy)
         return cls(subject, model, config, md5_tags(folder))
-
-    @property
-    def name(self) -> str:
-        """Of the run."""
-        return f"{self.subject}-{self.model}"
 
     @property
     def tags(self) -> dict[str, str]:
@@ -185,7 +181,7 @@ def _own_run(client: mlflow.MlflowClient, experiment: str, files: EncoderFiles, 
         return found
     tags = files.tags | lineage_tags(files) | ({} if is_new else {"restored": "true"})
     if not live_run:
-        return client.create_run(experiment, run_name=files.name, tags=tags)
+        return client.create_run(experiment, run_name=run_name(files.subject, files.model), tags=tags)
     client.log_batch(live_run, tags=[RunTag(key, value) for key, value in tags.items()])
     return client.get_run(live_run)
 
@@ -292,7 +288,7 @@ def lineage_tags(files: EncoderFiles) -> dict[str, str]:
     """Return tags that lead from a run to the bytes it used and the code that ran."""
     subject = files.subject
     inputs = (examples_path(subject), split_path(subject), latents_path(subject), prior_path())
-    tags = {"dvc.stage": f"train@{files.name}"}
+    tags = {"dvc.stage": f"train@{subject}-{files.model}"}
     tags |= {f"dvc.dep.{path.as_posix()}": hash_file(path, "md5") for path in inputs if path.exists()}
     if Path("params.yaml").exists():
         tags["params.sha256"] = hash_file(Path("params.yaml"))
