@@ -47,9 +47,9 @@ def main() -> None:
         truth[subject] = examples.images[examples.rows_of(found.image_ids[rows])]
     data_source = examples.provenance["data_source"]
     _write(runs, documents, truth, ceiling, data_source)
-    from fmri2img.tracking.runs import propose_champions  # MLflow takes seconds to load, and nothing above may wait for it
+    from fmri2img.tracking.runs import log_comparison  # MLflow takes seconds to load, and nothing above may wait for it
 
-    propose_champions({run.subject: run.model for run in runs if run.is_champion})
+    log_comparison(names, {run.subject: run.model for run in runs if run.is_champion})
 
 
 def _write(runs: list[ComparedRun], documents: dict[str, dict], truth: dict, ceiling: dict[str, np.ndarray], data_source: str) -> None:

@@ -211,6 +211,11 @@ def test_a_store_without_runs_gets_them_again_from_the_files(project):
     (restored,) = client.search_runs([client.get_experiment_by_name("fmri2img").experiment_id])
     assert restored.data.tags["restored"] == "true"
     assert "test/pixcorr" in restored.data.metrics
+    # The stage that compares leaves no encoder without a run, those whose training came from DVC's cache included.
+    run(project, *command[:-1], "stages.compare")
+    runs = client.search_runs([restored.info.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["subj02-basic_ae", "subj02-ridge"]
+    assert len([model for model in client.search_registered_models() if "champion" in client.get_registered_model(model.name).aliases]) == 1
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import logging
 import os
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,22 @@ def mirror(subject: str, model: str, *, is_new: bool = False, live_run: str = ""
         logged.append("evaluation")
     client.set_terminated(run.info.run_id)
     return logged
+
+
+def log_comparison(encoders: Sequence[tuple[str, str]], best: dict[str, str]) -> None:
+    """Log what the store lacks of all encoders, and propose champions; an encoder that came from DVC's cache has no run yet.
+
+    Parameters
+    ----------
+    encoders : sequence of (str, str)
+        Subjects and models.
+    best : dict of str to str
+        Model by subject.
+    """
+    with forgiving("the comparison"):
+        for subject, model in encoders:
+            mirror(subject, model)
+        propose_champions(best)
 
 
 def propose_champions(best: dict[str, str], *, where_there_is_none: bool = False) -> None:
