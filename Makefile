@@ -39,6 +39,7 @@ summary: $(READY)  ## print the scores of the last comparison again
 ui: $(READY)  ## serve MLflow on the runs of this folder (UI_PORT=5000)
 	@ls -d models/subj*/ >/dev/null 2>&1 || { echo "no encoders yet; run: make demo"; exit 1; }
 	@fmri2img track
+	@test -z "$$MLFLOW_TRACKING_URI" || { echo "your runs are at $$MLFLOW_TRACKING_URI (MLFLOW_TRACKING_URI): open it there"; exit 1; }
 	@echo "http://127.0.0.1:$(UI_PORT)/#/experiments/1/runs?compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey=scores"
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow server --host 127.0.0.1 --port $(UI_PORT) --workers 1 --backend-store-uri sqlite:///mlflow.db
 

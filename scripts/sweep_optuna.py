@@ -8,14 +8,16 @@ Needs the extra: pip install -c constraints.txt -e '.[sweep]'
 """
 
 import argparse
+import json
 import subprocess
 import sys
 
+import dvc.api
 import optuna
 
 from fmri2img.command import tell_errors
 from fmri2img.exceptions import ConfigError, UnavailableError
-from fmri2img.tracking.store import open_store
+from fmri2img.layout import training_path
 
 METRIC = "validation/pattern_correlation"
 
@@ -33,17 +35,15 @@ def draw(trial: optuna.Trial, spec: str) -> tuple[str, object]:
 
 
 def run_trial(name: str, subject: str, model: str, settings: dict[str, object]) -> float:
-    """Train in a copy of the project; returns the score that its run in MLflow has."""
+    """Train in a copy of the project; returns the score on validation images."""
     changes = [part for key, value in settings.items() for part in ("--set-param", f"train.{model}.{key}={value}")]
     command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *changes, f"train@{subject}-{model}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UnavailableError(f"experiment {name}: {done.stderr.strip().splitlines()[-1]}; try it by itself: {' '.join(command[2:])}")
-    client, experiment = open_store()
-    found = client.search_runs([experiment], f"tags.`dvc.exp_name` = '{name}' and tags.model = '{model}'", max_results=1)
-    if not found:
-        raise UnavailableError(f"experiment {name} has no run in MLflow; run: dvc exp apply {name} && fmri2img track")
-    return float(found[0].data.metrics[METRIC])
+    # From the experiment's file: if settings were tried before, DVC has the result in its cache and nothing is trained.
+    with dvc.api.open(training_path(subject, model).as_posix(), rev=name) as file:
+        return float(json.load(file)[METRIC])
 
 
 def main() -> None:
@@ -55,13 +55,8 @@ def main() -> None:
     options = parser.parse_args()
     with tell_errors(debug=False):
         title = f"{options.subject}-{options.model}".replace("_", "-")
-        study = optuna.create_study(
-            study_name=title,
-            direction="maximize",
-            storage="sqlite:///optuna.db",
-            load_if_exists=True,
-            sampler=optuna.samplers.TPESampler(seed=0),
-        )
+        study = optuna.create_study(study_name=title, direction="maximize", storage="sqlite:///optuna.db", load_if_exists=True)
+        study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # a study that goes on does not try the same again
 
         def objective(trial: optuna.Trial) -> float:
             settings = dict(draw(trial, spec) for spec in options.settings)

@@ -149,7 +149,10 @@ def pull_files(options: argparse.Namespace) -> None:
     if not options.dry_run:
         pull(shipment)
         if options.stages is not SHARED_STAGES:
-            track_encoders()
+            try:
+                track_encoders()
+            except UnavailableError as error:  # the files are here all the same
+                print(f"note: {error}; later run: fmri2img track", file=sys.stderr)
 
 
 def show_lineage(options: argparse.Namespace) -> None:

@@ -71,13 +71,16 @@ def list_encoders(options: argparse.Namespace) -> None:
 
     with required():
         client = _open()
-        rows = [summary(client, item) for item in list_versions(client, options.subject)]
+        found = list_versions(client, options.subject)
+        rows = [summary(client, item) for item in found]
     if not rows:
         print("no encoder is registered; run: dvc repro, or fmri2img track if there are encoders on disk", file=sys.stderr)
         return
     widths = {title: max(len(title), *(len(row[title]) for row in rows)) for title in rows[0]}
     for row in [{title: title for title in widths}, *rows]:
         print("  ".join(f"{row[title]:{width}s}" for title, width in widths.items()).rstrip())
+    if any(item.is_simulated for item in found):
+        print("SIMULATED DATA: scores of encoders of simulated subjects are no brain results", file=sys.stderr)
 
 
 def promote_encoder(options: argparse.Namespace) -> None:
@@ -268,13 +271,13 @@ def _is_scored(stages: dict, subject: str, model: str) -> bool:
 def migrate_store(options: argparse.Namespace) -> None:
     """Copy, with a line for each thing."""
     from fmri2img.tracking.migrate import client_of, migrate
-    from fmri2img.tracking.store import required, store_uri
+    from fmri2img.tracking.store import required, resolved, store_uri
 
-    if options.to == store_uri():
+    if resolved(options.to) == store_uri():
         raise ConfigError(f"--to: {options.to} is the store itself; unset MLFLOW_TRACKING_URI to migrate from mlflow.db")
     with required():
         n_copied = 0
-        for line in migrate(_open(), client_of(options.to)):
+        for line in migrate(_open(), client_of(resolved(options.to))):
             print(line, flush=True)
             n_copied += 1
     print(f"{n_copied} copied to {options.to}")

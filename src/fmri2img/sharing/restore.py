@@ -3,8 +3,9 @@
 import logging
 from pathlib import Path
 
-from fmri2img.exceptions import ChangedDataError, MismatchError
+from fmri2img.exceptions import ChangedDataError, ConfigError, MismatchError
 from fmri2img.files import hash_file, replacing
+from fmri2img.models.registry import SEEDS_NAME
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +30,16 @@ def fetch_recorded(commit: str, md5s: dict[str, str], folder: Path, remote: str 
     ------
     ChangedDataError
         If a file comes with other bytes than recorded.
+    ConfigError
+        If there is no such remote.
     """
     from dvc.api import DVCFileSystem  # takes a second to load
     from dvc.exceptions import DvcException
 
     missing = []
     system = DVCFileSystem(str(root.resolve()), rev=commit, remote=remote)
+    if remote is not None and remote not in system.repo.config["remote"]:
+        raise ConfigError(f"--remote: there is no DVC remote {remote!r}; choose from: {', '.join(system.repo.config['remote']) or 'none'}")
     for path, md5 in md5s.items():
         target = folder / Path(path).name
         try:
@@ -78,4 +83,6 @@ def put_in_place(files: dict[str, Path], folder: Path, *, replace: bool) -> list
         if not (folder / name).exists() or hash_file(folder / name, "md5") != md5s[name]:
             with replacing(folder / name) as partial:
                 partial.write_bytes(path.read_bytes())
+    if others and SEEDS_NAME not in files:
+        (folder / SEEDS_NAME).unlink(missing_ok=True)  # of the encoder that stood there
     return [folder / name for name in files]

@@ -14,6 +14,7 @@ from fmri2img.files import write_text
 from fmri2img.layout import live_run_path
 
 _SECONDS_BETWEEN, _SECONDS_AFTER_FAILURE, _LAST_WAIT = 2.0, 15.0, 5.0
+_ENDED = "ended"
 
 
 class LiveCurve:
@@ -30,7 +31,7 @@ class LiveCurve:
 
     def __init__(self, name: str, tags: dict[str, str], note: Path) -> None:
         self.name, self.tags, self.note = name, tags, note
-        self.run_id = note.read_text() if note.exists() else ""
+        self.run_id = read_note(note)[0]
         self.waiting: list[dict[str, float]] = []
         self.lock, self.is_over = threading.Lock(), threading.Event()
         self.client: Any = None
@@ -56,7 +57,8 @@ class LiveCurve:
     def close(self) -> str:
         """Send what is left, for a few seconds at most; returns the run's id, empty if the store was never reached."""
         self._stop()
-        self.note.unlink(missing_ok=True)
+        if self.run_id:  # until the run is complete: a store that is away now gets the rest later
+            write_text(self.note, f"{self.run_id}\n{_ENDED}")
         return self.run_id
 
     def _stop(self) -> None:
@@ -71,37 +73,41 @@ class LiveCurve:
 
     def _send(self) -> bool:
         # Imported here, in the thread: MLflow takes seconds to load.
-        from mlflow.exceptions import MlflowException
-
         from fmri2img.tracking.runs import log_curve
-        from fmri2img.tracking.store import open_store
+        from fmri2img.tracking.store import STORE_ERRORS, open_store
 
         with self.lock:
             records = list(self.waiting)
         try:
             if self.client is None:
-                self.client, experiment = open_store()
-                self.run_id = self._run(experiment)
+                client, experiment = open_store()
+                self.run_id = self._run(client, experiment, records)
+                self.client = client
             log_curve(self.client, self.run_id, records)
-        except (MlflowException, OSError):
+        except STORE_ERRORS:
             return False
         with self.lock:
             del self.waiting[: len(records)]
         return True
 
-    def _run(self, experiment: str) -> str:
+    def _run(self, client: Any, experiment: str, records: list[dict[str, float]]) -> str:
         """Return the run of an earlier start of the same training, or a new one."""
-        from mlflow.exceptions import MlflowException
+        from fmri2img.tracking.runs import holds_curve
 
-        if self.run_id:
-            try:
-                self.client.update_run(self.run_id, status="RUNNING")
-            except MlflowException:  # of another store
-                self.run_id = ""
-        if not self.run_id:
-            self.run_id = self.client.create_run(experiment, run_name=self.name, tags=self.tags).info.run_id
-            write_text(self.note, self.run_id)
-        return self.run_id
+        # A resumed training tells its earlier epochs again, with the same scores; one with other settings has others.
+        if self.run_id and holds_curve(client, self.run_id, records):
+            client.update_run(self.run_id, status="RUNNING")
+            return self.run_id
+        run_id: str = client.create_run(experiment, run_name=self.name, tags=self.tags).info.run_id
+        if not self.is_over.is_set():
+            write_text(self.note, run_id)
+        return run_id
+
+
+def read_note(note: Path) -> tuple[str, bool]:
+    """Return the id of the run of a training, empty if it has none, and whether the training has ended."""
+    run_id, _, ended = (note.read_text() if note.exists() else "").partition("\n")
+    return run_id, ended == _ENDED
 
 
 def live_curve(subject: str, model: str, about: dict[str, Any]) -> LiveCurve:

@@ -13,7 +13,9 @@ import yaml
 from mlflow.entities import DatasetInput, LoggedModelOutput, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
-from fmri2img.tracking.registry import Registered, list_versions
+from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
+from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, Registered, champion_of, find_version, list_versions, move_alias
+from fmri2img.tracking.runs import find_run
 from fmri2img.tracking.store import open_experiment
 
 _FROM, _DONE = "migrated.from", "migrated.done"
@@ -30,6 +32,13 @@ def migrate(source: mlflow.MlflowClient, target: mlflow.MlflowClient) -> Iterato
     here, there = open_experiment(source), open_experiment(target)
     copied: dict[str, str] = {}
     for run in _all_runs(source, here):
+        if run.info.status == "RUNNING":
+            continue
+        # Somebody may have logged the same encoder there already.
+        md5 = {tag: run.data.tags[tag] for tag in (MD5_TAG, CONFIG_TAG) if tag in run.data.tags}
+        if len(md5) == len((MD5_TAG, CONFIG_TAG)) and (same := find_run(target, there, md5)) is not None and _FROM not in same.data.tags:
+            copied[run.info.run_id] = same.info.run_id
+            continue
         known = target.search_runs([there], f"tags.`{_FROM}` = '{run.info.run_id}'")
         done = [item for item in known if _DONE in item.data.tags]
         if done:
@@ -40,13 +49,17 @@ def migrate(source: mlflow.MlflowClient, target: mlflow.MlflowClient) -> Iterato
         copied[run.info.run_id] = _copy_run(source, target, run, there)
         yield f"run {run.info.run_name}"
     for item in sorted(list_versions(source), key=lambda version: (version.name, int(version.number))):
-        if _copied_version(target, item) is None and item.run_id in copied:
-            _copy_version(source, target, item, copied[item.run_id], there)
-            yield f"version {item.uri}"
-    for item in list_versions(source):
-        if (there_too := _copied_version(target, item)) is not None:
-            for alias in item.aliases:
-                target.set_registered_model_alias(item.name, alias, there_too)
+        if find_version(target, item.name, item.tags) is not None or item.run_id not in copied:
+            continue
+        _copy_version(source, target, item, copied[item.run_id], there)
+        yield f"version {item.uri}"
+        for alias in item.aliases:
+            new = find_version(target, item.name, item.tags)
+            if new is not None and champion_of(target, item.tags["subject"], alias) is None:  # what the team has decided stays
+                move_alias(target, new, alias)
+    view = source.get_experiment(here).tags.get(VIEW_TAG, "")
+    if view and target.get_experiment(there).tags.get(VIEW_TAG) == chart_view(()):
+        target.set_experiment_tag(there, VIEW_TAG, view)
 
 
 def _all_runs(client: mlflow.MlflowClient, experiment: str) -> list[Run]:
@@ -60,7 +73,7 @@ def _all_runs(client: mlflow.MlflowClient, experiment: str) -> list[Run]:
 
 
 def _copy_run(source: mlflow.MlflowClient, target: mlflow.MlflowClient, run: Run, experiment: str) -> str:
-    tags = {key: value for key, value in run.data.tags.items() if not key.startswith("mlflow.log")} | {_FROM: run.info.run_id}
+    tags = {key: value for key, value in run.data.tags.items() if key != "mlflow.log-model.history"} | {_FROM: run.info.run_id}
     new = target.create_run(experiment, start_time=run.info.start_time, tags=tags, run_name=run.info.run_name).info.run_id
     params = [Param(key, value) for key, value in run.data.params.items()]
     for start in range(0, len(params), _MOST_PARAMS):
@@ -80,17 +93,6 @@ def _copy_run(source: mlflow.MlflowClient, target: mlflow.MlflowClient, run: Run
     target.set_tag(new, _DONE, "true")
     target.set_terminated(new, run.info.status, run.info.end_time)
     return new
-
-
-def _copied_version(client: mlflow.MlflowClient, item: Registered) -> str | None:
-    """Return the number that a version has in the target, or None."""
-    try:
-        found = client.search_model_versions(f"name = '{item.name}' and tags.`{_FROM}` = '{item.number}'")
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-            return None
-        raise
-    return str(found[0].version) if found else None
 
 
 def _copy_version(source: mlflow.MlflowClient, target: mlflow.MlflowClient, item: Registered, run_id: str, experiment: str) -> None:
@@ -117,7 +119,7 @@ def _copy_version(source: mlflow.MlflowClient, target: mlflow.MlflowClient, item
             item.name,
             f"models:/{new.model_id}",
             run_id,
-            {**item.tags, _FROM: item.number},
+            item.tags,
             description=item.description,
             model_id=new.model_id,
         )

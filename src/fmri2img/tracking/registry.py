@@ -80,6 +80,11 @@ class Registered:
         return f"models:/{self.name}/{self.number}"
 
     @property
+    def is_simulated(self) -> bool:
+        """Whether it was trained on a simulated brain."""
+        return self.tags.get("data.source") == "simulated"
+
+    @property
     def is_retired(self) -> bool:
         """Whether it was taken out of use."""
         return RETIRED_TAG in self.tags
@@ -214,7 +219,7 @@ def _description(config: dict[str, Any], document: dict[str, Any] | None) -> str
 
 def find_version(client: mlflow.MlflowClient, name: str, tags: dict[str, str]) -> Registered | None:
     """Return the latest version of a name with the same weights and config, or None."""
-    found = [item for item in _versions(client, name) if all(item.tags.get(tag) == tags[tag] for tag in (MD5_TAG, CONFIG_TAG))]
+    found = [item for item in _versions(client, name) if all(item.tags.get(tag) == tags.get(tag) for tag in (MD5_TAG, CONFIG_TAG))]
     return found[0] if found else None
 
 
@@ -236,7 +241,14 @@ def _registered(item: ModelVersion, aliases: tuple[str, ...]) -> Registered:
 
 def list_versions(client: mlflow.MlflowClient, subject: str = "") -> list[Registered]:
     """Return all versions, or those of one subject: by name, the latest first."""
-    names = sorted(item.name for item in client.search_registered_models(f"name LIKE '{_PREFIX}-%{subject}'"))
+    names, token = [], None
+    while True:
+        page = client.search_registered_models(f"name LIKE '{_PREFIX}-%{subject}'", page_token=token)
+        names += [item.name for item in page]
+        token = page.token
+        if not token:
+            break
+    names.sort()
     return [item for name in names for item in _versions(client, name) if not subject or item.tags.get("subject") == subject]
 
 
@@ -313,7 +325,7 @@ def promote(client: mlflow.MlflowClient, candidate: Registered, *, force: bool =
     if candidate.is_retired and not force:
         raise MismatchError(f"{candidate.uri} is retired ({candidate.tags[RETIRED_TAG]}); to use it all the same: --force")
     if champion is None:
-        _move(client, candidate, CHAMPION)
+        move_alias(client, candidate, CHAMPION)
         return f"{subject}: {candidate.uri} is the champion; there was none"
     try:
         gain: Difference | str = difference(client, candidate, champion)
@@ -321,7 +333,7 @@ def promote(client: mlflow.MlflowClient, candidate: Registered, *, force: bool =
         gain = f"not comparable ({error})"
     if not force and not (isinstance(gain, Difference) and gain.low > 0):
         raise MismatchError(f"{candidate.uri} is not shown to be better than {champion.uri}: {gain}; to promote it all the same: --force")
-    _move(client, candidate, CHAMPION)
+    move_alias(client, candidate, CHAMPION)
     return f"{subject}: {candidate.uri} is the champion in place of {champion.uri}: {gain}{', by force' if force else ''}"
 
 
@@ -345,7 +357,7 @@ def propose(client: mlflow.MlflowClient, subject: str, name: str, tags: dict[str
     try:
         return promote(client, candidate)
     except MismatchError as error:
-        _move(client, candidate, CHALLENGER)
+        move_alias(client, candidate, CHALLENGER)
         return f"{subject}: {candidate.uri} is the challenger: {error}"
 
 
@@ -356,9 +368,9 @@ def retire(client: mlflow.MlflowClient, item: Registered, why: str) -> None:
     client.set_model_version_tag(item.name, item.number, RETIRED_TAG, why or "yes")
 
 
-def _move(client: mlflow.MlflowClient, item: Registered, alias: str) -> None:
+def move_alias(client: mlflow.MlflowClient, item: Registered, alias: str) -> None:
     """Give an alias of the subject to one version, and take it from all others."""
-    for other in list_versions(client, item.tags["subject"]):
+    for other in list_versions(client, item.tags["subject"]):  # first: a server that forbids it leaves all as it was
         if alias in other.aliases and other.name != item.name:
             client.delete_registered_model_alias(other.name, alias)
         if alias == CHAMPION and CHALLENGER in other.aliases and other.uri == item.uri:

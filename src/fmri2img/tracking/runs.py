@@ -20,9 +20,11 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 
 from fmri2img.containers import Examples, Reconstructions
 from fmri2img.evaluation.report import flat_metrics
+from fmri2img.exceptions import MissingDataError
 from fmri2img.files import hash_file, read_json, read_text
 from fmri2img.layout import (
     curve_path,
@@ -30,6 +32,7 @@ from fmri2img.layout import (
     encoding_scores_path,
     examples_path,
     latents_path,
+    live_run_path,
     metrics_path,
     prior_path,
     reconstructions_path,
@@ -40,7 +43,7 @@ from fmri2img.layout import (
 )
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
-from fmri2img.tracking.live import run_name
+from fmri2img.tracking.live import read_note, run_name
 from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, SCORES_NAME, champion_of, describe, propose, register, registered_name
 from fmri2img.tracking.store import forgiving, open_store
 
@@ -127,6 +130,13 @@ def mirror(subject: str, model: str, *, is_new: bool = False, live_run: str = ""
     """
     files = EncoderFiles.of(subject, model)
     client, experiment = open_store()
+    note = live_run_path(subject, model)
+    noted, has_ended = read_note(note)
+    if has_ended and not live_run:  # the store was away when that training ended
+        live_run = noted
+    curve = read_curve(read_text(curve_path(subject, model), remedy=f"dvc repro train@{subject}-{model}"))
+    if live_run and not holds_curve(client, live_run, curve):
+        live_run = ""
     run, logged = _own_run(client, experiment, files, live_run, is_new=is_new), []
     if _is_behind(run, _TRAINING_TAG, training_path(subject, model)):
         _log_training(client, run.info.run_id, files)
@@ -134,7 +144,10 @@ def mirror(subject: str, model: str, *, is_new: bool = False, live_run: str = ""
     if evaluation and metrics_path(subject, model).exists() and _is_behind(run, _EVALUATION_TAG, metrics_path(subject, model)):
         _log_evaluation(client, run.info.run_id, files)
         logged.append("evaluation")
-    client.set_terminated(run.info.run_id)
+    if logged or run.info.status != "FINISHED":
+        client.set_terminated(run.info.run_id)
+    if has_ended:
+        note.unlink(missing_ok=True)
     return logged
 
 
@@ -149,8 +162,12 @@ def log_comparison(encoders: Sequence[tuple[str, str]], best: dict[str, str]) ->
         Model by subject.
     """
     with forgiving("the comparison"):
+        open_store()  # one that is away is told once
         for subject, model in encoders:
-            mirror(subject, model)
+            try:
+                mirror(subject, model)
+            except MissingDataError as error:  # the comparison itself needs less
+                logger.warning("MLflow: %s/%s is not logged: %s", subject, model, error)
         propose_champions(best)
 
 
@@ -231,8 +248,11 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
     for start in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + _MOST_METRICS])
     pictures = picture_pairs(subject, model)
+    broke_off = _EVALUATION_TAG not in client.get_run(run_id).data.tags
+    there = {item.path.removeprefix("images/").split("+")[0].replace("~", "/") for item in client.list_artifacts(run_id, "images")}
     for key, picture in pictures.items():
-        client.log_image(run_id, picture, key=key, step=0)
+        if not (broke_off and key in there):
+            client.log_image(run_id, picture, key=key, step=0)
     experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
     if experiment.tags.get(VIEW_TAG) == chart_view(()):  # nobody has changed it, and now there are pictures to show
         client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, chart_view(list(pictures)))
@@ -254,6 +274,18 @@ def milliseconds() -> int:
 def read_curve(text: str) -> list[dict[str, float]]:
     """Return a learning curve, one record an epoch, from CSV."""
     return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
+
+
+def holds_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, float]]) -> bool:
+    """Whether a run is there, and what it has of a curve is the same, so that the rest may be added."""
+    try:
+        history = client.get_metric_history(run_id, "curve/train_loss")
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # of another store
+            return False
+        raise
+    values = {int(record["epoch"]): record["train_loss"] for record in records}
+    return all(values.get(point.step, point.value) == point.value for point in history)
 
 
 def log_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, float]]) -> None:

@@ -10,29 +10,17 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
-for _name, _value in {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    # A dead server answers within seconds instead of four minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
-}.items():
-    os.environ.setdefault(_name, _value)
+import mlflow
+from filelock import FileLock
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
-import mlflow  # noqa: E402  (after the switches above)
-from filelock import FileLock  # noqa: E402
-from mlflow.exceptions import MlflowException  # noqa: E402
-
-from fmri2img.exceptions import Fmri2imgError, UnavailableError  # noqa: E402
-from fmri2img.tracking.chart_view import VIEW_TAG, chart_view  # noqa: E402
+from fmri2img.exceptions import Fmri2imgError, UnavailableError
+from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 
 logger = logging.getLogger(__name__)
+# What a store may fail with: MLflow's own, the network, the database behind it, a driver that is not installed.
+STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, ImportError)
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # its import has set another one
 EXPERIMENT = "fmri2img"
 _DVC_COPIES = (".dvc", "tmp", "exps")
@@ -69,8 +57,15 @@ def project_root() -> Path:
 
 
 def store_uri() -> str:
-    """Return the store's address."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{project_root()}/mlflow.db"
+    """Return the store's address; a relative one means the project's folder, also where DVC runs an experiment."""
+    return resolved(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
+
+
+def resolved(uri: str) -> str:
+    """Return the one spelling of an address."""
+    if not uri.startswith("sqlite:///"):
+        return uri.rstrip("/")
+    return f"sqlite:///{project_root() / uri.removeprefix('sqlite:///')}"
 
 
 def open_store() -> tuple[mlflow.MlflowClient, str]:
@@ -122,7 +117,7 @@ def forgiving(what: str) -> Iterator[None]:
         yield
     except Fmri2imgError:  # of the files, not of the store
         raise
-    except (MlflowException, OSError) as error:
+    except STORE_ERRORS as error:
         reason = str(error).split("\n")[0][:200]
         logger.warning("MLflow: %s is not in the store, the files on disk are complete (%s); later run: fmri2img track", what, reason)
 
@@ -132,8 +127,9 @@ def required() -> Iterator[None]:
     """Turn a failure of the store into an error for a command that can do nothing without it."""
     try:
         yield
-    except MlflowException as error:
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{project_root()}/mlflow.db"
+    except Fmri2imgError:
+        raise
+    except STORE_ERRORS as error:
         raise UnavailableError(
-            f"MLflow store {uri}: {str(error).split(chr(10))[0][:300]}; check MLFLOW_TRACKING_URI and the server"
+            f"MLflow store {store_uri()}: {str(error).split(chr(10))[0][:300]}; check MLFLOW_TRACKING_URI and the server"
         ) from error

@@ -1,11 +1,13 @@
 import time
 from contextlib import suppress
 
+import mlflow
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from fmri2img.layout import live_run_path
 from fmri2img.tracking import live
-from fmri2img.tracking.live import LiveCurve, live_curve
+from fmri2img.tracking.live import LiveCurve, live_curve, read_note
 from fmri2img.tracking.runs import log_encoder
 from fmri2img.tracking.store import open_store
 from tracking.conftest import ABOUT
@@ -51,6 +53,73 @@ def test_epochs_arrive_while_the_training_runs(project, monkeypatch):
     assert (run.info.run_id, run.info.status, run.info.run_name) == (run_id, "FINISHED", "subj01-ridge")
     assert steps(client, run_id) == [1, 2]
     assert "restored" not in run.data.tags
+    assert not live_run_path("subj01", "ridge").exists()
+
+
+def test_a_training_with_other_settings_has_a_run_of_its_own(project, monkeypatch):
+    monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.05)
+    note = live_run_path("subj01", "ridge")
+    diverged = LiveCurve("subj01-ridge", {}, note)
+    for epoch in (1, 2, 3):
+        diverged.add(record(epoch) | {"train_loss": 7.0})
+    until(lambda: not diverged.waiting)
+    curve = LiveCurve("subj01-ridge", {}, note)
+    curve.add(record(1))
+    curve.add(record(2))
+    run_id = curve.close()
+    assert run_id != diverged.run_id
+    project.train()
+    log_encoder("subj01", "ridge", is_new=True, live_run=run_id, evaluation=False)
+    client, _ = open_store()
+    assert steps(client, run_id) == [1, 2]
+    diverged.close()
+
+
+def test_a_run_that_holds_another_curve_is_not_taken_for_this_encoders(project):
+    curve = live_curve("subj01", "ridge", ABOUT)
+    curve.add(record(1) | {"train_loss": 7.0})
+    run_id = curve.close()
+    project.train()
+    log_encoder("subj01", "ridge", is_new=True, live_run=run_id, evaluation=False)
+    client, experiment = open_store()
+    (run,) = [run for run in client.search_runs([experiment]) if "dvc.model_md5" in run.data.tags]
+    assert run.info.run_id != run_id
+    assert [point.value for point in client.get_metric_history(run.info.run_id, "curve/train_loss")] == [1.0, 0.5]
+
+
+def test_a_first_contact_that_fails_half_way_is_tried_again(project, monkeypatch):
+    monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.05)
+    monkeypatch.setattr(live, "_SECONDS_AFTER_FAILURE", 0.05)
+    create, failures = mlflow.MlflowClient.create_run, [OperationalError("insert", {}, Exception("database is away"))]
+
+    def fails_once(*arguments, **options):
+        if failures:
+            raise failures.pop()
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", fails_once)
+    curve = live_curve("subj01", "ridge", ABOUT)
+    curve.add(record(1))
+    until(lambda: not curve.waiting)
+    client, _ = open_store()
+    assert steps(client, curve.close()) == [1]
+
+
+def test_a_run_whose_store_was_away_at_the_end_is_completed_later(project, monkeypatch):
+    monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.05)
+    curve = live_curve("subj01", "ridge", ABOUT)
+    curve.add(record(1))
+    until(lambda: not curve.waiting)
+    run_id = curve.close()
+    project.train()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    log_encoder("subj01", "ridge", is_new=True, live_run=run_id, evaluation=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    log_encoder("subj01", "ridge", evaluation=False)
+    client, experiment = open_store()
+    (run,) = client.search_runs([experiment])
+    assert (run.info.run_id, run.info.status) == (run_id, "FINISHED")
+    assert steps(client, run_id) == [1, 2]
 
 
 def test_a_training_that_goes_on_after_a_kill_goes_on_in_its_run(project, monkeypatch):
@@ -65,7 +134,7 @@ def test_a_training_that_goes_on_after_a_kill_goes_on_in_its_run(project, monkey
     assert again.close() == first.run_id
     client, _ = open_store()
     assert steps(client, first.run_id) == [1, 2]
-    assert not note.exists()
+    assert read_note(note) == (first.run_id, True)
     first.close()
 
 

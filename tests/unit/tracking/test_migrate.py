@@ -4,7 +4,7 @@ import torch
 
 from fmri2img.tracking.migrate import client_of, migrate
 from fmri2img.tracking.registry import resolve
-from fmri2img.tracking.runs import propose_champions
+from fmri2img.tracking.runs import log_encoder, propose_champions
 from fmri2img.tracking.store import open_experiment, open_store
 
 
@@ -34,6 +34,7 @@ def test_everything_arrives_once(project, monkeypatch):
     assert [item.dataset.digest for item in copy.inputs.dataset_inputs] == [item.dataset.digest for item in run.inputs.dataset_inputs]
     names = [{item.path for item in client.list_artifacts(one)} for client, one in ((source, run.info.run_id), (target, copy.info.run_id))]
     assert names[0] == names[1] >= {"validation_scores.csv", "images"}
+    assert copy.data.tags["mlflow.loggedImages"] == source.get_run(run.info.run_id).data.tags["mlflow.loggedImages"]
     champion = resolve(target, "models:/fmri2img-ridge-subj01@champion")
     assert champion.description == resolve(source, "models:/fmri2img-ridge-subj01@champion").description
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -41,6 +42,30 @@ def test_everything_arrives_once(project, monkeypatch):
     betas = np.ones((2, 9), np.float32)
     predicted = mlflow.pyfunc.load_model("models:/fmri2img-ridge-subj01/2").predict(betas)
     np.testing.assert_array_equal(predicted, encoder(torch.from_numpy(betas)).detach().numpy())
+
+
+def test_what_the_team_has_decided_stays(project, monkeypatch):
+    uri = f"sqlite:///{project.root}/team.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    project.train_and_log("default", weight=2.0)
+    propose_champions({"subj01": "default"})
+    project.train_and_log("ridge", weight=3.0)  # its first version there; somebody else's first version has other bytes
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    project.train_and_log("ridge", weight=1.0)
+    propose_champions({"subj01": "ridge"})
+    source, _ = open_store()
+    target = client_of(uri)
+    lines = list(migrate(source, target))
+    assert lines == ["run subj01-ridge", "version models:/fmri2img-ridge-subj01/1"]
+    assert len(target.search_model_versions("name = 'fmri2img-ridge-subj01'")) == 2
+    assert list(target.get_registered_model("fmri2img-default-subj01").aliases) == ["champion"]
+    assert not target.get_registered_model("fmri2img-ridge-subj01").aliases
+    project.train_and_log("ridge", weight=1.0)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    project.train_and_log("basic_ae", weight=4.0)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    log_encoder("subj01", "basic_ae", evaluation=False)
+    assert list(migrate(source, target)) == []  # the same encoder is there already
 
 
 def test_a_migration_that_broke_off_goes_on(project):

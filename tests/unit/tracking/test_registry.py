@@ -166,7 +166,7 @@ def test_a_pickled_model_in_its_place_is_not_unpickled(project):
     indent = lines[where][: len(lines[where]) - len(lines[where].lstrip())]
     lines.insert(where, f"{indent}python_model: python_model.pkl")
     model.write_text("\n".join(lines))
-    with pytest.raises(mlflow.exceptions.MlflowException):
+    with pytest.raises(mlflow.exceptions.MlflowException, match=r"(?i)pickle"):
         mlflow.pyfunc.load_model(f"{RIDGE}/1")
     assert not (project.root / "owned").exists()
 

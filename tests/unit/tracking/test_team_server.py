@@ -1,6 +1,7 @@
 """The team's server without containers: Debian's PostgreSQL, an S3 server, and the environment that ``compose.yaml`` sets."""
 
 import base64
+import json
 import logging
 import os
 import re
@@ -94,8 +95,8 @@ def team(project):
             storage.stop()
 
 
-def ask(url, user="", password="", **headers):
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310  (loopback)
+def ask(url, user="", password="", body=None, **headers):
+    request = urllib.request.Request(url, body, headers)  # noqa: S310  (loopback)
     if user:
         request.add_header("Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode())
     try:
@@ -121,6 +122,13 @@ def test_a_lab_moves_to_its_server(project, team, monkeypatch):
     source, _ = open_store()
     assert len(list(migrate(source, client_of(server.url)))) == 2
 
+    account = json.dumps({"username": "ana", "password": "anas-password-1"}).encode()
+    users = f"{server.url}/api/2.0/mlflow/users/create"
+    json_type = {"Content-Type": "application/json"}
+    assert ask(users, "admin", SECRETS["MLFLOW_ADMIN_PASSWORD"], account, **json_type) == 200
+    assert ask(search, "ana", "anas-password-1") == 200
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ana")  # whoever is in the lab goes on from what others logged
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "anas-password-1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     project.train_and_log("default", weight=2.0, score=0.6)
     propose_champions({"subj01": "default"})
