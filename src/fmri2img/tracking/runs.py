@@ -134,8 +134,7 @@ def mirror(subject: str, model: str, *, is_new: bool = False, live_run: str = ""
     noted, has_ended = read_note(note)
     if has_ended and not live_run:  # the store was away when that training ended
         live_run = noted
-    curve = read_curve(read_text(curve_path(subject, model), remedy=f"dvc repro train@{subject}-{model}"))
-    if live_run and not holds_curve(client, live_run, curve):
+    if live_run and not holds_curve(client, live_run, _curve(subject, model)):
         live_run = ""
     run, logged = _own_run(client, experiment, files, live_run, is_new=is_new), []
     if _is_behind(run, _TRAINING_TAG, training_path(subject, model)):
@@ -232,7 +231,7 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     remedy = f"dvc repro train@{subject}-{model}"
     scores = read_json(training_path(subject, model), remedy=remedy)
     client.log_batch(run_id, metrics=_points(scores), params=[Param(key, str(value)) for key, value in params.items()])
-    log_curve(client, run_id, read_curve(read_text(curve_path(subject, model), remedy=remedy)))
+    log_curve(client, run_id, _curve(subject, model))
     client.log_inputs(run_id, datasets=_datasets(subject))
     client.log_text(run_id, read_text(validation_path(subject, model), remedy=remedy), SCORES_NAME)
     register(client, run_id, encoder_folder(subject, model), files.config, files.tags)
@@ -271,8 +270,9 @@ def milliseconds() -> int:
     return int(time.time() * 1000)
 
 
-def read_curve(text: str) -> list[dict[str, float]]:
-    """Return a learning curve, one record an epoch, from CSV."""
+def _curve(subject: str, model: str) -> list[dict[str, float]]:
+    """Return a learning curve, one record an epoch."""
+    text = read_text(curve_path(subject, model), remedy=f"dvc repro train@{subject}-{model}")
     return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
 
 
