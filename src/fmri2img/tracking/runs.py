@@ -247,12 +247,13 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
     for start in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + _MOST_METRICS])
     pictures = picture_pairs(subject, model)
-    broke_off = _EVALUATION_TAG not in client.get_run(run_id).data.tags
+    run = client.get_run(run_id)
+    broke_off = _EVALUATION_TAG not in run.data.tags
     there = {item.path.removeprefix("images/").split("+")[0].replace("~", "/") for item in client.list_artifacts(run_id, "images")}
     for key, picture in pictures.items():
         if not (broke_off and key in there):
             client.log_image(run_id, picture, key=key, step=0)
-    experiment = client.get_experiment(client.get_run(run_id).info.experiment_id)
+    experiment = client.get_experiment(run.info.experiment_id)
     if experiment.tags.get(VIEW_TAG) == chart_view(()):  # nobody has changed it, and now there are pictures to show
         client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, chart_view(list(pictures)))
     client.log_text(run_id, read_text(report_path(subject, model), remedy=remedy), "report.html")
