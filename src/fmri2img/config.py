@@ -31,6 +31,7 @@ class MachineParams(Params):
     n_connections: Annotated[int, Field(ge=1, le=256)]
     network_weights: str | None
     launch: list[str]
+    generation_batch: Literal["auto"] | Annotated[int, Field(ge=1)]
 
     @property
     def weights_folder(self) -> Path | None:
@@ -179,6 +180,58 @@ class EncodeLatentsParams(Params):
     batch_size: Annotated[int, Field(ge=1)]
 
 
+class FetchCaptionsParams(Params):
+    """Where captions of the pictures come from: a folder with COCO's caption files, or else a download; simulated data has its own."""
+
+    folder: str | None
+    url: str
+
+
+class DiffusionParams(Params):
+    """The frozen Stable Diffusion of models that need one: a Hugging Face id or a folder."""
+
+    source: str
+    revision: str
+
+
+class MakeTargetsParams(Params):
+    """How what a model learns beside latents is computed."""
+
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class GenerateParams(Params):
+    """How Stable Diffusion makes pictures from what was decoded.
+
+    Attributes
+    ----------
+    n_steps : int
+        Of DDIM, from noise to picture.
+    strength : float
+        Share of the steps that a picture decoded from z goes through.
+    guidance : float
+        Weight of the decoded condition against the empty prompt.
+    n_samples : int
+        Pictures for each test image.
+    precision : str
+        ``float32``, ``float16``; ``auto`` is float16 on a GPU.
+    seed : int
+    """
+
+    n_steps: Annotated[int, Field(ge=1, le=1000)]
+    strength: Annotated[float, Field(gt=0, le=1)]
+    guidance: Annotated[float, Field(ge=0)]
+    n_samples: Annotated[int, Field(ge=1, le=100)]
+    precision: Literal["auto", "float32", "float16"]
+    seed: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _some_step(self) -> Self:
+        if int(self.strength * self.n_steps) < 1:
+            raise ValueError(f"strength {self.strength} of {self.n_steps} steps is not one whole step; raise either")
+        return self
+
+
 class FitEncodingModelParams(Params):
     """How the way back from latents to voxels is fitted, and which voxels its medians count."""
 
@@ -228,6 +281,10 @@ class ProjectParams(Params):
     split_examples: SplitExamplesParams
     autoencoder: AutoencoderParams
     encode_latents: EncodeLatentsParams
+    fetch_captions: FetchCaptionsParams
+    diffusion: DiffusionParams
+    make_targets: MakeTargetsParams
+    generate: GenerateParams
     train: dict[ModelName, dict[str, Any]]
     fit_encoding_model: FitEncodingModelParams
     predict: PredictParams

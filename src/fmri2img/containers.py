@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import h5py
 import numpy as np
@@ -20,6 +20,8 @@ from fmri2img.storage import StoredArray, write_array, writing
 
 # Stored units of one percent signal change (NSD manual, "Functional data").
 UNITS_PER_PERCENT = 300.0
+# What pictures of encoders that use Stable Diffusion are made from, beside both together.
+VARIANTS = ("z_only", "c_only")
 _OVER_VOXELS = ["voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain"]
 
 
@@ -75,6 +77,9 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "trial_session": ("trials", "session number, from 1"),
     "values": ("images, channels, rows, columns", "latents in the autoencoder's scaled units"),
     "energies": ("images, bands, rows, columns", "mean amplitude of oriented bands of the luminance in each cell"),
+    "scenes": ("images, channels, rows, columns", "Stable Diffusion's latents of pictures of 320 x 320, in scaled units"),
+    "prompts": ("images, tokens, features", "text embeddings, averaged over the captions of an image"),
+    "samples": ("test images, samples, rows, columns, RGB", "0 to 255"),
     "latent_sd": ("images, channels, rows, columns", "SD that the encoder states for the error of its latents"),
 }
 
@@ -82,6 +87,8 @@ _MEANINGS: dict[str, tuple[str, str]] = {
 @dataclass(frozen=True)
 class Stored:
     """Base of all containers: a frozen dataclass of arrays and one ``provenance`` dict, saved as HDF5."""
+
+    stays_on_disk: ClassVar[tuple[str, ...]] = ()  # arrays that `open` never reads whole
 
     def save(self, path: Path) -> None:
         """Write the container to ``path`` in one step; the same contents give the same bytes."""
@@ -122,7 +129,7 @@ class Stored:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("container") != cls.__name__:
                     raise FormatError(f"{path}: expected a {cls.__name__} file, got {file.attrs.get('container')!r}; run: {remedy}")
-                values = {item.name: _read(file, path, item.name, item.name in on_disk) for item in fields(cls)}
+                values = {item.name: _read(file, path, item.name, item.name in (*cls.stays_on_disk, *on_disk)) for item in fields(cls)}
         except (OSError, KeyError) as error:
             raise FormatError(f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}") from error
         return cls(**values)
@@ -328,6 +335,50 @@ class Latents(Stored):
 
 
 @dataclass(frozen=True)
+class DiffusionTargets(Stored):
+    """What Stable Diffusion makes of pictures and captions; without rows for a model that learns from latents alone.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (n_images,), int64
+        Ascending.
+    scenes : ndarray, shape (n_images, 4, 40, 40), float16
+        Latents of the pictures at 320 x 320, in scaled units: "z".
+    prompts : ndarray, shape (n_images, 77, 768), float16
+        Text embeddings, averaged over an image's captions: "c".
+    empty_prompt : ndarray, shape (77, 768), float16
+        Embedding of the empty text.
+    provenance : dict
+        ``data_source``; ``scenes`` and ``prompts``: what each was made with and from; ``n_captions``, ``n_truncated``.
+    """
+
+    image_ids: np.ndarray
+    scenes: np.ndarray
+    prompts: np.ndarray
+    empty_prompt: np.ndarray
+    provenance: dict
+
+    def __post_init__(self) -> None:
+        self._check_lengths(images=["image_ids", "scenes", "prompts"])
+
+    @classmethod
+    def nothing(cls) -> Self:
+        """Return targets of no image."""
+        half = np.dtype(np.float16)
+        return cls(np.zeros(0, np.int64), np.zeros((0, 4, 40, 40), half), np.zeros((0, 77, 768), half), np.zeros((77, 768), half), {})
+
+    def rows_of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return the position of each image, shape (n,).
+
+        Raises
+        ------
+        MismatchError
+            If an image has no targets.
+        """
+        return find_rows(self.image_ids, image_ids, "targets")
+
+
+@dataclass(frozen=True)
 class TruePictures(Stored):
     """Test images as NSD stores them: what reconstructions are compared with.
 
@@ -394,8 +445,20 @@ class Reconstructions(Stored):
     seed_latents : ndarray, shape (n_seeds, n_test, 4, 16, 16), float32
         Of the test images, from encoders trained in the same way with other seeds; ``n_seeds`` is 0 where a seed changes nothing.
     seed_images : ndarray, shape (n_seeds, n_test, side, side, 3), uint8
+    samples : ndarray, shape (n_test or 0, n_samples, 512, 512, 3), uint8
+        Of the test images, from Stable Diffusion, for encoders that use it: the first is the one in ``images``, there made smaller.
+    scenes : ndarray, shape (n_test or 0, 4, 40, 40), float16
+        Decoded z of the test images, for the same encoders.
+    prompts : ndarray, shape (n_test or 0, 77, 768), float16
+        Decoded c.
+    variant_images : ndarray, shape (2, n_test, side, side, 3), uint8
+        Pictures from z alone and from c alone (`VARIANTS`); the first axis has no entries for other encoders.
+    variant_latents : ndarray, shape (2, n_test, 4, 16, 16), float32
+        Latents that the autoencoder finds in them.
     provenance : dict
     """
+
+    stays_on_disk = ("samples",)  # gigabytes
 
     image_ids: np.ndarray
     split: np.ndarray
@@ -414,6 +477,11 @@ class Reconstructions(Stored):
     mean_seen: np.ndarray
     seed_latents: np.ndarray
     seed_images: np.ndarray
+    samples: np.ndarray
+    scenes: np.ndarray
+    prompts: np.ndarray
+    variant_images: np.ndarray
+    variant_latents: np.ndarray
     provenance: dict
 
     def __post_init__(self) -> None:
@@ -421,6 +489,8 @@ class Reconstructions(Stored):
             images=["image_ids", "split", "latents", "latent_sd", "images", "ceiling"],
             partial=["partial_image_ids", "partial_first", "partial_count", "partial_latents", "partial_images", "partial_seen"],
             seeds=["seed_latents", "seed_images"],
+            diffusion=["samples", "scenes", "prompts"],
+            variants=["variant_images", "variant_latents"],
         )
 
     def rows(self, split: str) -> np.ndarray:

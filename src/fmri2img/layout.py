@@ -61,6 +61,26 @@ def latents_path(subject: str) -> Path:
     return Path("data/latents") / f"{subject}.h5"
 
 
+def captions_path() -> Path:
+    """Captions of all subjects' pictures, by 73k id (`nsd.captions`)."""
+    return Path("data/captions.json")
+
+
+def targets_path(subject: str, model: str) -> Path:
+    """`containers.DiffusionTargets`: what a model learns beside latents; without rows for a model that learns nothing else."""
+    return Path("data/targets") / subject / f"{model}.h5"
+
+
+def generated_folder(subject: str, model: str) -> Path:
+    """Pictures that an unfinished generation has made."""
+    return CHECKPOINTS / "generated" / subject / model
+
+
+def target_blocks_folder(subject: str, model: str) -> Path:
+    """Blocks of targets that an unfinished stage has computed."""
+    return CHECKPOINTS / "targets" / subject / model
+
+
 def prior_path() -> Path:
     """`containers.Latents` of all subjects' pictures but the test images."""
     return Path("data/prior.h5")

@@ -54,4 +54,4 @@ def test_every_model_has_a_section_of_params():
 
 
 def test_scripts_are_thin():
-    assert max(len(path.read_text().splitlines()) for path in (SOURCE / "stages").glob("*.py")) <= 90
+    assert max(len(path.read_text().splitlines()) for path in (SOURCE / "stages").glob("*.py")) <= 120

@@ -44,6 +44,12 @@ def from_network_range(pictures: torch.Tensor) -> np.ndarray:
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()  # (n, h, w, 3)
 
 
+def resize_pictures(pictures: np.ndarray, side: int) -> np.ndarray:
+    """Bring pictures (n, h, w, 3), uint8, to another size by Pillow's bicubic filter, which averages where it shrinks."""
+    found = [np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)) for picture in pictures]
+    return np.stack(found) if found else np.zeros((0, side, side, 3), np.uint8)
+
+
 def write_pictures(pictures: np.ndarray, names: Sequence[str], folder: Path) -> list[Path]:
     """Write pictures (n, h, w, 3), uint8, as PNG files of these names, without ending; returns their paths."""
     paths = [folder / f"{name}.png" for name in names]

@@ -1,6 +1,7 @@
 """What an encoder makes of averaged betas, decoded to pictures."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from fmri2img.exceptions import MismatchError
 from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder, check_same_autoencoder
-from fmri2img.responses.repetitions import average_repetitions
+from fmri2img.responses.repetitions import average_repetitions, averaged_betas
 from fmri2img.responses.splits import Split
 
 
@@ -54,14 +55,9 @@ def reconstruct(
     MismatchError
         If the autoencoder is not the one of the latents, or the encoder is one of other voxels.
     """
-    check_same_autoencoder(latents.provenance["autoencoder"], autoencoder)
-    if encoder.n_voxels != examples.n_voxels:
-        raise MismatchError(
-            f"the encoder was trained on {encoder.n_voxels} voxels, the examples of {examples.provenance['subject']} have "
-            f"{examples.n_voxels}; run: dvc repro train"
-        )
+    check_fit(encoder, examples, latents, autoencoder)
     train_ids = split.ids("train")
-    shown = np.sort(rng.choice(train_ids, size=min(n_train_images, len(train_ids)), replace=False))
+    shown = choose_shown(train_ids, n_train_images, rng)
     image_ids = np.concatenate([split.ids("test"), shown])
     predicted = np.concatenate([predict_latents(encoder, examples, ids) for ids in (split.ids("test"), shown) if len(ids)])
     spread = encoder.spread(len(image_ids), torch.from_numpy(examples.repetitions_of(image_ids))).numpy()
@@ -70,8 +66,6 @@ def reconstruct(
     seed_images = [decode_latents(values, autoencoder, batch_size=batch_size) for values in by_seed]
     images = decode_latents(predicted, autoencoder, batch_size=batch_size)
     n_test = len(split.test)
-    mean_latent = latents.of(train_ids).mean(axis=0, dtype=np.float64).astype(np.float32)
-    mean_decoded = decode_latents(mean_latent[None], autoencoder, batch_size=1)[0]
     partial_images = decode_latents(partial["partial_latents"], autoencoder, batch_size=batch_size)
     return Reconstructions(
         image_ids=image_ids,
@@ -79,27 +73,90 @@ def reconstruct(
         latents=predicted,
         latent_sd=spread,
         images=images,
-        ceiling=decode_latents(latents.of(image_ids), autoencoder, batch_size=batch_size),
-        mean_latent=mean_latent,
-        mean_decoded=mean_decoded,
-        mean_seen=encode_pictures(mean_decoded[None])[0],
+        **pictures_alone(latents, image_ids, train_ids, autoencoder, encode_pictures, batch_size=batch_size),
         **partial,
         partial_images=partial_images,
         partial_seen=encode_pictures(partial_images) if len(partial_images) else partial["partial_latents"],
         seed_latents=np.stack(by_seed) if by_seed else np.zeros((0, n_test, *predicted.shape[1:]), np.float32),
         seed_images=np.stack(seed_images) if seed_images else np.zeros((0, n_test, *images.shape[1:]), np.uint8),
+        samples=np.zeros((0, 0, 512, 512, 3), np.uint8),
+        scenes=np.zeros((0, 4, 40, 40), np.float16),
+        prompts=np.zeros((0, 77, 768), np.float16),
+        variant_images=np.zeros((0, n_test, *images.shape[1:]), np.uint8),
+        variant_latents=np.zeros((0, n_test, *predicted.shape[1:]), np.float32),
         provenance={**examples.provenance, "autoencoder": autoencoder.identity},
     )
+
+
+def check_fit(encoder: Encoder, examples: Examples, latents: Latents, autoencoder: FrozenAutoencoder) -> None:
+    """Refuse an autoencoder that is not the one of the latents, and an encoder of other voxels.
+
+    Raises
+    ------
+    MismatchError
+        With what differs.
+    """
+    check_same_autoencoder(latents.provenance["autoencoder"], autoencoder)
+    if encoder.n_voxels != examples.n_voxels:
+        raise MismatchError(
+            f"the encoder was trained on {encoder.n_voxels} voxels, the examples of {examples.provenance['subject']} have "
+            f"{examples.n_voxels}; run: dvc repro train"
+        )
+
+
+def choose_shown(train_ids: np.ndarray, n_images: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the training images that are reconstructed too, ascending."""
+    return np.sort(rng.choice(train_ids, size=min(n_images, len(train_ids)), replace=False))
+
+
+def pictures_alone(
+    latents: Latents,
+    image_ids: np.ndarray,
+    train_ids: np.ndarray,
+    autoencoder: FrozenAutoencoder,
+    encode_pictures: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """Return the parts of `containers.Reconstructions` that no encoder has a part in: ``ceiling`` and the mean over training images."""
+    mean_latent = latents.of(train_ids).mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean_decoded = decode_latents(mean_latent[None], autoencoder, batch_size=1)[0]
+    return {
+        "ceiling": decode_latents(latents.of(image_ids), autoencoder, batch_size=batch_size),
+        "mean_latent": mean_latent,
+        "mean_decoded": mean_decoded,
+        "mean_seen": encode_pictures(mean_decoded[None])[0],
+    }
 
 
 # First repetition and number of repetitions of what is predicted beside the average of all.
 _PARTIAL = ((0, 1), (1, 1), (0, 2))
 
 
-def predict_partial(encoder: Encoder, examples: Examples, image_ids: np.ndarray) -> dict[str, np.ndarray]:
-    """Predict from some of the repetitions of each image that was shown more often, as `containers.Reconstructions` keeps them."""
-    shown = np.array([np.count_nonzero(examples.trial_image_ids == image_id) for image_id in image_ids])
-    found: dict[str, list] = {"ids": [], "first": [], "count": [], "latents": []}
+@dataclass(frozen=True)
+class PartialBetas:
+    """Averages of some of the repetitions of images that were shown more often.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (m,), int64
+        Each image several times.
+    first, count : ndarray, shape (m,), int8
+        Which repetition was the first of how many that were averaged: the first alone, the second alone, the first two.
+    betas : ndarray, shape (m, n_voxels), float32
+        Percent signal change.
+    """
+
+    image_ids: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+    betas: np.ndarray
+
+
+def partial_betas(examples: Examples, image_ids: np.ndarray) -> PartialBetas:
+    """Average some of the repetitions of each image."""
+    shown = examples.repetitions_of(image_ids)
+    parts = [PartialBetas(image_ids[:0], np.zeros(0, np.int8), np.zeros(0, np.int8), np.zeros((0, examples.n_voxels), np.float32))]
     for first, count in _PARTIAL:
         # Two of two are all of them.
         ids = image_ids[shown > max(count, first)]
@@ -109,38 +166,28 @@ def predict_partial(encoder: Encoder, examples: Examples, image_ids: np.ndarray)
         starts = np.searchsorted(examples.trial_image_ids[trials], ids)
         chosen = trials[(starts[:, None] + first + np.arange(count)).ravel()]
         betas = average_repetitions(examples.percent(chosen), examples.trial_image_ids[chosen], ids)
-        found["ids"].append(ids)
-        found["first"].append(np.full(len(ids), first, dtype=np.int8))
-        found["count"].append(np.full(len(ids), count, dtype=np.int8))
-        found["latents"].append(encode(encoder, betas, np.full(len(ids), count)))
-    if not found["ids"]:
-        empty = np.zeros(0, dtype=np.int8)
-        shape = (0, *encoder.latent_shape)
-        return {
-            "partial_image_ids": np.zeros(0, dtype=np.int64),
-            "partial_first": empty,
-            "partial_count": empty,
-            "partial_latents": np.zeros(shape, dtype=np.float32),
-        }
-    return {
-        "partial_image_ids": np.concatenate(found["ids"]),
-        "partial_first": np.concatenate(found["first"]),
-        "partial_count": np.concatenate(found["count"]),
-        "partial_latents": np.concatenate(found["latents"]),
-    }
+        parts.append(PartialBetas(ids, np.full(len(ids), first, dtype=np.int8), np.full(len(ids), count, dtype=np.int8), betas))
+    return PartialBetas(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(PartialBetas)))
+
+
+def predict_partial(encoder: Encoder, examples: Examples, image_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Predict from some of the repetitions of each image that was shown more often, as `containers.Reconstructions` keeps them."""
+    part = partial_betas(examples, image_ids)
+    latents = encode(encoder, part.betas, part.count.astype(np.int64))
+    return {"partial_image_ids": part.image_ids, "partial_first": part.first, "partial_count": part.count, "partial_latents": latents}
 
 
 @torch.no_grad()
 def encode(encoder: Encoder, betas: np.ndarray, repetitions: np.ndarray) -> np.ndarray:
     """Return the encoder's latents, shape (n, 4, h, w), of betas in percent (n, n_voxels), averages of ``repetitions`` trials (n,)."""
+    if not len(betas):
+        return np.zeros((0, *encoder.latent_shape), dtype=np.float32)
     return encoder(torch.from_numpy(betas), torch.from_numpy(repetitions)).numpy()
 
 
 def predict_latents(encoder: Encoder, examples: Examples, image_ids: np.ndarray) -> np.ndarray:
     """Predict latents from betas averaged over the repetitions of each image, shape (n_images, 4, h, w)."""
-    trials = examples.trials_of(image_ids)
-    betas = average_repetitions(examples.percent(trials), examples.trial_image_ids[trials], image_ids)
-    return encode(encoder, betas, examples.repetitions_of(image_ids))
+    return encode(encoder, averaged_betas(examples, image_ids), examples.repetitions_of(image_ids))
 
 
 def unsure_places(encoder: Encoder, examples: Examples, split: Split, latents: Latents) -> dict[str, np.ndarray]:

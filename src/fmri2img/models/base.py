@@ -1,6 +1,6 @@
 """The contract of all encoders: raw betas in, latents out, voxel normalisation inside."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
@@ -110,6 +110,11 @@ class TrainingTensors:
     prior_latents : Tensor, shape (n_pictures, 4, h, w)
         Of pictures without brain data of this subject: what is likely. None of them is a test image of any subject, nor a validation image.
     prior_energies : Tensor, shape (n_pictures, channels, rows, columns)
+    roi_names : dict of int to str
+        Number of a region to its name.
+    prompts : Tensor, shape (n_images, 77, 768), float16
+        Text embeddings of the images, for encoders that use Stable Diffusion; their ``latents`` are Stable Diffusion's, (4, 40, 40), and
+        they have no prior. Without rows for others.
     """
 
     betas: torch.Tensor
@@ -120,6 +125,8 @@ class TrainingTensors:
     energies: torch.Tensor
     prior_latents: torch.Tensor
     prior_energies: torch.Tensor
+    roi_names: dict[int, str] = field(default_factory=dict)
+    prompts: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 77, 768, dtype=torch.float16))
 
     @property
     def repetitions(self) -> torch.Tensor:
@@ -186,6 +193,8 @@ class Encoder(nn.Module):
     Settings: ClassVar[type[Params]]
     trained_by_gradient: ClassVar[bool] = True
     states_its_spread: ClassVar[bool] = False  # whether `solve` sets ``latent_sd``
+    # Whether latents are Stable Diffusion's, of pictures at 320 x 320, and `condition` gives what steers it.
+    uses_diffusion: ClassVar[bool] = False
     latent_sd: torch.Tensor
 
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
@@ -214,6 +223,10 @@ class Encoder(nn.Module):
             In scaled units.
         """
         return self.decode_voxels(self.normalizer(betas))
+
+    def condition(self, betas: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (for subclasses)
+        """Predict text embeddings (n, 77, 768) from betas (n, n_voxels); only for encoders with ``uses_diffusion = True``."""
+        raise TypeError(f"{type(self).__name__} has no text condition")
 
     def spread(self, n: int, repetitions: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
         """Return the SD of each predicted latent number's error, shape (n, 4, h, w), for averages of ``repetitions`` trials."""

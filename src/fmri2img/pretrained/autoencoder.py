@@ -17,7 +17,7 @@ from diffusers.utils import logging as diffusers_logging
 
 diffusers_logging.set_verbosity_error()
 _CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
-_WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def pick_device() -> torch.device:
@@ -158,11 +158,12 @@ def load_autoencoder(source: str, revision: str, device: torch.device | None = N
     FormatError
         If it is not an autoencoder with safetensors weights.
     """
-    folder = Path(source) if Path(source).is_dir() else _download(source, revision)
+    patterns = [prefix + name for prefix in ("", "vae/") for name in ("config.json", WEIGHTS)]
+    folder = Path(source) if Path(source).is_dir() else download(source, revision, patterns)
     folder = folder / "vae" if (folder / "vae" / "config.json").exists() else folder
-    if not (folder / "config.json").exists() or not (folder / _WEIGHTS).exists():
+    if not (folder / "config.json").exists() or not (folder / WEIGHTS).exists():
         raise FormatError(
-            f"autoencoder.source {source}: expected config.json and {_WEIGHTS} "
+            f"autoencoder.source {source}: expected config.json and {WEIGHTS} "
             f"in {folder}, got {sorted(path.name for path in folder.iterdir())}; name another source in params.yaml"
         )
     config = AutoencoderKL.load_config(folder)
@@ -178,23 +179,36 @@ def load_autoencoder(source: str, revision: str, device: torch.device | None = N
         "name": source,
         "revision": "folder" if Path(source).is_dir() else revision,
         "class": kind,
-        "sha256": hash_file(folder / _WEIGHTS),
-        "scaling_factor": float(config["scaling_factor"]),
+        "sha256": hash_file(folder / WEIGHTS),
+        "scaling_factor": float(network.config.scaling_factor),  # older files leave it to the class
     }
     return FrozenAutoencoder(network, identity)
 
 
-def _download(source: str, revision: str) -> Path:
+def download(
+    source: str,
+    revision: str,
+    patterns: list[str],
+    *,
+    setting: str = "autoencoder.source",
+    example: str = "a folder such as models/demo-vae",
+) -> Path:
+    """Return the local copy of some files of a Hugging Face repository; ``setting`` is where ``params.yaml`` names it.
+
+    Raises
+    ------
+    UnavailableError
+        If they are not to be had.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = [prefix + name for prefix in ("", "vae/") for name in ("config.json", _WEIGHTS)]
     try:
         return Path(snapshot_download(source, revision=revision, allow_patterns=patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = type(error).__name__
         raise UnavailableError(
-            f"autoencoder.source {source} (revision {revision}) is neither a folder here nor to be had "
+            f"{setting} {source} (revision {revision}) is neither a folder here nor to be had "
             f"from the Hugging Face hub ({reason}); "
-            "check the name and the connection, or set autoencoder.source in params.yaml to a folder such as models/demo-vae"
+            f"check the name and the connection, or set {setting} in params.yaml to {example}"
         ) from error

@@ -44,6 +44,12 @@ def average_repetitions(betas: np.ndarray, trial_image_ids: np.ndarray, image_id
     return averages
 
 
+def averaged_betas(examples: Examples, image_ids: np.ndarray) -> np.ndarray:
+    """Return percent signal change averaged over the repetitions of each image, shape (n_images, n_voxels), float32."""
+    trials = examples.trials_of(image_ids)
+    return average_repetitions(examples.percent(trials), examples.trial_image_ids[trials], image_ids)
+
+
 def average_zscored(examples: Examples, trials: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Z-score responses within each session by the mean and SD of reference trials, then average each image's trials.
 

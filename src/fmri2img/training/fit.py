@@ -6,7 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 
-from fmri2img.containers import Examples, Latents
+from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.exceptions import MismatchError, UnavailableError
 from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
-from fmri2img.responses.repetitions import average_repetitions
+from fmri2img.responses.repetitions import average_repetitions, averaged_betas
 from fmri2img.responses.splits import Split
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
 from fmri2img.training.loop import Trainer, ValidationTensors, validate
@@ -94,6 +94,7 @@ def make_training_set(examples: Examples, split: Split, latents: Latents, prior:
         energies=torch.from_numpy(latents.only(train_ids).energies),
         prior_latents=torch.from_numpy(others.values),
         prior_energies=torch.from_numpy(others.energies),
+        roi_names={int(label): name for label, name in examples.provenance["roi_names"].items()},
     )
     validation = ValidationTensors(
         image_betas=torch.from_numpy(averaged_betas(examples, validation_ids)),
@@ -105,10 +106,13 @@ def make_training_set(examples: Examples, split: Split, latents: Latents, prior:
     return TrainingSet(train, validation, *pictures)
 
 
-def averaged_betas(examples: Examples, image_ids: np.ndarray) -> np.ndarray:
-    """Return percent signal change averaged over the repetitions of each image, shape (n_images, n_voxels), float32."""
-    trials = examples.trials_of(image_ids)
-    return average_repetitions(examples.percent(trials), examples.trial_image_ids[trials], image_ids)
+def make_diffusion_set(examples: Examples, split: Split, targets: DiffusionTargets) -> TrainingSet:
+    """Collect the same for an encoder that steers Stable Diffusion: its latents are z, and it has c as well, of training images."""
+    none = np.zeros((len(targets.image_ids), 0, 1, 1), np.float32)
+    scenes = Latents(targets.image_ids, targets.scenes.astype(np.float32), none, targets.provenance)
+    data = make_training_set(examples, split, scenes, scenes.only(targets.image_ids[:0]), with_pictures=False)
+    prompts = targets.prompts[targets.rows_of(split.ids("train"))]
+    return replace(data, train=replace(data.train, prompts=torch.from_numpy(prompts)))
 
 
 def fit_encoder(

@@ -264,7 +264,7 @@ def validate(
     mine = torch.arange(n_images)[process::n_processes]
     for rows in mine.split(_VALIDATION_BATCH) if len(mine) else ():
         predicted = encoder(validation.image_betas[rows].to(device), validation.repetitions[rows])
-        correlations = _correlations(validation.latents[rows], predicted.cpu(), validation.train_mean_latent)
+        correlations = latent_correlations(validation.latents[rows], predicted.cpu(), validation.train_mean_latent)
         sums += torch.stack([len(rows) * loss_of(predicted, rows).cpu().double(), correlations.double().sum()])
     if accelerator is not None and n_processes > 1:
         sums = accelerator.reduce(sums.float().to(device), "sum").cpu()
@@ -276,10 +276,10 @@ def validate(
 def validation_scores(encoder: Encoder, validation: ValidationTensors) -> torch.Tensor:
     """Return the centred pattern correlation of each validation image, shape (n_images,)."""
     predicted = encoder.eval()(validation.image_betas, validation.repetitions)
-    return _correlations(validation.latents, predicted, validation.train_mean_latent)
+    return latent_correlations(validation.latents, predicted, validation.train_mean_latent)
 
 
-def _correlations(truth: torch.Tensor, predicted: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+def latent_correlations(truth: torch.Tensor, predicted: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
     """Return the correlation over latent numbers, per image, after subtracting ``centre``."""
     seen, ours = ((latents - centre).flatten(1) for latents in (truth, predicted))
     return nn.functional.cosine_similarity(seen - seen.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True))

@@ -4,18 +4,22 @@ import csv
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
 from fmri2img.containers import Examples, Latents
 from fmri2img.files import write_text
+from fmri2img.layout import LOGS
 from fmri2img.responses.splits import Split
 from fmri2img.training.checkpoints import EpochRecord
 from fmri2img.training.fit import TrainingResult
+from fmri2img.training.loop import latent_correlations
+from fmri2img.training.processes import is_main_process
 
 
 class EpochLog:
@@ -47,6 +51,13 @@ class EpochLog:
         self.bar.set_postfix_str(f"validation loss {record.validation_loss:.4f}, pattern r {record.validation_pattern_correlation:.3f}")
 
 
+def epoch_log(subject: str, name: str, then: Callable[[dict[str, float]], None] | None = None) -> Callable[[EpochRecord], None]:
+    """Return the log of one training in this project; of several processes only the main one writes."""
+    if not is_main_process():
+        return lambda _: None
+    return EpochLog(LOGS / subject / f"{name}.jsonl", label=f"{subject} {name}", then=then)
+
+
 def write_curve(path: Path, history: list[EpochRecord]) -> None:
     """Write the learning curve as CSV, one row an epoch."""
     text = io.StringIO()
@@ -65,6 +76,32 @@ def validation_table(scores: torch.Tensor, split: Split) -> str:
     writer.writerow(["image_id", "pattern_correlation"])
     writer.writerows((image_id, f"{score:.6f}") for image_id, score in zip(split.validation, scores.tolist(), strict=True))
     return text.getvalue()
+
+
+def judge_by_latents(
+    result: TrainingResult, truth: np.ndarray, seen: np.ndarray, train_mean: np.ndarray
+) -> tuple[TrainingResult, torch.Tensor]:
+    """Score an encoder that decodes something else by the latents of its pictures.
+
+    Parameters
+    ----------
+    result : TrainingResult
+        Its validation scores, of what it decodes, are kept as facts.
+    truth, seen : ndarray, shape (n_images, 4, h, w)
+        True latents of validation images, and those of its pictures.
+    train_mean : ndarray, shape (4, h, w)
+
+    Returns
+    -------
+    result : TrainingResult
+        With the scores of the latents in their place.
+    scores : Tensor, shape (n_images,)
+        Pattern correlations.
+    """
+    scores = latent_correlations(*(torch.from_numpy(values) for values in (truth, seen, train_mean)))
+    own = {"own_validation_loss": result.validation_loss, "own_validation_pattern_correlation": result.validation_pattern_correlation}
+    loss = float(((truth - seen) ** 2).mean())
+    return replace(result, facts=result.facts | own, validation_loss=loss, validation_pattern_correlation=float(scores.mean())), scores
 
 
 def training_metrics(result: TrainingResult) -> dict[str, float]:

@@ -3,12 +3,16 @@
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
+
+from fmri2img.containers import Reconstructions
+
+_VARIANT_TITLES = ("from z alone", "from c alone")  # in the order of `containers.VARIANTS`
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,8 @@ class GalleryItem:
     truth, ceiling, reconstruction : ndarray, shape (side, side, 3), uint8
     scores : dict of str to float
         By title.
+    others : dict of str to ndarray, shape (side, side, 3), uint8
+        Further pictures by title.
     """
 
     image_id: int
@@ -32,6 +38,7 @@ class GalleryItem:
     ceiling: np.ndarray
     reconstruction: np.ndarray
     scores: dict[str, float]
+    others: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,24 @@ class UnsureMap:
 
     title: str
     shares: np.ndarray
+
+
+def gallery_items(found: Reconstructions, truth: np.ndarray, scores: dict[str, np.ndarray]) -> list[GalleryItem]:
+    """Put each reconstruction beside its truth, (n, side, side, 3), uint8, with its scores by title, each of shape (n,)."""
+    others = dict(zip(_VARIANT_TITLES, found.variant_images, strict=False))
+    tests = {row: number for number, row in enumerate(found.rows("test").tolist())}
+    return [
+        GalleryItem(
+            image_id=int(image_id),
+            split=found.split[row].decode(),
+            truth=truth[row],
+            ceiling=found.ceiling[row],
+            reconstruction=found.images[row],
+            scores={title: float(values[row]) for title, values in scores.items()},
+            others={title: pictures[tests[row]] for title, pictures in others.items() if row in tests},
+        )
+        for row, image_id in enumerate(found.image_ids)
+    ]
 
 
 def gallery_page(
@@ -76,6 +101,7 @@ def gallery_page(
                 "seen": _data_uri(item.truth),
                 "reconstructed": _data_uri(item.reconstruction),
                 "autoencoder alone": _data_uri(item.ceiling),
+                **{title: _data_uri(picture) for title, picture in item.others.items()},
             },
         }
         for item in items

@@ -1,0 +1,180 @@
+"""The frozen Stable Diffusion 1.x: its parts, their identity, texts to embeddings."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers.utils import logging as transformers_logging
+
+from fmri2img.exceptions import FormatError, MismatchError
+from fmri2img.files import hash_file, read_json
+from fmri2img.pretrained.autoencoder import WEIGHTS, FrozenAutoencoder, download, load_autoencoder, pick_device
+
+logger = logging.getLogger(__name__)
+transformers_logging.set_verbosity_error()
+# Of Stable Diffusion 1.x: tokens and features of a prompt; sides in latent cells of what z describes and of what is denoised.
+PROMPT_SHAPE = (77, 768)
+SCENE_CELLS, PICTURE_CELLS = 40, 64
+CELL_PIXELS = 8
+# Folder of each part to its files.
+_PARTS = {
+    "vae": ("config.json", WEIGHTS),
+    "text_encoder": ("config.json", "model.safetensors"),
+    "tokenizer": ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json"),
+    "unet": ("config.json", WEIGHTS),
+    "scheduler": ("scheduler_config.json",),
+}
+_HASHED = ("vae", "text_encoder", "unet")
+_OPTIONAL = ("tokenizer_config.json", "special_tokens_map.json")
+
+
+@dataclass(frozen=True)
+class DiffusionFolder:
+    """A Stable Diffusion on disk, checked to be one of version 1.x.
+
+    Attributes
+    ----------
+    path : Path
+    identity : dict of str to str
+        ``name``, ``revision``, and the SHA-256 of the weights of ``vae``, ``text_encoder`` and ``unet``.
+    """
+
+    path: Path
+    identity: dict[str, str]
+
+    def describe(self) -> dict[str, str]:
+        """Return the identity as an encoder's config records it, under flat names."""
+        return {"diffusion" if key == "name" else f"diffusion.{key}": value for key, value in self.identity.items()}
+
+    def made(self, provenance: dict[str, Any]) -> "DiffusionFolder":
+        """Return itself if it is what made these targets (`containers.DiffusionTargets`).
+
+        Raises
+        ------
+        MismatchError
+            If z or c comes from other weights.
+        """
+        for target, part in (("scenes", "vae"), ("prompts", "text_encoder")):
+            if (expected := provenance[target][part]) != (given := self.identity[part]):
+                raise MismatchError(
+                    f"{target} were made by {part} {expected[:12]} of {provenance[target]['name']}, "
+                    f"got {given[:12]} of {self.identity['name']}; run: dvc repro --force make_targets"
+                )
+        return self
+
+    def load_autoencoder(self, device: torch.device | None = None) -> FrozenAutoencoder:
+        """Load the autoencoder, in float32."""
+        found = load_autoencoder(str(self.path), self.identity["revision"], device)
+        return replace(found, identity=found.identity | {"name": self.identity["name"], "revision": self.identity["revision"]})
+
+    def load_text(self, device: torch.device | None = None) -> "FrozenText":
+        """Load tokenizer and text encoder, in float32."""
+        tokenizer = CLIPTokenizer.from_pretrained(self.path / "tokenizer", local_files_only=True)
+        network = CLIPTextModel.from_pretrained(
+            self.path / "text_encoder", dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+        return FrozenText(tokenizer, network.requires_grad_(False).eval().to(device or pick_device()))
+
+    def load_unet(self, device: torch.device, dtype: torch.dtype) -> UNet2DConditionModel:
+        """Load the network that denoises."""
+        network = UNet2DConditionModel.from_pretrained(self.path / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+        return network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
+
+    def load_scheduler(self) -> DDIMScheduler:
+        """Return DDIM on the noise schedule that the network was trained with."""
+        config = read_json(self.path / "scheduler" / "scheduler_config.json", remedy="name another diffusion.source in params.yaml")
+        # As the original sampler has it, whatever sampler the folder was saved with.
+        return DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading")
+
+
+@dataclass(frozen=True)
+class FrozenText:
+    """A tokenizer and a text encoder without trainable weights."""
+
+    tokenizer: Any
+    network: Any
+
+    @torch.no_grad()
+    def embed(self, texts: list[str]) -> torch.Tensor:
+        """Embed texts, cut or padded to 77 tokens, shape (n, 77, 768), float32: the last hidden states after the final norm."""
+        tokens = self.tokenizer(texts, padding="max_length", max_length=PROMPT_SHAPE[0], truncation=True, return_tensors="pt").input_ids
+        hidden: torch.Tensor = self.network(tokens.to(self.network.device)).last_hidden_state
+        return hidden.float().cpu()
+
+    def n_too_long(self, texts: list[str]) -> int:
+        """Return how many texts have more than 77 tokens, the marks of beginning and end among them."""
+        return sum(len(tokens) > PROMPT_SHAPE[0] for tokens in self.tokenizer(texts).input_ids)
+
+
+def open_diffusion(source: str, revision: str) -> DiffusionFolder:
+    """Find Stable Diffusion and check its geometry, without loading it.
+
+    Parameters
+    ----------
+    source : str
+        A folder in diffusers' layout, or a Hugging Face id.
+    revision : str
+        Branch, tag or commit on the hub; ignored for a folder.
+
+    Raises
+    ------
+    UnavailableError
+        If it is neither a folder nor on a hub that can be reached.
+    FormatError
+        If parts are missing, or it is not a Stable Diffusion 1.x.
+    """
+    is_folder = Path(source).is_dir()
+    patterns = [f"{part}/{name}" for part, names in _PARTS.items() for name in names]
+    path = Path(source) if is_folder else download(source, revision, patterns, setting="diffusion.source", example="a folder that holds it")
+    required = [f"{part}/{name}" for part, names in _PARTS.items() for name in names if name not in _OPTIONAL]
+    if absent := [name for name in required if not (path / name).exists()]:
+        raise FormatError(f"diffusion.source {source}: {absent[0]} is not in it ({len(absent)} files missing); name another in params.yaml")
+    remedy = "name a Stable Diffusion 1.x as diffusion.source in params.yaml"
+    configs = {part: read_json(path / part / names[0], remedy=remedy) for part, names in _PARTS.items() if part != "tokenizer"}
+    expected: dict[str, dict[str, Any]] = {
+        "unet": {"in_channels": 4, "sample_size": PICTURE_CELLS, "cross_attention_dim": PROMPT_SHAPE[1]},
+        "vae": {"latent_channels": 4},
+        "text_encoder": {"hidden_size": PROMPT_SHAPE[1], "max_position_embeddings": PROMPT_SHAPE[0]},
+        "scheduler": {"prediction_type": "epsilon"},
+    }
+    # What older folders leave out.
+    defaults = {"prediction_type": "epsilon", "latent_channels": 4, "max_position_embeddings": PROMPT_SHAPE[0]}
+    for part, values in expected.items():
+        for key, value in values.items():
+            if (got := configs[part].get(key, defaults.get(key))) != value:
+                raise FormatError(
+                    f"diffusion.source {source}: {part} has {key} {got}, expected {value} as in Stable Diffusion 1.x; {remedy}"
+                )
+    hashes = {part: hash_file(path / part / _PARTS[part][1]) for part in _HASHED}
+    return DiffusionFolder(path, {"name": source, "revision": "folder" if is_folder else revision, **hashes})
+
+
+def open_diffusion_of(about: dict[str, Any], source: str = "") -> DiffusionFolder:
+    """Find the Stable Diffusion that an encoder was trained for.
+
+    Parameters
+    ----------
+    about : dict
+        From the encoder's config.
+    source : str
+        A folder or hub id; if empty, where it was when the encoder was trained.
+
+    Raises
+    ------
+    UnavailableError, FormatError
+        As `open_diffusion` does.
+    MismatchError
+        If a part has other weights.
+    """
+    found = open_diffusion(source or about["diffusion"], about["diffusion.revision"])
+    for part in _HASHED:
+        if (given := found.identity[part]) != (expected := about[f"diffusion.{part}"]):
+            raise MismatchError(
+                f"{found.identity['name']}: the weights of {part} have SHA-256 {given[:12]}, the encoder was trained for "
+                f"{about['diffusion']} with {expected[:12]}; name that one, or train anew: dvc repro"
+            )
+    return found
