@@ -21,7 +21,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SESSIONS = [20, 21]
 SUBJECT = "subj02"
 BUCKET = BucketParams(bucket="natural-scenes-dataset", region="us-east-2", endpoint_url=None, part_mib=1)
-ONE_PROCESS = MachineParams(nsd_root="data/raw", n_jobs=1, dask_scheduler=None, n_connections=2, network_weights=None, launch=[])
+ONE_PROCESS = MachineParams(
+    nsd_root="data/raw", n_jobs=1, dask_scheduler=None, n_connections=2, network_weights=None, launch=[], generation_batch="auto"
+)
 
 
 @dataclass(frozen=True)
@@ -80,3 +82,11 @@ def raw_files_of(name, root, paths) -> RawFiles:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def tiny_diffusion(tmp_path_factory) -> Path:
+    """A Stable Diffusion in a folder, random and small; not to be changed."""
+    from tiny_diffusion import write_tiny_diffusion
+
+    return write_tiny_diffusion(tmp_path_factory.mktemp("diffusion") / "tiny-diffusion")

@@ -498,6 +498,17 @@ class Reconstructions(Stored):
         return np.flatnonzero(self.split == split.encode())
 
 
+def without_diffusion(n_test: int, picture_shape: tuple[int, ...], latent_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Return the parts of `Reconstructions` that only encoders have which steer Stable Diffusion, without entries."""
+    return {
+        "samples": np.zeros((0, 0, 512, 512, 3), np.uint8),
+        "scenes": np.zeros((0, 4, 40, 40), np.float16),
+        "prompts": np.zeros((0, 77, 768), np.float16),
+        "variant_images": np.zeros((0, n_test, *picture_shape), np.uint8),
+        "variant_latents": np.zeros((0, n_test, *latent_shape), np.float32),
+    }
+
+
 @dataclass(frozen=True)
 class EncodingModel(Stored):
     """A linear map from latents to z-scored responses, fitted on training images.

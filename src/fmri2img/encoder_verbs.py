@@ -1,6 +1,7 @@
 """The verbs of ``fmri2img`` that deal with trained encoders: list, promote and retire them, get them back, use them, log them."""
 
 import argparse
+import hashlib
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,8 @@ from fmri2img.lineage import LOCK_PATH, commit_that_recorded, outs_at, read_lock
 
 if TYPE_CHECKING:
     import mlflow
+
+    from fmri2img.models.base import Encoder
 
 
 _BATCH = 16
@@ -47,7 +50,7 @@ def add_encoder_verbs(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--model", required=True, help=f"{_ADDRESS}; or an encoder's folder")
     verb.add_argument("--to", type=Path, required=True, help="folder for the pictures")
     verb.add_argument("--repetitions", type=int, help="trials that each row averages; needed with .npy")
-    verb.add_argument("--autoencoder", default="", help="folder or hub id, if it is not where it was when the encoder was trained")
+    verb.add_argument("--autoencoder", default="", help="folder or hub id (Stable Diffusion's, for takagi), if it is not where it was")
     verb.set_defaults(run=decode_betas)
     verb = verbs.add_parser("track", help="log to MLflow what its store lacks of the encoders on disk")
     verb.set_defaults(run=track)
@@ -153,13 +156,36 @@ def decode_betas(options: argparse.Namespace) -> None:
             f"{options.betas}: {betas.shape[1]} voxels, expected the {encoder.n_voxels} of {about['subject']}, {about['roi']}, in the "
             "order of their voxel file; export it with the same region"
         )
-    autoencoder = load_autoencoder_of(config["about"], options.autoencoder)
-    latents = encode(encoder, betas, repetitions)
-    pictures = decode_latents(latents, autoencoder, batch_size=_BATCH, progress=progress("decoding, batches"))
-    paths = write_pictures(pictures, names, options.to)
-    print(f"{len(paths)} pictures in {options.to}")
+    if encoder.uses_diffusion:
+        _steer(encoder, config["about"], betas, names, options)
+    else:
+        autoencoder = load_autoencoder_of(config["about"], options.autoencoder)
+        latents = encode(encoder, betas, repetitions)
+        pictures = decode_latents(latents, autoencoder, batch_size=_BATCH, progress=progress("decoding, batches"))
+        write_pictures(pictures, names, options.to)
+    print(f"{len(names)} pictures in {options.to}")
     if config["about"]["data.source"] == "simulated":
         print("SIMULATED DATA: the encoder was trained on a simulated brain", file=sys.stderr)
+
+
+def _steer(encoder: "Encoder", about: dict, betas: np.ndarray, names: list[str], options: argparse.Namespace) -> None:
+    """Make pictures by Stable Diffusion, with the settings of ``params.yaml``; a call that was cut off goes on."""
+    from fmri2img.generation.decode import write_pictures
+    from fmri2img.generation.diffuse import PictureMaker, Request
+    from fmri2img.generation.steer import decode_both
+    from fmri2img.pretrained.diffusion import open_diffusion_of
+
+    params = load_params()
+    diffusion = open_diffusion_of(about, options.autoencoder)
+    maker = PictureMaker.of(diffusion, params.generate, params.machine.generation_batch)
+    scenes, prompts = decode_both(encoder, betas)
+    seed = params.generate.seed
+    requests = [Request(name, (seed, int(name), 0, 0), prompt, scene) for name, scene, prompt in zip(names, scenes, prompts, strict=True)]
+    predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
+    made = maker.make_all(requests, options.to / ".unfinished", [diffusion.identity, predicted], progress=progress("pictures"))
+    for name in names:
+        write_pictures(made.read(name)[None], [name], options.to)
+    made.forget()
 
 
 def _encoder_folder(name: str, temporary: Path) -> Path:

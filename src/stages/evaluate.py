@@ -2,10 +2,11 @@
 
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
-from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures
+from fmri2img.containers import DiffusionTargets, EncodingModel, Examples, Latents, Reconstructions, TruePictures
 from fmri2img.evaluation.networks import open_networks
 from fmri2img.evaluation.report import latent_map_table, metrics_document, repetition_table, score_table
 from fmri2img.evaluation.score import join_truth, model_rows, score_model
+from fmri2img.evaluation.steering import identify_by_samples, score_halves
 from fmri2img.files import read_json, write_json, write_text
 from fmri2img.layout import (
     encoding_model_path,
@@ -20,6 +21,7 @@ from fmri2img.layout import (
     report_path,
     scores_path,
     split_path,
+    targets_path,
     truth_path,
 )
 from fmri2img.responses.splits import Split
@@ -42,7 +44,13 @@ def main(subject: str, model: str) -> None:
     settings = params.evaluate.model_dump()
     scores = score_model(truth, rows, parts, networks, **{name: settings[name] for name in ("n_permutations", "n_bootstrap", "seed")})
     encoded = read_json(encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}")
-    document = metrics_document(scores, truth, found, split, references, settings=settings)
+    steering: dict[str, dict] = {}
+    if len(found.samples):
+        targets = DiffusionTargets.open(targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}")
+        how = {name: settings[name] for name in ("n_bootstrap", "seed")}
+        halves = score_halves(found, targets, split, **how, n_permutations=settings["n_permutations"])
+        steering = {"halves": halves, "identification_by_samples": identify_by_samples(truth.pictures, found.samples, networks, **how)}
+    document = metrics_document(scores, truth, found, split, references, settings=settings, steering=steering)
     profile = scores.profile.reshape(found.latents.shape[1:])
     write_json(metrics_path(subject, model), document)
     write_text(scores_path(subject, model), score_table(scores.rows, truth.image_ids))

@@ -19,9 +19,9 @@ from fmri2img.exceptions import UnavailableError
 from fmri2img.pretrained.networks import FrozenNetwork, load_network
 
 logger = logging.getLogger(__name__)
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_CLIP = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-_LITE = ((127 / 255,) * 3, (128 / 255,) * 3)
+IMAGENET_SCALE = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+CLIP_SCALE = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+LITE_SCALE = ((127 / 255,) * 3, (128 / 255,) * 3)
 _BATCH = 8  # a larger one leaves the processor's cache and is slower
 
 
@@ -49,7 +49,9 @@ class ReadOut:
     metrics: tuple[str, ...]
 
 
-def _published(network: str, layer: str, mindeye_side: int, metric: str, *, scale: tuple = _IMAGENET, other: str | None = None) -> ReadOut:
+def _published(
+    network: str, layer: str, mindeye_side: int, metric: str, *, scale: tuple = IMAGENET_SCALE, other: str | None = None
+) -> ReadOut:
     networks = {"mindeye": network, "brain_diffuser": other or network}
     return ReadOut(networks, layer, {"mindeye": mindeye_side, "brain_diffuser": 224}, scale, (metric,))
 
@@ -59,10 +61,10 @@ READ_OUTS = {
     "alexnet_2": _published("alexnet", "features.4", 256, "two_way"),
     "alexnet_5": _published("alexnet", "features.11", 256, "two_way"),
     "inception": _published("inception", "avgpool", 342, "two_way"),
-    "clip": _published("clip", "visual_projection", 224, "two_way", scale=_CLIP),
+    "clip": _published("clip", "visual_projection", 224, "two_way", scale=CLIP_SCALE),
     "effnet_b": _published("effnet_b1_v2", "avgpool", 255, "distance", other="effnet_b1_v1"),
     "swav": _published("swav", "avgpool", 224, "distance"),
-    "effnet_lite0": ReadOut({"mindeye": "effnet_lite0"}, "_avg_pooling", {"mindeye": 224}, _LITE, ("two_way", "distance")),
+    "effnet_lite0": ReadOut({"mindeye": "effnet_lite0"}, "_avg_pooling", {"mindeye": 224}, LITE_SCALE, ("two_way", "distance")),
 }
 NETWORK_NAMES = ("effnet_lite0", "alexnet", "inception", "clip", "effnet_b", "swav")
 

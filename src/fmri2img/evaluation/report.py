@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fmri2img.containers import Reconstructions
+from fmri2img.containers import VARIANTS, Reconstructions
 from fmri2img.evaluation.brain import ALL_VOXELS
 from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
 from fmri2img.evaluation.networks import NETWORK_METRICS
@@ -31,10 +31,11 @@ SECTIONS = {
     "ridge": "reference_ridge",
     "vae_ceiling": "ceiling",
     "resize_ceiling": "ceiling_resize",
+    **{variant: variant for variant in VARIANTS},
 }
 SECTIONS |= {row: f"floor_{row}" for row in FLOORS}
 # Sections of a document that hold no plain numbers by metric.
-_STRUCTURED = ("interval", "about", "repetitions", "seeds", "brain")
+_STRUCTURED = ("interval", "about", "repetitions", "seeds", "brain", "halves", "identification_by_samples")
 
 
 def references_document(scores: RowScores, truth: TestTruth, *, settings: dict[str, Any]) -> dict[str, Any]:
@@ -64,9 +65,18 @@ def encoding_document(
 
 
 def metrics_document(
-    scores: Scores, truth: TestTruth, found: Reconstructions, split: Split, references: dict[str, Any], *, settings: dict[str, Any]
+    scores: Scores,
+    truth: TestTruth,
+    found: Reconstructions,
+    split: Split,
+    references: dict[str, Any],
+    *,
+    settings: dict[str, Any],
+    steering: dict[str, dict[str, dict[str, float]]],
 ) -> dict[str, Any]:
     """Return all numbers, and what they depend on, for ``reports/metrics``; rounded to 6 digits.
+
+    ``steering`` holds ``halves`` and ``identification_by_samples`` (`evaluation.steering`) of an encoder that steers Stable Diffusion.
 
     Returns
     -------
@@ -100,7 +110,8 @@ def metrics_document(
         "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
         "antialias": PRESETS[HEADLINE].antialias,
         "repetitions": "betas averaged over the repetitions of each image; single_trial: the first only",
-        "reconstructions_per_image": 1,
+        "reconstructions_per_image": max(1, found.samples.shape[1]),
+        "scored_reconstruction": "the first; identification_by_samples: all" if found.samples.shape[1] else "the only one",
         "constant_reconstructions": scores.n_constant,
         "two_way_fixed": "prediction",
         "truth_pixels": list(truth.pictures.shape[1:3]),
@@ -124,6 +135,7 @@ def metrics_document(
         "repetitions": {str(count): _rounded(values) for count, values in scores.repetitions.items()},
         "seeds": {metric: seed_spread(values) for metric, values in scores.seeds.items()},
         "brain": {region: {row: _rounded(values) for row, values in rows.items()} for region, rows in scores.brain.items()},
+        **{name: {part: _rounded(values) for part, values in parts.items()} for name, parts in steering.items()},
         "about": about,
     }
 
@@ -172,6 +184,9 @@ def flat_metrics(document: dict[str, Any], regions: dict[str, dict[str, float]])
     for metric, (low, high) in document["interval"]["test"].items():
         flat |= {f"interval/{metric}_low": low, f"interval/{metric}_high": high}
     flat |= {f"brain/{row}": values["mean"] for row, values in document["brain"].get(ALL_VOXELS, {}).items()}
+    flat |= {f"halves/{half}_{metric}": value for half, values in document.get("halves", {}).items() for metric, value in values.items()}
+    samples = document.get("identification_by_samples", {})
+    flat |= {f"identification_by_samples/{layer}_{metric}": value for layer, values in samples.items() for metric, value in values.items()}
     return flat | {f"encoding/{metric}": value for metric, value in regions[ALL_VOXELS].items()}
 
 

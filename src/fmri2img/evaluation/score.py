@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures, find_rows
+from fmri2img.containers import VARIANTS, EncodingModel, Examples, Latents, Reconstructions, TruePictures, find_rows
 from fmri2img.evaluation.brain import MeasuredResponses, score_responses
 from fmri2img.evaluation.identification import cosine_matrix, retrieval_scores, similarity_matrix, two_way_identification, two_way_table
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
@@ -23,7 +23,7 @@ HEADLINE = "mindeye"
 # Rows of every table. Predictors that know nothing of the test trials; what others make of the same trials; what pictures alone allow.
 FLOORS = ("grey", "train_mean", "mean_latent", "shuffled", "nearest_train")
 CEILINGS = ("vae_ceiling", "resize_ceiling")
-# Rows that depend on the encoder; the others are the subject's.
+# Rows that depend on the encoder; the others are the subject's. One that steers Stable Diffusion has `containers.VARIANTS`, too.
 MODEL_ROWS = ("model", "single_trial", "shuffled", "nearest_train")
 REFERENCE_ROWS = ("ridge", "grey", "train_mean", "mean_latent", *CEILINGS)
 
@@ -94,7 +94,7 @@ class Parts:
     seeds : Rows
         ``seed_1`` and so on: what the encoder made from further seeds.
     stated_sd : ndarray, shape (n, d)
-        SD that the encoder states for the error of each latent number.
+        SD that the encoder states for the error of each latent number; NaN: it states none.
     """
 
     repetitions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
@@ -170,22 +170,25 @@ def model_rows(
     first = (found.partial_first == 0) & (found.partial_count == 1)
     at = np.searchsorted(truth.image_ids, found.partial_image_ids[first])
     single_latents[at], single_images[at] = found.partial_latents[first].reshape(-1, predicted.shape[1]), found.partial_images[first]
+    order = np.searchsorted(found.image_ids[test], truth.image_ids)
+    variants = dict(zip(VARIANTS, zip(found.variant_images, found.variant_latents, strict=True), strict=False))
     table = Rows(
         pictures={
             "model": images,
             "single_trial": single_images,
             "shuffled": images[shuffle],
             "nearest_train": examples.images[examples.rows_of(train_ids)[nearest]],
+            **{name: pictures[order] for name, (pictures, _) in variants.items()},
         },
         latents={
             "model": predicted,
             "single_trial": single_latents,
             "shuffled": predicted[shuffle],
             "nearest_train": train_latents[nearest],
+            **{name: values[order].reshape(len(order), -1) for name, (_, values) in variants.items()},
         },
         shuffles={"shuffled": ("model", shuffle)},
     )
-    order = np.searchsorted(found.image_ids[test], truth.image_ids)
     seeds = Rows(
         pictures={f"seed_{number}": pictures[order] for number, pictures in enumerate(found.seed_images, start=1)},
         latents={f"seed_{number}": values[order].reshape(len(order), -1) for number, values in enumerate(found.seed_latents, start=1)},
@@ -348,7 +351,7 @@ class Scores:
         Permutation p of the model's metrics.
     latent : dict of str to float
         `latents.latent_summary` of the model, ``reliability``, and ``error_over_stated``: the RMS error over that which the encoder
-        itself states; 1 is calibrated, more is too sure.
+        itself states, if it does; 1 is calibrated, more is too sure.
     retrieval : dict of str to dict of str to float
         In latents, ``raw`` and ``centred`` on the training mean.
     repetitions : dict of int to dict of str to float
@@ -403,7 +406,8 @@ def score_model(
     seen, made = truth.latents - truth.train_mean, predicted - truth.train_mean
     retrieval = {"raw": cosine_matrix(truth.latents, predicted), "centred": cosine_matrix(seen, made)}
     latent = latent_summary(truth.latents, predicted, truth.train_mean)
-    latent["error_over_stated"] = float(np.sqrt(((predicted - truth.latents) ** 2).mean() / (parts.stated_sd**2).mean()))
+    if not np.isnan(parts.stated_sd).any():
+        latent["error_over_stated"] = float(np.sqrt(((predicted - truth.latents) ** 2).mean() / (parts.stated_sd**2).mean()))
     if parts.reliability is not None:
         latent["reliability"] = float(dimension_correlations(*parts.reliability).mean())
     tables = dict(_pairings(truth, rows.pictures["model"], similarity_matrix(seen, made))) | scored.tables["model"]

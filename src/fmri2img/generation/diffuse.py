@@ -145,10 +145,15 @@ class PictureMaker:
 
     def _guided_noise(self, latents: torch.Tensor, prompts: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
         """Return the predicted noise, (n, 4, 64, 64): without the condition, plus ``guidance`` times what the condition changes."""
-        conditions = torch.cat([self.empty_prompt.expand(len(prompts), -1, -1), prompts])
-        both = torch.cat([latents, latents]).to(self.unet.dtype)
-        without, with_it = self.unet(both, step, encoder_hidden_states=conditions).sample.float().chunk(2)
-        return without + self.settings.guidance * (with_it - without)
+        # On a CPU one by one: a batch is no faster there, and would round each picture differently.
+        at_once = 1 if self.device.type == "cpu" else len(prompts)
+        found = []
+        for part, wanted in zip(latents.split(at_once), prompts.split(at_once), strict=True):
+            conditions = torch.cat([self.empty_prompt.expand(len(wanted), -1, -1), wanted])
+            both = torch.cat([part, part]).to(self.unet.dtype)
+            without, with_it = self.unet(both, step, encoder_hidden_states=conditions).sample.float().chunk(2)
+            found.append(without + self.settings.guidance * (with_it - without))
+        return torch.cat(found)
 
     def make_all(
         self, requests: Sequence[Request], folder: Path, made_from: Any, *, progress: Progress = lambda items, **_: items

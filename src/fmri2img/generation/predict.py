@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 
-from fmri2img.containers import Examples, Latents, Reconstructions
+from fmri2img.containers import Examples, Latents, Reconstructions, without_diffusion
 from fmri2img.exceptions import MismatchError
 from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder
@@ -79,11 +79,7 @@ def reconstruct(
         partial_seen=encode_pictures(partial_images) if len(partial_images) else partial["partial_latents"],
         seed_latents=np.stack(by_seed) if by_seed else np.zeros((0, n_test, *predicted.shape[1:]), np.float32),
         seed_images=np.stack(seed_images) if seed_images else np.zeros((0, n_test, *images.shape[1:]), np.uint8),
-        samples=np.zeros((0, 0, 512, 512, 3), np.uint8),
-        scenes=np.zeros((0, 4, 40, 40), np.float16),
-        prompts=np.zeros((0, 77, 768), np.float16),
-        variant_images=np.zeros((0, n_test, *images.shape[1:]), np.uint8),
-        variant_latents=np.zeros((0, n_test, *predicted.shape[1:]), np.float32),
+        **without_diffusion(n_test, images.shape[1:], predicted.shape[1:]),
         provenance={**examples.provenance, "autoencoder": autoencoder.identity},
     )
 

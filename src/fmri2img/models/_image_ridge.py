@@ -27,7 +27,7 @@ class ImageRidge:
         That ``weights`` were solved with.
     r2 : dict of str to float
         Name of a list of penalties to the share of variance over held-out training images that its best penalties explain, mean over the
-        targets that vary.
+        targets that vary. Penalties were chosen on the same images, so it is a little too high.
     """
 
     weights: torch.Tensor

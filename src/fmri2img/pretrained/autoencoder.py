@@ -111,7 +111,7 @@ def check_same_autoencoder(made_by: dict, autoencoder: FrozenAutoencoder) -> Fro
 
 
 def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoencoder:
-    """Load the autoencoder that an encoder was trained for.
+    """Load the autoencoder that an encoder was trained for: Stable Diffusion's, if it decodes latents of that.
 
     Parameters
     ----------
@@ -127,11 +127,12 @@ def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoen
     MismatchError
         If its weights are others.
     """
-    autoencoder = load_autoencoder(source or about["autoencoder"], about["autoencoder.revision"])
-    if (given := autoencoder.identity["sha256"]) != (expected := about["autoencoder.sha256"]):
+    of, sha256 = ("diffusion", "diffusion.vae") if "diffusion" in about else ("autoencoder", "autoencoder.sha256")
+    autoencoder = load_autoencoder(source or about[of], about[f"{of}.revision"])
+    if (given := autoencoder.identity["sha256"]) != (expected := about[sha256]):
         raise MismatchError(
             f"{autoencoder.identity['name']}: the autoencoder's weights have SHA-256 {given[:12]}, the encoder was trained for "
-            f"{about['autoencoder']} with {expected[:12]}; name that one"
+            f"{about[of]} with {expected[:12]}; name that one"
         )
     return autoencoder
 

@@ -16,6 +16,7 @@ from fmri2img.pretrained.autoencoder import WEIGHTS, FrozenAutoencoder, download
 
 logger = logging.getLogger(__name__)
 transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
 # Of Stable Diffusion 1.x: tokens and features of a prompt; sides in latent cells of what z describes and of what is denoised.
 PROMPT_SHAPE = (77, 768)
 SCENE_CELLS, PICTURE_CELLS = 40, 64

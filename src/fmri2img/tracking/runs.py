@@ -38,10 +38,11 @@ from fmri2img.layout import (
     reconstructions_path,
     report_path,
     split_path,
+    targets_path,
     training_path,
     validation_path,
 )
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.live import read_note, run_name
 from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, SCORES_NAME, champion_of, describe, propose, register, registered_name
@@ -232,7 +233,7 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     scores = read_json(training_path(subject, model), remedy=remedy)
     client.log_batch(run_id, metrics=_points(scores), params=[Param(key, str(value)) for key, value in params.items()])
     log_curve(client, run_id, _curve(subject, model))
-    client.log_inputs(run_id, datasets=_datasets(subject))
+    client.log_inputs(run_id, datasets=_datasets(subject, model))
     client.log_text(run_id, read_text(validation_path(subject, model), remedy=remedy), SCORES_NAME)
     register(client, run_id, encoder_folder(subject, model), files.config, files.tags)
     client.set_tag(run_id, _TRAINING_TAG, hash_file(training_path(subject, model), "md5"))
@@ -304,9 +305,11 @@ def log_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, 
         client.log_batch(run_id, metrics=points[start : start + _MOST_METRICS])
 
 
-def _datasets(subject: str) -> list[DatasetInput]:
+def _datasets(subject: str, model: str) -> list[DatasetInput]:
     """Describe the files that training read; the digest of each is its MD5 in ``dvc.lock``."""
     paths = {"examples": examples_path(subject), "split": split_path(subject), "latents": latents_path(subject)}
+    if model_class(model).uses_diffusion:
+        paths["targets"] = targets_path(subject, model)
     return [
         DatasetInput(
             Dataset(f"{kind}-{subject}", hash_file(path, "md5"), "local", json.dumps({"uri": path.as_posix()})),
@@ -337,7 +340,8 @@ def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
 def lineage_tags(files: EncoderFiles) -> dict[str, str]:
     """Return tags that lead from a run to the bytes it used and the code that ran."""
     subject = files.subject
-    inputs = (examples_path(subject), split_path(subject), latents_path(subject), prior_path())
+    inputs = [examples_path(subject), split_path(subject), latents_path(subject)]
+    inputs.append(targets_path(subject, files.model) if model_class(files.model).uses_diffusion else prior_path())
     tags = {"dvc.stage": f"train@{subject}-{files.model}"}
     tags |= {f"dvc.dep.{path.as_posix()}": hash_file(path, "md5") for path in inputs if path.exists()}
     if Path("params.yaml").exists():

@@ -95,8 +95,8 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
         lines += ["| | " + " | ".join(METRIC_TITLES[metric] for metric in shown) + " | validation |", "|---|" + "---:|" * (len(shown) + 1)]
         lines += [_model_row(run, shown) for run in mine]
         # Some rows depend on the model; the others are the subject's.
-        for row in ("single_trial", "nearest_train", "shuffled"):
-            lines += [_floor_row(f"{ROW_TITLES[row]}, {run.model}", run.means[row], shown) for run in mine]
+        for row in ("z_only", "c_only", "single_trial", "nearest_train", "shuffled"):
+            lines += [_floor_row(f"{ROW_TITLES[row]}, {run.model}", run.means[row], shown) for run in mine if row in run.means]
         lines += [_floor_row(ROW_TITLES[row], mine[0].means[row], shown) for row in SUBJECT_ROWS]
         lines.append("")
     lines += [

@@ -20,7 +20,7 @@ from fmri2img.evaluation.brain import ALL_VOXELS
 from fmri2img.viz.published import PUBLISHED
 from fmri2img.viz.titles import METRIC_TITLES, PICTURE_METRICS, PUBLISHED_METRICS, ROW_SECTIONS, ROW_TITLES, SUBJECT_ROWS, title_of
 
-_WITH_INTERVALS = ("test", "single_trial", "reference_ridge")
+_WITH_INTERVALS = ("test", "z_only", "c_only", "single_trial", "reference_ridge")
 _INK, _BLUE, _GREY = "#1d2330", "#3b6fb6", "#98a2b3"
 
 
@@ -58,7 +58,8 @@ class ReportData:
 def run_page(data: ReportData) -> str:
     """Return the page about one encoder as HTML, in one file without a network."""
     document = data.document
-    order = [section for section in ROW_SECTIONS.values() if not (data.model == "ridge" and section == "reference_ridge")]
+    left_out = {"reference_ridge"} if data.model == "ridge" else set()
+    order = [section for section in ROW_SECTIONS.values() if section in document and section not in left_out]
     titles = {section: ROW_TITLES[row] for row, section in ROW_SECTIONS.items()}
     scored = list(document["test"])
     pictures = [metric for metric in PICTURE_METRICS if metric in scored]
@@ -92,6 +93,8 @@ def run_page(data: ReportData) -> str:
         regions=_region_lines(regions, document["brain"]),
         encoding=data.encoding["about"],
         facts={name.replace("_", " "): value for name, value in document["latent"].items()},
+        halves=document.get("halves", {}),
+        by_samples=document.get("identification_by_samples", {}),
         retrieval={"raw": document["retrieval_raw"], "centred on the training mean": document["retrieval_centred"]},
     )
 

@@ -24,6 +24,8 @@ _OTHER_PRESET = "brain_diffuser_"
 # Row to its section in the metrics document, and to its title.
 ROW_SECTIONS = {
     "model": "test",
+    "z_only": "z_only",
+    "c_only": "c_only",
     "single_trial": "single_trial",
     "ridge": "reference_ridge",
     "grey": "floor_grey",
@@ -36,6 +38,8 @@ ROW_SECTIONS = {
 }
 ROW_TITLES = {
     "model": "encoder",
+    "z_only": "from z alone",
+    "c_only": "from c alone",
     "single_trial": "from a single trial",
     "ridge": "reference: ridge",
     "grey": "floor: grey",

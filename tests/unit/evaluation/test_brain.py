@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_the_model_is_the_same_bytes_whatever_test_trials_hold(rng, latents, tmp
     examples = make_examples(rng, latents.values, noise=1)
     altered = examples.betas.copy()
     altered[examples.trials_of(SPLIT.ids("test"))] = 30_000
-    other = Examples(**{**{name: getattr(examples, name) for name in examples.__dataclass_fields__}, "betas": altered})
+    other = Examples(**{**{item.name: getattr(examples, item.name) for item in fields(examples)}, "betas": altered})
     for name, source in (("a", examples), ("b", other)):
         fit_encoding_model(source, SPLIT, latents, PARAMS).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()

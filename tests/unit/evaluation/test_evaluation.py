@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures
+from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures, without_diffusion
 from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
 from fmri2img.evaluation.latents import (
     dimension_correlations,
@@ -261,6 +261,7 @@ def subject(rng):
         mean_seen=true.mean(axis=0),
         seed_latents=np.stack([true, true]),
         seed_images=np.stack([small[31:], small[31:]]),
+        **without_diffusion(N_TEST, small.shape[1:], LATENT),
         provenance=examples.provenance,
     )
     pictures = TruePictures(ids, small.repeat(2, 1).repeat(2, 2), provenance={})

@@ -49,7 +49,7 @@ def subject(rng):
         valid=np.ones((1, 7), bool),
         saturated=np.zeros((1, 7), np.int16),
         affine=np.eye(4),
-        provenance={},
+        provenance={"roi_names": {}},
         image_ids=ids,
         images=np.zeros((20, 8, 8, 3), np.uint8),
         is_shared=ids >= 12,

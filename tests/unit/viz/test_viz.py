@@ -92,7 +92,13 @@ def document(rng):
     rows = dict.fromkeys(("test", "single_trial", "reference_ridge", "floor_shuffled", "floor_nearest_train", "ceiling"), means)
     rows |= {f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4} for name in ("grey", "train_mean", "mean_latent")}
     curve = {str(count): {"n_images": 9, "pattern_correlation": 0.1 * count, "two_way": 0.6, "pixcorr_small": 0.3} for count in (1, 2, 3)}
-    about = {"data_source": "simulated", "n_test_images": 12, "test_set": "shared", "constant_reconstructions": 2}
+    about = {
+        "data_source": "simulated",
+        "n_test_images": 12,
+        "test_set": "shared",
+        "constant_reconstructions": 2,
+        "reconstructions_per_image": 1,
+    }
     about |= {"absent": {"two_way_clip": "weights lost", "swav_distance": "not asked for"}, "weights": {"a": "12ab"}}
     return {
         **rows,
