@@ -82,6 +82,7 @@ benchmark: $(READY)  ## measure beside today's ways of reading NSD and of traini
 	python benchmarks/training.py
 	python benchmarks/real_size.py
 	python benchmarks/serving.py
+	python benchmarks/steering.py
 
 QUALITY ?= /tmp/fmri2img-quality
 quality: $(READY)  ## train every encoder on simulated subjects and tabulate (hours, goes on where it stopped; PHOTOS=folder, QUALITY=folder)

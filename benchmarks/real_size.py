@@ -54,7 +54,7 @@ def make_data() -> TrainingSet:
         valid=np.ones((1, N_VOXELS), bool),
         saturated=np.zeros((1, N_VOXELS), np.int16),
         affine=np.eye(4),
-        provenance={"subject": "subj01", "data_source": "simulated"},
+        provenance={"subject": "subj01", "data_source": "simulated", "roi_names": {str(label): f"region {label}" for label in range(7)}},
         image_ids=ids[:own],
         images=np.zeros((own, 1, 1, 3), np.uint8),
         is_shared=ids[:own] == own - 1,

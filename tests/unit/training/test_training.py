@@ -20,6 +20,7 @@ from fmri2img.training.report import EpochLog, write_curve
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 FAST = {"epochs": 4, "batch_size": 32, "learning_rate": 0.002}
+ONE_REGION = {"takagi": {"z_labels": ["V1"], "c_labels": ["V1"]}}
 SMALL = {
     "basic_ae": {"hidden_sizes": [64], "bottleneck": [4, 8, 8], **FAST},
     "low_level": {"hidden_size": 64, "n_blocks": 1, "channels": 8, "contrastive_size": 16, "input_dropout": 0.1, "dropout": 0.0, **FAST},
@@ -49,7 +50,7 @@ def subject(rng):
         valid=valid,
         saturated=np.zeros((2, N_VOXELS), np.int16),
         affine=np.eye(4),
-        provenance={"subject": "subj01", "data_source": "simulated"},
+        provenance={"subject": "subj01", "data_source": "simulated", "roi_names": {"1": "V1"}},
         image_ids=image_ids,
         images=rng.integers(0, 256, (N_IMAGES, 128, 128, 3), dtype=np.uint8),
         is_shared=np.arange(N_IMAGES) % 4 == 0,
@@ -68,7 +69,13 @@ def training_set(examples, split, latents):
     others = latents.only(split.ids("train")[:40])
     ids = np.concatenate([latents.image_ids, np.arange(80_000, 80_000 + len(others.values))])
     values, energies = (np.concatenate([getattr(part, name) for part in (latents, others)]) for name in ("values", "energies"))
-    return make_training_set(examples, split, latents, Latents(ids, values, energies, latents.provenance))
+    return with_prompts(make_training_set(examples, split, latents, Latents(ids, values, energies, latents.provenance)), split)
+
+
+def with_prompts(data, split):
+    """What an encoder that steers Stable Diffusion learns beside: noise, the same whatever the subject's test trials hold."""
+    prompts = np.random.default_rng(5).normal(size=(len(split.train), 77, 768)).astype(np.float16)
+    return replace(data, train=replace(data.train, prompts=torch.from_numpy(prompts)))
 
 
 def decoder():
@@ -76,7 +83,7 @@ def decoder():
 
 
 def fit(data, tmp_path, name="basic_ae", on_epoch=lambda _: None, owner="subj01/basic_ae", **changes):
-    settings = check_settings(name, SECTIONS[name] | SMALL.get(name, {}) | changes)
+    settings = check_settings(name, SECTIONS[name] | SMALL.get(name, {}) | ONE_REGION.get(name, {}) | changes)
     checkpoint = tmp_path / "checkpoint.safetensors"
     return fit_encoder(model_class(name), settings, data, load_decoder=decoder, checkpoint=checkpoint, on_epoch=on_epoch, owner=owner)
 
@@ -363,3 +370,37 @@ def test_log_and_curve_hold_every_epoch(subject, tmp_path):
     header, *rows = (tmp_path / "curve.csv").read_text().splitlines()
     assert header == "epoch,train_loss,validation_loss,validation_pattern_correlation"
     assert [row.split(",")[0] for row in rows] == ["1", "2", "3", "4"]
+
+
+def test_what_steers_diffusion_never_comes_from_a_test_image(subject, tmp_path):
+    """z and c of test images, and their trials, change no bit of either ridge; those of training images do."""
+    examples, split, _ = subject
+    rng = np.random.default_rng(8)
+    ids = examples.image_ids
+    scenes = rng.normal(size=(len(ids), 4, 40, 40)).astype(np.float16)
+    prompts = rng.normal(size=(len(ids), 77, 768)).astype(np.float16)
+    targets = DiffusionTargets(ids, scenes, prompts, np.zeros((77, 768), np.float16), {})
+    weights = []
+    for name in ("", "test", "train"):
+        values, texts, betas = scenes.copy(), prompts.copy(), examples.betas.copy()
+        if name:
+            rows = np.searchsorted(ids, split.ids(name))
+            values[rows], texts[rows] = 50, -50
+        if name == "test":
+            betas[examples.trials_of(split.ids("test"))] = 12_345
+        data = make_diffusion_set(replace(examples, betas=betas), split, replace(targets, scenes=values, prompts=texts))
+        encoder, _ = fit(data, tmp_path / f"takagi-{name}", "takagi")
+        weights.append([encoder.z_weights, encoder.c_weights, encoder.z_bias, encoder.c_bias, encoder.normalizer.mean])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(weights[0], weights[1], strict=True))
+    assert not torch.equal(weights[0][2], weights[2][2])
+    assert not torch.equal(weights[0][3], weights[2][3])
+
+
+def test_an_encoder_of_z_is_judged_by_the_latents_of_its_pictures():
+    truth, mean = torch.randn(5, 4, 16, 16).numpy(), torch.randn(4, 16, 16).numpy()
+    own = TrainingResult([], {"z_voxels": 3.0}, 9.0, 0.9)
+    result, scores = judge_by_latents(own, truth, truth + 0.5 * (truth - mean), mean)
+    torch.testing.assert_close(scores, torch.ones(5))
+    assert result.validation_pattern_correlation == pytest.approx(1)
+    assert result.validation_loss == pytest.approx(0.25 * ((truth - mean) ** 2).mean(), rel=1e-5)
+    assert result.facts == {"z_voxels": 3.0, "own_validation_loss": 9.0, "own_validation_pattern_correlation": 0.9}

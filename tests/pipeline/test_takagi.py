@@ -1,0 +1,169 @@
+"""Takagi & Nishimoto's model through the whole pipeline, with a Stable Diffusion of random weights: its pictures show nothing."""
+
+import json
+import shutil
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+
+from conftest import REPOSITORY
+from fmri2img.containers import DiffusionTargets, Examples, Reconstructions
+from fmri2img.responses.splits import Split
+from pipeline.projects import run
+
+N_SAMPLES = 2
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, tiny_diffusion):
+    """One subject of painted scenes, with the regions that the model decodes from."""
+    folder = tmp_path_factory.mktemp("takagi")
+    (folder / "data").mkdir()
+    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "data/.gitignore"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    for name in ("src", "rois", "models/demo-vae"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    params["subjects"] = ["subj02"]
+    params["nsd"]["sessions"] = [20]
+    params["fetch_nsd"]["simulation"] |= {"volume_scale": 0.2, "n_visual_voxels": 150, "beta_formats": ["hdf5"]}
+    params["convert_roi"]["roi"] = "streams"
+    params["extract_betas"]["labels"] = ["early", "ventral"]
+    params["models"] = ["ridge", "takagi"]
+    params["generate"] |= {"n_steps": 2, "strength": 0.5, "n_samples": N_SAMPLES}
+    params["predict"]["n_train_images"] = 2
+    params["evaluate"] |= {"n_permutations": 99, "n_bootstrap": 100}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "init", "-q")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def without_hub(project):
+    """Without Stable Diffusion: what stops, and what does not."""
+    return run(project, "env", "HF_HUB_OFFLINE=1", "dvc", "repro", "--keep-going", check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(project, without_hub, tiny_diffusion):
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["diffusion"]["source"] = str(tiny_diffusion)
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    result = run(project, "dvc", "repro", check=False)
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return project, result
+
+
+def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(project, without_hub):
+    assert without_hub.returncode != 0
+    errors = [line for line in without_hub.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert errors[0].startswith(
+        "error: diffusion.source CompVis/stable-diffusion-v1-4 (revision main) is neither a folder here nor to be had"
+    )
+    lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
+    assert {"train@subj02-ridge", "evaluate@subj02-ridge", "make_targets@subj02-ridge"} <= set(lock)
+    assert not any("takagi" in name for name in lock)
+
+
+def test_with_it_nothing_of_the_others_is_made_again(finished):
+    _, result = finished
+    ran = [line for line in result.stdout.splitlines() if line.startswith("Running stage")]
+    assert not any("train@subj02-ridge" in line or "evaluate@subj02-ridge" in line for line in ran)
+    assert any("train@subj02-takagi" in line for line in ran)
+
+
+def test_targets_are_of_all_images_and_captions_of_the_right_ones(finished, tiny_diffusion):
+    project, _ = finished
+    targets = DiffusionTargets.open(project / "data/targets/subj02/takagi.h5", remedy="")
+    examples = Examples.open(project / "data/examples/subj02.h5", remedy="")
+    np.testing.assert_array_equal(targets.image_ids, examples.image_ids)
+    captions = json.loads((project / "data/captions.json").read_text())
+    assert captions["data_source"] == "simulated"
+    assert targets.provenance["n_captions"] == 5 * len(targets.image_ids)
+    from fmri2img.pretrained.diffusion import open_diffusion
+
+    text = open_diffusion(str(tiny_diffusion), "main").load_text()
+    image_id = targets.image_ids[40]
+    expected = text.embed(captions["captions"][f"{image_id:05d}"]).mean(0).numpy()
+    np.testing.assert_allclose(targets.prompts[40], expected, atol=2e-3, rtol=1e-3)
+    np.testing.assert_allclose(targets.empty_prompt, text.embed([""])[0].numpy(), atol=2e-3, rtol=1e-3)
+    assert len(DiffusionTargets.open(project / "data/targets/subj02/ridge.h5", remedy="").image_ids) == 0
+
+
+def test_c_is_decoded_from_ventral_voxels_better_than_chance(finished):
+    project, _ = finished
+    halves = json.loads((project / "reports/metrics/subj02/takagi.json").read_text())["halves"]
+    assert halves["c"]["two_way_low"] > 0.55
+    assert halves["c"]["two_way_p"] == 0.01
+    assert halves["c"]["pattern_correlation_low"] > max(0.05, halves["c"]["pattern_correlation_shuffled"])
+    assert halves["z"]["two_way_p"] <= 0.05
+    training = json.loads((project / "reports/training/subj02/takagi.json").read_text())
+    assert {f"training/{half}_r2_{grid}" for half in "zc" for grid in ("published", "wide")} <= set(training)
+    assert training["training/c_r2_wide"] > max(0.01, training["training/c_r2_published"])
+
+
+def test_reconstructions_hold_samples_variants_and_what_was_decoded(finished):
+    project, _ = finished
+    found = Reconstructions.open(project / "data/reconstructions/subj02/takagi.h5", remedy="")
+    test = Split.open(project / "data/splits/subj02.json", remedy="").test
+    np.testing.assert_array_equal(found.image_ids[found.rows("test")], test)
+    assert found.samples.shape == (len(test), N_SAMPLES, 512, 512, 3)
+    assert (found.samples[0][0] != found.samples[0][1]).any()
+    assert found.variant_images.shape == (2, len(test), 128, 128, 3)
+    assert found.scenes.shape == (len(test), 4, 40, 40)
+    assert found.prompts.shape == (len(test), 77, 768)
+    assert not (project / ".checkpoints/generated").exists() or not list((project / ".checkpoints/generated").rglob("*.png"))
+
+
+def test_scores_pages_and_comparison_know_the_model(finished):
+    project, _ = finished
+    document = json.loads((project / "reports/metrics/subj02/takagi.json").read_text())
+    assert {"test", "z_only", "c_only", "floor_shuffled", "reference_ridge", "ceiling"} <= set(document)
+    assert "error_over_stated" not in document["latent"]  # it states none
+    assert document["about"]["reconstructions_per_image"] == N_SAMPLES
+    assert document["identification_by_samples"]["effnet_lite0"]["shuffled"] > 0
+    gallery = (project / "reports/gallery/subj02/takagi.html").read_text()
+    assert "from z alone" in gallery
+    assert "from c alone" in gallery
+    assert "Simulated data" in gallery
+    page = (project / "reports/runs/subj02/takagi.html").read_text()
+    assert "The two halves" in page
+    assert f"Identification by all {N_SAMPLES} reconstructions" in page
+    assert "takagi" in (project / "reports/comparison.md").read_text()
+    assert "halves" not in json.loads((project / "reports/metrics/subj02/ridge.json").read_text())
+
+
+def test_the_registered_encoder_is_two_ridges_and_names_its_stable_diffusion(finished, tiny_diffusion):
+    project, _ = finished
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db")
+    (version,) = client.search_model_versions("name = 'fmri2img-takagi-subj02'")
+    run_data = client.get_run(version.run_id).data
+    assert run_data.tags["diffusion"] == str(tiny_diffusion)
+    assert len(run_data.tags["diffusion.unet"]) == 64
+    assert {"halves/c_two_way", "halves/z_two_way", "identification_by_samples/effnet_lite0_score", "z_only/pixcorr"} <= set(
+        run_data.metrics
+    )
+    assert "targets-subj02" in {item.dataset.name for item in client.get_run(version.run_id).inputs.dataset_inputs}
+    n_voxels = json.loads((project / "models/subj02/takagi/config.json").read_text())["n_voxels"]
+    code = (
+        "import mlflow, numpy as np; mlflow.set_registry_uri(mlflow.get_tracking_uri()); "
+        f"m = mlflow.pyfunc.load_model('models:/{version.name}/{version.version}'); betas = np.zeros((2, {n_voxels}), np.float32); "
+        "print(m.predict(betas).shape, len(m.predict(betas, params={'output': 'png'})))"
+    )
+    served = run(project, "env", f"MLFLOW_TRACKING_URI=sqlite:///{project}/mlflow.db", "python", "-c", code)
+    assert served.stdout.strip().splitlines()[-1] == "(2, 4, 40, 40) 2"
+
+
+def test_pictures_are_decoded_from_exported_betas(finished, tmp_path):
+    project, _ = finished
+    run(project, "fmri2img", "export", "data/voxels/subj02.h5", "--to", str(tmp_path / "betas.npz"))
+    few = dict(np.load(tmp_path / "betas.npz"))
+    keep = np.isin(few["image_ids_0based"], np.unique(few["image_ids_0based"])[:2])
+    np.savez(tmp_path / "few.npz", **{name: few[name][keep] for name in ("betas_percent", "image_ids_0based")})
+    result = run(project, "fmri2img", "decode", str(tmp_path / "few.npz"), "--model", "models/subj02/takagi", "--to", str(tmp_path / "to"))
+    assert "2 pictures in" in result.stdout
+    assert sorted(path.suffix for path in (tmp_path / "to").iterdir()) == [".png", ".png"]
