@@ -8,7 +8,6 @@ with as many rows as there are images.
 import logging
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 
 logger = logging.getLogger(__name__)
@@ -27,7 +26,7 @@ class ImageRidge:
         That ``weights`` were solved with.
     r2 : dict of str to float
         Name of a list of penalties to the share of variance over held-out training images that its best penalties explain, mean over the
-        targets that vary. Penalties were chosen on the same images, so it is a little too high.
+        targets that vary; empty if none does. Penalties were chosen on the same images, so it is a little too high.
     """
 
     weights: torch.Tensor
@@ -114,7 +113,8 @@ def solve_image_ridge(
         best_penalties[block] = torch.tensor(penalties)[best]
         bias[block] = mean.float() - weights[block] @ voxel_mean.float()
         logger.info("ridge: %d of %d numbers", min(block.stop, targets.shape[1]), targets.shape[1])
-    return ImageRidge(weights, bias, best_penalties, {name: float(np.nanmean(values)) for name, values in explained.items()})
+    r2 = {name: float(values[torch.isfinite(values)].mean()) for name, values in explained.items() if torch.isfinite(values).any()}
+    return ImageRidge(weights, bias, best_penalties, r2)
 
 
 def _gram(rows: torch.Tensor) -> torch.Tensor:

@@ -91,17 +91,14 @@ class Model(Encoder):
         Raises
         ------
         ConfigError
-            If the region lacks a label, or there are fewer images than folds.
+            If the region lacks a label.
         """
         settings = self.settings
-        if len(data.latents) < settings.n_folds:
-            raise ConfigError(
-                f"{PARAMS_PATH}: train.takagi.n_folds is {settings.n_folds}, but there are {len(data.latents)} training images"
-            )
         folds = torch.zeros(len(data.latents), dtype=torch.int64)
-        splitter = KFold(settings.n_folds, shuffle=True, random_state=settings.seed)
-        for number, (_, held_out) in enumerate(splitter.split(folds)):
-            folds[held_out] = number
+        if len(folds) > 1:  # one image has nothing to learn from: what is decoded is its own
+            splitter = KFold(min(settings.n_folds, len(folds)), shuffle=True, random_state=settings.seed)
+            for number, (_, held_out) in enumerate(splitter.split(folds)):
+                folds[held_out] = number
         grids = {"published": settings.published_penalties, "wide": settings.wide_penalties}
         facts: dict[str, float] = {}
         for part, targets in (("z", data.latents), ("c", data.prompts)):

@@ -136,7 +136,6 @@ def test_scores_of_noise_are_not_above_zero(data):
             r"train.takagi.z_labels: this subject's region has no voxel of 'V9'; choose from: early, lateral, ventral",
         ),
         ({"c_labels": ["midventral"]}, r"train.takagi.c_labels: this subject's region has no voxel of 'midventral'"),
-        ({"n_folds": 61}, r"n_folds is 61, but there are 60 training images"),
     ],
 )
 def test_what_the_subject_lacks_is_named(data, changes, message):

@@ -6,7 +6,7 @@ import torch
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.containers import Examples, Latents
+from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
 from fmri2img.generation.predict import predict_latents, reconstruct, unsure_places
@@ -14,9 +14,16 @@ from fmri2img.models.registry import check_settings, load_seeds, model_class, mo
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import split_images
 from fmri2img.training.checkpoints import Checkpoint
-from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_training_set, remove_checkpoints
+from fmri2img.training.fit import (
+    TrainingResult,
+    fit_encoder,
+    fit_other_seeds,
+    make_diffusion_set,
+    make_training_set,
+    remove_checkpoints,
+)
 from fmri2img.training.loop import Trainer
-from fmri2img.training.report import EpochLog, write_curve
+from fmri2img.training.report import EpochLog, judge_by_latents, write_curve
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 FAST = {"epochs": 4, "batch_size": 32, "learning_rate": 0.002}
