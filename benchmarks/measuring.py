@@ -21,7 +21,7 @@ from fmri2img.simulation.scenes import render_image
 SUBJECT = "subj01"
 NSD = NsdParams(func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions=[1])
 README = Path(__file__).with_name("README.md")
-_SAMPLE_SECONDS = 0.02
+_SAMPLE_SECONDS = 0.02  # a look at a process of gigabytes takes as long: those that run for minutes are looked at less often
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,14 @@ class Measured:
     output: str
 
 
-def run_measured(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> Measured:
-    """Run a command and watch it and its children."""
+def run_measured(
+    command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None, every: float = _SAMPLE_SECONDS
+) -> Measured:
+    """Run a command and look at it and its children, ``every`` so many seconds."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd, env=env)
     peaks, done = [0.0], threading.Event()
-    watcher = threading.Thread(target=_watch, args=(process.pid, peaks, done))
+    watcher = threading.Thread(target=_watch, args=(process.pid, peaks, done, every))
     watcher.start()
     output = process.communicate()[0]
     wall = time.perf_counter() - start
@@ -49,9 +51,9 @@ def run_measured(command: list[str], *, cwd: Path | None = None, env: dict[str, 
     return Measured(wall, max(peaks), output)
 
 
-def _watch(pid: int, peaks: list[float], done: threading.Event) -> None:
+def _watch(pid: int, peaks: list[float], done: threading.Event, every: float) -> None:
     """Sample the memory of a process and its children until told to stop."""
-    while not done.wait(_SAMPLE_SECONDS):
+    while not done.wait(every):
         total = 0.0
         try:
             root = psutil.Process(pid)

@@ -51,7 +51,7 @@ def child(what: str) -> None:
     start = time.perf_counter()
     if what == "himalaya":
         rows = targets[images].float().numpy()
-        options = {"n_targets_batch": 256, "progress_bar": False, "warn": False}
+        options = {"n_targets_batch": 256, "warn": False}
         RidgeCV(alphas=GRIDS["wide"], cv=N_FOLDS, solver_params=options).fit(voxels.numpy(), rows)
         say({"seconds": time.perf_counter() - start})
         return
@@ -110,7 +110,7 @@ def main() -> None:
         return
     found, memory = {}, {}
     for what in ("part", "himalaya", "all", "pictures"):
-        measured = run_measured([sys.executable, __file__, "--child", what])
+        measured = run_measured([sys.executable, __file__, "--child", what], every=0.5)
         found[what], memory[what] = json.loads(measured.output.splitlines()[-1]), measured.peak_mb / 1000
         print(what, found[what], memory[what], flush=True)
     n_few, n_all = len(GRIDS["wide"]), sum(map(len, GRIDS.values()))

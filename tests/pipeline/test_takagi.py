@@ -144,6 +144,7 @@ def test_the_registered_encoder_is_two_ridges_and_names_its_stable_diffusion(fin
     run_data = client.get_run(version.run_id).data
     assert run_data.tags["diffusion"] == str(tiny_diffusion)
     assert len(run_data.tags["diffusion.unet"]) == 64
+    assert f"z and c of {tiny_diffusion}" in version.description
     assert {"halves/c_two_way", "halves/z_two_way", "identification_by_samples/effnet_lite0_score", "z_only/pixcorr"} <= set(
         run_data.metrics
     )

@@ -156,7 +156,7 @@ def register(client: mlflow.MlflowClient, run_id: str, folder: Path, config: dic
             )
     try:
         client.create_registered_model(
-            name, description="Betas in percent signal change, float32 (n, voxels), to Stable-Diffusion-1.5-VAE latents."
+            name, description="Betas in percent signal change, float32 (n, voxels), to latents of Stable Diffusion's VAE."
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -197,9 +197,10 @@ def describe(client: mlflow.MlflowClient, config: dict[str, Any], tags: dict[str
 def _description(config: dict[str, Any], document: dict[str, Any] | None) -> str:
     about = config["about"]
     lines = ["**SIMULATED DATA, not brain data.**"] if about["data.source"] == "simulated" else []
+    decoded = f"z and c of {about['diffusion']}" if "diffusion" in about else f"latents of {about['autoencoder']}"
     lines += [
         f"**Data**: {about['subject']}, {about['roi']} ({config['n_voxels']} voxels), {about['beta_version']}, {about['func_space']}, "
-        f"{about['sessions']} sessions, {about['n_train_images']} training images; latents of {about['autoencoder']}."
+        f"{about['sessions']} sessions, {about['n_train_images']} training images; {decoded}."
     ]
     if document is None:
         lines += ["**Test scores**: not evaluated yet."]
