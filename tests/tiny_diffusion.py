@@ -47,6 +47,7 @@ def write_tiny_diffusion(folder: Path, *, seed: int = 0, sample_size: int = 64) 
         latent_channels=4,
         norm_num_groups=2,
         scaling_factor=0.5,
+        mid_block_add_attention=False,
     ).save_pretrained(folder / "vae")
     vocabulary = write_tokenizer(folder / "tokenizer")
     config = CLIPTextConfig(

@@ -218,16 +218,21 @@ class GenerateParams(Params):
     seed : int
     """
 
-    n_steps: Annotated[int, Field(ge=1, le=1000)]
+    n_steps: Annotated[int, Field(ge=1, le=500)]
     strength: Annotated[float, Field(gt=0, le=1)]
     guidance: Annotated[float, Field(ge=0)]
     n_samples: Annotated[int, Field(ge=1, le=100)]
     precision: Literal["auto", "float32", "float16"]
     seed: Annotated[int, Field(ge=0)]
 
+    @property
+    def n_denoised(self) -> int:
+        """Steps that a picture decoded from z goes through, cut to a whole number."""
+        return int(round(self.strength * self.n_steps, 6))
+
     @model_validator(mode="after")
     def _some_step(self) -> Self:
-        if int(self.strength * self.n_steps) < 1:
+        if self.n_denoised < 1:
             raise ValueError(f"strength {self.strength} of {self.n_steps} steps is not one whole step; raise either")
         return self
 

@@ -349,7 +349,8 @@ class DiffusionTargets(Stored):
     empty_prompt : ndarray, shape (77, 768), float16
         Embedding of the empty text.
     provenance : dict
-        ``data_source``; ``scenes`` and ``prompts``: what each was made with and from; ``n_captions``, ``n_truncated``.
+        ``data_source``; ``scenes`` and ``prompts``: hashes of what each was made with and from; ``about``: Stable Diffusion's identity, as
+        configs of encoders record it; ``n_captions``, ``n_truncated``.
     """
 
     image_ids: np.ndarray

@@ -182,7 +182,7 @@ def _steer(encoder: "Encoder", about: dict, betas: np.ndarray, names: list[str],
     seed = params.generate.seed
     requests = [Request(name, (seed, int(name), 0, 0), prompt, scene) for name, scene, prompt in zip(names, scenes, prompts, strict=True)]
     predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
-    made = maker.make_all(requests, options.to / ".unfinished", [diffusion.identity, predicted], progress=progress("pictures"))
+    made = maker.make_all(requests, options.to / ".unfinished", [diffusion.weights, predicted], progress=progress("pictures"))
     for name in names:
         write_pictures(made.read(name)[None], [name], options.to)
     made.forget()

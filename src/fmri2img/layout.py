@@ -61,9 +61,14 @@ def latents_path(subject: str) -> Path:
     return Path("data/latents") / f"{subject}.h5"
 
 
-def captions_path() -> Path:
-    """Captions of all subjects' pictures, by 73k id (`nsd.captions`)."""
-    return Path("data/captions.json")
+def coco_folder() -> Path:
+    """COCO's caption files, fetched or simulated; never among somebody's copy of NSD."""
+    return Path("data/raw/coco/annotations")
+
+
+def captions_path(model: str) -> Path:
+    """Captions of all subjects' pictures, by 73k id (`nsd.captions`); none for a model that learns from latents alone."""
+    return Path("data/captions") / f"{model}.json"
 
 
 def targets_path(subject: str, model: str) -> Path:

@@ -49,7 +49,8 @@ def main(subject: str, model: str) -> None:
         targets = DiffusionTargets.open(targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}")
         how = {name: settings[name] for name in ("n_bootstrap", "seed")}
         halves = score_halves(found, targets, split, **how, n_permutations=settings["n_permutations"])
-        steering = {"halves": halves, "identification_by_samples": identify_by_samples(truth.pictures, found.samples, networks, **how)}
+        seen = pictures.of(found.image_ids[found.rows("test")])
+        steering = {"halves": halves, "identification_by_samples": identify_by_samples(seen, found.samples, networks, **how)}
     document = metrics_document(scores, truth, found, split, references, settings=settings, steering=steering)
     profile = scores.profile.reshape(found.latents.shape[1:])
     write_json(metrics_path(subject, model), document)

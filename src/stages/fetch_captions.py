@@ -1,14 +1,15 @@
-"""Collect the captions of all subjects' pictures, by 73k id, if a model learns from them."""
+"""Collect the captions of all subjects' pictures, by 73k id, for a model that learns from them."""
 
 from pathlib import Path
 
 import numpy as np
 
 from fmri2img.command import run_stage
-from fmri2img.config import load_params
+from fmri2img.config import ProjectParams, load_params
+from fmri2img.exceptions import ConfigError
 from fmri2img.fetching.captions import fetch_captions
 from fmri2img.files import hash_file, write_json
-from fmri2img.layout import captions_path, split_path
+from fmri2img.layout import captions_path, coco_folder, split_path
 from fmri2img.models.registry import model_class
 from fmri2img.nsd.captions import CAPTION_FILES, read_captions, read_coco_ids
 from fmri2img.nsd.paths import STIM_INFO
@@ -17,25 +18,37 @@ from fmri2img.responses.splits import Split
 from fmri2img.simulation.captions import write_captions
 
 
-def main() -> None:
-    """Write the captions; none if no model in ``params.yaml`` needs them."""
+def main(model: str) -> None:
+    """Write the captions; none for a model that does without."""
     params = load_params()
-    if not any(model_class(model).uses_diffusion for model in params.models):
-        write_json(captions_path(), {"captions": {}})
+    if not model_class(model).uses_diffusion:
+        write_json(captions_path(model), {"captions": {}})
         return
     splits = [Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}") for subject in params.subjects]
     image_ids = np.unique(np.concatenate([split.ids(part) for split in splits for part in ("train", "validation", "test")]))
     shared = raw_files("shared", params.machine)
     pictures = (image_ids, *read_coco_ids(shared.locate(STIM_INFO), image_ids, remedy=shared.remedy))
     data_source = shared.receipt.data_source
-    folder = Path(params.fetch_captions.folder or params.machine.raw_root / "coco/annotations").expanduser()
-    if params.fetch_captions.folder is None and data_source == "simulated":
-        write_captions(folder, params.fetch_nsd.simulation, *pictures)
-    elif params.fetch_captions.folder is None:
-        fetch_captions(params.fetch_captions.url, folder)
+    folder = _folder(params, data_source, pictures)
     files = {name: hash_file(folder / name) for name in CAPTION_FILES.values() if (folder / name).exists()}
     captions = {f"{image_id:05d}": texts for image_id, texts in read_captions(folder, *pictures).items()}
-    write_json(captions_path(), {"captions": captions, "data_source": data_source, "sha256": files})
+    write_json(captions_path(model), {"captions": captions, "data_source": data_source, "sha256": files})
+
+
+def _folder(params: ProjectParams, data_source: str, pictures: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Path:
+    """Return the folder with caption files, written or fetched if need be."""
+    if params.fetch_captions.folder is not None:
+        return Path(params.fetch_captions.folder).expanduser()
+    if data_source != "simulated":
+        fetch_captions(params.fetch_captions.url, coco_folder())
+    elif params.fetch_nsd.source == "simulated":
+        write_captions(coco_folder(), params.fetch_nsd.simulation, *pictures)
+    else:
+        raise ConfigError(
+            f"params.yaml: fetch_nsd.source is {params.fetch_nsd.source}, and its files are simulated: which scenes they show is not known "
+            "here; name the folder with their captions in fetch_captions.folder (data/raw/coco/annotations, where they were simulated)"
+        )
+    return coco_folder()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from fmri2img.command import progress, run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import DiffusionTargets
 from fmri2img.exceptions import FormatError, MissingDataError
-from fmri2img.features.conditions import embed_captions, encode_scenes, forget_blocks
+from fmri2img.features.conditions import VERSION, embed_captions, encode_scenes, forget_blocks
 from fmri2img.files import json_bytes, read_json
 from fmri2img.layout import captions_path, split_path, target_blocks_folder, targets_path
 from fmri2img.models.registry import model_class
@@ -30,14 +30,14 @@ def main(subject: str, model: str) -> None:
 
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
     image_ids = np.sort(np.concatenate([split.ids(part) for part in ("train", "validation", "test")]))
-    captions = _captions_of(image_ids)
+    captions = _captions_of(image_ids, model)
     diffusion = open_diffusion(params.diffusion.source, params.diffusion.revision)
     shared = raw_files("shared", params.machine)
-    ids = hashlib.sha256(image_ids.tobytes()).hexdigest()
-    known = {key: diffusion.identity[key] for key in ("name", "revision")}
-    scenes_from = known | {"vae": diffusion.identity["vae"], "pictures": shared.receipt.digest(), "image_ids": ids}
+    # By hashes alone: the same wherever Stable Diffusion lies.
+    known = {"version": VERSION, "image_ids": hashlib.sha256(image_ids.tobytes()).hexdigest()}
+    scenes_from = known | {"vae": diffusion.identity["vae"], "pictures": shared.receipt.digest()}
     texts = hashlib.sha256(json_bytes(captions)).hexdigest()
-    prompts_from = known | {"text_encoder": diffusion.identity["text_encoder"], "captions": texts, "image_ids": ids}
+    prompts_from = known | {"text_encoder": diffusion.identity["text_encoder"], "captions": texts}
     earlier, folder = _earlier(path), target_blocks_folder(subject, model)
     how: dict[str, Any] = {"batch_size": params.make_targets.batch_size, "folder": folder}
     prompts, empty, n_truncated = earlier.prompts, earlier.empty_prompt, earlier.provenance.get("n_truncated")
@@ -57,18 +57,18 @@ def main(subject: str, model: str) -> None:
             made_from=scenes_from,
             progress=bar,
         )
-    provenance = {"data_source": shared.receipt.data_source, "scenes": scenes_from, "prompts": prompts_from}
+    provenance = {"data_source": shared.receipt.data_source, "scenes": scenes_from, "prompts": prompts_from, "about": diffusion.describe()}
     counts = {"n_captions": sum(map(len, captions)), "n_truncated": n_truncated}
     DiffusionTargets(image_ids, scenes, prompts, empty, provenance | counts).save(path)
     forget_blocks(folder)
 
 
-def _captions_of(image_ids: np.ndarray) -> list[list[str]]:
-    known = read_json(captions_path(), remedy="dvc repro fetch_captions")["captions"]
+def _captions_of(image_ids: np.ndarray, model: str) -> list[list[str]]:
+    known = read_json(captions_path(model), remedy=f"dvc repro fetch_captions@{model}")["captions"]
     names = [f"{image_id:05d}" for image_id in image_ids]
     if absent := [name for name in names if name not in known]:
         missing = f"{len(absent)} of {len(names)} images have no captions, first 73k id {absent[0]}"
-        raise MissingDataError(f"{captions_path()}: {missing}; run: dvc repro --force fetch_captions")
+        raise MissingDataError(f"{captions_path(model)}: {missing}; run: dvc repro --force fetch_captions@{model}")
     return [known[name] for name in names]
 
 

@@ -1,6 +1,6 @@
 """Reconstruct the test images, and show them beside the truth."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import Split
 from fmri2img.viz.gallery import UnsureMap, gallery_items, gallery_page
 
+if TYPE_CHECKING:
+    from fmri2img.generation.diffuse import MadePictures
+
 
 def main(subject: str, model: str) -> None:
     """Write reconstructions and the gallery of one encoder."""
@@ -44,8 +47,9 @@ def main(subject: str, model: str) -> None:
         "encode_pictures": lambda pictures: encode_images(pictures, autoencoder, batch_size=params.predict.batch_size),
     }
     path = reconstructions_path(subject, model)
+    made = None
     if encoder.uses_diffusion:
-        _steer(subject, model, params, config["about"], what, how)
+        made = _steer(subject, model, params, config["about"], what, how)
     else:
         reconstruct(*what, **how, other_seeds=load_seeds(encoder_folder(subject, model))).save(path)
     found = Reconstructions.open(path, remedy=f"dvc repro predict@{subject}-{model}")
@@ -73,27 +77,29 @@ def main(subject: str, model: str) -> None:
         unsure=[UnsureMap(title, shares) for title, shares in places.items()],
     )
     write_text(gallery_path(subject, model), page)
+    if made is not None:
+        made.forget()
 
 
-def _steer(subject: str, model: str, params: ProjectParams, about: dict, what: tuple, how: dict) -> None:
+def _steer(subject: str, model: str, params: ProjectParams, about: dict, what: tuple, how: dict) -> "MadePictures":
     # Late: these take seconds to load, and most encoders do without.
     from fmri2img.generation.diffuse import PictureMaker
     from fmri2img.generation.steer import reconstruct_by_diffusion
     from fmri2img.pretrained.diffusion import open_diffusion_of
 
     targets = DiffusionTargets.open(targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}")
-    diffusion = open_diffusion_of(about, params.diffusion.source)
+    diffusion = open_diffusion_of(about)
     maker = PictureMaker.of(diffusion, params.generate, params.machine.generation_batch, targets.empty_prompt)
     found, made = reconstruct_by_diffusion(
         *what,
         maker=maker,
         **how,
         folder=generated_folder(subject, model),
-        made_from=diffusion.identity,
+        made_from=diffusion.weights,
         progress=progress(f"{subject} {model} pictures"),
     )
     found.save(reconstructions_path(subject, model))
-    made.forget()
+    return made
 
 
 if __name__ == "__main__":

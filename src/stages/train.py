@@ -1,12 +1,13 @@
 """Train one encoder for one subject, and register it."""
 
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fmri2img.command import run_stage
-from fmri2img.config import AutoencoderParams, ProjectParams, load_params
+from fmri2img.config import AutoencoderParams, load_params
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.files import read_json, write_json, write_text
 from fmri2img.layout import (
@@ -22,18 +23,16 @@ from fmri2img.layout import (
     training_path,
     validation_path,
 )
-from fmri2img.models.base import Encoder
 from fmri2img.models.registry import check_settings, model_class, save_encoder, save_seeds
 from fmri2img.responses.splits import Split
 from fmri2img.tracking.live import live_curve
 from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_diffusion_set, make_training_set, remove_checkpoints
-from fmri2img.training.loop import validation_scores
+from fmri2img.training.loop import predict_validation, validation_scores
 from fmri2img.training.processes import is_main_process, launch_again
 from fmri2img.training.report import describe_encoder, epoch_log, judge_by_latents, training_metrics, validation_table, write_curve
 
 if TYPE_CHECKING:
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
-    from fmri2img.pretrained.diffusion import DiffusionFolder
 
 _BATCH = 8
 
@@ -52,8 +51,8 @@ def main(subject: str, model: str) -> None:
     about = describe_encoder(examples, split, latents, roi)
     if kind.uses_diffusion:
         targets = DiffusionTargets.open(targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}")
-        data, diffusion = make_diffusion_set(examples, split, targets), _open_diffusion(params, targets)
-        about |= diffusion.describe()
+        data = make_diffusion_set(examples, split, targets)
+        about |= targets.provenance["about"]
         del targets
     else:
         prior = Latents.open(prior_path(), remedy="dvc repro collect_prior")
@@ -73,9 +72,8 @@ def main(subject: str, model: str) -> None:
         return
     scores = validation_scores(encoder, data.validation)
     if kind.uses_diffusion:
-        seen = _see(
-            encoder, data.validation.image_betas.numpy(), diffusion.load_autoencoder(), _load_decoder(params.autoencoder, latents), side
-        )
+        decoded = predict_validation(encoder, data.validation).numpy()
+        seen = _see(decoded, about, _load_decoder(params.autoencoder, latents), side)
         result, scores = judge_by_latents(result, latents.of(split.ids("validation")), seen, latents.of(split.ids("train")).mean(axis=0))
     folder = encoder_folder(subject, model)
     save_encoder(encoder, model, folder, about)
@@ -90,18 +88,14 @@ def main(subject: str, model: str) -> None:
     log_encoder(subject, model, is_new=True, live_run=live.close() if live else "", evaluation=False)
 
 
-def _open_diffusion(params: ProjectParams, targets: DiffusionTargets) -> "DiffusionFolder":
-    from fmri2img.pretrained.diffusion import open_diffusion  # takes seconds, and most models do without
-
-    return open_diffusion(params.diffusion.source, params.diffusion.revision).made(targets.provenance)
-
-
-def _see(encoder: Encoder, betas: np.ndarray, decoder: "FrozenAutoencoder", autoencoder: "FrozenAutoencoder", side: int) -> np.ndarray:
+def _see(latents: np.ndarray, about: dict, autoencoder: "FrozenAutoencoder", side: int) -> np.ndarray:
     """Return the project's latents of the pictures of z, in which encoders of all kinds can be compared."""
     from fmri2img.features.latents import encode_images
-    from fmri2img.generation.steer import latents_of_scenes
+    from fmri2img.generation.decode import latents_of_pictures
+    from fmri2img.pretrained.autoencoder import load_autoencoder_of
 
-    return latents_of_scenes(encoder, betas, decoder, lambda pictures: encode_images(pictures, autoencoder, batch_size=_BATCH), side)
+    encode = partial(encode_images, autoencoder=autoencoder, batch_size=_BATCH)
+    return latents_of_pictures(latents, load_autoencoder_of(about), encode, side)
 
 
 def _load_decoder(params: AutoencoderParams, latents: Latents) -> "FrozenAutoencoder":

@@ -33,6 +33,7 @@ def project(tmp_path_factory, tiny_diffusion):
     params["extract_betas"]["labels"] = ["early", "ventral"]
     params["models"] = ["ridge", "takagi"]
     params["generate"] |= {"n_steps": 2, "strength": 0.5, "n_samples": N_SAMPLES}
+    params["make_targets"]["batch_size"] = 32
     params["predict"]["n_train_images"] = 2
     params["evaluate"] |= {"n_permutations": 99, "n_bootstrap": 100}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
@@ -72,7 +73,7 @@ def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(project, 
 def test_with_it_nothing_of_the_others_is_made_again(finished):
     _, result = finished
     ran = [line for line in result.stdout.splitlines() if line.startswith("Running stage")]
-    assert not any("train@subj02-ridge" in line or "evaluate@subj02-ridge" in line for line in ran)
+    assert not any(f"{stage}@subj02-ridge" in line for line in ran for stage in ("train", "evaluate", "predict"))
     assert any("train@subj02-takagi" in line for line in ran)
 
 
@@ -81,7 +82,7 @@ def test_targets_are_of_all_images_and_captions_of_the_right_ones(finished, tiny
     targets = DiffusionTargets.open(project / "data/targets/subj02/takagi.h5", remedy="")
     examples = Examples.open(project / "data/examples/subj02.h5", remedy="")
     np.testing.assert_array_equal(targets.image_ids, examples.image_ids)
-    captions = json.loads((project / "data/captions.json").read_text())
+    captions = json.loads((project / "data/captions/takagi.json").read_text())
     assert captions["data_source"] == "simulated"
     assert targets.provenance["n_captions"] == 5 * len(targets.image_ids)
     from fmri2img.pretrained.diffusion import open_diffusion

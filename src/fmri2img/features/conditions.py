@@ -24,6 +24,7 @@ from fmri2img.pretrained.diffusion import CELL_PIXELS, SCENE_CELLS, FrozenText
 logger = logging.getLogger(__name__)
 Progress = Callable[..., Iterable]
 SCENE_SIDE = SCENE_CELLS * CELL_PIXELS
+VERSION = 1  # part of what identifies targets: to be raised when this module makes others of the same pictures or captions
 _BLOCK_IMAGES = 64
 
 
@@ -61,7 +62,7 @@ def encode_scenes(
     """
 
     def encode(rows: np.ndarray) -> np.ndarray:
-        pictures = np.stack([_resize(picture, SCENE_SIDE, Image.Resampling.LANCZOS) for picture in read(image_ids[rows])])
+        pictures = np.stack([_shrink(picture) for picture in read(image_ids[rows])])
         parts = [
             autoencoder.encode(to_network_range(pictures[start : start + batch_size]).to(autoencoder.device)).cpu().numpy()
             for start in range(0, len(pictures), batch_size)
@@ -134,8 +135,8 @@ def _read_block(path: Path) -> np.ndarray | None:
     return block
 
 
-def _resize(picture: np.ndarray, side: int, how: Image.Resampling) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).resize((side, side), how))
+def _shrink(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(picture).resize((SCENE_SIDE, SCENE_SIDE), Image.Resampling.LANCZOS))
 
 
 def forget_blocks(folder: Path) -> None:

@@ -1,11 +1,15 @@
 """COCO's caption files from its archive."""
 
+import http.client
 import logging
+import shutil
 import tempfile
+import urllib.request
 import zipfile
+import zlib
 from pathlib import Path
 
-import torch
+from tqdm import tqdm
 
 from fmri2img.exceptions import FormatError, UnavailableError
 from fmri2img.files import write_bytes
@@ -28,16 +32,18 @@ def fetch_captions(url: str, folder: Path) -> None:
         return
     log.info("fetching captions from %s", url)
     advice = "fetch it by hand, and name the folder with its two caption files in params.yaml, fetch_captions.folder"
-    with tempfile.TemporaryDirectory() as temporary:
-        archive = Path(temporary) / "captions.zip"
+    with tempfile.TemporaryFile() as archive:
         try:
-            torch.hub.download_url_to_file(url, str(archive))
-        except (OSError, ValueError) as error:  # of urllib
+            with urllib.request.urlopen(url) as response:  # noqa: S310 (what the user named in params.yaml)
+                total = int(response.headers.get("Content-Length") or 0) or None
+                with tqdm.wrapattr(response, "read", total=total, desc="captions", disable=None, leave=False) as watched:
+                    shutil.copyfileobj(watched, archive)
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise UnavailableError(f"{url}: not to be had ({error}); {advice}") from error
         try:
             with zipfile.ZipFile(archive) as content:
                 members = {Path(name).name: name for name in content.namelist()}
                 for name in CAPTION_FILES.values():
                     write_bytes(folder / name, content.read(members[name]))
-        except (zipfile.BadZipFile, KeyError) as error:
+        except (zipfile.BadZipFile, zlib.error, KeyError) as error:
             raise FormatError(f"{url}: no archive with {', '.join(CAPTION_FILES.values())} ({error}); {advice}") from error

@@ -31,6 +31,7 @@ from fmri2img.pretrained.diffusion import CELL_PIXELS, PICTURE_CELLS, DiffusionF
 logger = logging.getLogger(__name__)
 Progress = Callable[..., Iterable]
 PICTURE_SIDE = PICTURE_CELLS * CELL_PIXELS
+_VERSION = 1  # part of what identifies pictures: to be raised when this module makes others of the same z and c
 # Where "auto" begins; it is halved until the pictures fit.
 _FIRST_BATCH = {"cuda": 16, "cpu": 2}
 
@@ -100,7 +101,7 @@ class PictureMaker:
         device = pick_device()
         half = settings.precision == "float16" or (settings.precision == "auto" and device.type == "cuda")
         if empty_prompt is None:
-            empty_prompt = diffusion.load_text().embed([""])[0].numpy()
+            empty_prompt = diffusion.load_text().embed([""])[0].numpy().astype(np.float16)  # as targets keep it
         try:
             unet = diffusion.load_unet(device, torch.float16 if half else torch.float32)
             return cls(unet, diffusion.load_scheduler(), diffusion.load_autoencoder(device), empty_prompt, settings, batch)
@@ -124,7 +125,7 @@ class PictureMaker:
         if requests[0].scene is None:
             latents = noise
         else:
-            n_denoised = int(self.settings.strength * len(timesteps))
+            n_denoised = self.settings.n_denoised
             # One step more than is denoised, where there is one.
             first = timesteps[max(0, len(timesteps) - n_denoised - 1)]
             timesteps = timesteps[len(timesteps) - n_denoised :]
@@ -174,7 +175,7 @@ class PictureMaker:
         UnavailableError
             If there is too little memory.
         """
-        key = json.dumps([made_from, self.settings.model_dump()], sort_keys=True)
+        key = json.dumps([_VERSION, made_from, self.settings.model_dump(), str(self.unet.dtype)], sort_keys=True)
         made = MadePictures(folder / hashlib.sha256(key.encode()).hexdigest()[:16], folder)
         waiting = [request for request in requests if not made.holds(request.name)]
         # All of a batch take the same steps.

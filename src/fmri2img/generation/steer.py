@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from fmri2img.containers import Examples, Latents, Reconstructions
-from fmri2img.generation.decode import decode_latents, resize_pictures
+from fmri2img.generation.decode import resize_pictures
 from fmri2img.generation.diffuse import PICTURE_SIDE, MadePictures, PictureMaker, Progress, Request
 from fmri2img.generation.predict import check_fit, choose_shown, partial_betas, pictures_alone
 from fmri2img.models.base import Encoder
@@ -19,7 +19,8 @@ from fmri2img.responses.splits import Split
 from fmri2img.storage import StreamedArray
 
 _ROWS_AT_ONCE = 256
-_FROM_BOTH, _FROM_C = 0, 1  # in seeds
+# In seeds: pictures from all repetitions, from c alone, and from some repetitions, which must not share the noise of others of the image.
+_FROM_BOTH, _FROM_C, _FROM_SOME = 0, 1, 2
 
 
 @torch.no_grad()
@@ -29,30 +30,6 @@ def decode_both(encoder: Encoder, betas: np.ndarray) -> tuple[np.ndarray, np.nda
     scenes = [encoder(part).numpy() for part in parts]
     prompts = [encoder.condition(part).half().numpy() for part in parts]
     return np.concatenate(scenes), np.concatenate(prompts)
-
-
-def latents_of_scenes(
-    encoder: Encoder, betas: np.ndarray, decoder: FrozenAutoencoder, encode_pictures: Callable[[np.ndarray], np.ndarray], side: int
-) -> np.ndarray:
-    """Return the latents that the project's autoencoder finds in the pictures of z alone, shape (n, 4, h, w).
-
-    In them an encoder can be compared with those that decode such latents, without making a picture by diffusion.
-
-    Parameters
-    ----------
-    encoder : Encoder
-    betas : ndarray, shape (n, n_voxels)
-        Percent signal change.
-    decoder : FrozenAutoencoder
-        Stable Diffusion's.
-    encode_pictures : callable
-        Pictures, uint8, to the project's latents.
-    side : int
-        Of the pictures that it takes.
-    """
-    with torch.no_grad():
-        scenes = encoder(torch.from_numpy(betas)).numpy()
-    return encode_pictures(resize_pictures(decode_latents(scenes, decoder, batch_size=1), side))
 
 
 def reconstruct_by_diffusion(
@@ -92,7 +69,7 @@ def reconstruct_by_diffusion(
     found : Reconstructions
         ``latent_sd`` is NaN: the encoder states no error of these latents. ``samples`` are read from the folder when they are saved.
     made : MadePictures
-        To be forgotten when ``found`` is saved.
+        To be forgotten when all that is made of ``found`` is saved.
     """
     check_fit(encoder, examples, latents, autoencoder)
     test_ids, train_ids = split.ids("test"), split.ids("train")
@@ -100,14 +77,13 @@ def reconstruct_by_diffusion(
     image_ids, part = np.concatenate([test_ids, shown]), partial_betas(examples, test_ids)
     betas = [averaged_betas(examples, ids) for ids in (test_ids, shown) if len(ids)]
     scenes, prompts = decode_both(encoder, np.concatenate([*betas, part.betas]))
-    names = [f"{image_id:05d}-0" for image_id in image_ids]
-    names += [f"{image_id:05d}-{first}+{count}" for image_id, first, count in zip(part.image_ids, part.first, part.count, strict=True)]
-    ids = np.concatenate([image_ids, part.image_ids]).tolist()
     seed, n_samples = maker.settings.seed, maker.settings.n_samples
-    requests = [
-        Request(name, (seed, image_id, 0, _FROM_BOTH), prompt, scene)
-        for name, image_id, scene, prompt in zip(names, ids, scenes, prompts, strict=True)
-    ]
+    names = [f"{image_id:05d}-0" for image_id in image_ids]
+    seeds = [(seed, int(image_id), 0, _FROM_BOTH) for image_id in image_ids]
+    for image_id, first, count in zip(part.image_ids.tolist(), part.first.tolist(), part.count.tolist(), strict=True):
+        names.append(f"{image_id:05d}-{first}+{count}")
+        seeds.append((seed, image_id, 10 * first + count, _FROM_SOME))
+    requests = [Request(name, own, prompt, scene) for name, own, scene, prompt in zip(names, seeds, scenes, prompts, strict=True)]
     for row, image_id in enumerate(test_ids.tolist()):
         requests += [
             Request(f"{image_id:05d}-{sample}", (seed, image_id, sample, _FROM_BOTH), prompts[row], scenes[row])
@@ -118,12 +94,12 @@ def reconstruct_by_diffusion(
     made = maker.make_all(requests, folder, [made_from, predicted], progress=progress)
 
     side, n_test = examples.images.shape[1], len(test_ids)
-    first = resize_each(made, names, side)
+    first = _resize_each(made, names, side)
     images, partial_images = first[: len(image_ids)], first[len(image_ids) :]
     variant_images = np.stack(
         [
             resize_pictures(maker.scene_pictures(scenes[:n_test]), side),
-            resize_each(made, [f"{image_id:05d}-c" for image_id in test_ids], side),
+            _resize_each(made, [f"{image_id:05d}-c" for image_id in test_ids], side),
         ]
     )
     seen = encode_pictures(np.concatenate([first, *variant_images]))
@@ -160,7 +136,7 @@ def reconstruct_by_diffusion(
     return found, made
 
 
-def resize_each(made: MadePictures, names: list[str], side: int) -> np.ndarray:
+def _resize_each(made: MadePictures, names: list[str], side: int) -> np.ndarray:
     """Read pictures one by one and make them smaller, shape (n, side, side, 3), uint8."""
     small = [resize_pictures(made.read(name)[None], side) for name in names]
     return np.concatenate(small) if small else np.zeros((0, side, side, 3), np.uint8)

@@ -4,13 +4,13 @@ NSD's pictures are crops of COCO's (2017 release), so each has five captions by 
 every 73k id which picture of COCO it is, and in which of COCO's two splits.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from fmri2img.exceptions import FormatError, MissingDataError
-from fmri2img.files import read_json
 
 # COCO's name of a split, as in the column cocoSplit, to its caption file.
 CAPTION_FILES = {"train2017": "captions_train2017.json", "val2017": "captions_val2017.json"}
@@ -98,11 +98,11 @@ def _read_file(path: Path) -> dict[int, list[str]]:
     remedy = "name the folder with COCO's captions_train2017.json and captions_val2017.json in params.yaml, fetch_captions.folder"
     if not path.exists():
         raise MissingDataError(f"{path} not found; {remedy}")
-    content = read_json(path, remedy=remedy)
     by_picture: dict[int, list[str]] = {}
     try:
+        content = json.loads(path.read_text())
         for item in sorted(content["annotations"], key=lambda item: item["id"]):
             by_picture.setdefault(item["image_id"], []).append(item["caption"].strip())
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise FormatError(f"{path}: expected annotations with id, image_id and caption, got {error!r}; {remedy}") from error
     return {picture: texts for picture, captions in by_picture.items() if (texts := [text for text in captions if text])}

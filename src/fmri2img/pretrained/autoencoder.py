@@ -128,7 +128,8 @@ def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoen
         If its weights are others.
     """
     of, sha256 = ("diffusion", "diffusion.vae") if "diffusion" in about else ("autoencoder", "autoencoder.sha256")
-    autoencoder = load_autoencoder(source or about[of], about[f"{of}.revision"])
+    revision = about[f"{of}.revision"]
+    autoencoder = load_autoencoder(source or about[of], "main" if revision == "folder" else revision)
     if (given := autoencoder.identity["sha256"]) != (expected := about[sha256]):
         raise MismatchError(
             f"{autoencoder.identity['name']}: the autoencoder's weights have SHA-256 {given[:12]}, the encoder was trained for "
@@ -160,7 +161,8 @@ def load_autoencoder(source: str, revision: str, device: torch.device | None = N
         If it is not an autoencoder with safetensors weights.
     """
     patterns = [prefix + name for prefix in ("", "vae/") for name in ("config.json", WEIGHTS)]
-    folder = Path(source) if Path(source).is_dir() else download(source, revision, patterns)
+    folder = Path(source).expanduser()
+    folder = folder if folder.is_dir() else download(source, revision, patterns)
     folder = folder / "vae" if (folder / "vae" / "config.json").exists() else folder
     if not (folder / "config.json").exists() or not (folder / WEIGHTS).exists():
         raise FormatError(
@@ -178,7 +180,7 @@ def load_autoencoder(source: str, revision: str, device: torch.device | None = N
     network.requires_grad_(False).eval().to(device or pick_device(), memory_format=torch.channels_last)
     identity = {
         "name": source,
-        "revision": "folder" if Path(source).is_dir() else revision,
+        "revision": "folder" if Path(source).expanduser().is_dir() else revision,
         "class": kind,
         "sha256": hash_file(folder / WEIGHTS),
         "scaling_factor": float(network.config.scaling_factor),  # older files leave it to the class

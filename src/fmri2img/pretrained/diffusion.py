@@ -1,5 +1,6 @@
 """The frozen Stable Diffusion 1.x: its parts, their identity, texts to embeddings."""
 
+import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from fmri2img.exceptions import FormatError, MismatchError
-from fmri2img.files import hash_file, read_json
+from fmri2img.files import hash_file
 from fmri2img.pretrained.autoencoder import WEIGHTS, FrozenAutoencoder, download, load_autoencoder, pick_device
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ _PARTS = {
     "scheduler": ("scheduler_config.json",),
 }
 _HASHED = ("vae", "text_encoder", "unet")
+_REMEDY = "name a Stable Diffusion 1.x as diffusion.source in params.yaml"
 _OPTIONAL = ("tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -47,25 +49,14 @@ class DiffusionFolder:
     path: Path
     identity: dict[str, str]
 
+    @property
+    def weights(self) -> dict[str, str]:
+        """SHA-256 of the weights alone: the same wherever they lie."""
+        return {part: self.identity[part] for part in _HASHED}
+
     def describe(self) -> dict[str, str]:
         """Return the identity as an encoder's config records it, under flat names."""
         return {"diffusion" if key == "name" else f"diffusion.{key}": value for key, value in self.identity.items()}
-
-    def made(self, provenance: dict[str, Any]) -> "DiffusionFolder":
-        """Return itself if it is what made these targets (`containers.DiffusionTargets`).
-
-        Raises
-        ------
-        MismatchError
-            If z or c comes from other weights.
-        """
-        for target, part in (("scenes", "vae"), ("prompts", "text_encoder")):
-            if (expected := provenance[target][part]) != (given := self.identity[part]):
-                raise MismatchError(
-                    f"{target} were made by {part} {expected[:12]} of {provenance[target]['name']}, "
-                    f"got {given[:12]} of {self.identity['name']}; run: dvc repro --force make_targets"
-                )
-        return self
 
     def load_autoencoder(self, device: torch.device | None = None) -> FrozenAutoencoder:
         """Load the autoencoder, in float32."""
@@ -87,7 +78,7 @@ class DiffusionFolder:
 
     def load_scheduler(self) -> DDIMScheduler:
         """Return DDIM on the noise schedule that the network was trained with."""
-        config = read_json(self.path / "scheduler" / "scheduler_config.json", remedy="name another diffusion.source in params.yaml")
+        config = _read_config(self.path / "scheduler" / "scheduler_config.json")
         # As the original sampler has it, whatever sampler the folder was saved with.
         return DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading")
 
@@ -128,14 +119,17 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
     FormatError
         If parts are missing, or it is not a Stable Diffusion 1.x.
     """
-    is_folder = Path(source).is_dir()
+    is_folder = Path(source).expanduser().is_dir()
     patterns = [f"{part}/{name}" for part, names in _PARTS.items() for name in names]
-    path = Path(source) if is_folder else download(source, revision, patterns, setting="diffusion.source", example="a folder that holds it")
+    path = (
+        Path(source).expanduser()
+        if is_folder
+        else download(source, revision, patterns, setting="diffusion.source", example="a folder that holds it")
+    )
     required = [f"{part}/{name}" for part, names in _PARTS.items() for name in names if name not in _OPTIONAL]
     if absent := [name for name in required if not (path / name).exists()]:
         raise FormatError(f"diffusion.source {source}: {absent[0]} is not in it ({len(absent)} files missing); name another in params.yaml")
-    remedy = "name a Stable Diffusion 1.x as diffusion.source in params.yaml"
-    configs = {part: read_json(path / part / names[0], remedy=remedy) for part, names in _PARTS.items() if part != "tokenizer"}
+    configs = {part: _read_config(path / part / names[0]) for part, names in _PARTS.items() if part != "tokenizer"}
     expected: dict[str, dict[str, Any]] = {
         "unet": {"in_channels": 4, "sample_size": PICTURE_CELLS, "cross_attention_dim": PROMPT_SHAPE[1]},
         "vae": {"latent_channels": 4},
@@ -148,10 +142,18 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
         for key, value in values.items():
             if (got := configs[part].get(key, defaults.get(key))) != value:
                 raise FormatError(
-                    f"diffusion.source {source}: {part} has {key} {got}, expected {value} as in Stable Diffusion 1.x; {remedy}"
+                    f"diffusion.source {source}: {part} has {key} {got}, expected {value} as in Stable Diffusion 1.x; {_REMEDY}"
                 )
     hashes = {part: hash_file(path / part / _PARTS[part][1]) for part in _HASHED}
     return DiffusionFolder(path, {"name": source, "revision": "folder" if is_folder else revision, **hashes})
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise FormatError(f"{path}: not valid JSON ({error}); {_REMEDY}") from error
+    return config
 
 
 def open_diffusion_of(about: dict[str, Any], source: str = "") -> DiffusionFolder:
@@ -171,7 +173,8 @@ def open_diffusion_of(about: dict[str, Any], source: str = "") -> DiffusionFolde
     MismatchError
         If a part has other weights.
     """
-    found = open_diffusion(source or about["diffusion"], about["diffusion.revision"])
+    revision = about["diffusion.revision"]
+    found = open_diffusion(source or about["diffusion"], "main" if revision == "folder" else revision)
     for part in _HASHED:
         if (given := found.identity[part]) != (expected := about[f"diffusion.{part}"]):
             raise MismatchError(

@@ -34,7 +34,7 @@ SHARED_STAGES = (
 MODEL_STAGES = (*SHARED_STAGES, "train")
 ALL_STAGES = (*MODEL_STAGES, "fit_encoding_model", "predict", "score_references", "evaluate", "compare")
 # What may differ between a colleague's parameters and those of pulled files only if raw files are at hand.
-RAW_STAGES = ("fetch_nsd_shared", "fetch_nsd", "convert_roi", "extract_betas", "create_examples", "fetch_captions")
+RAW_STAGES = ("fetch_nsd_shared", "fetch_nsd", "convert_roi", "extract_betas", "create_examples")
 DEMO_REMOTE = "demo"
 DEMO_STAGES = ("convert_roi", "extract_betas")  # what it holds
 # "corrupted cache file '.../files/md5/5d/b3...'", and what DVC says at the end.

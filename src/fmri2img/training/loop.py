@@ -273,10 +273,16 @@ def validate(
 
 
 @torch.no_grad()
+def predict_validation(encoder: Encoder, validation: ValidationTensors) -> torch.Tensor:
+    """Return the latents of validation images, shape (n_images, 4, h, w)."""
+    predicted: torch.Tensor = encoder.eval()(validation.image_betas, validation.repetitions)
+    return predicted
+
+
+@torch.no_grad()
 def validation_scores(encoder: Encoder, validation: ValidationTensors) -> torch.Tensor:
     """Return the centred pattern correlation of each validation image, shape (n_images,)."""
-    predicted = encoder.eval()(validation.image_betas, validation.repetitions)
-    return latent_correlations(validation.latents, predicted, validation.train_mean_latent)
+    return latent_correlations(validation.latents, predict_validation(encoder, validation), validation.train_mean_latent)
 
 
 def latent_correlations(truth: torch.Tensor, predicted: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:

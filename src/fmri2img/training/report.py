@@ -100,8 +100,11 @@ def judge_by_latents(
     """
     scores = latent_correlations(*(torch.from_numpy(values) for values in (truth, seen, train_mean)))
     own = {"own_validation_loss": result.validation_loss, "own_validation_pattern_correlation": result.validation_pattern_correlation}
-    loss = float(((truth - seen) ** 2).mean())
-    return replace(result, facts=result.facts | own, validation_loss=loss, validation_pattern_correlation=float(scores.mean())), scores
+    loss, correlation = float(((truth - seen) ** 2).mean()), float(scores.mean())
+    # In closed form there is one record.
+    history = [replace(record, validation_loss=loss, validation_pattern_correlation=correlation) for record in result.history]
+    judged = TrainingResult(history, result.facts | own, loss, correlation)
+    return judged, scores
 
 
 def training_metrics(result: TrainingResult) -> dict[str, float]:

@@ -138,13 +138,12 @@ def test_a_stopped_generation_goes_on_with_the_same_pictures(diffusion, requests
     with pytest.raises(KeyboardInterrupt):
         make_maker(diffusion, 1).make_all(requests, tmp_path / "cut", "x", progress=stop_after_one)
     (folder,) = (tmp_path / "cut").iterdir()
-    assert 1 <= len(list(folder.glob("*.png"))) < 3
+    assert len(list(folder.glob("*.png"))) == 1
     told = {}
     rest = make_maker(diffusion, 1).make_all(
         requests, tmp_path / "cut", "x", progress=lambda items, **options: told.update(options) or items
     )
-    assert told == {"total": 3, "initial": len(requests) - (3 - told["initial"])}
-    assert told["initial"] >= 1
+    assert told == {"total": 3, "initial": 1}
     for request in requests:
         np.testing.assert_array_equal(rest.read(request.name), whole.read(request.name))
     rest.forget()

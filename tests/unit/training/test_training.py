@@ -13,7 +13,7 @@ from fmri2img.generation.predict import predict_latents, reconstruct, unsure_pla
 from fmri2img.models.registry import check_settings, load_seeds, model_class, model_names, save_encoder, save_seeds
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import split_images
-from fmri2img.training.checkpoints import Checkpoint
+from fmri2img.training.checkpoints import Checkpoint, EpochRecord
 from fmri2img.training.fit import (
     TrainingResult,
     fit_encoder,
@@ -405,9 +405,11 @@ def test_what_steers_diffusion_never_comes_from_a_test_image(subject, tmp_path):
 
 def test_an_encoder_of_z_is_judged_by_the_latents_of_its_pictures():
     truth, mean = torch.randn(5, 4, 16, 16).numpy(), torch.randn(4, 16, 16).numpy()
-    own = TrainingResult([], {"z_voxels": 3.0}, 9.0, 0.9)
+    own = TrainingResult([EpochRecord(0, 8.0, 9.0, 0.9)], {"z_voxels": 3.0}, 9.0, 0.9)
     result, scores = judge_by_latents(own, truth, truth + 0.5 * (truth - mean), mean)
     torch.testing.assert_close(scores, torch.ones(5))
     assert result.validation_pattern_correlation == pytest.approx(1)
     assert result.validation_loss == pytest.approx(0.25 * ((truth - mean) ** 2).mean(), rel=1e-5)
+    (record,) = result.history  # what the curve shows
+    assert record.validation_loss == result.validation_loss
     assert result.facts == {"z_voxels": 3.0, "own_validation_loss": 9.0, "own_validation_pattern_correlation": 0.9}
