@@ -85,9 +85,10 @@ def solve_image_ridge(
         own = _rotate(whole - _gram(voxels[out[trial_images]]), sums, penalties)
         rotated.append(replace(own, axes=own.axes[:0]))  # only the final solution needs them
         held_out.append((torch.nonzero(out).squeeze(1), torch.nonzero(~out).squeeze(1)))
+    del voxels  # what is left to do needs sums over trials alone
     final = _rotate(whole, sums, penalties)
     del whole
-    weights, bias = torch.empty(targets.shape[1], voxels.shape[1]), torch.empty(targets.shape[1])
+    weights, bias = torch.empty(targets.shape[1], sums.shape[1]), torch.empty(targets.shape[1])
     best_penalties, explained = torch.empty(targets.shape[1]), {name: torch.zeros(targets.shape[1]) for name in grids}
     for start in range(0, targets.shape[1], _TARGETS_AT_ONCE):
         block = slice(start, start + _TARGETS_AT_ONCE)

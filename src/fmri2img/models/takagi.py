@@ -103,8 +103,14 @@ class Model(Encoder):
         facts: dict[str, float] = {}
         for part, targets in (("z", data.latents), ("c", data.prompts)):
             voxels = _voxels_of(data, part, getattr(settings, f"{part}_labels"))
-            rows = torch.cat([self.normalizer(trials)[:, voxels] for trials in data.betas.split(1024)])
-            found = solve_image_ridge(rows, data.trial_images, targets.flatten(1), folds, grids, settings.grid)
+            found = solve_image_ridge(
+                torch.cat([self.normalizer(trials)[:, voxels] for trials in data.betas.split(1024)]),  # held by nobody else
+                data.trial_images,
+                targets.flatten(1),
+                folds,
+                grids,
+                settings.grid,
+            )
             self._set(part, voxels, found.weights, found.bias)
             facts |= {f"{part}_voxels": float(len(voxels)), f"{part}_median_penalty": float(found.penalties.median())}
             facts |= {f"{part}_r2_{name}": value for name, value in found.r2.items()}
