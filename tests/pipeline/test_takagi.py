@@ -169,3 +169,25 @@ def test_pictures_are_decoded_from_exported_betas(finished, tmp_path):
     result = run(project, "fmri2img", "decode", str(tmp_path / "few.npz"), "--model", "models/subj02/takagi", "--to", str(tmp_path / "to"))
     assert "2 pictures in" in result.stdout
     assert sorted(path.suffix for path in (tmp_path / "to").iterdir()) == [".png", ".png"]
+
+
+def test_other_captions_make_other_prompts_and_keep_the_scenes(finished):
+    """The pictures themselves are not even there: nothing of theirs is made again."""
+    project, _ = finished
+    path, captions = project / "data/targets/subj02/takagi.h5", project / "data/captions/takagi.json"
+    before, text, kept = DiffusionTargets.open(path, remedy=""), captions.read_text(), path.read_bytes()
+    content = json.loads(text)
+    content["captions"][f"{before.image_ids[3]:05d}"] = ["Food on the boat."]
+    captions.write_text(json.dumps(content))
+    (stimuli,) = (project / "data/raw").rglob("nsd_stimuli.hdf5")
+    stimuli.rename(hidden := stimuli.with_suffix(".hidden"))
+    try:
+        run(project, "python", "-m", "stages.make_targets", "--subject", "subj02", "--model", "takagi")
+        after = DiffusionTargets.open(path, remedy="")
+    finally:
+        hidden.rename(stimuli)
+        captions.write_text(text)
+        path.write_bytes(kept)
+    np.testing.assert_array_equal(after.scenes, before.scenes)
+    changed = (after.prompts != before.prompts).any(axis=(1, 2))
+    assert np.flatnonzero(changed).tolist() == [3]
