@@ -6,8 +6,8 @@ import torch
 
 from fmri2img.containers import DiffusionTargets
 from fmri2img.evaluation.networks import Networks, open_networks
-from fmri2img.evaluation.steering import identify_by_samples, score_halves
-from fmri2img.pretrained.networks import FrozenNetwork
+from fmri2img.evaluation.steering import _LAYERS, identify_by_samples, score_halves
+from fmri2img.pretrained.networks import FrozenNetwork, build_network
 from fmri2img.responses.splits import Split
 
 N_TEST, N_TRAIN = 12, 30
@@ -114,3 +114,22 @@ def test_training_and_test_order_of_ids_do_not_matter(halves):
     turned = Decoded(decoded.image_ids[order], decoded.scenes[order], decoded.prompts[order])
     ours, theirs = (score_halves(one, targets, split, **HOW, n_permutations=99) for one in (decoded, turned))
     assert ours["z"]["pattern_correlation"] == pytest.approx(theirs["z"]["pattern_correlation"], abs=1e-6)
+
+
+@pytest.mark.networks
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("alexnet_pool2", 192 * 17 * 17),
+        ("alexnet_pool5", 256 * 8 * 8),
+        ("alexnet_fc7", 4096),
+        ("inception", 2048),
+        ("clip", 768),
+        ("clip_hidden6", 257 * 1024),
+        ("clip_hidden12", 257 * 1024),
+    ],
+)
+def test_layers_have_the_sizes_that_the_authors_read(name, size):
+    layer = _LAYERS[name]
+    network = FrozenNetwork(build_network(layer.network))
+    assert network.read_out(torch.zeros(1, 3, layer.side, layer.side), layer.layer).shape == (1, size)
