@@ -69,7 +69,9 @@ def _is_current(name: str, params: ProjectParams | None) -> bool:
     if not item or params is None:
         return True
     subject, _, model = item.partition("-")
-    return subject in params.subjects and (not model or model in params.models)
+    if not model:  # of a subject, or of a model for all subjects
+        return item in params.subjects or item in params.models
+    return subject in params.subjects and model in params.models
 
 
 def _locked(name: str, entry: dict) -> LockedStage:
