@@ -7,24 +7,9 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-WORDS = (
-    "a",
-    "photo",
-    "of",
-    "person",
-    "animal",
-    "vehicle",
-    "building",
-    "tree",
-    "boat",
-    "food",
-    "flower",
-    "balloon",
-    "vase",
-    "in",
-    "on",
-    "the",
-)
+from fmri2img.simulation.scenes import CATEGORIES
+
+WORDS = ("a", "photo", "of", *CATEGORIES, "in", "on", "the")
 
 
 def write_tiny_diffusion(folder: Path, *, seed: int = 0, sample_size: int = 64) -> Path:

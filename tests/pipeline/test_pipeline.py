@@ -1,7 +1,6 @@
 """The whole graph as a user runs it: ``dvc repro`` in a project of its own, on a miniature experiment."""
 
 import json
-import shutil
 
 import mlflow
 import numpy as np
@@ -10,7 +9,7 @@ import yaml
 
 from fmri2img.containers import Examples, Latents, Reconstructions, TrialBetas
 from fmri2img.responses.splits import Split
-from pipeline.projects import run
+from pipeline.projects import copy_project, repro, run
 
 
 def test_nothing_is_left_to_do(project):
@@ -220,15 +219,8 @@ def test_a_store_without_runs_gets_them_again_from_the_files(project):
 
 @pytest.mark.slow
 def test_two_clean_runs_give_the_same_bytes_and_metrics(project, tmp_path):
-    again = tmp_path / "again"
-    (again / "data").mkdir(parents=True)
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "data/.gitignore"):
-        shutil.copy(project / name, again / name)
-    for name in ("src", "rois", "models/demo-vae"):
-        shutil.copytree(project / name, again / name)
-    run(again, "git", "init", "-q")
-    run(again, "dvc", "init", "-q")
-    run(again, "dvc", "repro")
+    again = copy_project(project, tmp_path / "again")
+    repro(again)
     locks = [yaml.safe_load((folder / "dvc.lock").read_text())["stages"] for folder in (project, again)]
     outs = [{out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]} for lock in locks]
     assert outs[0] == outs[1]

@@ -17,7 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from conftest import REPOSITORY
 from fmri2img.containers import TrialBetas
-from pipeline.projects import BIN, run
+from pipeline.projects import BIN, changed_params, run
 
 KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-2"}
 RAN = re.compile(r"Running stage '([^']+)'")
@@ -65,9 +65,8 @@ def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(pr
     assert sum("champion" in line for line in listed) == 1
     for path in ("data/voxels/subj02.h5", "data/latents/subj02.h5"):
         assert (colleague / path).read_bytes() == (project / path).read_bytes()
-    params = yaml.safe_load((colleague / "params.yaml").read_text())
-    params["train"]["ridge"]["penalties"] = [10, 1000]
-    (colleague / "params.yaml").write_text(yaml.safe_dump(params))
+    with changed_params(colleague) as params:
+        params["train"]["ridge"]["penalties"] = [10, 1000]
     ran = RAN.findall(run(colleague, "dvc", "repro").stdout)
     of_ridge = ["train@subj02-ridge", "predict@subj02-ridge", "score_references@subj02"]
     assert ran == [*of_ridge, "evaluate@subj02-ridge", "evaluate@subj02-basic_ae", "compare"]

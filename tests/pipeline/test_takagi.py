@@ -1,44 +1,30 @@
 """Takagi & Nishimoto's model through the whole pipeline, with a Stable Diffusion of random weights: its pictures show nothing."""
 
 import json
-import shutil
 
 import mlflow
 import numpy as np
 import pytest
 import yaml
 
-from conftest import REPOSITORY
 from fmri2img.containers import DiffusionTargets, Examples, Reconstructions
 from fmri2img.responses.splits import Split
-from pipeline.projects import run
+from pipeline.projects import changed_params, repro, run, small_project
 
 N_SAMPLES = 2
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, tiny_diffusion):
+def project(tmp_path_factory):
     """One subject of painted scenes, with the regions that the model decodes from."""
-    folder = tmp_path_factory.mktemp("takagi")
-    (folder / "data").mkdir()
-    for name in ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "data/.gitignore"):
-        shutil.copy(REPOSITORY / name, folder / name)
-    for name in ("src", "rois", "models/demo-vae"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    params = yaml.safe_load((folder / "params.yaml").read_text())
-    params["subjects"] = ["subj02"]
-    params["nsd"]["sessions"] = [20]
-    params["fetch_nsd"]["simulation"] |= {"volume_scale": 0.2, "n_visual_voxels": 150, "beta_formats": ["hdf5"]}
-    params["convert_roi"]["roi"] = "streams"
-    params["extract_betas"]["labels"] = ["early", "ventral"]
-    params["models"] = ["ridge", "takagi"]
-    params["generate"] |= {"n_steps": 2, "strength": 0.5, "n_samples": N_SAMPLES}
-    params["make_targets"]["batch_size"] = 32
-    params["predict"]["n_train_images"] = 2
-    params["evaluate"] |= {"n_permutations": 99, "n_bootstrap": 100}
-    (folder / "params.yaml").write_text(yaml.safe_dump(params))
-    run(folder, "git", "init", "-q")
-    run(folder, "dvc", "init", "-q")
+    folder = small_project(tmp_path_factory.mktemp("takagi"), session=20, beta_formats=["hdf5"])
+    with changed_params(folder) as params:
+        params["convert_roi"]["roi"] = "streams"
+        params["extract_betas"]["labels"] = ["early", "ventral"]
+        params["models"] = ["ridge", "takagi"]
+        params["generate"] |= {"n_steps": 2, "strength": 0.5, "n_samples": N_SAMPLES}
+        params["make_targets"]["batch_size"] = 32
+        params["predict"]["n_train_images"] = 2
     return folder
 
 
@@ -50,12 +36,9 @@ def without_hub(project):
 
 @pytest.fixture(scope="module")
 def finished(project, without_hub, tiny_diffusion):
-    params = yaml.safe_load((project / "params.yaml").read_text())
-    params["diffusion"]["source"] = str(tiny_diffusion)
-    (project / "params.yaml").write_text(yaml.safe_dump(params))
-    result = run(project, "dvc", "repro", check=False)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
-    return project, result
+    with changed_params(project) as params:
+        params["diffusion"]["source"] = str(tiny_diffusion)
+    return project, repro(project)
 
 
 def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(project, without_hub):
