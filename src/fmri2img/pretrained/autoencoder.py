@@ -110,6 +110,21 @@ def check_same_autoencoder(made_by: dict, autoencoder: FrozenAutoencoder) -> Fro
     return autoencoder
 
 
+def check_weights(identity: dict[str, Any], part: str, sha256: str, *, expected: str, trained_for: str) -> None:
+    """Refuse weights that are not those that an encoder was trained for.
+
+    Raises
+    ------
+    MismatchError
+        If the two SHA-256 differ; ``identity`` names what was found, ``trained_for`` what was wanted.
+    """
+    if sha256 != expected:
+        raise MismatchError(
+            f"{identity['name']}: the weights of {part} have SHA-256 {sha256[:12]}, the encoder was trained for {trained_for} with "
+            f"{expected[:12]}; name that one, or train anew: dvc repro"
+        )
+
+
 def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoencoder:
     """Load the autoencoder that an encoder was trained for: Stable Diffusion's, if it decodes latents of that.
 
@@ -130,11 +145,7 @@ def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoen
     of, sha256 = ("diffusion", "diffusion.vae") if "diffusion" in about else ("autoencoder", "autoencoder.sha256")
     revision = about[f"{of}.revision"]
     autoencoder = load_autoencoder(source or about[of], "main" if revision == "folder" else revision)
-    if (given := autoencoder.identity["sha256"]) != (expected := about[sha256]):
-        raise MismatchError(
-            f"{autoencoder.identity['name']}: the autoencoder's weights have SHA-256 {given[:12]}, the encoder was trained for "
-            f"{about[of]} with {expected[:12]}; name that one"
-        )
+    check_weights(autoencoder.identity, "the autoencoder", autoencoder.identity["sha256"], expected=about[sha256], trained_for=about[of])
     return autoencoder
 
 

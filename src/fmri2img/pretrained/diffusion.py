@@ -11,9 +11,9 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from fmri2img.exceptions import FormatError, MismatchError
+from fmri2img.exceptions import FormatError
 from fmri2img.files import hash_file
-from fmri2img.pretrained.autoencoder import WEIGHTS, FrozenAutoencoder, download, load_autoencoder, pick_device
+from fmri2img.pretrained.autoencoder import WEIGHTS, FrozenAutoencoder, check_weights, download, load_autoencoder, pick_device
 
 logger = logging.getLogger(__name__)
 transformers_logging.set_verbosity_error()
@@ -176,9 +176,5 @@ def open_diffusion_of(about: dict[str, Any], source: str = "") -> DiffusionFolde
     revision = about["diffusion.revision"]
     found = open_diffusion(source or about["diffusion"], "main" if revision == "folder" else revision)
     for part in _HASHED:
-        if (given := found.identity[part]) != (expected := about[f"diffusion.{part}"]):
-            raise MismatchError(
-                f"{found.identity['name']}: the weights of {part} have SHA-256 {given[:12]}, the encoder was trained for "
-                f"{about['diffusion']} with {expected[:12]}; name that one, or train anew: dvc repro"
-            )
+        check_weights(found.identity, part, found.identity[part], expected=about[f"diffusion.{part}"], trained_for=about["diffusion"])
     return found
