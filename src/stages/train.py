@@ -70,9 +70,11 @@ def main(subject: str, model: str) -> None:
         others = fit_other_seeds(kind, settings, data, on_epoch=epoch_log(subject, f"{model}-seeds"), **how)
     if not is_main_process():
         return
-    scores = validation_scores(encoder, data.validation)
+    validation = data.validation
+    del data  # writing weights takes as much memory again as they have
+    scores = validation_scores(encoder, validation)
     if kind.uses_diffusion:
-        decoded = predict_validation(encoder, data.validation).numpy()
+        decoded = predict_validation(encoder, validation).numpy()
         seen = _see(decoded, about, _load_decoder(params.autoencoder, latents), side)
         result, scores = judge_by_latents(result, latents.of(split.ids("validation")), seen, latents.of(split.ids("train")).mean(axis=0))
     folder = encoder_folder(subject, model)
