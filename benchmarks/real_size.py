@@ -1,6 +1,6 @@
 """Time and memory of one training at NSD's real size on this machine (``python benchmarks/real_size.py [MODEL ...]``).
 
-27 000 trials of 9 000 images, 15 724 voxels, and 1 000 pictures more; made-up numbers with a linear relation.
+27 000 trials of 9 000 images, 15 724 voxels, and 1 000 pictures more; saved as the stage does; made-up numbers with a linear relation.
 """
 
 import json
@@ -14,10 +14,10 @@ import torch
 import yaml
 from measuring import put_section, run_measured, say, table
 
-from fmri2img.containers import Examples, Latents
-from fmri2img.models.registry import model_class
+from fmri2img.containers import DiffusionTargets, Examples, Latents
+from fmri2img.models.registry import model_class, save_encoder
 from fmri2img.responses.splits import Split
-from fmri2img.training.fit import TrainingSet, fit_encoder, make_training_set
+from fmri2img.training.fit import TrainingSet, fit_encoder, make_diffusion_set, make_training_set
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 N_IMAGES, N_OTHERS, N_VALIDATION, N_VOXELS, REPETITIONS = 9000, 1000, 300, 15_724, 3
@@ -26,11 +26,17 @@ WHAT = {
     "ridge": "whole training: 5 folds, 6 penalties",
     "default": "whole training: windows, noise and prior, chosen in nested folds",
     "low_level": "one epoch, loss on latents, hidden size 4096",
+    "takagi": "whole training: ridges of 6738 and 6740 voxels to 6400 and 59 136 numbers, 5 folds, 13 penalties",
+}
+# Where a miniature or named regions have to stand for params.yaml's.
+CHANGES: dict[str, dict] = {
+    "low_level": {"epochs": 1, "hidden_size": 4096},
+    "takagi": {"z_labels": ["region 3", "region 4", "region 5"], "c_labels": ["region 0", "region 1", "region 2"]},
 }
 _AT_ONCE = 500
 
 
-def make_data() -> TrainingSet:
+def make_data(uses_diffusion: bool) -> TrainingSet:
     """Make what the stage ``train`` reads, a few images at a time, and prepare it as the stage does."""
     generator = torch.Generator().manual_seed(0)
     own, n = N_IMAGES + N_VALIDATION + 1, N_IMAGES + N_VALIDATION + 1 + N_OTHERS  # one test image: a split needs it
@@ -63,20 +69,34 @@ def make_data() -> TrainingSet:
         trial_session=one.repeat(REPETITIONS * own),
     )
     parts = (tuple(part.tolist()) for part in np.split(ids[:own], [N_IMAGES, own - 1]))
+    split = Split("shared", *parts)
+    if uses_diffusion:
+        return make_diffusion_set(examples, split, make_targets(coarse[:own], generator))
     pictures = Latents(ids, values, energies, examples.provenance)
-    return make_training_set(examples, Split("shared", *parts), pictures, pictures.only(ids[own:]), with_pictures=False)
+    return make_training_set(examples, split, pictures, pictures.only(ids[own:]), with_pictures=False)
+
+
+def make_targets(coarse: torch.Tensor, generator: torch.Generator) -> DiffusionTargets:
+    """Make Stable Diffusion's latents and embeddings of the same images."""
+    scenes = torch.nn.functional.interpolate(coarse, size=(40, 40), mode="bilinear").half().numpy()
+    prompts, mixing = np.empty((len(coarse), 77, 768), np.float16), torch.randn(64, 77 * 768, generator=generator) / 8
+    for start in range(0, len(coarse), _AT_ONCE):
+        part = coarse[start : start + _AT_ONCE].flatten(1) @ mixing
+        prompts[start : start + _AT_ONCE] = part.unflatten(1, (77, 768)).half().numpy()
+    return DiffusionTargets(np.arange(len(coarse)), scenes, prompts, prompts[0], {})
 
 
 def child(name: str) -> None:
     """Train one model."""
-    changes = {"epochs": 1, "hidden_size": 4096} if name == "low_level" else {}
     kind = model_class(name)
-    settings = kind.Settings.model_validate(yaml.safe_load(PARAMS.read_text())["train"][name] | changes)
-    data = make_data()
+    settings = kind.Settings.model_validate(yaml.safe_load(PARAMS.read_text())["train"][name] | CHANGES.get(name, {}))
+    data = make_data(kind.uses_diffusion)
     start = time.perf_counter()
     with TemporaryDirectory() as folder:
         how = {"load_decoder": lambda: None, "checkpoint": Path(folder) / "checkpoint.safetensors", "on_epoch": lambda _: None}
-        _, result = fit_encoder(kind, settings, data, **how)
+        encoder, result = fit_encoder(kind, settings, data, **how)
+        del data
+        save_encoder(encoder, name, Path(folder), {})
     say({"seconds": time.perf_counter() - start, "pattern": result.validation_pattern_correlation})
 
 
