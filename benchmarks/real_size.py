@@ -107,7 +107,7 @@ def main() -> None:
         return
     rows = []
     for name in sys.argv[1:] or WHAT:
-        measured = run_measured([sys.executable, __file__, "--child", name])
+        measured = run_measured([sys.executable, __file__, "--child", name], every=0.5)
         found = json.loads(measured.output.splitlines()[-1])
         print(name, found, measured.peak_mb, flush=True)
         rows.append([f"`{name}`", WHAT[name], f"{found['seconds'] / 60:.1f}", f"{measured.peak_mb / 1000:.1f}"])

@@ -6,7 +6,8 @@ with as many rows as there are images.
 """
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
@@ -40,7 +41,7 @@ class _Rotated:
     """A set of trials in the axes of its own Gram matrix: (X^T X + a)^-1 X^T Y = V ((S V)^T Y / (eigenvalues + a))."""
 
     axes: torch.Tensor  # V, (n_voxels, n_voxels), float32
-    inverse: dict[float, torch.Tensor]  # penalty to 1 / (eigenvalues + penalty), (n_voxels,); 0 where there are no data
+    inverse: torch.Tensor  # 1 / (eigenvalues + penalty), (n_penalties, n_voxels); 0 where there are no data
     sums: torch.Tensor  # S V, (n_images, n_voxels): of each image's trials
 
 
@@ -79,43 +80,50 @@ def solve_image_ridge(
     penalties = sorted({penalty for grid in grids.values() for penalty in grid})
     sums = torch.zeros(len(targets), voxels.shape[1]).index_add_(0, trial_images, voxels)
     whole = _gram(voxels)
-    rotated, held_out = [], []
+    errors = torch.zeros(len(penalties), targets.shape[1])
+    # One fold at a time: what a decomposition needs, for all of them at once, would be the largest part of the memory.
     for fold in folds.unique():
         out = folds == fold
-        own = _rotate(whole - _gram(voxels[out[trial_images]]), sums, penalties)
-        rotated.append(replace(own, axes=own.axes[:0]))  # only the final solution needs them
-        held_out.append((torch.nonzero(out).squeeze(1), torch.nonzero(~out).squeeze(1)))
-    del voxels  # what is left to do needs sums over trials alone
+        rotated = _rotate(whole - _gram(voxels[out[trial_images]]), sums, penalties)
+        _add_errors(errors, rotated, out, targets, counts)
+        del rotated
+        logger.info("ridge: images of fold %d of %d are predicted", int(fold) + 1, len(folds.unique()))
+    del voxels  # the solution needs sums over trials alone
     final = _rotate(whole, sums, penalties)
     del whole
     weights, bias = torch.empty(targets.shape[1], sums.shape[1]), torch.empty(targets.shape[1])
     best_penalties, explained = torch.empty(targets.shape[1]), {name: torch.zeros(targets.shape[1]) for name in grids}
-    for start in range(0, targets.shape[1], _TARGETS_AT_ONCE):
-        block = slice(start, start + _TARGETS_AT_ONCE)
-        values = targets[:, block].float()
-        mean = (values.double() * counts[:, None]).sum(0) / counts.sum()
-        values = values - mean.float()
-        errors = torch.zeros(len(penalties), values.shape[1])
-        for own, (out, kept) in zip(rotated, held_out, strict=True):
-            turned = own.sums[kept].T @ values[kept]
-            averages = own.sums[out] / counts[out, None]
-            for row, penalty in enumerate(penalties):
-                errors[row] += ((values[out] - averages @ (own.inverse[penalty][:, None] * turned)) ** 2).sum(0)
+    for block, values, mean in _centred(targets, counts):
         power = (values**2).sum(0)
         for name, grid in grids.items():
             rows = torch.tensor([penalties.index(penalty) for penalty in grid])
-            least, place = errors[rows].min(0)
+            least, place = errors[rows, block].min(0)
             explained[name][block] = torch.where(power > 0, 1 - least / power, torch.nan)
             if name == chosen:
                 best = rows[place]
-        turned = final.sums.T @ values
-        scale = torch.stack([final.inverse[penalty] for penalty in penalties])[best]  # (n_block, n_voxels)
-        weights[block] = (scale * turned.T) @ final.axes.T
+        weights[block] = (final.inverse[best] * (final.sums.T @ values).T) @ final.axes.T
         best_penalties[block] = torch.tensor(penalties)[best]
-        bias[block] = mean.float() - weights[block] @ voxel_mean.float()
-        logger.info("ridge: %d of %d numbers", min(block.stop, targets.shape[1]), targets.shape[1])
+        bias[block] = mean - weights[block] @ voxel_mean.float()
     r2 = {name: float(values[torch.isfinite(values)].mean()) for name, values in explained.items() if torch.isfinite(values).any()}
     return ImageRidge(weights, bias, best_penalties, r2)
+
+
+def _add_errors(errors: torch.Tensor, rotated: _Rotated, out: torch.Tensor, targets: torch.Tensor, counts: torch.Tensor) -> None:
+    """Add to ``errors`` (n_penalties, n_targets) those of a fold's held-out images, predicted from their averages."""
+    averages, learnt = rotated.sums[out] / counts[out, None], rotated.sums[~out]
+    for block, values, _ in _centred(targets, counts):
+        turned, truth = learnt.T @ values[~out], values[out]
+        for row, inverse in enumerate(rotated.inverse):
+            errors[row, block] += ((truth - averages @ (inverse[:, None] * turned)) ** 2).sum(0)
+
+
+def _centred(targets: torch.Tensor, counts: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Yield blocks of targets: their columns, their values less the mean over trials, and that mean, in float32."""
+    for start in range(0, targets.shape[1], _TARGETS_AT_ONCE):
+        block = slice(start, start + _TARGETS_AT_ONCE)
+        values = targets[:, block].float()
+        mean = ((values.double() * counts[:, None]).sum(0) / counts.sum()).float()
+        yield block, values - mean, mean
 
 
 def _gram(rows: torch.Tensor) -> torch.Tensor:
@@ -130,6 +138,6 @@ def _rotate(gram: torch.Tensor, sums: torch.Tensor, penalties: list[float]) -> _
     values, axes = torch.linalg.eigh(gram)
     # Directions in which there are no data: with more voxels than trials even the smallest penalty must not divide noise.
     present = values > values.max() * len(values) * torch.finfo(torch.float32).eps * 1e-3
-    inverse = {penalty: torch.where(present, 1 / (values.clamp(min=0) + penalty), 0.0).float() for penalty in penalties}
+    inverse = torch.stack([torch.where(present, 1 / (values.clamp(min=0) + penalty), 0.0).float() for penalty in penalties])
     turned = torch.cat([part.double() @ axes for part in sums.split(_ROWS_AT_ONCE)])
     return _Rotated(axes.float(), inverse, turned.float())
