@@ -172,15 +172,15 @@ def _steer(encoder: "Encoder", about: dict, betas: np.ndarray, names: list[str],
     """Make pictures by Stable Diffusion, with the settings of ``params.yaml``; a call that was cut off goes on."""
     from fmri2img.generation.decode import write_pictures
     from fmri2img.generation.diffuse import PictureMaker, Request
-    from fmri2img.generation.steer import decode_both
+    from fmri2img.generation.steer import decode_both, picture_seed
     from fmri2img.pretrained.diffusion import open_diffusion_of
 
     params = load_params()
     diffusion = open_diffusion_of(about, options.autoencoder)
     maker = PictureMaker.of(diffusion, params.generate, params.machine.generation_batch)
     scenes, prompts = decode_both(encoder, betas)
-    seed = params.generate.seed
-    requests = [Request(name, (seed, int(name), 0, 0), prompt, scene) for name, scene, prompt in zip(names, scenes, prompts, strict=True)]
+    seeds = [picture_seed(params.generate.seed, int(name)) for name in names]
+    requests = [Request(*what) for what in zip(names, seeds, prompts, scenes, strict=True)]
     predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
     made = maker.make_all(requests, options.to / ".unfinished", [diffusion.weights, predicted], progress=progress("pictures"))
     for name in names:

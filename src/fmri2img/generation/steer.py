@@ -23,6 +23,11 @@ _ROWS_AT_ONCE = 256
 _FROM_BOTH, _FROM_C, _FROM_SOME = 0, 1, 2
 
 
+def picture_seed(seed: int, image_id: int, sample: int = 0, kind: int = _FROM_BOTH) -> tuple[int, ...]:
+    """Return the seed of one picture's noise, by default that of the first picture of z and c from all repetitions."""
+    return seed, image_id, sample, kind
+
+
 @torch.no_grad()
 def decode_both(encoder: Encoder, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return z (n, 4, 40, 40), float32, and c (n, 77, 768), float16, of betas in percent signal change (n, n_voxels)."""
@@ -79,17 +84,17 @@ def reconstruct_by_diffusion(
     scenes, prompts = decode_both(encoder, np.concatenate([*betas, part.betas]))
     seed, n_samples = maker.settings.seed, maker.settings.n_samples
     names = [f"{image_id:05d}-0" for image_id in image_ids]
-    seeds = [(seed, int(image_id), 0, _FROM_BOTH) for image_id in image_ids]
+    seeds = [picture_seed(seed, int(image_id)) for image_id in image_ids]
     for image_id, first, count in zip(part.image_ids.tolist(), part.first.tolist(), part.count.tolist(), strict=True):
         names.append(f"{image_id:05d}-{first}+{count}")
-        seeds.append((seed, image_id, 10 * first + count, _FROM_SOME))
+        seeds.append(picture_seed(seed, image_id, 10 * first + count, _FROM_SOME))
     requests = [Request(name, own, prompt, scene) for name, own, scene, prompt in zip(names, seeds, scenes, prompts, strict=True)]
     for row, image_id in enumerate(test_ids.tolist()):
         requests += [
-            Request(f"{image_id:05d}-{sample}", (seed, image_id, sample, _FROM_BOTH), prompts[row], scenes[row])
+            Request(f"{image_id:05d}-{sample}", picture_seed(seed, image_id, sample), prompts[row], scenes[row])
             for sample in range(1, n_samples)
         ]
-        requests.append(Request(f"{image_id:05d}-c", (seed, image_id, 0, _FROM_C), prompts[row], None))
+        requests.append(Request(f"{image_id:05d}-c", picture_seed(seed, image_id, 0, _FROM_C), prompts[row], None))
     predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
     made = maker.make_all(requests, folder, [made_from, predicted], progress=progress)
 
