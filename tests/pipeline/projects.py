@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,10 +16,26 @@ from conftest import REPOSITORY
 BIN = Path(sys.executable).parent
 
 
+def environment():
+    found = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    found.pop("MLFLOW_TRACKING_URI", None)
+    return found
+
+
 def run(project, *command, check=True):
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
-    environment.pop("MLFLOW_TRACKING_URI", None)
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=check, env=environment)
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=check, env=environment())
+
+
+def kill_when(reached, project, *command):
+    """Start a command and kill it, with all that it started, as soon as ``reached()`` holds: nothing can clean up."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=project, env=environment(), start_new_session=True, **quiet)
+    deadline = time.monotonic() + 120
+    while not reached() and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
 
 
 def repro(project):

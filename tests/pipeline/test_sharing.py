@@ -2,13 +2,10 @@
 
 import json
 import logging
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import boto3
 import pytest
@@ -17,7 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from conftest import REPOSITORY
 from fmri2img.containers import TrialBetas
-from pipeline.projects import BIN, changed_params, run
+from pipeline.projects import changed_params, kill_when, run
 
 KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-2"}
 RAN = re.compile(r"Running stage '([^']+)'")
@@ -123,29 +120,19 @@ def test_a_tampered_object_is_refused_and_named(project, folder_remote, tmp_path
     assert not (colleague / "data/voxels/subj02.h5").exists()
 
 
-def kill_once_moving(command, project, folder):
-    """Start a command and kill it as soon as a file has arrived in a folder: nothing can clean up."""
-    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
-    process = subprocess.Popen(
-        command, cwd=project, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    deadline = time.monotonic() + 60
-    while not list(folder.rglob("files/md5/*/*")) and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+def has_objects(folder):
+    return any(folder.rglob("files/md5/*/*"))
 
 
 def test_a_killed_push_and_a_killed_pull_are_resumed(project, tmp_path):
     remote = tmp_path / "slow"
     run(project, "dvc", "remote", "add", "--local", "--force", "slow", str(remote))
     share = ["fmri2img", "share", "--remote", "slow", "--everything"]
-    kill_once_moving(share, project, remote)
+    kill_when(lambda: has_objects(remote), project, *share)
     run(project, *share)
     colleague = clone(project, tmp_path / "colleague", str(remote))
     pull = ["fmri2img", "pull", "--remote", "lab", "--everything"]
-    kill_once_moving(pull, colleague, colleague / ".dvc/cache")
+    kill_when(lambda: has_objects(colleague / ".dvc/cache"), colleague, *pull)
     run(colleague, *pull)
     assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
     for path in ("data/voxels/subj02.h5", "data/latents/subj02.h5"):

@@ -9,7 +9,7 @@ import yaml
 
 from fmri2img.containers import DiffusionTargets, Examples, Reconstructions
 from fmri2img.responses.splits import Split
-from pipeline.projects import changed_params, repro, run, small_project
+from pipeline.projects import changed_params, kill_when, repro, run, small_project
 
 N_SAMPLES = 2
 
@@ -101,6 +101,35 @@ def test_reconstructions_hold_samples_variants_and_what_was_decoded(finished):
     assert found.scenes.shape == (len(test), 4, 40, 40)
     assert found.prompts.shape == (len(test), 77, 768)
     assert not (project / ".checkpoints/generated").exists() or not list((project / ".checkpoints/generated").rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "path", "parts"),
+    [
+        ("make_targets", "data/targets/subj02/takagi.h5", ".checkpoints/targets"),
+        ("predict", "data/reconstructions/subj02/takagi.h5", ".checkpoints/generated"),
+    ],
+)
+def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_bytes(finished, stage, path, parts):
+    project, _ = finished
+    made, folder, command = project / path, project / parts, ("python", "-m", f"stages.{stage}", "--subject", "subj02", "--model", "takagi")
+
+    def parts_there():
+        return [*folder.rglob("*.png"), *folder.rglob("*.npy")]
+
+    expected = made.read_bytes()
+    made.unlink()
+    try:
+        kill_when(lambda: len(parts_there()) > 2, project, *command)
+        times = {part: part.stat().st_mtime_ns for part in parts_there()}
+        kill_when(lambda: len(parts_there()) > len(times) + 2, project, *command)
+        assert {part: part.stat().st_mtime_ns for part in times} == times
+        assert not made.exists()
+        run(project, *command)
+        assert made.read_bytes() == expected
+    finally:
+        made.write_bytes(expected)
+    assert not parts_there()
 
 
 def test_scores_pages_and_comparison_know_the_model(finished):
