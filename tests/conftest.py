@@ -38,13 +38,6 @@ class Miniature:
     shared: RawFiles
 
 
-def pytest_collection_modifyitems(items):
-    """Keep together, in one of several processes, the tests of a file, and those of a project that takes minutes to make."""
-    for item in items:
-        file = item.path.stem
-        item.add_marker(pytest.mark.xdist_group("project" if item.path.parent.name == "pipeline" and file != "test_takagi" else file))
-
-
 @pytest.fixture(scope="session")
 def picture_folder(tmp_path_factory) -> Path:
     """Thirty small pictures: cheaper than painting a thousand scenes."""
