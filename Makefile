@@ -57,7 +57,8 @@ $(NETWORKS)/.ready: $(READY)
 	touch $@
 
 test: $(NETWORKS)/.ready  ## run the tests, offline
-	HF_HUB_OFFLINE=1 pytest -m "not slow and not networks"
+	# A process a core, of one thread: two threads each would wait for one another.
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder -m "not slow and not networks"
 	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(NETWORKS) pytest -m networks tests/unit
 
 test-slow: $(READY)  ## run the pipeline twice from nothing and compare the bytes

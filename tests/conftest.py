@@ -38,6 +38,19 @@ class Miniature:
     shared: RawFiles
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep together, in one of several processes, the tests of a file, and those of the project that takes minutes to make."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByProject(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return "project" if file.startswith("tests/pipeline") and not file.endswith("test_takagi.py") else file
+
+    return ByProject(config, log)
+
+
 @pytest.fixture(scope="session")
 def picture_folder(tmp_path_factory) -> Path:
     """Thirty small pictures: cheaper than painting a thousand scenes."""

@@ -17,7 +17,7 @@ BIN = Path(sys.executable).parent
 
 
 def environment():
-    found = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "2"}
+    found = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     found.pop("MLFLOW_TRACKING_URI", None)
     return found
 

@@ -16,9 +16,7 @@ WEIGHTS = "models/subj02/ridge/model.safetensors"
 
 
 def fmri2img(folder, *arguments, check=True, **environment):
-    environment = (
-        os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "2", "DVC_NO_ANALYTICS": "1"} | environment
-    )
+    environment = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | environment
     return subprocess.run(
         [BIN / "fmri2img", *map(str, arguments)], cwd=folder, capture_output=True, text=True, check=check, env=environment
     )

@@ -2,7 +2,6 @@
 
 import json
 
-import h5py
 import mlflow
 import numpy as np
 import pytest
@@ -105,13 +104,13 @@ def test_reconstructions_hold_samples_variants_and_what_was_decoded(finished):
 
 
 @pytest.mark.parametrize(
-    ("stage", "path", "parts", "names"),
+    ("stage", "path", "parts"),
     [
-        ("make_targets", "data/targets/subj02/takagi.h5", ".checkpoints/targets", ["scenes", "prompts"]),
-        ("predict", "data/reconstructions/subj02/takagi.h5", ".checkpoints/generated", ["samples"]),
+        ("make_targets", "data/targets/subj02/takagi.h5", ".checkpoints/targets"),
+        ("predict", "data/reconstructions/subj02/takagi.h5", ".checkpoints/generated"),
     ],
 )
-def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_set(finished, tmp_path, stage, path, parts, names):
+def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_bytes(finished, stage, path, parts):
     project, _ = finished
     made, folder, command = project / path, project / parts, ("python", "-m", f"stages.{stage}", "--subject", "subj02", "--model", "takagi")
 
@@ -127,10 +126,7 @@ def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_set(finished
         assert {part: part.stat().st_mtime_ns for part in times} == times
         assert not made.exists()
         run(project, *command)
-        (tmp_path / "expected.h5").write_bytes(expected)
-        with h5py.File(made) as found, h5py.File(tmp_path / "expected.h5") as never_stopped:
-            for name in names:  # not the bytes: runs beside other work rounded a few pictures differently
-                assert np.abs(found[name][()].astype(np.float32) - never_stopped[name][()]).mean() < 0.01
+        assert made.read_bytes() == expected
     finally:
         made.write_bytes(expected)
     assert not parts_there()

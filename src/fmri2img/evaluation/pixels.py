@@ -138,7 +138,7 @@ class Moments:
             float(_similarities(self.mean[kind], other.mean[kind], self.square[kind], other.square[kind], products[kind]).mean())
             for kind in (0, 1)
         )
-        return float(self.unit @ other.unit), ssim, columnwise
+        return float(_dot(self.unit, other.unit)), ssim, columnwise
 
 
 def _blurs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -231,7 +231,12 @@ def pixel_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 def row_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return Pearson's correlation of each pair of rows, 0 where a row is constant, shape (n,)."""
     first, second = unit_rows(first), unit_rows(second)
-    return np.einsum("ij,ij->i", first, second)
+    return np.array([_dot(*rows) for rows in zip(first, second, strict=True)])
+
+
+def _dot(first: np.ndarray, second: np.ndarray) -> np.float64:
+    """Return the inner product, summed in float64 and not by BLAS, whose last digits of half a million pixels depend on its threads."""
+    return np.einsum("i,i->", first, second, dtype=np.float64)
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:
@@ -239,9 +244,9 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     precision = np.float64 if values.dtype == np.float64 else np.float32
     centred: np.ndarray = values.astype(precision)
     centred -= values.mean(axis=1, keepdims=True, dtype=np.float64).astype(precision)
-    length = np.array([[np.linalg.norm(row)] for row in centred], dtype=precision)  # row by row: features may take a gigabyte
+    length = np.array([[np.sqrt(_dot(row, row))] for row in centred], dtype=precision)  # row by row: features may take a gigabyte
     # What rounding leaves of a constant row is no signal.
-    size: np.ndarray = np.array([[np.linalg.norm(row)] for row in values], dtype=precision)
+    size: np.ndarray = np.array([[np.sqrt(_dot(row, row))] for row in values], dtype=precision)
     constant: np.ndarray = length <= np.multiply(size, 1e-6)
     centred /= np.where(constant, 1, length)
     centred[constant[:, 0]] = 0
