@@ -10,7 +10,6 @@ from fmri2img.command import progress, run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import DiffusionTargets
 from fmri2img.exceptions import FormatError, MissingDataError
-from fmri2img.features.conditions import VERSION, embed_captions, encode_scenes, forget_blocks
 from fmri2img.files import json_bytes, read_json
 from fmri2img.layout import captions_path, split_path, target_blocks_folder, targets_path
 from fmri2img.models.registry import model_class
@@ -26,7 +25,9 @@ def main(subject: str, model: str) -> None:
     if not model_class(model).uses_diffusion:
         DiffusionTargets.nothing().save(path)
         return
-    from fmri2img.pretrained.diffusion import open_diffusion  # takes seconds to load, and most models do without
+    # Late: these take seconds to load, and most models do without.
+    from fmri2img.features.conditions import VERSION, embed_captions, encode_scenes, forget_blocks
+    from fmri2img.pretrained.diffusion import open_diffusion
 
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
     image_ids = np.sort(np.concatenate([split.ids(part) for part in ("train", "validation", "test")]))

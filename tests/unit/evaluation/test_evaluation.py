@@ -145,7 +145,7 @@ def test_perfect_predictions_score_one_everywhere_but_in_noisy_responses(picture
     assert set(found) == pictures_scored | {
         *("pattern_correlation", "pattern_correlation_scaled", "dimension_correlation", "two_way", "two_way_ground_truth")
     }
-    assert scores.latent["slope"] == scores.latent["reliability"] == pytest.approx(1)
+    assert [scores.latent["slope"], scores.latent["reliability"]] == pytest.approx([1, 1])
     assert scores.latent["error_over_stated"] == 0
     assert scores.retrieval["centred"]["brain_to_image_top1"] == 1
     assert scores.repetitions[2]["pattern_correlation"] == pytest.approx(1)

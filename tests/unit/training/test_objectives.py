@@ -115,6 +115,7 @@ def test_the_decoders_batch_is_halved_until_it_fits(autoencoder, monkeypatch):
     found = objective(autoencoder, loss="pixels")
     monkeypatch.setattr(torch, "tensor", lambda values, **_: torch.as_tensor(values))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr("gc.collect", lambda *_: 0)  # after each attempt: a minute, among all that other tests have left
     gpu = SimpleNamespace(device=torch.device("meta"), scaler=None, gather=lambda tensor: tensor)
     tried, fits = [], 3
 
