@@ -235,7 +235,7 @@ def row_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _dot(first: np.ndarray, second: np.ndarray) -> np.float64:
-    """Return the inner product, summed in float64 and not by BLAS, whose last digits of half a million pixels depend on its threads."""
+    """Return the inner product, summed in float64: in float32, half a million pixels cost the sixth digit."""
     return np.einsum("i,i->", first, second, dtype=np.float64)
 
 

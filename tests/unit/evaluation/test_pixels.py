@@ -11,6 +11,7 @@ from fmri2img.evaluation.pixels import (
     pixel_correlations,
     resize_file,
     resize_tensor,
+    row_correlations,
     score_pictures,
     ssim_table,
     unit_rows,
@@ -28,6 +29,12 @@ def pictures(rng):
 
 def plainly(images):
     return images.astype(np.float32) / 255
+
+
+def test_half_a_million_pixels_keep_their_digits(rng):
+    one, other = 0.5 + 0.1 * rng.random((2, 1, 425 * 425 * 3))
+    assert row_correlations(one.astype(np.float32), other.astype(np.float32)) == pytest.approx(np.corrcoef(one, other)[0, 1], abs=1e-7)
+    assert row_correlations(one.astype(np.float32), one.astype(np.float32)) == pytest.approx(1, abs=2e-7)
 
 
 def test_scores_agree_with_scipy_and_scikit_image(pictures):
