@@ -12,27 +12,29 @@ from fmri2img.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.files import write_json
 from fmri2img.layout import truth_path
 from fmri2img.lineage import LOCK_PATH, Origin, first_commit, read_lock, trace_back, trace_forward
+from fmri2img.pipeline_verbs import add_pipeline_verbs
 from fmri2img.receipts import Receipt, receipts_that_list
 from fmri2img.sharing.export import EXPORTERS
 from fmri2img.sharing.remotes import ALL_STAGES, MODEL_STAGES, SHARED_STAGES, data_source_of, differing_params, plan, pull, share
 from fmri2img.sharing.voxel_file import open_voxels
 
 
-def main() -> None:
-    """Run one verb."""
+def main(arguments: list[str] | None = None) -> None:
+    """Run one verb; ``arguments`` are those of the process if left out."""
     parser = argparse.ArgumentParser(prog="fmri2img", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_voxels(verbs)
     _add_moves(verbs)
     _add_evaluate(verbs)
     add_encoder_verbs(verbs)
+    add_pipeline_verbs(verbs)
     lineage = verbs.add_parser("lineage", help="say from which raw bytes, parameters and code a file was made, or what was made from it")
     lineage.add_argument("file")
     lineage.add_argument("--json", action="store_true", help="the same for programs")
     lineage.set_defaults(run=show_lineage)
     for verb in verbs.choices.values():
         verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     with tell_errors(debug=options.debug):
         options.run(options)
 

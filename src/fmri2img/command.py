@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from fmri2img.checks import check_once
 from fmri2img.config import PARAMS_PATH, load_params
 from fmri2img.exceptions import ConfigError, Fmri2imgError, MissingDataError
 from fmri2img.lineage import changed_since_last_run
+from fmri2img.provenance.accept import forget_acceptance
 
 Item = TypeVar("Item")
 _FLAGS = {
@@ -42,30 +44,40 @@ def run_stage(main: Callable[..., None]) -> None:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = vars(parser.parse_args())
     with tell_errors(debug=options.pop("debug")):
+        check_once()
         _check_names(options)
+        name = _stage_name(stage, options)
         try:
             main(**options)
         except MissingDataError as error:
-            if hint := _changed_since_last_run(stage, options):
+            if hint := _changed_since_last_run(name):
                 raise MissingDataError(f"{error}; {hint}") from error
             raise
+        forget_acceptance(name)
 
 
-def _changed_since_last_run(stage: ModuleType | None, options: dict[str, Any]) -> str:
-    """Say which parameters changed since outputs that are here were made: whoever pulled them has no raw files to make them anew."""
+def _stage_name(stage: ModuleType | None, options: dict[str, Any]) -> str:
+    """Return a stage's name in ``dvc.yaml``."""
     script = Path(stage.__file__).stem if stage and stage.__file__ else ""
     item = "-".join(value for value in options.values() if isinstance(value, str))
-    outs, changes = changed_since_last_run(f"{script}_shared" if item == "shared" else f"{script}@{item}")
-    if not changes or not all(Path(out).exists() for out in outs):
+    return script if not item else f"{script}_shared" if item == "shared" else f"{script}@{item}"
+
+
+def _changed_since_last_run(name: str) -> str:
+    """Say what changed since outputs that are here were made: whoever pulled them has no raw files to make them anew."""
+    outs, changes = changed_since_last_run(name)
+    if not outs or not all(Path(out).exists() for out in outs):
         return ""
-    return f"{', '.join(outs)} is kept, but params.yaml has changed since ({'; '.join(changes)}): to use it, set that back"
+    if changes:
+        return f"{', '.join(outs)} is kept, but params.yaml has changed since ({'; '.join(changes)}): to use it, set that back"
+    return f"{', '.join(outs)} is kept; if only code has changed since it was made (fmri2img why {name}), keep using it: fmri2img accept"
 
 
 @contextmanager
 def tell_errors(*, debug: bool) -> Iterator[None]:
     """Set up logging for a command, and end it with one line on standard error and exit code 1 after an expected error."""
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("h5py", "matplotlib", "PIL", "alembic", "urllib3", "mlflow", "httpx", "filelock", "git", "boto3", "botocore"):
+    for noisy in ("h5py", "matplotlib", "PIL", "alembic", "urllib3", "mlflow", "httpx", "filelock", "git", "boto3", "botocore", "dvc"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
         yield

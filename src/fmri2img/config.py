@@ -1,6 +1,8 @@
 """``params.yaml`` as typed settings, one class a section; an unknown key or a wrong type is an error with its line."""
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -305,26 +307,70 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
     MissingDataError
         If there is no such file in the working folder.
     ConfigError
-        If it is not YAML, or a key is unknown, missing or of the wrong type.
+        If it is not YAML, or a key is unknown, missing or of the wrong type, or two keys contradict each other.
     """
     if not path.exists():
         raise MissingDataError(f"{path} not found in {Path.cwd()}; run the command in the project's root folder")
-    text = path.read_text()
     try:
+        text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); mend the file") from error
+        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct the file") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: got {type(values).__name__}, expected sections with keys; bring it back: git checkout {path}")
     params = check_section(ProjectParams, values, text=text, path=path)
-    if "ridge" not in params.models:
-        raise ConfigError(f"{path}: models: ridge is missing; every table shows it as the linear reference: add it to the list")
-    if absent := [model for model in params.models if model not in params.train]:
-        raise ConfigError(
-            f"{path}: models names {absent[0]}, but there is no section train.{absent[0]}; "
-            f"add one, or choose from: {', '.join(params.train)}"
-        )
+    check_params(params, text=text, path=path)
     return params
+
+
+def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_PATH) -> None:
+    """Refuse keys that are each valid and contradict one another.
+
+    Parameters
+    ----------
+    params : ProjectParams
+    text : str
+        The whole file, to find lines in.
+    path : Path
+        Named in the message.
+
+    Raises
+    ------
+    ConfigError
+        With the first fault in one line.
+    """
+
+    def refuse(keys: str, words: str) -> None:
+        line = _line_of(text, keys.split("."))
+        raise ConfigError(f"{path}{f', line {line}' if line else ''}: {keys}: {words}")
+
+    for keys, names in (("subjects", params.subjects), ("models", params.models)):
+        if twice := [name for name in names if names.count(name) > 1]:
+            refuse(keys, f"{twice[0]} is listed {names.count(twice[0])} times; list it once")
+    if unknown := [model for model in params.models if model not in params.train]:
+        where = f"there is no section train.{unknown[0]}"
+        refuse("models", f"{where}{near(unknown[0], params.train)}; add one, or choose from: {', '.join(params.train)}")
+    if "ridge" not in params.models:
+        refuse("models", "ridge is missing; every table shows it as the linear reference: add it to the list")
+    if params.fetch_nsd.source != "simulated":
+        return
+    nsd, simulation = params.nsd, params.fetch_nsd.simulation
+    if nsd.responses == "timeseries" and not simulation.timeseries:
+        refuse("nsd.responses", "timeseries are not simulated; set fetch_nsd.simulation.timeseries to true")
+    if nsd.responses == "betas" and nsd.beta_version not in simulation.beta_versions:
+        refuse("nsd.beta_version", f"{nsd.beta_version} is not simulated; add it to fetch_nsd.simulation.beta_versions")
+    if nsd.responses == "betas" and nsd.beta_format not in simulation.beta_formats:
+        refuse("nsd.beta_format", f"{nsd.beta_format} is not simulated; add it to fetch_nsd.simulation.beta_formats")
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return a question with the known names that resemble a name; empty if none does."""
+    alike = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return f" (did you mean {' or '.join(alike)}?)" if alike else ""
 
 
 def check_section(
@@ -356,8 +402,9 @@ def check_section(
 
 
 def _describe(error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]) -> str:
+    # A key that is spelled wrong is a stray one and a missing one: the stray one is what has to be corrected.
+    errors = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     # Of the alternatives of a union, the one that got furthest is the one that was meant.
-    errors = error.errors()
     alike = [item for item in errors if item["loc"][:1] == errors[0]["loc"][:1]]
     fault = max(alike, key=lambda item: (len(item["loc"]), item["type"] != "literal_error"))
     location = [str(part) for part in _real_keys(section, fault["loc"])]
@@ -365,7 +412,8 @@ def _describe(error: ValidationError, section: type[BaseModel], text: str, path:
     line = _line_of(text, keys)
     where = f"{path}{f', line {line}' if line else ''}: {'.'.join(keys)}"
     if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key; valid keys here: {', '.join(_valid_keys(section, location[:-1]))}"
+        valid = _valid_keys(section, location[:-1])
+        return f"{where}: unknown key{near(location[-1], valid)}; valid keys here: {', '.join(valid)}"
     if fault["type"] == "missing":
         return f"{where}: key is missing; add it to {path}"
     if fault["type"] == "value_error":  # of several keys together: what was given is the whole section

@@ -4,6 +4,7 @@ from pathlib import Path
 
 CHECKPOINTS, LOGS = Path(".checkpoints"), Path("logs")
 OWN_ROIS = Path("rois")
+FINGERPRINTS = Path("data/fingerprints")
 
 
 def live_run_path(subject: str, model: str) -> Path:
@@ -14,6 +15,11 @@ def live_run_path(subject: str, model: str) -> Path:
 def ledger_path(name: str) -> Path:
     """Memory of hashed raw files on this machine (`receipts.Ledger`)."""
     return Path(".verified") / f"{name}.json"
+
+
+def fingerprint_path(stage: str, model: str = "") -> Path:
+    """Fingerprint of a stage's code (`provenance.fingerprint`); of the model too where the stage loads it by its name."""
+    return FINGERPRINTS / stage / f"{model}.txt" if model else FINGERPRINTS / f"{stage}.txt"
 
 
 def receipt_path(name: str) -> Path:

@@ -30,9 +30,15 @@ def check_not_pulled(name: str, root: Path, receipt: Path, voxels: list[Path]) -
     """
     if (root / "nsddata").exists() or not receipt.exists() or not any(path.exists() for path in voxels):
         return
-    _, changes = changed_since_last_run("fetch_nsd_shared" if name == "shared" else f"fetch_nsd@{name}")
+    stage = "fetch_nsd_shared" if name == "shared" else f"fetch_nsd@{name}"
+    outs, changes = changed_since_last_run(stage)
+    kept = ", ".join(str(path) for path in voxels if path.exists())
+    if outs and not changes:
+        raise MissingDataError(
+            f"{kept} came without raw files and is kept; what changed since is told by: fmri2img why {stage}; to go on with it, run: "
+            f"fmri2img accept; to make it anew from raw files here, delete {receipt} and run the same command"
+        )
     if changes:
-        kept = ", ".join(str(path) for path in voxels if path.exists())
         raise MissingDataError(
             f"{kept} came without raw files and is kept, but params.yaml has changed since ({'; '.join(changes)}): to use it, set that "
             f"back (git checkout params.yaml); to make it anew from raw files here, delete {receipt} and run the same command"

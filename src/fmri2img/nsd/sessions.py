@@ -18,6 +18,7 @@ from fmri2img.nsd.design import RUNS_PER_SESSION, TR_SECONDS, TRIALS_PER_SESSION
 from fmri2img.nsd.paths import SubjectFiles, subject_number
 from fmri2img.nsd.timeseries import RunFiles, read_session_responses
 from fmri2img.parallel import run_jobs
+from fmri2img.provenance.fingerprint import code_digest
 from fmri2img.receipts import RawFiles, Watch
 from fmri2img.storage import JoinedArray, write_array, writing
 
@@ -183,10 +184,8 @@ def read_sessions(sources: list[Source], mask: np.ndarray, workspace: Path, mach
 
 
 def _code() -> bytes:
-    """Return the code that makes a piece: after an edit, pieces of an earlier run do not count."""
-    package = Path(__file__).parents[1]
-    names = ("nsd/sessions.py", "nsd/betas.py", "nsd/timeseries.py", "nsd/volumes.py", "containers.py", "storage.py")
-    return b"".join((package / name).read_bytes() for name in names)
+    """Name the code that makes a piece: after a change of its meaning, pieces of an earlier run do not count."""
+    return code_digest("fmri2img.nsd.extraction.extract_betas").encode()
 
 
 def _make_piece(source: Source, mask: np.ndarray, piece: Path) -> None:

@@ -1,7 +1,6 @@
 """Training any encoder: what it may see, how its weights are found, what is known of it afterwards."""
 
 import hashlib
-import inspect
 import json
 import logging
 import math
@@ -18,6 +17,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.exceptions import MismatchError, UnavailableError
 from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
+from fmri2img.provenance.fingerprint import code_digest
 from fmri2img.responses.repetitions import average_repetitions, averaged_betas
 from fmri2img.responses.splits import Split
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
@@ -319,9 +319,8 @@ def _objectives(
 
 def _fingerprint(encoder: Encoder, settings: Any, data: TrainingSet) -> str:
     digest = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True).encode())
-    for folder in (Path(__file__).parent, Path(inspect.getfile(type(encoder))).parent):
-        for path in sorted(folder.glob("*.py")):  # weights must not be half of one code and half of another
-            digest.update(path.read_bytes())
+    # Weights must not be half of one code and half of another.
+    digest.update(code_digest("fmri2img.training.fit.fit_encoder", f"{type(encoder).__module__}.Model").encode())
     digest.update(json.dumps([(name, list(value.shape)) for name, value in encoder.state_dict().items()]).encode())
     for tensor in (data.train.betas, data.train.trial_images, data.train.latents, data.validation.image_betas, data.validation.latents):
         digest.update(np.ascontiguousarray(tensor).data)

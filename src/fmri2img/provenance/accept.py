@@ -1,0 +1,192 @@
+"""Keep results whose code has changed in a way that cannot matter, or that nobody here could run again."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fmri2img.config import load_params
+from fmri2img.exceptions import MismatchError, UnavailableError
+from fmri2img.files import hash_file, read_json, write_json
+from fmri2img.layout import FINGERPRINTS
+from fmri2img.lineage import LockedStage, read_lock
+from fmri2img.provenance.fingerprint import SOURCE, write_fingerprints
+from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
+
+ACCEPTED_PATH = Path("accepted.json")
+# Stages that read raw files: without those, nobody can run them again.
+RAW_STAGES = (
+    "fetch_nsd_shared",
+    "fetch_nsd",
+    "convert_roi",
+    "extract_betas",
+    "create_examples",
+    "collect_truth",
+    "fetch_captions",
+    "make_targets",
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of one stale stage.
+
+    Attributes
+    ----------
+    stage : str
+    is_accepted : bool
+    words : str
+        Why.
+    names : tuple of str
+        Definitions that really differ.
+    """
+
+    stage: str
+    is_accepted: bool
+    words: str
+    names: tuple[str, ...] = ()
+
+
+def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
+    """Decide on every stale stage, and write into ``dvc.lock`` what is accepted.
+
+    A stage is accepted if nothing but its code has changed, its outputs are those that the lock names (or not here), and the code
+    either means the same, or reads raw files where there are none. ``accepted.json`` keeps a note of the latter.
+
+    Parameters
+    ----------
+    wanted : str or None
+        A stage; None for all.
+    root : Path
+        The project.
+
+    Returns
+    -------
+    list of Decision
+        Of the stages whose code has changed.
+
+    Raises
+    ------
+    MismatchError
+        If an output has other bytes than the lock names.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say for every stage that it writes
+    pipeline = Pipeline.read(root)
+    names = pipeline.matching(wanted) if wanted else pipeline.order
+    stale = [name for name in names if name != FINGERPRINT_STAGE and name in pipeline.locked and pipeline.code_cause(name)]
+    has_raw = (root / load_params(root / "params.yaml").machine.raw_root / "nsddata").exists()
+    decisions = [_decide(pipeline, name, has_raw=has_raw) for name in stale]
+    accepted = [decision for decision in decisions if decision.is_accepted]
+    for decision in accepted:
+        _verify_outputs(pipeline.locked[decision.stage], root)
+    if not accepted:
+        return decisions
+    write_fingerprints(root / FINGERPRINTS, root / SOURCE)
+    try:
+        with Repo(str(root)) as repo:
+            repo.commit(FINGERPRINT_STAGE, force=True)
+            stages = {stage.addressing: stage for stage in repo.index.stages}
+            with repo.lock:
+                _write_lock([stages[decision.stage] for decision in accepted])
+    except DvcException as error:
+        raise UnavailableError(f"DVC could not write dvc.lock: {' '.join(str(error).split())}; run the same command again") from error
+    _note(accepted, pipeline, root)
+    return decisions
+
+
+def _write_lock(stages: list[Any]) -> None:
+    """Have DVC note the present fingerprints; everything else stays as it is locked, files that are not here included."""
+    for stage in stages:
+        for dep in stage.deps:
+            if dep.def_path.startswith(f"{FINGERPRINTS}/"):
+                dep.hash_name = "md5"
+                dep.save()
+    stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+
+
+def _decide(pipeline: Pipeline, name: str, *, has_raw: bool) -> Decision:
+    code = pipeline.code_cause(name)
+    assert code is not None  # noqa: S101 (only stale stages come here)
+    others = [cause for cause in pipeline.causes(name) if cause.kind in ("params", "command", "file")]
+    if others:
+        return Decision(name, False, others[0].words, code.names)
+    if not code.names:
+        return Decision(name, True, "the code means the same")
+    if name.partition("@")[0] not in RAW_STAGES:
+        return Decision(name, False, f"{code.words}; it can run here: dvc repro {name}", code.names)
+    if has_raw:
+        return Decision(name, False, f"{code.words}; raw files are here, so it can run again: dvc repro {name}", code.names)
+    return Decision(name, True, f"{code.words}; no raw files are here to run it again", code.names)
+
+
+def _verify_outputs(stage: LockedStage, root: Path) -> None:
+    for path, md5 in stage.outs.items():
+        file = root / path
+        if file.exists() and (found := hash_file(file, "md5")) != md5:
+            raise MismatchError(
+                f"{path}: its bytes have MD5 {found}, expected {md5} as in dvc.lock; nothing was accepted: bring the recorded file back "
+                f"(dvc checkout {path}), or make it anew (dvc repro {stage.name})"
+            )
+
+
+def _note(accepted: list[Decision], pipeline: Pipeline, root: Path) -> None:
+    """Write down which results were made by other code than today's."""
+    notes = read_notes(root)
+    for decision in accepted:
+        stage = pipeline.locked[decision.stage]
+        if not decision.names:
+            continue
+        path = (FINGERPRINTS / f"{pipeline.fingerprint_of(decision.stage)}.txt").as_posix()
+        earlier = notes.get(decision.stage, {})
+        made_by = earlier["made_by"] if earlier.get("outs") == stage.outs else _code_of(stage, path, pipeline)
+        notes[decision.stage] = {
+            "made_by": made_by,
+            "kept_under": hash_file(root / path, "md5"),
+            "differs_in": sorted({*decision.names, *(earlier.get("differs_in", []) if earlier.get("outs") == stage.outs else [])}),
+            "outs": stage.outs,
+        }
+    if notes:
+        write_json(root / ACCEPTED_PATH, notes)
+
+
+def _code_of(stage: LockedStage, path: str, pipeline: Pipeline) -> str:
+    """Name the code that a stage last ran with."""
+    if md5 := stage.deps.get(path):
+        return f"fingerprint {md5}"
+    return f"commit {commit}" if (commit := pipeline.history.commit(stage)) else "code that is no longer known"
+
+
+def read_notes(root: Path = Path()) -> dict[str, Any]:
+    """Return what ``accepted.json`` says, by stage; nothing if there is none."""
+    path = root / ACCEPTED_PATH
+    return read_json(path, remedy=f"git checkout {ACCEPTED_PATH}") if path.exists() else {}
+
+
+def forget_acceptance(stage: str, root: Path = Path()) -> None:
+    """Drop the note on a stage that has just run: its outputs are today's code's."""
+    notes = read_notes(root)
+    if notes.pop(stage, None) is not None:
+        write_json(root / ACCEPTED_PATH, notes)
+
+
+def accepted_for(subject: str, root: Path = Path()) -> list[str]:
+    """Say which results that a subject's encoders stand on were made by other code than that under which they are kept.
+
+    Returns
+    -------
+    list of str
+        A phrase for each stage of this subject, and of all subjects, whose note in ``accepted.json`` is about the outputs that
+        ``dvc.lock`` names now.
+    """
+    notes = read_notes(root)
+    locked = read_lock(root) if notes else {}
+    phrases = []
+    for name, note in notes.items():
+        item = name.partition("@")[2].partition("-")[0]
+        if item in ("", subject) and name in locked and locked[name].outs == note["outs"]:
+            differs = f"differs in {', '.join(note['differs_in'])}"
+            phrases.append(f"{name} made by {note['made_by']}, kept under fingerprint {note['kept_under']} ({differs})")
+    return phrases

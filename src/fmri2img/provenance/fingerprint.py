@@ -1,0 +1,88 @@
+"""Fingerprints of stages: what the code that each can reach means, as files that DVC compares in place of the sources."""
+
+from functools import cache
+from pathlib import Path
+
+from fmri2img.files import write_text
+from fmri2img.provenance.reach import Program, Reach
+
+SOURCE = Path("src")
+_MODELS = "fmri2img.models."
+
+
+def fingerprints(program: Program) -> dict[str, str]:
+    """Return the fingerprint of every stage.
+
+    Parameters
+    ----------
+    program : Program
+        All sources.
+
+    Returns
+    -------
+    dict of str to str
+        By stage, or by ``stage/model`` where the stage loads a model by its name. A line for each definition that the stage
+        can reach: its name, a digest of what it says, and a digest of what the names in it stand for.
+    """
+    found = {}
+    for stage in stage_names(program):
+        roots = [f"stages.{stage}.main"]
+        whole = Reach(program, roots)
+        if any(_MODELS in item.loads for item in whole.definitions.values()):
+            for model in model_names(program):
+                found[f"{stage}/{model}"] = _text(Reach(program, roots, {_MODELS: f"{_MODELS}{model}"}))
+        else:
+            found[stage] = _text(whole)
+    return found
+
+
+def stage_names(program: Program) -> list[str]:
+    """Return the names of the stages' scripts; the one that writes fingerprints has none itself."""
+    return sorted(name.partition(".")[2] for name in program.modules if name.startswith("stages.") and name != "stages.fingerprint")
+
+
+def model_names(program: Program) -> list[str]:
+    """Return the names of the models: the files of their folder that define ``Model``."""
+    inside = (name.removeprefix(_MODELS) for name in program.modules if name.startswith(_MODELS))
+    return sorted(name for name in inside if "Model" in program.modules[f"{_MODELS}{name}"].bases)
+
+
+def _text(reach: Reach) -> str:
+    return "".join(f"{line}\n" for line in reach.lines())
+
+
+def write_fingerprints(folder: Path, source: Path = SOURCE) -> list[str]:
+    """Write the fingerprint of every stage, and remove those of stages that are no more; returns their names."""
+    texts = {f"{name}.txt": text for name, text in fingerprints(Program.read(source)).items()}
+    for path in folder.rglob("*.txt"):
+        if path.relative_to(folder).as_posix() not in texts:
+            path.unlink()
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return list(texts)
+
+
+def code_digest(*roots: str) -> str:
+    """Return a digest of what the installed code that some definitions can reach means, for work that goes on after a stop."""
+    return Reach(_installed(), roots).digest()
+
+
+@cache
+def _installed() -> Program:
+    return Program.read(Path(__file__).parents[2])
+
+
+def differing(was: str, now: str) -> list[str]:
+    """Return the names of definitions that two fingerprints do not share, those that differ themselves and not by what they use.
+
+    Parameters
+    ----------
+    was, now : str
+        Texts of `fingerprints`.
+    """
+    old, new = ({tuple(line.split(" ")[:2]) for line in text.splitlines()} for text in (was, now))
+    names = sorted({name for name, _ in old ^ new})
+    if names:
+        return names
+    old, new = ({tuple(line.split(" ")) for line in text.splitlines()} for text in (was, now))
+    return sorted({name for name, *_ in old ^ new})

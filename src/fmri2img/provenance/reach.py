@@ -1,0 +1,268 @@
+"""What a stage can reach: every function, class, constant and template that can take part in making its output.
+
+From a stage's ``main`` on, names are followed as Python would look them up. A class counts with the methods that somebody
+asks for by name; a class that a library may call counts whole; what is imported by a name made at run time counts with
+all that could be meant. So the reach may hold too much, and never too little.
+"""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Self
+
+from fmri2img.exceptions import MissingDataError
+from fmri2img.provenance.source import STATEMENTS, Definition, Module, is_quiet, parse_module
+from fmri2img.provenance.templates import Template, parse_template
+
+# Code that cannot change an output, each with its reason. A name stands for all that it holds.
+CANNOT_CHANGE_OUTPUTS = {
+    "fmri2img.command": "options, progress bars and error lines",
+    "fmri2img.config.MachineParams": "no result depends on the machine",
+    "fmri2img.config.ProjectParams": "its sections count one by one, where they are used",
+    "fmri2img.config.check_params": "checks params.yaml, whose values DVC follows by themselves",
+    "fmri2img.config.check_section": "the same",
+    "fmri2img.config.load_params": "the same",
+    "fmri2img.exceptions": "words for the user",
+    "fmri2img.fetching.fetch.check_not_pulled": "stops, or lets pass",
+    "fmri2img.lineage": "tells where files come from",
+    "fmri2img.nsd.sessions._code": "names the pieces of an unfinished extraction",
+    "fmri2img.parallel": "where jobs run, not what they do",
+    "fmri2img.provenance": "tells why stages run",
+    "fmri2img.tracking": "MLflow, which is no output",
+    "fmri2img.training.fit._fingerprint": "names the checkpoint of an unfinished training",
+    "fmri2img.training.processes": "in how many processes a training runs",
+}
+PACKAGES = ("fmri2img", "stages")
+SUFFIXES = (".py", ".jinja")
+# The sections of params.yaml: a stage depends on those that it asks for.
+_SECTIONS = "fmri2img.config.ProjectParams"
+_SHORT = 16
+
+
+@dataclass
+class Program:
+    """A whole source tree, taken apart.
+
+    Attributes
+    ----------
+    modules : dict of str to Module
+        By dotted name.
+    templates : dict of str to Template
+        Page templates by file name.
+    """
+
+    modules: dict[str, Module]
+    templates: dict[str, Template] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, files: dict[str, str]) -> Self:
+        """Take sources apart; ``files`` holds texts by path relative to the folder of sources.
+
+        Raises
+        ------
+        FormatError
+            If one is not valid Python, or not a valid template.
+        """
+        modules, templates = {}, {}
+        for name, text in sorted(files.items()):
+            path = PurePosixPath(name)
+            if path.suffix == ".py":
+                parts = path.with_suffix("").parts
+                dotted = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+                modules[dotted] = parse_module(dotted, path, text)
+            elif path.suffix == ".jinja":
+                templates[path.name] = parse_template(path, text)
+        return cls(modules, templates)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Take the packages of this project that lie in a folder apart.
+
+        Raises
+        ------
+        MissingDataError
+            If there are none.
+        """
+        if not (folder / PACKAGES[0]).is_dir():
+            raise MissingDataError(f"{folder / PACKAGES[0]} not found; run the command in the project's root folder")
+        inside = (path for package in PACKAGES for path in (folder / package).rglob("*"))
+        paths = (path for path in inside if path.suffix in SUFFIXES)
+        return cls.parse({path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in paths})
+
+    def resolve(self, dotted: str) -> tuple[str, Definition | None]:
+        """Follow a dotted name through imports to where it is defined.
+
+        Returns
+        -------
+        module : str
+            The project's module that it leads to; empty if it leads outside.
+        definition : Definition or None
+            None for a module as a whole, and outside.
+        """
+        for _ in range(len(self.modules)):  # imports may pass a name on, but not for ever
+            module, rest = self._split(dotted)
+            if not module or not rest:
+                return module, None
+            found = self.modules[module]
+            if rest[0] in found.definitions:
+                return module, found.definitions[rest[0]]
+            if rest[0] not in found.imports:
+                return module, None
+            dotted = ".".join([found.imports[rest[0]], *rest[1:]])
+        return "", None
+
+    def _split(self, dotted: str) -> tuple[str, list[str]]:
+        parts = dotted.split(".")
+        for length in range(len(parts), 0, -1):
+            if (module := ".".join(parts[:length])) in self.modules:
+                return module, parts[length:]
+        return "", parts
+
+    def target(self, definition: Definition, reference: tuple[str, str]) -> str:
+        """Return the dotted name that a definition means by what it spells."""
+        chain, target = reference
+        if target:
+            return target
+        module, (first, _, rest) = self.modules[definition.module], chain.partition(".")
+        if first in module.definitions:
+            return f"{module.name}.{chain}"
+        return ".".join(filter(None, [module.imports.get(first, ""), rest])) if first in module.imports else chain
+
+    def calls_methods(self, module: str, name: str) -> bool:
+        """Whether a class has a base, near or far, from a library that may call any of its methods."""
+        for base in self.modules[module].bases[name]:
+            owner, definition = self.resolve(self.target(self.modules[module].definitions[name], (base.split("[")[0], "")))
+            if definition is None:
+                if not is_quiet(base):
+                    return True
+            elif definition.name in self.modules[owner].bases and self.calls_methods(owner, definition.name):
+                return True
+        return False
+
+
+class Reach:
+    """What some definitions can reach.
+
+    Parameters
+    ----------
+    program : Program
+    roots : iterable of str
+        Dotted names to begin with.
+    chosen : dict of str to str
+        Of modules that are imported by a name made at run time: the one that is meant, by the start of the name.
+    """
+
+    def __init__(self, program: Program, roots: Iterable[str], chosen: dict[str, str] | None = None) -> None:
+        self.program = program
+        self.definitions: dict[str, Definition] = {}
+        self.templates: dict[str, Template] = {}
+        self._chosen = chosen or {}
+        self._attributes: set[str] = set()
+        self._classes: dict[str, bool] = {}  # by dotted name: whether all methods count
+        self._modules: set[str] = set()
+        self._waiting: list[Definition] = []
+        self._known: set[str] = set()
+        module, _, short = _SECTIONS.rpartition(".")
+        self._sections = program.modules[module].fields.get(short, {}) if module in program.modules else {}
+        for root in roots:
+            self._follow(root)
+        self._settle()
+
+    def _settle(self) -> None:
+        while self._waiting:
+            while self._waiting:
+                self._take(self._waiting.pop())
+            for name, is_whole in self._classes.items():
+                module, _, short = name.rpartition(".")
+                for method in self.program.modules[module].methods[short]:
+                    if is_whole or method in self._attributes:
+                        self._await(self.program.modules[module].definitions[f"{short}.{method}"])
+            for section in self._attributes & self._sections.keys():
+                self._follow_references(self._sections[section])
+
+    def _take(self, definition: Definition) -> None:
+        if not is_excused(definition.dotted):
+            self.definitions[definition.dotted] = definition
+            self._attributes |= definition.attributes
+            self._follow_references(definition)
+            for start in definition.loads:
+                self._load(start)
+            for name in definition.templates:
+                self._add_template(name)
+        module = self.program.modules[definition.module]
+        if definition.name in module.bases:
+            self._classes[definition.dotted] = self.program.calls_methods(module.name, definition.name)
+
+    def _follow_references(self, definition: Definition) -> None:
+        for reference in definition.references:
+            self._follow(self.program.target(definition, reference))
+
+    def _follow(self, dotted: str) -> None:
+        module, definition = self.program.resolve(dotted)
+        if module and not is_excused(module):
+            self._enter(module)
+        if definition is not None:
+            self._await(definition)
+
+    def _await(self, definition: Definition) -> None:
+        if definition.dotted not in self._known:
+            self._known.add(definition.dotted)
+            self._waiting.append(definition)
+
+    def _enter(self, module: str) -> None:
+        """Count what runs when a module, and the packages around it, are imported."""
+        parts = module.split(".")
+        for length in range(1, len(parts) + 1):
+            name = ".".join(parts[:length])
+            if name in self._modules or name not in self.program.modules:
+                continue
+            self._modules.add(name)
+            if STATEMENTS in self.program.modules[name].definitions:
+                self._await(self.program.modules[name].definitions[STATEMENTS])
+
+    def _load(self, start: str) -> None:
+        """Count every module that an import by a name made at run time may mean."""
+        meant = self._chosen.get(start)
+        for name, module in self.program.modules.items():
+            if name == meant if meant else name.startswith(start):
+                self._enter(name)
+                for definition in module.definitions.values():
+                    self._await(definition)
+
+    def _add_template(self, name: str) -> None:
+        if name in self.program.templates and name not in self.templates:
+            template = self.templates[name] = self.program.templates[name]
+            self._attributes |= template.attributes
+            for other in template.names:
+                self._add_template(other)
+
+    def lines(self) -> list[str]:
+        """Return a line for each definition and template, sorted: name, digest of its own, digest of what its names stand for.
+
+        Modules are left out, so that what is moved to another file stays the same.
+        """
+        found = [f"{item.name} {item.digest[:_SHORT]} {self._bindings(item)[:_SHORT]}" for item in self.definitions.values()]
+        return sorted([*found, *(f"{name} {template.digest[:_SHORT]} -" for name, template in self.templates.items())])
+
+    def _bindings(self, definition: Definition) -> str:
+        """Return a digest over what the names that a definition uses stand for, one step far."""
+        bound = []
+        for reference in sorted(definition.references):
+            target = self.program.target(definition, reference)
+            module, other = self.program.resolve(target)
+            if not module:
+                bound.append(f"{reference[0]}={target}")
+            elif other is not None and not is_excused(other.dotted):
+                bound.append(f"{reference[0]}={other.digest}")
+        return hashlib.sha256("\n".join(bound).encode()).hexdigest()
+
+    def digest(self) -> str:
+        """Return one SHA-256 over all that is reached."""
+        return hashlib.sha256("\n".join(self.lines()).encode()).hexdigest()
+
+
+def is_excused(dotted: str) -> bool:
+    """Whether `CANNOT_CHANGE_OUTPUTS` names something, or what holds it."""
+    parts = dotted.split(".")
+    return any(".".join(parts[:length]) in CANNOT_CHANGE_OUTPUTS for length in range(1, len(parts) + 1))

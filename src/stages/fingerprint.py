@@ -1,0 +1,14 @@
+"""Write down what the code of each stage means, so that an edit re-runs what it can change and no more."""
+
+from fmri2img.command import run_stage
+from fmri2img.layout import FINGERPRINTS
+from fmri2img.provenance.fingerprint import write_fingerprints
+
+
+def main() -> None:
+    """Write a fingerprint for each stage."""
+    write_fingerprints(FINGERPRINTS)
+
+
+if __name__ == "__main__":
+    run_stage(main)
