@@ -1,22 +1,27 @@
 """Fixtures: a miniature simulated experiment on disk, written once a session, and small containers."""
 
+import multiprocessing.process
 import os
+import socket
+import subprocess
 
 os.environ.update(HF_HUB_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="1", DVC_NO_ANALYTICS="1", MPLBACKEND="Agg")
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from fmri2img.config import BucketParams, FetchNsdParams, MachineParams, NsdParams, SimulationParams
+from fmri2img.files import read_json, write_json
 from fmri2img.receipts import Ledger, RawFiles, Receipt
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 from fmri2img.simulation.scenes import render_image
+from miniature import REPOSITORY, make_miniature, make_pair
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 # Session 21 holds resting-state runs, session 20 does not.
 SESSIONS = [20, 21]
 SUBJECT = "subj02"
@@ -38,6 +43,19 @@ class Miniature:
     shared: RawFiles
 
 
+def _refuse(*arguments, **options):
+    raise AssertionError("a unit test starts no process and no server; mark it functional, or move it to tests/functional")
+
+
+@pytest.fixture(autouse=True)
+def alone(request, monkeypatch):
+    """Keep unit tests fast: what needs a process of its own, or a server, is in ``tests/functional``."""
+    if "unit" in request.path.relative_to(REPOSITORY).parts and not request.node.get_closest_marker("functional"):
+        monkeypatch.setattr(subprocess.Popen, "__init__", _refuse)
+        monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", _refuse)
+        monkeypatch.setattr(socket.socket, "listen", _refuse)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     """Keep together, in one of several processes, the tests of a file, and those of the project that takes minutes to make."""
@@ -52,17 +70,36 @@ def pytest_xdist_make_scheduler(config, log):
 
 
 @pytest.fixture(scope="session")
-def picture_folder(tmp_path_factory) -> Path:
-    """Thirty small pictures: cheaper than painting a thousand scenes."""
-    folder = tmp_path_factory.mktemp("pictures")
-    for index in range(30):
-        Image.fromarray(render_image(99, index, 85)).save(folder / f"{index:02d}.png")
+def shared_folder(tmp_path_factory, worker_id) -> Path:
+    """One folder for all processes of this run."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+def made_once(folder, make):
+    """Make a folder in one of several processes, while the others wait for it."""
+    done = folder.with_suffix(".done")
+    with FileLock(folder.with_suffix(".lock")):
+        if not done.exists():
+            make(folder)
+            done.touch()
     return folder
 
 
 @pytest.fixture(scope="session")
-def miniature(tmp_path_factory, picture_folder) -> Miniature:
-    root = tmp_path_factory.mktemp("nsd")
+def picture_folder(shared_folder) -> Path:
+    """Thirty small pictures: cheaper than painting a thousand scenes."""
+
+    def paint(folder):
+        folder.mkdir()
+        for index in range(30):
+            Image.fromarray(render_image(99, index, 85)).save(folder / f"{index:02d}.png")
+
+    return made_once(shared_folder / "pictures", paint)
+
+
+@pytest.fixture(scope="session")
+def miniature(shared_folder, picture_folder) -> Miniature:
     nsd = NsdParams(func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions=SESSIONS)
     simulation = SimulationParams(
         seed=3,
@@ -74,17 +111,18 @@ def miniature(tmp_path_factory, picture_folder) -> Miniature:
         timeseries=True,
     )
     fetch = FetchNsdParams(source="simulated", accept_nsd_terms=False, rois="all", s3=BUCKET, simulation=simulation)
-    shared = simulate_shared(root, nsd, simulation, [SUBJECT])
-    subject = SimulatedSubject(SUBJECT, nsd, fetch, root)
-    files = subject.write()
-    return Miniature(
-        root,
-        nsd,
-        fetch,
-        subject,
-        raw_files_of(SUBJECT, root, files),
-        raw_files_of("shared", root, shared),
-    )
+
+    def simulate(root):
+        written = {
+            "shared": simulate_shared(root, nsd, simulation, [SUBJECT]),
+            SUBJECT: SimulatedSubject(SUBJECT, nsd, fetch, root).write(),
+        }
+        write_json(root.with_suffix(".json"), {name: sorted(map(str, paths)) for name, paths in written.items()})
+
+    root = made_once(shared_folder / "nsd", simulate)
+    written = read_json(root.with_suffix(".json"), remedy="")
+    subject, shared = (raw_files_of(name, root, map(PurePosixPath, written[name])) for name in (SUBJECT, "shared"))
+    return Miniature(root, nsd, fetch, SimulatedSubject(SUBJECT, nsd, fetch, root), subject, shared)
 
 
 def raw_files_of(name, root, paths) -> RawFiles:
@@ -98,8 +136,20 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture(scope="session")
-def tiny_diffusion(tmp_path_factory) -> Path:
+def tiny_diffusion(shared_folder) -> Path:
     """A Stable Diffusion in a folder, random and small; not to be changed."""
     from tiny_diffusion import write_tiny_diffusion
 
-    return write_tiny_diffusion(tmp_path_factory.mktemp("diffusion") / "tiny-diffusion")
+    return made_once(shared_folder / "tiny-diffusion", write_tiny_diffusion)
+
+
+@pytest.fixture(scope="session")
+def template(shared_folder, tiny_diffusion) -> Path:
+    """The finished miniature project with every model; not to be changed, but cloned."""
+    return made_once(shared_folder / "template", lambda folder: make_miniature(folder, tiny_diffusion))
+
+
+@pytest.fixture(scope="session")
+def pair_template(shared_folder, template) -> Path:
+    """The same with two models; not to be changed, but cloned."""
+    return made_once(shared_folder / "pair", lambda folder: make_pair(template, folder))

@@ -10,7 +10,7 @@ from fmri2img.command import tell_errors
 from fmri2img.encoder_verbs import add_encoder_verbs, track_encoders
 from fmri2img.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.files import write_json
-from fmri2img.layout import truth_path
+from fmri2img.layout import FINGERPRINTS, truth_path
 from fmri2img.lineage import LOCK_PATH, Origin, first_commit, read_lock, trace_back, trace_forward
 from fmri2img.pipeline_verbs import add_pipeline_verbs
 from fmri2img.receipts import Receipt, receipts_that_list
@@ -223,7 +223,11 @@ def _print_origin(origin: Origin, depth: int, seen: set[str]) -> None:
     print(f"{indent}  by {origin.stage.command}")
     for key, value in origin.stage.params.items():
         print(f"{indent}  with {key}: {json.dumps(value)}")
-    print(f"{indent}  code: {len(origin.code)} files (md5 in dvc.lock)")
+    for dep, md5 in origin.code.items():
+        is_code = dep.startswith(f"{FINGERPRINTS}/")
+        print(f"{indent}  {f'code: fingerprint {md5}' if is_code else f'with {dep}: md5 {md5}'}")
+    if (note := read_notes().get(origin.stage.name)) and note["outs"] == origin.stage.outs:
+        print(f"{indent}  made by {note['made_by']} and kept under that code, which differs in: {', '.join(note['differs_in'])}")
     if (receipt := _receipt_summary(origin.path)) is not None:
         print(f"{indent}  raw: {receipt}")
     for item in origin.inputs:

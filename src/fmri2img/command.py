@@ -29,8 +29,8 @@ _FLAGS = {
 }
 
 
-def run_stage(main: Callable[..., None]) -> None:
-    """Run a stage's ``main``, taking its parameters from options of the same names.
+def run_stage(main: Callable[..., None], arguments: list[str] | None = None) -> None:
+    """Run a stage's ``main``, taking its parameters from options of the same names; ``arguments`` are the process's if left out.
 
     A known error ends the process with one line on standard error and exit code 1; ``--debug`` shows the traceback.
     """
@@ -42,7 +42,7 @@ def run_stage(main: Callable[..., None]) -> None:
         else:
             parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options = vars(parser.parse_args())
+    options = vars(parser.parse_args(arguments))
     with tell_errors(debug=options.pop("debug")):
         check_once()
         _check_names(options)

@@ -91,13 +91,13 @@ class Origin:
     md5 : str
         Recorded; empty for what no stage made.
     state : str
-        ``same bytes``, ``other bytes`` or ``not here``, compared with what is recorded.
+        ``same bytes``, ``other bytes`` or ``not here``, compared with what is recorded; ``a folder`` is not compared.
     stage : LockedStage or None
         That made it.
     inputs : tuple of Origin
         Outputs of earlier stages among its dependencies.
     code : dict of str to str
-        MD5 of the other dependencies, which are code and files of the repository.
+        MD5 of the other dependencies: the fingerprint of the code, and files of the repository.
     """
 
     path: str
@@ -219,4 +219,6 @@ def _lookup(values: Any, key: str) -> Any:
 def _state(path: Path, md5: str) -> str:
     if not path.exists():
         return "not here"
+    if path.is_dir():
+        return "a folder"
     return "same bytes" if hash_file(path, "md5") == md5 else "other bytes"

@@ -1,16 +1,16 @@
 import errno
 import re
-import subprocess
-import sys
 
 import pytest
 
+from commands import call, stage
 from conftest import REPOSITORY
-from fmri2img.command import _describe
+from fmri2img.command import _describe, run_stage
+from fmri2img.exceptions import MissingDataError
 
 
-def run(folder, *arguments):
-    return subprocess.run([sys.executable, "-m", *arguments], cwd=folder, capture_output=True, text=True)
+def run(folder, module, *arguments):
+    return stage(folder, module.removeprefix("stages."), *arguments, check=False)
 
 
 @pytest.fixture
@@ -26,9 +26,8 @@ def test_a_known_error_is_one_line_and_exit_code_1(project):
 
 
 def test_debug_shows_the_traceback(project):
-    result = run(project, "stages.split_examples", "--subject", "subj01", "--debug")
-    assert result.returncode == 1
-    assert "Traceback" in result.stderr
+    with pytest.raises(MissingDataError, match="not found"):  # which Python then shows
+        run(project, "stages.split_examples", "--subject", "subj01", "--debug")
 
 
 def test_a_subject_that_does_not_exist(project):
@@ -88,7 +87,9 @@ def test_the_simulator_does_not_write_into_other_data(project):
 
 
 def test_ctrl_c_is_one_line(project):
-    script = "from fmri2img.command import run_stage\ndef main():\n    raise KeyboardInterrupt\nrun_stage(main)\n"
-    result = subprocess.run([sys.executable, "-c", script], cwd=project, capture_output=True, text=True)
+    def main():
+        raise KeyboardInterrupt
+
+    result = call(lambda: run_stage(main, []), project, check=False)
     assert result.returncode == 130
     assert result.stderr == "stopped; what was finished is kept, and the same command goes on from there\n"

@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from fmri2img.checks import check_once, check_project
 from fmri2img.config import load_params
 from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.models.registry import check_settings, model_names
@@ -30,11 +31,11 @@ def test_shipped_params_are_valid(params_file):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  mapping: nearest", "  maping: nearest", r"params.yaml, line \d+: convert_roi\.(mapping|maping): (key is missing|unknown key)"),
+        ("  mapping: nearest", "  maping: nearest", r"params.yaml, line \d+: convert_roi\.maping: unknown key \(did you mean mapping\?\)"),
         (
             "    seed: 7",
             "    sede: 7\n    seed: 7",
-            r"line \d+: fetch_nsd.simulation.sede: unknown key; valid keys here: seed, volume_scale",
+            r"line \d+: fetch_nsd.simulation.sede: unknown key \(did you mean seed\?\); valid keys here: seed, volume_scale",
         ),
         ("volume_scale: 0.36", "volume_scale: large", r"fetch_nsd.simulation.volume_scale: got 'large'; input should be a valid number"),
         ("subjects: [subj01, subj02]", "subjects: [subj01, subj11]", r"line \d+: subjects.1: got 'subj11'"),
@@ -44,17 +45,31 @@ def test_shipped_params_are_valid(params_file):
             r"there is no section train.perceptron; .*choose from: ridge, basic_ae, low_level, default",
         ),
         ("image_size: 128", "image_size: 130", r"create_examples.image_size: got 130; input should be a multiple of 8"),
-        ("  batch_size: 8", "  batch-size: 8", r"predict.batch(_size: key is missing|-size: unknown key; valid keys here: n_train_images)"),
+        (
+            "  batch_size: 8",
+            "  batch-size: 8",
+            r"predict.batch-size: unknown key \(did you mean batch_size\?\); valid keys here: n_train_images",
+        ),
         ("sessions: [1, 2]", "sessions: [1, 99]", r"line \d+: nsd.sessions.1: got 99; input should be less than or equal to 40"),
         ("sessions: [1, 2]", "sessions: []", r"nsd.sessions: got \[\]; list should have at least 1 item"),
         ("labels: all", "labels: [1]", r"extract_betas.labels.0: got 1; input should be a valid string"),
         ("volume_scale: 0.36", "volume_scale: 36e-2", r"got '36e-2'; .*write 1.0e-4"),
         ("subjects: [subj01", "subjects: [subj01]]", r"line \d+: not valid YAML"),
+        ("subjects: [subj01, subj02]", "subjects: subj01", r"line 3: subjects: got 'subj01'; input should be a valid list"),
+        ("subjects: [subj01, subj02]", "subjects: [subj01, subj01]", r"line 3: subjects: subj01 is listed 2 times; list it once"),
+        ("models: [ridge, default]", "models: [default]", r"line 4: models: ridge is missing; every table shows it"),
+        ("models: [ridge, default]", "models: [ridge, defalt]", r"no section train.defalt \(did you mean default\?\); add one"),
+        ("    n_folds: 5", "    n_fold: 5", r"train.ridge.n_fold: unknown key \(did you mean n_folds\?\)"),
+        ("beta_version: b3", "beta_version: b2", r"line \d+: nsd.beta_version: b2 is not simulated; add it to fetch_nsd.simulation"),
+        ("responses: betas", "responses: timeseries", r"nsd.responses: timeseries are not simulated; set fetch_nsd.simulation"),
+        ("models: [ridge, default]", "models: [ridge, nets]\n  - x", r"line \d+: not valid YAML"),
     ],
 )
-def test_faults_are_named_in_one_line(params_file, old, new, message):
+def test_faults_are_named_in_one_line(params_file, old, new, message, monkeypatch):
+    path = params_file(old, new)
+    monkeypatch.chdir(path.parent)
     with pytest.raises(ConfigError, match=message) as caught:
-        load_params(params_file(old, new))
+        check_project()
     assert "\n" not in str(caught.value)
 
 
@@ -65,7 +80,7 @@ def test_missing_file_says_where(tmp_path):
 
 def test_model_settings_are_checked_by_the_model(params_file):
     values = yaml.safe_load(params_file().read_text())["train"]["ridge"] | {"penalty": 3}
-    with pytest.raises(ConfigError, match=r"train.ridge.penalty: unknown key; valid keys here: penalties"):
+    with pytest.raises(ConfigError, match=r"train.ridge.penalty: unknown key.*; valid keys here: penalties"):
         check_settings("ridge", values)
 
 
@@ -83,3 +98,59 @@ def test_sessions_beyond_what_a_subject_did(params_file):
 def test_all_sessions_are_those_the_subject_did(params_file):
     nsd = load_params(params_file("sessions: [1, 2]", "sessions: all")).nsd
     assert nsd.sessions_of("subj04", 30) == list(range(1, 31))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "source: models/demo-vae",
+            "source: models/demo-vea",
+            r"autoencoder.source: there is no folder models/demo-vea; name one, or a repo",
+        ),
+        ("network_weights: null", "network_weights: no/such", r"machine.network_weights: there is no folder no/such; name one, or null"),
+        ("source: simulated ", "source: s3 ", r"fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms"),
+        (
+            "  takagi:   ",
+            "  tagaki:   ",
+            r"train.tagaki: there is no such model \(did you mean takagi\?\); remove the section, or add src/fmri2",
+        ),
+        (
+            "models: [ridge, default]       # also: basic_ae, low_level, takagi. r",
+            "models: [ridge, takagi] # r",
+            r"diffusion.source: there is no folder ./x; name",
+        ),
+    ],
+)
+def test_what_is_needed_and_not_there_is_told_before_anything_runs(params_file, old, new, message, monkeypatch):
+    path = params_file(old, new)
+    path.write_text(path.read_text().replace("source: CompVis/stable-diffusion-v1-4", "source: ./x"))
+    monkeypatch.chdir(path.parent)
+    (path.parent / "models").mkdir()
+    (path.parent / "models/demo-vae").symlink_to(REPOSITORY / "models/demo-vae")
+    with pytest.raises(ConfigError, match=message) as caught:
+        check_project()
+    assert "\n" not in str(caught.value)
+
+
+def test_shipped_params_pass_the_whole_check_and_are_not_checked_twice(monkeypatch, tmp_path, params_file):
+    path = params_file()
+    monkeypatch.chdir(path.parent)
+    (path.parent / "models").mkdir()
+    (path.parent / "models/demo-vae").symlink_to(REPOSITORY / "models/demo-vae")
+    check_once()
+    monkeypatch.setattr("fmri2img.checks.check_project", lambda: pytest.fail("checked again"))
+    check_once()
+    path.write_text(path.read_text() + "# a remark\n")
+    with pytest.raises(pytest.fail.Exception, match="checked again"):
+        check_once()
+
+
+def test_params_that_are_no_text_or_no_sections(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(b"subjects: [subj01]\xff\n")
+    with pytest.raises(ConfigError, match="not UTF-8 text .* save it as UTF-8"):
+        load_params(path)
+    path.write_text("- 1\n")
+    with pytest.raises(ConfigError, match="got list, expected sections with keys"):
+        load_params(path)

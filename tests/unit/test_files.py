@@ -42,6 +42,7 @@ def test_hash_agrees_with_hashlib(tmp_path):
     assert hash_file(tmp_path / "a", "md5") == hashlib.md5(b"voxel" * 10_000, usedforsecurity=False).hexdigest()
 
 
+@pytest.mark.functional
 def test_what_a_killed_process_left_is_swept_and_a_running_one_is_spared(tmp_path):
     path = tmp_path / "result.txt"
     gone = subprocess.run(

@@ -6,11 +6,21 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.config import ProjectParams
+from fmri2img.layout import fingerprint_path
 from fmri2img.models.registry import model_names
-from pipeline_graph import CANNOT_CHANGE_OUTPUTS, SOURCE, imported_files
+from fmri2img.provenance.fingerprint import fingerprints
+from fmri2img.provenance.fingerprint import model_names as models_in_source
+from fmri2img.provenance.reach import CANNOT_CHANGE_OUTPUTS, Program
 
-MODELS = SOURCE / "fmri2img" / "models"
-STAGES = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
+SOURCE = REPOSITORY / "src"
+TEXT = (REPOSITORY / "dvc.yaml").read_text()
+STAGES = yaml.safe_load(TEXT)["stages"]
+OTHERS = [name for name in STAGES if name != "fingerprint"]
+
+
+@pytest.fixture(scope="module")
+def program():
+    return Program.read(SOURCE)
 
 
 def script_of(stage: dict) -> Path:
@@ -18,17 +28,21 @@ def script_of(stage: dict) -> Path:
     return SOURCE / "stages" / f"{name}.py"
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_deps_are_the_files_that_the_script_imports(name):
-    script = script_of(STAGES[name])
-    expected = imported_files(script) - set(CANNOT_CHANGE_OUTPUTS) | {script.relative_to(REPOSITORY).as_posix()}
-    if any("models/${item.model}.py" in dep for dep in STAGES[name]["deps"]):  # encoders are imported by name
-        expected |= {path for model in model_names() for path in imported_files(MODELS / f"{model}.py") if "/models/_" in path}
-    listed = {dep for dep in STAGES[name]["deps"] if dep.startswith("src/") and dep.endswith(".py") and "$" not in dep}
-    assert listed == expected
+def test_every_stage_depends_on_the_fingerprint_of_its_script_and_on_no_source_file(program):
+    by_model = {name.partition("/")[0] for name in fingerprints(program) if "/" in name}
+    for name in OTHERS:
+        script = script_of(STAGES[name]).stem
+        expected = fingerprint_path(script, "${item.model}" if script in by_model else "").as_posix()
+        assert [dep for dep in STAGES[name]["deps"] if "fingerprints" in dep] == [expected]
+        assert not [dep for dep in STAGES[name]["deps"] if dep.startswith("src")]
+    assert STAGES["fingerprint"]["deps"] == ["src"]
 
 
-@pytest.mark.parametrize("name", STAGES)
+def test_a_person_can_read_the_graph():
+    assert len(TEXT.splitlines()) <= 350
+
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_params_are_sections_that_the_config_knows(name):
     for key in STAGES[name]["params"]:
         section, _, rest = key.partition(".")
@@ -40,12 +54,18 @@ def test_params_are_sections_that_the_config_knows(name):
 def test_every_script_is_a_stage_and_every_section_is_used():
     scripts = {path.stem for path in (SOURCE / "stages").glob("*.py")} - {"__init__"}
     assert scripts == {script_of(stage).stem for stage in STAGES.values()}
-    used = {key.partition(".")[0] for stage in STAGES.values() for key in stage["params"]}
+    used = {key.partition(".")[0] for name in OTHERS for key in STAGES[name]["params"]}
     assert used == set(ProjectParams.model_fields) - {"machine"}  # no result depends on the machine
 
 
-def test_excused_files_exist():
-    assert all((REPOSITORY / name).exists() for name in CANNOT_CHANGE_OUTPUTS)
+def test_what_is_excused_exists(program):
+    for name in CANNOT_CHANGE_OUTPUTS:
+        module, definition = program.resolve(name)
+        assert definition is not None or module == name, name
+
+
+def test_models_in_the_source_are_those_that_run(program):
+    assert models_in_source(program) == model_names()
 
 
 def test_every_model_has_a_section_of_params():

@@ -89,6 +89,7 @@ run_stage(main)
 """
 
 
+@pytest.mark.functional
 def test_a_disk_that_takes_no_more_is_one_line_and_nothing_is_left(tmp_path):
     (tmp_path / "whole.h5").write_bytes(b"earlier")
     (tmp_path / "script.py").write_text(FULL_DISK)

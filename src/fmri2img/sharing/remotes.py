@@ -4,14 +4,17 @@ Receipts, regions, voxels, examples, splits and latents travel, and trained enco
 """
 
 import logging
+import math
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from fmri2img.config import PARAMS_PATH, load_params
 from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
 from fmri2img.files import hash_file
 from fmri2img.lineage import changed_params, read_lock
@@ -19,6 +22,7 @@ from fmri2img.receipts import Receipt
 
 log = logging.getLogger(__name__)
 SHARED_STAGES = (
+    "fingerprint",
     "fetch_nsd_shared",
     "fetch_nsd",
     "convert_roi",
@@ -53,7 +57,7 @@ class Shipment:
     remote : str
     url : str
     stages : tuple of str
-        As the lock file names them.
+        As DVC is to be told: ``train`` for all items of a stage, or ``train@subj01-ridge``.
     outs : dict of str to (str, int)
         MD5 and bytes by path.
     """
@@ -96,7 +100,17 @@ def plan(remote: str | None, stages: tuple[str, ...], *, root: Path = Path()) ->
     chosen = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in stages]
     # Metrics (JSON) live in git and do not travel.
     outs = {path: (md5, stage.sizes[path]) for stage in chosen for path, md5 in stage.outs.items() if not _is_metric(path)}
-    return Shipment(name, url, tuple(stage.name for stage in chosen), outs)
+    return Shipment(name, url, _targets([stage.name for stage in chosen], root), outs)
+
+
+def _targets(names: list[str], root: Path) -> tuple[str, ...]:
+    """Name stages to DVC, all items of a stage by one name where they have all run: DVC reads the pipeline anew for every name."""
+    params = load_params(root / PARAMS_PATH)
+    stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    known = {"subject": params.subjects, "model": params.models}
+    counts = Counter(name.partition("@")[0] for name in names)
+    whole = {stage for stage, count in counts.items() if count == math.prod(len(known[key]) for key in stages[stage].get("matrix", ()))}
+    return tuple(dict.fromkeys(name.partition("@")[0] if name.partition("@")[0] in whole else name for name in names))
 
 
 def _is_metric(path: str) -> bool:
@@ -202,7 +216,7 @@ def _run(action: str, shipment: Shipment, root: Path) -> None:
             "have its owner delete that object there and run fmri2img share again, then run the same command: what has arrived stays"
         )
     if "unsaved files" in said:
-        own = [path for md5, path in paths.items() if (root / path).exists() and hash_file(root / path, "md5") != md5]
+        own = [path for md5, path in paths.items() if (root / path).is_file() and hash_file(root / path, "md5") != md5]
         raise ChangedDataError(
             f"{own[0] if own else 'a file'}: its bytes here are not the recorded ones and are saved nowhere else, so they are kept and not "
             "overwritten; move that file away, then run the same command"

@@ -43,6 +43,7 @@ from fmri2img.layout import (
     validation_path,
 )
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
+from fmri2img.provenance.accept import accepted_for
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.live import read_note, run_name
 from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, SCORES_NAME, champion_of, describe, propose, register, registered_name
@@ -88,7 +89,10 @@ class EncoderFiles:
     @property
     def tags(self) -> dict[str, str]:
         """What it is and was made from, as text."""
-        return {**{key: str(value) for key, value in self.config["about"].items()}, "model": self.model, **self.md5}
+        about = {key: str(value) for key, value in self.config["about"].items()}
+        # Results that were kept although code has changed since they were made (fmri2img accept).
+        accepted = {"code.accepted": "; ".join(phrases)} if (phrases := accepted_for(self.subject)) else {}
+        return {**about, **accepted, "model": self.model, **self.md5}
 
 
 def md5_tags(folder: Path) -> dict[str, str]:

@@ -156,15 +156,15 @@ def test_perfect_predictions_score_one_everywhere_but_in_noisy_responses(picture
 
 
 def test_floors_know_nothing(rng):
-    pictures = (rng.random((120, 16, 16, 3)) * 255).astype(np.uint8)
+    pictures = (rng.random((48, 16, 16, 3)) * 255).astype(np.uint8)
     truth = make_truth(pictures, rng)
     means = score_rows(truth, reference(truth), NO_NETWORKS).means
     assert means["grey"]["pixcorr"] == 0
     assert means["mean_latent"]["pattern_correlation"] == 0
     assert "two_way" not in means["mean_latent"]  # nothing left to identify
     shuffled = score(truth, *make_rows(truth, rng)).rows.means["shuffled"]
-    assert shuffled["two_way"] == pytest.approx(0.5, abs=0.08)
-    assert shuffled["pattern_correlation"] == pytest.approx(0, abs=0.06)
+    assert shuffled["two_way"] == pytest.approx(0.5, abs=0.12)
+    assert shuffled["pattern_correlation"] == pytest.approx(0, abs=0.1)
 
 
 def test_scores_come_with_intervals_and_p(pictures, rng):

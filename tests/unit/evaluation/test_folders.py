@@ -1,13 +1,13 @@
 import json
 import re
-import subprocess
-import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
+from commands import fmri2img
 from fmri2img.evaluation.folders import evaluate_pictures, join, read_pictures
 from fmri2img.evaluation.networks import NO_NETWORKS
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
@@ -35,8 +35,7 @@ def save_file(path, **arrays):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "fmri2img.cli", "evaluate", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True)
+    return fmri2img(Path.cwd(), "evaluate", *arguments, check=False)
 
 
 def test_pictures_are_joined_by_id_and_not_by_name_order(images, tmp_path):

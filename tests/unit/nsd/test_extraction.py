@@ -77,6 +77,7 @@ def test_responses_in_another_order_are_refused(miniature, region, tmp_path):
         extract(reordered, region, tmp_path)
 
 
+@pytest.mark.functional
 def test_both_formats_give_the_same_bytes(miniature, region):
     stored = [
         read_session_betas(on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[0], form)), region.mask, remedy="")
@@ -248,6 +249,7 @@ def test_a_threshold_keeps_the_better_voxels(miniature, region, trials, tmp_path
         extract(miniature, region, tmp_path, params=ALL.model_copy(update={"min_ncsnr": 99.0}))
 
 
+@pytest.mark.functional
 def test_both_formats_and_any_number_of_processes_give_the_same_file(miniature, region, trials, tmp_path):
     contents = set()
     for index, (processes, form) in enumerate([(1, "hdf5"), (2, "hdf5"), (2, "nii.gz")]):
@@ -258,6 +260,7 @@ def test_both_formats_and_any_number_of_processes_give_the_same_file(miniature, 
     assert len(contents) == 1
 
 
+@pytest.mark.functional
 def test_a_dask_cluster_gives_the_same_file(miniature, region, trials, tmp_path):
     distributed = pytest.importorskip("distributed")
     extract(miniature, region, tmp_path)
@@ -300,6 +303,7 @@ def test_an_extraction_that_breaks_off_goes_on_where_it_stopped(miniature, regio
     np.testing.assert_array_equal(again.betas, trials.betas)
 
 
+@pytest.mark.functional
 def test_a_bad_session_among_good_ones(miniature, region, tmp_path):
     shutil.copytree(miniature.root, tmp_path / "nsd", ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "timeseries"))
     path = on_disk(tmp_path / "nsd", miniature.subject.files.betas("b3", 21, "nii.gz"))
@@ -381,6 +385,7 @@ def fine_miniature(miniature, picture_folder, tmp_path_factory):
     )
 
 
+@pytest.mark.functional
 def test_a_local_tree_through_the_stage(miniature, tmp_path):
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     values["subjects"], values["nsd"]["sessions"], values["fetch_nsd"]["source"] = [SUBJECT], SESSIONS, "local"

@@ -1,5 +1,6 @@
 """Encoders on disk as the stage ``train`` leaves them, in a project with a store of its own."""
 
+import shutil
 import sys
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from fmri2img.files import write_json, write_text
 from fmri2img.layout import curve_path, encoder_folder, examples_path, training_path, validation_path
 from fmri2img.models.registry import check_settings, model_class, save_encoder
 from fmri2img.tracking.runs import log_encoder, md5_tags
+from fmri2img.tracking.store import open_store
+from miniature import inside, move_store
 
 SETTINGS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 ABOUT = {
@@ -65,10 +68,21 @@ class Project:
         return md5_tags(encoder_folder(subject, model))
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory):
+    """A store with the project's experiment and no run: to make one takes seconds, to copy it none."""
+    folder = tmp_path_factory.mktemp("store")
+    with inside(folder):
+        open_store()
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(tmp_path, monkeypatch, empty_store):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store / "mlflow.db", tmp_path)
+    move_store(tmp_path / "mlflow.db", empty_store, tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))  # an encoder that is loaded puts its code first
     yield Project(tmp_path)
     while mlflow.active_run():

@@ -1,0 +1,194 @@
+"""The finished miniature project: one subject, one session, every model; made once for all tests, and cloned by links.
+
+Stages run in this process, which imports their libraries once; DVC then records what they made.
+"""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+BIN = Path(sys.executable).parent
+SUBJECT, SESSION, N_SAMPLES = "subj02", 20, 2
+PAIR = ["ridge", "basic_ae"]
+MODELS = ["ridge", "default", "basic_ae", "low_level", "takagi"]
+# What a user has before anything has run.
+_FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "data/.gitignore")
+_FOLDERS = ("src", "rois", "models/demo-vae")
+_SMALL = {
+    "basic_ae": {"hidden_sizes": [64], "epochs": 3, "n_seeds": 2},
+    "low_level": {"hidden_size": 64, "n_blocks": 1, "channels": 16, "contrastive_size": 32, "epochs": 3, "n_seeds": 2},
+    "default": {"penalties": [100, 10000], "prior_shrinkages": [0.2], "noise_shrinkages": [0.75], "noise_scales": [0.5, 1.0, 3.0]},
+}
+
+
+def environment():
+    found = os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    found.pop("MLFLOW_TRACKING_URI", None)
+    return found
+
+
+def run(project, *command, check=True):
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=check, env=environment())
+
+
+@contextmanager
+def inside(folder):
+    """The block runs in a folder, as a command started there does, without the store that a caller may have named."""
+    before, store = Path.cwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        if store is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = store
+
+
+@contextmanager
+def changed_params(project):
+    """The project's params, written back when the block has changed them."""
+    path = project / "params.yaml"
+    params = yaml.safe_load(path.read_text())
+    yield params
+    path.unlink()  # it may be a link to another project's
+    path.write_text(yaml.safe_dump(params))
+
+
+def copy_project(source, folder):
+    """What a user has of a project before anything has run; ``folder`` may be there, and has no repository yet."""
+    (folder / "data").mkdir(parents=True)
+    for name in _FILES:
+        shutil.copy(source / name, folder / name)
+    for name in _FOLDERS:
+        shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    run(folder, "git", "init", "-q")
+    run(folder, "dvc", "init", "-q")
+    shutil.copytree(REPOSITORY / ".dvc/plots", folder / ".dvc/plots")
+    return folder
+
+
+def small_project(folder, **simulation):
+    """A project with one subject of few voxels and one session, not run yet."""
+    copy_project(REPOSITORY, folder)
+    with changed_params(folder) as params:
+        params["subjects"] = [SUBJECT]
+        params["nsd"]["sessions"] = [SESSION]
+        params["fetch_nsd"]["simulation"] |= {"volume_scale": 0.2, "n_visual_voxels": 150, "beta_formats": ["hdf5"]} | simulation
+        params["evaluate"] |= {"n_permutations": 99, "n_bootstrap": 100}
+    return folder
+
+
+def make_miniature(folder, diffusion, watch=None):
+    """Run the whole pipeline on the miniature, and commit it.
+
+    Parameters
+    ----------
+    folder : Path
+    diffusion : Path
+        The tiny Stable Diffusion.
+    watch : callable, optional
+        Gets each stage's name, and returns a context in which it runs.
+    """
+    small_project(folder)
+    with changed_params(folder) as params:
+        params["models"] = MODELS
+        # Few test images: most of the time goes into decoding and scoring them.
+        params["split_examples"] |= {"kind": "random", "n_train_random": 520}
+        params["convert_roi"]["roi"] = "streams"
+        params["extract_betas"]["labels"] = ["early", "ventral"]
+        params["diffusion"]["source"] = str(diffusion)
+        params["generate"] |= {"n_steps": 2, "strength": 0.5, "n_samples": N_SAMPLES}
+        params["make_targets"]["batch_size"] = 32
+        params["predict"]["n_train_images"] = 2
+        for model, changes in _SMALL.items():
+            params["train"][model] |= changes
+    with inside(folder):
+        for name, script, options in stages():
+            with (watch or _unwatched)(name):
+                import_module(f"stages.{script}").main(**options)
+        from dvc.repo import Repo
+
+        with Repo() as repo:
+            repo.commit(force=True)
+    for command in (("add", "-A"), ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "run")):
+        run(folder, "git", *command)
+    return folder
+
+
+@contextmanager
+def _unwatched(_):
+    yield
+
+
+def stages():
+    """Return every stage of the project in this folder (name, script, options), each after those that it needs."""
+    from dvc.repo import Repo
+    from networkx import topological_sort
+
+    with Repo() as repo:
+        ordered = list(topological_sort(repo.index.graph))[::-1]
+        found = []
+        for stage in ordered:
+            words = stage.cmd.split()
+            options = dict(zip((word.removeprefix("--") for word in words[3::2]), words[4::2], strict=True))
+            script = words[2].partition(".")[2]
+            found.append((stage.addressing, script, options | ({"check": False, "dry_run": False} if script == "fetch_nsd" else {})))
+        return found
+
+
+def make_pair(source, folder):
+    """The finished project with two of its models, as if there had never been others: light enough to push and pull many times."""
+    clone(source, folder)
+    others = [model for model in MODELS if model not in PAIR]
+    with changed_params(folder) as params:
+        params["models"] = PAIR
+    lock = yaml.safe_load((folder / "dvc.lock").read_text())
+    lock["stages"] = {name: stage for name, stage in lock["stages"].items() if not name.endswith(tuple(others))}
+    (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
+    for model in others:
+        for path in [*folder.glob(f"data/*/{model}.*"), *folder.glob(f"data/*/*/{model}.*"), *folder.glob(f"reports/*/*/{model}.*")]:
+            path.unlink()
+        shutil.rmtree(folder / "models" / SUBJECT / model)
+    with inside(folder):
+        import_module("stages.compare").main()
+        from dvc.repo import Repo
+
+        with Repo() as repo:
+            repo.commit("compare", force=True)
+    for command in (("add", "-A"), ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "two models")):
+        run(folder, "git", *command)
+    return folder
+
+
+def clone(source, folder):
+    """The finished project in another place: what stages write whole is linked, what others write into is copied."""
+    shutil.copytree(source, folder, copy_function=_link_or_copy, symlinks=True)
+    move_store(folder / "mlflow.db", source, folder)
+    return folder
+
+
+def _link_or_copy(source, target):
+    if Path(source).suffix in (".db", ".json", ".yaml", ".lock", ".local", "") and ".dvc/cache" not in source:
+        return shutil.copy2(source, target)
+    return os.link(source, target)
+
+
+def move_store(database, old, new):
+    """Let a store of MLflow that was copied find its files in the new place: it holds absolute paths."""
+    connection = sqlite3.connect(database)
+    with connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            for _, column, kind, *_ in list(connection.execute(f'PRAGMA table_info("{table}")')):
+                if "CHAR" in kind.upper() or "TEXT" in kind.upper():
+                    change = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE "{column}" LIKE ?'
+                    connection.execute(change, (str(old), str(new), f"%{old}%"))
+    connection.close()
