@@ -15,7 +15,7 @@ READY := $(VENV)/.ready
 NETWORKS := $(VENV)/networks
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo summary ui test test-slow check format demo-vae ncsnr benchmark quality share pull demo-remote clean
+.PHONY: help install demo summary ui test test-unit test-slow goldens check format demo-vae ncsnr benchmark quality share pull demo-remote clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,7 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY)  ## create .venv with the pinned packages
 
 demo: $(READY)  ## run the whole pipeline on simulated data and say what to open
+	@fmri2img check
 	dvc repro
 	@python scripts/show_summary.py
 
@@ -37,6 +38,7 @@ summary: $(READY)  ## print the scores of the last comparison again
 	@python scripts/show_summary.py
 
 ui: $(READY)  ## serve MLflow on the runs of this folder (UI_PORT=5000)
+	@fmri2img check
 	@ls -d models/subj*/ >/dev/null 2>&1 || { echo "no encoders yet; run: make demo"; exit 1; }
 	@fmri2img track
 	@test -z "$$MLFLOW_TRACKING_URI" || { echo "your runs are at $$MLFLOW_TRACKING_URI (MLFLOW_TRACKING_URI): open it there"; exit 1; }
@@ -56,13 +58,21 @@ $(NETWORKS)/.ready: $(READY)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps --upgrade --target $(NETWORKS) torchvision
 	touch $@
 
-test: $(NETWORKS)/.ready  ## run the tests, offline
-	# A process a core, of one thread: two threads each would wait for one another.
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder -m "not slow and not networks"
-	HF_HUB_OFFLINE=1 PYTHONPATH=$(CURDIR)/$(NETWORKS) pytest -m networks tests/unit
+# A process a core, of one thread: two threads each would wait for one another.
+PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-slow: $(READY)  ## run the pipeline twice from nothing and compare the bytes
-	HF_HUB_OFFLINE=1 pytest -m slow
+test-unit: $(READY)  ## the quick tests: no process is started and no server (two minutes on two cores)
+	$(PYTEST) -m "not slow and not networks and not functional" tests/unit
+
+test: $(NETWORKS)/.ready  ## all tests but the slow ones, offline (ten minutes on two cores)
+	$(PYTEST) -m "not slow and not networks"
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(NETWORKS) pytest -m networks tests/unit
+
+test-slow: $(READY)  ## what takes longer still: whole pipelines twice, the demo's data, killed servers
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -m slow
+
+goldens: $(READY)  ## make the golden results of tests/golden anew, and print what changes (KINDS="help errors")
+	python tests/golden/regenerate.py $(KINDS)
 
 check: $(READY)  ## lint, types, spelling and import contracts
 	ruff check . && ruff format --check . && mypy && codespell && lint-imports
@@ -92,6 +102,6 @@ quality: $(READY)  ## train every encoder on simulated subjects and tabulate (ho
 clean:  ## remove what the pipeline made (raw files, outputs, cache, runs), keep the environment
 	@test ! -e data/raw || test -e data/raw/SIMULATED.txt || echo "data/raw holds no simulated files and is kept; delete it yourself"
 	test ! -e data/raw/SIMULATED.txt || rm -rf data/raw
-	rm -rf data/truth.h5 data/prior.h5 data/receipts data/rois data/voxels data/examples data/splits data/latents data/captions data/targets data/reconstructions
+	rm -rf data/truth.h5 data/prior.h5 data/fingerprints data/receipts data/rois data/voxels data/examples data/splits data/latents data/captions data/targets data/reconstructions
 	rm -rf reports/comparison.md reports/comparison.png reports/comparison.html reports/runs reports/gallery reports/scores reports/repetitions reports/latent_maps models/subj* logs .checkpoints
-	rm -rf mlflow.db* .mlflow.lock mlruns mlartifacts .verified .dvc/cache
+	rm -rf mlflow.db* .mlflow.lock mlruns mlartifacts .verified .dvc/cache accepted.json

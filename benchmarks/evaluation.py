@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-from measuring import peak_rss_mb, put_section, table
+from measuring import peak_rss_mb, put_section, sized, table
 from skimage.metrics import structural_similarity
 
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.evaluation.inference import bootstrap_intervals
 from fmri2img.evaluation.pixels import PRESETS, score_pictures
 
-N_IMAGES, N_IN_LOOP = 1000, 60
+N_IMAGES, N_IN_LOOP = sized((1000, 60), (8, 4))
 GREY = np.array([0.2125, 0.7154, 0.0721])
 SSIM = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
 
@@ -45,7 +45,7 @@ def main() -> None:
     """Measure, and rewrite the section of the README."""
     rng = np.random.default_rng(0)
     rows = []
-    for n_features in (60_000, 184_512):
+    for n_features in sized((60_000, 184_512), (60,)):
         taken = two_way_seconds(n_features, rng)
         rows.append([f"2-way identification, {n_features} features an image", f"{taken:.1f}", "", "", f"{peak_rss_mb():.0f}"])
     taken, _ = seconds(lambda: bootstrap_intervals(rng.random((8, N_IMAGES)), 10_000, rng))

@@ -18,12 +18,15 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from measuring import NSD, SUBJECT, Measured, fetch_params, make_pictures, peak_rss_mb, put_section, run_measured, say, table
+import yaml
+from measuring import NSD, SUBJECT, TINY, Measured, fetch_params, make_pictures, peak_rss_mb, put_section, run_measured, say, sized, table
 
 from fmri2img.nsd.paths import SubjectFiles, on_disk
 
 FILES = SubjectFiles(SUBJECT)
-N_ROUNDS = 5
+N_ROUNDS = sized(5, 1)
+SESSIONS = sized((10, 20, 40), (2,))
+SIZE = sized({"volume_scale": 1.0, "n_visual_voxels": 7500}, {"volume_scale": 0.16, "n_visual_voxels": 70})
 # How many times slower than this project the ways of today should at least be.
 GOALS = {"hdf5": 20.0, "get_fdata": 8.0, "dataobj": 2.5}
 
@@ -56,7 +59,7 @@ def simulate(folder: Path) -> None:
     if (folder / "complete").exists():
         return
     pictures = make_pictures(folder / "pictures")
-    fetch = fetch_params(pictures, volume_scale=1.0, n_visual_voxels=7500, beta_formats=["hdf5", "nii.gz"])
+    fetch = fetch_params(pictures, **SIZE, beta_formats=["hdf5", "nii.gz"])
     simulate_shared(folder / "nsd", NSD, fetch.simulation, [SUBJECT])
     SimulatedSubject(SUBJECT, NSD, fetch, folder / "nsd").write()
     (folder / "complete").touch()
@@ -180,7 +183,9 @@ def extract_here(folder: Path, n_sessions: int) -> None:
     records = tuple(FileRecord(str(name), on_disk(root, name).stat().st_size, f"{index:064d}") for index, name in enumerate(names))
     raw = RawFiles(Receipt(SUBJECT, "simulated", records), root, ledger)
     shared = RawFiles(Receipt.of("shared", root, [EXPDESIGN], ledger), root, ledger)
-    region = Region.read(on_disk(root, FILES.func_roi("nsdgeneral")), {1: "nsdgeneral"}, "all", remedy="")
+    table_of = {"roi": "nsdgeneral", "drawn_in": "func", "mapping": None, "names": {1: "nsdgeneral"}}
+    region = Region.read(on_disk(root, FILES.func_roi("nsdgeneral")), table_of, "all", remedy="")
+    machine = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["machine"] | {"nsd_root": str(root), "n_jobs": -1}
     windows = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
     start = time.perf_counter()
     before = cpu_seconds()
@@ -190,7 +195,7 @@ def extract_here(folder: Path, n_sessions: int) -> None:
         region,
         NSD.model_copy(update={"sessions": sessions}),
         ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=windows),
-        machine=MachineParams(nsd_root=str(root), n_jobs=-1, dask_scheduler=None, n_connections=1, network_weights=None),
+        machine=MachineParams.model_validate(machine),
         workspace=work,
         estimate_ncsnr=estimate_ncsnr,
     ).save(folder / "voxels.h5")
@@ -221,7 +226,7 @@ def compare(folder: Path, n_rounds: int) -> None:
         memory = statistics.median(one["peak_mb"] for one in found[way])
         ratios = [theirs["seconds"] / ours["seconds"] for theirs, ours in zip(found[way], found[reference or way], strict=True)]
         ratio, goal = statistics.median(ratios), GOALS.get(way)
-        missed += [way] if goal and ratio < goal else []
+        missed += [way] if goal and ratio < goal and not TINY else []
         rows.append([title, f"{seconds:.2f}", f"{memory:.0f}", f"{ratio:.1f}" if reference else "", f"{goal:g}" if goal else ""])
     text = f"One session and one ROI; medians of {n_rounds} rounds. The last column says how many times slower than this project.\n\n"
     text += table(["way", "seconds", "peak memory, MB", "times slower", "goal"], rows)
@@ -233,8 +238,8 @@ def compare(folder: Path, n_rounds: int) -> None:
 def extract_many(folder: Path) -> None:
     """Extract 10, 20 and 40 sessions, three times each, and write the table."""
     rows, n_voxels = [], 0
-    for n_sessions in (10, 20, 40):
-        runs = [run_self(folder, "--sessions", str(n_sessions)) for _ in range(3)]
+    for n_sessions in SESSIONS:
+        runs = [run_self(folder, "--sessions", str(n_sessions)) for _ in range(sized(3, 1))]
         results = [json.loads(run.output.splitlines()[-1]) for run in runs]
         seconds = statistics.median(result["seconds"] for result in results)
         busy = statistics.median(result["busy"] for result in results)

@@ -13,12 +13,15 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from measuring import NSD, SUBJECT, fetch_params, make_pictures, put_section, run_measured, table
+from measuring import NSD, SUBJECT, fetch_params, make_pictures, put_section, run_measured, sized, table
 
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 
+SIZE = sized({"volume_scale": 0.2, "n_visual_voxels": 400}, {"volume_scale": 0.16, "n_visual_voxels": 70})
 ROOT = Path(__file__).resolve().parents[1]
+SESSIONS = sized("all", [1])
 STAGES = (
+    ("fingerprint", "what the code means"),
     ("fetch_nsd_shared", "hash the pictures (5.4 GB) and tables"),
     (f"fetch_nsd@{SUBJECT}", "hash 40 sessions and the anatomy"),
     (f"convert_roi@{SUBJECT}", ""),
@@ -53,8 +56,8 @@ def simulate(folder: Path) -> Path:
     tree, done = folder / "nsd", folder / "complete"
     if done.exists():
         return tree
-    nsd = NSD.model_copy(update={"sessions": "all"})
-    fetch = fetch_params(make_pictures(folder / "pictures"), volume_scale=0.2, n_visual_voxels=400, beta_formats=["hdf5"])
+    nsd = NSD.model_copy(update={"sessions": SESSIONS})
+    fetch = fetch_params(make_pictures(folder / "pictures"), **SIZE, beta_formats=["hdf5"])
     simulate_shared(tree, nsd, fetch.simulation, [SUBJECT])
     SimulatedSubject(SUBJECT, nsd, fetch, tree).write()
     done.touch()
@@ -70,7 +73,7 @@ def make_project(folder: Path, tree: Path) -> Path:
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params |= {"subjects": [SUBJECT], "models": ["ridge"]}
     params["machine"]["nsd_root"] = str(tree)
-    params["nsd"]["sessions"] = "all"
+    params["nsd"]["sessions"] = SESSIONS
     params["fetch_nsd"]["source"] = "local"
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):

@@ -1,8 +1,11 @@
 """What the benchmarks share: real-size data, processes with their wall time and peak memory, tables."""
 
+import contextlib
+import io
 import json
 import os
 import platform
+import runpy
 import subprocess
 import sys
 import threading
@@ -21,6 +24,8 @@ from fmri2img.simulation.scenes import render_image
 SUBJECT = "subj01"
 NSD = NsdParams(func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions=[1])
 README = Path(__file__).with_name("README.md")
+# Set by the tests: every benchmark at a size that takes seconds, and no table is written.
+TINY = os.environ.get("FMRI2IMG_TINY") == "1"
 _SAMPLE_SECONDS = 0.02  # a look at a process of gigabytes takes as long: those that run for minutes are looked at less often
 
 
@@ -37,6 +42,8 @@ def run_measured(
     command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None, every: float = _SAMPLE_SECONDS
 ) -> Measured:
     """Run a command and look at it and its children, ``every`` so many seconds."""
+    if TINY and command[1].endswith(".py"):
+        return _run_here(command)
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=cwd, env=env)
     peaks, done = [0.0], threading.Event()
@@ -49,6 +56,18 @@ def run_measured(
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}")
     return Measured(wall, max(peaks), output)
+
+
+def _run_here(command: list[str]) -> Measured:
+    """Run a script in this process: a test need not load torch again for each of twenty children."""
+    start, output, arguments = time.perf_counter(), io.StringIO(), sys.argv
+    sys.argv = command[1:]
+    try:
+        with contextlib.redirect_stdout(output):
+            runpy.run_path(command[1], run_name="__main__")
+    finally:
+        sys.argv = arguments
+    return Measured(time.perf_counter() - start, peak_rss_mb(), output.getvalue())
 
 
 def _watch(pid: int, peaks: list[float], done: threading.Event, every: float) -> None:
@@ -102,12 +121,20 @@ def table(headings: list[str], rows: list[list[str]]) -> str:
 
 
 def put_section(name: str, text: str) -> None:
-    """Replace one section of the README, between its two marks."""
+    """Replace one section of the README, between its two marks; a tiny run prints it."""
+    if TINY:
+        print(f"section {name}, not written:\n{text}")
+        return
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
     whole = README.read_text()
     head, rest = whole.split(begin)
     stamp = f"Measured on {datetime.now(UTC):%Y-%m-%d}: {hardware()}.\n\n"
     README.write_text(head + begin + stamp + text + end + rest.split(end)[1])
+
+
+def sized(full: Any, tiny: Any) -> Any:
+    """Return the size that is measured, or the one at which a test sees that the benchmark still runs."""
+    return tiny if TINY else full
 
 
 def say(value: dict) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import yaml
 from joblib import Parallel, delayed
-from measuring import put_section, table
+from measuring import put_section, sized, table
 from worlds import N_TEST, N_VOXELS, TEST_REPETITIONS, VAE, VARIANTS, Pool, World, load_pool, make_world
 
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
@@ -33,17 +33,19 @@ from fmri2img.models.registry import model_class
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.training.fit import fit_encoder
 
-SUBJECTS, SEEDS, SESSIONS = (1, 2, 5, 7), (1, 2, 3), (1, 3, 10)
+SUBJECTS, SEEDS = sized(((1, 2, 5, 7), (1, 2, 3)), ((1,), (1,)))
+SESSIONS = (1, 3, 10)
 MODELS = ("ridge", "basic_ae", "low_level", "default")
 METRICS = {"pattern": "latent r", "pixcorr": "PixCorr", "two_way": "2-way"}
 # As in params.yaml, but a network for 300 voxels: with 1024 hidden units and 64 channels it was no better, and took longer.
-SMALL = {"hidden_size": 512, "channels": 32, "learning_rate": 0.001, "n_seeds": 1}
+SMALL = {"hidden_size": sized(512, 16), "channels": sized(32, 8), "learning_rate": 0.001, "n_seeds": 1}
 # With many images fewer epochs of larger steps were as good (10 sessions of photographs: latent r 0.377 against 0.375); with few they
 # were not (1 session: 0.221 against 0.327; 120 epochs: 0.302).
-FEW_EPOCHS, MANY_EPOCHS = {"batch_size": 128, "epochs": 15}, {"batch_size": 64, "epochs": 40}
+FEW_EPOCHS, MANY_EPOCHS = {"batch_size": 128, "epochs": sized(15, 1)}, {"batch_size": 64, "epochs": sized(40, 1)}
 MANY_IMAGES = 2000
-N_DECODED = 100  # of the test images
-MANY = 13  # repetitions of every picture for the ceiling: ten times the trials of ten sessions
+N_DECODED = sized(100, 4)  # of the test images
+MANY = sized(13, 2)  # repetitions of every picture for the ceiling: ten times the trials of ten sessions
+TINY_DEFAULT = sized({}, {"penalties": [1000], "prior_shrinkages": [0.2], "noise_shrinkages": [0.75], "noise_scales": [1.0]})
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 
 
@@ -83,7 +85,11 @@ def all_jobs(kinds: list[str]) -> Iterator[Job]:
 def train(world: World, name: str, folder: Path) -> Encoder:
     """Train one model with the settings of ``params.yaml`` and the changes above."""
     low_level = SMALL | (FEW_EPOCHS if len(world.data.train.latents) > MANY_IMAGES else MANY_EPOCHS)
-    section = yaml.safe_load(PARAMS.read_text())["train"][name] | {"basic_ae": {"n_seeds": 1}, "low_level": low_level}.get(name, {})
+    section = yaml.safe_load(PARAMS.read_text())["train"][name] | {
+        "basic_ae": sized({"n_seeds": 1}, {"n_seeds": 1, "hidden_sizes": [16], "epochs": 1}),
+        "low_level": low_level,
+    }.get(name, {})
+    section |= TINY_DEFAULT if name == "default" else {}
     kind = model_class(name)
     settings = kind.Settings.model_validate(section)
     checkpoint = folder / f"{os.getpid()}-{name}.safetensors"

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 import yaml
-from measuring import put_section, run_measured, say, table
+from measuring import put_section, run_measured, say, sized, table
 
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.models.registry import model_class, save_encoder
@@ -20,7 +20,8 @@ from fmri2img.responses.splits import Split
 from fmri2img.training.fit import TrainingSet, fit_encoder, make_diffusion_set, make_training_set
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
-N_IMAGES, N_OTHERS, N_VALIDATION, N_VOXELS, REPETITIONS = 9000, 1000, 300, 15_724, 3
+N_IMAGES, N_OTHERS, N_VALIDATION, N_VOXELS = sized((9000, 1000, 300, 15_724), (40, 10, 10, 28))
+REPETITIONS = 3
 N_ENERGIES = (12, 8, 8)
 WHAT = {
     "ridge": "whole training: 5 folds, 6 penalties",
@@ -30,7 +31,7 @@ WHAT = {
 }
 # Where a miniature or named regions have to stand for params.yaml's.
 CHANGES: dict[str, dict] = {
-    "low_level": {"epochs": 1, "hidden_size": 4096},
+    "low_level": {"epochs": 1, "hidden_size": sized(4096, 16)},
     "takagi": {"z_labels": ["region 3", "region 4", "region 5"], "c_labels": ["region 0", "region 1", "region 2"]},
 }
 _AT_ONCE = 500

@@ -22,7 +22,7 @@ import mlflow
 import numpy as np
 import torch
 import yaml
-from measuring import put_section, table
+from measuring import put_section, sized, table
 
 from fmri2img.models.registry import check_settings, load_encoder, model_class, save_encoder
 from fmri2img.tracking.registry import register, registered_name
@@ -30,7 +30,7 @@ from fmri2img.tracking.runs import md5_tags
 from fmri2img.tracking.store import open_store
 
 PROJECT = Path(__file__).resolve().parents[1]
-N_VOXELS, N_REQUESTS = 15_724, 200
+N_VOXELS, N_REQUESTS = sized((15_724, 200), (20, 2))
 
 
 def register_empty(model: str, folder: Path) -> str:
@@ -96,7 +96,7 @@ def main() -> None:
     """Measure, and write the table."""
     rows = []
     betas = np.random.default_rng(0).normal(size=(1, N_VOXELS)).astype(np.float32).round(4)
-    for model in sys.argv[1:] or ["ridge", "default"]:
+    for model in sys.argv[1:] or sized(["ridge", "default"], ["ridge"]):
         with TemporaryDirectory() as temporary:
             os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{temporary}/mlflow.db"
             os.chdir(temporary)
@@ -105,7 +105,7 @@ def main() -> None:
             encoder, _ = load_encoder(folder)
             with torch.no_grad():
                 alone, _ = milliseconds(lambda encoder=encoder: encoder(torch.from_numpy(betas)))
-            for output in ("latents", "png"):
+            for output in sized(("latents", "png"), ("png",)):
                 body = json.dumps({"inputs": betas.tolist(), "params": {"output": output}}).encode()
                 with serving(address) as place:
                     middle, late = milliseconds(lambda place=place, body=body: post(place, body))

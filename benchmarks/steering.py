@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from himalaya.ridge import RidgeCV
-from measuring import put_section, run_measured, say, table
+from measuring import TINY, put_section, run_measured, say, sized, table
 from sklearn.linear_model import Ridge
 
 from fmri2img.config import GenerateParams
@@ -21,9 +21,11 @@ from fmri2img.generation.diffuse import PictureMaker, Request
 from fmri2img.models._image_ridge import solve_image_ridge
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder, pick_device
 
-N_IMAGES, REPETITIONS, N_VOXELS, N_TARGETS, N_COMPARED = 9000, 3, 6000, 77 * 768, 1024
+N_IMAGES, N_VOXELS, N_TARGETS, N_COMPARED = sized((9000, 6000, 77 * 768, 1024), (60, 20, 96, 64))
+REPETITIONS = 3
 GRIDS = {"published": [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0], "wide": [10.0, 100.0, 1e3, 1e4, 1e5, 1e6]}
 N_FOLDS = 5
+SMALL_UNET = {"block_out_channels": (8, 16, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2} if TINY else {}
 
 
 def make_data(n_targets: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -76,9 +78,10 @@ def make_pictures() -> dict:
     device = pick_device()
     on_gpu = device.type == "cuda"
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(cross_attention_dim=768, sample_size=64).eval()
+    unet = UNet2DConditionModel(cross_attention_dim=768, sample_size=64, **SMALL_UNET).eval()
     vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
+        block_out_channels=sized((128, 256, 512, 512), (4, 4, 8, 8)),
+        norm_num_groups=sized(32, 2),
         layers_per_block=2,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,

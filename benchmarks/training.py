@@ -17,13 +17,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 import yaml
-from measuring import peak_rss_mb, put_section, run_measured, say, table
+from measuring import peak_rss_mb, put_section, run_measured, say, sized, table
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
-N_VOXELS, N_IMAGES, STIMULUS_SIDE, SIDE = 4660, 200, 425, 128
-CHANNELS = (128, 256, 512, 512)  # of Stable Diffusion's autoencoder
-ROUNDS = 2
+N_VOXELS, N_IMAGES = sized((4660, 200), (30, 8))
+STIMULUS_SIDE, SIDE = 425, 128
+CHANNELS = sized((128, 256, 512, 512), (4, 4, 8, 8))  # of Stable Diffusion's autoencoder
+ROUNDS = sized(2, 1)
 WAYS = {
     "original": "original loop, pixel loss",
     "pixels": "**this project**, pixel loss",
@@ -38,7 +39,11 @@ def make_autoencoder() -> torch.nn.Module:
 
     torch.manual_seed(0)
     blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    return AutoencoderKL(block_out_channels=CHANNELS, layers_per_block=2, latent_channels=4, **blocks).eval().requires_grad_(False)
+    return (
+        AutoencoderKL(block_out_channels=CHANNELS, layers_per_block=2, latent_channels=4, norm_num_groups=sized(32, 2), **blocks)
+        .eval()
+        .requires_grad_(False)
+    )
 
 
 class OriginalSamples(torch.utils.data.Dataset):
@@ -159,7 +164,7 @@ def write_stimuli(path: Path) -> None:
 def matmul_peak(dtype: torch.dtype) -> float:
     """Return the rate of a large matrix product, multiply-adds counted as two operations, in 1e9 a second."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    size = 8192 if device == "cuda" else 2048
+    size = sized(8192 if device == "cuda" else 2048, 64)
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
 
     def once() -> float:
@@ -193,7 +198,7 @@ def measure(way: str, batch_size: int, n_steps: int, folder: Path, launcher: tup
 
 def compare(batch_size: int, folder: Path) -> str:
     """Return the table of all ways, measured in turn."""
-    steps = {"original": 3, "pixels": 2, "window": 4, "latents": 60}
+    steps = sized({"original": 3, "pixels": 2, "window": 4, "latents": 60}, dict.fromkeys(WAYS, 2))
     found: dict[str, list[dict]] = {way: [] for way in WAYS}
     for _ in range(ROUNDS):
         for way in WAYS:
@@ -224,7 +229,7 @@ def processes(batch_size: int, folder: Path) -> str:
     options = "--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 --mixed_precision no --dynamo_backend no"
     launcher = ("-m", "accelerate.commands.launch", *options.split())
     rows = []
-    for way, steps in (("latents", 60), ("window", 3)):
+    for way, steps in sized((("latents", 60), ("window", 3)), (("latents", 2),)):
         alone = measure(way, batch_size, steps, folder, threads=1)
         both = measure(way, batch_size, steps, folder, threads=2)
         two = measure(way, batch_size, steps, folder, launcher, threads=1)
@@ -239,7 +244,7 @@ def main(write: Callable[[str, str], None] = put_section) -> None:
     """Measure everything, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--child", choices=list(WAYS))
-    parser.add_argument("--batch-size", type=int, default=16, help="the original's 64 needs more than 24 GiB on a CPU")
+    parser.add_argument("--batch-size", type=int, default=sized(16, 2), help="the original's 64 needs more than 24 GiB on a CPU")
     parser.add_argument("--steps", type=int)
     parser.add_argument("--folder", type=Path)
     options = parser.parse_args()

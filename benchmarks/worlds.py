@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from measuring import fetch_params
+from measuring import fetch_params, sized
 from PIL import Image
 
 from fmri2img.config import NsdParams
@@ -26,8 +26,8 @@ from fmri2img.training.fit import TrainingSet
 from fmri2img.training.loop import ValidationTensors
 
 VAE = Path(__file__).resolve().parents[1] / "models" / "demo-vae"
-N_TEST, N_POOL = 200, 6000
-N_VOXELS, SESSION_TRIALS, TEST_REPETITIONS = 300, 750, 3
+N_TEST, N_POOL = sized((200, 6000), (6, 70))
+N_VOXELS, SESSION_TRIALS, TEST_REPETITIONS = sized((300, 750, 3), (40, 6, 3))
 _SIDE, _CANVAS = 128, 170  # of the pictures, and of what the simulated cortex sees
 # How voxels differ from the simulator's, in which each sums oriented energies, luminance and colours in a Gaussian receptive field.
 VARIANTS = {
@@ -152,10 +152,10 @@ def make_world(
         return make_betas(signal[rows], noise, model, gain=gain, offset=offset).astype(np.float32)
 
     if repetitions is None:
-        shown = [simulated.design.experiment.trial_image_ids(subject, session + 1) for session in range(sessions)]
+        shown = [simulated.design.experiment.trial_image_ids(subject, session + 1)[:SESSION_TRIALS] for session in range(sessions)]
         shared = simulated.design.experiment.shared_image_ids
         own = np.setdiff1d(np.concatenate(shown), shared)
-        pictures = N_TEST + rng.permutation(N_POOL - N_TEST)[: len(own)]
+        pictures = N_TEST + np.resize(rng.permutation(N_POOL - N_TEST), len(own))
         trials = [np.searchsorted(own, ids[~np.isin(ids, shared)]) for ids in shown]
     else:
         pictures = np.arange(N_TEST, N_POOL)

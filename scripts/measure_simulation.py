@@ -26,15 +26,17 @@ from fmri2img.simulation.scenes import render_image
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=Path, default=None, help="a folder of JPEGs, to measure their spectrum too")
+    parser.add_argument("--n-subjects", type=int, default=8, help="of the simulated subjects, from the first on")
+    parser.add_argument("--n-scenes", type=int, default=200, help="pictures to show, of which half tell the spectrum")
     args = parser.parse_args()
-    print_spectra(args.photos)
-    print_ceilings()
+    print_spectra(args.photos, args.n_scenes // 2)
+    print_ceilings(args.n_subjects, args.n_scenes)
 
 
-def print_spectra(photos: Path | None) -> None:
+def print_spectra(photos: Path | None, n_scenes: int) -> None:
     """Print the slope of log power over log spatial frequency of scenes and photographs, 320 x 320."""
     sets = {
-        "scenes": [render_image(7, image_id, 320) for image_id in range(100)],
+        "scenes": [render_image(7, image_id, 320) for image_id in range(n_scenes)],
         "library photographs": [skimage_data.astronaut(), skimage_data.coffee(), skimage_data.chelsea(), *load_sample_images().images],
     }
     if photos is not None:
@@ -57,24 +59,24 @@ def power_slope(grey: np.ndarray) -> float:
     return float(np.polyfit(np.log(used), np.log(radial[used]), 1)[0])
 
 
-def print_ceilings() -> None:
+def print_ceilings(n_subjects: int, n_scenes: int) -> None:
     """Print the median ncsnr inside the visual ROI, recomputed from the written betas, beside the published one."""
     params = load_params()
     # With fewer sessions too few images have three repetitions to estimate from.
     nsd = params.nsd.model_copy(update={"sessions": [1, 2, 3]})
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        subjects = [f"subj{number:02d}" for number in range(1, 9)]
+        subjects = [f"subj{number:02d}" for number in range(1, n_subjects + 1)]
         # Noise ceilings do not depend on what is shown: cropping 200 small scenes is faster than painting 11 000.
         pictures = root / "pictures"
         pictures.mkdir()
-        for image_id in range(200):
+        for image_id in range(n_scenes):
             Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
         simulation = params.fetch_nsd.simulation.model_copy(update={"pictures": str(pictures), "beta_formats": ["hdf5"]})
         fetch = params.fetch_nsd.model_copy(update={"simulation": simulation})
         simulate_shared(root, nsd, simulation, subjects)
         print(f"{'subject':10s}{'published':>12s}{'visual ROI':>12s}{'difference':>12s}{'nsdgeneral':>12s}{'voxels':>8s}", flush=True)
-        for subject, published in zip(subjects, PUBLISHED_NCSNR, strict=True):
+        for subject, published in zip(subjects, PUBLISHED_NCSNR, strict=False):
             simulated = SimulatedSubject(subject, nsd, fetch, root)
             simulated.write()
             medians = {roi: median_ncsnr(simulated, roi) for roi in ("prf-visualrois", "nsdgeneral")}

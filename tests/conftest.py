@@ -7,6 +7,7 @@ import subprocess
 
 os.environ.update(HF_HUB_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="1", DVC_NO_ANALYTICS="1", MPLBACKEND="Agg")
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +21,7 @@ from fmri2img.files import read_json, write_json
 from fmri2img.receipts import Ledger, RawFiles, Receipt
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 from fmri2img.simulation.scenes import render_image
-from miniature import REPOSITORY, make_miniature, make_pair
+from miniature import REPOSITORY, clone, make_miniature, make_pair
 
 # Session 21 holds resting-state runs, session 20 does not.
 SESSIONS = [20, 21]
@@ -56,24 +57,34 @@ def alone(request, monkeypatch):
         monkeypatch.setattr(socket.socket, "listen", _refuse)
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config, log):
-    """Keep together, in one of several processes, the tests of a file, and those of the project that takes minutes to make."""
-    from xdist.scheduler import LoadFileScheduling
+def pytest_collection_modifyitems(items):
+    """Begin with the file that needs the finished project: one process makes it, while others run what does not need it."""
 
-    class ByProject(LoadFileScheduling):
-        def _split_scope(self, nodeid):
-            file = super()._split_scope(nodeid)
-            return "project" if file.startswith("tests/pipeline") and not file.endswith("test_takagi.py") else file
+    def rank(item):
+        tier = item.path.relative_to(REPOSITORY).parts[1]
+        return (item.path.name != "test_takagi.py" or tier != "pipeline", ["unit", "functional", "pipeline", "golden"].index(tier))
 
-    return ByProject(config, log)
+    items.sort(key=rank)
+
+
+_SECONDS = Counter()
+
+
+def pytest_runtest_logreport(report):
+    _SECONDS[report.nodeid.split("/")[1]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Say how long each tier took, all processes together."""
+    if _SECONDS:
+        terminalreporter.write_line(", ".join(f"{tier} tests {seconds:.0f} s" for tier, seconds in _SECONDS.items()) + " (all processes)")
 
 
 @pytest.fixture(scope="session")
-def shared_folder(tmp_path_factory, worker_id) -> Path:
+def shared_folder(tmp_path_factory, request) -> Path:
     """One folder for all processes of this run."""
     base = tmp_path_factory.getbasetemp()
-    return base if worker_id == "master" else base.parent
+    return base.parent if hasattr(request.config, "workerinput") else base
 
 
 def made_once(folder, make):
@@ -153,3 +164,15 @@ def template(shared_folder, tiny_diffusion) -> Path:
 def pair_template(shared_folder, template) -> Path:
     """The same with two models; not to be changed, but cloned."""
     return made_once(shared_folder / "pair", lambda folder: make_pair(template, folder))
+
+
+@pytest.fixture(scope="session")
+def project(pair_template, tmp_path_factory) -> Path:
+    """The finished project with two models, for the tests of this process; each leaves it as it was."""
+    return clone(pair_template, tmp_path_factory.mktemp("project") / "project")
+
+
+@pytest.fixture
+def copied(pair_template, tmp_path) -> Path:
+    """The finished project with two models, for one test to change."""
+    return clone(pair_template, tmp_path / "project")

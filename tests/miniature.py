@@ -3,6 +3,7 @@
 Stages run in this process, which imports their libraries once; DVC then records what they made.
 """
 
+import json
 import os
 import shutil
 import sqlite3
@@ -86,17 +87,12 @@ def small_project(folder, **simulation):
     return folder
 
 
-def make_miniature(folder, diffusion, watch=None):
-    """Run the whole pipeline on the miniature, and commit it.
+def make_miniature(folder, diffusion):
+    """Run the whole pipeline on the miniature, and commit it; ``diffusion`` is the tiny Stable Diffusion.
 
-    Parameters
-    ----------
-    folder : Path
-    diffusion : Path
-        The tiny Stable Diffusion.
-    watch : callable, optional
-        Gets each stage's name, and returns a context in which it runs.
+    ``traced.json`` beside it says which functions of this project each stage ran.
     """
+    traced = {}
     small_project(folder)
     with changed_params(folder) as params:
         params["models"] = MODELS
@@ -112,20 +108,39 @@ def make_miniature(folder, diffusion, watch=None):
             params["train"][model] |= changes
     with inside(folder):
         for name, script, options in stages():
-            with (watch or _unwatched)(name):
-                import_module(f"stages.{script}").main(**options)
+            main = import_module(f"stages.{script}").main
+            with _traced() as codes:
+                main(**options)
+            traced[name] = sorted({_name_of(code) for code in codes if "/src/fmri2img/" in code.co_filename})
         from dvc.repo import Repo
 
         with Repo() as repo:
             repo.commit(force=True)
+    folder.with_name("traced.json").write_text(json.dumps(traced))
     for command in (("add", "-A"), ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "run")):
         run(folder, "git", *command)
     return folder
 
 
 @contextmanager
-def _unwatched(_):
-    yield
+def _traced():
+    """Yield the set of all code that this thread runs in the block."""
+    codes = set()
+
+    def watch(frame, event, argument):
+        codes.add(frame.f_code)  # and no line of it: nothing is returned
+
+    sys.settrace(watch)
+    try:
+        yield codes
+    finally:
+        sys.settrace(None)
+
+
+def _name_of(code):
+    """Return the dotted name of a function, or of the one that it is in."""
+    module = code.co_filename.partition("/src/")[2].removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return f"{module}.{code.co_qualname.partition('.<locals>')[0]}"
 
 
 def stages():
@@ -154,8 +169,10 @@ def make_pair(source, folder):
     lock["stages"] = {name: stage for name, stage in lock["stages"].items() if not name.endswith(tuple(others))}
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
     for model in others:
-        for path in [*folder.glob(f"data/*/{model}.*"), *folder.glob(f"data/*/*/{model}.*"), *folder.glob(f"reports/*/*/{model}.*")]:
-            path.unlink()
+        left = [path for below in ("data/*", "data/*/*", "reports/*/*") for path in folder.glob(f"{below}/{model}.*")]
+        for path in left:
+            if "fingerprints" not in path.parts:
+                path.unlink()
         shutil.rmtree(folder / "models" / SUBJECT / model)
     with inside(folder):
         import_module("stages.compare").main()
@@ -176,9 +193,10 @@ def clone(source, folder):
 
 
 def _link_or_copy(source, target):
-    if Path(source).suffix in (".db", ".json", ".yaml", ".lock", ".local", "") and ".dvc/cache" not in source:
-        return shutil.copy2(source, target)
-    return os.link(source, target)
+    """Link what is large and always replaced as a whole; what a test may write into is its own."""
+    if Path(source).suffix in (".h5", ".hdf5", ".gz", ".safetensors", ".png") or "/.dvc/cache/" in source:
+        return os.link(source, target)
+    return shutil.copy2(source, target)
 
 
 def move_store(database, old, new):
@@ -189,6 +207,6 @@ def move_store(database, old, new):
         for table in tables:
             for _, column, kind, *_ in list(connection.execute(f'PRAGMA table_info("{table}")')):
                 if "CHAR" in kind.upper() or "TEXT" in kind.upper():
-                    change = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE "{column}" LIKE ?'
+                    change = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE "{column}" LIKE ?'  # noqa: S608 (names of MLflow's own tables)
                     connection.execute(change, (str(old), str(new), f"%{old}%"))
     connection.close()

@@ -38,7 +38,7 @@ def check_project() -> ProjectParams:
         raise ConfigError(f"{PARAMS_PATH}: train.{stray[0]}: {words}")
     _check_folder("autoencoder.source", params.autoencoder.source, "config.json")
     if any(model_class(model).uses_diffusion for model in params.models):
-        _check_folder("diffusion.source", params.diffusion.source, "model_index.json")
+        _check_folder("diffusion.source", params.diffusion.source, "unet")
         if params.fetch_captions.folder is not None:
             _check_folder("fetch_captions.folder", str(Path(params.fetch_captions.folder).expanduser().absolute()), "")
     _check_machine(params)

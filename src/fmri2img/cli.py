@@ -13,6 +13,7 @@ from fmri2img.files import write_json
 from fmri2img.layout import FINGERPRINTS, truth_path
 from fmri2img.lineage import LOCK_PATH, Origin, first_commit, read_lock, trace_back, trace_forward
 from fmri2img.pipeline_verbs import add_pipeline_verbs
+from fmri2img.provenance.accept import read_notes
 from fmri2img.receipts import Receipt, receipts_that_list
 from fmri2img.sharing.export import EXPORTERS
 from fmri2img.sharing.remotes import ALL_STAGES, MODEL_STAGES, SHARED_STAGES, data_source_of, differing_params, plan, pull, share
@@ -21,6 +22,13 @@ from fmri2img.sharing.voxel_file import open_voxels
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb; ``arguments`` are those of the process if left out."""
+    options = make_parser()[0].parse_args(arguments)
+    with tell_errors(debug=options.debug):
+        options.run(options)
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
+    """Return the parser of all verbs, and their names."""
     parser = argparse.ArgumentParser(prog="fmri2img", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     _add_voxels(verbs)
@@ -34,9 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     lineage.set_defaults(run=show_lineage)
     for verb in verbs.choices.values():
         verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options = parser.parse_args(arguments)
-    with tell_errors(debug=options.debug):
-        options.run(options)
+    return parser, list(verbs.choices)
 
 
 def _add_voxels(verbs: argparse._SubParsersAction) -> None:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from fmri2img.checks import check_once
 from fmri2img.config import PARAMS_PATH, load_params
 from fmri2img.exceptions import ConfigError, Fmri2imgError, MissingDataError
-from fmri2img.lineage import changed_since_last_run
+from fmri2img.lineage import changed_since_last_run, code_has_changed
 from fmri2img.provenance.accept import forget_acceptance
 
 Item = TypeVar("Item")
@@ -70,7 +70,9 @@ def _changed_since_last_run(name: str) -> str:
         return ""
     if changes:
         return f"{', '.join(outs)} is kept, but params.yaml has changed since ({'; '.join(changes)}): to use it, set that back"
-    return f"{', '.join(outs)} is kept; if only code has changed since it was made (fmri2img why {name}), keep using it: fmri2img accept"
+    if code_has_changed(name):
+        return f"{', '.join(outs)} is kept, but its code has changed since (fmri2img why {name}): to keep using it, run fmri2img accept"
+    return ""
 
 
 @contextmanager

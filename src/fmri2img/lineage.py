@@ -14,6 +14,7 @@ import yaml
 from fmri2img.config import PARAMS_PATH, ProjectParams, load_params
 from fmri2img.exceptions import FormatError, MissingDataError
 from fmri2img.files import hash_file
+from fmri2img.layout import FINGERPRINTS
 
 LOCK_PATH = Path("dvc.lock")
 
@@ -56,12 +57,30 @@ def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
     path, params_path = root / LOCK_PATH, root / PARAMS_PATH
     if not path.exists():
         raise MissingDataError(f"{path} not found; run the command in the project's root folder, after dvc repro")
+    check_lock(root)
     params = load_params(params_path) if params_path.exists() else None
     try:
-        stages = yaml.safe_load(path.read_text())["stages"]
+        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
         return {name: _locked(name, entry) for name, entry in stages.items() if _is_current(name, params)}
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise FormatError(f"{path}: not a lock file that DVC wrote ({error}); run: git checkout {path}") from error
+        raise FormatError(f"{path}: not a lock file that DVC wrote ({error}); run: git checkout HEAD -- {path}") from error
+
+
+def check_lock(root: Path = Path()) -> None:
+    """Refuse a lock file in the middle of a merge, with a remedy that works.
+
+    Raises
+    ------
+    FormatError
+        If it holds git's conflict marks.
+    """
+    path = root / LOCK_PATH
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines()):
+        raise FormatError(
+            f"{LOCK_PATH}: holds the conflict marks of an unfinished merge; take one side whole (git checkout --ours {LOCK_PATH}, or "
+            f"--theirs), then git add {LOCK_PATH}, and run: fmri2img why"
+        )
 
 
 def _is_current(name: str, params: ProjectParams | None) -> bool:
@@ -201,6 +220,15 @@ def changed_since_last_run(name: str) -> tuple[list[str], list[str]]:
     if stage is None:
         return [], []
     return list(stage.outs), changed_params(stage, yaml.safe_load(PARAMS_PATH.read_text()))
+
+
+def code_has_changed(name: str) -> bool:
+    """Whether a stage of this project last ran with code of another meaning than its fingerprint has now."""
+    stage = read_lock().get(name) if LOCK_PATH.exists() else None
+    if stage is None:
+        return False
+    known = {path: md5 for path, md5 in stage.deps.items() if path.startswith(f"{FINGERPRINTS}/")}
+    return not known or any(Path(path).exists() and hash_file(Path(path), "md5") != md5 for path, md5 in known.items())
 
 
 def _differences(key: str, was: Any, now: Any) -> list[str]:

@@ -9,59 +9,37 @@ import yaml
 
 from fmri2img.containers import DiffusionTargets, Examples, Reconstructions
 from fmri2img.responses.splits import Split
-from pipeline.projects import changed_params, kill_when, repro, run, small_project
-
-N_SAMPLES = 2
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """One subject of painted scenes, with the regions that the model decodes from."""
-    folder = small_project(tmp_path_factory.mktemp("takagi"), session=20, beta_formats=["hdf5"])
-    with changed_params(folder) as params:
-        params["convert_roi"]["roi"] = "streams"
-        params["extract_betas"]["labels"] = ["early", "ventral"]
-        params["models"] = ["ridge", "takagi"]
-        params["generate"] |= {"n_steps": 2, "strength": 0.5, "n_samples": N_SAMPLES}
-        params["make_targets"]["batch_size"] = 32
-        params["predict"]["n_train_images"] = 2
-    return folder
+from miniature import N_SAMPLES, changed_params, clone
+from pipeline.projects import kill_when, run
 
 
 @pytest.fixture(scope="module")
-def without_hub(project):
-    """Without Stable Diffusion: what stops, and what does not."""
-    return run(project, "env", "HF_HUB_OFFLINE=1", "dvc", "repro", "--keep-going", check=False)
+def project(template, tmp_path_factory):
+    """The finished project with every model."""
+    return clone(template, tmp_path_factory.mktemp("takagi") / "project")
 
 
-@pytest.fixture(scope="module")
-def finished(project, without_hub, tiny_diffusion):
+def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(pair_template, tmp_path):
+    """A project that trained others, and then lists the model without having what it needs."""
+    project = clone(pair_template, tmp_path / "project")
     with changed_params(project) as params:
-        params["diffusion"]["source"] = str(tiny_diffusion)
-    return project, repro(project)
-
-
-def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(project, without_hub):
-    assert without_hub.returncode != 0
-    errors = [line for line in without_hub.stderr.splitlines() if line.startswith("error: ")]
+        params["models"].append("takagi")
+        params["diffusion"]["source"] = "CompVis/stable-diffusion-v1-4"
+    result = run(project, "env", "HF_HUB_OFFLINE=1", "dvc", "repro", "--keep-going", "make_targets", check=False)
+    assert result.returncode != 0
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(
         "error: diffusion.source CompVis/stable-diffusion-v1-4 (revision main) is neither a folder here nor to be had"
     )
-    lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
-    assert {"train@subj02-ridge", "evaluate@subj02-ridge", "make_targets@subj02-ridge"} <= set(lock)
-    assert [name for name in lock if "takagi" in name] == ["fetch_captions@takagi"]
-
-
-def test_with_it_nothing_of_the_others_is_made_again(finished):
-    _, result = finished
+    # Nothing of the other models runs again, whether it can be had or not.
     ran = [line for line in result.stdout.splitlines() if line.startswith("Running stage")]
-    assert not any(f"{stage}@subj02-ridge" in line for line in ran for stage in ("train", "evaluate", "predict"))
-    assert any("train@subj02-takagi" in line for line in ran)
+    assert {line.partition("'")[2].partition("@")[0] for line in ran} == {"fetch_captions", "make_targets"}
+    status = yaml.safe_load(run(project, "dvc", "status", "--json").stdout)
+    assert {name for name in status if "takagi" not in name} == {"compare"}
 
 
-def test_targets_are_of_all_images_and_captions_of_the_right_ones(finished, tiny_diffusion):
-    project, _ = finished
+def test_targets_are_of_all_images_and_captions_of_the_right_ones(project, tiny_diffusion):
     targets = DiffusionTargets.open(project / "data/targets/subj02/takagi.h5", remedy="")
     examples = Examples.open(project / "data/examples/subj02.h5", remedy="")
     np.testing.assert_array_equal(targets.image_ids, examples.image_ids)
@@ -78,20 +56,17 @@ def test_targets_are_of_all_images_and_captions_of_the_right_ones(finished, tiny
     assert len(DiffusionTargets.open(project / "data/targets/subj02/ridge.h5", remedy="").image_ids) == 0
 
 
-def test_c_is_decoded_from_ventral_voxels_better_than_chance(finished):
-    project, _ = finished
+def test_c_is_decoded_from_ventral_voxels_better_than_chance(project):
     halves = json.loads((project / "reports/metrics/subj02/takagi.json").read_text())["halves"]
     assert halves["c"]["two_way_low"] > 0.55
     assert halves["c"]["two_way_p"] == 0.01
     assert halves["c"]["pattern_correlation_low"] > max(0.05, halves["c"]["pattern_correlation_shuffled"])
-    assert halves["z"]["two_way_p"] <= 0.05
     training = json.loads((project / "reports/training/subj02/takagi.json").read_text())
     assert {f"training/{half}_r2_{grid}" for half in "zc" for grid in ("published", "wide")} <= set(training)
     assert training["training/c_r2_wide"] > max(0.01, training["training/c_r2_published"])
 
 
-def test_reconstructions_hold_samples_variants_and_what_was_decoded(finished):
-    project, _ = finished
+def test_reconstructions_hold_samples_variants_and_what_was_decoded(project):
     found = Reconstructions.open(project / "data/reconstructions/subj02/takagi.h5", remedy="")
     test = Split.open(project / "data/splits/subj02.json", remedy="").test
     np.testing.assert_array_equal(found.image_ids[found.rows("test")], test)
@@ -110,8 +85,7 @@ def test_reconstructions_hold_samples_variants_and_what_was_decoded(finished):
         ("predict", "data/reconstructions/subj02/takagi.h5", ".checkpoints/generated"),
     ],
 )
-def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_bytes(finished, stage, path, parts):
-    project, _ = finished
+def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_bytes(project, stage, path, parts):
     made, folder, command = project / path, project / parts, ("python", "-m", f"stages.{stage}", "--subject", "subj02", "--model", "takagi")
 
     def parts_there():
@@ -132,8 +106,7 @@ def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_bytes(finish
     assert not parts_there()
 
 
-def test_scores_pages_and_comparison_know_the_model(finished):
-    project, _ = finished
+def test_scores_pages_and_comparison_know_the_model(project):
     document = json.loads((project / "reports/metrics/subj02/takagi.json").read_text())
     assert {"test", "z_only", "c_only", "floor_shuffled", "reference_ridge", "ceiling"} <= set(document)
     assert "error_over_stated" not in document["latent"]  # it states none
@@ -150,8 +123,7 @@ def test_scores_pages_and_comparison_know_the_model(finished):
     assert "halves" not in json.loads((project / "reports/metrics/subj02/ridge.json").read_text())
 
 
-def test_the_registered_encoder_is_two_ridges_and_names_its_stable_diffusion(finished, tiny_diffusion):
-    project, _ = finished
+def test_the_registered_encoder_is_two_ridges_and_names_its_stable_diffusion(project, tiny_diffusion):
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db")
     (version,) = client.search_model_versions("name = 'fmri2img-takagi-subj02'")
     run_data = client.get_run(version.run_id).data
@@ -172,8 +144,7 @@ def test_the_registered_encoder_is_two_ridges_and_names_its_stable_diffusion(fin
     assert served.stdout.strip().splitlines()[-1] == "(2, 4, 40, 40) 2"
 
 
-def test_pictures_are_decoded_from_exported_betas(finished, tmp_path):
-    project, _ = finished
+def test_pictures_are_decoded_from_exported_betas(project, tmp_path):
     run(project, "fmri2img", "export", "data/voxels/subj02.h5", "--to", str(tmp_path / "betas.npz"))
     few = dict(np.load(tmp_path / "betas.npz"))
     keep = np.isin(few["image_ids_0based"], np.unique(few["image_ids_0based"])[:2])
@@ -183,9 +154,8 @@ def test_pictures_are_decoded_from_exported_betas(finished, tmp_path):
     assert sorted(path.suffix for path in (tmp_path / "to").iterdir()) == [".png", ".png"]
 
 
-def test_other_captions_make_other_prompts_and_keep_the_scenes(finished):
+def test_other_captions_make_other_prompts_and_keep_the_scenes(project):
     """The pictures themselves are not even there: nothing of theirs is made again."""
-    project, _ = finished
     path, captions = project / "data/targets/subj02/takagi.h5", project / "data/captions/takagi.json"
     before, text, kept = DiffusionTargets.open(path, remedy=""), captions.read_text(), path.read_bytes()
     content = json.loads(text)

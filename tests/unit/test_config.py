@@ -149,7 +149,7 @@ def test_shipped_params_pass_the_whole_check_and_are_not_checked_twice(monkeypat
 def test_params_that_are_no_text_or_no_sections(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_bytes(b"subjects: [subj01]\xff\n")
-    with pytest.raises(ConfigError, match="not UTF-8 text .* save it as UTF-8"):
+    with pytest.raises(ConfigError, match=r"not UTF-8 text .* save it as UTF-8"):
         load_params(path)
     path.write_text("- 1\n")
     with pytest.raises(ConfigError, match="got list, expected sections with keys"):

@@ -13,7 +13,7 @@ from fmri2img.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.fetching.bucket import Bucket, needed_room
 from fmri2img.fetching.partial import RemoteFile
 from fmri2img.fetching.subset import name_subset
-from fmri2img.lineage import changed_since_last_run
+from fmri2img.lineage import changed_since_last_run, code_has_changed
 from fmri2img.receipts import SIMULATED_NOTICE, Ledger, Receipt, Watch
 
 log = logging.getLogger(__name__)
@@ -31,12 +31,12 @@ def check_not_pulled(name: str, root: Path, receipt: Path, voxels: list[Path]) -
     if (root / "nsddata").exists() or not receipt.exists() or not any(path.exists() for path in voxels):
         return
     stage = "fetch_nsd_shared" if name == "shared" else f"fetch_nsd@{name}"
-    outs, changes = changed_since_last_run(stage)
+    _, changes = changed_since_last_run(stage)
     kept = ", ".join(str(path) for path in voxels if path.exists())
-    if outs and not changes:
+    if not changes and code_has_changed(stage):
         raise MissingDataError(
-            f"{kept} came without raw files and is kept; what changed since is told by: fmri2img why {stage}; to go on with it, run: "
-            f"fmri2img accept; to make it anew from raw files here, delete {receipt} and run the same command"
+            f"{kept} came without raw files and is kept, but the code that reads them has changed since (fmri2img why {stage}): to keep "
+            f"using it, run fmri2img accept; to make it anew from raw files here, delete {receipt} and run the same command"
         )
     if changes:
         raise MissingDataError(

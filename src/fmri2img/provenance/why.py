@@ -13,7 +13,7 @@ import yaml
 from fmri2img.config import PARAMS_PATH
 from fmri2img.exceptions import ConfigError, FormatError
 from fmri2img.layout import FINGERPRINTS
-from fmri2img.lineage import LOCK_PATH, LockedStage, changed_params, read_lock
+from fmri2img.lineage import LOCK_PATH, LockedStage, changed_params, check_lock, read_lock
 from fmri2img.provenance.fingerprint import SOURCE, differing, fingerprints
 from fmri2img.provenance.history import CodeHistory
 from fmri2img.provenance.reach import Program
@@ -205,23 +205,6 @@ class Pipeline:
 def _upstream(stages: list[str]) -> list[Cause]:
     """Return the cause that stages of which others need the outputs will run; for many subjects at once, one line is enough."""
     return [Cause("upstream", f"{stages[0]} runs before it", brief=f"{stages[0].partition('@')[0]} runs before it")] if stages else []
-
-
-def check_lock(root: Path = Path()) -> None:
-    """Refuse a lock file in the middle of a merge, with a remedy that works.
-
-    Raises
-    ------
-    FormatError
-        If it holds git's conflict marks.
-    """
-    path = root / LOCK_PATH
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
-    if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines()):
-        raise FormatError(
-            f"{LOCK_PATH}: holds the conflict marks of an unfinished merge; take one side whole (git checkout --ours {LOCK_PATH}, or "
-            f"--theirs), then git add {LOCK_PATH}, and run: fmri2img why"
-        )
 
 
 def explain(pipeline: Pipeline, wanted: str | None) -> list[str]:

@@ -4,17 +4,14 @@ Receipts, regions, voxels, examples, splits and latents travel, and trained enco
 """
 
 import logging
-import math
 import re
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from fmri2img.config import PARAMS_PATH, load_params
 from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
 from fmri2img.files import hash_file
 from fmri2img.lineage import changed_params, read_lock
@@ -57,7 +54,7 @@ class Shipment:
     remote : str
     url : str
     stages : tuple of str
-        As DVC is to be told: ``train`` for all items of a stage, or ``train@subj01-ridge``.
+        As the lock file names them.
     outs : dict of str to (str, int)
         MD5 and bytes by path.
     """
@@ -100,17 +97,7 @@ def plan(remote: str | None, stages: tuple[str, ...], *, root: Path = Path()) ->
     chosen = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in stages]
     # Metrics (JSON) live in git and do not travel.
     outs = {path: (md5, stage.sizes[path]) for stage in chosen for path, md5 in stage.outs.items() if not _is_metric(path)}
-    return Shipment(name, url, _targets([stage.name for stage in chosen], root), outs)
-
-
-def _targets(names: list[str], root: Path) -> tuple[str, ...]:
-    """Name stages to DVC, all items of a stage by one name where they have all run: DVC reads the pipeline anew for every name."""
-    params = load_params(root / PARAMS_PATH)
-    stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-    known = {"subject": params.subjects, "model": params.models}
-    counts = Counter(name.partition("@")[0] for name in names)
-    whole = {stage for stage, count in counts.items() if count == math.prod(len(known[key]) for key in stages[stage].get("matrix", ()))}
-    return tuple(dict.fromkeys(name.partition("@")[0] if name.partition("@")[0] in whole else name for name in names))
+    return Shipment(name, url, tuple(stage.name for stage in chosen), outs)
 
 
 def _is_metric(path: str) -> bool:
@@ -197,7 +184,9 @@ def _verify_objects(remote: str, root: Path) -> None:
 
 def _run(action: str, shipment: Shipment, root: Path) -> None:
     log.info("dvc %s --remote %s, %d stages", action, shipment.remote, len(shipment.stages))
-    result = _dvc([action, "--remote", shipment.remote, *shipment.stages, "--verbose"], root)  # says which objects it refused
+    result = _dvc(
+        [action, "--remote", shipment.remote, *shipment.stages, "--verbose"], root, module="fmri2img.sharing.transfer"
+    )  # says which objects it refused
     said = f"{result.stdout}\n{result.stderr}"
     paths = {md5: path for path, (md5, _) in shipment.outs.items()}
     missing = [path for md5, path in paths.items() if md5 in said.partition("Missing cache files")[2]]
@@ -230,8 +219,8 @@ def _run(action: str, shipment: Shipment, root: Path) -> None:
     )
 
 
-def _dvc(arguments: list[str], root: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True, check=False)
+def _dvc(arguments: list[str], root: Path, *, module: str = "dvc") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=root, capture_output=True, text=True, check=False)
 
 
 def data_source_of(root: Path = Path()) -> str:

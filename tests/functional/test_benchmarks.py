@@ -1,0 +1,97 @@
+"""Nothing rots: every benchmark and every script runs, at a size that takes seconds, and writes no table."""
+
+import os
+import runpy
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import REPOSITORY
+from miniature import inside
+
+BENCHMARKS, SCRIPTS = REPOSITORY / "benchmarks", REPOSITORY / "scripts"
+BIN = Path(sys.executable).parent
+OPTIONS = {
+    "extraction": ("--folder", "{folder}"),
+    "full_design": ("--folder", "{folder}", "--no-latents"),
+    "quality": ("--work", "{folder}", "--jobs", "1"),
+}
+# What others import, and has nothing to run.
+MODULES = ("measuring", "worlds")
+
+
+def run_script(path, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+    monkeypatch.setattr(sys, "path", [str(path.parent), *sys.path])
+    runpy.run_path(str(path), run_name="__main__")
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setenv("FMRI2IMG_TINY", "1")
+    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
+    for name in MODULES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in MODULES))
+def test_a_benchmark_runs(name, tiny, tmp_path, monkeypatch, capsys):
+    readme = (BENCHMARKS / "README.md").read_bytes()
+    monkeypatch.chdir(tmp_path)
+    run_script(BENCHMARKS / f"{name}.py", monkeypatch, *(option.format(folder=tmp_path / "work") for option in OPTIONS.get(name, ())))
+    said = capsys.readouterr().out
+    assert "not written:" in said
+    assert "| --- |" in said
+    assert (BENCHMARKS / "README.md").read_bytes() == readme
+
+
+def test_every_benchmark_has_its_section():
+    readme = (BENCHMARKS / "README.md").read_text()
+    for path in BENCHMARKS.glob("*.py"):
+        if path.stem not in MODULES:
+            assert f"python benchmarks/{path.name}" in readme or f"make {path.stem}" in readme, path.name
+
+
+def test_the_summary_prints_the_comparison(project, monkeypatch, capsys):
+    with inside(project):
+        run_script(SCRIPTS / "show_summary.py", monkeypatch)
+    said = capsys.readouterr().out
+    assert "subj02/ridge" in said
+    assert "SIMULATED DATA" in said
+
+
+def test_the_small_remote_is_filled(copied, monkeypatch):
+    with inside(copied):
+        run_script(SCRIPTS / "fill_demo_remote.py", monkeypatch)
+    assert list((copied / "demo_remote").rglob("files/md5/*/*"))
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_simulation_is_measured(monkeypatch, capsys):
+    with inside(REPOSITORY):
+        run_script(SCRIPTS / "measure_simulation.py", monkeypatch, "--n-subjects", 1, "--n-scenes", 6)
+    said = capsys.readouterr().out
+    assert "scenes                 power ~ f^-" in said
+    assert "subj01" in said
+
+
+@pytest.mark.filterwarnings("default")
+def test_the_demo_autoencoder_is_trained(monkeypatch, tmp_path):
+    sizes = ("--steps", 2, "--cycle-steps", 2, "--polish-steps", 1, "--finish-steps", 1, "--n-polish-scenes", 4)
+    few = ("--batch-size", 2, "--n-pictures", 6, "--n-held-out", 2, "--threads", 1, "--out", tmp_path / "vae")
+    run_script(SCRIPTS / "train_demo_vae.py", monkeypatch, *sizes, *few)
+    assert (tmp_path / "vae/diffusion_pytorch_model.safetensors").exists()
+
+
+def test_a_search_over_settings_runs(copied, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
+    shutil.rmtree(copied / "data/raw")
+    with inside(copied):
+        run_script(SCRIPTS / "sweep_optuna.py", monkeypatch, "--subject", "subj02", "--model", "ridge", "--trials", 1, "n_folds=2,3")
+    assert "best" in capsys.readouterr().out

@@ -1,0 +1,157 @@
+"""The project's own sources: what thirty changed constants would run again, and that spelling runs nothing."""
+
+import re
+
+import pytest
+
+from conftest import REPOSITORY
+from fmri2img.provenance.fingerprint import code_digest, fingerprints, write_fingerprints
+from fmri2img.provenance.reach import PACKAGES, SUFFIXES, Program
+
+SOURCE = REPOSITORY / "src"
+FILES = {
+    path.relative_to(SOURCE).as_posix(): path.read_text()
+    for package in PACKAGES
+    for path in (SOURCE / package).rglob("*")
+    if path.suffix in SUFFIXES
+}
+
+
+@pytest.fixture(scope="module")
+def program():
+    return Program.parse(FILES)
+
+
+@pytest.fixture(scope="module")
+def before(program):
+    return fingerprints(program)
+
+
+def stale(program, before, file, text):
+    """Names of fingerprints that another text of one file changes, models together."""
+    after = fingerprints(
+        Program(program.modules | Program.parse({file: text}).modules, program.templates | Program.parse({file: text}).templates)
+    )
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "fmri2img/storage.py",
+        "fmri2img/containers.py",
+        "fmri2img/config.py",
+        "fmri2img/models/ridge.py",
+        "fmri2img/files.py",
+        "stages/train.py",
+    ],
+)
+def test_a_comment_a_docstring_and_another_order_of_imports_run_nothing(program, before, file):
+    text = FILES[file]
+    lines = text.splitlines()
+    imports = [number for number, line in enumerate(lines) if re.fullmatch(r"from \S+ import [\w, ]+", line)]
+    lines[imports[0]], lines[imports[-1]] = lines[imports[-1]], lines[imports[0]]
+    respelled = "\n\n# A remark.\n".join(["", *lines[:1]]).lstrip("\n") + "\n".join(["", *lines[1:]]) + "\n\n# The end.\n"
+    respelled = respelled.replace('"""', '"""Said differently: ', 1)
+    assert respelled != text
+    assert stale(program, before, file, respelled) == set()
+
+
+@pytest.mark.parametrize("file", [name for name in FILES if name.endswith(".html.jinja")])
+def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, file):
+    assert stale(program, before, file, "{# A remark. #}\n" + FILES[file]) == set()
+    changed = stale(program, before, file, FILES[file].replace("<body>", "<body><p>new</p>", 1).replace("<h1", "<h2", 1))
+    assert {name.partition("/")[0] for name in changed} == {
+        "fmri2img/viz/comparison.html.jinja": {"compare"},
+        "fmri2img/viz/gallery.html.jinja": {"predict"},
+        "fmri2img/viz/report.html.jinja": {"evaluate"},
+    }[file]
+
+
+# What each constant decides, read in the code: the stages that run a function which uses it. "with a model": a model's file counts whole
+# for the stages that load it. "saves": what asks anything for save() counts as saving containers, split_examples and evaluate included.
+WITH_A_MODEL = {"fetch_captions", "make_targets", "predict", "train"}
+SAVES = {
+    "collect_prior", "collect_truth", "create_examples", "encode_latents", "evaluate", "extract_betas", "fit_encoding_model",
+    "make_targets", "predict", "split_examples",
+}  # fmt: skip
+CONSTANTS = {
+    ("fmri2img/storage.py", "_CHUNK_BYTES"): SAVES,
+    ("fmri2img/containers.py", "UNITS_PER_PERCENT"): {
+        "evaluate",
+        "extract_betas",
+        "fetch_nsd",
+        "fit_encoding_model",
+        "predict",
+        "score_references",
+        "train",
+    },
+    ("fmri2img/nsd/design.py", "TRIALS_PER_SESSION"): {"extract_betas", "fetch_nsd"},
+    ("fmri2img/nsd/design.py", "N_SUBJECTS"): {"extract_betas", "fetch_nsd"},
+    ("fmri2img/nsd/volumes.py", "_READ_AHEAD_BYTES"): {"extract_betas"},
+    ("fmri2img/nsd/extraction.py", "_VOXELS_AT_ONCE"): {"extract_betas"},
+    ("fmri2img/nsd/examples.py", "_VOXELS_AT_ONCE"): {"create_examples"},
+    ("fmri2img/nsd/stimuli.py", "STIMULUS_SIDE"): {"collect_truth"},
+    ("fmri2img/fetching/bucket.py", "_ATTEMPTS"): {"fetch_nsd"},
+    ("fmri2img/fetching/partial.py", "_BLOCK_BYTES"): {"fetch_nsd"},
+    ("fmri2img/simulation/encoding.py", "_NCSNR_SPREAD"): {"fetch_nsd"},
+    ("fmri2img/simulation/cortex.py", "_PATCH_RADIUS"): {"fetch_nsd"},
+    ("fmri2img/simulation/painting.py", "N_TEXTURES"): {"fetch_nsd"},
+    ("fmri2img/simulation/captions.py", "N_CAPTIONS"): {"fetch_captions"},
+    ("fmri2img/features/energies.py", "_ORIENTATIONS"): {"encode_latents"},
+    ("fmri2img/features/conditions.py", "VERSION"): {"make_targets"},
+    ("fmri2img/pretrained/diffusion.py", "CELL_PIXELS"): {"make_targets", "predict"},
+    ("fmri2img/responses/repetitions.py", "_VOXELS_AT_ONCE"): {"predict", "train"},
+    ("fmri2img/models/base.py", "_VOXELS_AT_ONCE"): WITH_A_MODEL,
+    ("fmri2img/training/loop.py", "_VALIDATION_BATCH"): {"train"},
+    ("fmri2img/training/objectives.py", "_CPU_DECODER_BATCH"): {"train"},
+    ("fmri2img/training/batches.py", "_RESIDENT_SHARE"): {"train"},
+    ("fmri2img/generation/steer.py", "_ROWS_AT_ONCE"): {"predict"},
+    ("fmri2img/evaluation/pixels.py", "NSD_SIZE"): {"evaluate", "score_references"},
+    ("fmri2img/evaluation/networks.py", "_BATCH"): {"evaluate", "score_references"},
+    ("fmri2img/evaluation/identification.py", "POOL"): {"evaluate"},
+    ("fmri2img/evaluation/inference.py", "_RESAMPLES_AT_ONCE"): {"compare", "evaluate", "score_references"},
+    ("fmri2img/evaluation/report.py", "_RESAMPLES_AT_ONCE"): {"compare"},
+    ("fmri2img/evaluation/folders.py", "_SMALL"): set(),  # a verb's
+    ("fmri2img/parallel.py", "_CONNECT_SECONDS"): set(),  # where jobs run
+    ("fmri2img/tracking/runs.py", "_N_PICTURES"): set(),  # MLflow
+}
+
+
+def changed(file, constant):
+    text, n_changed = re.subn(rf"(?m)^({constant}(?:: [^=\n]+)?) = .*$", r"\1 = 77", FILES[file])
+    assert n_changed == 1
+    return text
+
+
+def test_there_are_thirty_constants():
+    assert len(CONSTANTS) >= 30
+
+
+@pytest.mark.parametrize(("file", "constant"), CONSTANTS)
+def test_a_changed_constant_runs_the_stages_that_use_it_and_no_other(program, before, file, constant):
+    found = stale(program, before, file, changed(file, constant))
+    assert {name.partition("/")[0] for name in found} == CONSTANTS[file, constant]
+
+
+@pytest.mark.parametrize("model", ["ridge", "default", "low_level", "basic_ae", "takagi"])
+def test_a_change_of_one_model_runs_no_other(program, before, model):
+    file = f"fmri2img/models/{model}.py"
+    found = stale(program, before, file, FILES[file] + "\nNEW = 1\n")
+    assert found == {f"{stage}/{model}" for stage in WITH_A_MODEL}
+
+
+def test_files_are_written_once_and_those_of_stages_that_are_no_more_are_removed(program, before, tmp_path):
+    folder = tmp_path / "fingerprints"
+    (folder / "train").mkdir(parents=True)
+    (folder / "train/gone.txt").write_text("x")
+    names = write_fingerprints(folder, SOURCE)
+    assert sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.txt")) == sorted(before)
+    assert len(names) == len(before)
+    assert (folder / "evaluate.txt").read_text() == before["evaluate"]
+
+
+def test_a_checkpoint_knows_the_meaning_of_its_code(monkeypatch, program):
+    one = code_digest("fmri2img.training.fit.fit_encoder", "fmri2img.models.basic_ae.Model")
+    assert one == code_digest("fmri2img.training.fit.fit_encoder", "fmri2img.models.basic_ae.Model")
+    assert one != code_digest("fmri2img.training.fit.fit_encoder", "fmri2img.models.low_level.Model")
