@@ -38,6 +38,7 @@ VARIANTS = {
     "shared noise": "half of the noise's variance is shared between voxels",
     "category": "voxels respond to the category of a scene alone",
 }
+VARIANTS = sized(VARIANTS, dict(list(VARIANTS.items())[:2]))
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def load_pool(stimuli: str, photos: Path | None, cache: Path) -> Pool:
     if not path.exists():
         paths = sorted(photos.rglob("*.jpg")) if photos else []
         jobs = (delayed(_one)(stimuli, index, paths) for index in range(N_POOL))
-        pictures, features, categories = zip(*Parallel(n_jobs=-1, batch_size=32)(jobs), strict=True)
+        pictures, features, categories = zip(*Parallel(n_jobs=sized(-1, 1), batch_size=32)(jobs), strict=True)
         small = np.stack(pictures)
         latents = encode_images(small, load_autoencoder(str(VAE), "main"), batch_size=32)
         cache.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import yaml
+
+from fmri2img.lineage import LockLoader
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
@@ -97,7 +100,7 @@ def make_miniature(folder, diffusion):
     with changed_params(folder) as params:
         params["models"] = MODELS
         # Few test images: most of the time goes into decoding and scoring them.
-        params["split_examples"] |= {"kind": "random", "n_train_random": 520}
+        params["split_examples"] |= {"kind": "random", "n_train_random": 548}
         params["convert_roi"]["roi"] = "streams"
         params["extract_betas"]["labels"] = ["early", "ventral"]
         params["diffusion"]["source"] = str(diffusion)
@@ -165,7 +168,7 @@ def make_pair(source, folder):
     others = [model for model in MODELS if model not in PAIR]
     with changed_params(folder) as params:
         params["models"] = PAIR
-    lock = yaml.safe_load((folder / "dvc.lock").read_text())
+    lock = yaml.load((folder / "dvc.lock").read_text(), LockLoader)  # noqa: S506
     lock["stages"] = {name: stage for name, stage in lock["stages"].items() if not name.endswith(tuple(others))}
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
     for model in others:
@@ -183,6 +186,14 @@ def make_pair(source, folder):
     for command in (("add", "-A"), ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "two models")):
         run(folder, "git", *command)
     return folder
+
+
+def keep_images(path, image_ids):
+    """Leave the trials of some images in an export of voxels, and no others."""
+    with np.load(path) as whole:
+        arrays = dict(whole)
+    kept, n_trials = np.isin(arrays["image_ids_0based"], image_ids), len(arrays["image_ids_0based"])
+    np.savez(path, **{name: values[kept] if values.ndim and len(values) == n_trials else values for name, values in arrays.items()})
 
 
 def clone(source, folder):

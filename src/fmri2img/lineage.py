@@ -4,6 +4,7 @@
 its provenance names the receipts, and so every raw file.
 """
 
+import re
 import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,14 @@ from fmri2img.files import hash_file
 from fmri2img.layout import FINGERPRINTS
 
 LOCK_PATH = Path("dvc.lock")
+
+
+class LockLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads what DVC writes, which is YAML 1.2: there ``1e-06`` is a number, and in YAML 1.1 a text."""
+
+
+_NUMBER = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
+LockLoader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,7 @@ def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
     check_lock(root)
     params = load_params(params_path) if params_path.exists() else None
     try:
-        stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+        stages = yaml.load(path.read_text(encoding="utf-8"), LockLoader)["stages"]  # noqa: S506 (a safe loader)
         return {name: _locked(name, entry) for name, entry in stages.items() if _is_current(name, params)}
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise FormatError(f"{path}: not a lock file that DVC wrote ({error}); run: git checkout HEAD -- {path}") from error
@@ -194,7 +203,7 @@ def commit_that_recorded(md5s: set[str], stage: str, root: Path = Path()) -> str
 def outs_at(commit: str, stage: str, root: Path = Path()) -> dict[str, str]:
     """Return the outputs of a stage, MD5 by path, as a commit's lock file has them; empty if it has none."""
     result = subprocess.run(["git", "show", f"{commit}:./{LOCK_PATH}"], cwd=root, capture_output=True, text=True, check=False)
-    stages = yaml.safe_load(result.stdout)["stages"] if result.returncode == 0 else {}
+    stages = yaml.load(result.stdout, LockLoader)["stages"]  # noqa: S506 (a safe loader) if result.returncode == 0 else {}
     return {out["path"]: out["md5"] for out in stages.get(stage, {}).get("outs", [])}
 
 

@@ -39,8 +39,14 @@ def tiny(monkeypatch):
         sys.modules.pop(name, None)
 
 
+def of_every_benchmark():
+    """The whole path at the full design is a pipeline of its own, which takes a minute at any size."""
+    names = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in MODULES)
+    return [pytest.param(name, marks=pytest.mark.slow) if name == "full_design" else name for name in names]
+
+
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("name", sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in MODULES))
+@pytest.mark.parametrize("name", of_every_benchmark())
 def test_a_benchmark_runs(name, tiny, tmp_path, monkeypatch, capsys):
     readme = (BENCHMARKS / "README.md").read_bytes()
     monkeypatch.chdir(tmp_path)

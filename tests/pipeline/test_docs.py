@@ -8,13 +8,14 @@ import shlex
 import shutil
 
 import h5py
+import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
 from conftest import REPOSITORY
 from fmri2img.checks import check_project
-from miniature import SUBJECT, clone, inside
+from miniature import SUBJECT, clone, inside, keep_images
 from pipeline.projects import run
 
 PAGES = sorted(
@@ -77,6 +78,10 @@ def test_commands_run_as_they_are_printed(page, content, documented):
         expected = 1 if " ".join(words[:2]) in FAIL_ON_PURPOSE else 0
         assert result.returncode == expected, f"{' '.join(words)}\n{result.stdout[-500:]}{result.stderr[-1000:]}"
         assert "Traceback" not in result.stderr
+        if words[:2] == ["fmri2img", "export"] and words[-1].endswith(".npz"):
+            with np.load(documented / words[-1]) as exported:
+                few = np.unique(exported["image_ids_0based"])[:3]
+            keep_images(documented / words[-1], few)  # what follows decodes them, and all of them take minutes
 
 
 @of("python")

@@ -13,7 +13,7 @@ from PIL import Image
 from commands import fmri2img
 from conftest import REPOSITORY
 from fmri2img.files import hash_file
-from miniature import SUBJECT
+from miniature import SUBJECT, keep_images
 from pipeline.projects import run
 
 WEIGHTS = "models/subj02/ridge/model.safetensors"
@@ -85,16 +85,17 @@ def test_a_fresh_store_gets_all_that_is_on_disk(project, tmp_path):
 
 
 def test_betas_become_pictures(project, tmp_path):
+    from fmri2img.containers import Reconstructions
+
+    found = Reconstructions.open(project / "data/reconstructions/subj02/ridge.h5", remedy="")
+    row = found.rows("test")[0]
     fmri2img(project, "export", "data/voxels/subj02.h5", "--to", tmp_path / "betas.npz")
+    keep_images(tmp_path / "betas.npz", found.image_ids[found.rows("test")[:3]])  # to decode all of them takes a minute
     said = fmri2img(project, "decode", tmp_path / "betas.npz", "--model", "models/subj02/ridge", "--to", tmp_path / "pictures")
     assert "SIMULATED DATA" in said.stderr
     with np.load(tmp_path / "betas.npz") as voxels:
         ids = np.unique(voxels["image_ids_0based"])
     assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [f"{image:05d}.png" for image in ids]
-    from fmri2img.containers import Reconstructions
-
-    found = Reconstructions.open(project / "data/reconstructions/subj02/ridge.h5", remedy="")
-    row = found.rows("test")[0]
     picture = np.asarray(Image.open(tmp_path / "pictures" / f"{found.image_ids[row]:05d}.png"))
     assert np.abs(picture.astype(int) - found.images[row]).max() <= 1
 

@@ -17,7 +17,7 @@ from fmri2img.containers import TrialBetas
 from miniature import changed_params
 from pipeline.projects import kill_when, run
 
-KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-2"}
+KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-2", "AWS_MAX_ATTEMPTS": "1"}
 RAN = re.compile(r"Running stage '([^']+)'")
 
 
@@ -49,12 +49,16 @@ def clone(project, folder, url=None):
     return folder
 
 
+def why(project):
+    return run(project, "fmri2img", "why").stdout.splitlines()
+
+
 def md5s(project):
     stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"]
     return {out["path"]: out["md5"] for stage in stages.values() for out in stage["outs"]}
 
 
-def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(project, folder_remote, tmp_path):
+def test_pulled_files_are_up_to_date_and_registered(project, folder_remote, tmp_path):
     colleague = clone(project, tmp_path / "colleague", str(folder_remote))
     run(colleague, "fmri2img", "pull", "--remote", "lab", "--everything")
     assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
@@ -63,6 +67,22 @@ def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(pr
     assert sum("champion" in line for line in listed) == 1
     for path in ("data/voxels/subj02.h5", "data/latents/subj02.h5"):
         assert (colleague / path).read_bytes() == (project / path).read_bytes()
+    with changed_params(colleague) as params:
+        params["train"]["ridge"]["penalties"] = [10, 1000]
+    assert (
+        why(colleague)[0]
+        == "train@subj02-ridge: params.yaml: train.ridge.penalties was [10, 100, 1000, 10000, 100000, 1000000], is [10, 1000]"
+    )
+    stale = {name for line in why(colleague)[1:] for name in line.partition(": ")[0].split(", ")}
+    assert stale == {"predict@subj02-ridge", "score_references@subj02", "evaluate (2 of 2)", "compare"}
+    assert not (colleague / "data/raw").exists()
+
+
+@pytest.mark.slow
+def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(project, folder_remote, tmp_path):
+    colleague = clone(project, tmp_path / "colleague", str(folder_remote))
+    run(colleague, "fmri2img", "pull", "--remote", "lab", "--everything")
+    assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
     with changed_params(colleague) as params:
         params["train"]["ridge"]["penalties"] = [10, 1000]
     ran = RAN.findall(run(colleague, "dvc", "repro").stdout)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fmri2img.config import load_params
-from fmri2img.exceptions import MismatchError, UnavailableError
+from fmri2img.config import PARAMS_PATH, load_params
+from fmri2img.exceptions import FormatError, MismatchError, UnavailableError
 from fmri2img.files import hash_file, read_json, write_json
-from fmri2img.layout import FINGERPRINTS
+from fmri2img.layout import FINGERPRINTS, receipt_path
 from fmri2img.lineage import LockedStage, read_lock
 from fmri2img.provenance.fingerprint import SOURCE, write_fingerprints
 from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
+from fmri2img.receipts import Receipt
 
 ACCEPTED_PATH = Path("accepted.json")
 # Stages that read raw files: without those, nobody can run them again.
@@ -77,8 +78,8 @@ def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
     pipeline = Pipeline.read(root)
     names = pipeline.matching(wanted) if wanted else pipeline.order
     stale = [name for name in names if name != FINGERPRINT_STAGE and name in pipeline.locked and pipeline.code_cause(name)]
-    has_raw = (root / load_params(root / "params.yaml").machine.raw_root / "nsddata").exists()
-    decisions = [_decide(pipeline, name, has_raw=has_raw) for name in stale]
+    raw_root = root / load_params(root / PARAMS_PATH).machine.raw_root
+    decisions = [_decide(pipeline, name, has_raw=_has_raw(name, raw_root, root)) for name in stale]
     accepted = [decision for decision in decisions if decision.is_accepted]
     for decision in accepted:
         _verify_outputs(pipeline.locked[decision.stage], root)
@@ -105,6 +106,15 @@ def _write_lock(stages: list[Any]) -> None:
                 dep.hash_name = "md5"
                 dep.save()
     stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+
+
+def _has_raw(stage: str, raw_root: Path, root: Path) -> bool:
+    """Whether the raw files that a stage reads are all here: those of its subject, or else those that all subjects share."""
+    subject = stage.partition("@")[2].partition("-")[0]
+    path = root / receipt_path(subject if (root / receipt_path(subject)).exists() else "shared")
+    if not path.exists():
+        return (raw_root / "nsddata").exists()
+    return all((raw_root / record.path).exists() for record in Receipt.open(path, remedy=f"dvc checkout {path}").files)
 
 
 def _decide(pipeline: Pipeline, name: str, *, has_raw: bool) -> Decision:
@@ -161,8 +171,12 @@ def _code_of(stage: LockedStage, path: str, pipeline: Pipeline) -> str:
 
 def read_notes(root: Path = Path()) -> dict[str, Any]:
     """Return what ``accepted.json`` says, by stage; nothing if there is none."""
-    path = root / ACCEPTED_PATH
-    return read_json(path, remedy=f"git checkout {ACCEPTED_PATH}") if path.exists() else {}
+    path, remedy = root / ACCEPTED_PATH, f"git checkout {ACCEPTED_PATH}"
+    notes = read_json(path, remedy=remedy) if path.exists() else {}
+    keys = {"made_by", "kept_under", "differs_in", "outs"}
+    if not isinstance(notes, dict) or not all(isinstance(note, dict) and keys <= note.keys() for note in notes.values()):
+        raise FormatError(f"{path}: expected a note for each stage with {', '.join(sorted(keys))}; bring it back: {remedy}")
+    return notes
 
 
 def forget_acceptance(stage: str, root: Path = Path()) -> None:

@@ -174,14 +174,16 @@ class Pipeline:
                 "dvc.lock names its source files, as version 0.1 did; they mean the same: to keep the results, run fmri2img accept",
             )
         names = differing(was, now)
-        return Cause("code", f"code changed: {self.describe(names)}", tuple(names))
+        return Cause("code", f"code changed: {self.describe(names, was, now)}", tuple(names))
 
-    def describe(self, names: list[str]) -> str:
-        """Return names of definitions with the files that hold them."""
+    def describe(self, names: list[str], was: str, now: str) -> str:
+        """Return names of definitions with the files that hold them, as far as one fingerprint lists them and not an earlier one."""
+        old, new = ({tuple(line.split(" ")[:2]) for line in text.splitlines()} for text in (was, now))
         where: dict[str, set[str]] = {}
         for module in self.program.modules.values():
-            for name in {*module.definitions, *module.bases} & set(names):
-                where.setdefault(name, set()).add(f"src/{module.path}")
+            for name in module.definitions.keys() & set(names):
+                if any(name == one and module.definitions[name].digest.startswith(digest) for one, digest in new - old):
+                    where.setdefault(name, set()).add(f"src/{module.path}")
         shown = [
             f"{name} ({', '.join(sorted(where[name]))})" if name in where else f"{name} (no longer used)" for name in names[:_MOST_NAMES]
         ]
