@@ -3,12 +3,13 @@
 import hashlib
 import importlib.util
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from fmri2img.config import PARAMS_PATH, ProjectParams, load_params, near
 from fmri2img.exceptions import ConfigError
 from fmri2img.files import write_json
 from fmri2img.layout import ledger_path
+from fmri2img.provenance.source import parse_module
 
 _MODELS = Path(__file__).parent / "models"
 # Networks of `evaluate.networks` that torchvision brings.
@@ -77,7 +78,8 @@ def check_once() -> None:
     """Check ``params.yaml`` unless the same file was found good before by the same models: stages do not wait for it twice."""
     digest = hashlib.sha256(PARAMS_PATH.read_bytes() if PARAMS_PATH.exists() else b"")
     for path in sorted(_MODELS.glob("*.py")):
-        digest.update(path.read_bytes())
+        module = parse_module(path.stem, PurePosixPath(f"fmri2img/models/{path.name}"), path.read_text(encoding="utf-8"))
+        digest.update(repr(sorted((name, item.digest) for name, item in module.definitions.items())).encode())
     memory, found = ledger_path("params"), digest.hexdigest()
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))

@@ -202,22 +202,29 @@ def _define(module: Module, name: str, statements: list[ast.stmt]) -> Definition
 def dump(node: object) -> str:
     """Return a syntax tree as text: the same for the same meaning, in every version of Python."""
     if isinstance(node, ast.AST):
-        parts = ((name, value) for name, value in ast.iter_fields(node) if name not in _SPELLING and value is not None and value != [])
-        return f"{type(node).__name__}({','.join(f'{name}={dump(value)}' for name, value in parts)})"
+        parts = []
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if value is not None and value != [] and name not in _SPELLING:
+                parts.append(f"{name}={dump(value)}")
+        return f"{type(node).__name__}({','.join(parts)})"
     if isinstance(node, list):
-        return f"[{','.join(map(dump, node))}]"
+        return f"[{','.join([dump(item) for item in node])}]"
     return repr(node)
 
 
-def _strip_docstrings(tree: ast.Module) -> None:
+def _strip_docstrings(node: ast.AST) -> None:
     """Remove every statement that is nothing but a text: docstrings, and texts that stand for comments."""
-    for node in ast.walk(tree):
-        for part in ("body", "orelse", "finalbody"):
-            if isinstance(body := getattr(node, part, None), list):
-                setattr(node, part, [item for item in body if not _is_text(item)])
+    for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        inner = getattr(node, part, None)
+        if isinstance(inner, list):
+            kept = [item for item in inner if not _is_text(item)]
+            setattr(node, part, kept)
+            for item in kept:
+                _strip_docstrings(item)
 
 
-def _is_text(item: ast.stmt) -> bool:
+def _is_text(item: ast.AST) -> bool:
     return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
 
 
@@ -267,7 +274,7 @@ class _Looker(ast.NodeVisitor):  # names of methods are ast's own
             self.templates.add(node.value)
 
     def visit_Call(self, node: ast.Call) -> None:
-        called = ast.unparse(node.func).split(".")[-1]
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if called == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
             self.attributes.add(str(node.args[1].value))
         if called == "import_module" and node.args and isinstance(node.args[0], ast.JoinedStr):
