@@ -112,9 +112,9 @@ def make_miniature(folder, diffusion):
     with inside(folder):
         for name, script, options in stages():
             main = import_module(f"stages.{script}").main
-            with _traced() as codes:
+            with _traced() as calls:
                 main(**options)
-            traced[name] = sorted({_name_of(code) for code in codes if "/src/fmri2img/" in code.co_filename})
+            traced[name] = sorted({(_name_of(caller), _name_of(called)) for caller, called in calls if _name_of(called)})
         from dvc.repo import Repo
 
         with Repo() as repo:
@@ -127,21 +127,23 @@ def make_miniature(folder, diffusion):
 
 @contextmanager
 def _traced():
-    """Yield the set of all code that this thread runs in the block."""
-    codes = set()
+    """Yield the set of all calls that this thread makes in the block: who calls, and what is called."""
+    calls = set()
 
     def watch(frame, event, argument):
-        codes.add(frame.f_code)  # and no line of it: nothing is returned
+        calls.add((frame.f_back.f_code if frame.f_back else None, frame.f_code))  # and no line of it: nothing is returned
 
     sys.settrace(watch)
     try:
-        yield codes
+        yield calls
     finally:
         sys.settrace(None)
 
 
 def _name_of(code):
-    """Return the dotted name of a function, or of the one that it is in."""
+    """Return the dotted name of a function of this project, or of the one that it is in; nothing for others."""
+    if code is None or "/src/fmri2img/" not in code.co_filename:
+        return ""
     module = code.co_filename.partition("/src/")[2].removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     return f"{module}.{code.co_qualname.partition('.<locals>')[0]}"
 

@@ -8,6 +8,8 @@ from golden.machine import close, describe, this_machine
 DATA = Path(__file__).parent / "data"
 # Of scores: how far one may be off on another processor. Networks that are trained by gradient and few test images move most.
 SCORE_TOLERANCE = 0.15
+# Which training image is nearest is a choice, and rounding may turn it: elsewhere its scores are not compared.
+_CHOICE = "nearest_train"
 
 
 def load(kind):
@@ -27,6 +29,8 @@ def differences(golden, found, *, exact):
     lines = [f"{name}: is gone" for name in sorted(golden.keys() - found.keys())]
     lines += [f"{name}: is new" for name in sorted(found.keys() - golden.keys())]
     for name in sorted(golden.keys() & found.keys()):
+        if not exact and _CHOICE in name:
+            continue
         if golden[name] != found[name] and (exact or not is_close(golden[name], found[name])):
             lines.append(f"{name}: was {shorten(golden[name])}, is {shorten(found[name])}")
     return lines
