@@ -343,7 +343,11 @@ def test_output_of_another_shape_is_refused(subject, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["default", "ridge"])
-def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp_path):
+def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp_path, monkeypatch):
+    def grey(latents, *_, **__):  # decoding takes ten times as long as all the rest
+        return np.full((len(latents), 128, 128, 3), 128, np.uint8)
+
+    monkeypatch.setattr("fmri2img.generation.predict.decode_latents", grey)
     examples, split, latents = subject
     autoencoder = decoder()
     made = {**latents.provenance, "autoencoder": autoencoder.identity}
