@@ -61,10 +61,10 @@ $(NETWORKS)/.ready: $(READY)
 # A process a core, of one thread: two threads each would wait for one another.
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-unit: $(READY)  ## the quick tests: no process is started and no server (two minutes on two cores)
+test-unit: $(READY)  ## the quick tests: no process is started and no server
 	$(PYTEST) -m "not slow and not networks and not functional" tests/unit
 
-test: $(NETWORKS)/.ready  ## all tests but the slow ones, offline (ten minutes on two cores)
+test: $(NETWORKS)/.ready  ## all tests but the slow ones, offline
 	$(PYTEST) -m "not slow and not networks"
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(NETWORKS) pytest -m networks tests/unit
 
