@@ -17,6 +17,9 @@ def keep_store(project, folder):
     lines = "\n".join(connection.iterdump())
     connection.close()
     (folder / "mlflow.sql").write_text(_without_places(lines, project) + "\n")
+    for code in folder.glob("mlruns/*/models/*/artifacts/code"):  # the same in every model: kept once
+        shutil.rmtree(folder / "code", ignore_errors=True)
+        shutil.move(code, folder / "code")
     for path in _texts(folder):
         path.write_text(_without_places(path.read_text(), project))
 
@@ -33,6 +36,8 @@ def _texts(folder):
 def restore_store(folder, project):
     """Put a kept store into a project's folder."""
     shutil.copytree(folder / "mlruns", project / "mlruns")
+    for model in (project / "mlruns").glob("*/models/*/artifacts"):
+        shutil.copytree(folder / "code", model / "code")
     connection = sqlite3.connect(project / "mlflow.db")
     connection.executescript((folder / "mlflow.sql").read_text().replace(PLACE, str(project)))
     connection.close()

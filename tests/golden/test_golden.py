@@ -98,6 +98,7 @@ def test_encoders_of_version_0_1_predict_what_they_predicted(model):
         np.testing.assert_allclose(found, kept["latents"], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")  # MLflow's, where it loads such a model first
 def test_a_store_of_version_0_1_opens_and_goes_on(tmp_path, monkeypatch):
     restore_store(STORE, tmp_path)
     shutil.copytree(STORE / "files", tmp_path, dirs_exist_ok=True)
