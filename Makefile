@@ -65,8 +65,10 @@ test-unit: $(READY)  ## the quick tests: no process is started and no server
 	$(PYTEST) -m "not slow and not networks and not functional" tests/unit
 
 test: $(NETWORKS)/.ready  ## all tests but the slow ones, offline
-	$(PYTEST) -m "not slow and not networks"
-	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(NETWORKS) pytest -m networks tests/unit
+	@# Two processes: what needs torchvision has it, and nothing else does.
+	@HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/$(NETWORKS):$$PYTHONPATH pytest -m networks tests/unit >$(NETWORKS)/tests.log 2>&1 & networks=$$!; \
+	$(PYTEST) -m "not slow and not networks"; rest=$$?; \
+	wait $$networks; networks=$$?; cat $(NETWORKS)/tests.log; test $$rest$$networks = 00
 
 test-slow: $(READY)  ## what takes longer still: whole pipelines twice, the demo's data, killed servers
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -m slow

@@ -4,11 +4,14 @@ import contextlib
 import io
 import logging
 import os
+import runpy
+import shlex
 import sys
 import warnings
 from importlib import import_module
 from pathlib import Path
 from subprocess import CalledProcessError, CompletedProcess
+from unittest import mock
 
 
 def fmri2img(folder, *arguments, check=True, **environment):
@@ -28,6 +31,28 @@ def stage(folder, name, *arguments, check=True, **environment):
     return _call(lambda: run_stage(main, words), folder, ["python", "-m", f"stages.{name}", *words], check, environment)
 
 
+def dvc(folder, *arguments, check=True, **environment):
+    """Run ``dvc`` in a folder; the stages that it runs are called in this process too, and need not import torch and MLflow anew."""
+    from dvc.cli import main
+
+    words = [str(word) for word in arguments]
+    with mock.patch("dvc.stage.run._run", _run_stage_here):
+        # Without DVC_TEST it would write JSON to the stream that the process began with.
+        return _call(lambda: sys.exit(main(words)), folder, ["dvc", *words], check, {"DVC_TEST": "1", **environment})
+
+
+def _run_stage_here(_shell, command, *, cwd, env, **_):
+    """Stand in for DVC's start of a process: ``python -m stages.x --subject subj02`` called here, with what it prints."""
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    _, _, name, *options = shlex.split(command)
+    result = stage(cwd, name.removeprefix("stages."), *options, check=False, **env)
+    sys.stdout.write(result.stdout)
+    sys.stderr.write(result.stderr)
+    if result.returncode:
+        raise StageCmdFailedError(command, result.returncode)
+
+
 def call(work, folder, *, check=True, **environment):
     """Run any function in a folder."""
     return _call(work, folder, ["python"], check, environment)
@@ -35,7 +60,7 @@ def call(work, folder, *, check=True, **environment):
 
 def _call(work, folder, command, check, environment):
     out, err, code = io.StringIO(), io.StringIO(), 0
-    with _place(folder, environment), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
+    with _place(folder, environment), _written_to(out, err), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # as a process that no test watches
         try:
             work()
@@ -50,10 +75,26 @@ def _call(work, folder, command, check, environment):
 
 
 @contextlib.contextmanager
+def _written_to(out, err):
+    """Have what is printed, and what DVC logs, written to two places; its handlers keep the streams of the process's start."""
+    handlers = logging.getLogger("dvc").handlers
+    before = [(handler, handler.stream) for handler in handlers]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        for handler in handlers:
+            handler.setStream(err if handler.level >= logging.WARNING else out)
+        try:
+            yield
+        finally:
+            for handler, stream in before:
+                handler.setStream(stream)
+
+
+@contextlib.contextmanager
 def _place(folder, environment):
     """Stand in a folder, with other variables and without anybody's logging, and leave no trace."""
     before, variables, root = Path.cwd(), dict(os.environ), logging.getLogger()
     handlers, level, path = root.handlers[:], root.level, list(sys.path)
+    noisy = {name: logging.getLogger(name).level for name in ("dvc", "dvc_objects", "dvc_data")}  # which verbs silence
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ.update(environment)
     root.handlers[:] = []
@@ -66,4 +107,13 @@ def _place(folder, environment):
         os.environ.update(variables)
         root.handlers[:] = handlers
         root.setLevel(level)
+        for name, own in noisy.items():
+            logging.getLogger(name).setLevel(own)
         sys.path[:] = path
+
+
+def run_script(path, monkeypatch, *arguments):
+    """Run a script that belongs to no package, as ``python path ...`` does."""
+    monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
+    monkeypatch.setattr(sys, "path", [str(path.parent), *sys.path])
+    runpy.run_path(str(path), run_name="__main__")

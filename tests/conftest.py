@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import joblib
 import numpy as np
 import pytest
 from filelock import FileLock
@@ -55,14 +56,24 @@ def alone(request, monkeypatch):
         monkeypatch.setattr(subprocess.Popen, "__init__", _refuse)
         monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", _refuse)
         monkeypatch.setattr(socket.socket, "listen", _refuse)
+        with joblib.parallel_config(backend="sequential"):
+            yield
+    else:
+        yield
+
+
+# The longest first, so that no process is left alone with one at the end; the first makes the finished project that others clone.
+_FIRST = ["test_takagi.py", "test_repro.py"]
+_TIERS = ["functional", "pipeline", "golden", "unit"]
 
 
 def pytest_collection_modifyitems(items):
-    """Begin with the file that needs the finished project: one process makes it, while others run what does not need it."""
+    """Make the finished project in one process, while others run what does not need it; the many short files come last."""
 
     def rank(item):
-        tier = item.path.relative_to(REPOSITORY).parts[1]
-        return (item.path.name != "test_takagi.py" or tier != "pipeline", ["unit", "functional", "pipeline", "golden"].index(tier))
+        tier, name = item.path.relative_to(REPOSITORY).parts[1], item.path.name
+        first = _FIRST.index(name) if tier == "pipeline" and name in _FIRST else len(_FIRST)
+        return first > 0, _TIERS.index(tier), first, -item.path.stat().st_size, str(item.path)
 
     items.sort(key=rank)
 
@@ -155,9 +166,9 @@ def tiny_diffusion(shared_folder) -> Path:
 
 
 @pytest.fixture(scope="session")
-def template(shared_folder, tiny_diffusion) -> Path:
+def template(shared_folder) -> Path:
     """The finished miniature project with every model; not to be changed, but cloned."""
-    return made_once(shared_folder / "template", lambda folder: make_miniature(folder, tiny_diffusion))
+    return made_once(shared_folder / "template", make_miniature)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,14 @@ _FOLDERS = ("src", "rois", "models/demo-vae")
 _SMALL = {
     "basic_ae": {"hidden_sizes": [64], "epochs": 3, "n_seeds": 2},
     "low_level": {"hidden_size": 64, "n_blocks": 1, "channels": 16, "contrastive_size": 32, "epochs": 3, "n_seeds": 2},
-    "default": {"penalties": [100, 10000], "prior_shrinkages": [0.2], "noise_shrinkages": [0.75], "noise_scales": [0.5, 1.0, 3.0]},
+    "default": {
+        "window_sizes": [1.0],
+        "n_folds": 2,
+        "penalties": [100, 10000],
+        "prior_shrinkages": [0.2],
+        "noise_shrinkages": [0.75],
+        "noise_scales": [0.5, 1.0, 3.0],
+    },
 }
 
 
@@ -90,17 +97,26 @@ def small_project(folder, **simulation):
     return folder
 
 
-def make_miniature(folder, diffusion):
-    """Run the whole pipeline on the miniature, and commit it; ``diffusion`` is the tiny Stable Diffusion.
+def diffusion_of(template):
+    """The folder of the Stable Diffusion of a finished miniature, which stands beside it."""
+    return template.with_name("project-diffusion")
+
+
+def make_miniature(folder):
+    """Run the whole pipeline on the miniature, and commit it.
 
     ``traced.json`` beside it says which functions of this project each stage ran.
     """
+    from tiny_diffusion import write_tiny_diffusion  # diffusers takes seconds to load, and most tests do without
+
     traced = {}
+    # Without attention among the words of a caption, which would take as long as all the rest.
+    diffusion = write_tiny_diffusion(diffusion_of(folder), text_layers=0)
     small_project(folder)
     with changed_params(folder) as params:
         params["models"] = MODELS
         # Few test images: most of the time goes into decoding and scoring them.
-        params["split_examples"] |= {"kind": "random", "n_train_random": 548}
+        params["split_examples"] |= {"kind": "random", "n_train_random": 558}
         params["convert_roi"]["roi"] = "streams"
         params["extract_betas"]["labels"] = ["early", "ventral"]
         params["diffusion"]["source"] = str(diffusion)

@@ -12,7 +12,7 @@ from fmri2img.simulation.scenes import CATEGORIES
 WORDS = ("a", "photo", "of", *CATEGORIES, "in", "on", "the")
 
 
-def write_tiny_diffusion(folder: Path, *, seed: int = 0, sample_size: int = 64) -> Path:
+def write_tiny_diffusion(folder: Path, *, seed: int = 0, sample_size: int = 64, text_layers: int = 1) -> Path:
     """Write all five parts in diffusers' layout."""
     torch.manual_seed(seed)
     UNet2DConditionModel(
@@ -26,7 +26,8 @@ def write_tiny_diffusion(folder: Path, *, seed: int = 0, sample_size: int = 64) 
         norm_num_groups=4,
     ).save_pretrained(folder / "unet")
     AutoencoderKL(
-        block_out_channels=(4, 4, 8, 8),
+        block_out_channels=(2, 2, 4, 4),
+        layers_per_block=1,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
         latent_channels=4,
@@ -39,7 +40,7 @@ def write_tiny_diffusion(folder: Path, *, seed: int = 0, sample_size: int = 64) 
         vocab_size=vocabulary,
         hidden_size=768,
         intermediate_size=32,
-        num_hidden_layers=1,
+        num_hidden_layers=text_layers,
         num_attention_heads=4,
         bos_token_id=vocabulary - 2,
         eos_token_id=vocabulary - 1,

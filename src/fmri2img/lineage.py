@@ -203,7 +203,9 @@ def commit_that_recorded(md5s: set[str], stage: str, root: Path = Path()) -> str
 def outs_at(commit: str, stage: str, root: Path = Path()) -> dict[str, str]:
     """Return the outputs of a stage, MD5 by path, as a commit's lock file has them; empty if it has none."""
     result = subprocess.run(["git", "show", f"{commit}:./{LOCK_PATH}"], cwd=root, capture_output=True, text=True, check=False)
-    stages = yaml.load(result.stdout, LockLoader)["stages"]  # noqa: S506 (a safe loader) if result.returncode == 0 else {}
+    if result.returncode != 0:
+        return {}
+    stages = yaml.load(result.stdout, LockLoader)["stages"]  # noqa: S506 (a safe loader)
     return {out["path"]: out["md5"] for out in stages.get(stage, {}).get("outs", [])}
 
 

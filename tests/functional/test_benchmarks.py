@@ -1,13 +1,12 @@
 """Nothing rots: every benchmark and every script runs, at a size that takes seconds, and writes no table."""
 
 import os
-import runpy
-import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
+from commands import run_script
 from conftest import REPOSITORY
 from miniature import inside
 
@@ -20,12 +19,6 @@ OPTIONS = {
 }
 # What others import, and has nothing to run.
 MODULES = ("measuring", "worlds")
-
-
-def run_script(path, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", [str(path), *map(str, arguments)])
-    monkeypatch.setattr(sys, "path", [str(path.parent), *sys.path])
-    runpy.run_path(str(path), run_name="__main__")
 
 
 @pytest.fixture
@@ -64,20 +57,6 @@ def test_every_benchmark_has_its_section():
             assert f"python benchmarks/{path.name}" in readme or f"make {path.stem}" in readme, path.name
 
 
-def test_the_summary_prints_the_comparison(project, monkeypatch, capsys):
-    with inside(project):
-        run_script(SCRIPTS / "show_summary.py", monkeypatch)
-    said = capsys.readouterr().out
-    assert "subj02/ridge" in said
-    assert "SIMULATED DATA" in said
-
-
-def test_the_small_remote_is_filled(copied, monkeypatch):
-    with inside(copied):
-        run_script(SCRIPTS / "fill_demo_remote.py", monkeypatch)
-    assert list((copied / "demo_remote").rglob("files/md5/*/*"))
-
-
 @pytest.mark.filterwarnings("default")
 def test_the_simulation_is_measured(monkeypatch, capsys):
     with inside(REPOSITORY):
@@ -93,11 +72,3 @@ def test_the_demo_autoencoder_is_trained(monkeypatch, tmp_path):
     few = ("--batch-size", 2, "--n-pictures", 6, "--n-held-out", 2, "--threads", 1, "--out", tmp_path / "vae")
     run_script(SCRIPTS / "train_demo_vae.py", monkeypatch, *sizes, *few)
     assert (tmp_path / "vae/diffusion_pytorch_model.safetensors").exists()
-
-
-def test_a_search_over_settings_runs(copied, monkeypatch, capsys):
-    monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
-    shutil.rmtree(copied / "data/raw")
-    with inside(copied):
-        run_script(SCRIPTS / "sweep_optuna.py", monkeypatch, "--subject", "subj02", "--model", "ridge", "--trials", 1, "n_folds=2,3")
-    assert "best" in capsys.readouterr().out

@@ -65,7 +65,7 @@ def collect_metrics(template):
     documents = {}
     for model in MODELS:
         text = (template / f"reports/metrics/{SUBJECT}/{model}.json").read_text()
-        documents[model] = json.loads(re.sub(r'"/[^"]*/tiny-diffusion"', '"tiny-diffusion"', text))
+        documents[model] = json.loads(re.sub(r'"/[^"]*/project-diffusion"', '"project-diffusion"', text))
     for name in ("encoding", "references"):
         documents[name] = json.loads((template / f"reports/{name}/{SUBJECT}.json").read_text())
     documents["comparison"] = json.loads((template / "reports/comparison.json").read_text())

@@ -21,7 +21,6 @@ from golden.compare import DATA, differences, load
 from golden.demo import collect_demo, make_demo_examples
 from golden.machine import describe, this_machine
 from miniature import make_miniature
-from tiny_diffusion import write_tiny_diffusion
 
 OF_MINIATURE = {"miniature": collect.collect_miniature, "metrics": collect.collect_metrics, "raw": collect.collect_raw}
 OF_SOURCE = {
@@ -37,7 +36,7 @@ def main(kinds):
     kinds = kinds or ["miniature", "metrics", "raw", "demo", *OF_SOURCE]
     with tempfile.TemporaryDirectory() as folder:
         if needed := [kind for kind in kinds if kind in OF_MINIATURE]:
-            template = make_miniature(Path(folder) / "template", write_tiny_diffusion(Path(folder) / "tiny-diffusion"))
+            template = make_miniature(Path(folder) / "template")
             for kind in needed:
                 write(kind, OF_MINIATURE[kind](template))
         if "demo" in kinds:

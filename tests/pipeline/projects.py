@@ -11,9 +11,11 @@ from miniature import environment
 
 
 def run(project, *command, check=True, **variables):
-    """Run a command in a project: ``fmri2img ...`` and ``python -m stages.x ...`` in this process, others in their own."""
+    """Run a command in a project: ``fmri2img``, ``dvc`` and ``python -m stages.x`` in this process, others in their own."""
     if command[0] == "fmri2img":
         return commands.fmri2img(project, *command[1:], check=check, **variables)
+    if command[0] == "dvc":
+        return commands.dvc(project, *command[1:], check=check, **variables)
     if command[:2] == ("python", "-m") and command[2].startswith("stages."):
         return commands.stage(project, command[2].partition(".")[2], *command[3:], check=check, **variables)
     return miniature.run(project, *command, check=check)
@@ -31,7 +33,8 @@ def kill_when(reached, project, *command):
     assert process.wait() == -signal.SIGKILL
 
 
-def repro(project, *targets):
-    result = run(project, "dvc", "repro", *targets, check=False)
+def repro(project, *targets, by=run):
+    """Run stages; ``by`` `miniature.run`, each in a process of its own, as a user's are."""
+    result = by(project, "dvc", "repro", *targets, check=False)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
     return result

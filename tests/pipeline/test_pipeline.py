@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+import miniature
 from fmri2img.containers import Examples, Latents, Reconstructions, TrialBetas
 from fmri2img.responses.splits import Split
 from miniature import MODELS, PAIR, SUBJECT, copy_project
@@ -220,5 +221,5 @@ def outs(project):
 def test_two_clean_runs_give_the_same_bytes_and_metrics(template, tmp_path):
     """The finished project was made in one process, this one by DVC and a process for each stage."""
     again = copy_project(template, tmp_path / "again")
-    repro(again)
+    repro(again, by=miniature.run)
     assert outs(template) == outs(again)

@@ -1,5 +1,6 @@
 """``dvc repro`` from nothing, as a user types it: a process for each stage."""
 
+import miniature
 from miniature import changed_params, copy_project
 from pipeline.projects import repro, run
 from pipeline.test_pipeline import outs
@@ -11,7 +12,7 @@ def test_a_whole_run_gives_the_bytes_of_the_finished_project(template, tmp_path)
     with changed_params(project) as params:
         params["models"] = ["ridge"]
         params["evaluate"]["networks"] = []
-    repro(project)
+    repro(project, by=miniature.run)
     made, known = outs(project), outs(template)
     untouched = [path for path in made if path.startswith(("data/", "models/", "reports/training/", "reports/validation/"))]
     assert len(untouched) > 15

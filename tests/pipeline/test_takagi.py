@@ -9,7 +9,7 @@ import yaml
 
 from fmri2img.containers import DiffusionTargets, Examples, Reconstructions
 from fmri2img.responses.splits import Split
-from miniature import N_SAMPLES, changed_params, clone
+from miniature import N_SAMPLES, changed_params, clone, diffusion_of
 from pipeline.projects import kill_when, run
 
 
@@ -25,7 +25,7 @@ def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(pair_temp
     with changed_params(project) as params:
         params["models"].append("takagi")
         params["diffusion"]["source"] = "CompVis/stable-diffusion-v1-4"
-    result = run(project, "env", "HF_HUB_OFFLINE=1", "dvc", "repro", "--keep-going", "make_targets", check=False)
+    result = run(project, "dvc", "repro", "--keep-going", "make_targets", check=False)
     assert result.returncode != 0
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -39,7 +39,7 @@ def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(pair_temp
     assert {name for name in status if "takagi" not in name} == {"compare"}
 
 
-def test_targets_are_of_all_images_and_captions_of_the_right_ones(project, tiny_diffusion):
+def test_targets_are_of_all_images_and_captions_of_the_right_ones(project, template):
     targets = DiffusionTargets.open(project / "data/targets/subj02/takagi.h5", remedy="")
     examples = Examples.open(project / "data/examples/subj02.h5", remedy="")
     np.testing.assert_array_equal(targets.image_ids, examples.image_ids)
@@ -48,7 +48,7 @@ def test_targets_are_of_all_images_and_captions_of_the_right_ones(project, tiny_
     assert targets.provenance["n_captions"] == 5 * len(targets.image_ids)
     from fmri2img.pretrained.diffusion import open_diffusion
 
-    text = open_diffusion(str(tiny_diffusion), "main").load_text()
+    text = open_diffusion(str(diffusion_of(template)), "main").load_text()
     image_id = targets.image_ids[40]
     expected = text.embed(captions["captions"][f"{image_id:05d}"]).mean(0).numpy()
     np.testing.assert_allclose(targets.prompts[40], expected, atol=2e-3, rtol=1e-3)
@@ -123,13 +123,14 @@ def test_scores_pages_and_comparison_know_the_model(project):
     assert "halves" not in json.loads((project / "reports/metrics/subj02/ridge.json").read_text())
 
 
-def test_the_registered_encoder_is_two_ridges_and_names_its_stable_diffusion(project, tiny_diffusion):
+def test_the_registered_encoder_is_two_ridges_and_names_its_stable_diffusion(project, template):
+    diffusion = diffusion_of(template)
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db")
     (version,) = client.search_model_versions("name = 'fmri2img-takagi-subj02'")
     run_data = client.get_run(version.run_id).data
-    assert run_data.tags["diffusion"] == str(tiny_diffusion)
+    assert run_data.tags["diffusion"] == str(diffusion)
     assert len(run_data.tags["diffusion.unet"]) == 64
-    assert f"z and c of {tiny_diffusion}" in version.description
+    assert f"z and c of {diffusion}" in version.description
     assert {"halves/c_two_way", "halves/z_two_way", "identification_by_samples/effnet_lite0_score", "z_only/pixcorr"} <= set(
         run_data.metrics
     )

@@ -1,4 +1,8 @@
-from fmri2img.lineage import changed_params, read_lock
+import subprocess
+
+import pytest
+
+from fmri2img.lineage import changed_params, outs_at, read_lock
 
 LOCK = """schema: '2.0'
 stages:
@@ -35,3 +39,18 @@ def test_small_numbers_are_numbers_as_dvc_writes_them(tmp_path):
     assert changed_params(stage, {"train": {"takagi": {"penalties": [1], "name": "1e"}}}) == [
         "train.takagi.penalties was [1e-06, 1e-05, 0.1, 1], is [1]"
     ]
+
+
+@pytest.mark.functional
+def test_a_commit_without_the_lock_has_no_outputs(tmp_path):
+    for command in (
+        ("init", "-q"),
+        ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-q", "--allow-empty", "-m", "nothing"),
+    ):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    assert outs_at("HEAD", "train@subj01-takagi", tmp_path) == {}
+    assert outs_at("no-such-commit", "train@subj01-takagi", tmp_path) == {}
+    (tmp_path / "dvc.lock").write_text(LOCK)
+    for command in (("add", "dvc.lock"), ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "lock")):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    assert outs_at("HEAD", "train@subj01-takagi", tmp_path) == {"models/a.h5": "12345678123456781234567812345678"}

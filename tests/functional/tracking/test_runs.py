@@ -166,7 +166,8 @@ def _open_and_log(root, subject, failures):
 
 
 def test_eight_processes_may_create_the_store_at_once(project):
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # which imports MLflow once for all of them
+    context.set_forkserver_preload(["fmri2img.tracking.runs"])
     failures = context.Queue()
     processes = [context.Process(target=_open_and_log, args=(project.root, f"subj{number:02d}", failures)) for number in range(8)]
     for process in processes:

@@ -20,7 +20,9 @@ LONG = {"epochs": 8, "patience": 8, "batch_size": 4, "repetitions": "mixup", "em
 
 
 def start(folder, settings, *launcher):
-    folder.mkdir(exist_ok=True)
+    """Train in a process of its own; ``settings`` by name, which is that of a folder in ``folder``."""
+    for name in settings:
+        (folder / name).mkdir(exist_ok=True, parents=True)
     command = [sys.executable, *launcher, str(SCRIPT), str(folder), json.dumps(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -38,12 +40,12 @@ def results(folder):
 
 def test_three_kills_change_no_bit_of_the_weights(tmp_path):
     began = time.monotonic()
-    finish(start(tmp_path / "whole", LONG))
+    finish(start(tmp_path, {"whole": LONG}))
     seconds = time.monotonic() - began
     moments = np.random.default_rng()  # other moments each time
     folder = tmp_path / "killed"
     for _ in range(3):
-        process = start(folder, LONG)
+        process = start(tmp_path, {"killed": LONG})
         while not (folder / "checkpoint.safetensors").exists():
             assert process.poll() is None, process.communicate()[1][-2000:]
             time.sleep(0.02)
@@ -51,7 +53,7 @@ def test_three_kills_change_no_bit_of_the_weights(tmp_path):
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
         process.communicate()
-    finish(start(folder, LONG))
+    finish(start(tmp_path, {"killed": LONG}))
     (whole, whole_history), (killed, killed_history) = results(tmp_path / "whole"), results(folder)
     assert whole.keys() == killed.keys()
     assert all(whole[name].equal(killed[name]) for name in whole)
@@ -63,22 +65,31 @@ OPTIONS = "--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 
 TWO = ("-m", "accelerate.commands.launch", *OPTIONS.split())
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        pytest.param({"batch_size": 64}, id="plain"),
-        # The last of 406 trials is a step of its own, in which one process has nothing.
-        pytest.param({"batch_size": 45, "ema_decay": 0.9, "contrastive_weight": 0.3, "max_gradient_norm": 0.05}, id="all"),
-    ],
-)
-def test_two_processes_train_as_one(changes, tmp_path, monkeypatch):
-    # batch_size counts all processes: one with steps of 64 is two with 32 each.
-    settings = {"epochs": 3, "repetitions": "single", "ema_decay": 0.0, "learning_rate": 0.002, "max_gradient_norm": 0.0} | changes
-    finish(start(tmp_path / "one", settings))
-    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
-    finish(start(tmp_path / "two", settings, *TWO))
-    assert [(tmp_path / name / "processes").read_text() for name in ("one", "two")] == ["1", "2"]
-    (one, one_history), (two, two_history) = results(tmp_path / "one"), results(tmp_path / "two")
+# batch_size counts all processes: one with steps of 64 is two with 32 each.
+ALIKE = {"epochs": 3, "repetitions": "single", "ema_decay": 0.0, "learning_rate": 0.002, "max_gradient_norm": 0.0}
+TRAININGS = {
+    "plain": ALIKE | {"batch_size": 64},
+    # The last of 406 trials is a step of its own, in which one process has nothing.
+    "all": ALIKE | {"batch_size": 45, "ema_decay": 0.9, "contrastive_weight": 0.3, "max_gradient_norm": 0.05},
+}
+
+
+@pytest.fixture(scope="module")
+def by_one_and_two(tmp_path_factory):
+    """The same trainings by one process and by two."""
+    folder = tmp_path_factory.mktemp("processes")
+    finish(start(folder / "one", TRAININGS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        finish(start(folder / "two", TRAININGS, *TWO))
+    return folder
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_two_processes_train_as_one(training, by_one_and_two):
+    folders = [by_one_and_two / name / training for name in ("one", "two")]
+    assert [(folder / "processes").read_text() for folder in folders] == ["1", "2"]
+    (one, one_history), (two, two_history) = map(results, folders)
     for first, second in zip(one_history, two_history, strict=True):
         for name in ("train_loss", "validation_loss", "validation_pattern_correlation"):
             assert second[name] == pytest.approx(first[name], rel=1e-4, abs=1e-4)

@@ -1,4 +1,7 @@
-"""Trains a small network on made-up data in a process of its own, or in several: python train_alone.py FOLDER SETTINGS."""
+"""Trains small networks on made-up data in a process of its own, or in several: python train_alone.py FOLDER SETTINGS.
+
+SETTINGS: names of folders below FOLDER, and what each training has its own way.
+"""
 
 import json
 import os
@@ -60,4 +63,5 @@ def main(folder: Path, changes: dict) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+    for name, changes in json.loads(sys.argv[2]).items():
+        main(Path(sys.argv[1]) / name, changes)
