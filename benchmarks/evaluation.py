@@ -1,4 +1,6 @@
-"""Scores of 1000 images beside scikit-image called in a loop: seconds, peak memory, equality (``python benchmarks/evaluation.py``)."""
+"""Scores of 1000 images beside scikit-image called in a loop: seconds, peak memory, equality
+(``python benchmarks/evaluation.py``).
+"""
 
 import time
 from collections.abc import Callable
@@ -28,7 +30,9 @@ def in_a_loop(truth: np.ndarray, predicted: np.ndarray, bring: Callable) -> np.n
     found = []
     for one, other in zip(truth, predicted, strict=True):
         first, second = bring(one[None])[0], bring(other[None])[0]
-        pixcorr = np.corrcoef(first.ravel().astype(np.float64), second.ravel().astype(np.float64))[0, 1]
+        pixcorr = np.corrcoef(first.ravel().astype(np.float64), second.ravel().astype(np.float64))[
+            0, 1
+        ]
         found.append((pixcorr, structural_similarity(first @ GREY, second @ GREY, **SSIM)))
     return np.array(found)
 
@@ -47,19 +51,42 @@ def main() -> None:
     rows = []
     for n_features in sized((60_000, 184_512), (60,)):
         taken = two_way_seconds(n_features, rng)
-        rows.append([f"2-way identification, {n_features} features an image", f"{taken:.1f}", "", "", f"{peak_rss_mb():.0f}"])
+        rows.append(
+            [
+                f"2-way identification, {n_features} features an image",
+                f"{taken:.1f}",
+                "",
+                "",
+                f"{peak_rss_mb():.0f}",
+            ]
+        )
     taken, _ = seconds(lambda: bootstrap_intervals(rng.random((8, N_IMAGES)), 10_000, rng))
     rows.append(["BCa intervals of 8 metrics, 10 000 resamples", f"{taken:.1f}", "", "", ""])
     truth = rng.integers(0, 256, (N_IMAGES, 25, 25, 3), dtype=np.uint8).repeat(17, 1).repeat(17, 2)
-    predicted = rng.integers(0, 256, (N_IMAGES, 16, 16, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    predicted = (
+        rng.integers(0, 256, (N_IMAGES, 16, 16, 3), dtype=np.uint8).repeat(8, 1).repeat(8, 2)
+    )
     for name, preset in PRESETS.items():
-        taken, found = seconds(lambda preset=preset: score_pictures(truth, {"model": predicted}, preset.bring)["model"])
-        looped, expected = seconds(lambda preset=preset: in_a_loop(truth[:N_IN_LOOP], predicted[:N_IN_LOOP], preset.bring))
+        taken, found = seconds(
+            lambda preset=preset: score_pictures(truth, {"model": predicted}, preset.bring)["model"]
+        )
+        looped, expected = seconds(
+            lambda preset=preset: in_a_loop(truth[:N_IN_LOOP], predicted[:N_IN_LOOP], preset.bring)
+        )
         looped *= N_IMAGES / N_IN_LOOP
-        apart = max(np.abs(found[metric][:N_IN_LOOP] - expected[:, number]).max() for number, metric in enumerate(("pixcorr", "ssim")))
+        apart = max(
+            np.abs(found[metric][:N_IN_LOOP] - expected[:, number]).max()
+            for number, metric in enumerate(("pixcorr", "ssim"))
+        )
         label = f"PixCorr, SSIM and column-wise SSIM at 425 x 425, `{name}`"
         rows.append([label, f"{taken:.1f}", f"{looped / taken:.1f}", f"{apart:.0e}", ""])
-    headings = [f"{N_IMAGES} images", "seconds", "loop over scikit-image, times slower", "largest difference", "peak memory, MB"]
+    headings = [
+        f"{N_IMAGES} images",
+        "seconds",
+        "loop over scikit-image, times slower",
+        "largest difference",
+        "peak memory, MB",
+    ]
     put_section("evaluation", table(headings, rows))
     print(table(headings, rows))
 

@@ -1,8 +1,10 @@
-"""Reading one real-size session, mapping an ROI, and extracting 10 and 40 sessions, beside the ways of today.
+"""Reading one real-size session, mapping an ROI, and extracting 10 and 40 sessions, beside the ways
+of today.
 
-``python benchmarks/extraction.py`` simulates one session of subj01 at the real size (750 x 81 x 104 x 83, about 15 000 ROI voxels; kept in
-``--folder``), runs every way in a process of its own, interleaved, and writes medians to ``benchmarks/README.md``. Files are in the page
-cache. Forty sessions are forty links to the one file.
+``python benchmarks/extraction.py`` simulates one session of subj01 at the real size (750 x 81 x 104
+x 83, about 15 000 ROI voxels; kept in ``--folder``), runs every way in a process of its own,
+interleaved, and writes medians to ``benchmarks/README.md``. Files are in the page cache. Forty
+sessions are forty links to the one file.
 """
 
 import argparse
@@ -19,14 +21,29 @@ from pathlib import Path
 import numpy as np
 import psutil
 import yaml
-from measuring import NSD, SUBJECT, TINY, Measured, fetch_params, make_pictures, peak_rss_mb, put_section, run_measured, say, sized, table
+from measuring import (
+    NSD,
+    SUBJECT,
+    TINY,
+    Measured,
+    fetch_params,
+    make_pictures,
+    peak_rss_mb,
+    put_section,
+    run_measured,
+    say,
+    sized,
+    table,
+)
 
 from fmri2img.nsd.paths import SubjectFiles, on_disk
 
 FILES = SubjectFiles(SUBJECT)
 N_ROUNDS = sized(5, 1)
 SESSIONS = sized((10, 20, 40), (2,))
-SIZE = sized({"volume_scale": 1.0, "n_visual_voxels": 7500}, {"volume_scale": 0.16, "n_visual_voxels": 70})
+SIZE = sized(
+    {"volume_scale": 1.0, "n_visual_voxels": 7500}, {"volume_scale": 0.16, "n_visual_voxels": 70}
+)
 # How many times slower than this project the ways of today should at least be.
 GOALS = {"hdf5": 20.0, "get_fdata": 8.0, "dataobj": 2.5}
 
@@ -34,7 +51,9 @@ GOALS = {"hdf5": 20.0, "get_fdata": 8.0, "dataobj": 2.5}
 def main() -> None:
     """Run every way in its own process, or one way in this one."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "fmri2img-real-size")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()) / "fmri2img-real-size"
+    )
     parser.add_argument("--rounds", type=int, default=N_ROUNDS)
     parser.add_argument("--only-sessions", action="store_true", help="leave the single ways out")
     parser.add_argument("--way", choices=WAYS, help="measure one way in this process and print it")
@@ -117,11 +136,16 @@ def _mapping(ours: bool, kind: str) -> Callable[[Path], Callable[[], np.ndarray]
         if not ours:
             from nsdcode.nsd_mapdata import NSDmapdata
 
-            return lambda: NSDmapdata(str(root)).fit(1, "anat0pt8", "func1pt8", str(source), interptype=kind, badval=-1)
+            return lambda: NSDmapdata(str(root)).fit(
+                1, "anat0pt8", "func1pt8", str(source), interptype=kind, badval=-1
+            )
         from fmri2img.nsd.mapping import map_nearest, map_winner_take_all, read_coordinates
         from fmri2img.nsd.rois import read_labels
 
-        function, shape = {"nearest": map_nearest, "wta": map_winner_take_all}[kind], roi_mask(root).shape
+        function, shape = (
+            {"nearest": map_nearest, "wta": map_winner_take_all}[kind],
+            roi_mask(root).shape,
+        )
 
         def convert() -> np.ndarray:
             coordinates = read_coordinates(on_disk(root, FILES.transform()), shape, remedy="")
@@ -152,11 +176,19 @@ def measure_here(way: str, root: Path) -> None:
     start = time.perf_counter()
     values = read()
     seconds = time.perf_counter() - start
-    say({"seconds": seconds, "peak_mb": peak_rss_mb(), "sum": int(np.abs(values.astype(np.int64)).sum())})
+    say(
+        {
+            "seconds": seconds,
+            "peak_mb": peak_rss_mb(),
+            "sum": int(np.abs(values.astype(np.int64)).sum()),
+        }
+    )
 
 
 def extract_here(folder: Path, n_sessions: int) -> None:
-    """Extract sessions that are all links to one file, as the stage does after the files are verified."""
+    """Extract sessions that are all links to one file, as the stage does after the files are
+    verified.
+    """
     from fmri2img.config import ExtractBetasParams, MachineParams, TimeseriesParams
     from fmri2img.nsd.extraction import Region, extract_betas
     from fmri2img.nsd.paths import EXPDESIGN
@@ -176,16 +208,32 @@ def extract_here(folder: Path, n_sessions: int) -> None:
     for session in sessions:
         os.link(one, on_disk(root, FILES.betas("b3", session, "hdf5")))
     write_responses(root, FILES, responses_table(draw_design(7), 1, sessions, 7))
-    names = [FILES.responses(), FILES.brainmask(), FILES.ncsnr("b3"), *(FILES.betas("b3", session, "hdf5") for session in sessions)]
+    names = [
+        FILES.responses(),
+        FILES.brainmask(),
+        FILES.ncsnr("b3"),
+        *(FILES.betas("b3", session, "hdf5") for session in sessions),
+    ]
     ledger = Ledger(None)
     for index, name in enumerate(names):
         ledger.remember(on_disk(root, name), f"{index:064d}")
-    records = tuple(FileRecord(str(name), on_disk(root, name).stat().st_size, f"{index:064d}") for index, name in enumerate(names))
+    records = tuple(
+        FileRecord(str(name), on_disk(root, name).stat().st_size, f"{index:064d}")
+        for index, name in enumerate(names)
+    )
     raw = RawFiles(Receipt(SUBJECT, "simulated", records), root, ledger)
     shared = RawFiles(Receipt.of("shared", root, [EXPDESIGN], ledger), root, ledger)
-    table_of = {"roi": "nsdgeneral", "drawn_in": "func", "mapping": None, "names": {1: "nsdgeneral"}}
+    table_of = {
+        "roi": "nsdgeneral",
+        "drawn_in": "func",
+        "mapping": None,
+        "names": {1: "nsdgeneral"},
+    }
     region = Region.read(on_disk(root, FILES.func_roi("nsdgeneral")), table_of, "all", remedy="")
-    machine = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["machine"] | {"nsd_root": str(root), "n_jobs": -1}
+    machine = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["machine"] | {
+        "nsd_root": str(root),
+        "n_jobs": -1,
+    }
     windows = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
     start = time.perf_counter()
     before = cpu_seconds()
@@ -200,7 +248,13 @@ def extract_here(folder: Path, n_sessions: int) -> None:
         estimate_ncsnr=estimate_ncsnr,
     ).save(folder / "voxels.h5")
     seconds = time.perf_counter() - start
-    say({"seconds": seconds, "voxels": int(region.mask.sum()), "busy": (cpu_seconds() - before) / seconds})
+    say(
+        {
+            "seconds": seconds,
+            "voxels": int(region.mask.sum()),
+            "busy": (cpu_seconds() - before) / seconds,
+        }
+    )
 
 
 def cpu_seconds() -> float:
@@ -218,17 +272,35 @@ def compare(folder: Path, n_rounds: int) -> None:
             found[way].append(json.loads(run_self(folder, "--way", way).output.splitlines()[-1]))
             print(way, found[way][-1], flush=True)
     for way, (_, _, reference) in WAYS.items():
-        if reference and way != "nsdcode_nearest" and found[way][0]["sum"] != found[reference][0]["sum"]:
+        if (
+            reference
+            and way != "nsdcode_nearest"
+            and found[way][0]["sum"] != found[reference][0]["sum"]
+        ):
             sys.exit(f"{way} and {reference} differ")
     rows, missed = [], []
     for way, (_, title, reference) in WAYS.items():
         seconds = statistics.median(one["seconds"] for one in found[way])
         memory = statistics.median(one["peak_mb"] for one in found[way])
-        ratios = [theirs["seconds"] / ours["seconds"] for theirs, ours in zip(found[way], found[reference or way], strict=True)]
+        ratios = [
+            theirs["seconds"] / ours["seconds"]
+            for theirs, ours in zip(found[way], found[reference or way], strict=True)
+        ]
         ratio, goal = statistics.median(ratios), GOALS.get(way)
         missed += [way] if goal and ratio < goal and not TINY else []
-        rows.append([title, f"{seconds:.2f}", f"{memory:.0f}", f"{ratio:.1f}" if reference else "", f"{goal:g}" if goal else ""])
-    text = f"One session and one ROI; medians of {n_rounds} rounds. The last column says how many times slower than this project.\n\n"
+        rows.append(
+            [
+                title,
+                f"{seconds:.2f}",
+                f"{memory:.0f}",
+                f"{ratio:.1f}" if reference else "",
+                f"{goal:g}" if goal else "",
+            ]
+        )
+    text = (
+        f"One session and one ROI; medians of {n_rounds} rounds. The last column says how many "
+        "times slower than this project.\n\n"
+    )
     text += table(["way", "seconds", "peak memory, MB", "times slower", "goal"], rows)
     put_section("one session", text)
     if missed:
@@ -245,10 +317,23 @@ def extract_many(folder: Path) -> None:
         busy = statistics.median(result["busy"] for result in results)
         memory = statistics.median(run.peak_mb for run in runs)
         n_voxels = results[0]["voxels"]
-        rows.append([str(n_sessions), f"{seconds:.1f}", f"{seconds / n_sessions:.2f}", f"{memory:.0f}", f"{busy:.1f}"])
+        rows.append(
+            [
+                str(n_sessions),
+                f"{seconds:.1f}",
+                f"{seconds / n_sessions:.2f}",
+                f"{memory:.0f}",
+                f"{busy:.1f}",
+            ]
+        )
         print(*rows[-1], flush=True)
-    text = f"Whole extractions of {n_voxels} voxels from `.hdf5`, all processes together; medians of 3.\n\n"
-    text += table(["sessions", "seconds", "seconds a session", "peak memory, MB", "cores busy"], rows)
+    text = (
+        f"Whole extractions of {n_voxels} voxels from `.hdf5`, all processes together; medians "
+        "of 3.\n\n"
+    )
+    text += table(
+        ["sessions", "seconds", "seconds a session", "peak memory, MB", "cores busy"], rows
+    )
     put_section("many sessions", text)
 
 

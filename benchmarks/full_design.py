@@ -1,7 +1,9 @@
-"""The whole path from an NSD tree to examples, at the full design: 40 sessions of 750 trials, 10 000 pictures, small volumes.
+"""The whole path from an NSD tree to examples, at the full design: 40 sessions of 750 trials, 10
+000 pictures, small volumes.
 
-``python benchmarks/full_design.py`` simulates the tree once (``--folder``, kept), then points a fresh project at it with source ``local``
-and runs ``dvc repro create_examples``. It writes wall time and peak memory of each stage to ``benchmarks/README.md``.
+``python benchmarks/full_design.py`` simulates the tree once (``--folder``, kept), then points a
+fresh project at it with source ``local`` and runs ``dvc repro create_examples``. It writes wall
+time and peak memory of each stage to ``benchmarks/README.md``.
 """
 
 import argparse
@@ -13,11 +15,22 @@ import tempfile
 from pathlib import Path
 
 import yaml
-from measuring import NSD, SUBJECT, fetch_params, make_pictures, put_section, run_measured, sized, table
+from measuring import (
+    NSD,
+    SUBJECT,
+    fetch_params,
+    make_pictures,
+    put_section,
+    run_measured,
+    sized,
+    table,
+)
 
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 
-SIZE = sized({"volume_scale": 0.2, "n_visual_voxels": 400}, {"volume_scale": 0.16, "n_visual_voxels": 70})
+SIZE = sized(
+    {"volume_scale": 0.2, "n_visual_voxels": 400}, {"volume_scale": 0.16, "n_visual_voxels": 70}
+)
 ROOT = Path(__file__).resolve().parents[1]
 SESSIONS = sized("all", [1])
 STAGES = (
@@ -35,7 +48,9 @@ STAGES = (
 def main() -> None:
     """Simulate, run, report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "fmri2img-full-design")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()) / "fmri2img-full-design"
+    )
     parser.add_argument("--no-latents", action="store_true", help="stop at the examples")
     options = parser.parse_args()
     tree = simulate(options.folder)
@@ -43,12 +58,25 @@ def main() -> None:
         project = make_project(Path(folder), tree)
         rows = []
         for stage, what in STAGES[: -1 if options.no_latents else None]:
-            measured = run_measured(["dvc", "repro", "--quiet", "--single-item", stage], cwd=project, env=environment())
-            rows.append([f"`{stage.split('@')[0]}`", what, f"{measured.wall:.1f}", f"{measured.peak_mb:.0f}"])
+            measured = run_measured(
+                ["dvc", "repro", "--quiet", "--single-item", stage], cwd=project, env=environment()
+            )
+            rows.append(
+                [
+                    f"`{stage.split('@')[0]}`",
+                    what,
+                    f"{measured.wall:.1f}",
+                    f"{measured.peak_mb:.0f}",
+                ]
+            )
             print(*rows[-1], flush=True)
         size = (project / f"data/examples/{SUBJECT}.h5").stat().st_size
     text = table(["stage", "", "seconds", "peak memory, MB"], rows)
-    put_section("full design", f"{text}\nPeak memory is that of all processes together, DVC's included. Examples: {size / 1e6:.0f} MB.\n")
+    put_section(
+        "full design",
+        f"{text}\nPeak memory is that of all processes together, DVC's included. Examples: "
+        f"{size / 1e6:.0f} MB.\n",
+    )
 
 
 def simulate(folder: Path) -> Path:
@@ -69,7 +97,9 @@ def make_project(folder: Path, tree: Path) -> Path:
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder)
     for name in ("src", "rois", "models/demo-vae"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params |= {"subjects": [SUBJECT], "models": ["ridge"]}
     params["machine"]["nsd_root"] = str(tree)
@@ -83,7 +113,10 @@ def make_project(folder: Path, tree: Path) -> Path:
 
 def environment() -> dict[str, str]:
     """Return the environment in which ``dvc`` and ``python`` are this interpreter's."""
-    return os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    return os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_NO_ANALYTICS": "1",
+    }
 
 
 if __name__ == "__main__":

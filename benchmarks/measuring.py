@@ -1,4 +1,6 @@
-"""What the benchmarks share: real-size data, processes with their wall time and peak memory, tables."""
+"""What the benchmarks share: real-size data, processes with their wall time and peak memory,
+tables.
+"""
 
 import contextlib
 import io
@@ -22,16 +24,22 @@ from fmri2img.config import BucketParams, FetchNsdParams, NsdParams, SimulationP
 from fmri2img.simulation.scenes import render_image
 
 SUBJECT = "subj01"
-NSD = NsdParams(func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions=[1])
+NSD = NsdParams(
+    func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions=[1]
+)
 README = Path(__file__).with_name("README.md")
 # Set by the tests: every benchmark at a size that takes seconds, and no table is written.
 TINY = os.environ.get("FMRI2IMG_TINY") == "1"
-_SAMPLE_SECONDS = 0.02  # a look at a process of gigabytes takes as long: those that run for minutes are looked at less often
+# a look at a process of gigabytes takes as long: those that run for minutes are looked at less
+# often
+_SAMPLE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One command: wall seconds, and the peak of memory over all its processes (proportional set size, MB)."""
+    """One command: wall seconds, and the peak of memory over all its processes (proportional set
+    size, MB).
+    """
 
     wall: float
     peak_mb: float
@@ -39,7 +47,11 @@ class Measured:
 
 
 def run_measured(
-    command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None, every: float = _SAMPLE_SECONDS
+    command: list[str],
+    *,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+    every: float = _SAMPLE_SECONDS,
 ) -> Measured:
     """Run a command and look at it and its children, ``every`` so many seconds."""
     if TINY and command[1].endswith(".py"):
@@ -59,7 +71,9 @@ def run_measured(
 
 
 def _run_here(command: list[str]) -> Measured:
-    """Run a script in this process: a test need not load torch again for each of twenty children."""
+    """Run a script in this process: a test need not load torch again for each of twenty
+    children.
+    """
     start, output, arguments = time.perf_counter(), io.StringIO(), sys.argv
     sys.argv = command[1:]
     try:
@@ -100,18 +114,38 @@ def make_pictures(folder: Path) -> Path:
 
 def fetch_params(pictures: Path, **simulation: Any) -> FetchNsdParams:
     """Return settings of the simulator."""
-    values = {"seed": 7, "pictures": str(pictures), "beta_versions": ["b3"], "timeseries": False, **simulation}
+    values = {
+        "seed": 7,
+        "pictures": str(pictures),
+        "beta_versions": ["b3"],
+        "timeseries": False,
+        **simulation,
+    }
     s3 = BucketParams(bucket="unused", region="unused", endpoint_url=None, part_mib=16)
-    return FetchNsdParams(source="simulated", accept_nsd_terms=False, rois="all", s3=s3, simulation=SimulationParams(**values))
+    return FetchNsdParams(
+        source="simulated",
+        accept_nsd_terms=False,
+        rois="all",
+        s3=s3,
+        simulation=SimulationParams(**values),
+    )
 
 
 def hardware() -> str:
     """Return the machine in words."""
     model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), ""
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "",
     )
     memory = psutil.virtual_memory().total / 2**30
-    return f"{model or platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB memory, Python {platform.python_version()}"
+    return (
+        f"{model or platform.machine()}, {os.cpu_count()} cores, {memory:.0f} GiB memory, "
+        f"Python {platform.python_version()}"
+    )
 
 
 def table(headings: list[str], rows: list[list[str]]) -> str:
@@ -133,7 +167,9 @@ def put_section(name: str, text: str) -> None:
 
 
 def sized(full: Any, tiny: Any) -> Any:
-    """Return the size that is measured, or the one at which a test sees that the benchmark still runs."""
+    """Return the size that is measured, or the one at which a test sees that the benchmark still
+    runs.
+    """
     return tiny if TINY else full
 
 

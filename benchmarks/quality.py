@@ -1,8 +1,10 @@
-"""How good the encoders are on simulated subjects: every model, four subjects, three seeds, 1 to 10 sessions, two kinds of pictures.
+"""How good the encoders are on simulated subjects: every model, four subjects, three seeds, 1 to 10
+sessions, two kinds of pictures.
 
     python benchmarks/quality.py --photos FOLDER --work FOLDER
 
-Trains what is not in the work folder yet, one process a core, and writes the tables of benchmarks/README.md. SIMULATED DATA.
+Trains what is not in the work folder yet, one process a core, and writes the tables of
+benchmarks/README.md. SIMULATED DATA.
 """
 
 import argparse
@@ -20,7 +22,17 @@ import torch
 import yaml
 from joblib import Parallel, delayed
 from measuring import put_section, sized, table
-from worlds import N_TEST, N_VOXELS, TEST_REPETITIONS, VAE, VARIANTS, Pool, World, load_pool, make_world
+from worlds import (
+    N_TEST,
+    N_VOXELS,
+    TEST_REPETITIONS,
+    VAE,
+    VARIANTS,
+    Pool,
+    World,
+    load_pool,
+    make_world,
+)
 
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.evaluation.inference import bootstrap_intervals
@@ -37,15 +49,34 @@ SUBJECTS, SEEDS = sized(((1, 2, 5, 7), (1, 2, 3)), ((1,), (1,)))
 SESSIONS = (1, 3, 10)
 MODELS = ("ridge", "basic_ae", "low_level", "default")
 METRICS = {"pattern": "latent r", "pixcorr": "PixCorr", "two_way": "2-way"}
-# As in params.yaml, but a network for 300 voxels: with 1024 hidden units and 64 channels it was no better, and took longer.
-SMALL = {"hidden_size": sized(512, 16), "channels": sized(32, 8), "learning_rate": 0.001, "n_seeds": 1}
-# With many images fewer epochs of larger steps were as good (10 sessions of photographs: latent r 0.377 against 0.375); with few they
-# were not (1 session: 0.221 against 0.327; 120 epochs: 0.302).
-FEW_EPOCHS, MANY_EPOCHS = {"batch_size": 128, "epochs": sized(15, 1)}, {"batch_size": 64, "epochs": sized(40, 1)}
+# As in params.yaml, but a network for 300 voxels: with 1024 hidden units and 64 channels it was no
+# better, and took longer.
+SMALL = {
+    "hidden_size": sized(512, 16),
+    "channels": sized(32, 8),
+    "learning_rate": 0.001,
+    "n_seeds": 1,
+}
+# With many images fewer epochs of larger steps were as good (10 sessions of photographs: latent r
+# 0.377 against 0.375); with few they were not (1 session: 0.221 against 0.327; 120 epochs: 0.302).
+FEW_EPOCHS, MANY_EPOCHS = (
+    {"batch_size": 128, "epochs": sized(15, 1)},
+    {"batch_size": 64, "epochs": sized(40, 1)},
+)
 MANY_IMAGES = 2000
 N_DECODED = sized(100, 4)  # of the test images
-MANY = sized(13, 2)  # repetitions of every picture for the ceiling: ten times the trials of ten sessions
-TINY_DEFAULT = sized({}, {"penalties": [1000], "prior_shrinkages": [0.2], "noise_shrinkages": [0.75], "noise_scales": [1.0]})
+MANY = sized(
+    13, 2
+)  # repetitions of every picture for the ceiling: ten times the trials of ten sessions
+TINY_DEFAULT = sized(
+    {},
+    {
+        "penalties": [1000],
+        "prior_shrinkages": [0.2],
+        "noise_shrinkages": [0.75],
+        "noise_scales": [1.0],
+    },
+)
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 
 
@@ -63,7 +94,8 @@ class Job:
     @property
     def name(self) -> str:
         """Of the file with the results."""
-        return f"{self.stimuli}-{self.subject}-{self.seed}-{self.sessions or 'many'}-{self.variant.replace(' ', '_')}"
+        sessions, variant = self.sessions or "many", self.variant.replace(" ", "_")
+        return f"{self.stimuli}-{self.subject}-{self.seed}-{sessions}-{variant}"
 
 
 def all_jobs(kinds: list[str]) -> Iterator[Job]:
@@ -93,7 +125,14 @@ def train(world: World, name: str, folder: Path) -> Encoder:
     kind = model_class(name)
     settings = kind.Settings.model_validate(section)
     checkpoint = folder / f"{os.getpid()}-{name}.safetensors"
-    encoder, _ = fit_encoder(kind, settings, world.data, load_decoder=lambda: None, checkpoint=checkpoint, on_epoch=lambda _: None)
+    encoder, _ = fit_encoder(
+        kind,
+        settings,
+        world.data,
+        load_decoder=lambda: None,
+        checkpoint=checkpoint,
+        on_epoch=lambda _: None,
+    )
     checkpoint.unlink(missing_ok=True)
     return encoder
 
@@ -103,8 +142,12 @@ def decode(predicted: np.ndarray) -> np.ndarray:
     return decode_latents(predicted[:N_DECODED], load_autoencoder(str(VAE), "main"), batch_size=8)
 
 
-def score(predicted: np.ndarray, pictures: np.ndarray, pool: Pool, mean: np.ndarray) -> dict[str, list[float]]:
-    """Return the scores of each test image; the latents' are centred on the mean of training images."""
+def score(
+    predicted: np.ndarray, pictures: np.ndarray, pool: Pool, mean: np.ndarray
+) -> dict[str, list[float]]:
+    """Return the scores of each test image; the latents' are centred on the mean of training
+    images.
+    """
     truth = pool.latents[:N_TEST].reshape(N_TEST, -1)
     flat = predicted.reshape(N_TEST, -1)
     scores = {
@@ -123,7 +166,14 @@ def run(job: Job, photos: Path | None, work: Path) -> None:
     torch.set_num_threads(1)
     pool = load_pool(job.stimuli, photos, work)
     repetitions = None if job.sessions else MANY
-    world = make_world(pool, subject=job.subject, seed=job.seed, sessions=job.sessions, variant=job.variant, repetitions=repetitions)
+    world = make_world(
+        pool,
+        subject=job.subject,
+        seed=job.seed,
+        sessions=job.sessions,
+        variant=job.variant,
+        repetitions=repetitions,
+    )
     mean = world.data.train.latents.mean(0).numpy()
     found = {}
     for name in job.models:
@@ -133,60 +183,113 @@ def run(job: Job, photos: Path | None, work: Path) -> None:
         pictures = decode(predicted)
         found[name] = score(predicted, pictures, pool, mean.ravel())
         if name == "ridge":  # what belongs to other images, and the mean of training images
-            found["shuffled"] = score(np.roll(predicted, 1, axis=0), np.roll(pictures, 1, axis=0), pool, mean.ravel())
-            constant = [np.repeat(values, n, axis=0) for values, n in ((mean[None], N_TEST), (decode(mean[None]), N_DECODED))]
+            found["shuffled"] = score(
+                np.roll(predicted, 1, axis=0), np.roll(pictures, 1, axis=0), pool, mean.ravel()
+            )
+            constant = [
+                np.repeat(values, n, axis=0)
+                for values, n in ((mean[None], N_TEST), (decode(mean[None]), N_DECODED))
+            ]
             found["mean latent"] = score(*constant, pool, mean.ravel())
-    about = {"train_images": len(world.data.train.latents), "train_trials": len(world.data.train.betas)}
+    about = {
+        "train_images": len(world.data.train.latents),
+        "train_trials": len(world.data.train.betas),
+    }
     write_json(path, {"job": asdict(job), "about": about, "scores": found})
 
 
 def load(job: Job, work: Path) -> dict[str, dict[str, np.ndarray]]:
     """Return the scores of each image by model and metric."""
     scores = json.loads((work / f"{job.name}.json").read_text())["scores"]
-    return {model: {metric: np.array(values) for metric, values in found.items()} for model, found in scores.items()}
+    return {
+        model: {metric: np.array(values) for metric, values in found.items()}
+        for model, found in scores.items()
+    }
 
 
-def over_seeds(work: Path, kind: str, subject: int, sessions: int, model: str, metric: str, seeds: Sequence[int] = ()) -> np.ndarray:
-    """Return the mean of each test image's score over some seeds, or over those that are there for all subjects."""
+def over_seeds(
+    work: Path,
+    kind: str,
+    subject: int,
+    sessions: int,
+    model: str,
+    metric: str,
+    seeds: Sequence[int] = (),
+) -> np.ndarray:
+    """Return the mean of each test image's score over some seeds, or over those that are there
+    for all subjects.
+    """
     seeds = seeds or seeds_of(work, kind, sessions)
-    return np.mean([load(Job(kind, subject, seed, sessions), work)[model][metric] for seed in seeds], axis=0)
+    return np.mean(
+        [load(Job(kind, subject, seed, sessions), work)[model][metric] for seed in seeds], axis=0
+    )
 
 
 def seeds_of(work: Path, kind: str, sessions: int) -> list[int]:
     """Return the seeds that were run for all subjects."""
-    return [seed for seed in SEEDS if all((work / f"{Job(kind, subject, seed, sessions).name}.json").exists() for subject in SUBJECTS)]
+    return [
+        seed
+        for seed in SEEDS
+        if all(
+            (work / f"{Job(kind, subject, seed, sessions).name}.json").exists()
+            for subject in SUBJECTS
+        )
+    ]
 
 
 def score_table(work: Path, kinds: list[str]) -> str:
-    """Return one row a model and size: means over subjects and seeds, with the interval over test images."""
+    """Return one row a model and size: means over subjects and seeds, with the interval over
+    test images.
+    """
     rows = []
     for kind, sessions in product(kinds, SESSIONS):
         for model in ("mean latent", "shuffled", *MODELS):
             cells = []
             for metric in METRICS:
-                values = np.mean([over_seeds(work, kind, subject, sessions, model, metric) for subject in SUBJECTS], axis=0)
+                values = np.mean(
+                    [
+                        over_seeds(work, kind, subject, sessions, model, metric)
+                        for subject in SUBJECTS
+                    ],
+                    axis=0,
+                )
                 low, high = bootstrap_intervals(values[None], 10_000, np.random.default_rng(0))[0]
                 cells.append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]")
             size = f"{sessions} ({len(seeds_of(work, kind, sessions))} seeds)"
             rows.append([kind, size, f"**{model}**" if model == "default" else model, *cells])
         if sessions == SESSIONS[-1]:
-            many = [load(Job(kind, subject, SEEDS[0], 0, models=("default",)), work)["default"] for subject in SUBJECTS]
+            many = [
+                load(Job(kind, subject, SEEDS[0], 0, models=("default",)), work)["default"]
+                for subject in SUBJECTS
+            ]
             rows.append(
-                [kind, "100", "default: the ceiling of the data", *(f"{np.mean([one[metric] for one in many]):.3f}" for metric in METRICS)]
+                [
+                    kind,
+                    "100",
+                    "default: the ceiling of the data",
+                    *(f"{np.mean([one[metric] for one in many]):.3f}" for metric in METRICS),
+                ]
             )
     return table(["pictures", "sessions", "encoder", *METRICS.values()], rows)
 
 
 def gain_table(work: Path, kinds: list[str]) -> str:
-    """Return what ``default`` gains over each other model, for each subject: the smallest lower end of all paired intervals too."""
+    """Return what ``default`` gains over each other model, for each subject: the smallest lower
+    end of all paired intervals too.
+    """
     rows = []
     for kind, sessions, other in product(kinds, SESSIONS, MODELS[:-1]):
         cells = []
         for metric in METRICS:
             gains, lowest = [], []
             for subject in SUBJECTS:
-                ours, theirs = (over_seeds(work, kind, subject, sessions, model, metric) for model in ("default", other))
-                low, _ = bootstrap_intervals((ours - theirs)[None], 10_000, np.random.default_rng(0))[0]
+                ours, theirs = (
+                    over_seeds(work, kind, subject, sessions, model, metric)
+                    for model in ("default", other)
+                )
+                low, _ = bootstrap_intervals(
+                    (ours - theirs)[None], 10_000, np.random.default_rng(0)
+                )[0]
                 gains.append((ours - theirs).mean())
                 lowest.append(low)
             cells.append(f"{min(gains):+.3f} to {max(gains):+.3f} (> {min(lowest):+.3f})")
@@ -195,7 +298,9 @@ def gain_table(work: Path, kinds: list[str]) -> str:
 
 
 def third_table(work: Path, kinds: list[str]) -> str:
-    """Return default with three sessions beside ridge with ten, and default with ten beside its ceiling."""
+    """Return default with three sessions beside ridge with ten, and default with ten beside its
+    ceiling.
+    """
     rows = []
     for kind, metric in product(kinds, METRICS):
         # The same brains on both sides: a seed is one.
@@ -204,12 +309,37 @@ def third_table(work: Path, kinds: list[str]) -> str:
             [over_seeds(work, kind, subject, n, model, metric, seeds) for subject in SUBJECTS]
             for n, model in ((3, "default"), (10, "ridge"))
         )
-        gains = [float((ours - theirs).mean()) for ours, theirs in zip(few, all_of_them, strict=True)]
-        ten = [over_seeds(work, kind, subject, 10, "default", metric, SEEDS[:1]).mean() for subject in SUBJECTS]
-        many = [load(Job(kind, subject, SEEDS[0], 0, models=("default",)), work)["default"][metric].mean() for subject in SUBJECTS]
+        gains = [
+            float((ours - theirs).mean()) for ours, theirs in zip(few, all_of_them, strict=True)
+        ]
+        ten = [
+            over_seeds(work, kind, subject, 10, "default", metric, SEEDS[:1]).mean()
+            for subject in SUBJECTS
+        ]
+        many = [
+            load(Job(kind, subject, SEEDS[0], 0, models=("default",)), work)["default"][
+                metric
+            ].mean()
+            for subject in SUBJECTS
+        ]
         shares = [100 * own / best for own, best in zip(ten, many, strict=True)]
-        rows.append([kind, METRICS[metric], f"{min(gains):+.3f} to {max(gains):+.3f}", f"{min(shares):.0f} to {max(shares):.0f} %"])
-    return table(["pictures", "metric", "default, 3 sessions, less ridge, 10", "default, 10 sessions, of its ceiling"], rows)
+        rows.append(
+            [
+                kind,
+                METRICS[metric],
+                f"{min(gains):+.3f} to {max(gains):+.3f}",
+                f"{min(shares):.0f} to {max(shares):.0f} %",
+            ]
+        )
+    return table(
+        [
+            "pictures",
+            "metric",
+            "default, 3 sessions, less ridge, 10",
+            "default, 10 sessions, of its ceiling",
+        ],
+        rows,
+    )
 
 
 def variant_table(work: Path, kinds: list[str]) -> str:
@@ -223,7 +353,10 @@ def variant_table(work: Path, kinds: list[str]) -> str:
         for metric in METRICS:
             difference = scores["default"][metric] - scores["ridge"][metric]
             low, high = bootstrap_intervals(difference[None], 10_000, np.random.default_rng(0))[0]
-            cells.append(f"{scores['ridge'][metric].mean():.3f} {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+            cells.append(
+                f"{scores['ridge'][metric].mean():.3f} {difference.mean():+.3f} [{low:+.3f}, "
+                f"{high:+.3f}]"
+            )
         rows.append([variant, what, kind, *cells])
     return table(["voxels", "", "pictures", *METRICS.values()], rows)
 
@@ -231,27 +364,48 @@ def variant_table(work: Path, kinds: list[str]) -> str:
 def main() -> None:
     """Train what is missing, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, default=None, help="folder of .jpg photographs; without it, painted scenes only")
-    parser.add_argument("--work", type=Path, required=True, help="folder for pictures and results; what is there is not made again")
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        default=None,
+        help="folder of .jpg photographs; without it, painted scenes only",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        required=True,
+        help="folder for pictures and results; what is there is not made again",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--tables", action="store_true", help="write the tables of what is there, and train nothing")
+    parser.add_argument(
+        "--tables", action="store_true", help="write the tables of what is there, and train nothing"
+    )
     options = parser.parse_args()
     kinds = ["scenes", *(["photos"] if options.photos else [])]
     if not options.tables:
         for kind in kinds:
             load_pool(kind, options.photos, options.work)
-        Parallel(n_jobs=options.jobs, verbose=5)(delayed(run)(job, options.photos, options.work) for job in all_jobs(kinds))
+        Parallel(n_jobs=options.jobs, verbose=5)(
+            delayed(run)(job, options.photos, options.work) for job in all_jobs(kinds)
+        )
     about = (
-        f"SIMULATED DATA. Subjects {', '.join(map(str, SUBJECTS))}, several seeds (of brain, noise and pictures shown), about {N_VOXELS} "
-        f"voxels, {N_TEST} test images of {TEST_REPETITIONS} repetitions, of which {N_DECODED} were decoded. Means over subjects "
+        f"SIMULATED DATA. Subjects {', '.join(map(str, SUBJECTS))}, several seeds (of brain, noise "
+        f"and pictures shown), about {N_VOXELS} "
+        f"voxels, {N_TEST} test images of {TEST_REPETITIONS} repetitions, of which {N_DECODED} "
+        "were decoded. Means over subjects "
         "and seeds, 95 % BCa intervals over test images.\n\n"
     )
-    gains = "The smallest and the largest gain of a subject, and the lowest end of the four subjects' paired 95 % intervals.\n\n"
+    gains = (
+        "The smallest and the largest gain of a subject, and the lowest end of the four "
+        "subjects' paired 95 % intervals.\n\n"
+    )
     put_section("quality", about + score_table(options.work, kinds))
     put_section("quality gains", gains + gain_table(options.work, kinds))
     put_section("quality thirds", third_table(options.work, kinds))
     put_section(
-        "quality variants", "Subject 1, one seed, 3 sessions: ridge, and what default gains.\n\n" + variant_table(options.work, kinds)
+        "quality variants",
+        "Subject 1, one seed, 3 sessions: ridge, and what default gains.\n\n"
+        + variant_table(options.work, kinds),
     )
 
 

@@ -1,6 +1,8 @@
-"""Time and memory of one training at NSD's real size on this machine (``python benchmarks/real_size.py [MODEL ...]``).
+"""Time and memory of one training at NSD's real size on this machine (``python
+benchmarks/real_size.py [MODEL ...]``).
 
-27 000 trials of 9 000 images, 15 724 voxels, and 1 000 pictures more; saved as the stage does; made-up numbers with a linear relation.
+27 000 trials of 9 000 images, 15 724 voxels, and 1 000 pictures more; saved as the stage does;
+made-up numbers with a linear relation.
 """
 
 import json
@@ -27,20 +29,29 @@ WHAT = {
     "ridge": "whole training: 5 folds, 6 penalties",
     "default": "whole training: windows, noise and prior, chosen in nested folds",
     "low_level": "one epoch, loss on latents, hidden size 4096",
-    "takagi": "whole training: ridges of 6738 and 6740 voxels to 6400 and 59 136 numbers, 5 folds, 13 penalties",
+    "takagi": "whole training: ridges of 6738 and 6740 voxels to 6400 and 59 136 numbers, 5 folds, "
+    "13 penalties",
 }
 # Where a miniature or named regions have to stand for params.yaml's.
 CHANGES: dict[str, dict] = {
     "low_level": {"epochs": 1, "hidden_size": sized(4096, 16)},
-    "takagi": {"z_labels": ["region 3", "region 4", "region 5"], "c_labels": ["region 0", "region 1", "region 2"]},
+    "takagi": {
+        "z_labels": ["region 3", "region 4", "region 5"],
+        "c_labels": ["region 0", "region 1", "region 2"],
+    },
 }
 _AT_ONCE = 500
 
 
 def make_data(uses_diffusion: bool) -> TrainingSet:
-    """Make what the stage ``train`` reads, a few images at a time, and prepare it as the stage does."""
+    """Make what the stage ``train`` reads, a few images at a time, and prepare it as the stage
+    does.
+    """
     generator = torch.Generator().manual_seed(0)
-    own, n = N_IMAGES + N_VALIDATION + 1, N_IMAGES + N_VALIDATION + 1 + N_OTHERS  # one test image: a split needs it
+    own, n = (
+        N_IMAGES + N_VALIDATION + 1,
+        N_IMAGES + N_VALIDATION + 1 + N_OTHERS,
+    )  # one test image: a split needs it
     coarse = torch.randn(n, 4, 4, 4, generator=generator)
     values = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear").numpy()
     energies = torch.randn(n, *N_ENERGIES, generator=generator).numpy()
@@ -48,8 +59,12 @@ def make_data(uses_diffusion: bool) -> TrainingSet:
     betas = np.empty((REPETITIONS * own, N_VOXELS), np.int16)
     for start in range(0, own, _AT_ONCE):
         signal = coarse[start : min(start + _AT_ONCE, own)].flatten(1) @ mixing
-        noisy = signal[:, None] + 2 * torch.randn(len(signal), REPETITIONS, N_VOXELS, generator=generator)
-        betas[REPETITIONS * start : REPETITIONS * (start + len(signal))] = (300 * noisy.flatten(0, 1)).round()
+        noisy = signal[:, None] + 2 * torch.randn(
+            len(signal), REPETITIONS, N_VOXELS, generator=generator
+        )
+        betas[REPETITIONS * start : REPETITIONS * (start + len(signal))] = (
+            300 * noisy.flatten(0, 1)
+        ).round()
     ids, one = np.arange(n), np.ones(1, np.int16)
     examples = Examples(
         voxel_ijk=np.zeros((N_VOXELS, 3), np.int16),
@@ -61,7 +76,11 @@ def make_data(uses_diffusion: bool) -> TrainingSet:
         valid=np.ones((1, N_VOXELS), bool),
         saturated=np.zeros((1, N_VOXELS), np.int16),
         affine=np.eye(4),
-        provenance={"subject": "subj01", "data_source": "simulated", "roi_names": {str(label): f"region {label}" for label in range(7)}},
+        provenance={
+            "subject": "subj01",
+            "data_source": "simulated",
+            "roi_names": {str(label): f"region {label}" for label in range(7)},
+        },
         image_ids=ids[:own],
         images=np.zeros((own, 1, 1, 3), np.uint8),
         is_shared=ids[:own] == own - 1,
@@ -74,13 +93,18 @@ def make_data(uses_diffusion: bool) -> TrainingSet:
     if uses_diffusion:
         return make_diffusion_set(examples, split, make_targets(coarse[:own], generator))
     pictures = Latents(ids, values, energies, examples.provenance)
-    return make_training_set(examples, split, pictures, pictures.only(ids[own:]), with_pictures=False)
+    return make_training_set(
+        examples, split, pictures, pictures.only(ids[own:]), with_pictures=False
+    )
 
 
 def make_targets(coarse: torch.Tensor, generator: torch.Generator) -> DiffusionTargets:
     """Make Stable Diffusion's latents and embeddings of the same images."""
     scenes = torch.nn.functional.interpolate(coarse, size=(40, 40), mode="bilinear").half().numpy()
-    prompts, mixing = np.empty((len(coarse), 77, 768), np.float16), torch.randn(64, 77 * 768, generator=generator) / 8
+    prompts, mixing = (
+        np.empty((len(coarse), 77, 768), np.float16),
+        torch.randn(64, 77 * 768, generator=generator) / 8,
+    )
     for start in range(0, len(coarse), _AT_ONCE):
         part = coarse[start : start + _AT_ONCE].flatten(1) @ mixing
         prompts[start : start + _AT_ONCE] = part.unflatten(1, (77, 768)).half().numpy()
@@ -90,11 +114,17 @@ def make_targets(coarse: torch.Tensor, generator: torch.Generator) -> DiffusionT
 def child(name: str) -> None:
     """Train one model."""
     kind = model_class(name)
-    settings = kind.Settings.model_validate(yaml.safe_load(PARAMS.read_text())["train"][name] | CHANGES.get(name, {}))
+    settings = kind.Settings.model_validate(
+        yaml.safe_load(PARAMS.read_text())["train"][name] | CHANGES.get(name, {})
+    )
     data = make_data(kind.uses_diffusion)
     start = time.perf_counter()
     with TemporaryDirectory() as folder:
-        how = {"load_decoder": lambda: None, "checkpoint": Path(folder) / "checkpoint.safetensors", "on_epoch": lambda _: None}
+        how = {
+            "load_decoder": lambda: None,
+            "checkpoint": Path(folder) / "checkpoint.safetensors",
+            "on_epoch": lambda _: None,
+        }
         encoder, result = fit_encoder(kind, settings, data, **how)
         del data
         save_encoder(encoder, name, Path(folder), {})
@@ -111,9 +141,17 @@ def main() -> None:
         measured = run_measured([sys.executable, __file__, "--child", name], every=0.5)
         found = json.loads(measured.output.splitlines()[-1])
         print(name, found, measured.peak_mb, flush=True)
-        rows.append([f"`{name}`", WHAT[name], f"{found['seconds'] / 60:.1f}", f"{measured.peak_mb / 1000:.1f}"])
+        rows.append(
+            [
+                f"`{name}`",
+                WHAT[name],
+                f"{found['seconds'] / 60:.1f}",
+                f"{measured.peak_mb / 1000:.1f}",
+            ]
+        )
     head = (
-        f"{REPETITIONS * N_IMAGES} trials of {N_IMAGES} images, {N_VOXELS} voxels, prepared as the stage does; "
+        f"{REPETITIONS * N_IMAGES} trials of {N_IMAGES} images, {N_VOXELS} voxels, prepared as the "
+        "stage does; "
         "memory with all data, of which trials take 1.7 GB.\n\n"
     )
     put_section("real size", head + table(["encoder", "", "minutes", "peak memory, GB"], rows))

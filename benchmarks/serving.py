@@ -1,7 +1,8 @@
 """Latency of a served encoder at NSD's real size (``python benchmarks/serving.py [MODEL ...]``).
 
-One trial of 15 724 voxels is sent to ``mlflow models serve`` on loopback again and again; beside it, the same encoder called in this
-process. The weights are empty: a matrix product takes as long with any.
+One trial of 15 724 voxels is sent to ``mlflow models serve`` on loopback again and again; beside
+it, the same encoder called in this process. The weights are empty: a matrix product takes as long
+with any.
 """
 
 import json
@@ -35,7 +36,9 @@ N_VOXELS, N_REQUESTS = sized((15_724, 200), (20, 2))
 
 def register_empty(model: str, folder: Path) -> str:
     """Register an encoder of the real size in a store of its own; returns its address."""
-    settings = check_settings(model, yaml.safe_load((PROJECT / "params.yaml").read_text())["train"][model])
+    settings = check_settings(
+        model, yaml.safe_load((PROJECT / "params.yaml").read_text())["train"][model]
+    )
     about = {
         "subject": "subj01",
         "data.source": "simulated",
@@ -44,12 +47,24 @@ def register_empty(model: str, folder: Path) -> str:
         "func_space": "func1pt8mm",
         "sessions": 40,
     }
-    about |= {"n_train_images": 9000, "autoencoder": str(PROJECT / "models/demo-vae"), "autoencoder.revision": "folder"}
-    about["autoencoder.sha256"] = json.loads((PROJECT / "reports/metrics/subj01/ridge.json").read_text())["about"]["autoencoder"]["sha256"]
+    about |= {
+        "n_train_images": 9000,
+        "autoencoder": str(PROJECT / "models/demo-vae"),
+        "autoencoder.revision": "folder",
+    }
+    about["autoencoder.sha256"] = json.loads(
+        (PROJECT / "reports/metrics/subj01/ridge.json").read_text()
+    )["about"]["autoencoder"]["sha256"]
     save_encoder(model_class(model)(N_VOXELS, (4, 16, 16), settings), model, folder, about)
     client, experiment = open_store()
     run = client.create_run(experiment)
-    register(client, run.info.run_id, folder, json.loads((folder / "config.json").read_text()), about | md5_tags(folder))
+    register(
+        client,
+        run.info.run_id,
+        folder,
+        json.loads((folder / "config.json").read_text()),
+        about | md5_tags(folder),
+    )
     return f"models:/{registered_name(model, 'subj01')}/1"
 
 
@@ -59,9 +74,27 @@ def serving(address: str) -> Iterator[HTTPConnection]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = ["mlflow", "models", "serve", "--model-uri", address, "--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        "mlflow",
+        "models",
+        "serve",
+        "--model-uri",
+        address,
+        "--env-manager",
+        "local",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     quiet, environment = subprocess.DEVNULL, os.environ | {"OMP_NUM_THREADS": "2"}
-    server = subprocess.Popen([sys.executable, "-m", *command], stdout=quiet, stderr=quiet, env=environment, start_new_session=True)
+    server = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        stdout=quiet,
+        stderr=quiet,
+        env=environment,
+        start_new_session=True,
+    )
     try:
         for _ in range(600):
             with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
@@ -109,12 +142,36 @@ def main() -> None:
                 body = json.dumps({"inputs": betas.tolist(), "params": {"output": output}}).encode()
                 with serving(address) as place:
                     middle, late = milliseconds(lambda place=place, body=body: post(place, body))
-                rows.append([model, output, f"{middle:.0f}", f"{late:.0f}", f"{alone:.1f}", f"{middle / alone:.1f}"])
+                rows.append(
+                    [
+                        model,
+                        output,
+                        f"{middle:.0f}",
+                        f"{late:.0f}",
+                        f"{alone:.1f}",
+                        f"{middle / alone:.1f}",
+                    ]
+                )
                 print(
-                    f"{model}, {output}: {middle:.0f} ms, {late:.0f} ms at the 95th percentile; in this process {alone:.1f} ms", flush=True
+                    f"{model}, {output}: {middle:.0f} ms, {late:.0f} ms at the 95th percentile; in "
+                    f"this process {alone:.1f} ms",
+                    flush=True,
                 )
             os.chdir(PROJECT)
-    put_section("serving", table(["encoder", "output", "median ms", "95th percentile", "encoder alone, ms", "times slower"], rows))
+    put_section(
+        "serving",
+        table(
+            [
+                "encoder",
+                "output",
+                "median ms",
+                "95th percentile",
+                "encoder alone, ms",
+                "times slower",
+            ],
+            rows,
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""Takagi & Nishimoto's two halves at real size (``python benchmarks/steering.py``): the ridge to text embeddings, and the pictures.
+"""Takagi & Nishimoto's two halves at real size (``python benchmarks/steering.py``): the ridge to
+text embeddings, and the pictures.
 
-27 000 trials of 9 000 images, 6 000 voxels, 59 136 numbers of an image; made-up data with a linear relation. The same ridge by himalaya, as
-their code calls it, is measured on a part of the numbers: repeated for every trial, all of them would take 6.4 GB, and as much again for
-each penalty. Pictures are made by networks of Stable Diffusion 1.x's sizes with random weights: a step costs the same.
+27 000 trials of 9 000 images, 6 000 voxels, 59 136 numbers of an image; made-up data with a linear
+relation. The same ridge by himalaya, as their code calls it, is measured on a part of the numbers:
+repeated for every trial, all of them would take 6.4 GB, and as much again for each penalty.
+Pictures are made by networks of Stable Diffusion 1.x's sizes with random weights: a step costs the
+same.
 """
 
 import json
@@ -23,13 +26,22 @@ from fmri2img.pretrained.autoencoder import FrozenAutoencoder, pick_device
 
 N_IMAGES, N_VOXELS, N_TARGETS, N_COMPARED = sized((9000, 6000, 77 * 768, 1024), (60, 20, 96, 64))
 REPETITIONS = 3
-GRIDS = {"published": [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0], "wide": [10.0, 100.0, 1e3, 1e4, 1e5, 1e6]}
+GRIDS = {
+    "published": [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0],
+    "wide": [10.0, 100.0, 1e3, 1e4, 1e5, 1e6],
+}
 N_FOLDS = 5
-SMALL_UNET = {"block_out_channels": (8, 16, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2} if TINY else {}
+SMALL_UNET = (
+    {"block_out_channels": (8, 16, 16, 16), "norm_num_groups": 4, "attention_head_dim": 2}
+    if TINY
+    else {}
+)
 
 
 def make_data(n_targets: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return z-scored voxels of trials, each trial's image, and half-precision numbers of images."""
+    """Return z-scored voxels of trials, each trial's image, and half-precision numbers of
+    images.
+    """
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(N_IMAGES, 64, generator=generator)
     targets = torch.empty(N_IMAGES, n_targets, dtype=torch.float16)
@@ -68,7 +80,10 @@ def child(what: str) -> None:
             chosen = few[found.penalties[few] == penalty]
             rows = targets[:, chosen].double()[images].numpy()
             expected = Ridge(float(penalty)).fit(voxels.double().numpy(), rows)
-            off = max(off, float(np.abs(found.weights[chosen].numpy() - np.atleast_2d(expected.coef_)).max()))
+            off = max(
+                off,
+                float(np.abs(found.weights[chosen].numpy() - np.atleast_2d(expected.coef_)).max()),
+            )
         facts["largest_difference_to_scikit_learn"] = off
     say(facts)
 
@@ -87,15 +102,37 @@ def make_pictures() -> dict:
         up_block_types=("UpDecoderBlock2D",) * 4,
     )
     unet = unet.to(device, torch.float16 if on_gpu else torch.float32).requires_grad_(False)
-    autoencoder = FrozenAutoencoder(vae.eval().requires_grad_(False).to(device), {"scaling_factor": 0.18215})
-    scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1)
+    autoencoder = FrozenAutoencoder(
+        vae.eval().requires_grad_(False).to(device), {"scaling_factor": 0.18215}
+    )
+    scheduler = DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
+    )
     generator, empty = np.random.default_rng(0), np.zeros((77, 768), np.float32)
-    n_steps = 50 if on_gpu else 2  # a CPU takes minutes for all of them: two numbers of steps tell what a step takes
+    n_steps = (
+        50 if on_gpu else 2
+    )  # a CPU takes minutes for all of them: two numbers of steps tell what a step takes
     seconds: dict[str, float] = {}
     for batch in (1, 4, 8, 16) if on_gpu else (1,):
-        requests = [Request(str(row), (row,), empty + 0.1, generator.normal(size=(4, 40, 40)).astype(np.float32)) for row in range(batch)]
+        requests = [
+            Request(
+                str(row), (row,), empty + 0.1, generator.normal(size=(4, 40, 40)).astype(np.float32)
+            )
+            for row in range(batch)
+        ]
         for steps in (n_steps, 2 * n_steps) if not on_gpu else (n_steps,):
-            settings = GenerateParams(n_steps=steps, strength=0.8 if on_gpu else 1.0, guidance=5.0, n_samples=1, precision="auto", seed=0)
+            settings = GenerateParams(
+                n_steps=steps,
+                strength=0.8 if on_gpu else 1.0,
+                guidance=5.0,
+                n_samples=1,
+                precision="auto",
+                seed=0,
+            )
             maker = PictureMaker(unet, scheduler, autoencoder, empty, settings, batch)
             if on_gpu:
                 maker.make(requests)  # the first call chooses kernels
@@ -114,7 +151,10 @@ def main() -> None:
     found, memory = {}, {}
     for what in ("part", "himalaya", "all", "pictures"):
         measured = run_measured([sys.executable, __file__, "--child", what], every=0.5)
-        found[what], memory[what] = json.loads(measured.output.splitlines()[-1]), measured.peak_mb / 1000
+        found[what], memory[what] = (
+            json.loads(measured.output.splitlines()[-1]),
+            measured.peak_mb / 1000,
+        )
         print(what, found[what], memory[what], flush=True)
     n_few, n_all = len(GRIDS["wide"]), sum(map(len, GRIDS.values()))
     rows = [
@@ -125,11 +165,16 @@ def main() -> None:
             (f"here, all {N_TARGETS} numbers", "all", n_all),
         )
     ]
-    ratio, off = found["himalaya"]["seconds"] / found["part"]["seconds"], found["part"]["largest_difference_to_scikit_learn"]
+    ratio, off = (
+        found["himalaya"]["seconds"] / found["part"]["seconds"],
+        found["part"]["largest_difference_to_scikit_learn"],
+    )
     text = (
-        f"Ridge from {REPETITIONS * N_IMAGES} trials of {N_VOXELS} voxels, {N_FOLDS} folds; memory with the data.\n\n"
+        f"Ridge from {REPETITIONS * N_IMAGES} trials of {N_VOXELS} voxels, {N_FOLDS} folds; memory "
+        "with the data.\n\n"
         f"{table(['ridge', 'penalties', 'minutes', 'peak memory, GB'], rows)}\n"
-        f"Ratio on the same {N_COMPARED} numbers and penalties: {ratio:.1f}. Largest difference of a weight to scikit-learn's ridge in "
+        f"Ratio on the same {N_COMPARED} numbers and penalties: {ratio:.1f}. Largest difference of "
+        "a weight to scikit-learn's ridge in "
         f"double precision, on all trials and 32 numbers: {off:.0e}.\n\n"
     )
     put_section("steering", text + _pictures_text(found["pictures"], memory["pictures"]))
@@ -142,10 +187,14 @@ def _pictures_text(found: dict, memory: float) -> str:
         whole = few - found["n_steps"] * step + 40 * step
         rest = few - found["n_steps"] * step
         return (
-            f"One picture from z and c in 40 steps, float32, on this CPU: {whole / 60:.1f} min ({step:.1f} s a step, from pictures of 2 "
+            f"One picture from z and c in 40 steps, float32, on this CPU: {whole / 60:.1f} min "
+            f"({step:.1f} s a step, from pictures of 2 "
             f"and 4 steps, and {rest:.0f} s for the autoencoder), {memory:.1f} GB.\n"
         )
-    rows = [[name, f"{60 * int(name.split()[0]) / seconds:.1f}"] for name, seconds in found["seconds"].items()]
+    rows = [
+        [name, f"{60 * int(name.split()[0]) / seconds:.1f}"]
+        for name, seconds in found["seconds"].items()
+    ]
     return table(["pictures at a time, 40 of 50 steps, float16", "images a minute"], rows)
 
 

@@ -1,4 +1,5 @@
-"""Simulated experiments in memory: pictures once, brains and noise at will, as large as wanted. All of it is simulated.
+"""Simulated experiments in memory: pictures once, brains and noise at will, as large as wanted. All
+of it is simulated.
 
 The voxels are those of the simulator (`fmri2img.simulation`), or break its assumptions on purpose.
 """
@@ -20,7 +21,14 @@ from fmri2img.models.base import TrainingTensors
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.simulation.cortex import func_to_anat_mm
 from fmri2img.simulation.dataset import SimulatedSubject
-from fmri2img.simulation.encoding import VoxelModel, draw_noise_sources, image_features, make_betas, noise_free_responses, session_noise
+from fmri2img.simulation.encoding import (
+    VoxelModel,
+    draw_noise_sources,
+    image_features,
+    make_betas,
+    noise_free_responses,
+    session_noise,
+)
 from fmri2img.simulation.scenes import CATEGORIES, describe_scene, render_image
 from fmri2img.training.fit import TrainingSet
 from fmri2img.training.loop import ValidationTensors
@@ -29,7 +37,8 @@ VAE = Path(__file__).resolve().parents[1] / "models" / "demo-vae"
 N_TEST, N_POOL = sized((200, 6000), (6, 70))
 N_VOXELS, SESSION_TRIALS, TEST_REPETITIONS = sized((300, 750, 3), (40, 6, 3))
 _SIDE, _CANVAS = 128, 170  # of the pictures, and of what the simulated cortex sees
-# How voxels differ from the simulator's, in which each sums oriented energies, luminance and colours in a Gaussian receptive field.
+# How voxels differ from the simulator's, in which each sums oriented energies, luminance and
+# colours in a Gaussian receptive field.
 VARIANTS = {
     "as simulated": "the simulator's own voxels",
     "no locality": "each voxel sums places scattered over the whole picture",
@@ -43,7 +52,9 @@ VARIANTS = sized(VARIANTS, dict(list(VARIANTS.items())[:2]))
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures: the first `N_TEST` are test images; none of the others is a crop of the same photograph."""
+    """Pictures: the first `N_TEST` are test images; none of the others is a crop of the same
+    photograph.
+    """
 
     pictures: np.ndarray
     features: np.ndarray
@@ -53,23 +64,37 @@ class Pool:
 
 
 def load_pool(stimuli: str, photos: Path | None, cache: Path) -> Pool:
-    """Return painted scenes, or crops of a folder of photographs; made once, and kept in ``cache``."""
+    """Return painted scenes, or crops of a folder of photographs; made once, and kept in
+    ``cache``.
+    """
     path = cache / f"{stimuli}.npz"
     if not path.exists():
         paths = sorted(photos.rglob("*.jpg")) if photos else []
         jobs = (delayed(_one)(stimuli, index, paths) for index in range(N_POOL))
-        pictures, features, categories = zip(*Parallel(n_jobs=sized(-1, 1), batch_size=32)(jobs), strict=True)
+        pictures, features, categories = zip(
+            *Parallel(n_jobs=sized(-1, 1), batch_size=32)(jobs), strict=True
+        )
         small = np.stack(pictures)
         latents = encode_images(small, load_autoencoder(str(VAE), "main"), batch_size=32)
         cache.mkdir(parents=True, exist_ok=True)
-        np.savez(path, pictures=small, features=features, categories=categories, latents=latents, energies=contrast_energies(small))
+        np.savez(
+            path,
+            pictures=small,
+            features=features,
+            categories=categories,
+            latents=latents,
+            energies=contrast_energies(small),
+        )
     with np.load(path) as stored:
         return Pool(**stored)
 
 
 def _one(stimuli: str, index: int, paths: list[Path]) -> tuple[np.ndarray, np.ndarray, int]:
     if stimuli == "scenes":
-        picture, category = render_image(7, index, _CANVAS), CATEGORIES.index(describe_scene(7, index).category)
+        picture, category = (
+            render_image(7, index, _CANVAS),
+            CATEGORIES.index(describe_scene(7, index).category),
+        )
     else:
         kept, others = paths[::3], [path for place, path in enumerate(paths) if place % 3]
         mine, turn = (kept, index) if index < N_TEST else (others, index - N_TEST)
@@ -85,7 +110,9 @@ def _crop(path: Path, turn: int) -> np.ndarray:
         whole = photo.convert("RGB")
     side = round(min(whole.size) * (1.0 if turn == 0 else rng.uniform(0.6, 0.95)))
     left, top = (round((extent - side) * rng.random()) for extent in whole.size)
-    square = whole.crop((left, top, left + side, top + side)).resize((_CANVAS, _CANVAS), Image.Resampling.BICUBIC)
+    square = whole.crop((left, top, left + side, top + side)).resize(
+        (_CANVAS, _CANVAS), Image.Resampling.BICUBIC
+    )
     return np.asarray(square)[:, :: -1 if turn % 2 else 1]
 
 
@@ -108,20 +135,42 @@ class World:
 @lru_cache(maxsize=2)
 def _brain(subject: int, seed: int) -> tuple[SimulatedSubject, VoxelModel, np.ndarray, np.ndarray]:
     """Return a simulated subject, the models of its labelled voxels, their labels and positions."""
-    nsd = NsdParams(func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions="all")
-    fetch = fetch_params(Path("unused"), seed=seed, volume_scale=0.3, n_visual_voxels=N_VOXELS, beta_formats=["hdf5"])
+    nsd = NsdParams(
+        func_space="func1pt8mm",
+        responses="betas",
+        beta_version="b3",
+        beta_format="hdf5",
+        sessions="all",
+    )
+    fetch = fetch_params(
+        Path("unused"), seed=seed, volume_scale=0.3, n_visual_voxels=N_VOXELS, beta_formats=["hdf5"]
+    )
     simulated = SimulatedSubject(f"subj{subject:02d}", nsd, fetch, Path("unused"))
     _, labels, _ = simulated._volumes
     labelled = labels["prf-visualrois"][simulated.visual_mask]
     kept = np.flatnonzero(labelled > 0)
-    model = VoxelModel(**{name: values[kept] for name, values in vars(simulated.voxel_model("b3")).items()})
-    return simulated, model, labelled[kept], func_to_anat_mm(simulated.cortex)[simulated.visual_mask][kept]
+    model = VoxelModel(
+        **{name: values[kept] for name, values in vars(simulated.voxel_model("b3")).items()}
+    )
+    return (
+        simulated,
+        model,
+        labelled[kept],
+        func_to_anat_mm(simulated.cortex)[simulated.visual_mask][kept],
+    )
 
 
 def make_world(
-    pool: Pool, *, subject: int, seed: int, sessions: int, variant: str = "as simulated", repetitions: int | None = None
+    pool: Pool,
+    *,
+    subject: int,
+    seed: int,
+    sessions: int,
+    variant: str = "as simulated",
+    repetitions: int | None = None,
 ) -> World:
-    """Simulate a subject who sees what NSD's design shows in some sessions, shared images apart; or all pictures, many times.
+    """Simulate a subject who sees what NSD's design shows in some sessions, shared images apart; or
+    all pictures, many times.
 
     Parameters
     ----------
@@ -143,17 +192,26 @@ def make_world(
 
     def betas(rows: np.ndarray, session: int) -> np.ndarray:
         own = np.random.default_rng([seed, subject, 7, session])
-        gain, offset = float(own.lognormal(0, 0.08)), own.normal(0, 0.2, len(labels)).astype(np.float32)
+        gain, offset = (
+            float(own.lognormal(0, 0.08)),
+            own.normal(0, 0.2, len(labels)).astype(np.float32),
+        )
         courses = np.random.default_rng([seed, subject, 8, session])
         noise = session_noise(positions, len(rows), own, sources, courses)
         if variant == "shared noise":  # the sources again, so that they have half of the variance
             extra = np.random.default_rng([seed, subject, 9, session])
-            common = extra.standard_normal((len(rows), 12)) @ np.cos(positions @ sources[:, :3].T + sources[:, 3]).T
+            common = (
+                extra.standard_normal((len(rows), 12))
+                @ np.cos(positions @ sources[:, :3].T + sources[:, 3]).T
+            )
             noise = np.sqrt(0.625) * noise + np.sqrt(0.375) * common / common.std(axis=0)
         return make_betas(signal[rows], noise, model, gain=gain, offset=offset).astype(np.float32)
 
     if repetitions is None:
-        shown = [simulated.design.experiment.trial_image_ids(subject, session + 1)[:SESSION_TRIALS] for session in range(sessions)]
+        shown = [
+            simulated.design.experiment.trial_image_ids(subject, session + 1)[:SESSION_TRIALS]
+            for session in range(sessions)
+        ]
         shared = simulated.design.experiment.shared_image_ids
         own = np.setdiff1d(np.concatenate(shown), shared)
         pictures = N_TEST + np.resize(rng.permutation(N_POOL - N_TEST), len(own))
@@ -162,9 +220,17 @@ def make_world(
         pictures = np.arange(N_TEST, N_POOL)
         order = np.concatenate([rng.permutation(len(pictures)) for _ in range(repetitions)])
         trials = np.split(order, range(SESSION_TRIALS, len(order), SESSION_TRIALS))
-    everything = np.concatenate([betas(pictures[rows], session) for session, rows in enumerate(trials)])
-    test = np.mean([betas(np.arange(N_TEST), 10_000 + repetition) for repetition in range(TEST_REPETITIONS)], axis=0)
-    return World(_training_set(pool, pictures, everything, np.concatenate(trials), labels, rng), torch.from_numpy(test))
+    everything = np.concatenate(
+        [betas(pictures[rows], session) for session, rows in enumerate(trials)]
+    )
+    test = np.mean(
+        [betas(np.arange(N_TEST), 10_000 + repetition) for repetition in range(TEST_REPETITIONS)],
+        axis=0,
+    )
+    return World(
+        _training_set(pool, pictures, everything, np.concatenate(trials), labels, rng),
+        torch.from_numpy(test),
+    )
 
 
 def _responses(model: VoxelModel, pool: Pool, variant: str, rng: np.random.Generator) -> np.ndarray:
@@ -184,7 +250,12 @@ def _responses(model: VoxelModel, pool: Pool, variant: str, rng: np.random.Gener
 
 
 def _training_set(
-    pool: Pool, pictures: np.ndarray, betas: np.ndarray, trials: np.ndarray, labels: np.ndarray, rng: np.random.Generator
+    pool: Pool,
+    pictures: np.ndarray,
+    betas: np.ndarray,
+    trials: np.ndarray,
+    labels: np.ndarray,
+    rng: np.random.Generator,
 ) -> TrainingSet:
     """Set a tenth of the images aside, and put the rest into the form that training takes."""
     is_validation = np.zeros(len(pictures), bool)
@@ -206,5 +277,7 @@ def _training_set(
     )
     latents = tensor(pool.latents[held_out])
     shown = tensor(np.bincount(trials, minlength=len(pictures))[is_validation])
-    validation = ValidationTensors(tensor(averages[is_validation]), latents, tensors.latents.mean(0), shown)
+    validation = ValidationTensors(
+        tensor(averages[is_validation]), latents, tensors.latents.mean(0), shown
+    )
     return TrainingSet(tensors, validation, pool.pictures[train], pool.pictures[held_out])

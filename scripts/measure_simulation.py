@@ -1,6 +1,8 @@
-"""Measure what the simulator claims (``make ncsnr``): noise ceilings beside the published ones, the spectrum of the scenes.
+"""Measure what the simulator claims (``make ncsnr``): noise ceilings beside the published ones, the
+spectrum of the scenes.
 
-Writes all eight simulated subjects at the demo's size into a temporary folder and reads the betas back.
+Writes all eight simulated subjects at the demo's size into a temporary folder and reads the betas
+back.
 """
 
 import argparse
@@ -25,30 +27,58 @@ from fmri2img.simulation.scenes import render_image
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--photos", type=Path, default=None, help="a folder of JPEGs, to measure their spectrum too")
-    parser.add_argument("--n-subjects", type=int, default=8, help="of the simulated subjects, from the first on")
-    parser.add_argument("--n-scenes", type=int, default=200, help="pictures to show, of which half tell the spectrum")
+    parser.add_argument(
+        "--photos", type=Path, default=None, help="a folder of JPEGs, to measure their spectrum too"
+    )
+    parser.add_argument(
+        "--n-subjects", type=int, default=8, help="of the simulated subjects, from the first on"
+    )
+    parser.add_argument(
+        "--n-scenes",
+        type=int,
+        default=200,
+        help="pictures to show, of which half tell the spectrum",
+    )
     args = parser.parse_args()
     print_spectra(args.photos, args.n_scenes // 2)
     print_ceilings(args.n_subjects, args.n_scenes)
 
 
 def print_spectra(photos: Path | None, n_scenes: int) -> None:
-    """Print the slope of log power over log spatial frequency of scenes and photographs, 320 x 320."""
+    """Print the slope of log power over log spatial frequency of scenes and photographs, 320 x
+    320.
+    """
     sets = {
         "scenes": [render_image(7, image_id, 320) for image_id in range(n_scenes)],
-        "library photographs": [skimage_data.astronaut(), skimage_data.coffee(), skimage_data.chelsea(), *load_sample_images().images],
+        "library photographs": [
+            skimage_data.astronaut(),
+            skimage_data.coffee(),
+            skimage_data.chelsea(),
+            *load_sample_images().images,
+        ],
     }
     if photos is not None:
-        sets["folder photographs"] = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(photos.rglob("*.jpg"))[:100]]
+        sets["folder photographs"] = [
+            np.asarray(Image.open(path).convert("RGB"))
+            for path in sorted(photos.rglob("*.jpg"))[:100]
+        ]
     for name, pictures in sets.items():
-        cut = [picture[:, :, :3].mean(-1)[: min(picture.shape[:2]), : min(picture.shape[:2])] for picture in pictures]
+        cut = [
+            picture[:, :, :3].mean(-1)[: min(picture.shape[:2]), : min(picture.shape[:2])]
+            for picture in pictures
+        ]
         slopes = [power_slope(grey) for grey in cut]
-        print(f"{name:22s} power ~ f^{np.mean(slopes):.2f}  (SD over {len(slopes)} pictures {np.std(slopes):.2f})", flush=True)
+        print(
+            f"{name:22s} power ~ f^{np.mean(slopes):.2f}  (SD over {len(slopes)} pictures "
+            f"{np.std(slopes):.2f})",
+            flush=True,
+        )
 
 
 def power_slope(grey: np.ndarray) -> float:
-    """Return the slope of log power over log frequency, from 4 cycles a picture to a third of its width."""
+    """Return the slope of log power over log frequency, from 4 cycles a picture to a third of
+    its width.
+    """
     side = len(grey)
     window = np.hanning(side)
     power = np.abs(np.fft.fft2((grey - grey.mean()) * window[:, None] * window)) ** 2
@@ -60,38 +90,52 @@ def power_slope(grey: np.ndarray) -> float:
 
 
 def print_ceilings(n_subjects: int, n_scenes: int) -> None:
-    """Print the median ncsnr inside the visual ROI, recomputed from the written betas, beside the published one."""
+    """Print the median ncsnr inside the visual ROI, recomputed from the written betas, beside
+    the published one.
+    """
     params = load_params()
     # With fewer sessions too few images have three repetitions to estimate from.
     nsd = params.nsd.model_copy(update={"sessions": [1, 2, 3]})
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         subjects = [f"subj{number:02d}" for number in range(1, n_subjects + 1)]
-        # Noise ceilings do not depend on what is shown: cropping 200 small scenes is faster than painting 11 000.
+        # Noise ceilings do not depend on what is shown: cropping 200 small scenes is faster than
+        # painting 11 000.
         pictures = root / "pictures"
         pictures.mkdir()
         for image_id in range(n_scenes):
             Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
-        simulation = params.fetch_nsd.simulation.model_copy(update={"pictures": str(pictures), "beta_formats": ["hdf5"]})
+        simulation = params.fetch_nsd.simulation.model_copy(
+            update={"pictures": str(pictures), "beta_formats": ["hdf5"]}
+        )
         fetch = params.fetch_nsd.model_copy(update={"simulation": simulation})
         simulate_shared(root, nsd, simulation, subjects)
-        print(f"{'subject':10s}{'published':>12s}{'visual ROI':>12s}{'difference':>12s}{'nsdgeneral':>12s}{'voxels':>8s}", flush=True)
+        heads = "".join(
+            f"{head:>12s}" for head in ("published", "visual ROI", "difference", "nsdgeneral")
+        )
+        print(f"{'subject':10s}{heads}{'voxels':>8s}", flush=True)
         for subject, published in zip(subjects, PUBLISHED_NCSNR, strict=False):
             simulated = SimulatedSubject(subject, nsd, fetch, root)
             simulated.write()
-            medians = {roi: median_ncsnr(simulated, roi) for roi in ("prf-visualrois", "nsdgeneral")}
-            found, n_voxels = medians["prf-visualrois"]
-            print(
-                f"{subject:10s}{published:12.3f}{found:12.3f}{found - published:+12.3f}{medians['nsdgeneral'][0]:12.3f}{n_voxels:8d}",
-                flush=True,
-            )
+            medians = {
+                roi: median_ncsnr(simulated, roi) for roi in ("prf-visualrois", "nsdgeneral")
+            }
+            median, n_voxels = medians["prf-visualrois"]
+            cells = f"{published:12.3f}{median:12.3f}{median - published:+12.3f}"
+            general = medians["nsdgeneral"][0]
+            print(f"{subject:10s}{cells}{general:12.3f}{n_voxels:8d}", flush=True)
 
 
 def median_ncsnr(simulated: SimulatedSubject, roi: str) -> tuple[float, int]:
-    """Return the median over a region's voxels and their number, from the betas files and the published definition."""
+    """Return the median over a region's voxels and their number, from the betas files and the
+    published definition.
+    """
     labels, _ = read_labels(on_disk(simulated.root, simulated.files.func_roi(roi)), remedy="")
     mask = labels > 0
-    paths = [on_disk(simulated.root, simulated.files.betas("b3", session, "hdf5")) for session in simulated.sessions]
+    paths = [
+        on_disk(simulated.root, simulated.files.betas("b3", session, "hdf5"))
+        for session in simulated.sessions
+    ]
     betas = np.concatenate([read_session_betas(path, mask, remedy="") for path in paths])
     image_ids = shown_images(simulated.design.experiment, simulated.number, simulated.sessions)
     found = estimate_ncsnr(betas, np.repeat(simulated.sessions, 750), image_ids)

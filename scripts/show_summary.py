@@ -1,4 +1,6 @@
-"""Print the scores of the last comparison, the files to open and the next command (``make summary``)."""
+"""Print the scores of the last comparison, the files to open and the next command (``make
+summary``).
+"""
 
 from pathlib import Path
 

@@ -1,10 +1,11 @@
-"""Search the settings of a model with Optuna: each trial is an experiment of DVC and a run in MLflow.
+"""Search the settings of a model with Optuna: each trial is an experiment of DVC and a run in
+MLflow.
 
     python scripts/sweep_optuna.py --subject subj01 --model low_level --trials 20 \
         learning_rate=log:1e-4:1e-2 dropout=0:0.5 hidden_size=256,512,1024
 
-Settings are chosen by the correlation on validation images. The study is kept in optuna.db: the same command goes on.
-Needs the extra: pip install -c constraints.txt -e '.[sweep]'
+Settings are chosen by the correlation on validation images. The study is kept in optuna.db: the
+same command goes on. Needs the extra: pip install -c constraints.txt -e '.[sweep]'
 """
 
 import argparse
@@ -23,7 +24,9 @@ METRIC = "validation/pattern_correlation"
 
 
 def draw(trial: optuna.Trial, spec: str) -> tuple[str, object]:
-    """Return a setting's name and the value to try: of NAME=LOW:HIGH, NAME=log:LOW:HIGH or NAME=A,B,C."""
+    """Return a setting's name and the value to try: of NAME=LOW:HIGH, NAME=log:LOW:HIGH or
+    NAME=A,B,C.
+    """
     name, _, values = spec.partition("=")
     if "," in values:
         return name, trial.suggest_categorical(name, values.split(","))
@@ -31,23 +34,46 @@ def draw(trial: optuna.Trial, spec: str) -> tuple[str, object]:
     try:
         return name, trial.suggest_float(name, float(low), float(high), log=kind == ["log"])
     except ValueError as error:
-        raise ConfigError(f"{spec}: expected NAME=LOW:HIGH, NAME=log:LOW:HIGH or NAME=A,B,C") from error
+        raise ConfigError(
+            f"{spec}: expected NAME=LOW:HIGH, NAME=log:LOW:HIGH or NAME=A,B,C"
+        ) from error
 
 
 def run_trial(name: str, subject: str, model: str, settings: dict[str, object]) -> float:
     """Train in a copy of the project; returns the score on validation images."""
-    changes = [part for key, value in settings.items() for part in ("--set-param", f"train.{model}.{key}={value}")]
-    command = [sys.executable, "-m", "dvc", "exp", "run", "--temp", "--name", name, *changes, f"train@{subject}-{model}"]
+    changes = [
+        part
+        for key, value in settings.items()
+        for part in ("--set-param", f"train.{model}.{key}={value}")
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "dvc",
+        "exp",
+        "run",
+        "--temp",
+        "--name",
+        name,
+        *changes,
+        f"train@{subject}-{model}",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise UnavailableError(f"experiment {name}: {done.stderr.strip().splitlines()[-1]}; try it by itself: {' '.join(command[2:])}")
-    # From the experiment's file: if settings were tried before, DVC has the result in its cache and nothing is trained.
+        raise UnavailableError(
+            f"experiment {name}: {done.stderr.strip().splitlines()[-1]}; try it by itself: "
+            f"{' '.join(command[2:])}"
+        )
+    # From the experiment's file: if settings were tried before, DVC has the result in its cache and
+    # nothing is trained.
     with dvc.api.open(training_path(subject, model).as_posix(), rev=name) as file:
         return float(json.load(file)[METRIC])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--subject", required=True)
     parser.add_argument("--model", required=True)
     parser.add_argument("--trials", type=int, default=20)
@@ -55,8 +81,15 @@ def main() -> None:
     options = parser.parse_args()
     with tell_errors(debug=False):
         title = f"{options.subject}-{options.model}".replace("_", "-")
-        study = optuna.create_study(study_name=title, direction="maximize", storage="sqlite:///optuna.db", load_if_exists=True)
-        study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))  # a study that goes on does not try the same again
+        study = optuna.create_study(
+            study_name=title,
+            direction="maximize",
+            storage="sqlite:///optuna.db",
+            load_if_exists=True,
+        )
+        study.sampler = optuna.samplers.TPESampler(
+            seed=len(study.trials)
+        )  # a study that goes on does not try the same again
 
         def objective(trial: optuna.Trial) -> float:
             settings = dict(draw(trial, spec) for spec in options.settings)

@@ -1,8 +1,9 @@
 """Train the small autoencoder that ships in ``models/demo-vae`` (``make demo-vae``).
 
 It learns from procedural pictures alone, scenes and dead leaves of this project's simulator, so it
-may be passed on without conditions. Reconstruction is measured on scenes and photographs that it never
-saw, beside a patch PCA with as many numbers (4 per 8 x 8 patch): what a linear code of that size can do.
+may be passed on without conditions. Reconstruction is measured on scenes and photographs that it
+never saw, beside a patch PCA with as many numbers (4 per 8 x 8 patch): what a linear code of that
+size can do.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from fmri2img.simulation.scenes import render_image
 logger = logging.getLogger("train_demo_vae")
 ROOT = Path(__file__).resolve().parents[1]
 BANK_SIDE, CROP_SIDE, IMAGE_SIDE = 256, 64, 128
-# Seeds of pictures to learn from and to measure on; the simulator's default stimuli use another one.
+# Seeds of pictures to learn from and to measure on; the simulator's default stimuli use another
+# one.
 TRAIN_SEED, HELD_OUT_SEED = 1_001, 2_002
 
 
@@ -45,12 +47,20 @@ def main() -> None:
     evaluation_sets = make_evaluation_sets(args.n_held_out, args.photos)
     rng = np.random.default_rng(args.seed)
     if args.start_from:
-        autoencoder.load_state_dict(load_file(args.start_from / "diffusion_pytorch_model.safetensors"))
+        autoencoder.load_state_dict(
+            load_file(args.start_from / "diffusion_pytorch_model.safetensors")
+        )
     else:
         bank = make_bank(args.n_pictures, args.threads)
         logger.info("bank of %d pictures ready", len(bank))
         cycle = Cycle(args.steps, total_steps=args.cycle_steps, learning_rate=args.learning_rate)
-        train(autoencoder, lambda: draw_crops(bank, rng, args.batch_size), cycle, evaluation_sets, args.kl_weight)
+        train(
+            autoencoder,
+            lambda: draw_crops(bank, rng, args.batch_size),
+            cycle,
+            evaluation_sets,
+            args.kl_weight,
+        )
     scenes, leaves = make_polish_bank(args.n_polish_scenes, args.threads)
     logger.info("bank of %d scenes at their own scale ready", len(scenes))
     for steps, learning_rate, kl_weight, share in (
@@ -61,7 +71,9 @@ def main() -> None:
         draw = partial(draw_plain_crops, scenes, leaves, rng, args.batch_size, leaves_share=share)
         train(autoencoder, draw, cycle, evaluation_sets, kl_weight)
     save(autoencoder, args)
-    measurements = {name: measure(load_saved(args.out), images) for name, images in evaluation_sets.items()}
+    measurements = {
+        name: measure(load_saved(args.out), images) for name, images in evaluation_sets.items()
+    }
     names = ("steps", "cycle_steps", "batch_size", "learning_rate", "kl_weight", "n_pictures")
     names += ("polish_steps", "finish_steps", "n_polish_scenes", "seed")
     report = {"measured": measurements, "settings": {name: getattr(args, name) for name in names}}
@@ -72,17 +84,34 @@ def main() -> None:
 def _parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--cycle-steps", type=int, default=4000, help="the learning rate would reach 0 here; polishing takes over before")
+    parser.add_argument(
+        "--cycle-steps",
+        type=int,
+        default=4000,
+        help="the learning rate would reach 0 here; polishing takes over before",
+    )
     parser.add_argument("--polish-steps", type=int, default=1300)
-    parser.add_argument("--finish-steps", type=int, nargs="*", default=[600, 400], help="steps of each last cycle")
+    parser.add_argument(
+        "--finish-steps", type=int, nargs="*", default=[600, 400], help="steps of each last cycle"
+    )
     parser.add_argument("--n-polish-scenes", type=int, default=3000)
-    parser.add_argument("--start-from", type=Path, default=None, help="a folder with weights to start polishing from")
+    parser.add_argument(
+        "--start-from",
+        type=Path,
+        default=None,
+        help="a folder with weights to start polishing from",
+    )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=0.02)
     parser.add_argument("--kl-weight", type=float, default=0.01)
     parser.add_argument("--n-pictures", type=int, default=4800)
     parser.add_argument("--n-held-out", type=int, default=200)
-    parser.add_argument("--photos", type=Path, default=None, help="a folder of JPEGs to measure on, never to learn from")
+    parser.add_argument(
+        "--photos",
+        type=Path,
+        default=None,
+        help="a folder of JPEGs to measure on, never to learn from",
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "models" / "demo-vae")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
@@ -90,13 +119,20 @@ def _parse_args() -> argparse.Namespace:
 
 
 def make_bank(n_pictures: int, n_jobs: int) -> np.ndarray:
-    """Render the training pictures, a third scenes, the rest dead leaves, shape (n, 256, 256, 3), uint8."""
-    jobs = [delayed(render_image if index % 3 == 0 else render_leaves)(TRAIN_SEED, index, BANK_SIDE) for index in range(n_pictures)]
+    """Render the training pictures, a third scenes, the rest dead leaves, shape (n, 256, 256,
+    3), uint8.
+    """
+    jobs = [
+        delayed(render_image if index % 3 == 0 else render_leaves)(TRAIN_SEED, index, BANK_SIDE)
+        for index in range(n_pictures)
+    ]
     return np.stack(Parallel(n_jobs=n_jobs)(jobs))
 
 
 def build_autoencoder() -> AutoencoderKL:
-    """Return the network: Stable Diffusion's class and latent geometry at a tenth of the width, without attention."""
+    """Return the network: Stable Diffusion's class and latent geometry at a tenth of the width,
+    without attention.
+    """
     return AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -111,23 +147,39 @@ def build_autoencoder() -> AutoencoderKL:
 
 @dataclass(frozen=True)
 class Cycle:
-    """One cycle of the learning rate: up over the first twentieth, down along a cosine; ``steps`` of it are run."""
+    """One cycle of the learning rate: up over the first twentieth, down along a cosine;
+    ``steps`` of it are run.
+    """
 
     steps: int
     total_steps: int
     learning_rate: float
 
 
-def train(autoencoder: AutoencoderKL, draw: Callable[[], torch.Tensor], cycle: Cycle, evaluation_sets: dict, kl_weight: float) -> None:
+def train(
+    autoencoder: AutoencoderKL,
+    draw: Callable[[], torch.Tensor],
+    cycle: Cycle,
+    evaluation_sets: dict,
+    kl_weight: float,
+) -> None:
     """Minimise squared error plus a small KL term; leave the averaged weights in the network."""
     if cycle.steps == 0:
         return
     kernels, optimizers = make_optimizers(autoencoder, cycle.learning_rate)
     schedules = [
-        torch.optim.lr_scheduler.OneCycleLR(each, each.defaults["lr"], total_steps=cycle.total_steps, pct_start=0.05, cycle_momentum=False)
+        torch.optim.lr_scheduler.OneCycleLR(
+            each,
+            each.defaults["lr"],
+            total_steps=cycle.total_steps,
+            pct_start=0.05,
+            cycle_momentum=False,
+        )
         for each in optimizers
     ]
-    average = torch.optim.swa_utils.AveragedModel(autoencoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995))
+    average = torch.optim.swa_utils.AveragedModel(
+        autoencoder, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
+    )
     started = time.monotonic()
     for step in range(1, cycle.steps + 1):
         images = draw().to(memory_format=torch.channels_last)
@@ -145,33 +197,48 @@ def train(autoencoder: AutoencoderKL, draw: Callable[[], torch.Tensor], cycle: C
             each.step()
         average.update_parameters(autoencoder)
         if step % 100 == 0:
-            logger.info("step %d: error %.5f, kl %.3f, %.2f s a step", step, error, kl, (time.monotonic() - started) / step)
+            logger.info(
+                "step %d: error %.5f, kl %.3f, %.2f s a step",
+                step,
+                error,
+                kl,
+                (time.monotonic() - started) / step,
+            )
         if step % 500 == 0:
             for name, pictures in evaluation_sets.items():
                 logger.info("  %s: %s", name, measure(average.module, pictures[:100]))
     autoencoder.load_state_dict(average.module.state_dict())
 
 
-def make_optimizers(autoencoder: AutoencoderKL, learning_rate: float) -> tuple[list, list[torch.optim.Optimizer]]:
+def make_optimizers(
+    autoencoder: AutoencoderKL, learning_rate: float
+) -> tuple[list, list[torch.optim.Optimizer]]:
     """Return Muon for the inner convolutions and AdamW for the rest.
 
-    With the same 260 steps Muon brought the error to 0.029 where AdamW stood at 0.049. It wants matrices: each kernel is
-    handed over as a view (out, height * width * in) of its own memory, which is channels-last.
+    With the same 260 steps Muon brought the error to 0.029 where AdamW stood at 0.049. It wants
+    matrices: each kernel is handed over as a view (out, height * width * in) of its own memory,
+    which is channels-last.
     """
     kernels, others = [], []
     for name, parameter in autoencoder.named_parameters():
-        if parameter.ndim == 4 and not any(part in name for part in ("conv_in", "conv_out", "quant")):
+        if parameter.ndim == 4 and not any(
+            part in name for part in ("conv_in", "conv_out", "quant")
+        ):
             matrix = parameter.data.permute(0, 2, 3, 1).reshape(len(parameter), -1)
             kernels.append((parameter, torch.nn.Parameter(matrix)))
         else:
             others.append(parameter)
-    muon = torch.optim.Muon([matrix for _, matrix in kernels], lr=learning_rate, momentum=0.95, weight_decay=1e-3)
+    muon = torch.optim.Muon(
+        [matrix for _, matrix in kernels], lr=learning_rate, momentum=0.95, weight_decay=1e-3
+    )
     adam = torch.optim.AdamW(others, lr=learning_rate / 10, betas=(0.9, 0.98), weight_decay=1e-4)
     return kernels, [muon, adam]
 
 
 def draw_crops(bank: np.ndarray, rng: np.random.Generator, batch_size: int) -> torch.Tensor:
-    """Cut random windows at random magnification, turned, recoloured; shape (n, 3, 64, 64), -1..1."""
+    """Cut random windows at random magnification, turned, recoloured; shape (n, 3, 64, 64),
+    -1..1.
+    """
     crops = []
     for _ in range(batch_size):
         side = int(np.exp(rng.uniform(np.log(48), np.log(BANK_SIDE))))
@@ -186,9 +253,15 @@ def draw_crops(bank: np.ndarray, rng: np.random.Generator, batch_size: int) -> t
 
 
 def make_polish_bank(n_scenes: int, n_jobs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Render scenes at 425 and shrink them to 128 as the pipeline does, and half as many leaves; (n, 128, 128, 3), uint8 each."""
-    scenes = Parallel(n_jobs=n_jobs)(delayed(_shrunk_scene)(10_000 + index) for index in range(n_scenes))
-    leaves = Parallel(n_jobs=n_jobs)(delayed(_shrunk_leaves)(10_000 + index) for index in range(n_scenes // 2))
+    """Render scenes at 425 and shrink them to 128 as the pipeline does, and half as many leaves;
+    (n, 128, 128, 3), uint8 each.
+    """
+    scenes = Parallel(n_jobs=n_jobs)(
+        delayed(_shrunk_scene)(10_000 + index) for index in range(n_scenes)
+    )
+    leaves = Parallel(n_jobs=n_jobs)(
+        delayed(_shrunk_leaves)(10_000 + index) for index in range(n_scenes // 2)
+    )
     return np.stack(scenes), np.stack(leaves)
 
 
@@ -201,27 +274,46 @@ def _shrunk_leaves(index: int) -> np.ndarray:
 
 
 def draw_plain_crops(
-    scenes: np.ndarray, leaves: np.ndarray, rng: np.random.Generator, batch_size: int, *, leaves_share: int
+    scenes: np.ndarray,
+    leaves: np.ndarray,
+    rng: np.random.Generator,
+    batch_size: int,
+    *,
+    leaves_share: int,
 ) -> torch.Tensor:
-    """Cut windows at their own scale, one of ``leaves_share`` from leaves, mirrored or not; shape (n, 3, 64, 64), -1..1."""
+    """Cut windows at their own scale, one of ``leaves_share`` from leaves, mirrored or not;
+    shape (n, 3, 64, 64), -1..1.
+    """
     crops = []
     for index in range(batch_size):
         bank = leaves if index % leaves_share == 0 else scenes
         y, x = rng.integers(IMAGE_SIDE - CROP_SIDE + 1, size=2)
-        crops.append(bank[rng.integers(len(bank)), y : y + CROP_SIDE, x : x + CROP_SIDE][:, :: rng.choice((-1, 1))])
+        crops.append(
+            bank[rng.integers(len(bank)), y : y + CROP_SIDE, x : x + CROP_SIDE][
+                :, :: rng.choice((-1, 1))
+            ]
+        )
     return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def make_evaluation_sets(n_held_out: int, photos: Path | None) -> dict[str, np.ndarray]:
-    """Return named sets of pictures at 128 x 128, shape (n, 128, 128, 3), uint8, none of them trained on."""
-    names = [name for name in ("astronaut", "coffee", "chelsea", "rocket", "retina", "hubble_deep_field") if _is_shipped(name)]
+    """Return named sets of pictures at 128 x 128, shape (n, 128, 128, 3), uint8, none of them
+    trained on.
+    """
+    names = [
+        name
+        for name in ("astronaut", "coffee", "chelsea", "rocket", "retina", "hubble_deep_field")
+        if _is_shipped(name)
+    ]
     shipped = [getattr(skimage_data, name)() for name in names] + load_sample_images().images
     sets = {
         "held_out_scenes": [render_image(HELD_OUT_SEED, index) for index in range(n_held_out)],
         "library_photographs": shipped,
     }
     if photos is not None:
-        sets["folder_photographs"] = [np.asarray(Image.open(path).convert("RGB")) for path in sorted(photos.rglob("*.jpg"))]
+        sets["folder_photographs"] = [
+            np.asarray(Image.open(path).convert("RGB")) for path in sorted(photos.rglob("*.jpg"))
+        ]
     return {name: np.stack([shrink(image) for image in images]) for name, images in sets.items()}
 
 
@@ -243,12 +335,16 @@ def shrink(image: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def measure(autoencoder: AutoencoderKL, images: np.ndarray) -> dict[str, float]:
-    """Return mean PSNR in dB of the autoencoder and of a 4-component patch PCA fitted to these very images."""
+    """Return mean PSNR in dB of the autoencoder and of a 4-component patch PCA fitted to these
+    very images.
+    """
     autoencoder.eval()
     decoded = []
     for batch in np.array_split(images, max(1, len(images) // 16)):
         tensor = torch.from_numpy(batch).permute(0, 3, 1, 2).float() / 127.5 - 1
-        decoded.append(autoencoder.decode(autoencoder.encode(tensor).latent_dist.mode()).sample.clamp(-1, 1))
+        decoded.append(
+            autoencoder.decode(autoencoder.encode(tensor).latent_dist.mode()).sample.clamp(-1, 1)
+        )
     autoencoder.train()
     output = (torch.cat(decoded).permute(0, 2, 3, 1).numpy() + 1) / 2
     truth = images / 255.0
@@ -265,7 +361,11 @@ def _psnr(truth: np.ndarray, output: np.ndarray) -> float:
 
 def _patch_pca(images: np.ndarray) -> np.ndarray:
     n, side = len(images), IMAGE_SIDE // 8
-    patches = images.reshape(n, side, 8, side, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(n * side * side, 192)
+    patches = (
+        images.reshape(n, side, 8, side, 8, 3)
+        .transpose(0, 1, 3, 2, 4, 5)
+        .reshape(n * side * side, 192)
+    )
     pca = PCA(4, svd_solver="covariance_eigh").fit(patches)
     restored = pca.inverse_transform(pca.transform(patches)).reshape(n, side, side, 8, 8, 3)
     return restored.transpose(0, 1, 3, 2, 4, 5).reshape(images.shape).clip(0, 1)
@@ -273,7 +373,9 @@ def _patch_pca(images: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def save(autoencoder: AutoencoderKL, args: argparse.Namespace) -> None:
-    """Write weights (float16) and config in one step; set the scaling factor so that latents of scenes have unit SD."""
+    """Write weights (float16) and config in one step; set the scaling factor so that latents of
+    scenes have unit SD.
+    """
     scenes = np.stack([_shrunk_scene(index) for index in range(64)])
     tensor = torch.from_numpy(scenes).permute(0, 3, 1, 2).float() / 127.5 - 1
     factor = 1 / autoencoder.eval().encode(tensor).latent_dist.mode().std().item()
@@ -285,7 +387,10 @@ def save(autoencoder: AutoencoderKL, args: argparse.Namespace) -> None:
         config = json.loads((Path(folder) / "config.json").read_text())
         config.pop("_name_or_path", None)
         write_json(args.out / "config.json", config)
-        write_bytes(args.out / "diffusion_pytorch_model.safetensors", (Path(folder) / "diffusion_pytorch_model.safetensors").read_bytes())
+        write_bytes(
+            args.out / "diffusion_pytorch_model.safetensors",
+            (Path(folder) / "diffusion_pytorch_model.safetensors").read_bytes(),
+        )
 
 
 def load_saved(folder: Path) -> AutoencoderKL:

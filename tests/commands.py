@@ -1,4 +1,6 @@
-"""Commands of the project called in this process, with what they print and how they end, as a shell would see them."""
+"""Commands of the project called in this process, with what they print and how they end, as a
+shell would see them.
+"""
 
 import contextlib
 import io
@@ -28,21 +30,37 @@ def stage(folder, name, *arguments, check=True, **environment):
 
     words = [str(word) for word in arguments]
     main = import_module(f"stages.{name}").main
-    return _call(lambda: run_stage(main, words), folder, ["python", "-m", f"stages.{name}", *words], check, environment)
+    return _call(
+        lambda: run_stage(main, words),
+        folder,
+        ["python", "-m", f"stages.{name}", *words],
+        check,
+        environment,
+    )
 
 
 def dvc(folder, *arguments, check=True, **environment):
-    """Run ``dvc`` in a folder; the stages that it runs are called in this process too, and need not import torch and MLflow anew."""
+    """Run ``dvc`` in a folder; the stages that it runs are called in this process too, and need
+    not import torch and MLflow anew.
+    """
     from dvc.cli import main
 
     words = [str(word) for word in arguments]
     with mock.patch("dvc.stage.run._run", _run_stage_here):
         # Without DVC_TEST it would write JSON to the stream that the process began with.
-        return _call(lambda: sys.exit(main(words)), folder, ["dvc", *words], check, {"DVC_TEST": "1", **environment})
+        return _call(
+            lambda: sys.exit(main(words)),
+            folder,
+            ["dvc", *words],
+            check,
+            {"DVC_TEST": "1", **environment},
+        )
 
 
 def _run_stage_here(_shell, command, *, cwd, env, **_):
-    """Stand in for DVC's start of a process: ``python -m stages.x --subject subj02`` called here, with what it prints."""
+    """Stand in for DVC's start of a process: ``python -m stages.x --subject subj02`` called
+    here, with what it prints.
+    """
     from dvc.stage.exceptions import StageCmdFailedError
 
     _, _, name, *options = shlex.split(command)
@@ -76,7 +94,9 @@ def _call(work, folder, command, check, environment):
 
 @contextlib.contextmanager
 def _written_to(out, err):
-    """Have what is printed, and what DVC logs, written to two places; its handlers keep the streams of the process's start."""
+    """Have what is printed, and what DVC logs, written to two places; its handlers keep the
+    streams of the process's start.
+    """
     handlers = logging.getLogger("dvc").handlers
     before = [(handler, handler.stream) for handler in handlers]
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -94,7 +114,9 @@ def _place(folder, environment):
     """Stand in a folder, with other variables and without anybody's logging, and leave no trace."""
     before, variables, root = Path.cwd(), dict(os.environ), logging.getLogger()
     handlers, level, path = root.handlers[:], root.level, list(sys.path)
-    noisy = {name: logging.getLogger(name).level for name in ("dvc", "dvc_objects", "dvc_data")}  # which verbs silence
+    noisy = {
+        name: logging.getLogger(name).level for name in ("dvc", "dvc_objects", "dvc_data")
+    }  # which verbs silence
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ.update(environment)
     root.handlers[:] = []

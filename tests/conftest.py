@@ -1,11 +1,19 @@
-"""Fixtures: a miniature simulated experiment on disk, written once a session, and small containers."""
+"""Fixtures: a miniature simulated experiment on disk, written once a session, and small
+containers.
+"""
 
 import multiprocessing.process
 import os
 import socket
 import subprocess
 
-os.environ.update(HF_HUB_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="1", DVC_NO_ANALYTICS="1", MPLBACKEND="Agg")
+os.environ.update(
+    HF_HUB_OFFLINE="1",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    DO_NOT_TRACK="1",
+    DVC_NO_ANALYTICS="1",
+    MPLBACKEND="Agg",
+)
 
 from collections import Counter
 from dataclasses import dataclass
@@ -27,9 +35,17 @@ from miniature import REPOSITORY, clone, make_miniature, make_pair
 # Session 21 holds resting-state runs, session 20 does not.
 SESSIONS = [20, 21]
 SUBJECT = "subj02"
-BUCKET = BucketParams(bucket="natural-scenes-dataset", region="us-east-2", endpoint_url=None, part_mib=1)
+BUCKET = BucketParams(
+    bucket="natural-scenes-dataset", region="us-east-2", endpoint_url=None, part_mib=1
+)
 ONE_PROCESS = MachineParams(
-    nsd_root="data/raw", n_jobs=1, dask_scheduler=None, n_connections=2, network_weights=None, launch=[], generation_batch="auto"
+    nsd_root="data/raw",
+    n_jobs=1,
+    dask_scheduler=None,
+    n_connections=2,
+    network_weights=None,
+    launch=[],
+    generation_batch="auto",
 )
 
 
@@ -46,13 +62,20 @@ class Miniature:
 
 
 def _refuse(*arguments, **options):
-    raise AssertionError("a unit test starts no process and no server; mark it functional, or move it to tests/functional")
+    raise AssertionError(
+        "a unit test starts no process and no server; mark it functional, or move it to "
+        "tests/functional"
+    )
 
 
 @pytest.fixture(autouse=True)
 def alone(request, monkeypatch):
-    """Keep unit tests fast: what needs a process of its own, or a server, is in ``tests/functional``."""
-    if "unit" in request.path.relative_to(REPOSITORY).parts and not request.node.get_closest_marker("functional"):
+    """Keep unit tests fast: what needs a process of its own, or a server, is in
+    ``tests/functional``.
+    """
+    if "unit" in request.path.relative_to(REPOSITORY).parts and not request.node.get_closest_marker(
+        "functional"
+    ):
         monkeypatch.setattr(subprocess.Popen, "__init__", _refuse)
         monkeypatch.setattr(multiprocessing.process.BaseProcess, "start", _refuse)
         monkeypatch.setattr(socket.socket, "listen", _refuse)
@@ -62,13 +85,16 @@ def alone(request, monkeypatch):
         yield
 
 
-# The longest first, so that no process is left alone with one at the end; the first makes the finished project that others clone.
+# The longest first, so that no process is left alone with one at the end; the first makes the
+# finished project that others clone.
 _FIRST = ["test_takagi.py", "test_repro.py"]
 _TIERS = ["functional", "pipeline", "golden", "unit"]
 
 
 def pytest_collection_modifyitems(items):
-    """Make the finished project in one process, while others run what does not need it; the many short files come last."""
+    """Make the finished project in one process, while others run what does not need it; the many
+    short files come last.
+    """
 
     def rank(item):
         tier, name = item.path.relative_to(REPOSITORY).parts[1], item.path.name
@@ -88,7 +114,10 @@ def pytest_runtest_logreport(report):
 def pytest_terminal_summary(terminalreporter):
     """Say how long each tier took, all processes together."""
     if _SECONDS:
-        terminalreporter.write_line(", ".join(f"{tier} tests {seconds:.0f} s" for tier, seconds in _SECONDS.items()) + " (all processes)")
+        terminalreporter.write_line(
+            ", ".join(f"{tier} tests {seconds:.0f} s" for tier, seconds in _SECONDS.items())
+            + " (all processes)"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +151,13 @@ def picture_folder(shared_folder) -> Path:
 
 @pytest.fixture(scope="session")
 def miniature(shared_folder, picture_folder) -> Miniature:
-    nsd = NsdParams(func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions=SESSIONS)
+    nsd = NsdParams(
+        func_space="func1pt8mm",
+        responses="betas",
+        beta_version="b3",
+        beta_format="hdf5",
+        sessions=SESSIONS,
+    )
     simulation = SimulationParams(
         seed=3,
         volume_scale=0.16,
@@ -132,23 +167,32 @@ def miniature(shared_folder, picture_folder) -> Miniature:
         beta_formats=["hdf5", "nii.gz"],
         timeseries=True,
     )
-    fetch = FetchNsdParams(source="simulated", accept_nsd_terms=False, rois="all", s3=BUCKET, simulation=simulation)
+    fetch = FetchNsdParams(
+        source="simulated", accept_nsd_terms=False, rois="all", s3=BUCKET, simulation=simulation
+    )
 
     def simulate(root):
         written = {
             "shared": simulate_shared(root, nsd, simulation, [SUBJECT]),
             SUBJECT: SimulatedSubject(SUBJECT, nsd, fetch, root).write(),
         }
-        write_json(root.with_suffix(".json"), {name: sorted(map(str, paths)) for name, paths in written.items()})
+        write_json(
+            root.with_suffix(".json"),
+            {name: sorted(map(str, paths)) for name, paths in written.items()},
+        )
 
     root = made_once(shared_folder / "nsd", simulate)
     written = read_json(root.with_suffix(".json"), remedy="")
-    subject, shared = (raw_files_of(name, root, map(PurePosixPath, written[name])) for name in (SUBJECT, "shared"))
+    subject, shared = (
+        raw_files_of(name, root, map(PurePosixPath, written[name])) for name in (SUBJECT, "shared")
+    )
     return Miniature(root, nsd, fetch, SimulatedSubject(SUBJECT, nsd, fetch, root), subject, shared)
 
 
 def raw_files_of(name, root, paths) -> RawFiles:
-    """The raw files of a tree with a receipt made from it as it is now; nothing is remembered between calls."""
+    """The raw files of a tree with a receipt made from it as it is now; nothing is remembered
+    between calls.
+    """
     return RawFiles(Receipt.of(name, root, paths, Ledger(None)), root, Ledger(None))
 
 
@@ -179,7 +223,9 @@ def pair_template(shared_folder, template) -> Path:
 
 @pytest.fixture(scope="session")
 def project(pair_template, tmp_path_factory) -> Path:
-    """The finished project with two models, for the tests of this process; each leaves it as it was."""
+    """The finished project with two models, for the tests of this process; each leaves it as it
+    was.
+    """
     return clone(pair_template, tmp_path_factory.mktemp("project") / "project")
 
 

@@ -1,4 +1,5 @@
-"""The finished miniature project: one subject, one session, every model; made once for all tests, and cloned by links.
+"""The finished miniature project: one subject, one session, every model; made once for all tests,
+and cloned by links.
 
 Stages run in this process, which imports their libraries once; DVC then records what they made.
 """
@@ -28,7 +29,14 @@ _FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "data/.gitignor
 _FOLDERS = ("src", "rois", "models/demo-vae")
 _SMALL = {
     "basic_ae": {"hidden_sizes": [64], "epochs": 3, "n_seeds": 2},
-    "low_level": {"hidden_size": 64, "n_blocks": 1, "channels": 16, "contrastive_size": 32, "epochs": 3, "n_seeds": 2},
+    "low_level": {
+        "hidden_size": 64,
+        "n_blocks": 1,
+        "channels": 16,
+        "contrastive_size": 32,
+        "epochs": 3,
+        "n_seeds": 2,
+    },
     "default": {
         "window_sizes": [1.0],
         "n_folds": 2,
@@ -47,12 +55,16 @@ def environment():
 
 
 def run(project, *command, check=True):
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=check, env=environment())
+    return subprocess.run(
+        command, cwd=project, capture_output=True, text=True, check=check, env=environment()
+    )
 
 
 @contextmanager
 def inside(folder):
-    """The block runs in a folder, as a command started there does, without the store that a caller may have named."""
+    """The block runs in a folder, as a command started there does, without the store that a
+    caller may have named.
+    """
     before, store = Path.cwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.chdir(folder)
     try:
@@ -74,12 +86,16 @@ def changed_params(project):
 
 
 def copy_project(source, folder):
-    """What a user has of a project before anything has run; ``folder`` may be there, and has no repository yet."""
+    """What a user has of a project before anything has run; ``folder`` may be there, and has no
+    repository yet.
+    """
     (folder / "data").mkdir(parents=True)
     for name in _FILES:
         shutil.copy(source / name, folder / name)
     for name in _FOLDERS:
-        shutil.copytree(source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            source / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        )
     run(folder, "git", "init", "-q")
     run(folder, "dvc", "init", "-q")
     shutil.copytree(REPOSITORY / ".dvc/plots", folder / ".dvc/plots")
@@ -92,7 +108,11 @@ def small_project(folder, **simulation):
     with changed_params(folder) as params:
         params["subjects"] = [SUBJECT]
         params["nsd"]["sessions"] = [SESSION]
-        params["fetch_nsd"]["simulation"] |= {"volume_scale": 0.2, "n_visual_voxels": 150, "beta_formats": ["hdf5"]} | simulation
+        params["fetch_nsd"]["simulation"] |= {
+            "volume_scale": 0.2,
+            "n_visual_voxels": 150,
+            "beta_formats": ["hdf5"],
+        } | simulation
         params["evaluate"] |= {"n_permutations": 99, "n_bootstrap": 100}
     return folder
 
@@ -107,7 +127,9 @@ def make_miniature(folder):
 
     ``traced.json`` beside it says which functions of this project each stage ran.
     """
-    from tiny_diffusion import write_tiny_diffusion  # diffusers takes seconds to load, and most tests do without
+    from tiny_diffusion import (
+        write_tiny_diffusion,
+    )  # diffusers takes seconds to load, and most tests do without
 
     traced = {}
     # Without attention among the words of a caption, which would take as long as all the rest.
@@ -130,24 +152,37 @@ def make_miniature(folder):
             main = import_module(f"stages.{script}").main
             with _traced() as calls:
                 main(**options)
-            traced[name] = sorted({(_name_of(caller), _name_of(called)) for caller, called in calls if _name_of(called)})
+            traced[name] = sorted(
+                {
+                    (_name_of(caller), _name_of(called))
+                    for caller, called in calls
+                    if _name_of(called)
+                }
+            )
         from dvc.repo import Repo
 
         with Repo() as repo:
             repo.commit(force=True)
     folder.with_name("traced.json").write_text(json.dumps(traced))
-    for command in (("add", "-A"), ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "run")):
+    for command in (
+        ("add", "-A"),
+        ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "run"),
+    ):
         run(folder, "git", *command)
     return folder
 
 
 @contextmanager
 def _traced():
-    """Yield the set of all calls that this thread makes in the block: who calls, and what is called."""
+    """Yield the set of all calls that this thread makes in the block: who calls, and what is
+    called.
+    """
     calls = set()
 
     def watch(frame, event, argument):
-        calls.add((frame.f_back.f_code if frame.f_back else None, frame.f_code))  # and no line of it: nothing is returned
+        calls.add(
+            (frame.f_back.f_code if frame.f_back else None, frame.f_code)
+        )  # and no line of it: nothing is returned
 
     sys.settrace(watch)
     try:
@@ -157,15 +192,24 @@ def _traced():
 
 
 def _name_of(code):
-    """Return the dotted name of a function of this project, or of the one that it is in; nothing for others."""
+    """Return the dotted name of a function of this project, or of the one that it is in; nothing
+    for others.
+    """
     if code is None or "/src/fmri2img/" not in code.co_filename:
         return ""
-    module = code.co_filename.partition("/src/")[2].removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    module = (
+        code.co_filename.partition("/src/")[2]
+        .removesuffix(".py")
+        .removesuffix("/__init__")
+        .replace("/", ".")
+    )
     return f"{module}.{code.co_qualname.partition('.<locals>')[0]}"
 
 
 def stages():
-    """Return every stage of the project in this folder (name, script, options), each after those that it needs."""
+    """Return every stage of the project in this folder (name, script, options), each after those
+    that it needs.
+    """
     from dvc.repo import Repo
     from networkx import topological_sort
 
@@ -174,23 +218,39 @@ def stages():
         found = []
         for stage in ordered:
             words = stage.cmd.split()
-            options = dict(zip((word.removeprefix("--") for word in words[3::2]), words[4::2], strict=True))
+            options = dict(
+                zip((word.removeprefix("--") for word in words[3::2]), words[4::2], strict=True)
+            )
             script = words[2].partition(".")[2]
-            found.append((stage.addressing, script, options | ({"check": False, "dry_run": False} if script == "fetch_nsd" else {})))
+            found.append(
+                (
+                    stage.addressing,
+                    script,
+                    options | ({"check": False, "dry_run": False} if script == "fetch_nsd" else {}),
+                )
+            )
         return found
 
 
 def make_pair(source, folder):
-    """The finished project with two of its models, as if there had never been others: light enough to push and pull many times."""
+    """The finished project with two of its models, as if there had never been others: light
+    enough to push and pull many times.
+    """
     clone(source, folder)
     others = [model for model in MODELS if model not in PAIR]
     with changed_params(folder) as params:
         params["models"] = PAIR
     lock = yaml.load((folder / "dvc.lock").read_text(), LockLoader)  # noqa: S506
-    lock["stages"] = {name: stage for name, stage in lock["stages"].items() if not name.endswith(tuple(others))}
+    lock["stages"] = {
+        name: stage for name, stage in lock["stages"].items() if not name.endswith(tuple(others))
+    }
     (folder / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
     for model in others:
-        left = [path for below in ("data/*", "data/*/*", "reports/*/*") for path in folder.glob(f"{below}/{model}.*")]
+        left = [
+            path
+            for below in ("data/*", "data/*/*", "reports/*/*")
+            for path in folder.glob(f"{below}/{model}.*")
+        ]
         for path in left:
             if "fingerprints" not in path.parts:
                 path.unlink()
@@ -201,7 +261,10 @@ def make_pair(source, folder):
 
         with Repo() as repo:
             repo.commit("compare", force=True)
-    for command in (("add", "-A"), ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "two models")):
+    for command in (
+        ("add", "-A"),
+        ("-c", "user.name=x", "-c", "user.email=x@localhost", "commit", "-qm", "two models"),
+    ):
         run(folder, "git", *command)
     return folder
 
@@ -211,11 +274,19 @@ def keep_images(path, image_ids):
     with np.load(path) as whole:
         arrays = dict(whole)
     kept, n_trials = np.isin(arrays["image_ids_0based"], image_ids), len(arrays["image_ids_0based"])
-    np.savez(path, **{name: values[kept] if values.ndim and len(values) == n_trials else values for name, values in arrays.items()})
+    np.savez(
+        path,
+        **{
+            name: values[kept] if values.ndim and len(values) == n_trials else values
+            for name, values in arrays.items()
+        },
+    )
 
 
 def clone(source, folder):
-    """The finished project in another place: what stages write whole is linked, what others write into is copied."""
+    """The finished project in another place: what stages write whole is linked, what others
+    write into is copied.
+    """
     shutil.copytree(source, folder, copy_function=_link_or_copy, symlinks=True)
     move_store(folder / "mlflow.db", source, folder)
     return folder
@@ -223,19 +294,28 @@ def clone(source, folder):
 
 def _link_or_copy(source, target):
     """Link what is large and always replaced as a whole; what a test may write into is its own."""
-    if Path(source).suffix in (".h5", ".hdf5", ".gz", ".safetensors", ".png") or "/.dvc/cache/" in source:
+    if (
+        Path(source).suffix in (".h5", ".hdf5", ".gz", ".safetensors", ".png")
+        or "/.dvc/cache/" in source
+    ):
         return os.link(source, target)
     return shutil.copy2(source, target)
 
 
 def move_store(database, old, new):
-    """Let a store of MLflow that was copied find its files in the new place: it holds absolute paths."""
+    """Let a store of MLflow that was copied find its files in the new place: it holds absolute
+    paths.
+    """
     connection = sqlite3.connect(database)
     with connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        tables = [
+            name
+            for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
         for table in tables:
             for _, column, kind, *_ in list(connection.execute(f'PRAGMA table_info("{table}")')):
                 if "CHAR" in kind.upper() or "TEXT" in kind.upper():
-                    change = f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?) WHERE "{column}" LIKE ?'  # noqa: S608 (names of MLflow's own tables)
-                    connection.execute(change, (str(old), str(new), f"%{old}%"))
+                    change = f'SET "{column}" = replace("{column}", ?, ?) WHERE "{column}" LIKE ?'
+                    values = (str(old), str(new), f"%{old}%")
+                    connection.execute(f'UPDATE "{table}" {change}', values)
     connection.close()

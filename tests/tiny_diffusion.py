@@ -1,4 +1,6 @@
-"""A Stable Diffusion with the real one's geometry and hardly any weights: random, seeded, a few MB, with a tokenizer made here."""
+"""A Stable Diffusion with the real one's geometry and hardly any weights: random, seeded, a few
+MB, with a tokenizer made here.
+"""
 
 import json
 from pathlib import Path
@@ -12,7 +14,9 @@ from fmri2img.simulation.scenes import CATEGORIES
 WORDS = ("a", "photo", "of", *CATEGORIES, "in", "on", "the")
 
 
-def write_tiny_diffusion(folder: Path, *, seed: int = 0, sample_size: int = 64, text_layers: int = 1) -> Path:
+def write_tiny_diffusion(
+    folder: Path, *, seed: int = 0, sample_size: int = 64, text_layers: int = 1
+) -> Path:
     """Write all five parts in diffusers' layout."""
     torch.manual_seed(seed)
     UNet2DConditionModel(
@@ -46,12 +50,16 @@ def write_tiny_diffusion(folder: Path, *, seed: int = 0, sample_size: int = 64, 
         eos_token_id=vocabulary - 1,
     )
     CLIPTextModel(config).save_pretrained(folder / "text_encoder")
-    DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
+    DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
+    ).save_pretrained(folder / "scheduler")
     return folder
 
 
 def write_tokenizer(folder: Path) -> int:
-    """Write CLIP's kind of vocabulary: letters, letters that end a word, and some words, merged letter by letter; returns its size."""
+    """Write CLIP's kind of vocabulary: letters, letters that end a word, and some words, merged
+    letter by letter; returns its size.
+    """
     folder.mkdir(parents=True)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,-"
     tokens, merges = [*letters, *(f"{letter}</w>" for letter in letters)], []
@@ -63,8 +71,17 @@ def write_tokenizer(folder: Path) -> int:
                 tokens.append(parts[0] + parts[1])
             parts = [parts[0] + parts[1], *parts[2:]]
     tokens += ["<|startoftext|>", "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({token: number for number, token in enumerate(tokens)}))
+    (folder / "vocab.json").write_text(
+        json.dumps({token: number for number, token in enumerate(tokens)})
+    )
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n")
-    special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", **special}))
+    special = {
+        "bos_token": "<|startoftext|>",
+        "eos_token": "<|endoftext|>",
+        "unk_token": "<|endoftext|>",
+        "pad_token": "<|endoftext|>",
+    }
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", **special})
+    )
     return len(tokens)

@@ -1,3 +1,5 @@
-"""Decode seen photographs from 7-tesla fMRI: NSD files to voxels, encoders, pictures and honest numbers."""
+"""Decode seen photographs from 7-tesla fMRI: NSD files to voxels, encoders, pictures and honest
+numbers.
+"""
 
 __version__ = "0.1.0"

@@ -1,4 +1,6 @@
-"""The command ``fmri2img``: look into voxel files, share them, score reconstructions, handle encoders, tell where files come from."""
+"""The command ``fmri2img``: look into voxel files, share them, score reconstructions, handle
+encoders, tell where files come from.
+"""
 
 import argparse
 import json
@@ -16,7 +18,16 @@ from fmri2img.pipeline_verbs import add_pipeline_verbs
 from fmri2img.provenance.accept import read_notes
 from fmri2img.receipts import Receipt, receipts_that_list
 from fmri2img.sharing.export import EXPORTERS
-from fmri2img.sharing.remotes import ALL_STAGES, MODEL_STAGES, SHARED_STAGES, data_source_of, differing_params, plan, pull, share
+from fmri2img.sharing.remotes import (
+    ALL_STAGES,
+    MODEL_STAGES,
+    SHARED_STAGES,
+    data_source_of,
+    differing_params,
+    plan,
+    pull,
+    share,
+)
 from fmri2img.sharing.voxel_file import open_voxels
 
 
@@ -36,7 +47,11 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     _add_evaluate(verbs)
     add_encoder_verbs(verbs)
     add_pipeline_verbs(verbs)
-    lineage = verbs.add_parser("lineage", help="say from which raw bytes, parameters and code a file was made, or what was made from it")
+    lineage = verbs.add_parser(
+        "lineage",
+        help="say from which raw bytes, parameters and code a file was made, or what was made from "
+        "it",
+    )
     lineage.add_argument("file")
     lineage.add_argument("--json", action="store_true", help="the same for programs")
     lineage.set_defaults(run=show_lineage)
@@ -52,7 +67,10 @@ def _add_voxels(verbs: argparse._SubParsersAction) -> None:
     export = verbs.add_parser("export", help="write a voxel file in a form that other code reads")
     export.add_argument("file", type=Path)
     export.add_argument(
-        "--format", choices=EXPORTERS, default="npz", help="npz: one file; takagi, brain-diffuser: a folder as their scripts make it"
+        "--format",
+        choices=EXPORTERS,
+        default="npz",
+        help="npz: one file; takagi, brain-diffuser: a folder as their scripts make it",
     )
     export.add_argument("--to", type=Path, required=True, help="the .npz file or the folder")
     export.add_argument("--rois", nargs="+", help="keep these regions only")
@@ -61,50 +79,94 @@ def _add_voxels(verbs: argparse._SubParsersAction) -> None:
 
 def _add_moves(verbs: argparse._SubParsersAction) -> None:
     for name, run, what in (
-        ("share", push_files, "push receipts, regions, voxels, examples, splits and latents to your group's remote"),
+        (
+            "share",
+            push_files,
+            "push receipts, regions, voxels, examples, splits and latents to your group's remote",
+        ),
         ("pull", pull_files, "pull them; then dvc repro goes on from there, without NSD"),
     ):
         verb = verbs.add_parser(name, help=what)
         verb.add_argument("--remote", help="a DVC remote; the default one if left out")
         what_else = verb.add_mutually_exclusive_group()
         what_else.add_argument(
-            "--models", dest="stages", action="store_const", const=MODEL_STAGES, default=SHARED_STAGES, help="trained encoders too"
+            "--models",
+            dest="stages",
+            action="store_const",
+            const=MODEL_STAGES,
+            default=SHARED_STAGES,
+            help="trained encoders too",
         )
         what_else.add_argument(
-            "--everything", dest="stages", action="store_const", const=ALL_STAGES, help="encoders, pictures and reports too"
+            "--everything",
+            dest="stages",
+            action="store_const",
+            const=ALL_STAGES,
+            help="encoders, pictures and reports too",
         )
         verb.add_argument("--dry-run", action="store_true", help="say what would move, and stop")
         verb.set_defaults(run=run)
         if name == "share":
-            verb.add_argument("--members-only", action="store_true", help="only people who accepted NSD's agreement can read the remote")
+            verb.add_argument(
+                "--members-only",
+                action="store_true",
+                help="only people who accepted NSD's agreement can read the remote",
+            )
 
 
 def _add_evaluate(verbs: argparse._SubParsersAction) -> None:
-    verb = verbs.add_parser("evaluate", help="score reconstructions of any origin against the pictures that were seen")
-    verb.add_argument("reconstructions", type=Path, help="folder of pictures named by id, or HDF5 file with image_ids and images")
-    verb.add_argument("truth", type=Path, nargs="?", default=truth_path(), help="the same; if left out, data/truth.h5: NSD's test images")
-    verb.add_argument("--subset", action="store_true", help="leave out images without a reconstruction, which are an error otherwise")
+    verb = verbs.add_parser(
+        "evaluate", help="score reconstructions of any origin against the pictures that were seen"
+    )
+    verb.add_argument(
+        "reconstructions",
+        type=Path,
+        help="folder of pictures named by id, or HDF5 file with image_ids and images",
+    )
+    verb.add_argument(
+        "truth",
+        type=Path,
+        nargs="?",
+        default=truth_path(),
+        help="the same; if left out, data/truth.h5: NSD's test images",
+    )
+    verb.add_argument(
+        "--subset",
+        action="store_true",
+        help="leave out images without a reconstruction, which are an error otherwise",
+    )
     verb.add_argument("--to", type=Path, help="write all numbers there as JSON")
     verb.add_argument(
         "--networks",
         nargs="*",
         default=["effnet_lite0"],
         metavar="NAME",
-        help="networks in whose features to compare: effnet_lite0, which comes along, alexnet, inception, clip, effnet_b, swav, or all; "
+        help="networks in whose features to compare: effnet_lite0, which comes along, alexnet, "
+        "inception, clip, effnet_b, swav, or all; "
         "the others are fetched from their makers' hubs",
     )
-    verb.add_argument("--weights", type=Path, help="folder that holds the networks' weights, instead of fetching them")
+    verb.add_argument(
+        "--weights",
+        type=Path,
+        help="folder that holds the networks' weights, instead of fetching them",
+    )
     verb.set_defaults(run=evaluate)
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print scores beside their floors."""
-    from fmri2img.evaluation.folders import evaluate_pictures, join, read_pictures  # starts torch, which other verbs need not wait for
+    from fmri2img.evaluation.folders import (
+        evaluate_pictures,
+        join,
+        read_pictures,
+    )  # starts torch, which other verbs need not wait for
     from fmri2img.evaluation.networks import NETWORK_NAMES, open_networks
 
     names = NETWORK_NAMES if options.networks == ["all"] else options.networks
     if unknown := [name for name in names if name not in NETWORK_NAMES]:
-        raise ConfigError(f"--networks: there is no {unknown[0]!r}; choose from: {', '.join(NETWORK_NAMES)}, all")
+        raise ConfigError(
+            f"--networks: there is no {unknown[0]!r}; choose from: {', '.join(NETWORK_NAMES)}, all"
+        )
     truth, predicted = read_pictures(options.truth), read_pictures(options.reconstructions)
     joined = join(truth, predicted, subset=options.subset)
     document = evaluate_pictures(*joined, open_networks(names, options.weights))
@@ -112,17 +174,28 @@ def evaluate(options: argparse.Namespace) -> None:
         write_json(options.to, document)
     width = max(map(len, document["scores"])) + 2
     about, left = document["about"], len(truth.ids) - document["about"]["n_images"]
-    print(f"{about['n_images']} images{f', {left} without a reconstruction left out' if left else ''}")
+    print(
+        f"{about['n_images']} images{f', {left} without a reconstruction left out' if left else ''}"
+    )
     print(f"{'':{width}s}{'score':>7s}  {'95 % interval':17s}{'shuffled':>9s}{'grey':>7s}")
     for metric, value in document["scores"].items():
         low, high = document["interval"][metric]
         floors = [document[floor].get(metric) for floor in ("floor_shuffled", "floor_grey")]
-        cells = "".join(f"{'' if floor is None else f'{floor:.3f}':>{width}s}" for floor, width in zip(floors, (9, 7), strict=True))
+        cells = "".join(
+            f"{'' if floor is None else f'{floor:.3f}':>{width}s}"
+            for floor, width in zip(floors, (9, 7), strict=True)
+        )
         print(f"{metric:{width}s}{value:7.3f}  {f'{low:.3f} to {high:.3f}':17s}{cells}")
     print("distances: lower is better; two-way: chance 0.5")
-    print(f"p of pairing at random: {', '.join(f'{metric} {value:.4f}' for metric, value in document['p'].items())}")
+    print(
+        "p of pairing at random: "
+        f"{', '.join(f'{metric} {value:.4f}' for metric, value in document['p'].items())}"
+    )
     if about["constant_reconstructions"]:
-        print(f"{about['constant_reconstructions']} reconstructions are of one grey throughout; their PixCorr counts as 0")
+        print(
+            f"{about['constant_reconstructions']} reconstructions are of one grey throughout; "
+            "their PixCorr counts as 0"
+        )
 
 
 def export_voxels(options: argparse.Namespace) -> None:
@@ -133,7 +206,9 @@ def export_voxels(options: argparse.Namespace) -> None:
     for path in EXPORTERS[options.format](voxels, options.to):
         print(path)
     if not voxels.is_simulated:
-        print("components of NSD: not for people who have not accepted its agreement", file=sys.stderr)
+        print(
+            "components of NSD: not for people who have not accepted its agreement", file=sys.stderr
+        )
 
 
 def push_files(options: argparse.Namespace) -> None:
@@ -150,7 +225,8 @@ def pull_files(options: argparse.Namespace) -> None:
     print(*shipment.describe(), sep="\n")
     if differences := differing_params():
         print(
-            f"note: params.yaml is not that of the pulled files: {'; '.join(differences)}; to use them, set it back "
+            f"note: params.yaml is not that of the pulled files: {'; '.join(differences)}; to use "
+            "them, set it back "
             "(git checkout params.yaml): otherwise dvc repro will ask for NSD's raw files",
             file=sys.stderr,
         )
@@ -176,33 +252,56 @@ def show_lineage(options: argparse.Namespace) -> None:
         if options.json:
             print(json.dumps(onwards, indent=2))
         for receipt, outs in () if options.json else onwards.items():
-            print(f"{path}\n  is pinned by {receipt}; made from files of that receipt:", *(f"    {out}" for out in outs), sep="\n")
+            print(
+                f"{path}\n  is pinned by {receipt}; made from files of that receipt:",
+                *(f"    {out}" for out in outs),
+                sep="\n",
+            )
         return
     if path not in makes and is_voxel_file:
         voxels = open_voxels(path)
-        print(voxels, "made from:", json.dumps(voxels.trials.provenance, indent=2, sort_keys=True), sep="\n")
+        print(
+            voxels,
+            "made from:",
+            json.dumps(voxels.trials.provenance, indent=2, sort_keys=True),
+            sep="\n",
+        )
         return
     if path not in makes:
         raise MissingDataError(
-            f"{path}: neither an output in dvc.lock nor a raw file of a receipt; name one, such as data/voxels/subj01.h5"
+            f"{path}: neither an output in dvc.lock nor a raw file of a receipt; name one, such as "
+            "data/voxels/subj01.h5"
         )
     origin = trace_back(path, stages)
     if options.json:
         files: dict[str, dict] = {}
         _collect(origin, files)
-        found = {"file": path, "made_from": files, "made_from_it": trace_forward(path, stages), "runs": _runs_of(origin)}
+        found = {
+            "file": path,
+            "made_from": files,
+            "made_from_it": trace_forward(path, stages),
+            "runs": _runs_of(origin),
+        }
         print(json.dumps(found, indent=2))
         return
     _print_origin(origin, 0, set())
-    print("made from it:", *(f"  {out}" for out in trace_forward(path, stages) or ["nothing"]), sep="\n")
+    print(
+        "made from it:",
+        *(f"  {out}" for out in trace_forward(path, stages) or ["nothing"]),
+        sep="\n",
+    )
     if runs := _runs_of(origin):
         print("in MLflow:", *(f"  {line}" for line in runs), sep="\n")
 
 
 def _runs_of(origin: Origin) -> list[str]:
-    """Say which runs of MLflow made or read a file; nothing of files that runs do not deal with, or where there is no store."""
+    """Say which runs of MLflow made or read a file; nothing of files that runs do not deal with,
+    or where there is no store.
+    """
     kinds = ("models/", "data/examples/", "data/splits/", "data/latents/")
-    if not origin.path.startswith(kinds) or not (os.environ.get("MLFLOW_TRACKING_URI") or Path("mlflow.db").exists()):
+    if not origin.path.startswith(kinds) or not (
+        os.environ.get("MLFLOW_TRACKING_URI") or Path("mlflow.db").exists()
+    ):
         return []
     from fmri2img.tracking.runs import runs_of
     from fmri2img.tracking.store import open_store, required
@@ -233,7 +332,10 @@ def _print_origin(origin: Origin, depth: int, seen: set[str]) -> None:
         is_code = dep.startswith(f"{FINGERPRINTS}/")
         print(f"{indent}  {f'code: fingerprint {md5}' if is_code else f'with {dep}: md5 {md5}'}")
     if (note := read_notes().get(origin.stage.name)) and note["outs"] == origin.stage.outs:
-        print(f"{indent}  made by {note['made_by']} and kept under that code, which differs in: {', '.join(note['differs_in'])}")
+        print(
+            f"{indent}  made by {note['made_by']} and kept under that code, which differs in: "
+            f"{', '.join(note['differs_in'])}"
+        )
     if (receipt := _receipt_summary(origin.path)) is not None:
         print(f"{indent}  raw: {receipt}")
     for item in origin.inputs:
@@ -245,7 +347,10 @@ def _receipt_summary(path: str) -> str | None:
         return None
     receipt = Receipt.open(Path(path), remedy=f"dvc checkout {path}")
     size = sum(record.size for record in receipt.files)
-    return f"{len(receipt.files)} files, {size / 1e9:.2f} GB, {receipt.data_source}; each with its SHA-256 in {path}"
+    return (
+        f"{len(receipt.files)} files, {size / 1e9:.2f} GB, {receipt.data_source}; each with its "
+        f"SHA-256 in {path}"
+    )
 
 
 def _collect(origin: Origin, files: dict[str, dict]) -> None:

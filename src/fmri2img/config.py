@@ -1,4 +1,6 @@
-"""``params.yaml`` as typed settings, one class a section; an unknown key or a wrong type is an error with its line."""
+"""``params.yaml`` as typed settings, one class a section; an unknown key or a wrong type is an
+error with its line.
+"""
 
 import difflib
 import os
@@ -7,7 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from fmri2img.exceptions import ConfigError, MissingDataError
 
@@ -25,7 +34,9 @@ class Params(BaseModel):
 
 
 class MachineParams(Params):
-    """Where raw files lie and how the machine is used; no result depends on it, and DVC does not follow it."""
+    """Where raw files lie and how the machine is used; no result depends on it, and DVC does not
+    follow it.
+    """
 
     nsd_root: str
     n_jobs: int
@@ -42,7 +53,9 @@ class MachineParams(Params):
 
     @property
     def raw_root(self) -> Path:
-        """NSD root: the environment variable ``FMRI2IMG_NSD_ROOT`` if it is set, else ``nsd_root``."""
+        """NSD root: the environment variable ``FMRI2IMG_NSD_ROOT`` if it is set, else
+        ``nsd_root``.
+        """
         return Path(os.environ.get(NSD_ROOT_VARIABLE) or self.nsd_root).expanduser()
 
     @model_validator(mode="after")
@@ -59,7 +72,10 @@ class NsdParams(Params):
     responses: Literal["betas", "timeseries"]
     beta_version: Literal["b1", "b2", "b3"]
     beta_format: Literal["hdf5", "nii.gz"]
-    sessions: Literal["all", "all_but_last_3"] | Annotated[list[Annotated[int, Field(ge=1, le=40)]], Field(min_length=1)]
+    sessions: (
+        Literal["all", "all_but_last_3"]
+        | Annotated[list[Annotated[int, Field(ge=1, le=40)]], Field(min_length=1)]
+    )
 
     def sessions_of(self, subject: str, n_held: int) -> list[int]:
         """Return the sessions to use of a subject who did ``n_held``.
@@ -75,7 +91,8 @@ class NsdParams(Params):
             return list(range(1, n_held - 2))
         if beyond := [session for session in self.sessions if session > n_held]:
             raise ConfigError(
-                f"{PARAMS_PATH}: nsd.sessions names {beyond}, but {subject} did {n_held} sessions; name sessions 1 to {n_held}, "
+                f"{PARAMS_PATH}: nsd.sessions names {beyond}, but {subject} did {n_held} sessions; "
+                f"name sessions 1 to {n_held}, "
                 "or say: all, all_but_last_3"
             )
         return sorted(set(self.sessions))
@@ -126,7 +143,9 @@ class ConvertRoiParams(Params):
 
 
 class TimeseriesParams(Params):
-    """How a trial's response is read from a time series: seconds from stimulus onset, first included, last not."""
+    """How a trial's response is read from a time series: seconds from stimulus onset, first
+    included, last not.
+    """
 
     window_seconds: Annotated[list[float], Field(min_length=2, max_length=2)]
     baseline_seconds: Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -183,7 +202,9 @@ class EncodeLatentsParams(Params):
 
 
 class FetchCaptionsParams(Params):
-    """Where captions of the pictures come from: a folder with COCO's caption files, or else a download; simulated data has its own."""
+    """Where captions of the pictures come from: a folder with COCO's caption files, or else a
+    download; simulated data has its own.
+    """
 
     folder: str | None
     url: str
@@ -235,7 +256,10 @@ class GenerateParams(Params):
     @model_validator(mode="after")
     def _some_step(self) -> Self:
         if self.n_denoised < 1:
-            raise ValueError(f"strength {self.strength} of {self.n_steps} steps is not one whole step; raise either")
+            raise ValueError(
+                f"strength {self.strength} of {self.n_steps} steps is not one whole step; raise "
+                "either"
+            )
         return self
 
 
@@ -274,7 +298,8 @@ class CompareParams(Params):
 class ProjectParams(Params):
     """The whole of ``params.yaml``.
 
-    The settings of a model, ``train.<model>``, are checked by the model itself (``models.registry``).
+    The settings of a model, ``train.<model>``, are checked by the model itself
+    (``models.registry``).
     """
 
     subjects: Annotated[list[Subject], Field(min_length=1)]
@@ -307,21 +332,31 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
     MissingDataError
         If there is no such file in the working folder.
     ConfigError
-        If it is not YAML, or a key is unknown, missing or of the wrong type, or two keys contradict each other.
+        If it is not YAML, or a key is unknown, missing or of the wrong type, or two keys contradict
+        each other.
     """
     if not path.exists():
-        raise MissingDataError(f"{path} not found in {Path.cwd()}; run the command in the project's root folder")
+        raise MissingDataError(
+            f"{path} not found in {Path.cwd()}; run the command in the project's root folder"
+        )
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+        raise ConfigError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct the file") from error
+        raise ConfigError(
+            f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct the file"
+        ) from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: got {type(values).__name__}, expected sections with keys; bring it back: git checkout {path}")
+        raise ConfigError(
+            f"{path}: got {type(values).__name__}, expected sections with keys; bring it back: git "
+            f"checkout {path}"
+        )
     params = check_section(ProjectParams, values, text=text, path=path)
     check_params(params, text=text, path=path)
     return params
@@ -353,18 +388,34 @@ def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_P
             refuse(keys, f"{twice[0]} is listed {names.count(twice[0])} times; list it once")
     if unknown := [model for model in params.models if model not in params.train]:
         where = f"there is no section train.{unknown[0]}"
-        refuse("models", f"{where}{near(unknown[0], params.train)}; add one, or choose from: {', '.join(params.train)}")
+        refuse(
+            "models",
+            f"{where}{near(unknown[0], params.train)}; add one, or choose from: "
+            f"{', '.join(params.train)}",
+        )
     if "ridge" not in params.models:
-        refuse("models", "ridge is missing; every table shows it as the linear reference: add it to the list")
+        refuse(
+            "models",
+            "ridge is missing; every table shows it as the linear reference: add it to the list",
+        )
     if params.fetch_nsd.source != "simulated":
         return
     nsd, simulation = params.nsd, params.fetch_nsd.simulation
     if nsd.responses == "timeseries" and not simulation.timeseries:
-        refuse("nsd.responses", "timeseries are not simulated; set fetch_nsd.simulation.timeseries to true")
+        refuse(
+            "nsd.responses",
+            "timeseries are not simulated; set fetch_nsd.simulation.timeseries to true",
+        )
     if nsd.responses == "betas" and nsd.beta_version not in simulation.beta_versions:
-        refuse("nsd.beta_version", f"{nsd.beta_version} is not simulated; add it to fetch_nsd.simulation.beta_versions")
+        refuse(
+            "nsd.beta_version",
+            f"{nsd.beta_version} is not simulated; add it to fetch_nsd.simulation.beta_versions",
+        )
     if nsd.responses == "betas" and nsd.beta_format not in simulation.beta_formats:
-        refuse("nsd.beta_format", f"{nsd.beta_format} is not simulated; add it to fetch_nsd.simulation.beta_formats")
+        refuse(
+            "nsd.beta_format",
+            f"{nsd.beta_format} is not simulated; add it to fetch_nsd.simulation.beta_formats",
+        )
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -374,7 +425,12 @@ def near(name: str, known: Iterable[str]) -> str:
 
 
 def check_section(
-    section: type[Section], values: Any, *, text: str = "", path: Path = PARAMS_PATH, prefix: tuple[str, ...] = ()
+    section: type[Section],
+    values: Any,
+    *,
+    text: str = "",
+    path: Path = PARAMS_PATH,
+    prefix: tuple[str, ...] = (),
 ) -> Section:
     """Check one section's values.
 
@@ -401,8 +457,11 @@ def check_section(
         raise ConfigError(_describe(error, section, text, path, prefix)) from error
 
 
-def _describe(error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]) -> str:
-    # A key that is spelled wrong is a stray one and a missing one: the stray one is what has to be corrected.
+def _describe(
+    error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]
+) -> str:
+    # A key that is spelled wrong is a stray one and a missing one: the stray one is what has to be
+    # corrected.
     errors = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     # Of the alternatives of a union, the one that got furthest is the one that was meant.
     alike = [item for item in errors if item["loc"][:1] == errors[0]["loc"][:1]]
@@ -413,17 +472,30 @@ def _describe(error: ValidationError, section: type[BaseModel], text: str, path:
     where = f"{path}{f', line {line}' if line else ''}: {'.'.join(keys)}"
     if fault["type"] == "extra_forbidden":
         valid = _valid_keys(section, location[:-1])
-        return f"{where}: unknown key{near(location[-1], valid)}; valid keys here: {', '.join(valid)}"
+        return (
+            f"{where}: unknown key{near(location[-1], valid)}; valid keys here: {', '.join(valid)}"
+        )
     if fault["type"] == "missing":
         return f"{where}: key is missing; add it to {path}"
-    if fault["type"] == "value_error":  # of several keys together: what was given is the whole section
+    if (
+        fault["type"] == "value_error"
+    ):  # of several keys together: what was given is the whole section
         return f"{where}: {fault['ctx']['error']}"
-    hint = " (YAML takes 1e-4 for text: write 1.0e-4)" if fault["type"] == "float_type" and isinstance(fault["input"], str) else ""
-    return f"{where}: got {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}{hint}; correct it in {path}"
+    hint = (
+        " (YAML takes 1e-4 for text: write 1.0e-4)"
+        if fault["type"] == "float_type" and isinstance(fault["input"], str)
+        else ""
+    )
+    return (
+        f"{where}: got {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}{hint}; "
+        f"correct it in {path}"
+    )
 
 
 def _real_keys(section: type[BaseModel], location: tuple[int | str, ...]) -> list[int | str]:
-    """Drop what pydantic adds to a location for the alternatives of a union: it is neither a key nor an index."""
+    """Drop what pydantic adds to a location for the alternatives of a union: it is neither a key
+    nor an index.
+    """
     real: list[int | str] = []
     fields: dict | None = section.model_fields
     for part in location:

@@ -1,7 +1,8 @@
 """Arrays that travel with their ids, checked once when built, stored as HDF5 without pickle.
 
-Betas are kept as NSD stores them, int16 with 300 units a percent, and handed out as float32 percent signal change with NaN where a
-voxel had no valid data in a session. Image ids are 0-based 73k ids throughout.
+Betas are kept as NSD stores them, int16 with 300 units a percent, and handed out as float32 percent
+signal change with NaN where a voxel had no valid data in a session. Image ids are 0-based 73k ids
+throughout.
 """
 
 import json
@@ -26,7 +27,9 @@ _OVER_VOXELS = ["voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain"
 
 
 def to_stored_units(betas: np.ndarray) -> np.ndarray:
-    """Convert percent to stored units, int16, as MATLAB does: half away from zero, saturating, NaN to 0."""
+    """Convert percent to stored units, int16, as MATLAB does: half away from zero, saturating,
+    NaN to 0.
+    """
     scaled = np.nan_to_num(betas * UNITS_PER_PERCENT)
     rounded = np.trunc(scaled + np.copysign(0.5, scaled))
     return np.clip(rounded, -32_768, 32_767).astype(np.int16)
@@ -55,18 +58,32 @@ def to_percent(stored: np.ndarray, valid: np.ndarray) -> np.ndarray:
 _MEANINGS: dict[str, tuple[str, str]] = {
     "voxel_ijk": (
         "voxels, (i, j, k)",
-        "0-based position in the functional volume, NIfTI order (x from left, y from posterior, z from inferior)",
+        "0-based position in the functional volume, NIfTI order (x from left, y from posterior, z "
+        "from inferior)",
     ),
     "roi_labels": ("voxels", "label of the region; names in the attribute provenance, roi_names"),
-    "ncsnr": ("voxels", "signal SD over noise SD as NSD ships it, over all its trials, test images included; NaN: none"),
-    "training_ncsnr": ("voxels", "signal SD over noise SD on images that are not shared; NaN: not estimated"),
+    "ncsnr": (
+        "voxels",
+        "signal SD over noise SD as NSD ships it, over all its trials, test images included; NaN: "
+        "none",
+    ),
+    "training_ncsnr": (
+        "voxels",
+        "signal SD over noise SD on images that are not shared; NaN: not estimated",
+    ),
     "in_brain": ("voxels", "whether NSD's liberal brain mask holds the voxel"),
     "sessions": ("sessions", "session number, from 1"),
-    "valid": ("sessions, voxels", "whether the voxel has data in the session; where not, betas are 0"),
+    "valid": (
+        "sessions, voxels",
+        "whether the voxel has data in the session; where not, betas are 0",
+    ),
     "saturated": ("sessions, voxels", "number of trials at the limit of int16"),
     "affine": ("4, 4", "voxel indices to millimetres, NSD's slab-centred convention"),
     "betas": ("trials, voxels", "1/300 percent signal change"),
-    "image_ids": ("trials in a voxel file, else images", "0-based 73k id: row of NSD's stimulus file"),
+    "image_ids": (
+        "trials in a voxel file, else images",
+        "0-based 73k id: row of NSD's stimulus file",
+    ),
     "is_shared": ("as image_ids", "whether the image is one of NSD's 1000 shared ones"),
     "session": ("trials", "session number, from 1"),
     "run": ("trials", "NSD run number, 1 to 12, rest runs not counted"),
@@ -76,17 +93,31 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "trial_image_ids": ("trials", "0-based 73k id"),
     "trial_session": ("trials", "session number, from 1"),
     "values": ("images, channels, rows, columns", "latents in the autoencoder's scaled units"),
-    "energies": ("images, bands, rows, columns", "mean amplitude of oriented bands of the luminance in each cell"),
-    "scenes": ("images, channels, rows, columns", "Stable Diffusion's latents of pictures of 320 x 320, in scaled units"),
-    "prompts": ("images, tokens, features", "text embeddings, averaged over the captions of an image"),
+    "energies": (
+        "images, bands, rows, columns",
+        "mean amplitude of oriented bands of the luminance in each cell",
+    ),
+    "scenes": (
+        "images, channels, rows, columns",
+        "Stable Diffusion's latents of pictures of 320 x 320, in scaled units",
+    ),
+    "prompts": (
+        "images, tokens, features",
+        "text embeddings, averaged over the captions of an image",
+    ),
     "samples": ("test images, samples, rows, columns, RGB", "0 to 255"),
-    "latent_sd": ("images, channels, rows, columns", "SD that the encoder states for the error of its latents"),
+    "latent_sd": (
+        "images, channels, rows, columns",
+        "SD that the encoder states for the error of its latents",
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Stored:
-    """Base of all containers: a frozen dataclass of arrays and one ``provenance`` dict, saved as HDF5."""
+    """Base of all containers: a frozen dataclass of arrays and one ``provenance`` dict, saved as
+    HDF5.
+    """
 
     stays_on_disk: ClassVar[tuple[str, ...]] = ()  # arrays that `open` never reads whole
 
@@ -102,7 +133,9 @@ class Stored:
                 else:
                     write_array(file, item.name, value)
                     if item.name in _MEANINGS:
-                        file[item.name].attrs["axes"], file[item.name].attrs["meaning"] = _MEANINGS[item.name]
+                        file[item.name].attrs["axes"], file[item.name].attrs["meaning"] = _MEANINGS[
+                            item.name
+                        ]
 
     @classmethod
     def open(cls, path: Path, *, remedy: str, on_disk: Collection[str] = ()) -> Self:
@@ -128,17 +161,30 @@ class Stored:
         try:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("container") != cls.__name__:
-                    raise FormatError(f"{path}: expected a {cls.__name__} file, got {file.attrs.get('container')!r}; run: {remedy}")
-                values = {item.name: _read(file, path, item.name, item.name in (*cls.stays_on_disk, *on_disk)) for item in fields(cls)}
+                    raise FormatError(
+                        f"{path}: expected a {cls.__name__} file, got "
+                        f"{file.attrs.get('container')!r}; run: {remedy}"
+                    )
+                values = {
+                    item.name: _read(
+                        file, path, item.name, item.name in (*cls.stays_on_disk, *on_disk)
+                    )
+                    for item in fields(cls)
+                }
         except (OSError, KeyError) as error:
-            raise FormatError(f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}") from error
+            raise FormatError(
+                f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}"
+            ) from error
         return cls(**values)
 
     def _check_lengths(self, **groups: list[str]) -> None:
         for group, names in groups.items():
             lengths = {name: len(getattr(self, name)) for name in names}
             if len(set(lengths.values())) > 1:
-                raise MismatchError(f"{type(self).__name__}: arrays over {group} differ in length: {lengths}; make the file anew")
+                raise MismatchError(
+                    f"{type(self).__name__}: arrays over {group} differ in length: {lengths}; make "
+                    "the file anew"
+                )
 
 
 def _read(file: h5py.File, path: Path, name: str, stays_on_disk: bool) -> Any:
@@ -158,8 +204,8 @@ class Voxels(Stored):
         0-based position in the functional volume.
     roi_labels : ndarray, shape (n_voxels,), int16
     ncsnr : ndarray, shape (n_voxels,), float32
-        As NSD ships it, over all its trials, test images included: for description, not for selection. NaN for responses from
-        time series, of which NSD ships none.
+        As NSD ships it, over all its trials, test images included: for description, not for
+        selection. NaN for responses from time series, of which NSD ships none.
     training_ncsnr : ndarray, shape (n_voxels,), float32
         Estimated here from the trials of images that are not shared; NaN if it was not asked for.
     in_brain : ndarray, shape (n_voxels,), bool
@@ -172,10 +218,10 @@ class Voxels(Stored):
         Trials whose beta is at the limit of int16 (109.2 %).
     affine : ndarray, shape (4, 4)
     provenance : dict
-        ``subject``, ``data_source``, ``region`` (ROI, where it was drawn, mapping, MD5 of the label volume), ``roi_names`` (label to
-        name), ``func_space``, ``beta_version``, ``responses`` (betas or timeseries), ``voxel_mm``, ``grid``, ``selection``,
-        ``code_version``
-        and ``receipts`` (MD5 of each receipt, as in ``dvc.lock``, and one SHA-256 over its records).
+        ``subject``, ``data_source``, ``region`` (ROI, where it was drawn, mapping, MD5 of the label
+        volume), ``roi_names`` (label to name), ``func_space``, ``beta_version``, ``responses``
+        (betas or timeseries), ``voxel_mm``, ``grid``, ``selection``, ``code_version`` and
+        ``receipts`` (MD5 of each receipt, as in ``dvc.lock``, and one SHA-256 over its records).
     """
 
     voxel_ijk: np.ndarray
@@ -202,7 +248,8 @@ class Voxels(Stored):
 
 @dataclass(frozen=True)
 class TrialBetas(Voxels):
-    """Betas of one subject, trial by trial in time order; holds all that is ever needed from the raw files but pictures.
+    """Betas of one subject, trial by trial in time order; holds all that is ever needed from the
+    raw files but pictures.
 
     Attributes
     ----------
@@ -280,11 +327,16 @@ class Examples(Voxels):
 
     def repetitions_of(self, image_ids: np.ndarray) -> np.ndarray:
         """Return how many trials showed each image, shape (n,), int64."""
-        first, last = (np.searchsorted(self.trial_image_ids, image_ids, side=side) for side in ("left", "right"))
+        first, last = (
+            np.searchsorted(self.trial_image_ids, image_ids, side=side)
+            for side in ("left", "right")
+        )
         return last - first
 
     def percent(self, trials: np.ndarray) -> np.ndarray:
-        """Return betas of some trials in percent signal change, NaN where invalid, shape (n, n_voxels), float32."""
+        """Return betas of some trials in percent signal change, NaN where invalid, shape (n,
+        n_voxels), float32.
+        """
         session_rows = np.searchsorted(self.sessions, self.trial_session[trials])
         return to_percent(self.betas[trials], self.valid[session_rows])
 
@@ -336,7 +388,8 @@ class Latents(Stored):
 
 @dataclass(frozen=True)
 class DiffusionTargets(Stored):
-    """What Stable Diffusion makes of pictures and captions; without rows for a model that learns from latents alone.
+    """What Stable Diffusion makes of pictures and captions; without rows for a model that learns
+    from latents alone.
 
     Attributes
     ----------
@@ -349,8 +402,9 @@ class DiffusionTargets(Stored):
     empty_prompt : ndarray, shape (77, 768), float16
         Embedding of the empty text.
     provenance : dict
-        ``data_source``; ``scenes`` and ``prompts``: hashes of what each was made with and from; ``about``: Stable Diffusion's identity, as
-        configs of encoders record it; ``n_captions``, ``n_truncated``.
+        ``data_source``; ``scenes`` and ``prompts``: hashes of what each was made with and from;
+        ``about``: Stable Diffusion's identity, as configs of encoders record it; ``n_captions``,
+        ``n_truncated``.
     """
 
     image_ids: np.ndarray
@@ -366,7 +420,13 @@ class DiffusionTargets(Stored):
     def nothing(cls) -> Self:
         """Return targets of no image."""
         half = np.dtype(np.float16)
-        return cls(np.zeros(0, np.int64), np.zeros((0, 4, 40, 40), half), np.zeros((0, 77, 768), half), np.zeros((77, 768), half), {})
+        return cls(
+            np.zeros(0, np.int64),
+            np.zeros((0, 4, 40, 40), half),
+            np.zeros((0, 77, 768), half),
+            np.zeros((77, 768), half),
+            {},
+        )
 
     def rows_of(self, image_ids: np.ndarray) -> np.ndarray:
         """Return the position of each image, shape (n,).
@@ -435,7 +495,8 @@ class Reconstructions(Stored):
     partial_image_ids : ndarray, shape (m,), int64
         Test images that were shown more than once, several times each.
     partial_first, partial_count : ndarray, shape (m,), int8
-        Which repetition was the first of how many that were averaged: the first alone, the second alone, the first two.
+        Which repetition was the first of how many that were averaged: the first alone, the second
+        alone, the first two.
     partial_latents : ndarray, shape (m, 4, 16, 16), float32
         Predicted from those repetitions only.
     partial_images : ndarray, shape (m, side, side, 3), uint8
@@ -444,16 +505,19 @@ class Reconstructions(Stored):
     mean_seen : ndarray, shape (4, 16, 16), float32
         And in ``mean_decoded``.
     seed_latents : ndarray, shape (n_seeds, n_test, 4, 16, 16), float32
-        Of the test images, from encoders trained in the same way with other seeds; ``n_seeds`` is 0 where a seed changes nothing.
+        Of the test images, from encoders trained in the same way with other seeds; ``n_seeds`` is 0
+        where a seed changes nothing.
     seed_images : ndarray, shape (n_seeds, n_test, side, side, 3), uint8
     samples : ndarray, shape (n_test or 0, n_samples, 512, 512, 3), uint8
-        Of the test images, from Stable Diffusion, for encoders that use it: the first is the one in ``images``, there made smaller.
+        Of the test images, from Stable Diffusion, for encoders that use it: the first is the one in
+        ``images``, there made smaller.
     scenes : ndarray, shape (n_test or 0, 4, 40, 40), float16
         Decoded z of the test images, for the same encoders.
     prompts : ndarray, shape (n_test or 0, 77, 768), float16
         Decoded c.
     variant_images : ndarray, shape (2, n_test, side, side, 3), uint8
-        Pictures from z alone and from c alone (`VARIANTS`); the first axis has no entries for other encoders.
+        Pictures from z alone and from c alone (`VARIANTS`); the first axis has no entries for other
+        encoders.
     variant_latents : ndarray, shape (2, n_test, 4, 16, 16), float32
         Latents that the autoencoder finds in them.
     provenance : dict
@@ -488,7 +552,14 @@ class Reconstructions(Stored):
     def __post_init__(self) -> None:
         self._check_lengths(
             images=["image_ids", "split", "latents", "latent_sd", "images", "ceiling"],
-            partial=["partial_image_ids", "partial_first", "partial_count", "partial_latents", "partial_images", "partial_seen"],
+            partial=[
+                "partial_image_ids",
+                "partial_first",
+                "partial_count",
+                "partial_latents",
+                "partial_images",
+                "partial_seen",
+            ],
             seeds=["seed_latents", "seed_images"],
             diffusion=["samples", "scenes", "prompts"],
             variants=["variant_images", "variant_latents"],
@@ -499,8 +570,12 @@ class Reconstructions(Stored):
         return np.flatnonzero(self.split == split.encode())
 
 
-def without_diffusion(n_test: int, picture_shape: tuple[int, ...], latent_shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Return the parts of `Reconstructions` that only encoders have which steer Stable Diffusion, without entries."""
+def without_diffusion(
+    n_test: int, picture_shape: tuple[int, ...], latent_shape: tuple[int, ...]
+) -> dict[str, np.ndarray]:
+    """Return the parts of `Reconstructions` that only encoders have which steer Stable
+    Diffusion, without entries.
+    """
     return {
         "samples": np.zeros((0, 0, 512, 512, 3), np.uint8),
         "scenes": np.zeros((0, 4, 40, 40), np.float16),
@@ -528,7 +603,9 @@ class EncodingModel(Stored):
     provenance: dict
 
     def predict(self, latents: np.ndarray) -> np.ndarray:
-        """Predict responses to pictures from their latents, shape (n, d); returns (n, n_voxels), SDs of training trials."""
+        """Predict responses to pictures from their latents, shape (n, d); returns (n, n_voxels),
+        SDs of training trials.
+        """
         predicted: np.ndarray = (latents - self.latent_mean) @ self.weights + self.response_mean
         return predicted
 
@@ -544,5 +621,8 @@ def find_rows(sorted_ids: np.ndarray, wanted: np.ndarray, where: str) -> np.ndar
     rows = np.searchsorted(sorted_ids, wanted).clip(max=max(len(sorted_ids) - 1, 0))
     absent = sorted_ids[rows] != wanted if len(sorted_ids) else np.ones(len(wanted), bool)
     if absent.any():
-        raise MismatchError(f"image id {np.asarray(wanted)[absent][0]} (0-based) is not among the {where}; rebuild both with: dvc repro")
+        raise MismatchError(
+            f"image id {np.asarray(wanted)[absent][0]} (0-based) is not among the {where}; rebuild "
+            "both with: dvc repro"
+        )
     return rows

@@ -19,7 +19,8 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it there when the block ends well.
 
     The file is flushed to disk before it is renamed; after an error it is removed and what stood
-    at ``path`` stays. The temporary name keeps the ending of ``path``, on which writers choose formats.
+    at ``path`` stays. The temporary name keeps the ending of ``path``, on which writers choose
+    formats.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
@@ -98,7 +99,9 @@ def read_json(path: Path, *, remedy: str) -> Any:
         raise FormatError(f"{path}: not valid JSON ({error}); run: {remedy}") from error
 
 
-def hash_file(path: Path, algorithm: str = "sha256", *, on_bytes: Callable[[int], object] = bool) -> str:
+def hash_file(
+    path: Path, algorithm: str = "sha256", *, on_bytes: Callable[[int], object] = bool
+) -> str:
     """Return the hexadecimal digest of a file's bytes.
 
     Parameters

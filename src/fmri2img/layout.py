@@ -18,7 +18,9 @@ def ledger_path(name: str) -> Path:
 
 
 def fingerprint_path(stage: str, model: str = "") -> Path:
-    """Fingerprint of a stage's code (`provenance.fingerprint`); of the model too where the stage loads it by its name."""
+    """Fingerprint of a stage's code (`provenance.fingerprint`); of the model too where the stage
+    loads it by its name.
+    """
     return FINGERPRINTS / stage / f"{model}.txt" if model else FINGERPRINTS / f"{stage}.txt"
 
 
@@ -73,12 +75,16 @@ def coco_folder() -> Path:
 
 
 def captions_path(model: str) -> Path:
-    """Captions of all subjects' pictures, by 73k id (`nsd.captions`); none for a model that learns from latents alone."""
+    """Captions of all subjects' pictures, by 73k id (`nsd.captions`); none for a model that
+    learns from latents alone.
+    """
     return Path("data/captions") / f"{model}.json"
 
 
 def targets_path(subject: str, model: str) -> Path:
-    """`containers.DiffusionTargets`: what a model learns beside latents; without rows for a model that learns nothing else."""
+    """`containers.DiffusionTargets`: what a model learns beside latents; without rows for a
+    model that learns nothing else.
+    """
     return Path("data/targets") / subject / f"{model}.h5"
 
 
@@ -138,7 +144,9 @@ def curve_path(subject: str, model: str) -> Path:
 
 
 def validation_path(subject: str, model: str) -> Path:
-    """Score of each validation image, on which encoders are compared before anybody looks at test images."""
+    """Score of each validation image, on which encoders are compared before anybody looks at
+    test images.
+    """
     return Path("reports/validation") / subject / f"{model}.csv"
 
 

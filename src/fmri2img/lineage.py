@@ -1,7 +1,8 @@
-"""Where a file comes from and what was made from it: raw bytes, parameters, commands and code, by the pipeline's lock file.
+"""Where a file comes from and what was made from it: raw bytes, parameters, commands and code, by
+the pipeline's lock file.
 
-``dvc.lock`` says of every stage which bytes went in, under which parameters, and which came out. A voxel file says the rest by itself:
-its provenance names the receipts, and so every raw file.
+``dvc.lock`` says of every stage which bytes went in, under which parameters, and which came out. A
+voxel file says the rest by itself: its provenance names the receipts, and so every raw file.
 """
 
 import re
@@ -21,7 +22,9 @@ LOCK_PATH = Path("dvc.lock")
 
 
 class LockLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads what DVC writes, which is YAML 1.2: there ``1e-06`` is a number, and in YAML 1.1 a text."""
+    """Reads what DVC writes, which is YAML 1.2: there ``1e-06`` is a number, and in YAML 1.1 a
+    text.
+    """
 
 
 _NUMBER = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
@@ -52,7 +55,8 @@ class LockedStage:
 
 
 def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
-    """Read ``dvc.lock``, without subjects and models that ``params.yaml`` no longer lists: DVC never drops them.
+    """Read ``dvc.lock``, without subjects and models that ``params.yaml`` no longer lists: DVC
+    never drops them.
 
     Raises
     ------
@@ -65,14 +69,23 @@ def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
     """
     path, params_path = root / LOCK_PATH, root / PARAMS_PATH
     if not path.exists():
-        raise MissingDataError(f"{path} not found; run the command in the project's root folder, after dvc repro")
+        raise MissingDataError(
+            f"{path} not found; run the command in the project's root folder, after dvc repro"
+        )
     check_lock(root)
     params = load_params(params_path) if params_path.exists() else None
     try:
-        stages = yaml.load(path.read_text(encoding="utf-8"), LockLoader)["stages"]  # noqa: S506 (a safe loader)
-        return {name: _locked(name, entry) for name, entry in stages.items() if _is_current(name, params)}
+        text = path.read_text(encoding="utf-8")
+        stages = yaml.load(text, LockLoader)["stages"]  # noqa: S506 (a safe loader)
+        return {
+            name: _locked(name, entry)
+            for name, entry in stages.items()
+            if _is_current(name, params)
+        }
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise FormatError(f"{path}: not a lock file that DVC wrote ({error}); run: git checkout HEAD -- {path}") from error
+        raise FormatError(
+            f"{path}: not a lock file that DVC wrote ({error}); run: git checkout HEAD -- {path}"
+        ) from error
 
 
 def check_lock(root: Path = Path()) -> None:
@@ -87,7 +100,8 @@ def check_lock(root: Path = Path()) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines()):
         raise FormatError(
-            f"{LOCK_PATH}: holds the conflict marks of an unfinished merge; take one side whole (git checkout --ours {LOCK_PATH}, or "
+            f"{LOCK_PATH}: holds the conflict marks of an unfinished merge; take one side whole "
+            f"(git checkout --ours {LOCK_PATH}, or "
             f"--theirs), then git add {LOCK_PATH}, and run: fmri2img why"
         )
 
@@ -103,10 +117,19 @@ def _is_current(name: str, params: ProjectParams | None) -> bool:
 
 
 def _locked(name: str, entry: dict) -> LockedStage:
-    params = {key: value for values in entry.get("params", {}).values() for key, value in values.items()}
+    params = {
+        key: value for values in entry.get("params", {}).values() for key, value in values.items()
+    }
     deps = {dep["path"]: dep["md5"] for dep in entry.get("deps", [])}
     outs = {out["path"]: out["md5"] for out in entry.get("outs", [])}
-    return LockedStage(name, entry["cmd"], params, deps, outs, {out["path"]: out["size"] for out in entry.get("outs", [])})
+    return LockedStage(
+        name,
+        entry["cmd"],
+        params,
+        deps,
+        outs,
+        {out["path"]: out["size"] for out in entry.get("outs", [])},
+    )
 
 
 @dataclass(frozen=True)
@@ -119,7 +142,8 @@ class Origin:
     md5 : str
         Recorded; empty for what no stage made.
     state : str
-        ``same bytes``, ``other bytes`` or ``not here``, compared with what is recorded; ``a folder`` is not compared.
+        ``same bytes``, ``other bytes`` or ``not here``, compared with what is recorded; ``a
+        folder`` is not compared.
     stage : LockedStage or None
         That made it.
     inputs : tuple of Origin
@@ -136,7 +160,12 @@ class Origin:
     code: dict[str, str]
 
 
-def trace_back(path: str, stages: dict[str, LockedStage], root: Path = Path(), known: dict[str, Origin] | None = None) -> Origin:
+def trace_back(
+    path: str,
+    stages: dict[str, LockedStage],
+    root: Path = Path(),
+    known: dict[str, Origin] | None = None,
+) -> Origin:
     """Follow a file back to the receipts.
 
     Parameters
@@ -159,26 +188,43 @@ def trace_back(path: str, stages: dict[str, LockedStage], root: Path = Path(), k
     makers = {out: stage for stage in stages.values() for out in stage.outs}
     if path not in makers:
         raise MissingDataError(
-            f"{path}: no stage in {LOCK_PATH} made it; name an output, such as {next(iter(makers), 'data/voxels/subj01.h5')}"
+            f"{path}: no stage in {LOCK_PATH} made it; name an output, such as "
+            f"{next(iter(makers), 'data/voxels/subj01.h5')}"
         )
     stage = makers[path]
     found = [dep for dep in stage.deps if dep in makers]
     # A stage may depend on a folder, which stands for the outputs below it.
-    found += [out for dep in stage.deps if dep not in makers for out in makers if out.startswith(f"{dep}/")]
-    code = {dep: md5 for dep, md5 in stage.deps.items() if dep not in makers and not any(out.startswith(f"{dep}/") for out in makers)}
+    found += [
+        out
+        for dep in stage.deps
+        if dep not in makers
+        for out in makers
+        if out.startswith(f"{dep}/")
+    ]
+    code = {
+        dep: md5
+        for dep, md5 in stage.deps.items()
+        if dep not in makers and not any(out.startswith(f"{dep}/") for out in makers)
+    }
     inputs = tuple(trace_back(dep, stages, root, known) for dep in found)
-    known[path] = Origin(path, stage.outs[path], _state(root / path, stage.outs[path]), stage, inputs, code)
+    known[path] = Origin(
+        path, stage.outs[path], _state(root / path, stage.outs[path]), stage, inputs, code
+    )
     return known[path]
 
 
 def trace_forward(path: str, stages: dict[str, LockedStage]) -> list[str]:
-    """Return every output that was made from a file, directly or not, in the order of the pipeline."""
+    """Return every output that was made from a file, directly or not, in the order of the
+    pipeline.
+    """
     reached, found = {path}, []
     changed = True
     while changed:
         changed = False
         for stage in stages.values():
-            inputs = set(stage.deps) & reached or {dep for dep in stage.deps if any(one.startswith(f"{dep}/") for one in reached)}
+            inputs = set(stage.deps) & reached or {
+                dep for dep in stage.deps if any(one.startswith(f"{dep}/") for one in reached)
+            }
             for out in stage.outs if inputs else ():
                 if out not in reached:
                     reached.add(out)
@@ -188,21 +234,46 @@ def trace_forward(path: str, stages: dict[str, LockedStage]) -> list[str]:
 
 
 def commit_that_recorded(md5s: set[str], stage: str, root: Path = Path()) -> str:
-    """Return the full hash of the first commit whose lock file has all these bytes as outputs of a stage; empty if none has.
+    """Return the full hash of the first commit whose lock file has all these bytes as outputs of a
+    stage; empty if none has.
 
     Branches and experiments of DVC are searched too.
     """
     found: list[str] = []
     for md5 in sorted(md5s):
-        command = ["git", "log", "--all", "--reverse", "--format=%H", f"-S{md5}", "--", str(LOCK_PATH)]
+        command = [
+            "git",
+            "log",
+            "--all",
+            "--reverse",
+            "--format=%H",
+            f"-S{md5}",
+            "--",
+            str(LOCK_PATH),
+        ]
         result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         found += result.stdout.split() if result.returncode == 0 else []
-    return next((commit for commit in dict.fromkeys(found) if md5s <= set(outs_at(commit, stage, root).values())), "")
+    return next(
+        (
+            commit
+            for commit in dict.fromkeys(found)
+            if md5s <= set(outs_at(commit, stage, root).values())
+        ),
+        "",
+    )
 
 
 def outs_at(commit: str, stage: str, root: Path = Path()) -> dict[str, str]:
-    """Return the outputs of a stage, MD5 by path, as a commit's lock file has them; empty if it has none."""
-    result = subprocess.run(["git", "show", f"{commit}:./{LOCK_PATH}"], cwd=root, capture_output=True, text=True, check=False)
+    """Return the outputs of a stage, MD5 by path, as a commit's lock file has them; empty if it
+    has none.
+    """
+    result = subprocess.run(
+        ["git", "show", f"{commit}:./{LOCK_PATH}"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if result.returncode != 0:
         return {}
     stages = yaml.load(result.stdout, LockLoader)["stages"]  # noqa: S506 (a safe loader)
@@ -210,8 +281,20 @@ def outs_at(commit: str, stage: str, root: Path = Path()) -> dict[str, str]:
 
 
 def first_commit(md5: str, root: Path = Path()) -> str:
-    """Return the commit whose lock file first held these bytes (hash, date, subject); empty if none does."""
-    command = ["git", "log", "--all", "--reverse", "--format=%h %ad %s", "--date=short", f"-S{md5}", "--", str(LOCK_PATH)]
+    """Return the commit whose lock file first held these bytes (hash, date, subject); empty if
+    none does.
+    """
+    command = [
+        "git",
+        "log",
+        "--all",
+        "--reverse",
+        "--format=%h %ad %s",
+        "--date=short",
+        f"-S{md5}",
+        "--",
+        str(LOCK_PATH),
+    ]
     result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     lines = result.stdout.splitlines()
     return lines[0] if result.returncode == 0 and lines else ""
@@ -226,7 +309,9 @@ def changed_params(stage: LockedStage, current: dict[str, Any]) -> list[str]:
 
 
 def changed_since_last_run(name: str) -> tuple[list[str], list[str]]:
-    """Return what a stage of this project last made, and how its parameters differ since; two empty lists if it never ran."""
+    """Return what a stage of this project last made, and how its parameters differ since; two
+    empty lists if it never ran.
+    """
     stage = read_lock().get(name) if LOCK_PATH.exists() else None
     if stage is None:
         return [], []
@@ -234,18 +319,26 @@ def changed_since_last_run(name: str) -> tuple[list[str], list[str]]:
 
 
 def code_has_changed(name: str) -> bool:
-    """Whether a stage of this project last ran with code of another meaning than its fingerprint has now."""
+    """Whether a stage of this project last ran with code of another meaning than its fingerprint
+    has now.
+    """
     stage = read_lock().get(name) if LOCK_PATH.exists() else None
     if stage is None:
         return False
     known = {path: md5 for path, md5 in stage.deps.items() if path.startswith(f"{FINGERPRINTS}/")}
-    return not known or any(Path(path).exists() and hash_file(Path(path), "md5") != md5 for path, md5 in known.items())
+    return not known or any(
+        Path(path).exists() and hash_file(Path(path), "md5") != md5 for path, md5 in known.items()
+    )
 
 
 def _differences(key: str, was: Any, now: Any) -> list[str]:
     if isinstance(was, dict) and isinstance(now, dict):
         keys = sorted({*was, *now})
-        return [phrase for name in keys for phrase in _differences(f"{key}.{name}", was.get(name), now.get(name))]
+        return [
+            phrase
+            for name in keys
+            for phrase in _differences(f"{key}.{name}", was.get(name), now.get(name))
+        ]
     return [] if was == now else [f"{key} was {was}, is {now}"]
 
 

@@ -14,7 +14,9 @@ Result = TypeVar("Result")
 _CONNECT_SECONDS = 15
 
 
-def run_jobs(function: Callable[..., Result], jobs: Iterable[tuple], machine: MachineParams) -> Iterator[Result]:
+def run_jobs(
+    function: Callable[..., Result], jobs: Iterable[tuple], machine: MachineParams
+) -> Iterator[Result]:
     """Call a function once for each tuple of arguments; yield results as they come, in any order.
 
     Parameters
@@ -23,7 +25,8 @@ def run_jobs(function: Callable[..., Result], jobs: Iterable[tuple], machine: Ma
         Of a module, so that another process can import it.
     jobs : iterable of tuple
     machine : MachineParams
-        Number of processes, or the Dask scheduler. Files that a job names must be visible on the machine that runs it.
+        Number of processes, or the Dask scheduler. Files that a job names must be visible on the
+        machine that runs it.
 
     Raises
     ------
@@ -39,10 +42,13 @@ def run_jobs(function: Callable[..., Result], jobs: Iterable[tuple], machine: Ma
             stack.enter_context(parallel_config(backend="dask"))
             n_jobs = -1
         try:
-            yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(delayed(function)(*job) for job in jobs)
+            yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(
+                delayed(function)(*job) for job in jobs
+            )
         except BrokenProcessPool as error:
             raise UnavailableError(
-                "a process was killed while it read, probably for want of memory; lower machine.n_jobs in params.yaml and run the same "
+                "a process was killed while it read, probably for want of memory; lower "
+                "machine.n_jobs in params.yaml and run the same "
                 "command: finished sessions are kept"
             ) from error
 
@@ -59,5 +65,6 @@ def _connect(scheduler: str) -> AbstractContextManager[Any]:
         return Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise UnavailableError(
-            f"params.yaml: machine.dask_scheduler: no Dask scheduler answers at {scheduler} ({error}); start one, or set it to null"
+            f"params.yaml: machine.dask_scheduler: no Dask scheduler answers at {scheduler} "
+            f"({error}); start one, or set it to null"
         ) from error

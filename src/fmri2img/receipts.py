@@ -1,4 +1,6 @@
-"""Receipts: the list of raw files that were used, with sizes and checksums; what DVC versions instead of the files."""
+"""Receipts: the list of raw files that were used, with sizes and checksums; what DVC versions
+instead of the files.
+"""
 
 import hashlib
 import json
@@ -54,7 +56,8 @@ class Receipt:
     name : str
         A subject, or ``shared``.
     data_source : str
-        ``simulated`` or ``nsd``; whether files were downloaded or lay there already makes no difference.
+        ``simulated`` or ``nsd``; whether files were downloaded or lay there already makes no
+        difference.
     files : tuple of FileRecord
         Sorted by path. No times and no absolute paths: the same files give the same receipt.
     """
@@ -64,11 +67,22 @@ class Receipt:
     files: tuple[FileRecord, ...]
 
     @classmethod
-    def of(cls, name: str, root: Path, paths: Iterable[PurePosixPath], ledger: "Ledger", *, watch: Watch = unwatched) -> Self:
+    def of(
+        cls,
+        name: str,
+        root: Path,
+        paths: Iterable[PurePosixPath],
+        ledger: "Ledger",
+        *,
+        watch: Watch = unwatched,
+    ) -> Self:
         """Hash files under ``root``; a tree that holds the simulator's notice is ``simulated``."""
         ordered = sorted({str(path) for path in paths})
         hashes = ledger.hash_all([root / path for path in ordered], watch=watch)
-        records = [FileRecord(path, (root / path).stat().st_size, sha256) for path, sha256 in zip(ordered, hashes, strict=True)]
+        records = [
+            FileRecord(path, (root / path).stat().st_size, sha256)
+            for path, sha256 in zip(ordered, hashes, strict=True)
+        ]
         data_source = "simulated" if (root / SIMULATED_NOTICE).exists() else "nsd"
         return cls(name, data_source, tuple(records))
 
@@ -89,9 +103,15 @@ class Receipt:
         """
         values = read_json(path, remedy=remedy)
         try:
-            return cls(values["name"], values["data_source"], tuple(FileRecord(**record) for record in values["files"]))
+            return cls(
+                values["name"],
+                values["data_source"],
+                tuple(FileRecord(**record) for record in values["files"]),
+            )
         except (KeyError, TypeError) as error:
-            raise FormatError(f"{path}: not a receipt of raw files ({error}); run: {remedy}") from error
+            raise FormatError(
+                f"{path}: not a receipt of raw files ({error}); run: {remedy}"
+            ) from error
 
     def digest(self) -> str:
         """Return one SHA-256 over all records: it stands for every byte that was used."""
@@ -109,10 +129,11 @@ class Receipt:
 
 
 class Ledger:
-    """What this machine remembers of files that it has hashed, so that 40 GB are read once and not at every stage.
+    """What this machine remembers of files that it has hashed, so that 40 GB are read once and not
+    at every stage.
 
-    A file whose size, modification time and inode are those remembered is taken to hold the same bytes, as git does with its index;
-    ``fetch_nsd --check`` reads every byte.
+    A file whose size, modification time and inode are those remembered is taken to hold the same
+    bytes, as git does with its index; ``fetch_nsd --check`` reads every byte.
 
     Parameters
     ----------
@@ -149,11 +170,15 @@ class Ledger:
         return self._known.get(key, [])[:3] == state
 
     def remember(self, file: Path, sha256: str, etag: str = "") -> None:
-        """Note the SHA-256 of a file that was just hashed, and the ETag if it came from a bucket."""
+        """Note the SHA-256 of a file that was just hashed, and the ETag if it came from a
+        bucket.
+        """
         key, state = self._state(file)
         with self._lock:
             known = self._known.get(key, [])
-            kept = known[4] if known[3:4] == [sha256] else ""  # hashed anew, the same bytes still have the ETag they came with
+            kept = (
+                known[4] if known[3:4] == [sha256] else ""
+            )  # hashed anew, the same bytes still have the ETag they came with
             self._known[key] = [*state, sha256, etag or kept]
             if self._path is not None:
                 write_json(self._path, self._known)
@@ -165,7 +190,9 @@ class Ledger:
         if total > _WORTH_SAYING_BYTES:
             log.info("hashing %d files, %.1f GB, once", len(unknown), total / 1e9)
         with watch("hashing", total) as bar:
-            return Parallel(n_jobs=-1, prefer="threads")(delayed(self.sha256)(file, on_bytes=bar.update) for file in files)
+            return Parallel(n_jobs=-1, prefer="threads")(
+                delayed(self.sha256)(file, on_bytes=bar.update) for file in files
+            )
 
     @staticmethod
     def _state(file: Path) -> tuple[str, list[int]]:
@@ -201,7 +228,10 @@ class RawFiles:
 
     @property
     def _restore(self) -> str:
-        return f"put the recorded file back; to fetch it again, or to accept your local copy as it is now, run: {self.remedy}"
+        return (
+            "put the recorded file back; to fetch it again, or to accept your local copy as it "
+            f"is now, run: {self.remedy}"
+        )
 
     def lists(self, path: PurePosixPath) -> bool:
         """Whether the receipt names a file."""
@@ -209,7 +239,11 @@ class RawFiles:
 
     def folder(self, folder: PurePosixPath) -> list[PurePosixPath]:
         """Return the files that lie directly in a folder."""
-        return [path for path in (PurePosixPath(record.path) for record in self.receipt.files) if path.parent == folder]
+        return [
+            path
+            for path in (PurePosixPath(record.path) for record in self.receipt.files)
+            if path.parent == folder
+        ]
 
     def locate(self, path: PurePosixPath) -> Path:
         """Return where a raw file lies, after checking that it is the one that was recorded.
@@ -224,13 +258,16 @@ class RawFiles:
         return self.locate_all([path])[0]
 
     def locate_all(self, paths: list[PurePosixPath], *, watch: Watch = unwatched) -> list[Path]:
-        """Return where several raw files lie; those that are not remembered are hashed on all cores."""
+        """Return where several raw files lie; those that are not remembered are hashed on all
+        cores.
+        """
         records = {record.path: record for record in self.receipt.files}
         for path in paths:
             if str(path) not in records:
                 raise MissingDataError(
                     f"{path} is not in the receipt of {self.name} ({len(records)} files); "
-                    f"name it in params.yaml under nsd and fetch_nsd, or complete the copy, then run: {self.remedy}"
+                    "name it in params.yaml under nsd and fetch_nsd, or complete the copy, then "
+                    f"run: {self.remedy}"
                 )
         wanted = [records[str(path)] for path in paths]
         for record in wanted:
@@ -260,33 +297,48 @@ class RawFiles:
                 self.ledger.remember(self.root / record.path, sha256)
         if faults:
             raise ChangedDataError(
-                f"{len(faults)} of {len(self.receipt.files)} raw files of {self.name} are missing or changed; first: {faults[0]}"
+                f"{len(faults)} of {len(self.receipt.files)} raw files of {self.name} are missing "
+                f"or changed; first: {faults[0]}"
             )
 
     def _fault_of_size(self, record: FileRecord) -> MissingDataError | ChangedDataError | None:
         file = self.root / record.path
         if not file.exists():
-            return MissingDataError(f"{file} not found, expected {record.size} bytes; put it back, or fetch it again: {self.remedy}")
+            return MissingDataError(
+                f"{file} not found, expected {record.size} bytes; put it back, or fetch it again: "
+                f"{self.remedy}"
+            )
         if (size := file.stat().st_size) != record.size:
-            return ChangedDataError(f"{file}: got {size} bytes, expected {record.size} as in the receipt; {self._restore}")
+            return ChangedDataError(
+                f"{file}: got {size} bytes, expected {record.size} as in the receipt; "
+                f"{self._restore}"
+            )
         return None
 
     def _fault_of_hash(self, record: FileRecord, sha256: str) -> ChangedDataError | None:
         if sha256 == record.sha256:
             return None
         return ChangedDataError(
-            f"{self.root / record.path}: got sha256 {sha256[:12]}, expected {record.sha256[:12]} as in the receipt; {self._restore}"
+            f"{self.root / record.path}: got sha256 {sha256[:12]}, expected {record.sha256[:12]} "
+            f"as in the receipt; {self._restore}"
         )
 
 
 def raw_files(name: str, machine: MachineParams) -> RawFiles:
-    """Open the raw files of a subject, or of all (``shared``), as this project's receipt lists them."""
-    receipt = Receipt.open(receipt_path(name), remedy="dvc repro fetch_nsd_shared" if name == "shared" else f"dvc repro fetch_nsd@{name}")
+    """Open the raw files of a subject, or of all (``shared``), as this project's receipt lists
+    them.
+    """
+    receipt = Receipt.open(
+        receipt_path(name),
+        remedy="dvc repro fetch_nsd_shared" if name == "shared" else f"dvc repro fetch_nsd@{name}",
+    )
     return RawFiles(receipt, machine.raw_root, Ledger(ledger_path(name)))
 
 
 def receipts_that_list(raw: str, folder: Path) -> list[Path]:
-    """Return the receipts that name a raw file, given by its path below the NSD root or any longer path."""
+    """Return the receipts that name a raw file, given by its path below the NSD root or any
+    longer path.
+    """
     found = []
     for path in sorted(folder.glob("*.json")):
         listed = [record.path for record in Receipt.open(path, remedy=f"dvc checkout {path}").files]

@@ -1,4 +1,6 @@
-"""Arrays in HDF5 files that need not fit into memory: written block by block, joined from pieces, read on demand."""
+"""Arrays in HDF5 files that need not fit into memory: written block by block, joined from
+pieces, read on demand.
+"""
 
 import io
 from collections.abc import Callable, Iterator
@@ -12,16 +14,20 @@ import numpy as np
 
 from fmri2img.exceptions import FormatError
 
-# Level 1 is within 1 % of level 4 on betas and a quarter faster; shuffling separates the noisy low bytes from the rest.
+# Level 1 is within 1 % of level 4 on betas and a quarter faster; shuffling separates the noisy low
+# bytes from the rest.
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _CHUNK_BYTES = 1 << 20
-# A chunk of betas holds a session's 750 trials, so that sessions and groups of voxels can be read alone.
+# A chunk of betas holds a session's 750 trials, so that sessions and groups of voxels can be read
+# alone.
 _MATRIX_CHUNK = (750, 128)
 _PLAIN_BELOW = 10_000  # values; smaller arrays are stored as they are
 
 
 class _WritableFile(io.RawIOBase):
-    """A new file that remembers what the disk refused, instead of telling HDF5, which crashes on closing a file that it cannot write."""
+    """A new file that remembers what the disk refused, instead of telling HDF5, which crashes on
+    closing a file that it cannot write.
+    """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w+b", buffering=0)
@@ -74,7 +80,8 @@ def writing(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     OSError
-        If the disk refused something, with its number and the path, when the file is closed at the latest.
+        If the disk refused something, with its number and the path, when the file is closed at the
+        latest.
     """
     with _WritableFile(path) as target:
         try:
@@ -82,7 +89,9 @@ def writing(path: Path) -> Iterator[h5py.File]:
                 yield file
         finally:
             if target.refusal is not None:
-                raise OSError(target.refusal.errno, target.refusal.strerror, str(path)) from target.refusal
+                raise OSError(
+                    target.refusal.errno, target.refusal.strerror, str(path)
+                ) from target.refusal
 
 
 def chunk_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...] | None:
@@ -95,10 +104,14 @@ def chunk_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...] | No
     return (max(1, min(shape[0], _CHUNK_BYTES // row_bytes)), *shape[1:])
 
 
-def create_array(file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
+def create_array(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: np.dtype
+) -> h5py.Dataset:
     """Add an empty array to an open file."""
     chunks = chunk_shape(shape, dtype)
-    return file.create_dataset(name, shape, dtype, **({"chunks": chunks, **_COMPRESSION} if chunks else {}))
+    return file.create_dataset(
+        name, shape, dtype, **({"chunks": chunks, **_COMPRESSION} if chunks else {})
+    )
 
 
 @dataclass(frozen=True)
@@ -148,7 +161,8 @@ class StreamedArray:
 
 @dataclass(frozen=True)
 class JoinedArray:
-    """An array to be written, whose rows are those of the same-named arrays of several files, one after another.
+    """An array to be written, whose rows are those of the same-named arrays of several files, one
+    after another.
 
     Compressed chunks are copied as they are.
 
@@ -192,7 +206,12 @@ def _join(file: h5py.File, name: str, values: JoinedArray) -> None:
         with h5py.File(path, "r") as piece:
             source = piece[name]
             n_rows = len(source)
-            if target.chunks is None or source.chunks != target.chunks or first % target.chunks[0] or n_rows % target.chunks[0]:
+            if (
+                target.chunks is None
+                or source.chunks != target.chunks
+                or first % target.chunks[0]
+                or n_rows % target.chunks[0]
+            ):
                 target[first : first + n_rows] = source[()]
             else:
                 for offset in _chunk_offsets(source.shape, source.chunks):
@@ -218,7 +237,12 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     try:
         with h5py.File(path, "r") as file:
             if absent := [name for name in names if name not in file]:
-                raise FormatError(f"{path}: no array {absent[0]} among {', '.join(file) or 'none'}; write it under that name")
+                raise FormatError(
+                    f"{path}: no array {absent[0]} among {', '.join(file) or 'none'}; write it "
+                    "under that name"
+                )
             return [file[name][()] for name in names]
     except OSError as error:
-        raise FormatError(f"{path}: neither a folder nor a readable HDF5 file ({error}); name one of them") from error
+        raise FormatError(
+            f"{path}: neither a folder nor a readable HDF5 file ({error}); name one of them"
+        ) from error

@@ -1,4 +1,6 @@
-"""Collect what all subjects' pictures look like, test pictures apart: encoders learn from it what is likely, without brain data."""
+"""Collect what all subjects' pictures look like, test pictures apart: encoders learn from it
+what is likely, without brain data.
+"""
 
 import numpy as np
 
@@ -13,9 +15,17 @@ from fmri2img.responses.splits import Split
 def main() -> None:
     """Write latents and energies of every picture that is nobody's test image."""
     subjects = load_params().subjects
-    latents = [Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}") for subject in subjects]
-    splits = [Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}") for subject in subjects]
-    pool_pictures(latents, held_out=np.concatenate([split.ids("test") for split in splits])).save(prior_path())
+    latents = [
+        Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
+        for subject in subjects
+    ]
+    splits = [
+        Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
+        for subject in subjects
+    ]
+    pool_pictures(latents, held_out=np.concatenate([split.ids("test") for split in splits])).save(
+        prior_path()
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Put the test images of all subjects aside as NSD stores them: evaluation compares with them, without raw files."""
+"""Put the test images of all subjects aside as NSD stores them: evaluation compares with them,
+without raw files.
+"""
 
 import numpy as np
 
@@ -13,9 +15,14 @@ from fmri2img.responses.splits import Split
 def main() -> None:
     """Write the true pictures."""
     params = load_params()
-    splits = [Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}") for subject in params.subjects]
+    splits = [
+        Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
+        for subject in params.subjects
+    ]
     image_ids = np.unique(np.concatenate([split.ids("test") for split in splits]))
-    collect_truth(image_ids, raw_files("shared", params.machine), progress=progress("pictures")).save(truth_path())
+    collect_truth(
+        image_ids, raw_files("shared", params.machine), progress=progress("pictures")
+    ).save(truth_path())
 
 
 if __name__ == "__main__":

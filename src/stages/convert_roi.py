@@ -13,7 +13,9 @@ from fmri2img.receipts import raw_files
 def main(subject: str) -> None:
     """Write the label volume and the names of its labels."""
     params = load_params()
-    labels, names = convert_roi(raw_files(subject, params.machine), params.nsd, params.convert_roi, own_rois=OWN_ROIS)
+    labels, names = convert_roi(
+        raw_files(subject, params.machine), params.nsd, params.convert_roi, own_rois=OWN_ROIS
+    )
     write_volume(roi_path(subject), labels, VOXEL_SIZES_MM[params.nsd.func_space])
     write_json(roi_table_path(subject), describe_region(names, params.convert_roi))
 

@@ -11,9 +11,13 @@ from fmri2img.receipts import raw_files
 def main(subject: str) -> None:
     """Write the examples of one subject."""
     params = load_params()
-    trials = TrialBetas.open(voxels_path(subject), remedy=f"dvc repro extract_betas@{subject}", on_disk=["betas"])
+    trials = TrialBetas.open(
+        voxels_path(subject), remedy=f"dvc repro extract_betas@{subject}", on_disk=["betas"]
+    )
     shared = raw_files("shared", params.machine)
-    examples = create_examples(trials, shared, image_size=params.create_examples.image_size, progress=progress("pictures"))
+    examples = create_examples(
+        trials, shared, image_size=params.create_examples.image_size, progress=progress("pictures")
+    )
     examples.save(examples_path(subject))
 
 

@@ -12,12 +12,26 @@ from fmri2img.pretrained.autoencoder import load_autoencoder
 def main(subject: str) -> None:
     """Write the latents of one subject's images."""
     params = load_params()
-    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}", on_disk=["images", "betas"])
+    examples = Examples.open(
+        examples_path(subject),
+        remedy=f"dvc repro create_examples@{subject}",
+        on_disk=["images", "betas"],
+    )
     autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
-    values = encode_images(examples.images, autoencoder, batch_size=params.encode_latents.batch_size, progress=progress("batches"))
-    provenance = {"autoencoder": autoencoder.identity, "data_source": examples.provenance["data_source"]}
+    values = encode_images(
+        examples.images,
+        autoencoder,
+        batch_size=params.encode_latents.batch_size,
+        progress=progress("batches"),
+    )
+    provenance = {
+        "autoencoder": autoencoder.identity,
+        "data_source": examples.provenance["data_source"],
+    }
     energies = contrast_energies(examples.images)
-    Latents(image_ids=examples.image_ids, values=values, energies=energies, provenance=provenance).save(latents_path(subject))
+    Latents(
+        image_ids=examples.image_ids, values=values, energies=energies, provenance=provenance
+    ).save(latents_path(subject))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,21 @@
 
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
-from fmri2img.containers import DiffusionTargets, EncodingModel, Examples, Latents, Reconstructions, TruePictures
+from fmri2img.containers import (
+    DiffusionTargets,
+    EncodingModel,
+    Examples,
+    Latents,
+    Reconstructions,
+    TruePictures,
+)
 from fmri2img.evaluation.networks import open_networks
-from fmri2img.evaluation.report import latent_map_table, metrics_document, repetition_table, score_table
+from fmri2img.evaluation.report import (
+    latent_map_table,
+    metrics_document,
+    repetition_table,
+    score_table,
+)
 from fmri2img.evaluation.score import join_truth, model_rows, score_model
 from fmri2img.evaluation.steering import identify_by_samples, score_halves
 from fmri2img.files import read_json, write_json, write_text
@@ -34,24 +46,45 @@ def main(subject: str, model: str) -> None:
     examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
     latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
-    found = Reconstructions.open(reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}")
+    found = Reconstructions.open(
+        reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}"
+    )
     pictures = TruePictures.open(truth_path(), remedy="dvc repro collect_truth")
-    encoding = EncodingModel.open(encoding_model_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}")
+    encoding = EncodingModel.open(
+        encoding_model_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}"
+    )
     references = read_json(references_path(subject), remedy=f"dvc repro score_references@{subject}")
     networks = open_networks(params.evaluate.networks, params.machine.weights_folder)
     truth = join_truth(examples, split, latents, pictures, encoding)
     rows, parts = model_rows(truth, examples, split, latents, found, seed=params.evaluate.seed)
     settings = params.evaluate.model_dump()
-    scores = score_model(truth, rows, parts, networks, **{name: settings[name] for name in ("n_permutations", "n_bootstrap", "seed")})
-    encoded = read_json(encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}")
+    scores = score_model(
+        truth,
+        rows,
+        parts,
+        networks,
+        **{name: settings[name] for name in ("n_permutations", "n_bootstrap", "seed")},
+    )
+    encoded = read_json(
+        encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}"
+    )
     steering: dict[str, dict] = {}
     if len(found.samples):
-        targets = DiffusionTargets.open(targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}")
+        targets = DiffusionTargets.open(
+            targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}"
+        )
         how = {name: settings[name] for name in ("n_bootstrap", "seed")}
-        halves = score_halves(found, targets, split, **how, n_permutations=settings["n_permutations"])
+        halves = score_halves(
+            found, targets, split, **how, n_permutations=settings["n_permutations"]
+        )
         seen = pictures.of(found.image_ids[found.rows("test")])
-        steering = {"halves": halves, "identification_by_samples": identify_by_samples(seen, found.samples, networks, **how)}
-    document = metrics_document(scores, truth, found, split, references, settings=settings, steering=steering)
+        steering = {
+            "halves": halves,
+            "identification_by_samples": identify_by_samples(seen, found.samples, networks, **how),
+        }
+    document = metrics_document(
+        scores, truth, found, split, references, settings=settings, steering=steering
+    )
     profile = scores.profile.reshape(found.latents.shape[1:])
     write_json(metrics_path(subject, model), document)
     write_text(scores_path(subject, model), score_table(scores.rows, truth.image_ids))
@@ -71,7 +104,9 @@ def main(subject: str, model: str) -> None:
         profile=profile,
     )
     write_text(report_path(subject, model), run_page(data))
-    from fmri2img.tracking.runs import log_encoder  # MLflow takes seconds to load, and nothing above may wait for it
+    from fmri2img.tracking.runs import (
+        log_encoder,
+    )  # MLflow takes seconds to load, and nothing above may wait for it
 
     log_encoder(subject, model)
 

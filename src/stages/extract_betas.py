@@ -18,7 +18,12 @@ def main(subject: str) -> None:
     trials = extract_betas(
         raw_files(subject, params.machine),
         raw_files("shared", params.machine),
-        Region.read(roi_path(subject), read_json(roi_table_path(subject), remedy=remedy), params.extract_betas.labels, remedy=remedy),
+        Region.read(
+            roi_path(subject),
+            read_json(roi_table_path(subject), remedy=remedy),
+            params.extract_betas.labels,
+            remedy=remedy,
+        ),
         params.nsd,
         params.extract_betas,
         machine=params.machine,

@@ -24,18 +24,38 @@ def main(model: str) -> None:
     if not model_class(model).uses_diffusion:
         write_json(captions_path(model), {"captions": {}})
         return
-    splits = [Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}") for subject in params.subjects]
-    image_ids = np.unique(np.concatenate([split.ids(part) for split in splits for part in ("train", "validation", "test")]))
+    splits = [
+        Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
+        for subject in params.subjects
+    ]
+    image_ids = np.unique(
+        np.concatenate(
+            [split.ids(part) for split in splits for part in ("train", "validation", "test")]
+        )
+    )
     shared = raw_files("shared", params.machine)
-    pictures = (image_ids, *read_coco_ids(shared.locate(STIM_INFO), image_ids, remedy=shared.remedy))
+    pictures = (
+        image_ids,
+        *read_coco_ids(shared.locate(STIM_INFO), image_ids, remedy=shared.remedy),
+    )
     data_source = shared.receipt.data_source
     folder = _folder(params, data_source, pictures)
-    files = {name: hash_file(folder / name) for name in CAPTION_FILES.values() if (folder / name).exists()}
-    captions = {f"{image_id:05d}": texts for image_id, texts in read_captions(folder, *pictures).items()}
-    write_json(captions_path(model), {"captions": captions, "data_source": data_source, "sha256": files})
+    files = {
+        name: hash_file(folder / name)
+        for name in CAPTION_FILES.values()
+        if (folder / name).exists()
+    }
+    captions = {
+        f"{image_id:05d}": texts for image_id, texts in read_captions(folder, *pictures).items()
+    }
+    write_json(
+        captions_path(model), {"captions": captions, "data_source": data_source, "sha256": files}
+    )
 
 
-def _folder(params: ProjectParams, data_source: str, pictures: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Path:
+def _folder(
+    params: ProjectParams, data_source: str, pictures: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> Path:
     """Return the folder with caption files, written or fetched if need be."""
     if params.fetch_captions.folder is not None:
         return Path(params.fetch_captions.folder).expanduser()
@@ -45,8 +65,10 @@ def _folder(params: ProjectParams, data_source: str, pictures: tuple[np.ndarray,
         write_captions(coco_folder(), params.fetch_nsd.simulation, *pictures)
     else:
         raise ConfigError(
-            f"params.yaml: fetch_nsd.source is {params.fetch_nsd.source}, and its files are simulated: which scenes they show is not known "
-            "here; name the folder with their captions in fetch_captions.folder (data/raw/coco/annotations, where they were simulated)"
+            f"params.yaml: fetch_nsd.source is {params.fetch_nsd.source}, and its files are "
+            "simulated: which scenes they show is not known "
+            "here; name the folder with their captions in fetch_captions.folder "
+            "(data/raw/coco/annotations, where they were simulated)"
         )
     return coco_folder()
 

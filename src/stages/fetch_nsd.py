@@ -2,7 +2,13 @@
 
 from fmri2img.command import byte_progress, run_stage
 from fmri2img.config import ProjectParams, load_params
-from fmri2img.fetching.fetch import check_may_simulate, check_not_pulled, fetch_bucket, list_bucket, use_local
+from fmri2img.fetching.fetch import (
+    check_may_simulate,
+    check_not_pulled,
+    fetch_bucket,
+    list_bucket,
+    use_local,
+)
 from fmri2img.layout import ledger_path, receipt_path, voxels_path
 from fmri2img.receipts import Ledger, Receipt, raw_files
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
@@ -15,7 +21,10 @@ def main(subject: str, check: bool, dry_run: bool) -> None:
     if check:
         raw = raw_files(subject, params.machine)
         raw.check(watch=byte_progress)
-        print(f"{subject}: all {len(raw.receipt.files)} files under {raw.root} are those of {receipt_path(subject)}")
+        print(
+            f"{subject}: all {len(raw.receipt.files)} files under {raw.root} are those of "
+            f"{receipt_path(subject)}"
+        )
     elif dry_run and params.fetch_nsd.source == "s3":
         list_bucket(subject, params)
     elif dry_run:

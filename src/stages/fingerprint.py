@@ -1,4 +1,6 @@
-"""Write down what the code of each stage means, so that an edit re-runs what it can change and no more."""
+"""Write down what the code of each stage means, so that an edit re-runs what it can change and
+no more.
+"""
 
 from fmri2img.command import run_stage
 from fmri2img.layout import FINGERPRINTS

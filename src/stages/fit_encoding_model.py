@@ -7,7 +7,13 @@ from fmri2img.evaluation.brain import ceiling_source, score_encoding_model
 from fmri2img.evaluation.encoding import fit_encoding_model
 from fmri2img.evaluation.report import encoding_document
 from fmri2img.files import write_json
-from fmri2img.layout import encoding_model_path, encoding_scores_path, examples_path, latents_path, split_path
+from fmri2img.layout import (
+    encoding_model_path,
+    encoding_scores_path,
+    examples_path,
+    latents_path,
+    split_path,
+)
 from fmri2img.responses.splits import Split
 
 
@@ -19,8 +25,12 @@ def main(subject: str) -> None:
     latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
     model = fit_encoding_model(examples, split, latents, params)
     model.save(encoding_model_path(subject))
-    regions = score_encoding_model(model, examples, split, latents, min_noise_ceiling=params.min_noise_ceiling)
-    document = encoding_document(regions, examples.provenance, ceiling_source(examples), settings=params.model_dump())
+    regions = score_encoding_model(
+        model, examples, split, latents, min_noise_ceiling=params.min_noise_ceiling
+    )
+    document = encoding_document(
+        regions, examples.provenance, ceiling_source(examples), settings=params.model_dump()
+    )
     write_json(encoding_scores_path(subject), document)
 
 

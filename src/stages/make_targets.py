@@ -1,4 +1,6 @@
-"""Compute what a model learns beside latents: Stable Diffusion's view of pictures and captions, for models that steer it."""
+"""Compute what a model learns beside latents: Stable Diffusion's view of pictures and captions,
+for models that steer it.
+"""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +22,9 @@ from fmri2img.responses.splits import Split
 
 
 def main(subject: str, model: str) -> None:
-    """Write the targets of all images that the subject saw; what an earlier file has of them is kept."""
+    """Write the targets of all images that the subject saw; what an earlier file has of them is
+    kept.
+    """
     path, params = targets_path(subject, model), load_params()
     if not model_class(model).uses_diffusion:
         DiffusionTargets.nothing().save(path)
@@ -30,7 +34,9 @@ def main(subject: str, model: str) -> None:
     from fmri2img.pretrained.diffusion import open_diffusion
 
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
-    image_ids = np.sort(np.concatenate([split.ids(part) for part in ("train", "validation", "test")]))
+    image_ids = np.sort(
+        np.concatenate([split.ids(part) for part in ("train", "validation", "test")])
+    )
     captions = _captions_of(image_ids, model)
     diffusion = open_diffusion(params.diffusion.source, params.diffusion.revision)
     shared = raw_files("shared", params.machine)
@@ -41,10 +47,16 @@ def main(subject: str, model: str) -> None:
     prompts_from = known | {"text_encoder": diffusion.identity["text_encoder"], "captions": texts}
     earlier, folder = _earlier(path), target_blocks_folder(subject, model)
     how: dict[str, Any] = {"batch_size": params.make_targets.batch_size, "folder": folder}
-    prompts, empty, n_truncated = earlier.prompts, earlier.empty_prompt, earlier.provenance.get("n_truncated")
+    prompts, empty, n_truncated = (
+        earlier.prompts,
+        earlier.empty_prompt,
+        earlier.provenance.get("n_truncated"),
+    )
     if earlier.provenance.get("prompts") != prompts_from:
         text, bar = diffusion.load_text(), progress(f"{subject} captions")
-        prompts, n_truncated = embed_captions(captions, text, **how, made_from=prompts_from, progress=bar)
+        prompts, n_truncated = embed_captions(
+            captions, text, **how, made_from=prompts_from, progress=bar
+        )
         empty = text.embed([""])[0].numpy().astype(np.float16)
     scenes = earlier.scenes
     if earlier.provenance.get("scenes") != scenes_from:
@@ -58,7 +70,12 @@ def main(subject: str, model: str) -> None:
             made_from=scenes_from,
             progress=bar,
         )
-    provenance = {"data_source": shared.receipt.data_source, "scenes": scenes_from, "prompts": prompts_from, "about": diffusion.describe()}
+    provenance = {
+        "data_source": shared.receipt.data_source,
+        "scenes": scenes_from,
+        "prompts": prompts_from,
+        "about": diffusion.describe(),
+    }
     counts = {"n_captions": sum(map(len, captions)), "n_truncated": n_truncated}
     DiffusionTargets(image_ids, scenes, prompts, empty, provenance | counts).save(path)
     forget_blocks(folder)
@@ -69,7 +86,9 @@ def _captions_of(image_ids: np.ndarray, model: str) -> list[list[str]]:
     names = [f"{image_id:05d}" for image_id in image_ids]
     if absent := [name for name in names if name not in known]:
         missing = f"{len(absent)} of {len(names)} images have no captions, first 73k id {absent[0]}"
-        raise MissingDataError(f"{captions_path(model)}: {missing}; run: dvc repro --force fetch_captions@{model}")
+        raise MissingDataError(
+            f"{captions_path(model)}: {missing}; run: dvc repro --force fetch_captions@{model}"
+        )
     return [known[name] for name in names]
 
 

@@ -44,7 +44,9 @@ def main(subject: str, model: str) -> None:
         "n_train_images": params.predict.n_train_images,
         "batch_size": params.predict.batch_size,
         "rng": np.random.default_rng(params.predict.seed),
-        "encode_pictures": lambda pictures: encode_images(pictures, autoencoder, batch_size=params.predict.batch_size),
+        "encode_pictures": lambda pictures: encode_images(
+            pictures, autoencoder, batch_size=params.predict.batch_size
+        ),
     }
     path = reconstructions_path(subject, model)
     made = None
@@ -54,7 +56,9 @@ def main(subject: str, model: str) -> None:
         reconstruct(*what, **how, other_seeds=load_seeds(encoder_folder(subject, model))).save(path)
     found = Reconstructions.open(path, remedy=f"dvc repro predict@{subject}-{model}")
     truth = examples.images[examples.rows_of(found.image_ids)]
-    seen, predicted = (values.reshape(len(truth), -1) for values in (latents.of(found.image_ids), found.latents))
+    seen, predicted = (
+        values.reshape(len(truth), -1) for values in (latents.of(found.image_ids), found.latents)
+    )
     scores = {
         "PixCorr": pixel_correlations(truth, found.images),
         "latent pattern r": pattern_correlations(seen, predicted, found.mean_latent.reshape(-1)),
@@ -81,15 +85,21 @@ def main(subject: str, model: str) -> None:
         made.forget()
 
 
-def _steer(subject: str, model: str, params: ProjectParams, about: dict, what: tuple, how: dict) -> "MadePictures":
+def _steer(
+    subject: str, model: str, params: ProjectParams, about: dict, what: tuple, how: dict
+) -> "MadePictures":
     # Late: these take seconds to load, and most encoders do without.
     from fmri2img.generation.diffuse import PictureMaker
     from fmri2img.generation.steer import reconstruct_by_diffusion
     from fmri2img.pretrained.diffusion import open_diffusion_of
 
-    targets = DiffusionTargets.open(targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}")
+    targets = DiffusionTargets.open(
+        targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}"
+    )
     diffusion = open_diffusion_of(about)
-    maker = PictureMaker.of(diffusion, params.generate, params.machine.generation_batch, targets.empty_prompt)
+    maker = PictureMaker.of(
+        diffusion, params.generate, params.machine.generation_batch, targets.empty_prompt
+    )
     found, made = reconstruct_by_diffusion(
         *what,
         maker=maker,

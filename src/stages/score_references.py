@@ -1,4 +1,6 @@
-"""Score what every encoder of a subject is compared with: floors, ceilings and ridge, once for all."""
+"""Score what every encoder of a subject is compared with: floors, ceilings and ridge, once for
+all.
+"""
 
 from fmri2img.command import run_stage
 from fmri2img.config import load_params
@@ -25,13 +27,20 @@ def main(subject: str) -> None:
     examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
     latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
-    ridge = Reconstructions.open(reconstructions_path(subject, "ridge"), remedy=f"dvc repro predict@{subject}-ridge")
+    ridge = Reconstructions.open(
+        reconstructions_path(subject, "ridge"), remedy=f"dvc repro predict@{subject}-ridge"
+    )
     pictures = TruePictures.open(truth_path(), remedy="dvc repro collect_truth")
-    encoding = EncodingModel.open(encoding_model_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}")
+    encoding = EncodingModel.open(
+        encoding_model_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}"
+    )
     networks = open_networks(params.evaluate.networks, params.machine.weights_folder)
     truth = join_truth(examples, split, latents, pictures, encoding)
     scores = score_rows(truth, reference_rows(truth, examples, split, ridge), networks)
-    write_json(references_path(subject), references_document(scores, truth, settings=params.evaluate.model_dump()))
+    write_json(
+        references_path(subject),
+        references_document(scores, truth, settings=params.evaluate.model_dump()),
+    )
 
 
 if __name__ == "__main__":

@@ -12,7 +12,11 @@ from fmri2img.responses.splits import check_selection, split_images
 def main(subject: str) -> None:
     """Write the split of one subject."""
     params = load_params().split_examples
-    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}", on_disk=["images", "betas"])
+    examples = Examples.open(
+        examples_path(subject),
+        remedy=f"dvc repro create_examples@{subject}",
+        on_disk=["images", "betas"],
+    )
     check_selection(params.kind, examples.provenance["selection"])
     split = split_images(
         examples.image_ids,

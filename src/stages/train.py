@@ -26,10 +26,23 @@ from fmri2img.layout import (
 from fmri2img.models.registry import check_settings, model_class, save_encoder, save_seeds
 from fmri2img.responses.splits import Split
 from fmri2img.tracking.live import live_curve
-from fmri2img.training.fit import fit_encoder, fit_other_seeds, make_diffusion_set, make_training_set, remove_checkpoints
+from fmri2img.training.fit import (
+    fit_encoder,
+    fit_other_seeds,
+    make_diffusion_set,
+    make_training_set,
+    remove_checkpoints,
+)
 from fmri2img.training.loop import predict_validation, validation_scores
 from fmri2img.training.processes import is_main_process, launch_again
-from fmri2img.training.report import describe_encoder, epoch_log, judge_by_latents, training_metrics, validation_table, write_curve
+from fmri2img.training.report import (
+    describe_encoder,
+    epoch_log,
+    judge_by_latents,
+    training_metrics,
+    validation_table,
+    write_curve,
+)
 
 if TYPE_CHECKING:
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
@@ -43,31 +56,54 @@ def main(subject: str, model: str) -> None:
     settings, kind = check_settings(model, params.train[model]), model_class(model)
     if kind.trained_by_gradient:
         launch_again(params.machine.launch)
-    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}", on_disk=["images"])
+    examples = Examples.open(
+        examples_path(subject), remedy=f"dvc repro create_examples@{subject}", on_disk=["images"]
+    )
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
     latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
     roi = read_json(roi_table_path(subject), remedy=f"dvc repro convert_roi@{subject}")["roi"]
     checkpoint = CHECKPOINTS / subject / f"{model}.safetensors"
     about = describe_encoder(examples, split, latents, roi)
     if kind.uses_diffusion:
-        targets = DiffusionTargets.open(targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}")
+        targets = DiffusionTargets.open(
+            targets_path(subject, model), remedy=f"dvc repro make_targets@{subject}-{model}"
+        )
         data = make_diffusion_set(examples, split, targets)
         about |= targets.provenance["about"]
         del targets
     else:
         prior = Latents.open(prior_path(), remedy="dvc repro collect_prior")
-        data = make_training_set(examples, split, latents, prior, with_pictures=getattr(settings, "loss", "latents") != "latents")
+        data = make_training_set(
+            examples,
+            split,
+            latents,
+            prior,
+            with_pictures=getattr(settings, "loss", "latents") != "latents",
+        )
         del prior
     how: dict = {
         "load_decoder": lambda: _load_decoder(params.autoencoder, latents),
         "checkpoint": checkpoint,
-        "owner": f"{subject}/{model} on {examples.n_voxels} voxels of {' + '.join(roi) if isinstance(roi, list) else roi}",
+        "owner": f"{subject}/{model} on {examples.n_voxels} voxels of "
+        f"{' + '.join(roi) if isinstance(roi, list) else roi}",
     }
     side = examples.images.shape[1]
     del examples  # gigabytes at the real size, and training has its own
-    with live_curve(subject, model, about) if kind.trained_by_gradient and is_main_process() else nullcontext() as live:
-        encoder, result = fit_encoder(kind, settings, data, on_epoch=epoch_log(subject, model, live.add if live else None), **how)
-        others = fit_other_seeds(kind, settings, data, on_epoch=epoch_log(subject, f"{model}-seeds"), **how)
+    with (
+        live_curve(subject, model, about)
+        if kind.trained_by_gradient and is_main_process()
+        else nullcontext() as live
+    ):
+        encoder, result = fit_encoder(
+            kind,
+            settings,
+            data,
+            on_epoch=epoch_log(subject, model, live.add if live else None),
+            **how,
+        )
+        others = fit_other_seeds(
+            kind, settings, data, on_epoch=epoch_log(subject, f"{model}-seeds"), **how
+        )
     if not is_main_process():
         return
     validation = data.validation
@@ -76,7 +112,12 @@ def main(subject: str, model: str) -> None:
     if kind.uses_diffusion:
         decoded = predict_validation(encoder, validation).numpy()
         seen = _see(decoded, about, _load_decoder(params.autoencoder, latents), side)
-        result, scores = judge_by_latents(result, latents.of(split.ids("validation")), seen, latents.of(split.ids("train")).mean(axis=0))
+        result, scores = judge_by_latents(
+            result,
+            latents.of(split.ids("validation")),
+            seen,
+            latents.of(split.ids("train")).mean(axis=0),
+        )
     folder = encoder_folder(subject, model)
     save_encoder(encoder, model, folder, about)
     write_curve(curve_path(subject, model), result.history)
@@ -84,14 +125,21 @@ def main(subject: str, model: str) -> None:
     write_text(validation_path(subject, model), validation_table(scores, split))
     save_seeds(others, folder)
     remove_checkpoints(checkpoint)
-    # Imported last: MLflow takes seconds to load, and nothing above may wait for it or fail with it.
+    # Imported last: MLflow takes seconds to load, and nothing above may wait for it or fail with
+    # it.
     from fmri2img.tracking.runs import log_encoder
 
-    log_encoder(subject, model, is_new=True, live_run=live.close() if live else "", evaluation=False)
+    log_encoder(
+        subject, model, is_new=True, live_run=live.close() if live else "", evaluation=False
+    )
 
 
-def _see(latents: np.ndarray, about: dict, autoencoder: "FrozenAutoencoder", side: int) -> np.ndarray:
-    """Return the project's latents of the pictures of z, in which encoders of all kinds can be compared."""
+def _see(
+    latents: np.ndarray, about: dict, autoencoder: "FrozenAutoencoder", side: int
+) -> np.ndarray:
+    """Return the project's latents of the pictures of z, in which encoders of all kinds can be
+    compared.
+    """
     from fmri2img.features.latents import encode_images
     from fmri2img.generation.decode import latents_of_pictures
     from fmri2img.pretrained.autoencoder import load_autoencoder_of
@@ -101,9 +149,14 @@ def _see(latents: np.ndarray, about: dict, autoencoder: "FrozenAutoencoder", sid
 
 
 def _load_decoder(params: AutoencoderParams, latents: Latents) -> "FrozenAutoencoder":
-    from fmri2img.pretrained.autoencoder import check_same_autoencoder, load_autoencoder  # takes seconds; only a pixel loss needs it
+    from fmri2img.pretrained.autoencoder import (
+        check_same_autoencoder,
+        load_autoencoder,
+    )  # takes seconds; only a pixel loss needs it
 
-    return check_same_autoencoder(latents.provenance["autoencoder"], load_autoencoder(params.source, params.revision))
+    return check_same_autoencoder(
+        latents.provenance["autoencoder"], load_autoencoder(params.source, params.revision)
+    )
 
 
 if __name__ == "__main__":

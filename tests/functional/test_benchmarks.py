@@ -1,4 +1,6 @@
-"""Nothing rots: every benchmark and every script runs, at a size that takes seconds, and writes no table."""
+"""Nothing rots: every benchmark and every script runs, at a size that takes seconds, and writes
+no table.
+"""
 
 import os
 import sys
@@ -33,9 +35,14 @@ def tiny(monkeypatch):
 
 
 def of_every_benchmark():
-    """The whole path at the full design is a pipeline of its own, which takes a minute at any size."""
+    """The whole path at the full design is a pipeline of its own, which takes a minute at any
+    size.
+    """
     names = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in MODULES)
-    return [pytest.param(name, marks=pytest.mark.slow) if name == "full_design" else name for name in names]
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if name == "full_design" else name
+        for name in names
+    ]
 
 
 @pytest.mark.filterwarnings("default")
@@ -43,7 +50,11 @@ def of_every_benchmark():
 def test_a_benchmark_runs(name, tiny, tmp_path, monkeypatch, capsys):
     readme = (BENCHMARKS / "README.md").read_bytes()
     monkeypatch.chdir(tmp_path)
-    run_script(BENCHMARKS / f"{name}.py", monkeypatch, *(option.format(folder=tmp_path / "work") for option in OPTIONS.get(name, ())))
+    run_script(
+        BENCHMARKS / f"{name}.py",
+        monkeypatch,
+        *(option.format(folder=tmp_path / "work") for option in OPTIONS.get(name, ())),
+    )
     said = capsys.readouterr().out
     assert "not written:" in said
     assert "| --- |" in said
@@ -54,13 +65,17 @@ def test_every_benchmark_has_its_section():
     readme = (BENCHMARKS / "README.md").read_text()
     for path in BENCHMARKS.glob("*.py"):
         if path.stem not in MODULES:
-            assert f"python benchmarks/{path.name}" in readme or f"make {path.stem}" in readme, path.name
+            assert f"python benchmarks/{path.name}" in readme or f"make {path.stem}" in readme, (
+                path.name
+            )
 
 
 @pytest.mark.filterwarnings("default")
 def test_the_simulation_is_measured(monkeypatch, capsys):
     with inside(REPOSITORY):
-        run_script(SCRIPTS / "measure_simulation.py", monkeypatch, "--n-subjects", 1, "--n-scenes", 6)
+        run_script(
+            SCRIPTS / "measure_simulation.py", monkeypatch, "--n-subjects", 1, "--n-scenes", 6
+        )
     said = capsys.readouterr().out
     assert "scenes                 power ~ f^-" in said
     assert "subj01" in said
@@ -68,7 +83,29 @@ def test_the_simulation_is_measured(monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("default")
 def test_the_demo_autoencoder_is_trained(monkeypatch, tmp_path):
-    sizes = ("--steps", 2, "--cycle-steps", 2, "--polish-steps", 1, "--finish-steps", 1, "--n-polish-scenes", 4)
-    few = ("--batch-size", 2, "--n-pictures", 6, "--n-held-out", 2, "--threads", 1, "--out", tmp_path / "vae")
+    sizes = (
+        "--steps",
+        2,
+        "--cycle-steps",
+        2,
+        "--polish-steps",
+        1,
+        "--finish-steps",
+        1,
+        "--n-polish-scenes",
+        4,
+    )
+    few = (
+        "--batch-size",
+        2,
+        "--n-pictures",
+        6,
+        "--n-held-out",
+        2,
+        "--threads",
+        1,
+        "--out",
+        tmp_path / "vae",
+    )
     run_script(SCRIPTS / "train_demo_vae.py", monkeypatch, *sizes, *few)
     assert (tmp_path / "vae/diffusion_pytorch_model.safetensors").exists()

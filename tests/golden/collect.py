@@ -1,4 +1,6 @@
-"""What goldens hold: a description of what the project makes, one function for each file in ``data/``."""
+"""What goldens hold: a description of what the project makes, one function for each file in
+``data/``.
+"""
 
 import ast
 import contextlib
@@ -30,7 +32,12 @@ def describe_array(values):
     else:
         content, numbers = values.tobytes(), [] if values.dtype.kind == "b" else sketch(values)
     digest = hashlib.sha256(content).hexdigest()
-    return {"shape": list(values.shape), "dtype": str(values.dtype), "sha256": digest, "sketch": numbers}
+    return {
+        "shape": list(values.shape),
+        "dtype": str(values.dtype),
+        "sha256": digest,
+        "sketch": numbers,
+    }
 
 
 def arrays_of(path):
@@ -41,7 +48,11 @@ def arrays_of(path):
         return {"data": np.asarray(nibabel.load(path).dataobj), "affine": nibabel.load(path).affine}
     found = {}
     with h5py.File(path, "r") as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
     return found
 
 
@@ -56,16 +67,35 @@ def describe_files(root, paths):
 
 def collect_miniature(template):
     """Every array of every container of the finished miniature, and of its encoders."""
-    patterns = ("data/rois/*.gz", "data/*.h5", "data/*/*.h5", "data/*/*/*.h5", "models/subj*/*.h5", "models/subj*/*/*.safetensors")
-    return describe_files(template, [path for pattern in patterns for path in template.glob(pattern) if "raw" not in path.parts])
+    patterns = (
+        "data/rois/*.gz",
+        "data/*.h5",
+        "data/*/*.h5",
+        "data/*/*/*.h5",
+        "models/subj*/*.h5",
+        "models/subj*/*/*.safetensors",
+    )
+    return describe_files(
+        template,
+        [
+            path
+            for pattern in patterns
+            for path in template.glob(pattern)
+            if "raw" not in path.parts
+        ],
+    )
 
 
 def collect_metrics(template):
-    """The scores of every model on the miniature, to six digits, and what else its documents say."""
+    """The scores of every model on the miniature, to six digits, and what else its documents
+    say.
+    """
     documents = {}
     for model in MODELS:
         text = (template / f"reports/metrics/{SUBJECT}/{model}.json").read_text()
-        documents[model] = json.loads(re.sub(r'"/[^"]*/project-diffusion"', '"project-diffusion"', text))
+        documents[model] = json.loads(
+            re.sub(r'"/[^"]*/project-diffusion"', '"project-diffusion"', text)
+        )
     for name in ("encoding", "references"):
         documents[name] = json.loads((template / f"reports/{name}/{SUBJECT}.json").read_text())
     documents["comparison"] = json.loads((template / "reports/comparison.json").read_text())
@@ -74,25 +104,46 @@ def collect_metrics(template):
 
 
 def _is_machine(key):
-    """Whether an entry tells of the machine, or of files whose bytes another machine makes differently."""
+    """Whether an entry tells of the machine, or of files whose bytes another machine makes
+    differently.
+    """
     return any(
-        part in ("versions", "autoencoder", "encoder", "weights", "diffusion") or part.endswith(("sha256", "md5"))
+        part in ("versions", "autoencoder", "encoder", "weights", "diffusion")
+        or part.endswith(("sha256", "md5"))
         for part in key.split("/")
     )
 
 
 def flatten(values, prefix=""):
     if isinstance(values, dict):
-        return {key: value for name, inner in values.items() for key, value in flatten(inner, f"{prefix}/{name}").items()}
-    if isinstance(values, list) and values and not all(isinstance(item, int | float) for item in values):
-        return {key: value for number, inner in enumerate(values) for key, value in flatten(inner, f"{prefix}/{number}").items()}
+        return {
+            key: value
+            for name, inner in values.items()
+            for key, value in flatten(inner, f"{prefix}/{name}").items()
+        }
+    if (
+        isinstance(values, list)
+        and values
+        and not all(isinstance(item, int | float) for item in values)
+    ):
+        return {
+            key: value
+            for number, inner in enumerate(values)
+            for key, value in flatten(inner, f"{prefix}/{number}").items()
+        }
     return {prefix.lstrip("/"): values}
 
 
 def collect_raw(template):
     """The simulated raw tree: size and SHA-256 of each file, as the receipts have them."""
-    receipts = (json.loads(path.read_text()) for path in sorted((template / "data/receipts").glob("*.json")))
-    return {record["path"]: [record["size"], record["sha256"]] for receipt in receipts for record in receipt["files"]}
+    receipts = (
+        json.loads(path.read_text()) for path in sorted((template / "data/receipts").glob("*.json"))
+    )
+    return {
+        record["path"]: [record["size"], record["sha256"]]
+        for receipt in receipts
+        for record in receipt["files"]
+    }
 
 
 def collect_help():
@@ -108,32 +159,49 @@ def collect_help():
 
     for script in sorted((REPOSITORY / "src/stages").glob("[a-z]*.py")):
         stage = import_module(f"stages.{script.stem}").main
-        texts[f"python -m stages.{script.stem}"] = _help(lambda stage=stage: run_stage(stage, ["--help"]))
+        texts[f"python -m stages.{script.stem}"] = _help(
+            lambda stage=stage: run_stage(stage, ["--help"])
+        )
     return texts
 
 
 def _help(work):
     out = io.StringIO()
-    with mock.patch.dict(os.environ, COLUMNS="100"), contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+    with (
+        mock.patch.dict(os.environ, COLUMNS="100"),
+        contextlib.redirect_stdout(out),
+        contextlib.suppress(SystemExit),
+    ):
         work()
     return re.sub(r"^usage: \S+", "usage: ...", out.getvalue()).splitlines()
 
 
 def collect_errors():
     """The template of every error line: what is raised with which words, values left open."""
-    known = set(re.findall(r"^class (\w+)", (REPOSITORY / "src/fmri2img/exceptions.py").read_text(), re.MULTILINE)) | {"ValueError"}
+    known = set(
+        re.findall(
+            r"^class (\w+)", (REPOSITORY / "src/fmri2img/exceptions.py").read_text(), re.MULTILINE
+        )
+    ) | {"ValueError"}
     found = set()
     for path in (REPOSITORY / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             call = node.exc if isinstance(node, ast.Raise) else node
-            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in known and call.args:
+            if (
+                isinstance(call, ast.Call)
+                and isinstance(call.func, ast.Name)
+                and call.func.id in known
+                and call.args
+            ):
                 found.add(f"{call.func.id}: {_words(call.args[0])}")
     return sorted(found)
 
 
 def _words(node):
     if isinstance(node, ast.JoinedStr):
-        return "".join(part.value if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        return "".join(
+            part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
+        )
     if isinstance(node, ast.Constant):
         return str(node.value)
     if isinstance(node, ast.BinOp):
@@ -146,6 +214,10 @@ def collect_tests():
     found = set()
     for path in (REPOSITORY / "tests").rglob("test_*.py"):
         tree = ast.parse(path.read_text())
-        names = (node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"))
+        names = (
+            node.name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+        )
         found |= {f"{path.relative_to(REPOSITORY).as_posix()}::{name}" for name in names}
     return sorted(found)

@@ -1,4 +1,6 @@
-"""Whether today's results are the golden ones: the same bytes on the same machine, the same but for rounding on another."""
+"""Whether today's results are the golden ones: the same bytes on the same machine, the same but
+for rounding on another.
+"""
 
 import json
 from pathlib import Path
@@ -6,9 +8,11 @@ from pathlib import Path
 from golden.machine import close, describe, this_machine
 
 DATA = Path(__file__).parent / "data"
-# Of scores: how far one may be off on another processor. Networks that are trained by gradient and few test images move most.
+# Of scores: how far one may be off on another processor. Networks that are trained by gradient and
+# few test images move most.
 SCORE_TOLERANCE = 0.15
-# Which training image is nearest is a choice, and rounding may turn it: elsewhere its scores are not compared.
+# Which training image is nearest is a choice, and rounding may turn it: elsewhere its scores are
+# not compared.
 _CHOICE = "nearest_train"
 
 
@@ -21,7 +25,10 @@ def on_another_machine(golden):
     here = this_machine()
     if golden["machine"] == here:
         return ""
-    return f"made on {describe(golden['machine'])}; this is {describe(here)}: numbers are compared within a tolerance"
+    return (
+        f"made on {describe(golden['machine'])}; this is {describe(here)}: numbers are compared "
+        "within a tolerance"
+    )
 
 
 def differences(golden, found, *, exact):
@@ -39,10 +46,18 @@ def differences(golden, found, *, exact):
 def is_close(one, other):
     """Whether two entries differ by no more than another processor may make them differ."""
     if isinstance(one, dict) and "sketch" in one:
-        return [one["shape"], one["dtype"]] == [other["shape"], other["dtype"]] and close(one["sketch"], other["sketch"])
+        return [one["shape"], one["dtype"]] == [other["shape"], other["dtype"]] and close(
+            one["sketch"], other["sketch"]
+        )
     if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(is_close(a, b) for a, b in zip(one, other, strict=True))
-    if isinstance(one, int | float) and isinstance(other, int | float) and not isinstance(one, bool):
+        return len(one) == len(other) and all(
+            is_close(a, b) for a, b in zip(one, other, strict=True)
+        )
+    if (
+        isinstance(one, int | float)
+        and isinstance(other, int | float)
+        and not isinstance(one, bool)
+    ):
         return abs(one - other) <= SCORE_TOLERANCE * max(1.0, abs(one))
     return one == other
 

@@ -21,6 +21,15 @@ def make_demo_examples(folder):
 
 def collect_demo(folder):
     """Every array of the demo's regions, voxels and examples, and its splits."""
-    paths = [path for pattern in ("data/rois/*.gz", "data/voxels/*.h5", "data/examples/*.h5") for path in folder.glob(pattern)]
-    splits = {path.stem: read_json(path, remedy="") for path in sorted((folder / "data/splits").glob("*.json"))}
-    return describe_files(folder, paths) | {f"data/splits/{name}": value for name, value in flatten(splits).items()}
+    paths = [
+        path
+        for pattern in ("data/rois/*.gz", "data/voxels/*.h5", "data/examples/*.h5")
+        for path in folder.glob(pattern)
+    ]
+    splits = {
+        path.stem: read_json(path, remedy="")
+        for path in sorted((folder / "data/splits").glob("*.json"))
+    }
+    return describe_files(folder, paths) | {
+        f"data/splits/{name}": value for name, value in flatten(splits).items()
+    }

@@ -1,4 +1,6 @@
-"""Encoders of every model, small enough to keep: trained on made-up numbers, saved, and asked for predictions."""
+"""Encoders of every model, small enough to keep: trained on made-up numbers, saved, and asked
+for predictions.
+"""
 
 import numpy as np
 import torch
@@ -13,8 +15,20 @@ from miniature import MODELS, REPOSITORY
 N_IMAGES, N_VOXELS, REPETITIONS = 60, 6, 2
 _SMALL = {
     "basic_ae": {"hidden_sizes": [12], "epochs": 2, "n_seeds": 1},
-    "low_level": {"hidden_size": 12, "n_blocks": 1, "channels": 8, "contrastive_size": 8, "epochs": 2, "n_seeds": 1},
-    "default": {"penalties": [100, 10000], "prior_shrinkages": [0.2], "noise_shrinkages": [0.75], "noise_scales": [0.5, 1.0]},
+    "low_level": {
+        "hidden_size": 12,
+        "n_blocks": 1,
+        "channels": 8,
+        "contrastive_size": 8,
+        "epochs": 2,
+        "n_seeds": 1,
+    },
+    "default": {
+        "penalties": [100, 10000],
+        "prior_shrinkages": [0.2],
+        "noise_shrinkages": [0.75],
+        "noise_scales": [0.5, 1.0],
+    },
     "takagi": {"z_labels": ["V1", "V2", "V3"], "c_labels": ["hV4"]},
 }
 
@@ -37,7 +51,11 @@ def make_subject():
         valid=np.ones((1, N_VOXELS), bool),
         saturated=np.zeros((1, N_VOXELS), np.int16),
         affine=np.eye(4),
-        provenance={"subject": "subj01", "data_source": "simulated", "roi_names": {"1": "V1", "2": "V2", "3": "V3", "4": "hV4"}},
+        provenance={
+            "subject": "subj01",
+            "data_source": "simulated",
+            "roi_names": {"1": "V1", "2": "V2", "3": "V3", "4": "hV4"},
+        },
         image_ids=image_ids,
         images=rng.integers(0, 256, (N_IMAGES, 16, 16, 3), dtype=np.uint8),
         is_shared=np.zeros(N_IMAGES, bool),
@@ -46,12 +64,17 @@ def make_subject():
         trial_session=np.ones(len(trial_rows), np.int16),
     )
     parts = {"train": image_ids[:40], "validation": image_ids[40:50], "test": image_ids[50:]}
-    split = Split(kind="random", **{name: tuple(int(one) for one in ids) for name, ids in parts.items()})
+    split = Split(
+        kind="random", **{name: tuple(int(one) for one in ids) for name, ids in parts.items()}
+    )
     latents = Latents(
         image_ids=image_ids,
         values=coarse.repeat(4, 2).repeat(4, 3),
         energies=rng.random((N_IMAGES, 12, 8, 8)).astype(np.float32),
-        provenance={"autoencoder": {"source": "made up", "revision": "folder", "sha256": "0" * 64}, "data_source": "simulated"},
+        provenance={
+            "autoencoder": {"source": "made up", "revision": "folder", "sha256": "0" * 64},
+            "data_source": "simulated",
+        },
     )
     targets = DiffusionTargets(
         image_ids,
@@ -69,13 +92,27 @@ def write_encoders(folder):
     sections = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
     betas = np.random.default_rng(1).normal(size=(3, N_VOXELS)).astype(np.float32)
     for model in MODELS:
-        settings, kind = check_settings(model, sections[model] | _SMALL.get(model, {})), model_class(model)
+        settings, kind = (
+            check_settings(model, sections[model] | _SMALL.get(model, {})),
+            model_class(model),
+        )
         prior = latents.only(latents.image_ids[:0])
-        data = make_diffusion_set(examples, split, targets) if model == "takagi" else make_training_set(examples, split, latents, prior)
+        data = (
+            make_diffusion_set(examples, split, targets)
+            if model == "takagi"
+            else make_training_set(examples, split, latents, prior)
+        )
         checkpoint = folder / "checkpoint.safetensors"
-        how = {"load_decoder": lambda: None, "checkpoint": checkpoint, "on_epoch": lambda _: None, "owner": model}
+        how = {
+            "load_decoder": lambda: None,
+            "checkpoint": checkpoint,
+            "on_epoch": lambda _: None,
+            "owner": model,
+        }
         encoder, _ = fit_encoder(kind, settings, data, **how)
-        save_encoder(encoder, model, folder / model, {"subject": "subj01", "data.source": "simulated"})
+        save_encoder(
+            encoder, model, folder / model, {"subject": "subj01", "data.source": "simulated"}
+        )
         np.savez(folder / model / "predictions.npz", betas=betas, latents=predict(encoder, betas))
         for left in folder.glob("checkpoint*"):
             left.unlink()

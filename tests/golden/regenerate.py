@@ -1,7 +1,8 @@
-"""Make goldens anew: ``make goldens``, or ``python tests/golden/regenerate.py [KIND ...]``. Prints what changes, by name.
+"""Make goldens anew: ``make goldens``, or ``python tests/golden/regenerate.py [KIND ...]``. Prints
+what changes, by name.
 
-Look at every line before you commit: a number that moves is a result that changed. ``encoders/`` and ``store/`` are what version 0.1 left
-and are never made anew.
+Look at every line before you commit: a number that moves is a result that changed. ``encoders/``
+and ``store/`` are what version 0.1 left and are never made anew.
 """
 
 import json
@@ -12,7 +13,12 @@ from pathlib import Path
 
 # As make test has it: another number of threads gives other last digits.
 os.environ.update(
-    OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="1", DVC_NO_ANALYTICS="1", MPLBACKEND="Agg"
+    OMP_NUM_THREADS="1",
+    HF_HUB_OFFLINE="1",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    DO_NOT_TRACK="1",
+    DVC_NO_ANALYTICS="1",
+    MPLBACKEND="Agg",
 )
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -22,7 +28,11 @@ from golden.demo import collect_demo, make_demo_examples
 from golden.machine import describe, this_machine
 from miniature import make_miniature
 
-OF_MINIATURE = {"miniature": collect.collect_miniature, "metrics": collect.collect_metrics, "raw": collect.collect_raw}
+OF_MINIATURE = {
+    "miniature": collect.collect_miniature,
+    "metrics": collect.collect_metrics,
+    "raw": collect.collect_raw,
+}
 OF_SOURCE = {
     "help": collect.collect_help,
     "errors": lambda: dict.fromkeys(collect.collect_errors(), True),
@@ -49,8 +59,16 @@ def main(kinds):
 def write(kind, entries):
     """Write one golden after saying what changes."""
     path = DATA / f"{kind}.json"
-    lines = differences(load(kind)["entries"], entries, exact=True) if path.exists() else [f"{len(entries)} entries, all new"]
-    print(f"{kind}: {len(lines)} of {len(entries)} entries change", *(f"  {line}" for line in lines), sep="\n")
+    lines = (
+        differences(load(kind)["entries"], entries, exact=True)
+        if path.exists()
+        else [f"{len(entries)} entries, all new"]
+    )
+    print(
+        f"{kind}: {len(lines)} of {len(entries)} entries change",
+        *(f"  {line}" for line in lines),
+        sep="\n",
+    )
     golden = {"machine": this_machine(), "entries": entries}
     DATA.mkdir(exist_ok=True)
     path.write_text(json.dumps(golden, indent=1, sort_keys=True) + "\n")

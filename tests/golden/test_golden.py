@@ -1,4 +1,6 @@
-"""The net: no number, no error line and no old file changes its meaning unnoticed. What changes on purpose: ``make goldens``."""
+"""The net: no number, no error line and no old file changes its meaning unnoticed. What changes
+on purpose: ``make goldens``.
+"""
 
 import json
 import shutil
@@ -34,7 +36,13 @@ def check(kind, found, *, exact=None):
     if note := on_another_machine(golden):
         print(f"goldens of {kind}: {note}")
     lines = differences(golden["entries"], found, exact=not note if exact is None else exact)
-    assert not lines, "\n".join([f"{kind}: {len(lines)} entries are not the golden ones (make goldens says what changes)", *lines[:20]])
+    assert not lines, "\n".join(
+        [
+            f"{kind}: {len(lines)} entries are not the golden ones (make goldens says what "
+            "changes)",
+            *lines[:20],
+        ]
+    )
 
 
 def test_every_array_of_the_miniature(template):
@@ -55,7 +63,9 @@ def test_the_simulated_raw_tree(template):
 
 
 def test_the_demos_voxels_and_splits_as_the_small_remote_has_them():
-    """What ``dvc pull`` brings, without the seconds that it takes; splits follow from the images that voxel files name."""
+    """What ``dvc pull`` brings, without the seconds that it takes; splits follow from the images
+    that voxel files name.
+    """
     golden = load("demo")["entries"]
     locked = yaml.safe_load((REPOSITORY / "dvc.lock").read_text())["stages"]
     stages = {out["path"]: out["md5"] for stage in locked.values() for out in stage["outs"]}
@@ -65,14 +75,23 @@ def test_the_demos_voxels_and_splits_as_the_small_remote_has_them():
             md5 = stages[path]
             blob = REPOSITORY / "demo_remote/files/md5" / md5[:2] / md5[2:]
             copy = collect.arrays_of(_named(blob, path))
-            found |= {f"{path}: {name}": collect.describe_array(values) for name, values in copy.items()}
+            found |= {
+                f"{path}: {name}": collect.describe_array(values) for name, values in copy.items()
+            }
         # The remote in git holds what the processor of its day made.
         assert not differences({name: golden[name] for name in found}, found, exact=False)
         blob = stages[f"data/voxels/{subject}.h5"]
-        trials = TrialBetas.open(REPOSITORY / "demo_remote/files/md5" / blob[:2] / blob[2:], remedy="")
+        trials = TrialBetas.open(
+            REPOSITORY / "demo_remote/files/md5" / blob[:2] / blob[2:], remedy=""
+        )
         image_ids = np.unique(trials.image_ids)
         is_shared = np.isin(image_ids, trials.image_ids[trials.is_shared])
-        settings = {"kind": "shared", "validation_fraction": 0.1, "n_train_random": 9000, "rng": np.random.default_rng(0)}
+        settings = {
+            "kind": "shared",
+            "validation_fraction": 0.1,
+            "n_train_random": 9000,
+            "rng": np.random.default_rng(0),
+        }
         split = split_images(image_ids, is_shared, **settings)
         for part in ("train", "validation", "test"):
             assert list(split.ids(part)) == golden[f"data/splits/{subject}/{part}"]
@@ -98,7 +117,9 @@ def test_encoders_of_version_0_1_predict_what_they_predicted(model):
         np.testing.assert_allclose(found, kept["latents"], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:.*Any type hint is inferred as AnyType")  # MLflow's, where it loads such a model first
+@pytest.mark.filterwarnings(
+    "ignore:.*Any type hint is inferred as AnyType"
+)  # MLflow's, where it loads such a model first
 def test_a_store_of_version_0_1_opens_and_goes_on(tmp_path, monkeypatch):
     restore_store(STORE, tmp_path)
     shutil.copytree(STORE / "files", tmp_path, dirs_exist_ok=True)
@@ -117,14 +138,18 @@ def test_a_store_of_version_0_1_opens_and_goes_on(tmp_path, monkeypatch):
     assert len(before) == 3
     log_encoder("subj01", "default", evaluation=False)  # all is there: nothing is added
     assert {run.info.run_id: run.data.metrics for run in client.search_runs([experiment])} == before
-    monkeypatch.setattr(sys, "path", list(sys.path))  # an encoder that is loaded puts its code first
+    monkeypatch.setattr(
+        sys, "path", list(sys.path)
+    )  # an encoder that is loaded puts its code first
     encoder = mlflow.pyfunc.load_model("models:/fmri2img-ridge-subj01/2")
     assert encoder.predict(np.ones((2, 9), np.float32)).shape == (2, 4, 16, 16)
 
 
 @pytest.mark.parametrize("kind", ["help", "errors"])
 def test_what_is_said_is_what_was_said(kind):
-    found = collect.collect_help() if kind == "help" else dict.fromkeys(collect.collect_errors(), True)
+    found = (
+        collect.collect_help() if kind == "help" else dict.fromkeys(collect.collect_errors(), True)
+    )
     check(kind, found, exact=True)
 
 
@@ -141,7 +166,9 @@ def test_no_test_is_lost():
 
 
 def test_every_test_is_in_the_list():
-    assert not set(collect.collect_tests()) - load("tests")["entries"].keys(), "run: python tests/golden/regenerate.py tests"
+    assert not set(collect.collect_tests()) - load("tests")["entries"].keys(), (
+        "run: python tests/golden/regenerate.py tests"
+    )
 
 
 # The net itself.
@@ -151,16 +178,23 @@ def test_a_golden_that_moves_fails_with_the_arrays_name(rng):
     values = rng.normal(size=(50, 4)).astype(np.float32)
     golden = {"data/voxels/subj02.h5: betas": collect.describe_array(values)}
     values[3, 2] += 1e-6
-    (line,) = differences(golden, {"data/voxels/subj02.h5: betas": collect.describe_array(values)}, exact=True)
+    (line,) = differences(
+        golden, {"data/voxels/subj02.h5: betas": collect.describe_array(values)}, exact=True
+    )
     assert line.startswith('data/voxels/subj02.h5: betas: was {"shape": [50, 4]')
-    with pytest.raises(AssertionError, match=r"help: 1 entries are not the golden ones .*\n.*help: is new"):
+    with pytest.raises(
+        AssertionError, match=r"help: 1 entries are not the golden ones .*\n.*help: is new"
+    ):
         check("help", load("help")["entries"] | {"help": []}, exact=True)
 
 
 def test_on_another_processor_rounding_passes_and_a_change_does_not(rng):
     values = rng.normal(size=(500, 4)).astype(np.float32)
     golden = collect.describe_array(values)
-    assert is_close(golden, collect.describe_array(values + rng.normal(size=values.shape).astype(np.float32) * 1e-5))
+    assert is_close(
+        golden,
+        collect.describe_array(values + rng.normal(size=values.shape).astype(np.float32) * 1e-5),
+    )
     assert not is_close(golden, collect.describe_array(values[::-1]))
     assert not is_close(golden, collect.describe_array(values + 0.1))
     assert not is_close(golden, collect.describe_array(values[:-1]))

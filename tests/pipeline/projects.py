@@ -1,4 +1,6 @@
-"""Commands in throw-away projects as a user types them; those of this project are called in this process."""
+"""Commands in throw-away projects as a user types them; those of this project are called in this
+process.
+"""
 
 import os
 import signal
@@ -11,20 +13,28 @@ from miniature import environment
 
 
 def run(project, *command, check=True, **variables):
-    """Run a command in a project: ``fmri2img``, ``dvc`` and ``python -m stages.x`` in this process, others in their own."""
+    """Run a command in a project: ``fmri2img``, ``dvc`` and ``python -m stages.x`` in this
+    process, others in their own.
+    """
     if command[0] == "fmri2img":
         return commands.fmri2img(project, *command[1:], check=check, **variables)
     if command[0] == "dvc":
         return commands.dvc(project, *command[1:], check=check, **variables)
     if command[:2] == ("python", "-m") and command[2].startswith("stages."):
-        return commands.stage(project, command[2].partition(".")[2], *command[3:], check=check, **variables)
+        return commands.stage(
+            project, command[2].partition(".")[2], *command[3:], check=check, **variables
+        )
     return miniature.run(project, *command, check=check)
 
 
 def kill_when(reached, project, *command):
-    """Start a command and kill it, with all that it started, as soon as ``reached()`` holds: nothing can clean up."""
+    """Start a command and kill it, with all that it started, as soon as ``reached()`` holds:
+    nothing can clean up.
+    """
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=project, env=environment(), start_new_session=True, **quiet)
+    process = subprocess.Popen(
+        command, cwd=project, env=environment(), start_new_session=True, **quiet
+    )
     deadline = time.monotonic() + 120
     while not reached() and process.poll() is None:
         assert time.monotonic() < deadline

@@ -1,4 +1,5 @@
-"""Every code block of README and docs runs as it is printed, or says why not: ``<!-- not run: reason -->`` on the line before it.
+"""Every code block of README and docs runs as it is printed, or says why not: ``<!-- not run:
+reason -->`` on the line before it.
 
 The miniature has one subject, so ``subj01`` is read as ``subj02``.
 """
@@ -24,7 +25,9 @@ PAGES = sorted(
     for path in REPOSITORY.glob(pattern)
     if path.name != "CHANGELOG.md"
 )
-_BLOCK = re.compile(r"(?:^<!-- (not run: .+?|output) -->\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"(?:^<!-- (not run: .+?|output) -->\n)?^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL
+)
 # Commands that are printed with an error as their answer.
 FAIL_ON_PURPOSE = ("fmri2img promote",)
 
@@ -32,30 +35,53 @@ FAIL_ON_PURPOSE = ("fmri2img promote",)
 def blocks(page):
     """(number, language, content, why it is not run) of every block of a page."""
     text = page.read_text(encoding="utf-8")
-    return [(number, found[2], found[3], found[1] or "") for number, found in enumerate(_BLOCK.finditer(text))]
+    return [
+        (number, found[2], found[3], found[1] or "")
+        for number, found in enumerate(_BLOCK.finditer(text))
+    ]
 
 
 BLOCKS = [(page, *block) for page in PAGES for block in blocks(page)]
 
 
 def of(*languages):
-    chosen = [block for block in BLOCKS if block[2] in languages and not block[4].startswith("not run")]
+    chosen = [
+        block for block in BLOCKS if block[2] in languages and not block[4].startswith("not run")
+    ]
     return pytest.mark.parametrize(
         ("page", "content"),
-        [pytest.param(page, content, id=f"{page.relative_to(REPOSITORY)}-{number}") for page, number, _, content, _ in chosen],
+        [
+            pytest.param(page, content, id=f"{page.relative_to(REPOSITORY)}-{number}")
+            for page, number, _, content, _ in chosen
+        ],
     )
 
 
 @pytest.fixture(scope="module")
 def documented(template, tmp_path_factory):
-    """The finished project, with what the pages take for granted: reconstructions from elsewhere, and a remote."""
+    """The finished project, with what the pages take for granted: reconstructions from
+    elsewhere, and a remote.
+    """
     folder = clone(template, tmp_path_factory.mktemp("docs") / "project")
-    with h5py.File(folder / f"data/reconstructions/{SUBJECT}/ridge.h5") as found, h5py.File(folder / "data/truth.h5") as truth:
+    with (
+        h5py.File(folder / f"data/reconstructions/{SUBJECT}/ridge.h5") as found,
+        h5py.File(folder / "data/truth.h5") as truth,
+    ):
         pictures = dict(zip(found["image_ids"][()].tolist(), found["images"][()], strict=True))
         (folder / "my-reconstructions").mkdir()
         for image_id in truth["image_ids"][()].tolist():
             Image.fromarray(pictures[image_id]).save(folder / f"my-reconstructions/{image_id}.png")
-    run(folder, "dvc", "remote", "add", "--local", "--force", "--default", "lab", str(folder.with_name("remote")))
+    run(
+        folder,
+        "dvc",
+        "remote",
+        "add",
+        "--local",
+        "--force",
+        "--default",
+        "lab",
+        str(folder.with_name("remote")),
+    )
     return folder
 
 
@@ -76,12 +102,16 @@ def test_commands_run_as_they_are_printed(page, content, documented):
     for words in found:
         result = run(documented, *words, check=False)
         expected = 1 if " ".join(words[:2]) in FAIL_ON_PURPOSE else 0
-        assert result.returncode == expected, f"{' '.join(words)}\n{result.stdout[-500:]}{result.stderr[-1000:]}"
+        assert result.returncode == expected, (
+            f"{' '.join(words)}\n{result.stdout[-500:]}{result.stderr[-1000:]}"
+        )
         assert "Traceback" not in result.stderr
         if words[:2] == ["fmri2img", "export"] and words[-1].endswith(".npz"):
             with np.load(documented / words[-1]) as exported:
                 few = np.unique(exported["image_ids_0based"])[:3]
-            keep_images(documented / words[-1], few)  # what follows decodes them, and all of them take minutes
+            keep_images(
+                documented / words[-1], few
+            )  # what follows decodes them, and all of them take minutes
 
 
 @of("python")
@@ -99,7 +129,9 @@ def merged(values, changes):
 @of("yaml")
 def test_params_are_valid_as_they_are_printed(page, content, tmp_path):
     shutil.copytree(REPOSITORY / "models/demo-vae", tmp_path / "models/demo-vae")
-    params = merged(yaml.safe_load((REPOSITORY / "params.yaml").read_text()), yaml.safe_load(content))
+    params = merged(
+        yaml.safe_load((REPOSITORY / "params.yaml").read_text()), yaml.safe_load(content)
+    )
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     with inside(tmp_path):
         check_project()
@@ -120,5 +152,9 @@ def test_pages_name_verbs_that_exist():
 
     known = set(make_parser()[1])
     for page in PAGES:
-        named = set(re.findall(r"(?:^\$ |`)fmri2img ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+        named = set(
+            re.findall(
+                r"(?:^\$ |`)fmri2img ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE
+            )
+        )
         assert named <= known, page

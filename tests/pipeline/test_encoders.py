@@ -1,4 +1,6 @@
-"""Trained encoders after the pipeline has run: from a version back to its bytes, into other stores, and into use."""
+"""Trained encoders after the pipeline has run: from a version back to its bytes, into other
+stores, and into use.
+"""
 
 import re
 import shlex
@@ -21,7 +23,9 @@ WEIGHTS = "models/subj02/ridge/model.safetensors"
 
 @pytest.fixture
 def clone(project, tmp_path):
-    """A colleague's clone with the project's store and a remote that has the encoders, and nothing in its cache."""
+    """A colleague's clone with the project's store and a remote that has the encoders, and
+    nothing in its cache.
+    """
     remote, folder = tmp_path / "remote", tmp_path / "clone"
     run(project, "dvc", "remote", "add", "--local", "--force", "--default", "lab", str(remote))
     run(project, "dvc", "push", "train@subj02-ridge")
@@ -35,10 +39,16 @@ def store_of(project):
 
 
 def test_an_encoder_comes_back_from_the_remote_with_the_same_bytes(project, clone):
-    champion = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db").get_model_version("fmri2img-ridge-subj02", "1")
+    champion = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db").get_model_version(
+        "fmri2img-ridge-subj02", "1"
+    )
     said = fmri2img(clone, "restore", "models:/fmri2img-ridge-subj02/1", **store_of(project)).stdout
     assert "DVC" not in said  # nothing had to come from elsewhere
-    assert hash_file(clone / WEIGHTS, "md5") == champion.tags["dvc.model_md5"] == hash_file(project / WEIGHTS, "md5")
+    assert (
+        hash_file(clone / WEIGHTS, "md5")
+        == champion.tags["dvc.model_md5"]
+        == hash_file(project / WEIGHTS, "md5")
+    )
     assert (clone / "models/subj02/ridge/seeds.safetensors").exists()
     commit = run(project, "git", "rev-list", "--max-parents=0", "HEAD").stdout[:10]
     assert f"recorded by commit {commit}" in said
@@ -55,12 +65,23 @@ def test_an_encoder_whose_bytes_are_nowhere_else_comes_from_the_registry(project
 def test_other_bytes_are_not_overwritten(project, clone):
     (clone / WEIGHTS).parent.mkdir(parents=True)
     (clone / WEIGHTS).write_bytes(b"a week of work")
-    refused = fmri2img(clone, "restore", "models:/fmri2img-ridge-subj02/1", check=False, **store_of(project))
+    refused = fmri2img(
+        clone, "restore", "models:/fmri2img-ridge-subj02/1", check=False, **store_of(project)
+    )
     assert refused.returncode == 1
     assert refused.stderr.startswith(f"error: {WEIGHTS} holds other bytes")
     assert (clone / WEIGHTS).read_bytes() == b"a week of work"
-    fmri2img(clone, "restore", "models:/fmri2img-ridge-subj02/1", "--to", "elsewhere", **store_of(project))
-    assert hash_file(clone / "elsewhere/model.safetensors", "md5") == hash_file(project / WEIGHTS, "md5")
+    fmri2img(
+        clone,
+        "restore",
+        "models:/fmri2img-ridge-subj02/1",
+        "--to",
+        "elsewhere",
+        **store_of(project),
+    )
+    assert hash_file(clone / "elsewhere/model.safetensors", "md5") == hash_file(
+        project / WEIGHTS, "md5"
+    )
     fmri2img(clone, "restore", "models:/fmri2img-ridge-subj02/1", "--force", **store_of(project))
     assert hash_file(clone / WEIGHTS, "md5") == hash_file(project / WEIGHTS, "md5")
 
@@ -68,9 +89,15 @@ def test_other_bytes_are_not_overwritten(project, clone):
 def test_a_fresh_store_gets_all_that_is_on_disk(project, tmp_path):
     uri = f"sqlite:///{tmp_path}/fresh.db"
     fmri2img(project, "track", MLFLOW_TRACKING_URI=uri)
-    old, new = (mlflow.MlflowClient(tracking_uri=address) for address in (f"sqlite:///{project}/mlflow.db", uri))
+    old, new = (
+        mlflow.MlflowClient(tracking_uri=address)
+        for address in (f"sqlite:///{project}/mlflow.db", uri)
+    )
     runs = [
-        {run.info.run_name: run for run in client.search_runs([client.get_experiment_by_name("fmri2img").experiment_id])}
+        {
+            run.info.run_name: run
+            for run in client.search_runs([client.get_experiment_by_name("fmri2img").experiment_id])
+        }
         for client in (old, new)
     ]
     assert set(runs[1]) == {"subj02-ridge", "subj02-basic_ae"} < set(runs[0])
@@ -79,9 +106,14 @@ def test_a_fresh_store_gets_all_that_is_on_disk(project, tmp_path):
         assert copy.data.metrics == run_of_old.data.metrics
         assert copy.data.tags["restored"] == "true"
         files = [
-            {item.path for item in client.list_artifacts(one.info.run_id, "images")} for client, one in ((old, run_of_old), (new, copy))
+            {item.path for item in client.list_artifacts(one.info.run_id, "images")}
+            for client, one in ((old, run_of_old), (new, copy))
         ]
-        assert {path.split("+")[0] for path in files[0]} == {path.split("+")[0] for path in files[1]} != set()
+        assert (
+            {path.split("+")[0] for path in files[0]}
+            == {path.split("+")[0] for path in files[1]}
+            != set()
+        )
 
 
 def test_betas_become_pictures(project, tmp_path):
@@ -90,12 +122,24 @@ def test_betas_become_pictures(project, tmp_path):
     found = Reconstructions.open(project / "data/reconstructions/subj02/ridge.h5", remedy="")
     row = found.rows("test")[0]
     fmri2img(project, "export", "data/voxels/subj02.h5", "--to", tmp_path / "betas.npz")
-    keep_images(tmp_path / "betas.npz", found.image_ids[found.rows("test")[:3]])  # to decode all of them takes a minute
-    said = fmri2img(project, "decode", tmp_path / "betas.npz", "--model", "models/subj02/ridge", "--to", tmp_path / "pictures")
+    keep_images(
+        tmp_path / "betas.npz", found.image_ids[found.rows("test")[:3]]
+    )  # to decode all of them takes a minute
+    said = fmri2img(
+        project,
+        "decode",
+        tmp_path / "betas.npz",
+        "--model",
+        "models/subj02/ridge",
+        "--to",
+        tmp_path / "pictures",
+    )
     assert "SIMULATED DATA" in said.stderr
     with np.load(tmp_path / "betas.npz") as voxels:
         ids = np.unique(voxels["image_ids_0based"])
-    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [f"{image:05d}.png" for image in ids]
+    assert sorted(path.name for path in (tmp_path / "pictures").iterdir()) == [
+        f"{image:05d}.png" for image in ids
+    ]
     picture = np.asarray(Image.open(tmp_path / "pictures" / f"{found.image_ids[row]:05d}.png"))
     assert np.abs(picture.astype(int) - found.images[row]).max() <= 1
 
@@ -123,8 +167,15 @@ def test_betas_of_other_voxels_are_refused(project, tmp_path):
 def test_a_sweep_lands_in_the_projects_store(copied):
     """The documented one: two workers of DVC's queue, each in a copy of the project."""
     project, page = copied, (REPOSITORY / "docs/mlflow.md").read_text()
-    (block,) = [found for found in re.findall(r"```console\n(.*?)```", page, re.DOTALL) if "dvc exp run --queue" in found]
-    queue, start = (shlex.split(line.removeprefix("$ ").replace("subj01", SUBJECT)) for line in block.splitlines()[:2])
+    (block,) = [
+        found
+        for found in re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+        if "dvc exp run --queue" in found
+    ]
+    queue, start = (
+        shlex.split(line.removeprefix("$ ").replace("subj01", SUBJECT))
+        for line in block.splitlines()[:2]
+    )
     run(project, *queue)
     run(project, *start)
     run(project, "dvc", "queue", "logs", "--follow", check=False)
@@ -134,8 +185,12 @@ def test_a_sweep_lands_in_the_projects_store(copied):
             break
         subprocess.run(["sleep", "1"], check=True)
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db")
-    runs = client.search_runs([client.get_experiment_by_name("fmri2img").experiment_id], "tags.`dvc.exp_name` != ''")
+    runs = client.search_runs(
+        [client.get_experiment_by_name("fmri2img").experiment_id], "tags.`dvc.exp_name` != ''"
+    )
     assert sorted(run.data.params["ridge.n_folds"] for run in runs) == ["3", "5", "8"], status
     assert len({run.data.tags["dvc.exp_name"] for run in runs}) == 3
-    assert {run.info.run_name for run in runs} == {f"subj02-ridge {run.data.tags['dvc.exp_name']}" for run in runs}
+    assert {run.info.run_name for run in runs} == {
+        f"subj02-ridge {run.data.tags['dvc.exp_name']}" for run in runs
+    }
     assert all("validation/pattern_correlation" in run.data.metrics for run in runs)

@@ -42,7 +42,9 @@ def without_raw(copied):
 
 
 def called_by_what_counts(calls):
-    """The functions that ran, but those which only excused ones called: MLflow's mirror reads files of its own."""
+    """The functions that ran, but those which only excused ones called: MLflow's mirror reads
+    files of its own.
+    """
     found, waiting = set(), [called for caller, called in calls if not caller]
     while waiting:
         name = waiting.pop()
@@ -61,15 +63,25 @@ def test_every_function_that_a_stage_ran_is_in_its_reach(template):
     for stage, calls in traced.items():
         script, _, item = stage.partition("@")
         script, model = script.removesuffix("_shared"), item.partition("-")[2] or item
-        chosen = {"fmri2img.models.": f"fmri2img.models.{model}"} if f"fmri2img.models.{model}" in program.modules else {}
+        chosen = (
+            {"fmri2img.models.": f"fmri2img.models.{model}"}
+            if f"fmri2img.models.{model}" in program.modules
+            else {}
+        )
         reached = Reach(program, [f"stages.{script}.main"], chosen).definitions
         missed = []
         for name in called_by_what_counts(calls):
             module, definition = program.resolve(name)
             if definition is None or module == "fmri2img.config":
-                continue  # the text of a module or class as it is imported; sections that a stage checks and does not use
+                # the text of a module or class as it is imported; sections that a stage checks and
+                # does not use
+                continue
             method = f"{module}.{'.'.join(name.removeprefix(f'{module}.').split('.')[:2])}"
-            expected = method if method.removeprefix(f"{module}.") in program.modules[module].definitions else definition.dotted
+            expected = (
+                method
+                if method.removeprefix(f"{module}.") in program.modules[module].definitions
+                else definition.dotted
+            )
             if expected not in reached and not is_excused(expected):
                 missed.append(expected)
         assert not missed, f"{stage}: {missed}"
@@ -84,7 +96,11 @@ def test_nothing_is_stale_in_one_line(project):
 def test_comments_run_the_fingerprint_and_nothing_else(copied):
     for file in ("storage.py", "containers.py", "config.py", "models/ridge.py"):
         path = copied / "src/fmri2img" / file
-        path.write_text("# A remark.\n" + path.read_text().replace('"""', '"""In other words: ', 1) + "\n\n# The end.\n")
+        path.write_text(
+            "# A remark.\n"
+            + path.read_text().replace('"""', '"""In other words: ', 1)
+            + "\n\n# The end.\n"
+        )
     edit(copied, "src/fmri2img/viz/report.html.jinja", "<body>", "<body>\n{# A remark. #}")
     (line,) = why(copied)
     assert UP_TO_DATE.match(line)
@@ -95,37 +111,63 @@ def test_comments_run_the_fingerprint_and_nothing_else(copied):
 
 
 def test_a_change_is_told_from_what_to_what_and_runs_what_it_reaches(copied):
-    edit(copied, "src/fmri2img/evaluation/report.py", "_RESAMPLES_AT_ONCE = ", "_RESAMPLES_AT_ONCE = 1 + ")
-    assert why(copied) == ["compare: code changed: _RESAMPLES_AT_ONCE (src/fmri2img/evaluation/report.py)"]
+    edit(
+        copied,
+        "src/fmri2img/evaluation/report.py",
+        "_RESAMPLES_AT_ONCE = ",
+        "_RESAMPLES_AT_ONCE = 1 + ",
+    )
+    assert why(copied) == [
+        "compare: code changed: _RESAMPLES_AT_ONCE (src/fmri2img/evaluation/report.py)"
+    ]
     with changed_params(copied) as params:
         params["train"]["basic_ae"]["epochs"] = 2
     lines = why(copied)
     assert "train@subj02-basic_ae: params.yaml: train.basic_ae.epochs was 3, is 2" in lines
-    assert "predict@subj02-basic_ae: train@subj02-basic_ae runs before it" in why(copied, "predict@subj02-basic_ae")
+    assert "predict@subj02-basic_ae: train@subj02-basic_ae runs before it" in why(
+        copied, "predict@subj02-basic_ae"
+    )
     assert not any(line.startswith("train@subj02-ridge") for line in lines)
     assert ran(repro(copied, "train")) == ["fingerprint", "train@subj02-basic_ae"]
 
 
 def test_what_is_missing_changed_or_never_ran_is_told(copied):
     (copied / "data/truth.h5").unlink()
-    (copied / "models/demo-vae/config.json").write_text((copied / "models/demo-vae/config.json").read_text() + "\n")
+    (copied / "models/demo-vae/config.json").write_text(
+        (copied / "models/demo-vae/config.json").read_text() + "\n"
+    )
     with changed_params(copied) as params:
         params["models"].append("low_level")
     lines = why(copied)
-    assert "collect_truth: an output is not here; bring back what is recorded with dvc checkout or fmri2img pull" in lines
-    assert any(line.endswith(": models/demo-vae/config.json has other bytes than when it last ran") for line in lines)
-    assert any(line.startswith("fetch_captions@low_level") and line.endswith("it has not run yet") for line in lines)
-    assert "collect_truth: its output data/truth.h5 is not here; bring back what is recorded with dvc checkout or fmri2img pull" in why(
-        copied, "collect_truth"
+    assert (
+        "collect_truth: an output is not here; bring back what is recorded with dvc checkout or "
+        "fmri2img pull" in lines
+    )
+    assert any(
+        line.endswith(": models/demo-vae/config.json has other bytes than when it last ran")
+        for line in lines
+    )
+    assert any(
+        line.startswith("fetch_captions@low_level") and line.endswith("it has not run yet")
+        for line in lines
+    )
+    assert (
+        "collect_truth: its output data/truth.h5 is not here; bring back what is recorded with dvc "
+        "checkout or fmri2img pull" in why(copied, "collect_truth")
     )
 
 
 def test_an_unknown_stage_gets_near_names(project):
     result = run(project, "fmri2img", "why", "trian", check=False)
-    assert (result.returncode, result.stderr) == (1, "error: trian: no such stage in dvc.yaml; did you mean: train?\n")
+    assert (result.returncode, result.stderr) == (
+        1,
+        "error: trian: no such stage in dvc.yaml; did you mean: train?\n",
+    )
     result = run(project, "fmri2img", "accept", "train@subj01-ridge", check=False)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: train@subj01-ridge: no such stage in dvc.yaml; did you mean: train@subj02-ridge")
+    assert result.stderr.startswith(
+        "error: train@subj01-ridge: no such stage in dvc.yaml; did you mean: train@subj02-ridge"
+    )
 
 
 def test_a_lock_in_a_merge_conflict_gets_a_remedy_that_works(copied):
@@ -142,7 +184,10 @@ def test_a_lock_in_a_merge_conflict_gets_a_remedy_that_works(copied):
     for verb in (("why",), ("accept",), ("lineage", "data/voxels/subj02.h5")):
         result = run(copied, "fmri2img", *verb, check=False)
         assert result.returncode == 1
-        assert result.stderr.startswith("error: dvc.lock: holds the conflict marks of an unfinished merge; take one side whole (")
+        assert result.stderr.startswith(
+            "error: dvc.lock: holds the conflict marks of an unfinished merge; take one side whole "
+            "("
+        )
     for command in re.findall(r"git checkout --ours dvc.lock|git add dvc.lock", result.stderr):
         run(copied, *command.split())
     assert UP_TO_DATE.match(why(copied)[0])
@@ -150,15 +195,21 @@ def test_a_lock_in_a_merge_conflict_gets_a_remedy_that_works(copied):
 
 def test_where_raw_files_are_changed_code_is_not_accepted(copied):
     edit(copied, READER, "def read_session_betas(", "CHANGED = 1\n\n\ndef read_session_betas(")
-    assert "nothing to accept" in run(copied, "fmri2img", "accept").stdout  # a constant that nobody uses
+    assert (
+        "nothing to accept" in run(copied, "fmri2img", "accept").stdout
+    )  # a constant that nobody uses
     make_real_change(copied)
     before = (copied / "dvc.lock").read_text()
     result = run(copied, "fmri2img", "accept", "extract_betas", check=False)
     assert result.returncode == 1
     assert re.search(
-        r"error: extract_betas@subj02 cannot be accepted: code changed: .*read_session_betas \(src/fmri2img/nsd/betas.py\)", result.stderr
+        r"error: extract_betas@subj02 cannot be accepted: code changed: .*read_session_betas "
+        r"\(src/fmri2img/nsd/betas.py\)",
+        result.stderr,
     )
-    assert "raw files are here, so it can run again: dvc repro extract_betas@subj02" in result.stderr
+    assert (
+        "raw files are here, so it can run again: dvc repro extract_betas@subj02" in result.stderr
+    )
     assert (copied / "dvc.lock").read_text() == before
     assert not (copied / "accepted.json").exists()
 
@@ -179,11 +230,16 @@ def test_without_raw_files_a_changed_reader_is_accepted_and_training_goes_on(wit
     failed = run(project, "dvc", "repro", "train@subj02-ridge", check=False)
     assert failed.returncode != 0
     (line,) = [line for line in failed.stderr.splitlines() if line.startswith("error: ")]
-    assert "data/voxels/subj02.h5 is kept, but its code has changed since (fmri2img why extract_betas@subj02)" in line
+    assert (
+        "data/voxels/subj02.h5 is kept, but its code has changed since (fmri2img why "
+        "extract_betas@subj02)" in line
+    )
     assert line.endswith("to keep using it, run fmri2img accept")
     result = run(project, "fmri2img", "accept")
     assert re.search(
-        r"kept extract_betas@subj02: code changed: .*read_session_betas .*; no raw files are here to run it again", result.stdout
+        r"kept extract_betas@subj02: code changed: .*read_session_betas .*; no raw files are here "
+        r"to run it again",
+        result.stdout,
     )
     with changed_params(project) as params:
         params["train"]["ridge"]["penalties"] = [10, 1000]
@@ -191,16 +247,34 @@ def test_without_raw_files_a_changed_reader_is_accepted_and_training_goes_on(wit
     assert (project / "data/voxels/subj02.h5").read_bytes() == voxels
     # What follows says which code read the raw files.
     said = run(project, "fmri2img", "lineage", "models/subj02/ridge/model.safetensors").stdout
-    md5 = re.search(r"made by fingerprint ([0-9a-f]{32}) and kept under that code, which differs in: .*read_session_betas", said).group(1)
-    assert md5 == hashlib.md5(fingerprint_of_last_run(project, "extract_betas"), usedforsecurity=False).hexdigest()
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db")
-    newest = client.search_runs([client.get_experiment_by_name("fmri2img").experiment_id], order_by=["attributes.start_time DESC"])[0]
-    assert newest.data.tags["code.accepted"].startswith(f"extract_betas@subj02 made by fingerprint {md5}, kept under fingerprint ")
+    md5 = re.search(
+        r"made by fingerprint ([0-9a-f]{32}) and kept under that code, which differs in: "
+        r".*read_session_betas",
+        said,
+    ).group(1)
+    assert (
+        md5
+        == hashlib.md5(
+            fingerprint_of_last_run(project, "extract_betas"), usedforsecurity=False
+        ).hexdigest()
+    )
+    client = mlflow.MlflowClient(
+        tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db"
+    )
+    newest = client.search_runs(
+        [client.get_experiment_by_name("fmri2img").experiment_id],
+        order_by=["attributes.start_time DESC"],
+    )[0]
+    assert newest.data.tags["code.accepted"].startswith(
+        f"extract_betas@subj02 made by fingerprint {md5}, kept under fingerprint "
+    )
 
 
 def fingerprint_of_last_run(project, stage):
     """The fingerprint as the first commit of the project has it in its cache."""
-    lock = yaml.safe_load(run(project, "git", "show", "HEAD:dvc.lock").stdout)["stages"][f"{stage}@subj02"]
+    lock = yaml.safe_load(run(project, "git", "show", "HEAD:dvc.lock").stdout)["stages"][
+        f"{stage}@subj02"
+    ]
     (md5,) = [dep["md5"] for dep in lock["deps"] if "fingerprints" in dep["path"]]
     return (project / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).read_bytes()
 
@@ -216,7 +290,9 @@ def test_a_tampered_output_is_not_accepted(without_raw):
     result = run(without_raw, "fmri2img", "accept", check=False)
     assert result.returncode == 1
     assert re.match(
-        r"error: data/voxels/subj02.h5: its bytes have MD5 \w{32}, expected \w{32} as in dvc.lock; nothing was accepted", result.stderr
+        r"error: data/voxels/subj02.h5: its bytes have MD5 \w{32}, expected \w{32} as in dvc.lock; "
+        r"nothing was accepted",
+        result.stderr,
     )
     assert (without_raw / "dvc.lock").read_text() == before
 
@@ -226,12 +302,27 @@ def test_a_lock_of_version_0_1_is_taken_over_by_one_command(template, tmp_path):
     project = clone(template, tmp_path / "project")
     lock = yaml.load((project / "dvc.lock").read_text(), LockLoader)  # noqa: S506
     names = ["src/stages/train.py", "src/fmri2img/storage.py", "src/fmri2img/models/ridge.py"]
-    files = [{"path": name, "hash": "md5", "md5": md5_of(project / name), "size": (project / name).stat().st_size} for name in names]
+    files = [
+        {
+            "path": name,
+            "hash": "md5",
+            "md5": md5_of(project / name),
+            "size": (project / name).stat().st_size,
+        }
+        for name in names
+    ]
     del lock["stages"]["fingerprint"]
     for stage in lock["stages"].values():
-        stage["deps"] = [*files, *(dep for dep in stage["deps"] if "fingerprints" not in dep["path"])]
+        stage["deps"] = [
+            *files,
+            *(dep for dep in stage["deps"] if "fingerprints" not in dep["path"]),
+        ]
     (project / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
-    for path in (*(project / "data").glob("raw"), project / "data/fingerprints", project / "data/reconstructions"):
+    for path in (
+        *(project / "data").glob("raw"),
+        project / "data/fingerprints",
+        project / "data/reconstructions",
+    ):
         shutil.rmtree(path)
     edit(project, "src/fmri2img/storage.py", '"""', '"""Said differently: ')
     (line,) = [line for line in why(project) if "source files" in line]
@@ -240,7 +331,12 @@ def test_a_lock_of_version_0_1_is_taken_over_by_one_command(template, tmp_path):
     assert re.search(r"kept fetch_nsd_shared, .*compare: the code means the same", result.stdout)
     assert not (project / "accepted.json").exists()
     status = yaml.safe_load(run(project, "dvc", "status", "--json").stdout)
-    assert not [entry for stage in status.values() for entry in stage if isinstance(entry, dict) and "fingerprints" in str(entry)]
+    assert not [
+        entry
+        for stage in status.values()
+        for entry in stage
+        if isinstance(entry, dict) and "fingerprints" in str(entry)
+    ]
     assert not ran(run(project, "dvc", "repro", "train"))
 
 

@@ -1,4 +1,6 @@
-"""The whole graph as a user runs it: ``dvc repro`` in a project of its own, on a miniature experiment."""
+"""The whole graph as a user runs it: ``dvc repro`` in a project of its own, on a miniature
+experiment.
+"""
 
 import json
 
@@ -19,10 +21,18 @@ def test_nothing_is_left_to_do(project):
 
 
 def test_every_container_says_that_it_is_simulated(project):
-    paths = {"voxels": TrialBetas, "examples": Examples, "latents": Latents, "reconstructions": Reconstructions}
+    paths = {
+        "voxels": TrialBetas,
+        "examples": Examples,
+        "latents": Latents,
+        "reconstructions": Reconstructions,
+    }
     for folder, kind in paths.items():
         name = "subj02/ridge.h5" if folder == "reconstructions" else "subj02.h5"
-        assert kind.open(project / "data" / folder / name, remedy="").provenance["data_source"] == "simulated"
+        assert (
+            kind.open(project / "data" / folder / name, remedy="").provenance["data_source"]
+            == "simulated"
+        )
     assert "Simulated data" in (project / "reports/gallery/subj02/basic_ae.html").read_text()
     assert "**Simulated data.**" in (project / "reports/comparison.md").read_text()
 
@@ -69,7 +79,9 @@ def test_metrics_hold_floors_ceiling_and_what_they_depend_on(project):
     assert document["ceiling"]["pattern_correlation"] == pytest.approx(1)
     assert document["ceiling"]["two_way"] == 1
     assert set(document["interval"]) == {
-        name for name in document if name.split("_")[0] in ("test", "floor", "single", "reference", "ceiling")
+        name
+        for name in document
+        if name.split("_")[0] in ("test", "floor", "single", "reference", "ceiling")
     }
     about = document["about"]
     assert about["data_source"] == "simulated"
@@ -92,10 +104,15 @@ def test_metrics_hold_floors_ceiling_and_what_they_depend_on(project):
 
 
 def test_spread_over_seeds_and_the_brains_side_are_there(project):
-    ridge, network = (json.loads((project / f"reports/metrics/subj02/{name}.json").read_text()) for name in ("ridge", "basic_ae"))
+    ridge, network = (
+        json.loads((project / f"reports/metrics/subj02/{name}.json").read_text())
+        for name in ("ridge", "basic_ae")
+    )
     assert ridge["seeds"] == {}  # in closed form
     assert len(network["seeds"]["pixcorr"]["values"]) == 2
-    assert network["seeds"]["pixcorr"]["values"][0] == pytest.approx(network["test"]["pixcorr"], abs=1e-6)
+    assert network["seeds"]["pixcorr"]["values"][0] == pytest.approx(
+        network["test"]["pixcorr"], abs=1e-6
+    )
     regions = json.loads((project / "reports/encoding/subj02.json").read_text())["regions"]
     assert set(regions) == set(ridge["brain"])
     assert 0 < regions["all voxels"]["noise_ceiling"] < 100
@@ -104,7 +121,9 @@ def test_spread_over_seeds_and_the_brains_side_are_there(project):
 def test_tables_for_plots_are_drawn(project):
     result = run(project, "dvc", "plots", "show", "--json")
     drawn = json.loads(result.stdout)["data"]
-    assert {"latent_maps", "repetitions", "scores", "training"} == {name.split("/")[1] for name in drawn}
+    assert {"latent_maps", "repetitions", "scores", "training"} == {
+        name.split("/")[1] for name in drawn
+    }
     (of_map,) = drawn["reports/latent_maps/subj02/ridge.csv"]
     assert of_map["content"]["spec"]["mark"] == "rect"
     maps = (project / "reports/latent_maps/subj02/ridge.csv").read_text().splitlines()
@@ -113,33 +132,65 @@ def test_tables_for_plots_are_drawn(project):
 
 def test_scoring_again_gives_the_same_bits(project):
     paths = [
-        project / f"reports/{folder}/subj02/ridge.{ending}" for folder, ending in (("metrics", "json"), ("scores", "csv"), ("runs", "html"))
+        project / f"reports/{folder}/subj02/ridge.{ending}"
+        for folder, ending in (("metrics", "json"), ("scores", "csv"), ("runs", "html"))
     ]
     before = [path.read_bytes() for path in paths]
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/other.db"}
-    run(project, "python", "-m", "stages.evaluate", "--subject", "subj02", "--model", "ridge", **store)
+    run(
+        project,
+        "python",
+        "-m",
+        "stages.evaluate",
+        "--subject",
+        "subj02",
+        "--model",
+        "ridge",
+        **store,
+    )
     assert before == [path.read_bytes() for path in paths]
 
 
 def test_runs_models_and_pictures_are_in_mlflow(project):
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db")
+    client = mlflow.MlflowClient(
+        tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db"
+    )
     experiment = client.get_experiment_by_name("fmri2img")
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(runs) == {f"{SUBJECT}-{model}" for model in MODELS}  # of the three that the project had before, too
+    assert set(runs) == {
+        f"{SUBJECT}-{model}" for model in MODELS
+    }  # of the three that the project had before, too
     runs = {name: run for name, run in runs.items() if name.partition("-")[2] in PAIR}
     names = [set(run.data.metrics) for run in runs.values()]
     # What only one kind of training has: its facts, and a spread over seeds.
-    assert {name for name in names[0] ^ names[1] if not name.startswith(("training/", "seeds_sd/"))} == set()
-    assert {"test/pixcorr", "floor_grey/ssim", "ceiling/pixcorr", "validation/pattern_correlation"} <= names[0]
-    keys = [{item.path.split("+")[0] for item in client.list_artifacts(run.info.run_id, "images")} for run in runs.values()]
+    assert {
+        name for name in names[0] ^ names[1] if not name.startswith(("training/", "seeds_sd/"))
+    } == set()
+    assert {
+        "test/pixcorr",
+        "floor_grey/ssim",
+        "ceiling/pixcorr",
+        "validation/pattern_correlation",
+    } <= names[0]
+    keys = [
+        {item.path.split("+")[0] for item in client.list_artifacts(run.info.run_id, "images")}
+        for run in runs.values()
+    ]
     assert keys[0] == keys[1] != set()
     shown = Split.open(project / "data/splits/subj02.json", remedy="").test[:8]
     assert {key.split("/")[1] for key in keys[0]} == {f"pictures~{image:05d}" for image in shown}
     view = json.loads(json.loads(experiment.tags["mlflow.sharedViewState.scores"])["state"])
-    assert {chart["metricKey"] for chart in view["compareRunCharts"] if chart["type"] != "IMAGE"} <= names[0]
+    assert {
+        chart["metricKey"] for chart in view["compareRunCharts"] if chart["type"] != "IMAGE"
+    } <= names[0]
     (grid,) = [chart for chart in view["compareRunCharts"] if chart["type"] == "IMAGE"]
-    assert set(grid["imageKeys"]) == {key.removeprefix("images/").replace("~", "/") for key in keys[0]}
-    assert all("report.html" in {item.path for item in client.list_artifacts(run.info.run_id)} for run in runs.values())
+    assert set(grid["imageKeys"]) == {
+        key.removeprefix("images/").replace("~", "/") for key in keys[0]
+    }
+    assert all(
+        "report.html" in {item.path for item in client.list_artifacts(run.info.run_id)}
+        for run in runs.values()
+    )
     lock = yaml.safe_load((project / "dvc.lock").read_text())["stages"]["train@subj02-ridge"]
     weights = next(out["md5"] for out in lock["outs"] if out["path"].endswith("model.safetensors"))
     assert runs["subj02-ridge"].data.tags["dvc.model_md5"] == weights
@@ -148,12 +199,23 @@ def test_runs_models_and_pictures_are_in_mlflow(project):
     low, high = scores["interval"]["test"]["pixcorr"]
     assert f"{scores['about']['n_test_images']} images" in described
     assert f"PixCorr {scores['test']['pixcorr']:.3f} [{low:.3f}, {high:.3f}]" in described
-    champions = [name for name in MODELS if "champion" in client.get_registered_model(f"fmri2img-{name}-subj02").aliases]
+    champions = [
+        name
+        for name in MODELS
+        if "champion" in client.get_registered_model(f"fmri2img-{name}-subj02").aliases
+    ]
     assert len(champions) == 1
-    validation = {name: json.loads((project / f"reports/training/subj02/{name}.json").read_text()) for name in PAIR}
-    scores = {name: trained["validation/pattern_correlation"] for name, trained in validation.items()}
+    validation = {
+        name: json.loads((project / f"reports/training/subj02/{name}.json").read_text())
+        for name in PAIR
+    }
+    scores = {
+        name: trained["validation/pattern_correlation"] for name, trained in validation.items()
+    }
     comparison = json.loads((project / "reports/comparison.json").read_text())["runs"]
-    assert [name for name in PAIR if comparison[f"subj02/{name}"]["champion"]] == [max(scores, key=scores.get)]
+    assert [name for name in PAIR if comparison[f"subj02/{name}"]["champion"]] == [
+        max(scores, key=scores.get)
+    ]
 
 
 def test_an_edit_reruns_only_what_it_touches(project):
@@ -173,43 +235,76 @@ def test_a_missing_raw_file_stops_extraction_and_keeps_earlier_results(project):
     raw.rename(hidden)
     before = (project / "data/voxels/subj02.h5").read_bytes()
     try:
-        result = run(project, "python", "-m", "stages.extract_betas", "--subject", "subj02", check=False)
+        result = run(
+            project, "python", "-m", "stages.extract_betas", "--subject", "subj02", check=False
+        )
     finally:
         hidden.rename(raw)
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "betas_session20.hdf5 not found" in result.stderr
-    assert result.stderr.rstrip().endswith("fetch it again: dvc repro --force --single-item fetch_nsd@subj02")
+    assert result.stderr.rstrip().endswith(
+        "fetch it again: dvc repro --force --single-item fetch_nsd@subj02"
+    )
     assert (project / "data/voxels/subj02.h5").read_bytes() == before
 
 
 def test_a_stage_that_fails_in_dvc_costs_no_earlier_output(project):
     params = project / "params.yaml"
     text = params.read_text()
-    before = {path: path.read_bytes() for path in (project / "data/rois").iterdir() if path.suffix in (".gz", ".json")}
+    before = {
+        path: path.read_bytes()
+        for path in (project / "data/rois").iterdir()
+        if path.suffix in (".gz", ".json")
+    }
     params.write_text(text.replace("roi: streams", "roi: V1"))
     try:
         result = run(project, "dvc", "repro", "convert_roi", check=False)
     finally:
         params.write_text(text)
     assert result.returncode != 0
-    assert "there is no ROI 'V1' in the anatomical space of subj02, and no rois/subj02/V1.nii.gz; choose from: " in result.stderr
+    assert (
+        "there is no ROI 'V1' in the anatomical space of subj02, and no rois/subj02/V1.nii.gz; "
+        "choose from: " in result.stderr
+    )
     assert before == {path: path.read_bytes() for path in before}
     assert len(before) == 2
 
 
 def test_a_store_without_runs_gets_them_again_from_the_files(project):
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/fresh.db"}
-    run(project, "python", "-m", "stages.evaluate", "--subject", "subj02", "--model", "ridge", **store)
-    client = mlflow.MlflowClient(tracking_uri=store["MLFLOW_TRACKING_URI"], registry_uri=store["MLFLOW_TRACKING_URI"])
+    run(
+        project,
+        "python",
+        "-m",
+        "stages.evaluate",
+        "--subject",
+        "subj02",
+        "--model",
+        "ridge",
+        **store,
+    )
+    client = mlflow.MlflowClient(
+        tracking_uri=store["MLFLOW_TRACKING_URI"], registry_uri=store["MLFLOW_TRACKING_URI"]
+    )
     (restored,) = client.search_runs([client.get_experiment_by_name("fmri2img").experiment_id])
     assert restored.data.tags["restored"] == "true"
     assert "test/pixcorr" in restored.data.metrics
-    # The stage that compares leaves no encoder without a run, those whose training came from DVC's cache included.
+    # The stage that compares leaves no encoder without a run, those whose training came from DVC's
+    # cache included.
     run(project, "python", "-m", "stages.compare", **store)
     runs = client.search_runs([restored.info.experiment_id])
     assert sorted(run.info.run_name for run in runs) == ["subj02-basic_ae", "subj02-ridge"]
-    assert len([model for model in client.search_registered_models() if "champion" in client.get_registered_model(model.name).aliases]) == 1
+    assert (
+        len(
+            [
+                model
+                for model in client.search_registered_models()
+                if "champion" in client.get_registered_model(model.name).aliases
+            ]
+        )
+        == 1
+    )
 
 
 def outs(project):
@@ -219,7 +314,9 @@ def outs(project):
 
 @pytest.mark.slow
 def test_two_clean_runs_give_the_same_bytes_and_metrics(template, tmp_path):
-    """The finished project was made in one process, this one by DVC and a process for each stage."""
+    """The finished project was made in one process, this one by DVC and a process for each
+    stage.
+    """
     again = copy_project(template, tmp_path / "again")
     repro(again, by=miniature.run)
     assert outs(template) == outs(again)

@@ -31,5 +31,15 @@ def test_a_search_over_settings_runs(copied, monkeypatch, capsys):
     monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
     shutil.rmtree(copied / "data/raw")
     with inside(copied):
-        run_script(SCRIPTS / "sweep_optuna.py", monkeypatch, "--subject", "subj02", "--model", "ridge", "--trials", 1, "n_folds=2,3")
+        run_script(
+            SCRIPTS / "sweep_optuna.py",
+            monkeypatch,
+            "--subject",
+            "subj02",
+            "--model",
+            "ridge",
+            "--trials",
+            1,
+            "n_folds=2,3",
+        )
     assert "best" in capsys.readouterr().out

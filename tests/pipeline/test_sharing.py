@@ -1,4 +1,6 @@
-"""A colleague without NSD: push at one place, pull at another, go on from there on the same bytes."""
+"""A colleague without NSD: push at one place, pull at another, go on from there on the same
+bytes.
+"""
 
 import json
 import logging
@@ -17,7 +19,12 @@ from fmri2img.containers import TrialBetas
 from miniature import changed_params
 from pipeline.projects import kill_when, run
 
-KEYS = {"AWS_ACCESS_KEY_ID": "anybody", "AWS_SECRET_ACCESS_KEY": "anything", "AWS_DEFAULT_REGION": "us-east-2", "AWS_MAX_ATTEMPTS": "1"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "anybody",
+    "AWS_SECRET_ACCESS_KEY": "anything",
+    "AWS_DEFAULT_REGION": "us-east-2",
+    "AWS_MAX_ATTEMPTS": "1",
+}
 RAN = re.compile(r"Running stage '([^']+)'")
 
 
@@ -63,7 +70,10 @@ def test_pulled_files_are_up_to_date_and_registered(project, folder_remote, tmp_
     run(colleague, "fmri2img", "pull", "--remote", "lab", "--everything")
     assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
     listed = run(colleague, "fmri2img", "list").stdout.splitlines()[1:]
-    assert [line.split()[:2] for line in listed] == [["fmri2img-basic_ae-subj02", "1"], ["fmri2img-ridge-subj02", "1"]]
+    assert [line.split()[:2] for line in listed] == [
+        ["fmri2img-basic_ae-subj02", "1"],
+        ["fmri2img-ridge-subj02", "1"],
+    ]
     assert sum("champion" in line for line in listed) == 1
     for path in ("data/voxels/subj02.h5", "data/latents/subj02.h5"):
         assert (colleague / path).read_bytes() == (project / path).read_bytes()
@@ -71,7 +81,8 @@ def test_pulled_files_are_up_to_date_and_registered(project, folder_remote, tmp_
         params["train"]["ridge"]["penalties"] = [10, 1000]
     assert (
         why(colleague)[0]
-        == "train@subj02-ridge: params.yaml: train.ridge.penalties was [10, 100, 1000, 10000, 100000, 1000000], is [10, 1000]"
+        == "train@subj02-ridge: params.yaml: train.ridge.penalties was [10, 100, 1000, 10000, "
+        "100000, 1000000], is [10, 1000]"
     )
     stale = {name for line in why(colleague)[1:] for name in line.partition(": ")[0].split(", ")}
     evaluations = {"evaluate@subj02-ridge", "evaluate@subj02-basic_ae"}  # each after another stage
@@ -80,7 +91,9 @@ def test_pulled_files_are_up_to_date_and_registered(project, folder_remote, tmp_
 
 
 @pytest.mark.slow
-def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(project, folder_remote, tmp_path):
+def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(
+    project, folder_remote, tmp_path
+):
     colleague = clone(project, tmp_path / "colleague", str(folder_remote))
     run(colleague, "fmri2img", "pull", "--remote", "lab", "--everything")
     assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
@@ -92,33 +105,55 @@ def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(pr
     before, after = md5s(project), md5s(colleague)
     changed = {path for path in before if before[path] != after[path]}
     assert changed
-    # Every table has ridge as a row, so the other encoder's table changes too; nothing that it was made from does.
-    of_tables = {"reports/metrics/subj02/basic_ae.json", "reports/runs/subj02/basic_ae.html", "reports/references/subj02.json"}
+    # Every table has ridge as a row, so the other encoder's table changes too; nothing that it was
+    # made from does.
+    of_tables = {
+        "reports/metrics/subj02/basic_ae.json",
+        "reports/runs/subj02/basic_ae.html",
+        "reports/references/subj02.json",
+    }
     assert all("ridge" in path or "comparison" in path for path in changed - of_tables)
     assert not (colleague / "data/raw").exists()
 
 
-def test_without_trained_models_training_follows_and_nothing_above_it(project, folder_remote, tmp_path):
+def test_without_trained_models_training_follows_and_nothing_above_it(
+    project, folder_remote, tmp_path
+):
     colleague = clone(project, tmp_path / "colleague", str(folder_remote))
     run(colleague, "fmri2img", "pull", "--remote", "lab")
     assert not (colleague / "models/subj02").exists()
     assert not RAN.findall(run(colleague, "dvc", "repro", "encode_latents").stdout)
     status = json.loads(run(colleague, "dvc", "status", "--json").stdout)
-    assert {name.split("@")[0] for name in status} == {"fit_encoding_model", "train", "predict", "score_references", "evaluate", "compare"}
+    assert {name.split("@")[0] for name in status} == {
+        "fit_encoding_model",
+        "train",
+        "predict",
+        "score_references",
+        "evaluate",
+        "compare",
+    }
 
 
 def test_s3_round_trip(project, server, tmp_path, monkeypatch):
     for key, value in KEYS.items():
         monkeypatch.setenv(key, value)
     client = boto3.client("s3", endpoint_url=server)
-    client.create_bucket(Bucket="lab", CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
+    client.create_bucket(
+        Bucket="lab", CreateBucketConfiguration={"LocationConstraint": "us-east-2"}
+    )
     colleague = clone(project, tmp_path / "colleague", "s3://lab/voxels")
     run(project, "dvc", "remote", "add", "--local", "cloud", "s3://lab/voxels")
     for place, name in ((project, "cloud"), (colleague, "lab")):
         run(place, "dvc", "remote", "modify", "--local", name, "endpointurl", server)
     run(project, "fmri2img", "share", "--remote", "cloud", "--everything")
-    keys = [item["Key"] for page in client.get_paginator("list_objects_v2").paginate(Bucket="lab") for item in page["Contents"]]
-    assert {key.split("/md5/")[1].replace("/", "") for key in keys} >= {md5s(project)["data/voxels/subj02.h5"]}
+    keys = [
+        item["Key"]
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket="lab")
+        for item in page["Contents"]
+    ]
+    assert {key.split("/md5/")[1].replace("/", "") for key in keys} >= {
+        md5s(project)["data/voxels/subj02.h5"]
+    }
     run(colleague, "fmri2img", "pull", "--remote", "lab", "--everything")
     assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
     assert md5s(colleague) == md5s(project)
@@ -169,11 +204,16 @@ def test_a_remote_that_lacks_a_file_is_told_and_the_rest_arrives(project, folder
     colleague = clone(project, tmp_path / "colleague", str(lacking))
     result = run(colleague, "fmri2img", "pull", "--remote", "lab", check=False)
     assert result.returncode == 1
-    assert "1 files are not there, first data/latents/subj02.h5; check the remote" in result.stderr.splitlines()[-1]
+    assert (
+        "1 files are not there, first data/latents/subj02.h5; check the remote"
+        in result.stderr.splitlines()[-1]
+    )
     assert (colleague / "data/voxels/subj02.h5").exists()
     run(colleague, "dvc", "remote", "modify", "--local", "lab", "url", str(folder_remote))
     run(colleague, "fmri2img", "pull", "--remote", "lab")
-    assert (colleague / "data/latents/subj02.h5").read_bytes() == (project / "data/latents/subj02.h5").read_bytes()
+    assert (colleague / "data/latents/subj02.h5").read_bytes() == (
+        project / "data/latents/subj02.h5"
+    ).read_bytes()
 
 
 def test_a_push_without_all_files_is_no_success(project, folder_remote, tmp_path):
@@ -184,7 +224,10 @@ def test_a_push_without_all_files_is_no_success(project, folder_remote, tmp_path
     run(colleague, "dvc", "remote", "add", "--local", "new", str(tmp_path / "new"))
     result = run(colleague, "fmri2img", "share", "--remote", "new", check=False)
     assert result.returncode == 1
-    assert "1 files are neither in DVC's cache here nor in remote new, first data/latents/subj02.h5" in result.stderr.splitlines()[-1]
+    assert (
+        "1 files are neither in DVC's cache here nor in remote new, first data/latents/subj02.h5"
+        in result.stderr.splitlines()[-1]
+    )
 
 
 def test_a_pull_does_not_overwrite_what_is_saved_nowhere_else(project, folder_remote, tmp_path):
@@ -193,30 +236,38 @@ def test_a_pull_does_not_overwrite_what_is_saved_nowhere_else(project, folder_re
     (colleague / "data/splits/subj02.json").write_text("mine")
     result = run(colleague, "fmri2img", "pull", "--remote", "lab", check=False)
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("error: data/splits/subj02.json: its bytes here are not the recorded ones")
+    assert result.stderr.splitlines()[-1].startswith(
+        "error: data/splits/subj02.json: its bytes here are not the recorded ones"
+    )
     assert (colleague / "data/splits/subj02.json").read_text() == "mine"
 
 
 def test_other_parameters_upstream_are_told_and_cost_nothing(project, folder_remote, tmp_path):
     colleague = clone(project, tmp_path / "colleague", str(folder_remote))
     params = (colleague / "params.yaml").read_text()
-    (colleague / "params.yaml").write_text(params.replace("func_space: func1pt8mm", "func_space: func1mm"))
+    (colleague / "params.yaml").write_text(
+        params.replace("func_space: func1pt8mm", "func_space: func1mm")
+    )
     result = run(colleague, "fmri2img", "pull", "--remote", "lab")
     assert (
-        "note: params.yaml is not that of the pulled files: nsd.func_space was func1pt8mm, is func1mm; to use them, set it back"
-        in result.stderr
+        "note: params.yaml is not that of the pulled files: nsd.func_space was func1pt8mm, is "
+        "func1mm; to use them, set it back" in result.stderr
     )
     before = (colleague / "data/voxels/subj02.h5").read_bytes()
     result = run(colleague, "dvc", "repro", check=False)
     assert result.returncode != 0
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: data/voxels/subj02.h5 came without raw files and is kept, but params.yaml has changed since (")
+    assert line.startswith(
+        "error: data/voxels/subj02.h5 came without raw files and is kept, but params.yaml has "
+        "changed since ("
+    )
     assert "nsd.func_space was func1pt8mm, is func1mm): to use it, set that back" in line
     result = run(colleague, "dvc", "repro", "--single-item", "extract_betas@subj02", check=False)
     assert result.returncode != 0
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert (
-        "data/voxels/subj02.h5 is kept, but params.yaml has changed since (nsd.func_space was func1pt8mm, is func1mm): "
+        "data/voxels/subj02.h5 is kept, but params.yaml has changed since (nsd.func_space was "
+        "func1pt8mm, is func1mm): "
         "to use it, set that back" in line
     )
     assert (colleague / "data/voxels/subj02.h5").read_bytes() == before
@@ -227,12 +278,19 @@ def test_extracting_anew_gives_the_bytes_that_the_remote_holds(project, folder_r
     (project / "data/voxels/subj02.h5").unlink()
     run(project, "dvc", "repro", "--force", "--single-item", "extract_betas@subj02")
     assert md5s(project)["data/voxels/subj02.h5"] == md5
-    assert (folder_remote / "files/md5" / md5[:2] / md5[2:]).read_bytes() == (project / "data/voxels/subj02.h5").read_bytes()
+    assert (folder_remote / "files/md5" / md5[:2] / md5[2:]).read_bytes() == (
+        project / "data/voxels/subj02.h5"
+    ).read_bytes()
 
 
 def test_raw_files_do_not_travel(project, folder_remote):
     receipts = [json.loads(path.read_text()) for path in (project / "data/receipts").glob("*.json")]
-    raw_sizes = {record["size"] for receipt in receipts for record in receipt["files"] if record["size"] > 1 << 20}
+    raw_sizes = {
+        record["size"]
+        for receipt in receipts
+        for record in receipt["files"]
+        if record["size"] > 1 << 20
+    }
     assert raw_sizes
     assert not raw_sizes & {path.stat().st_size for path in folder_remote.rglob("files/md5/*/*")}
 
@@ -246,9 +304,13 @@ def test_components_of_nsd_do_not_leave_the_group(project, folder_remote, tmp_pa
     assert result.returncode == 1
     assert "may not leave the group that accepted its agreement" in result.stderr
     lock = (colleague / "dvc.lock").read_text()
-    (colleague / "dvc.lock").write_text(lock.replace(md5s(project)["data/receipts/subj02.json"], "0" * 32, 1))
+    (colleague / "dvc.lock").write_text(
+        lock.replace(md5s(project)["data/receipts/subj02.json"], "0" * 32, 1)
+    )
     result = run(colleague, "fmri2img", "share", "--remote", "lab", check=False)
-    assert "was made from another data/receipts/subj02.json than the one it names now" in result.stderr
+    assert (
+        "was made from another data/receipts/subj02.json than the one it names now" in result.stderr
+    )
     (colleague / "dvc.lock").write_text(lock)
     run(colleague, "dvc", "remote", "add", "--local", "demo", str(tmp_path / "demo"))
     result = run(colleague, "fmri2img", "share", "--remote", "demo", "--members-only", check=False)
@@ -272,7 +334,10 @@ def test_a_remote_inside_the_project_is_refused(project):
     run(project, "dvc", "remote", "add", "--local", "--force", "inside", "somewhere/inside")
     result = run(project, "fmri2img", "share", "--remote", "inside", "--members-only", check=False)
     assert result.returncode == 1
-    assert "lies inside the project, and so in its repository; choose a folder outside" in result.stderr
+    assert (
+        "lies inside the project, and so in its repository; choose a folder outside"
+        in result.stderr
+    )
 
 
 def test_no_such_remote(project):
@@ -283,22 +348,36 @@ def test_no_such_remote(project):
 
 def test_lineage_goes_back_to_the_receipts_and_on_to_the_results(project):
     back = run(project, "fmri2img", "lineage", "data/voxels/subj02.h5").stdout
-    assert f"data/voxels/subj02.h5  md5 {md5s(project)['data/voxels/subj02.h5']}  (same bytes)" in back
+    assert (
+        f"data/voxels/subj02.h5  md5 {md5s(project)['data/voxels/subj02.h5']}  (same bytes)" in back
+    )
     assert re.search(r"first recorded in commit [0-9a-f]{7,40} \d{4}-\d\d-\d\d run", back)
     assert "by python -m stages.extract_betas --subject subj02" in back
     assert re.search(r"code: fingerprint [0-9a-f]{32}\n", back)
-    assert re.search(r"raw: \d+ files, \d+\.\d\d GB, simulated; each with its SHA-256 in data/receipts/subj02.json", back)
+    assert re.search(
+        r"raw: \d+ files, \d+\.\d\d GB, simulated; each with its SHA-256 in "
+        r"data/receipts/subj02.json",
+        back,
+    )
     assert "  reports/comparison.json" in back.partition("made from it:")[2].splitlines()
-    document = json.loads(run(project, "fmri2img", "lineage", "reports/gallery/subj02/ridge.html", "--json").stdout)
+    document = json.loads(
+        run(project, "fmri2img", "lineage", "reports/gallery/subj02/ridge.html", "--json").stdout
+    )
     assert document["made_from"].keys() >= {
         "data/receipts/shared.json",
         "data/receipts/subj02.json",
         "data/voxels/subj02.h5",
         "models/subj02/ridge/model.safetensors",
     }
-    weights = json.loads(run(project, "fmri2img", "lineage", "models/subj02/ridge/model.safetensors", "--json").stdout)
+    weights = json.loads(
+        run(
+            project, "fmri2img", "lineage", "models/subj02/ridge/model.safetensors", "--json"
+        ).stdout
+    )
     assert [line.split(" (")[0] for line in weights["runs"]] == ["made by run subj02-ridge"]
-    read = run(project, "fmri2img", "lineage", "data/examples/subj02.h5").stdout.partition("in MLflow:")[2]
+    read = run(project, "fmri2img", "lineage", "data/examples/subj02.h5").stdout.partition(
+        "in MLflow:"
+    )[2]
     assert {line.strip().split(" (")[0] for line in read.strip().splitlines()} >= {
         "read by run subj02-ridge",
         "read by run subj02-basic_ae",
@@ -309,7 +388,9 @@ def test_lineage_goes_back_to_the_receipts_and_on_to_the_results(project):
     assert "    data/voxels/subj02.h5" in onwards
     result = run(project, "fmri2img", "lineage", "README.md", check=False)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: README.md: neither an output in dvc.lock nor a raw file of a receipt")
+    assert result.stderr.startswith(
+        "error: README.md: neither an output in dvc.lock nor a raw file of a receipt"
+    )
 
 
 def test_provenance_in_the_file_agrees_with_the_lock(project):
@@ -327,7 +408,11 @@ def fresh(tmp_path_factory):
     (folder / ".dvc").mkdir()
     shutil.copy(REPOSITORY / ".dvc/config", folder / ".dvc")
     for name in ("src", "rois", "models/demo-vae", "demo_remote"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copytree(
+            REPOSITORY / name,
+            folder / name,
+            ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"),
+        )
     run(folder, "git", "init", "-q")
     return folder
 
@@ -336,13 +421,19 @@ def test_a_fresh_clone_has_voxels_offline(fresh, monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     run(fresh, "dvc", "pull", "extract_betas", "convert_roi")
-    code = re.search(r"```python\n(from fmri2img.sharing.*?)```", (fresh / "README.md").read_text(), re.DOTALL).group(1)
+    code = re.search(
+        r"```python\n(from fmri2img.sharing.*?)```", (fresh / "README.md").read_text(), re.DOTALL
+    ).group(1)
     assert len([line for line in code.splitlines() if line.strip()]) <= 6
     result = subprocess.run([sys.executable, "-c", code], cwd=fresh, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "subj01: " in result.stdout
     assert "SIMULATED DATA" in result.stdout
-    quoted = re.search(r"```python\nfrom fmri2img.sharing.*?```text\n(.*?)```", (fresh / "README.md").read_text(), re.DOTALL).group(1)
+    quoted = re.search(
+        r"```python\nfrom fmri2img.sharing.*?```text\n(.*?)```",
+        (fresh / "README.md").read_text(),
+        re.DOTALL,
+    ).group(1)
     assert result.stdout.strip() == quoted.strip()
 
 
@@ -351,13 +442,20 @@ def test_the_verb_pulls_what_the_remote_in_git_holds(fresh):
     shutil.rmtree(fresh / ".dvc/cache", ignore_errors=True)
     result = run(fresh, "fmri2img", "pull")
     assert f"in all, remote demo ({fresh / 'demo_remote'})" in result.stdout
-    assert sorted(path.name for path in (fresh / "data/voxels").glob("*.h5")) == ["subj01.h5", "subj02.h5"]
+    assert sorted(path.name for path in (fresh / "data/voxels").glob("*.h5")) == [
+        "subj01.h5",
+        "subj02.h5",
+    ]
 
 
 def test_the_remote_in_git_is_small_and_holds_what_the_lock_names():
     objects = list((REPOSITORY / "demo_remote").rglob("files/md5/*/*"))
     assert sum(path.stat().st_size for path in objects) <= 8e6
-    wanted = {path: md5 for path, md5 in md5s(REPOSITORY).items() if path.startswith(("data/voxels/", "data/rois/"))}
+    wanted = {
+        path: md5
+        for path, md5 in md5s(REPOSITORY).items()
+        if path.startswith(("data/voxels/", "data/rois/"))
+    }
     assert {path.parent.name + path.name for path in objects} == set(wanted.values())
     assert "demo_remote/** -text" in (REPOSITORY / ".gitattributes").read_text()
     assert "verify = true" in (REPOSITORY / ".dvc/config").read_text()

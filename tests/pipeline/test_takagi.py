@@ -1,4 +1,6 @@
-"""Takagi & Nishimoto's model through the whole pipeline, with a Stable Diffusion of random weights: its pictures show nothing."""
+"""Takagi & Nishimoto's model through the whole pipeline, with a Stable Diffusion of random
+weights: its pictures show nothing.
+"""
 
 import json
 
@@ -30,11 +32,15 @@ def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(pair_temp
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(
-        "error: diffusion.source CompVis/stable-diffusion-v1-4 (revision main) is neither a folder here nor to be had"
+        "error: diffusion.source CompVis/stable-diffusion-v1-4 (revision main) is neither a folder "
+        "here nor to be had"
     )
     # Nothing of the other models runs again, whether it can be had or not.
     ran = [line for line in result.stdout.splitlines() if line.startswith("Running stage")]
-    assert {line.partition("'")[2].partition("@")[0] for line in ran} == {"fetch_captions", "make_targets"}
+    assert {line.partition("'")[2].partition("@")[0] for line in ran} == {
+        "fetch_captions",
+        "make_targets",
+    }
     status = yaml.safe_load(run(project, "dvc", "status", "--json").stdout)
     assert {name for name in status if "takagi" not in name} == {"compare"}
 
@@ -52,17 +58,26 @@ def test_targets_are_of_all_images_and_captions_of_the_right_ones(project, templ
     image_id = targets.image_ids[40]
     expected = text.embed(captions["captions"][f"{image_id:05d}"]).mean(0).numpy()
     np.testing.assert_allclose(targets.prompts[40], expected, atol=2e-3, rtol=1e-3)
-    np.testing.assert_allclose(targets.empty_prompt, text.embed([""])[0].numpy(), atol=2e-3, rtol=1e-3)
-    assert len(DiffusionTargets.open(project / "data/targets/subj02/ridge.h5", remedy="").image_ids) == 0
+    np.testing.assert_allclose(
+        targets.empty_prompt, text.embed([""])[0].numpy(), atol=2e-3, rtol=1e-3
+    )
+    assert (
+        len(DiffusionTargets.open(project / "data/targets/subj02/ridge.h5", remedy="").image_ids)
+        == 0
+    )
 
 
 def test_c_is_decoded_from_ventral_voxels_better_than_chance(project):
     halves = json.loads((project / "reports/metrics/subj02/takagi.json").read_text())["halves"]
     assert halves["c"]["two_way_low"] > 0.55
     assert halves["c"]["two_way_p"] == 0.01
-    assert halves["c"]["pattern_correlation_low"] > max(0.05, halves["c"]["pattern_correlation_shuffled"])
+    assert halves["c"]["pattern_correlation_low"] > max(
+        0.05, halves["c"]["pattern_correlation_shuffled"]
+    )
     training = json.loads((project / "reports/training/subj02/takagi.json").read_text())
-    assert {f"training/{half}_r2_{grid}" for half in "zc" for grid in ("published", "wide")} <= set(training)
+    assert {f"training/{half}_r2_{grid}" for half in "zc" for grid in ("published", "wide")} <= set(
+        training
+    )
     assert training["training/c_r2_wide"] > max(0.01, training["training/c_r2_published"])
 
 
@@ -75,7 +90,9 @@ def test_reconstructions_hold_samples_variants_and_what_was_decoded(project):
     assert found.variant_images.shape == (2, len(test), 128, 128, 3)
     assert found.scenes.shape == (len(test), 4, 40, 40)
     assert found.prompts.shape == (len(test), 77, 768)
-    assert not (project / ".checkpoints/generated").exists() or not list((project / ".checkpoints/generated").rglob("*.png"))
+    assert not (project / ".checkpoints/generated").exists() or not list(
+        (project / ".checkpoints/generated").rglob("*.png")
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,11 +102,21 @@ def test_reconstructions_hold_samples_variants_and_what_was_decoded(project):
         ("predict", "data/reconstructions/subj02/takagi.h5", ".checkpoints/generated"),
     ],
 )
-def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_bytes(project, stage, path, parts):
-    made, folder, command = project / path, project / parts, ("python", "-m", f"stages.{stage}", "--subject", "subj02", "--model", "takagi")
+def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_bytes(
+    project, stage, path, parts
+):
+    made, folder, command = (
+        project / path,
+        project / parts,
+        ("python", "-m", f"stages.{stage}", "--subject", "subj02", "--model", "takagi"),
+    )
 
     def parts_there():
-        return [part for part in folder.rglob("*.*") if part.suffix in (".png", ".npy") and not part.name.startswith(".partial")]
+        return [
+            part
+            for part in folder.rglob("*.*")
+            if part.suffix in (".png", ".npy") and not part.name.startswith(".partial")
+        ]
 
     expected = made.read_bytes()
     made.unlink()
@@ -108,7 +135,9 @@ def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_bytes(projec
 
 def test_scores_pages_and_comparison_know_the_model(project):
     document = json.loads((project / "reports/metrics/subj02/takagi.json").read_text())
-    assert {"test", "z_only", "c_only", "floor_shuffled", "reference_ridge", "ceiling"} <= set(document)
+    assert {"test", "z_only", "c_only", "floor_shuffled", "reference_ridge", "ceiling"} <= set(
+        document
+    )
     assert "error_over_stated" not in document["latent"]  # it states none
     assert document["about"]["reconstructions_per_image"] == N_SAMPLES
     assert document["identification_by_samples"]["effnet_lite0"]["shuffled"] > 0
@@ -125,23 +154,33 @@ def test_scores_pages_and_comparison_know_the_model(project):
 
 def test_the_registered_encoder_is_two_ridges_and_names_its_stable_diffusion(project, template):
     diffusion = diffusion_of(template)
-    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db")
+    client = mlflow.MlflowClient(
+        tracking_uri=f"sqlite:///{project}/mlflow.db", registry_uri=f"sqlite:///{project}/mlflow.db"
+    )
     (version,) = client.search_model_versions("name = 'fmri2img-takagi-subj02'")
     run_data = client.get_run(version.run_id).data
     assert run_data.tags["diffusion"] == str(diffusion)
     assert len(run_data.tags["diffusion.unet"]) == 64
     assert f"z and c of {diffusion}" in version.description
-    assert {"halves/c_two_way", "halves/z_two_way", "identification_by_samples/effnet_lite0_score", "z_only/pixcorr"} <= set(
-        run_data.metrics
-    )
-    assert "targets-subj02" in {item.dataset.name for item in client.get_run(version.run_id).inputs.dataset_inputs}
+    assert {
+        "halves/c_two_way",
+        "halves/z_two_way",
+        "identification_by_samples/effnet_lite0_score",
+        "z_only/pixcorr",
+    } <= set(run_data.metrics)
+    assert "targets-subj02" in {
+        item.dataset.name for item in client.get_run(version.run_id).inputs.dataset_inputs
+    }
     n_voxels = json.loads((project / "models/subj02/takagi/config.json").read_text())["n_voxels"]
     code = (
         "import mlflow, numpy as np; mlflow.set_registry_uri(mlflow.get_tracking_uri()); "
-        f"m = mlflow.pyfunc.load_model('models:/{version.name}/{version.version}'); betas = np.zeros((2, {n_voxels}), np.float32); "
+        f"m = mlflow.pyfunc.load_model('models:/{version.name}/{version.version}'); betas = "
+        f"np.zeros((2, {n_voxels}), np.float32); "
         "print(m.predict(betas).shape, len(m.predict(betas, params={'output': 'png'})))"
     )
-    served = run(project, "env", f"MLFLOW_TRACKING_URI=sqlite:///{project}/mlflow.db", "python", "-c", code)
+    served = run(
+        project, "env", f"MLFLOW_TRACKING_URI=sqlite:///{project}/mlflow.db", "python", "-c", code
+    )
     assert served.stdout.strip().splitlines()[-1] == "(2, 4, 40, 40) 2"
 
 
@@ -149,23 +188,51 @@ def test_pictures_are_decoded_from_exported_betas(project, tmp_path):
     run(project, "fmri2img", "export", "data/voxels/subj02.h5", "--to", str(tmp_path / "betas.npz"))
     few = dict(np.load(tmp_path / "betas.npz"))
     keep = np.isin(few["image_ids_0based"], np.unique(few["image_ids_0based"])[:2])
-    np.savez(tmp_path / "few.npz", **{name: few[name][keep] for name in ("betas_percent", "image_ids_0based")})
-    result = run(project, "fmri2img", "decode", str(tmp_path / "few.npz"), "--model", "models/subj02/takagi", "--to", str(tmp_path / "to"))
+    np.savez(
+        tmp_path / "few.npz",
+        **{name: few[name][keep] for name in ("betas_percent", "image_ids_0based")},
+    )
+    result = run(
+        project,
+        "fmri2img",
+        "decode",
+        str(tmp_path / "few.npz"),
+        "--model",
+        "models/subj02/takagi",
+        "--to",
+        str(tmp_path / "to"),
+    )
     assert "2 pictures in" in result.stdout
     assert sorted(path.suffix for path in (tmp_path / "to").iterdir()) == [".png", ".png"]
 
 
 def test_other_captions_make_other_prompts_and_keep_the_scenes(project):
     """The pictures themselves are not even there: nothing of theirs is made again."""
-    path, captions = project / "data/targets/subj02/takagi.h5", project / "data/captions/takagi.json"
-    before, text, kept = DiffusionTargets.open(path, remedy=""), captions.read_text(), path.read_bytes()
+    path, captions = (
+        project / "data/targets/subj02/takagi.h5",
+        project / "data/captions/takagi.json",
+    )
+    before, text, kept = (
+        DiffusionTargets.open(path, remedy=""),
+        captions.read_text(),
+        path.read_bytes(),
+    )
     content = json.loads(text)
     content["captions"][f"{before.image_ids[3]:05d}"] = ["Food on the boat."]
     captions.write_text(json.dumps(content))
     (stimuli,) = (project / "data/raw").rglob("nsd_stimuli.hdf5")
     stimuli.rename(hidden := stimuli.with_suffix(".hidden"))
     try:
-        run(project, "python", "-m", "stages.make_targets", "--subject", "subj02", "--model", "takagi")
+        run(
+            project,
+            "python",
+            "-m",
+            "stages.make_targets",
+            "--subject",
+            "subj02",
+            "--model",
+            "takagi",
+        )
         after = DiffusionTargets.open(path, remedy="")
     finally:
         hidden.rename(stimuli)

@@ -31,37 +31,96 @@ def test_shipped_params_are_valid(params_file):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("  mapping: nearest", "  maping: nearest", r"params.yaml, line \d+: convert_roi\.maping: unknown key \(did you mean mapping\?\)"),
+        (
+            "  mapping: nearest",
+            "  maping: nearest",
+            r"params.yaml, line \d+: convert_roi\.maping: unknown key \(did you mean mapping\?\)",
+        ),
         (
             "    seed: 7",
             "    sede: 7\n    seed: 7",
-            r"line \d+: fetch_nsd.simulation.sede: unknown key \(did you mean seed\?\); valid keys here: seed, volume_scale",
+            r"line \d+: fetch_nsd.simulation.sede: unknown key \(did you mean seed\?\); valid keys "
+            r"here: seed, volume_scale",
         ),
-        ("volume_scale: 0.36", "volume_scale: large", r"fetch_nsd.simulation.volume_scale: got 'large'; input should be a valid number"),
-        ("subjects: [subj01, subj02]", "subjects: [subj01, subj11]", r"line \d+: subjects.1: got 'subj11'"),
+        (
+            "volume_scale: 0.36",
+            "volume_scale: large",
+            r"fetch_nsd.simulation.volume_scale: got 'large'; input should be a valid number",
+        ),
+        (
+            "subjects: [subj01, subj02]",
+            "subjects: [subj01, subj11]",
+            r"line \d+: subjects.1: got 'subj11'",
+        ),
         (
             "models: [ridge, default]",
             "models: [ridge, perceptron]",
-            r"there is no section train.perceptron; .*choose from: ridge, basic_ae, low_level, default",
+            r"there is no section train.perceptron; .*choose from: ridge, basic_ae, low_level, "
+            r"default",
         ),
-        ("image_size: 128", "image_size: 130", r"create_examples.image_size: got 130; input should be a multiple of 8"),
+        (
+            "image_size: 128",
+            "image_size: 130",
+            r"create_examples.image_size: got 130; input should be a multiple of 8",
+        ),
         (
             "  batch_size: 8",
             "  batch-size: 8",
-            r"predict.batch-size: unknown key \(did you mean batch_size\?\); valid keys here: n_train_images",
+            r"predict.batch-size: unknown key \(did you mean batch_size\?\); valid keys here: "
+            r"n_train_images",
         ),
-        ("sessions: [1, 2]", "sessions: [1, 99]", r"line \d+: nsd.sessions.1: got 99; input should be less than or equal to 40"),
-        ("sessions: [1, 2]", "sessions: []", r"nsd.sessions: got \[\]; list should have at least 1 item"),
-        ("labels: all", "labels: [1]", r"extract_betas.labels.0: got 1; input should be a valid string"),
+        (
+            "sessions: [1, 2]",
+            "sessions: [1, 99]",
+            r"line \d+: nsd.sessions.1: got 99; input should be less than or equal to 40",
+        ),
+        (
+            "sessions: [1, 2]",
+            "sessions: []",
+            r"nsd.sessions: got \[\]; list should have at least 1 item",
+        ),
+        (
+            "labels: all",
+            "labels: [1]",
+            r"extract_betas.labels.0: got 1; input should be a valid string",
+        ),
         ("volume_scale: 0.36", "volume_scale: 36e-2", r"got '36e-2'; .*write 1.0e-4"),
         ("subjects: [subj01", "subjects: [subj01]]", r"line \d+: not valid YAML"),
-        ("subjects: [subj01, subj02]", "subjects: subj01", r"line 3: subjects: got 'subj01'; input should be a valid list"),
-        ("subjects: [subj01, subj02]", "subjects: [subj01, subj01]", r"line 3: subjects: subj01 is listed 2 times; list it once"),
-        ("models: [ridge, default]", "models: [default]", r"line 4: models: ridge is missing; every table shows it"),
-        ("models: [ridge, default]", "models: [ridge, defalt]", r"no section train.defalt \(did you mean default\?\); add one"),
-        ("    n_folds: 5", "    n_fold: 5", r"train.ridge.n_fold: unknown key \(did you mean n_folds\?\)"),
-        ("beta_version: b3", "beta_version: b2", r"line \d+: nsd.beta_version: b2 is not simulated; add it to fetch_nsd.simulation"),
-        ("responses: betas", "responses: timeseries", r"nsd.responses: timeseries are not simulated; set fetch_nsd.simulation"),
+        (
+            "subjects: [subj01, subj02]",
+            "subjects: subj01",
+            r"line 3: subjects: got 'subj01'; input should be a valid list",
+        ),
+        (
+            "subjects: [subj01, subj02]",
+            "subjects: [subj01, subj01]",
+            r"line 3: subjects: subj01 is listed 2 times; list it once",
+        ),
+        (
+            "models: [ridge, default]",
+            "models: [default]",
+            r"line 4: models: ridge is missing; every table shows it",
+        ),
+        (
+            "models: [ridge, default]",
+            "models: [ridge, defalt]",
+            r"no section train.defalt \(did you mean default\?\); add one",
+        ),
+        (
+            "    n_folds: 5",
+            "    n_fold: 5",
+            r"train.ridge.n_fold: unknown key \(did you mean n_folds\?\)",
+        ),
+        (
+            "beta_version: b3",
+            "beta_version: b2",
+            r"line \d+: nsd.beta_version: b2 is not simulated; add it to fetch_nsd.simulation",
+        ),
+        (
+            "responses: betas",
+            "responses: timeseries",
+            r"nsd.responses: timeseries are not simulated; set fetch_nsd.simulation",
+        ),
         ("models: [ridge, default]", "models: [ridge, nets]\n  - x", r"line \d+: not valid YAML"),
     ],
 )
@@ -80,7 +139,9 @@ def test_missing_file_says_where(tmp_path):
 
 def test_model_settings_are_checked_by_the_model(params_file):
     values = yaml.safe_load(params_file().read_text())["train"]["ridge"] | {"penalty": 3}
-    with pytest.raises(ConfigError, match=r"train.ridge.penalty: unknown key.*; valid keys here: penalties"):
+    with pytest.raises(
+        ConfigError, match=r"train.ridge.penalty: unknown key.*; valid keys here: penalties"
+    ):
         check_settings("ridge", values)
 
 
@@ -108,12 +169,21 @@ def test_all_sessions_are_those_the_subject_did(params_file):
             "source: models/demo-vea",
             r"autoencoder.source: there is no folder models/demo-vea; name one, or a repo",
         ),
-        ("network_weights: null", "network_weights: no/such", r"machine.network_weights: there is no folder no/such; name one, or null"),
-        ("source: simulated ", "source: s3 ", r"fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms"),
+        (
+            "network_weights: null",
+            "network_weights: no/such",
+            r"machine.network_weights: there is no folder no/such; name one, or null",
+        ),
+        (
+            "source: simulated ",
+            "source: s3 ",
+            r"fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms",
+        ),
         (
             "  takagi:   ",
             "  tagaki:   ",
-            r"train.tagaki: there is no such model \(did you mean takagi\?\); remove the section, or add src/fmri2",
+            r"train.tagaki: there is no such model \(did you mean takagi\?\); remove the section, "
+            r"or add src/fmri2",
         ),
         (
             "models: [ridge, default]       # also: basic_ae, low_level, takagi. r",
@@ -122,9 +192,13 @@ def test_all_sessions_are_those_the_subject_did(params_file):
         ),
     ],
 )
-def test_what_is_needed_and_not_there_is_told_before_anything_runs(params_file, old, new, message, monkeypatch):
+def test_what_is_needed_and_not_there_is_told_before_anything_runs(
+    params_file, old, new, message, monkeypatch
+):
     path = params_file(old, new)
-    path.write_text(path.read_text().replace("source: CompVis/stable-diffusion-v1-4", "source: ./x"))
+    path.write_text(
+        path.read_text().replace("source: CompVis/stable-diffusion-v1-4", "source: ./x")
+    )
     monkeypatch.chdir(path.parent)
     (path.parent / "models").mkdir()
     (path.parent / "models/demo-vae").symlink_to(REPOSITORY / "models/demo-vae")
@@ -133,7 +207,9 @@ def test_what_is_needed_and_not_there_is_told_before_anything_runs(params_file, 
     assert "\n" not in str(caught.value)
 
 
-def test_shipped_params_pass_the_whole_check_and_are_not_checked_twice(monkeypatch, tmp_path, params_file):
+def test_shipped_params_pass_the_whole_check_and_are_not_checked_twice(
+    monkeypatch, tmp_path, params_file
+):
     path = params_file()
     monkeypatch.chdir(path.parent)
     (path.parent / "models").mkdir()

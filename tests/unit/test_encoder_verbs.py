@@ -26,10 +26,26 @@ def test_rows_of_a_plain_array_are_numbered(tmp_path):
 @pytest.mark.parametrize(
     ("array", "repetitions", "error", "message"),
     [
-        (np.ones(3), 3, FormatError, r"shape \(3,\), float64; expected \(n, n_voxels\), floating point, percent signal change"),
+        (
+            np.ones(3),
+            3,
+            FormatError,
+            r"shape \(3,\), float64; expected \(n, n_voxels\), floating point, percent signal "
+            r"change",
+        ),
         (np.ones((2, 3), np.int16), 3, FormatError, r"shape \(2, 3\), int16; expected"),
-        (np.ones((2, 3)), None, ConfigError, "say how many trials each row averages, such as --repetitions 3"),
-        (np.ones((2, 3)), 0, ConfigError, "--repetitions: 0; expected the number of trials that each row averages, 1 or more"),
+        (
+            np.ones((2, 3)),
+            None,
+            ConfigError,
+            "say how many trials each row averages, such as --repetitions 3",
+        ),
+        (
+            np.ones((2, 3)),
+            0,
+            ConfigError,
+            "--repetitions: 0; expected the number of trials that each row averages, 1 or more",
+        ),
         (np.array([[{}]]), 3, FormatError, "not a .npy or .npz file of plain arrays"),
     ],
 )
@@ -46,5 +62,8 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(FormatError, match=r"not a \.npy or \.npz file"):
         read_betas(tmp_path / "betas.npz", None)
     np.savez(tmp_path / "betas.npz", betas_percent=np.ones((2, 3)))
-    with pytest.raises(FormatError, match="image_ids_0based is not in it; expected the arrays that fmri2img export writes"):
+    with pytest.raises(
+        FormatError,
+        match="image_ids_0based is not in it; expected the arrays that fmri2img export writes",
+    ):
         read_betas(tmp_path / "betas.npz", None)

@@ -39,17 +39,26 @@ def test_json_that_is_missing_or_broken_names_the_remedy(tmp_path):
 
 def test_hash_agrees_with_hashlib(tmp_path):
     (tmp_path / "a").write_bytes(b"voxel" * 10_000)
-    assert hash_file(tmp_path / "a", "md5") == hashlib.md5(b"voxel" * 10_000, usedforsecurity=False).hexdigest()
+    assert (
+        hash_file(tmp_path / "a", "md5")
+        == hashlib.md5(b"voxel" * 10_000, usedforsecurity=False).hexdigest()
+    )
 
 
 @pytest.mark.functional
 def test_what_a_killed_process_left_is_swept_and_a_running_one_is_spared(tmp_path):
     path = tmp_path / "result.txt"
     gone = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True, check=True
+        [sys.executable, "-c", "import os; print(os.getpid())"],
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
     for pid in (gone, "1"):
         (tmp_path / f".partial-{pid}-result.txt").write_text("half")
     with replacing(path) as partial:
         partial.write_text("whole")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == [".partial-1-result.txt", "result.txt"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        ".partial-1-result.txt",
+        "result.txt",
+    ]

@@ -32,7 +32,9 @@ def test_every_stage_depends_on_the_fingerprint_of_its_script_and_on_no_source_f
     by_model = {name.partition("/")[0] for name in fingerprints(program) if "/" in name}
     for name in OTHERS:
         script = script_of(STAGES[name]).stem
-        expected = fingerprint_path(script, "${item.model}" if script in by_model else "").as_posix()
+        expected = fingerprint_path(
+            script, "${item.model}" if script in by_model else ""
+        ).as_posix()
         assert [dep for dep in STAGES[name]["deps"] if "fingerprints" in dep] == [expected]
         assert not [dep for dep in STAGES[name]["deps"] if dep.startswith("src")]
     assert STAGES["fingerprint"]["deps"] == ["src"]
@@ -74,4 +76,6 @@ def test_every_model_has_a_section_of_params():
 
 
 def test_scripts_are_thin():
-    assert max(len(path.read_text().splitlines()) for path in (SOURCE / "stages").glob("*.py")) <= 120
+    assert (
+        max(len(path.read_text().splitlines()) for path in (SOURCE / "stages").glob("*.py")) <= 120
+    )

@@ -46,7 +46,8 @@ def test_an_unchanged_file_is_found(raw):
         (
             None,
             MissingDataError,
-            "not found, expected 5 bytes; put it back, or fetch it again: dvc repro --force --single-item fetch_nsd@subj05",
+            "not found, expected 5 bytes; put it back, or fetch it again: dvc repro --force "
+            "--single-item fetch_nsd@subj05",
         ),
         (b"1234", ChangedDataError, "got 4 bytes, expected 5"),
         (b"12340", ChangedDataError, "got sha256 "),
@@ -57,7 +58,10 @@ def test_missing_and_changed_files_are_refused(raw, content, error, message):
     path.unlink() if content is None else path.write_bytes(content)
     with pytest.raises(error, match=message):
         raw.locate("nsddata/a.tsv")
-    with pytest.raises(ChangedDataError, match=f"1 of 2 raw files of subj05 are missing or changed; first: .*a.tsv.*{message[:9]}"):
+    with pytest.raises(
+        ChangedDataError,
+        match=f"1 of 2 raw files of subj05 are missing or changed; first: .*a.tsv.*{message[:9]}",
+    ):
         raw.check()
 
 
@@ -104,4 +108,8 @@ def test_check_reads_what_the_ledger_takes_for_known(raw, tmp_path):
 
 def test_a_damaged_ledger_is_no_ledger(raw, tmp_path):
     (tmp_path / "ledger.json").write_text("{half")
-    assert RawFiles(raw.receipt, raw.root, Ledger(tmp_path / "ledger.json")).locate("nsddata/b.tsv").exists()
+    assert (
+        RawFiles(raw.receipt, raw.root, Ledger(tmp_path / "ledger.json"))
+        .locate("nsddata/b.tsv")
+        .exists()
+    )

@@ -22,18 +22,31 @@ def matrix(rng):
 
 
 def test_streamed_blocks_give_the_values_of_the_whole_array(tmp_path, matrix):
-    blocks = lambda: (((slice(None), slice(at, at + 128)), matrix[:, at : at + 128]) for at in range(0, 301, 128))  # noqa: E731
+    def blocks():
+        for at in range(0, 301, 128):
+            yield (slice(None), slice(at, at + 128)), matrix[:, at : at + 128]
+
     streamed = StreamedArray(matrix.shape, matrix.dtype, blocks)
     assert len(streamed) == 2250
     with h5py.File(written(tmp_path, streamed)) as file:
         np.testing.assert_array_equal(file["x"][()], matrix)
-    assert written(tmp_path, streamed, "a.h5").read_bytes() == written(tmp_path, streamed, "b.h5").read_bytes()
+    assert (
+        written(tmp_path, streamed, "a.h5").read_bytes()
+        == written(tmp_path, streamed, "b.h5").read_bytes()
+    )
 
 
-@pytest.mark.parametrize("rows", [(750, 750, 750), (750, 1500), (100, 2150)], ids=["whole chunks", "several", "cut chunks"])
+@pytest.mark.parametrize(
+    "rows",
+    [(750, 750, 750), (750, 1500), (100, 2150)],
+    ids=["whole chunks", "several", "cut chunks"],
+)
 def test_joined_pieces_give_the_values_of_the_whole_array(tmp_path, matrix, rows):
     ends = np.cumsum(rows)
-    pieces = [written(tmp_path, matrix[end - n : end], f"piece{end}.h5") for n, end in zip(rows, ends, strict=True)]
+    pieces = [
+        written(tmp_path, matrix[end - n : end], f"piece{end}.h5")
+        for n, end in zip(rows, ends, strict=True)
+    ]
     joined = JoinedArray(tuple(pieces), "x", matrix.shape, matrix.dtype)
     with h5py.File(written(tmp_path, joined)) as file:
         np.testing.assert_array_equal(file["x"][()], matrix)
@@ -80,9 +93,11 @@ from fmri2img.storage import write_array, writing
 
 
 def main() -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))  # no file may grow beyond 64 KiB, as on a disk that is full
+    # No file may grow beyond 64 KiB, as on a disk that is full.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+    values = np.random.default_rng(0).integers(0, 60_000, (750, 512)).astype(np.uint16)
     with replacing(Path("whole.h5")) as partial, writing(partial) as file:
-        write_array(file, "x", np.random.default_rng(0).integers(0, 60_000, (750, 512)).astype(np.uint16))
+        write_array(file, "x", values)
 
 
 run_stage(main)
@@ -94,8 +109,14 @@ def test_a_disk_that_takes_no_more_is_one_line_and_nothing_is_left(tmp_path):
     (tmp_path / "whole.h5").write_bytes(b"earlier")
     (tmp_path / "script.py").write_text(FULL_DISK)
     (tmp_path / "params.yaml").write_text((REPOSITORY / "params.yaml").read_text())
-    result = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(
+        [sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert result.returncode == 1
-    assert re.fullmatch(r"error: \S*whole.h5: File too large; check the disk and the path, or run with --debug .*\n", result.stderr)
+    assert re.fullmatch(
+        r"error: \S*whole.h5: File too large; check the disk and the path, or run with --debug "
+        r".*\n",
+        result.stderr,
+    )
     assert (tmp_path / "whole.h5").read_bytes() == b"earlier"
     assert not list(tmp_path.glob(".partial*"))

@@ -10,8 +10,11 @@ from fmri2img.responses.repetitions import average_zscored
 from fmri2img.responses.splits import Split
 
 
-def fit_encoding_model(examples: Examples, split: Split, latents: Latents, params: FitEncodingModelParams) -> EncodingModel:
-    """Fit by ridge regression on averages of training images, with a penalty for each voxel chosen by cross-validation over images.
+def fit_encoding_model(
+    examples: Examples, split: Split, latents: Latents, params: FitEncodingModelParams
+) -> EncodingModel:
+    """Fit by ridge regression on averages of training images, with a penalty for each voxel chosen
+    by cross-validation over images.
 
     Parameters
     ----------
@@ -32,7 +35,15 @@ def fit_encoding_model(examples: Examples, split: Split, latents: Latents, param
         alphas=np.asarray(params.penalties, dtype=np.float32),
         fit_intercept=False,
         cv=KFold(params.n_folds, shuffle=True, random_state=params.seed),
-        solver_params={"n_targets_batch": 1024, "warn": False},  # with few images the kernel form would be faster: seconds
+        solver_params={
+            "n_targets_batch": 1024,
+            "warn": False,
+        },  # with few images the kernel form would be faster: seconds
     )
     ridge.fit(features - latent_mean, responses - response_mean)
-    return EncodingModel(np.asarray(ridge.coef_, dtype=np.float32), latent_mean, response_mean, provenance=examples.provenance)
+    return EncodingModel(
+        np.asarray(ridge.coef_, dtype=np.float32),
+        latent_mean,
+        response_mean,
+        provenance=examples.provenance,
+    )

@@ -1,4 +1,6 @@
-"""Which image was it? Two-way identification and retrieval from similarities of all pairs of images."""
+"""Which image was it? Two-way identification and retrieval from similarities of all pairs of
+images.
+"""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -13,47 +15,64 @@ POOL = 300
 _ROWS_AT_ONCE = 64
 
 
-def similarity_matrix(truth: np.ndarray, predicted: np.ndarray | Iterable[np.ndarray]) -> np.ndarray:
+def similarity_matrix(
+    truth: np.ndarray, predicted: np.ndarray | Iterable[np.ndarray]
+) -> np.ndarray:
     """Return Pearson's correlation of all pairs of feature vectors.
 
     Parameters
     ----------
     truth : ndarray, shape (n, d)
     predicted : ndarray, shape (n, d), or iterable of ndarray, shape (some, d)
-        In blocks, so that only one side is ever in memory whole: 1000 images x 184 512 features take 0.74 GB.
+        In blocks, so that only one side is ever in memory whole: 1000 images x 184 512 features
+        take 0.74 GB.
 
     Returns
     -------
     ndarray, shape (n, n)
         Rows are truth, columns predictions; 0 where features are constant.
     """
-    blocks = predicted if not isinstance(predicted, np.ndarray) else np.array_split(predicted, -(-len(predicted) // _ROWS_AT_ONCE))
+    blocks = (
+        predicted
+        if not isinstance(predicted, np.ndarray)
+        else np.array_split(predicted, -(-len(predicted) // _ROWS_AT_ONCE))
+    )
     return similarity_of_units(unit_rows(truth), (unit_rows(block) for block in blocks))
 
 
 def similarity_of_units(truth: np.ndarray, predicted: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the same from features that are centred and of length 1 already: truth (n, d), predictions in blocks (some, d)."""
+    """Return the same from features that are centred and of length 1 already: truth (n, d),
+    predictions in blocks (some, d).
+    """
     return np.concatenate([truth @ block.T for block in predicted], axis=1)
 
 
 def cosine_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return the cosine of all pairs of vectors, as published retrieval has it, shape (n, n), rows truth; 0 for a vector of zeros."""
+    """Return the cosine of all pairs of vectors, as published retrieval has it, shape (n, n),
+    rows truth; 0 for a vector of zeros.
+    """
     lengths = [np.linalg.norm(values, axis=1, keepdims=True) for values in (truth, predicted)]
-    units = [values / np.where(length > 0, length, 1) for values, length in zip((truth, predicted), lengths, strict=True)]
+    units = [
+        values / np.where(length > 0, length, 1)
+        for values, length in zip((truth, predicted), lengths, strict=True)
+    ]
     return units[0] @ units[1].T
 
 
 def two_way_identification(similarity: np.ndarray, fixed: Fixed = "prediction") -> np.ndarray:
     """Return the share of other images that are less similar than the right one; chance is 0.5.
 
-    ``prediction`` compares each prediction with all ground truths, ``acc_j = 1 / (n - 1) * sum over i != j of [r_ij < r_jj]``, as
-    the code of Brain-Diffuser, MindEye1 and MindEye2 does; ``ground_truth`` compares each ground truth with all predictions, as Takagi &
-    Nishimoto's does. The two differ where predictions share an offset. The inequality is strict: a tie counts as wrong.
+    ``prediction`` compares each prediction with all ground truths, ``acc_j = 1 / (n - 1) * sum over
+    i != j of [r_ij < r_jj]``, as the code of Brain-Diffuser, MindEye1 and MindEye2 does;
+    ``ground_truth`` compares each ground truth with all predictions, as Takagi & Nishimoto's does.
+    The two differ where predictions share an offset. The inequality is strict: a tie counts as
+    wrong.
 
     Parameters
     ----------
     similarity : ndarray, shape (n, n)
-        Rows are truth, columns predictions. For several samples an image, the mean of their matrices is what Takagi & Nishimoto compare.
+        Rows are truth, columns predictions. For several samples an image, the mean of their
+        matrices is what Takagi & Nishimoto compare.
     fixed : str
 
     Returns
@@ -74,18 +93,25 @@ def two_way_identification(similarity: np.ndarray, fixed: Fixed = "prediction") 
 
 
 def two_way_table(similarity: np.ndarray) -> np.ndarray:
-    """Return the two-way score (fixed prediction) that each prediction would have, were each image the right one, shape (n, n)."""
+    """Return the two-way score (fixed prediction) that each prediction would have, were each
+    image the right one, shape (n, n).
+    """
     order = np.sort(similarity, axis=0)
-    below = [np.searchsorted(order[:, column], similarity[:, column], side="left") for column in range(len(similarity))]
+    below = [
+        np.searchsorted(order[:, column], similarity[:, column], side="left")
+        for column in range(len(similarity))
+    ]
     return np.stack(below, axis=1) / (len(similarity) - 1)
 
 
 def n_higher(similarity: np.ndarray) -> dict[str, np.ndarray]:
-    """Return how many distractors score at least as high as the target, by direction, each of shape (n,).
+    """Return how many distractors score at least as high as the target, by direction, each of shape
+    (n,).
 
-    ``image_to_brain`` looks for the prediction that belongs to an image, ``brain_to_image`` for the image that belongs to a prediction.
-    MindEye's code names the first "fwd" and prints it as image retrieval; published "Image" and "Brain" columns are ``image_to_brain`` and
-    ``brain_to_image`` in this sense.
+    ``image_to_brain`` looks for the prediction that belongs to an image, ``brain_to_image`` for the
+    image that belongs to a prediction. MindEye's code names the first "fwd" and prints it as image
+    retrieval; published "Image" and "Brain" columns are ``image_to_brain`` and ``brain_to_image``
+    in this sense.
     """
     right = np.diag(similarity)
     return {
@@ -95,10 +121,11 @@ def n_higher(similarity: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def exact_top1(n_above: np.ndarray, pool: int = POOL) -> np.ndarray:
-    """Return each query's chance to find its target first among ``pool`` images drawn at random, the target included.
+    """Return each query's chance to find its target first among ``pool`` images drawn at random,
+    the target included.
 
-    ``C(n - 1 - k, pool - 1) / C(n - 1, pool - 1)``, with ``k`` of ``n - 1`` distractors scoring higher: the expectation of what
-    published code estimates with 30 draws.
+    ``C(n - 1 - k, pool - 1) / C(n - 1, pool - 1)``, with ``k`` of ``n - 1`` distractors scoring
+    higher: the expectation of what published code estimates with 30 draws.
 
     Parameters
     ----------
@@ -116,7 +143,9 @@ def exact_top1(n_above: np.ndarray, pool: int = POOL) -> np.ndarray:
         raise ValueError(f"a pool of {pool} needs as many images, got {len(n_above)}")
     left = others - n_above
     possible = left >= drawn
-    log_share = _log_choose(np.where(possible, left, drawn), drawn) - _log_choose(np.array(others), drawn)
+    log_share = _log_choose(np.where(possible, left, drawn), drawn) - _log_choose(
+        np.array(others), drawn
+    )
     return np.where(possible, np.exp(log_share), 0.0)
 
 
@@ -124,8 +153,17 @@ def _log_choose(n: np.ndarray, k: int) -> np.ndarray:
     return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
 
 
-def drawn_top1(similarity: np.ndarray, direction: str, rng: np.random.Generator, *, pool: int = POOL, n_draws: int = 30) -> np.ndarray:
-    """Return top-1 in each of ``n_draws`` random pools, as published code does, shape (n_draws,)."""
+def drawn_top1(
+    similarity: np.ndarray,
+    direction: str,
+    rng: np.random.Generator,
+    *,
+    pool: int = POOL,
+    n_draws: int = 30,
+) -> np.ndarray:
+    """Return top-1 in each of ``n_draws`` random pools, as published code does, shape
+    (n_draws,).
+    """
     rows = similarity if direction == "image_to_brain" else similarity.T
     shares = []
     for _ in range(n_draws):
@@ -135,7 +173,8 @@ def drawn_top1(similarity: np.ndarray, direction: str, rng: np.random.Generator,
 
 
 def retrieval_scores(similarity: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-    """Return retrieval in both directions: exact and drawn top-1 in pools of 300 (or all, if fewer), top-1 and top-5 of all, median rank.
+    """Return retrieval in both directions: exact and drawn top-1 in pools of 300 (or all, if
+    fewer), top-1 and top-5 of all, median rank.
 
     Parameters
     ----------
@@ -153,7 +192,9 @@ def retrieval_scores(similarity: np.ndarray, rng: np.random.Generator) -> dict[s
     for direction, above in n_higher(similarity).items():
         scores |= {
             f"{direction}_top1_of_{pool}": float(exact_top1(above, pool).mean()),
-            f"{direction}_top1_of_{pool}_drawn": float(drawn_top1(similarity, direction, rng, pool=pool).mean()),
+            f"{direction}_top1_of_{pool}_drawn": float(
+                drawn_top1(similarity, direction, rng, pool=pool).mean()
+            ),
             f"{direction}_top1": float((above == 0).mean()),
             f"{direction}_top5": float((above < 5).mean()),
             f"{direction}_median_rank": float(np.median(above) + 1),

@@ -1,6 +1,7 @@
 """Intervals over images, permutation tests, and corrections for many tests.
 
-Images are the units, within a subject: pairs of images are not independent, and an interval over random pools describes the drawing only.
+Images are the units, within a subject: pairs of images are not independent, and an interval over
+random pools describes the drawing only.
 """
 
 from collections.abc import Mapping
@@ -11,8 +12,11 @@ from scipy.stats import bootstrap
 _RESAMPLES_AT_ONCE = 200  # of 8 metrics x 1000 images: 13 MB
 
 
-def bootstrap_intervals(scores: np.ndarray, n_resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """Return 95 % intervals of means over images, bias-corrected and accelerated (BCa; Efron 1987, doi:10.1080/01621459.1987.10478410).
+def bootstrap_intervals(
+    scores: np.ndarray, n_resamples: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return 95 % intervals of means over images, bias-corrected and accelerated (BCa; Efron 1987,
+    doi:10.1080/01621459.1987.10478410).
 
     Parameters
     ----------
@@ -30,14 +34,21 @@ def bootstrap_intervals(scores: np.ndarray, n_resamples: int, rng: np.random.Gen
     intervals = np.stack([means, means], axis=1)
     if (varied := np.ptp(scores, axis=1) > 1e-12).any():
         found = bootstrap(
-            (scores[varied],), np.mean, axis=1, n_resamples=n_resamples, batch=_RESAMPLES_AT_ONCE, method="BCa", rng=rng
+            (scores[varied],),
+            np.mean,
+            axis=1,
+            n_resamples=n_resamples,
+            batch=_RESAMPLES_AT_ONCE,
+            method="BCa",
+            rng=rng,
         ).confidence_interval
         intervals[varied] = np.stack([found.low, found.high], axis=1)
     return intervals
 
 
 def sign_flip_p(differences: np.ndarray, n_permutations: int, rng: np.random.Generator) -> float:
-    """Return the two-sided chance of a mean difference as large as observed, were the two models exchangeable for each image.
+    """Return the two-sided chance of a mean difference as large as observed, were the two models
+    exchangeable for each image.
 
     ``p = (b + 1) / (m + 1)``, never 0 (Phipson & Smyth 2010, arXiv:1603.05766).
 
@@ -58,15 +69,20 @@ def sign_flip_p(differences: np.ndarray, n_permutations: int, rng: np.random.Gen
     return (reached + 1) / (n_permutations + 1)
 
 
-def permutation_p(tables: Mapping[str, np.ndarray], n_permutations: int, rng: np.random.Generator) -> dict[str, float]:
-    """Return the chance of mean scores as high as observed, were predictions paired with images at random.
+def permutation_p(
+    tables: Mapping[str, np.ndarray], n_permutations: int, rng: np.random.Generator
+) -> dict[str, float]:
+    """Return the chance of mean scores as high as observed, were predictions paired with images at
+    random.
 
-    ``p = (b + 1) / (m + 1)``, never 0 (Phipson & Smyth 2010, arXiv:1603.05766). All metrics share the permutations.
+    ``p = (b + 1) / (m + 1)``, never 0 (Phipson & Smyth 2010, arXiv:1603.05766). All metrics share
+    the permutations.
 
     Parameters
     ----------
     tables : mapping of str to ndarray, shape (n, n)
-        Metric to the score that each prediction (columns) would have were each image (rows) the right one; higher is better.
+        Metric to the score that each prediction (columns) would have were each image (rows) the
+        right one; higher is better.
     n_permutations : int
     rng : Generator
 
@@ -86,7 +102,9 @@ def permutation_p(tables: Mapping[str, np.ndarray], n_permutations: int, rng: np
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return p-values adjusted for their number by Holm's step-down procedure (1979): the family-wise error stays below the level."""
+    """Return p-values adjusted for their number by Holm's step-down procedure (1979): the
+    family-wise error stays below the level.
+    """
     ordered = sorted(p_values.items(), key=lambda item: item[1])
     adjusted: dict[str, float] = {}
     highest = 0.0

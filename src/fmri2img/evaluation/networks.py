@@ -1,7 +1,9 @@
-"""Scores of pictures in the features of pretrained networks: two-way identification and correlation distance.
+"""Scores of pictures in the features of pretrained networks: two-way identification and correlation
+distance.
 
-Networks, layers and inputs are those of MindEye1/2 (src/Reconstruction_Metrics.py, src/final_evaluations.ipynb) and of Brain-Diffuser
-(scripts/eval_extract_features.py); EfficientNet-Lite0 is this project's own, and no published number is comparable with it.
+Networks, layers and inputs are those of MindEye1/2 (src/Reconstruction_Metrics.py,
+src/final_evaluations.ipynb) and of Brain-Diffuser (scripts/eval_extract_features.py);
+EfficientNet-Lite0 is this project's own, and no published number is comparable with it.
 """
 
 import logging
@@ -13,7 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fmri2img.evaluation.identification import similarity_of_units, two_way_identification, two_way_table
+from fmri2img.evaluation.identification import (
+    similarity_of_units,
+    two_way_identification,
+    two_way_table,
+)
 from fmri2img.evaluation.pixels import Preset, resize_file, resize_tensor, unit_rows
 from fmri2img.exceptions import UnavailableError
 from fmri2img.pretrained.networks import FrozenNetwork, load_network
@@ -39,7 +45,8 @@ class ReadOut:
     scale : (tuple, tuple)
         Mean and SD of each channel by which input of 0 to 1 is normalised.
     metrics : tuple of str
-        ``two_way``: share of other images that are less similar; ``distance``: 1 - Pearson's correlation, lower is better.
+        ``two_way``: share of other images that are less similar; ``distance``: 1 - Pearson's
+        correlation, lower is better.
     """
 
     network: dict[str, str]
@@ -50,10 +57,18 @@ class ReadOut:
 
 
 def _published(
-    network: str, layer: str, mindeye_side: int, metric: str, *, scale: tuple = IMAGENET_SCALE, other: str | None = None
+    network: str,
+    layer: str,
+    mindeye_side: int,
+    metric: str,
+    *,
+    scale: tuple = IMAGENET_SCALE,
+    other: str | None = None,
 ) -> ReadOut:
     networks = {"mindeye": network, "brain_diffuser": other or network}
-    return ReadOut(networks, layer, {"mindeye": mindeye_side, "brain_diffuser": 224}, scale, (metric,))
+    return ReadOut(
+        networks, layer, {"mindeye": mindeye_side, "brain_diffuser": 224}, scale, (metric,)
+    )
 
 
 # "2" and "5" of AlexNet count convolutions: outputs of the ReLU after the second and the fifth.
@@ -64,18 +79,30 @@ READ_OUTS = {
     "clip": _published("clip", "visual_projection", 224, "two_way", scale=CLIP_SCALE),
     "effnet_b": _published("effnet_b1_v2", "avgpool", 255, "distance", other="effnet_b1_v1"),
     "swav": _published("swav", "avgpool", 224, "distance"),
-    "effnet_lite0": ReadOut({"mindeye": "effnet_lite0"}, "_avg_pooling", {"mindeye": 224}, LITE_SCALE, ("two_way", "distance")),
+    "effnet_lite0": ReadOut(
+        {"mindeye": "effnet_lite0"},
+        "_avg_pooling",
+        {"mindeye": 224},
+        LITE_SCALE,
+        ("two_way", "distance"),
+    ),
 }
 NETWORK_NAMES = ("effnet_lite0", "alexnet", "inception", "clip", "effnet_b", "swav")
 
 
 def read_outs_of(networks: Sequence[str]) -> list[str]:
     """Return the names of all read-outs of some networks, in the order of `READ_OUTS`."""
-    return [name for name in READ_OUTS if any(name == network or name.startswith(f"{network}_") for network in networks)]
+    return [
+        name
+        for name in READ_OUTS
+        if any(name == network or name.startswith(f"{network}_") for network in networks)
+    ]
 
 
 def metric_names(read_out: str) -> dict[str, str]:
-    """Return what each way to compare (``two_way``, ``distance``) is called, such as ``two_way_clip`` and ``swav_distance``."""
+    """Return what each way to compare (``two_way``, ``distance``) is called, such as
+    ``two_way_clip`` and ``swav_distance``.
+    """
     names = {"two_way": f"two_way_{read_out}", "distance": f"{read_out}_distance"}
     return {kind: names[kind] for kind in READ_OUTS[read_out].metrics}
 
@@ -109,14 +136,17 @@ class Networks:
     @property
     def weights(self) -> dict[str, str]:
         """Weight file to SHA-256."""
-        return {network.identity["file"]: network.identity["sha256"] for network in self.loaded.values()}
+        return {
+            network.identity["file"]: network.identity["sha256"] for network in self.loaded.values()
+        }
 
 
 NO_NETWORKS = Networks({}, (), {})
 
 
 def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
-    """Load the networks that can be had; one that cannot costs a warning, and its metrics are absent.
+    """Load the networks that can be had; one that cannot costs a warning, and its metrics are
+    absent.
 
     Parameters
     ----------
@@ -138,7 +168,9 @@ def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
         except UnavailableError as error:
             logger.warning("without the metrics in %s: %s", key, error)
     absent = {
-        _prefix(preset) + metric: "asked for, but package or weights were not there" if name in wanted else "not asked for"
+        _prefix(preset) + metric: "asked for, but package or weights were not there"
+        if name in wanted
+        else "not asked for"
         for metric, name in NETWORK_METRICS.items()
         for preset, key in READ_OUTS[name].network.items()
         if name not in wanted or key not in loaded
@@ -153,8 +185,8 @@ def _prefix(preset: str) -> str:
 def prepare(images: np.ndarray, read_out: ReadOut, preset: Preset) -> torch.Tensor:
     """Bring pictures to a network's input.
 
-    Square resizing without a crop. ``mindeye``: tensors, first to the common 256 x 256, bilinear without antialiasing.
-    ``brain_diffuser``: files, by Pillow's bilinear filter, which antialiases.
+    Square resizing without a crop. ``mindeye``: tensors, first to the common 256 x 256, bilinear
+    without antialiasing. ``brain_diffuser``: files, by Pillow's bilinear filter, which antialiases.
 
     Parameters
     ----------
@@ -170,7 +202,11 @@ def prepare(images: np.ndarray, read_out: ReadOut, preset: Preset) -> torch.Tens
     if preset.common_size is None:
         resized = resize_file(images, side, Image.Resampling.BILINEAR)
     else:
-        resized = resize_tensor(resize_tensor(images, preset.common_size, antialias=preset.antialias), side, antialias=preset.antialias)
+        resized = resize_tensor(
+            resize_tensor(images, preset.common_size, antialias=preset.antialias),
+            side,
+            antialias=preset.antialias,
+        )
     mean, deviation = (np.asarray(values, dtype=np.float32) for values in read_out.scale)
     return torch.from_numpy((resized - mean) / deviation).permute(0, 3, 1, 2)
 
@@ -184,7 +220,8 @@ class FeatureScores:
     per_image : dict of str to ndarray, shape (n,)
         Metric to scores.
     tables : dict of str to ndarray, shape (n, n)
-        Metric to the score, higher is better, that each prediction (columns) would have were each image (rows) the right one.
+        Metric to the score, higher is better, that each prediction (columns) would have were each
+        image (rows) the right one.
     """
 
     per_image: dict[str, np.ndarray]
@@ -202,8 +239,8 @@ def score_in_networks(
 ) -> dict[str, FeatureScores]:
     """Score several predictions of the same pictures in every network that is here.
 
-    Features of the truth are computed once and held in memory (1000 images x 184 512 numbers: 0.74 GB), those of predictions in
-    batches, so that little more is ever needed.
+    Features of the truth are computed once and held in memory (1000 images x 184 512 numbers: 0.74
+    GB), those of predictions in batches, so that little more is ever needed.
 
     Parameters
     ----------
@@ -233,23 +270,35 @@ def score_in_networks(
             similarities[row] = similarity_of_units(units, blocks)  # (n, n) or (n, 1)
         similarities |= {row: similarities[of][:, order] for row, (of, order) in shuffles.items()}
         for row, similarity in similarities.items():
-            whole = similarity if similarity.shape[1] == len(truth) else np.repeat(similarity, len(truth), axis=1)
+            whole = (
+                similarity
+                if similarity.shape[1] == len(truth)
+                else np.repeat(similarity, len(truth), axis=1)
+            )
             _add(found[row], name, whole, prefix=_prefix(preset.name), with_tables=row in tables_of)
     return found
 
 
-def _add(scores: FeatureScores, name: str, similarity: np.ndarray, *, prefix: str, with_tables: bool) -> None:
+def _add(
+    scores: FeatureScores, name: str, similarity: np.ndarray, *, prefix: str, with_tables: bool
+) -> None:
     for kind, metric in metric_names(name).items():
         if kind == "two_way":
             scores.per_image[prefix + metric] = two_way_identification(similarity)
-            scores.per_image[f"{prefix}{metric}_ground_truth"] = two_way_identification(similarity, "ground_truth")
+            scores.per_image[f"{prefix}{metric}_ground_truth"] = two_way_identification(
+                similarity, "ground_truth"
+            )
         else:
             scores.per_image[prefix + metric] = 1 - np.diag(similarity)
         if with_tables:
-            scores.tables[prefix + metric] = two_way_table(similarity) if kind == "two_way" else similarity
+            scores.tables[prefix + metric] = (
+                two_way_table(similarity) if kind == "two_way" else similarity
+            )
 
 
-def _unit_features(truth: np.ndarray, network: FrozenNetwork, read_out: ReadOut, preset: Preset) -> np.ndarray:
+def _unit_features(
+    truth: np.ndarray, network: FrozenNetwork, read_out: ReadOut, preset: Preset
+) -> np.ndarray:
     units: np.ndarray | None = None
     start = 0
     for block in _features(truth, network, read_out, preset):
@@ -262,6 +311,10 @@ def _unit_features(truth: np.ndarray, network: FrozenNetwork, read_out: ReadOut,
     return units
 
 
-def _features(images: np.ndarray, network: FrozenNetwork, read_out: ReadOut, preset: Preset) -> Iterator[np.ndarray]:
+def _features(
+    images: np.ndarray, network: FrozenNetwork, read_out: ReadOut, preset: Preset
+) -> Iterator[np.ndarray]:
     for start in range(0, len(images), _BATCH):
-        yield network.read_out(prepare(images[start : start + _BATCH], read_out, preset), read_out.layer)
+        yield network.read_out(
+            prepare(images[start : start + _BATCH], read_out, preset), read_out.layer
+        )

@@ -1,4 +1,6 @@
-"""Scores of pictures against pictures, one value an image: PixCorr and SSIM at 425 x 425, by the recipes of two public code bases."""
+"""Scores of pictures against pictures, one value an image: PixCorr and SSIM at 425 x 425, by the
+recipes of two public code bases.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -40,16 +42,27 @@ def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> 
     tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     tensor = tensor.float() / 255 if images.dtype == np.uint8 else tensor
     if tensor.shape[2:] != (size, size):
-        tensor = torch.nn.functional.interpolate(tensor, (size, size), mode="bilinear", antialias=antialias)
+        tensor = torch.nn.functional.interpolate(
+            tensor, (size, size), mode="bilinear", antialias=antialias
+        )
     return tensor.permute(0, 2, 3, 1).contiguous().numpy()  # (n, size, size, 3)
 
 
 def shrink(images: np.ndarray, size: int) -> np.ndarray:
-    """Resize as `resize_tensor` does, antialiased, a few pictures at a time: a thousand at once would take gigabytes."""
-    return np.concatenate([resize_tensor(images[start : start + 32], size, antialias=True) for start in range(0, len(images), 32)])
+    """Resize as `resize_tensor` does, antialiased, a few pictures at a time: a thousand at once
+    would take gigabytes.
+    """
+    return np.concatenate(
+        [
+            resize_tensor(images[start : start + 32], size, antialias=True)
+            for start in range(0, len(images), 32)
+        ]
+    )
 
 
-def resize_file(images: np.ndarray, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
+def resize_file(
+    images: np.ndarray, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC
+) -> np.ndarray:
     """Resize pictures as Pillow does with files, always antialiased, to 8 bits.
 
     Parameters
@@ -65,7 +78,12 @@ def resize_file(images: np.ndarray, size: int, resample: Image.Resampling = Imag
     """
     if images.shape[1:3] == (size, size):
         return images.astype(np.float32) / 255
-    return np.stack([np.asarray(Image.fromarray(image).resize((size, size), resample)) for image in images]).astype(np.float32) / 255
+    return (
+        np.stack(
+            [np.asarray(Image.fromarray(image).resize((size, size), resample)) for image in images]
+        ).astype(np.float32)
+        / 255
+    )
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,8 @@ class Preset:
     ----------
     name : str
     common_size : int or None
-        Everything is first resized to this, which takes finer detail from the truth; None: the truth stays as it is.
+        Everything is first resized to this, which takes finer detail from the truth; None: the
+        truth stays as it is.
     antialias : bool
     """
 
@@ -97,10 +116,15 @@ class Preset:
         """
         if self.common_size is None:
             return resize_file(images, NSD_SIZE)
-        return resize_tensor(resize_tensor(images, self.common_size, antialias=self.antialias), NSD_SIZE, antialias=self.antialias)
+        return resize_tensor(
+            resize_tensor(images, self.common_size, antialias=self.antialias),
+            NSD_SIZE,
+            antialias=self.antialias,
+        )
 
 
-# MindEye1/2: src/Reconstruction_Metrics.py, src/final_evaluations.ipynb. Brain-Diffuser: scripts/evaluate_reconstruction.py.
+# MindEye1/2: src/Reconstruction_Metrics.py, src/final_evaluations.ipynb. Brain-Diffuser:
+# scripts/evaluate_reconstruction.py.
 PRESETS = {
     "mindeye": Preset("mindeye", 256, antialias=False),
     "brain_diffuser": Preset("brain_diffuser", None, antialias=True),
@@ -135,20 +159,32 @@ class Moments:
         """Return PixCorr, SSIM and column-wise SSIM (`PICTURE_METRICS`)."""
         products = _blurs(self.grey * other.grey)
         ssim, columnwise = (
-            float(_similarities(self.mean[kind], other.mean[kind], self.square[kind], other.square[kind], products[kind]).mean())
+            float(
+                _similarities(
+                    self.mean[kind],
+                    other.mean[kind],
+                    self.square[kind],
+                    other.square[kind],
+                    products[kind],
+                ).mean()
+            )
             for kind in (0, 1)
         )
         return float(_dot(self.unit, other.unit)), ssim, columnwise
 
 
 def _blurs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return local means over the Gaussian window, and over its middle column only, without the border."""
+    """Return local means over the Gaussian window, and over its middle column only, without the
+    border.
+    """
     columns = correlate1d(values, _WINDOW, axis=0)[_BORDER:-_BORDER]
     return correlate1d(columns, _WINDOW, axis=1)[:, _BORDER:-_BORDER], columns
 
 
 def _similarities(mean_1: Any, mean_2: Any, square_1: Any, square_2: Any, product: Any) -> Any:
-    """Return SSIM of each window from local means, mean squares and mean products; arrays or tensors."""
+    """Return SSIM of each window from local means, mean squares and mean products; arrays or
+    tensors.
+    """
     both, sum_of_squares = mean_1 * mean_2, mean_1**2 + mean_2**2
     upper = (2 * both + _C1) * (2 * (product - both) + _C2)
     lower = (sum_of_squares + _C1) * (square_1 + square_2 - sum_of_squares + _C2)
@@ -158,7 +194,8 @@ def _similarities(mean_1: Any, mean_2: Any, square_1: Any, square_2: Any, produc
 def score_pictures(
     truth: np.ndarray, rows: Mapping[str, np.ndarray], bring: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return the scores of several predictions of the same pictures; what concerns the truth alone is computed once.
+    """Return the scores of several predictions of the same pictures; what concerns the truth alone
+    is computed once.
 
     Parameters
     ----------
@@ -173,27 +210,43 @@ def score_pictures(
     dict of str to dict of str to ndarray, shape (n,)
         Row to metric (`PICTURE_METRICS`) to scores.
 
-        PixCorr is Pearson's correlation over all pixels and channels in one vector, 0 for a constant picture. SSIM is that of Wang et al.
-        2004, doi:10.1109/TIP.2003.819861, on grey pictures: Gaussian window of SD 1.5 cut at 3.5 SD (11 pixels), population covariance,
-        data range 1, mean without a border of 5 pixels. The column-wise one is the mean over pixel columns of their one-dimensional SSIM:
-        what scikit-image up to 0.19 gave for ``multichannel=True`` on a grey picture, and so some published numbers.
+        PixCorr is Pearson's correlation over all pixels and channels in one vector, 0 for a
+        constant picture. SSIM is that of Wang et al. 2004, doi:10.1109/TIP.2003.819861, on grey
+        pictures: Gaussian window of SD 1.5 cut at 3.5 SD (11 pixels), population covariance, data
+        range 1, mean without a border of 5 pixels. The column-wise one is the mean over pixel
+        columns of their one-dimensional SSIM: what scikit-image up to 0.19 gave for
+        ``multichannel=True`` on a grey picture, and so some published numbers.
     """
-    constant = {row: Moments.of(bring(pictures)[0]) for row, pictures in rows.items() if len(pictures) == 1 and len(truth) > 1}
+    constant = {
+        row: Moments.of(bring(pictures)[0])
+        for row, pictures in rows.items()
+        if len(pictures) == 1 and len(truth) > 1
+    }
 
     def score(index: int) -> list[tuple[float, float, float]]:
         seen = Moments.of(bring(truth[index : index + 1])[0])
         return [
-            seen.scores(constant[row] if row in constant else Moments.of(bring(pictures[index : index + 1])[0]))
+            seen.scores(
+                constant[row]
+                if row in constant
+                else Moments.of(bring(pictures[index : index + 1])[0])
+            )
             for row, pictures in rows.items()
         ]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = np.array(list(pool.map(score, range(len(truth))))).reshape(len(truth), len(rows), len(PICTURE_METRICS))
-    return {row: dict(zip(PICTURE_METRICS, found[:, number].T, strict=True)) for number, row in enumerate(rows)}
+        found = np.array(list(pool.map(score, range(len(truth))))).reshape(
+            len(truth), len(rows), len(PICTURE_METRICS)
+        )
+    return {
+        row: dict(zip(PICTURE_METRICS, found[:, number].T, strict=True))
+        for number, row in enumerate(rows)
+    }
 
 
 def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> np.ndarray:
-    """Return SSIM of all pairs, shape (n, n), rows truth; of small pictures, or a million pairs would take hours.
+    """Return SSIM of all pairs, shape (n, n), rows truth; of small pictures, or a million pairs
+    would take hours.
 
     Parameters
     ----------
@@ -201,7 +254,10 @@ def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> n
     side : int
         To which they are brought first, antialiased.
     """
-    grey = [torch.from_numpy(shrink(images, side) @ _GREY_WEIGHTS.astype(np.float32)) for images in (truth, predicted)]
+    grey = [
+        torch.from_numpy(shrink(images, side) @ _GREY_WEIGHTS.astype(np.float32))
+        for images in (truth, predicted)
+    ]
     inside = side - 2 * _BORDER
     window = torch.zeros(inside, side)
     for row in range(inside):
@@ -219,7 +275,8 @@ def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> n
 
 
 def pixel_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return PixCorr of each pair as it is, shape (n,): 0 where a picture is constant and the correlation undefined.
+    """Return PixCorr of each pair as it is, shape (n,): 0 where a picture is constant and the
+    correlation undefined.
 
     Parameters
     ----------
@@ -235,16 +292,22 @@ def row_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _dot(first: np.ndarray, second: np.ndarray) -> np.float64:
-    """Return the inner product, summed in float64: in float32, half a million pixels cost the sixth digit."""
+    """Return the inner product, summed in float64: in float32, half a million pixels cost the
+    sixth digit.
+    """
     return np.einsum("i,i->", first, second, dtype=np.float64)
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:
-    """Centre each row and scale it to unit length; a constant row becomes 0. Shape (n, d); float64 stays, others become float32."""
+    """Centre each row and scale it to unit length; a constant row becomes 0. Shape (n, d);
+    float64 stays, others become float32.
+    """
     precision = np.float64 if values.dtype == np.float64 else np.float32
     centred: np.ndarray = values.astype(precision)
     centred -= values.mean(axis=1, keepdims=True, dtype=np.float64).astype(precision)
-    length = np.array([[np.sqrt(_dot(row, row))] for row in centred], dtype=precision)  # row by row: features may take a gigabyte
+    length = np.array(
+        [[np.sqrt(_dot(row, row))] for row in centred], dtype=precision
+    )  # row by row: features may take a gigabyte
     # What rounding leaves of a constant row is no signal.
     size: np.ndarray = np.array([[np.sqrt(_dot(row, row))] for row in values], dtype=precision)
     constant: np.ndarray = length <= np.multiply(size, 1e-6)
@@ -254,6 +317,8 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
 
 
 def constant_pictures(images: np.ndarray) -> int:
-    """Return how many pictures have one value in all pixels and channels: their PixCorr is undefined and counted as 0."""
+    """Return how many pictures have one value in all pixels and channels: their PixCorr is
+    undefined and counted as 0.
+    """
     flat = images.reshape(len(images), -1)
     return int((flat == flat[:, :1]).all(axis=1).sum())

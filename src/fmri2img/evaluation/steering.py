@@ -1,9 +1,12 @@
-"""Scores that only encoders have that steer Stable Diffusion: of z and c themselves, and of several pictures an image.
+"""Scores that only encoders have that steer Stable Diffusion: of z and c themselves, and of several
+pictures an image.
 
-Identification over several pictures is that of Takagi & Nishimoto (github.com/yu-takagi/StableDiffusionReconstruction,
-codes/utils/identification.py, img2feat_decoded.py): the image is fixed, the correlations of an image's pictures are averaged, other layers
-are read than in later tables, and all pictures come to the networks through 299 x 299 (CLIP: 224 x 224). Their numbers and those of later
-tables are therefore not comparable. ``effnet_lite0`` is this project's own and comes with the installation.
+Identification over several pictures is that of Takagi & Nishimoto
+(github.com/yu-takagi/StableDiffusionReconstruction, codes/utils/identification.py,
+img2feat_decoded.py): the image is fixed, the correlations of an image's pictures are averaged,
+other layers are read than in later tables, and all pictures come to the networks through 299 x 299
+(CLIP: 224 x 224). Their numbers and those of later tables are therefore not comparable.
+``effnet_lite0`` is this project's own and comes with the installation.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,7 +17,12 @@ import torch
 from PIL import Image
 
 from fmri2img.containers import DiffusionTargets, Reconstructions
-from fmri2img.evaluation.identification import similarity_matrix, similarity_of_units, two_way_identification, two_way_table
+from fmri2img.evaluation.identification import (
+    similarity_matrix,
+    similarity_of_units,
+    two_way_identification,
+    two_way_table,
+)
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
 from fmri2img.evaluation.latents import dimension_correlations, pattern_correlations
 from fmri2img.evaluation.networks import CLIP_SCALE, IMAGENET_SCALE, LITE_SCALE, Networks
@@ -50,9 +58,15 @@ _LAYERS = {
 
 
 def identify_by_samples(
-    truth: np.ndarray, samples: np.ndarray | StoredArray, networks: Networks, *, n_bootstrap: int, seed: int
+    truth: np.ndarray,
+    samples: np.ndarray | StoredArray,
+    networks: Networks,
+    *,
+    n_bootstrap: int,
+    seed: int,
 ) -> dict[str, dict[str, float]]:
-    """Return two-way identification of images by the mean correlation of their pictures, in each layer that is here.
+    """Return two-way identification of images by the mean correlation of their pictures, in each
+    layer that is here.
 
     Parameters
     ----------
@@ -65,7 +79,8 @@ def identify_by_samples(
     Returns
     -------
     dict of str to dict of str to float
-        Layer to ``score`` (chance 0.5), its 95 % interval over images, ``low`` and ``high``, and the floor ``shuffled``.
+        Layer to ``score`` (chance 0.5), its 95 % interval over images, ``low`` and ``high``, and
+        the floor ``shuffled``.
     """
     found = {}
     order = derangement(len(truth), np.random.default_rng(seed))
@@ -73,7 +88,12 @@ def identify_by_samples(
         network = networks.loaded.get(layer.network)
         if network is None:
             continue
-        units = np.concatenate([unit_rows(network.read_out(_prepare(block, layer), layer.layer)) for block in _blocks(truth)])
+        units = np.concatenate(
+            [
+                unit_rows(network.read_out(_prepare(block, layer), layer.layer))
+                for block in _blocks(truth)
+            ]
+        )
         columns = []
         for block in _blocks(samples):
             pictures = block.reshape(-1, *block.shape[2:])
@@ -84,7 +104,12 @@ def identify_by_samples(
         scores = two_way_identification(similarity, "ground_truth")
         ((low, high),) = bootstrap_intervals(scores[None], n_bootstrap, np.random.default_rng(seed))
         shuffled = two_way_identification(similarity[:, order], "ground_truth")
-        found[name] = {"score": float(scores.mean()), "low": float(low), "high": float(high), "shuffled": float(shuffled.mean())}
+        found[name] = {
+            "score": float(scores.mean()),
+            "low": float(low),
+            "high": float(high),
+            "shuffled": float(shuffled.mean()),
+        }
     return found
 
 
@@ -94,46 +119,75 @@ def _blocks(pictures: np.ndarray | StoredArray) -> Iterator[np.ndarray]:
 
 
 def _prepare(pictures: Iterable[np.ndarray], layer: _Layer) -> torch.Tensor:
-    """Resize square pictures as the authors do, by Pillow, and normalise them: (n, 3, side, side), float32."""
-    resized = [np.asarray(Image.fromarray(picture).resize((layer.side, layer.side), layer.how)) for picture in pictures]
+    """Resize square pictures as the authors do, by Pillow, and normalise them: (n, 3, side,
+    side), float32.
+    """
+    resized = [
+        np.asarray(Image.fromarray(picture).resize((layer.side, layer.side), layer.how))
+        for picture in pictures
+    ]
     mean, deviation = (np.asarray(values, dtype=np.float32) for values in layer.scale)
-    return torch.from_numpy((np.stack(resized).astype(np.float32) / 255 - mean) / deviation).permute(0, 3, 1, 2)
+    return torch.from_numpy(
+        (np.stack(resized).astype(np.float32) / 255 - mean) / deviation
+    ).permute(0, 3, 1, 2)
 
 
 def score_halves(
-    found: Reconstructions, targets: DiffusionTargets, split: Split, *, n_bootstrap: int, n_permutations: int, seed: int
+    found: Reconstructions,
+    targets: DiffusionTargets,
+    split: Split,
+    *,
+    n_bootstrap: int,
+    n_permutations: int,
+    seed: int,
 ) -> dict[str, dict[str, float]]:
     """Score decoded z and c of test images, each in its own space.
 
     Returns
     -------
     dict of str to dict of str to float
-        ``z`` and ``c`` to: ``two_way`` (prediction fixed, chance 0.5) and ``pattern_correlation`` (0 without information), centred on the
-        mean of training images, each with the ends of its 95 % interval over images (``_low``, ``_high``), the floor ``_shuffled`` and
-        permutation ``_p``; ``dimension_correlation``, the mean over numbers that vary, which the authors' code prints, and its floor.
+        ``z`` and ``c`` to: ``two_way`` (prediction fixed, chance 0.5) and ``pattern_correlation``
+        (0 without information), centred on the mean of training images, each with the ends of its
+        95 % interval over images (``_low``, ``_high``), the floor ``_shuffled`` and permutation
+        ``_p``; ``dimension_correlation``, the mean over numbers that vary, which the authors' code
+        prints, and its floor.
     """
     test = found.image_ids[found.rows("test")]
     rows = targets.rows_of(test)
     train = targets.rows_of(split.ids("train"))
     order = derangement(len(test), np.random.default_rng(seed))
     scores = {}
-    for half, known, decoded in (("z", targets.scenes, found.scenes), ("c", targets.prompts, found.prompts)):
+    for half, known, decoded in (
+        ("z", targets.scenes, found.scenes),
+        ("c", targets.prompts, found.prompts),
+    ):
         mean = known[train].mean(axis=0, dtype=np.float64).astype(np.float32).reshape(-1)
-        truth, predicted = (values.reshape(len(test), -1).astype(np.float32) for values in (known[rows], decoded))
+        truth, predicted = (
+            values.reshape(len(test), -1).astype(np.float32) for values in (known[rows], decoded)
+        )
         varies = truth.std(axis=0) > 0  # the first token of every text is the same
         truth, predicted, mean = truth[:, varies], predicted[:, varies], mean[varies]
         similarity = similarity_matrix(truth - mean, predicted - mean)
-        per_image = {"two_way": two_way_identification(similarity), "pattern_correlation": pattern_correlations(truth, predicted, mean)}
+        per_image = {
+            "two_way": two_way_identification(similarity),
+            "pattern_correlation": pattern_correlations(truth, predicted, mean),
+        }
         rng = np.random.default_rng(seed)
         ends = bootstrap_intervals(np.stack(list(per_image.values())), n_bootstrap, rng)
-        p_values = permutation_p({"two_way": two_way_table(similarity), "pattern_correlation": similarity}, n_permutations, rng)
+        p_values = permutation_p(
+            {"two_way": two_way_table(similarity), "pattern_correlation": similarity},
+            n_permutations,
+            rng,
+        )
         floors = {
             "two_way": two_way_identification(similarity[:, order]),
             "pattern_correlation": pattern_correlations(truth, predicted[order], mean),
         }
         scores[half] = {
             "dimension_correlation": float(dimension_correlations(truth, predicted).mean()),
-            "dimension_correlation_shuffled": float(dimension_correlations(truth, predicted[order]).mean()),
+            "dimension_correlation_shuffled": float(
+                dimension_correlations(truth, predicted[order]).mean()
+            ),
         }
         for (metric, values), (low, high) in zip(per_image.items(), ends, strict=True):
             scores[half] |= {

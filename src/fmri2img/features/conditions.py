@@ -1,7 +1,8 @@
 """What Stable Diffusion makes of pictures and captions: the targets of decoders that steer it.
 
-As in the code of Takagi & Nishimoto (CVPR 2023): z is the latent of the picture at 320 x 320 (Lanczos), c the text embedding averaged over
-the captions. Their z is a sample of the encoder's narrow distribution; here it is the mode, so that the same picture has the same z.
+As in the code of Takagi & Nishimoto (CVPR 2023): z is the latent of the picture at 320 x 320
+(Lanczos), c the text embedding averaged over the captions. Their z is a sample of the encoder's
+narrow distribution; here it is the mode, so that the same picture has the same z.
 """
 
 import hashlib
@@ -24,7 +25,9 @@ from fmri2img.pretrained.diffusion import CELL_PIXELS, SCENE_CELLS, FrozenText
 logger = logging.getLogger(__name__)
 Progress = Callable[..., Iterable]
 SCENE_SIDE = SCENE_CELLS * CELL_PIXELS
-VERSION = 1  # part of what identifies targets: to be raised when this module makes others of the same pictures or captions
+# part of what identifies targets: to be raised when this module makes others of the same pictures
+# or captions
+VERSION = 1
 _BLOCK_IMAGES = 64
 
 
@@ -64,12 +67,23 @@ def encode_scenes(
     def encode(rows: np.ndarray) -> np.ndarray:
         pictures = np.stack([_shrink(picture) for picture in read(image_ids[rows])])
         parts = [
-            autoencoder.encode(to_network_range(pictures[start : start + batch_size]).to(autoencoder.device)).cpu().numpy()
+            autoencoder.encode(
+                to_network_range(pictures[start : start + batch_size]).to(autoencoder.device)
+            )
+            .cpu()
+            .numpy()
             for start in range(0, len(pictures), batch_size)
         ]
         return np.concatenate(parts).astype(np.float16)
 
-    return np.concatenate(list(progress(_blocks(len(image_ids), encode, folder, made_from), total=-(-len(image_ids) // _BLOCK_IMAGES))))
+    return np.concatenate(
+        list(
+            progress(
+                _blocks(len(image_ids), encode, folder, made_from),
+                total=-(-len(image_ids) // _BLOCK_IMAGES),
+            )
+        )
+    )
 
 
 def embed_captions(
@@ -81,7 +95,8 @@ def embed_captions(
     made_from: Any,
     progress: Progress = lambda items, **_: items,
 ) -> tuple[np.ndarray, int]:
-    """Embed the captions of each image and average over them; ``batch_size``, ``folder`` and so on as in `encode_scenes`.
+    """Embed the captions of each image and average over them; ``batch_size``, ``folder`` and so on
+    as in `encode_scenes`.
 
     Parameters
     ----------
@@ -98,22 +113,40 @@ def embed_captions(
 
     def embed(rows: np.ndarray) -> np.ndarray:
         texts = [caption for row in rows for caption in captions[row]]
-        embedded = torch.cat([text.embed(texts[start : start + batch_size]) for start in range(0, len(texts), batch_size)])
+        embedded = torch.cat(
+            [
+                text.embed(texts[start : start + batch_size])
+                for start in range(0, len(texts), batch_size)
+            ]
+        )
         lengths = [len(captions[row]) for row in rows]
-        return torch.stack([part.mean(0) for part in embedded.split(lengths)]).numpy().astype(np.float16)
+        return (
+            torch.stack([part.mean(0) for part in embedded.split(lengths)])
+            .numpy()
+            .astype(np.float16)
+        )
 
-    blocks = progress(_blocks(len(captions), embed, folder, made_from), total=-(-len(captions) // _BLOCK_IMAGES))
+    blocks = progress(
+        _blocks(len(captions), embed, folder, made_from), total=-(-len(captions) // _BLOCK_IMAGES)
+    )
     prompts = np.concatenate(list(blocks))
     n_truncated = text.n_too_long([caption for texts in captions for caption in texts])
     if n_truncated:
-        logger.warning("%d of %d captions are too long for the text encoder; their ends are cut off", n_truncated, sum(map(len, captions)))
+        logger.warning(
+            "%d of %d captions are too long for the text encoder; their ends are cut off",
+            n_truncated,
+            sum(map(len, captions)),
+        )
     return prompts, n_truncated
 
 
-def _blocks(n_rows: int, make: Callable[[np.ndarray], np.ndarray], folder: Path, made_from: Any) -> Iterator[np.ndarray]:
+def _blocks(
+    n_rows: int, make: Callable[[np.ndarray], np.ndarray], folder: Path, made_from: Any
+) -> Iterator[np.ndarray]:
     """Yield blocks of rows, each computed once and kept until `forget_blocks`.
 
-    Blocks are cut in the same places whatever was interrupted, so that a batch never has other neighbours.
+    Blocks are cut in the same places whatever was interrupted, so that a batch never has other
+    neighbours.
     """
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
     for start in range(0, n_rows, _BLOCK_IMAGES):
@@ -136,7 +169,9 @@ def _read_block(path: Path) -> np.ndarray | None:
 
 
 def _shrink(picture: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).resize((SCENE_SIDE, SCENE_SIDE), Image.Resampling.LANCZOS))
+    return np.asarray(
+        Image.fromarray(picture).resize((SCENE_SIDE, SCENE_SIDE), Image.Resampling.LANCZOS)
+    )
 
 
 def forget_blocks(folder: Path) -> None:

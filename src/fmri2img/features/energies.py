@@ -1,7 +1,9 @@
-"""Local contrast energies of pictures: how strong edges of each size and orientation are in each part of a picture.
+"""Local contrast energies of pictures: how strong edges of each size and orientation are in each
+part of a picture.
 
-Complex cells of early visual cortex respond to them, whatever the sign and the exact place of an edge (Adelson & Bergen 1985,
-doi:10.1364/JOSAA.2.000284); encoding models of this kind explain V1 to hV4 (Kay et al. 2008, doi:10.1038/nature06713).
+Complex cells of early visual cortex respond to them, whatever the sign and the exact place of an
+edge (Adelson & Bergen 1985, doi:10.1364/JOSAA.2.000284); encoding models of this kind explain V1 to
+hV4 (Kay et al. 2008, doi:10.1038/nature06713).
 """
 
 from functools import lru_cache
@@ -34,16 +36,22 @@ def contrast_energies(images: Any) -> np.ndarray:
     """
     found = [np.zeros((0, N_CHANNELS, _GRID, _GRID), dtype=np.float32)]
     for start in range(0, len(images), _AT_ONCE):
-        luminance = torch.from_numpy(images[start : start + _AT_ONCE]).float().mean(-1) / 255  # (n, side, side)
+        luminance = (
+            torch.from_numpy(images[start : start + _AT_ONCE]).float().mean(-1) / 255
+        )  # (n, side, side)
         spectrum = torch.fft.fft2(luminance - luminance.mean((1, 2), keepdim=True))
-        amplitude = torch.fft.ifft2(spectrum[:, None] * _filters(luminance.shape[1])).abs()  # (n, 12, side, side)
+        amplitude = torch.fft.ifft2(
+            spectrum[:, None] * _filters(luminance.shape[1])
+        ).abs()  # (n, 12, side, side)
         found.append(torch.nn.functional.adaptive_avg_pool2d(amplitude, _GRID).numpy())
     return np.concatenate(found)
 
 
 @lru_cache(maxsize=2)
 def _filters(side: int) -> torch.Tensor:
-    """Return one-sided log-Gabor windows in the frequency domain, shape (12, side, side): their output's modulus is local energy."""
+    """Return one-sided log-Gabor windows in the frequency domain, shape (12, side, side): their
+    output's modulus is local energy.
+    """
     down, across = np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side), indexing="ij")
     radius, angle = np.hypot(down, across), np.arctan2(down, across)
     radius[0, 0] = 1e-6
@@ -51,5 +59,9 @@ def _filters(side: int) -> torch.Tensor:
     for frequency in _SCALES:
         for orientation in np.arange(_ORIENTATIONS) * np.pi / _ORIENTATIONS:
             turn = (angle - orientation + np.pi) % (2 * np.pi) - np.pi
-            windows.append(np.exp(-0.5 * (np.log(radius / frequency) / _OCTAVES) ** 2 - 0.5 * (turn / _ANGLE) ** 2))
+            windows.append(
+                np.exp(
+                    -0.5 * (np.log(radius / frequency) / _OCTAVES) ** 2 - 0.5 * (turn / _ANGLE) ** 2
+                )
+            )
     return torch.from_numpy(np.stack(windows).astype(np.float32))

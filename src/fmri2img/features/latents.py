@@ -16,7 +16,13 @@ def to_network_range(images: np.ndarray) -> torch.Tensor:
 
 
 @torch.no_grad()
-def encode_images(images: np.ndarray, autoencoder: FrozenAutoencoder, *, batch_size: int, progress: Progress = iter) -> np.ndarray:
+def encode_images(
+    images: np.ndarray,
+    autoencoder: FrozenAutoencoder,
+    *,
+    batch_size: int,
+    progress: Progress = iter,
+) -> np.ndarray:
     """Encode pictures.
 
     Parameters
@@ -35,7 +41,12 @@ def encode_images(images: np.ndarray, autoencoder: FrozenAutoencoder, *, batch_s
     """
     starts = range(0, len(images), batch_size)
     latents = [
-        autoencoder.encode(to_network_range(images[start : start + batch_size]).to(autoencoder.device)).float().cpu().numpy()
+        autoencoder.encode(
+            to_network_range(images[start : start + batch_size]).to(autoencoder.device)
+        )
+        .float()
+        .cpu()
+        .numpy()
         for start in progress(starts)
     ]
     return np.concatenate(latents)

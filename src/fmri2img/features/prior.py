@@ -28,9 +28,15 @@ def pool_pictures(parts: list[Latents], *, held_out: np.ndarray) -> Latents:
     """
     if len({part.provenance["autoencoder"]["sha256"] for part in parts}) > 1:
         names = ", ".join(sorted(part.provenance["autoencoder"]["name"] for part in parts))
-        raise MismatchError(f"latents of the subjects come from different autoencoders ({names}); run: dvc repro --force encode_latents")
+        raise MismatchError(
+            f"latents of the subjects come from different autoencoders ({names}); run: dvc repro "
+            "--force encode_latents"
+        )
     ids = np.concatenate([part.image_ids for part in parts])
     image_ids, first = np.unique(ids, return_index=True)
     kept = ~np.isin(image_ids, held_out)
-    values, energies = (np.concatenate([getattr(part, name) for part in parts])[first[kept]] for name in ("values", "energies"))
+    values, energies = (
+        np.concatenate([getattr(part, name) for part in parts])[first[kept]]
+        for name in ("values", "energies")
+    )
     return Latents(image_ids[kept], values, energies, parts[0].provenance)

@@ -1,1 +1,3 @@
-"""Raw files from elsewhere: which ones, from the public bucket or from a copy that is there already."""
+"""Raw files from elsewhere: which ones, from the public bucket or from a copy that is there
+already.
+"""

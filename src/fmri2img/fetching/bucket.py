@@ -1,7 +1,8 @@
-"""Download from an S3 bucket, anonymously: parallel, resumable, and nothing gets its name before its bytes are verified.
+"""Download from an S3 bucket, anonymously: parallel, resumable, and nothing gets its name before
+its bytes are verified.
 
-A file grows in parts, in any order, as ``<name>.part``; its journal beside it names the parts that are safely on disk. Whatever ends
-the process costs at most the parts in flight.
+A file grows in parts, in any order, as ``<name>.part``; its journal beside it names the parts that
+are safely on disk. Whatever ends the process costs at most the parts in flight.
 """
 
 import logging
@@ -51,7 +52,9 @@ class Bucket:
     @property
     def where(self) -> str:
         """Name of the bucket in messages."""
-        return f"s3://{self.params.bucket}" + (f" at {self.params.endpoint_url}" if self.params.endpoint_url else "")
+        return f"s3://{self.params.bucket}" + (
+            f" at {self.params.endpoint_url}" if self.params.endpoint_url else ""
+        )
 
     def list_folders(self, folders: Iterable[PurePosixPath]) -> dict[PurePosixPath, RemoteFile]:
         """List the objects that lie directly in some folders.
@@ -65,14 +68,18 @@ class Bucket:
         with self._told():
             for folder in folders:
                 prefix = "" if folder == PurePosixPath(".") else f"{folder}/"
-                pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.params.bucket, Prefix=prefix, Delimiter="/")
+                pages = self._client.get_paginator("list_objects_v2").paginate(
+                    Bucket=self.params.bucket, Prefix=prefix, Delimiter="/"
+                )
                 for item in (item for page in pages for item in page.get("Contents", [])):
                     path = PurePosixPath(item["Key"])
                     found[path] = RemoteFile(path, item["Size"], item["ETag"].strip('"'))
         return found
 
     def holds(self, path: Path, file: RemoteFile, ledger: Ledger) -> bool:
-        """Whether a file on this machine has the bytes of an object; read only if the ledger does not know."""
+        """Whether a file on this machine has the bytes of an object; read only if the ledger
+        does not know.
+        """
         if not path.exists() or path.stat().st_size != file.size:
             return False
         if ledger.vouches(path, file.etag):
@@ -85,7 +92,13 @@ class Bucket:
         return True
 
     def download(
-        self, files: list[RemoteFile], root: Path, ledger: Ledger, *, on_bytes: OnBytes, on_file: Callable[[RemoteFile], None]
+        self,
+        files: list[RemoteFile],
+        root: Path,
+        ledger: Ledger,
+        *,
+        on_bytes: OnBytes,
+        on_file: Callable[[RemoteFile], None],
     ) -> None:
         """Bring files to ``root``, each under its own name once its bytes are verified.
 
@@ -127,8 +140,12 @@ class Bucket:
         on_bytes: OnBytes,
         on_file: Callable[[RemoteFile], None],
     ) -> None:
-        """Keep the pool busy: parts of the files in order, and the verification of a file after its last part."""
-        waiting = (job for file in files for job in self._jobs(file, root, ledger, stop, on_bytes, on_file))
+        """Keep the pool busy: parts of the files in order, and the verification of a file after
+        its last part.
+        """
+        waiting = (
+            job for file in files for job in self._jobs(file, root, ledger, stop, on_bytes, on_file)
+        )
         running: set[Future] = set()
         for job in waiting:
             running.add(pool.submit(job))
@@ -140,7 +157,13 @@ class Bucket:
             _raise_first(done)
 
     def _jobs(
-        self, file: RemoteFile, root: Path, ledger: Ledger, stop: threading.Event, on_bytes: OnBytes, on_file: Callable[[RemoteFile], None]
+        self,
+        file: RemoteFile,
+        root: Path,
+        ledger: Ledger,
+        stop: threading.Event,
+        on_bytes: OnBytes,
+        on_file: Callable[[RemoteFile], None],
     ) -> Iterator[Callable[[], None]]:
         partial = PartialFile.open(root / file.path, file, self.params.part_mib * _MIB)
         missing = partial.missing()
@@ -160,7 +183,9 @@ class Bucket:
         if not missing:
             yield finish
 
-    def _fetch(self, partial: PartialFile, part: int, stop: threading.Event, on_bytes: OnBytes) -> None:
+    def _fetch(
+        self, partial: PartialFile, part: int, stop: threading.Event, on_bytes: OnBytes
+    ) -> None:
         """Bring one part; a connection that breaks costs what came of it, and is tried again."""
         for attempt in range(1, _ATTEMPTS + 1):
             came = 0
@@ -183,13 +208,18 @@ class Bucket:
                 log.debug("%s, part %d, attempt %d: %s", partial.file.path, part, attempt, error)
                 stop.wait(2**attempt / 4)
 
-    def _fetch_once(self, partial: PartialFile, part: int, stop: threading.Event, on_bytes: OnBytes) -> bool:
+    def _fetch_once(
+        self, partial: PartialFile, part: int, stop: threading.Event, on_bytes: OnBytes
+    ) -> bool:
         """Bring one part and put it on disk; False if told to stop before its end."""
         first, last = partial.span(part)
         if last == first:
             return True
         answer = self._client.get_object(
-            Bucket=self.params.bucket, Key=str(partial.file.path), Range=f"bytes={first}-{last - 1}", IfMatch=f'"{partial.file.etag}"'
+            Bucket=self.params.bucket,
+            Key=str(partial.file.path),
+            Range=f"bytes={first}-{last - 1}",
+            IfMatch=f'"{partial.file.etag}"',
         )
         with partial.part_path.open("r+b") as target:
             target.seek(first)
@@ -203,7 +233,9 @@ class Bucket:
         return True
 
     def _upload_parts(self, file: RemoteFile) -> list[int] | None:
-        """Return the sizes of the parts that the object was uploaded in; None if the server does not tell."""
+        """Return the sizes of the parts that the object was uploaded in; None if the server does
+        not tell.
+        """
         if "-" not in file.etag:
             return [file.size]
         n_parts = int(file.etag.split("-")[1])
@@ -217,7 +249,9 @@ class Bucket:
         return sizes if sum(sizes) == file.size else None
 
     def _part_size(self, file: RemoteFile, number: int) -> int:
-        head = self._client.head_object(Bucket=self.params.bucket, Key=str(file.path), PartNumber=number)
+        head = self._client.head_object(
+            Bucket=self.params.bucket, Key=str(file.path), PartNumber=number
+        )
         return int(head["ContentLength"])
 
     @property
@@ -232,10 +266,17 @@ class Bucket:
             )
             try:
                 self._clients.append(
-                    boto3.client("s3", region_name=self.params.region, endpoint_url=self.params.endpoint_url, config=config)
+                    boto3.client(
+                        "s3",
+                        region_name=self.params.region,
+                        endpoint_url=self.params.endpoint_url,
+                        config=config,
+                    )
                 )
             except ValueError as error:
-                raise ConfigError(f"params.yaml: fetch_nsd.s3: {error}; correct endpoint_url or region") from error
+                raise ConfigError(
+                    f"params.yaml: fetch_nsd.s3: {error}; correct endpoint_url or region"
+                ) from error
         return self._clients[0]
 
     @contextmanager
@@ -246,14 +287,22 @@ class Bucket:
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code in ("PreconditionFailed", "412"):
-                raise ChangedDataError(f"{self.where}: an object changed during the transfer; run the same command again") from error
+                raise ChangedDataError(
+                    f"{self.where}: an object changed during the transfer; run the same command "
+                    "again"
+                ) from error
             if code in ("NoSuchBucket", "NoSuchKey", "404"):
-                raise MissingDataError(f"{self.where}: not found ({code}); check fetch_nsd.s3 in params.yaml") from error
-            raise UnavailableError(f"{self.where}: the server refused ({code}); check fetch_nsd.s3 in params.yaml") from error
+                raise MissingDataError(
+                    f"{self.where}: not found ({code}); check fetch_nsd.s3 in params.yaml"
+                ) from error
+            raise UnavailableError(
+                f"{self.where}: the server refused ({code}); check fetch_nsd.s3 in params.yaml"
+            ) from error
         except (BotoCoreError, HTTPError) as error:
             reason = " ".join(str(error).split())
             raise UnavailableError(
-                f"{self.where}: no connection ({reason}); check the network and fetch_nsd.s3 in params.yaml, then run the same command: "
+                f"{self.where}: no connection ({reason}); check the network and fetch_nsd.s3 in "
+                "params.yaml, then run the same command: "
                 "finished parts are kept"
             ) from error
 
@@ -270,13 +319,20 @@ class _Countdown:
             return self._count == 0
 
 
-def _finish(partial: PartialFile, upload_parts: list[int] | None, ledger: Ledger, where: str, on_bytes: OnBytes) -> None:
+def _finish(
+    partial: PartialFile,
+    upload_parts: list[int] | None,
+    ledger: Ledger,
+    where: str,
+    on_bytes: OnBytes,
+) -> None:
     sha256, etag = hash_with_etag(partial.part_path, upload_parts, partial.file.etag)
     if etag != partial.file.etag:
         partial.discard()
         on_bytes(-partial.file.size)
         raise ChangedDataError(
-            f"{partial.file.path}: got ETag {etag}, expected {partial.file.etag} as listed by {where}; "
+            f"{partial.file.path}: got ETag {etag}, expected {partial.file.etag} as listed by "
+            f"{where}; "
             "what came in was deleted, run the same command again"
         )
     partial.part_path.replace(partial.target)
@@ -302,7 +358,8 @@ def needed_room(files: list[RemoteFile], root: Path) -> int:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise ConfigError(
-            f"{root}: {needed / 1e9:.1f} GB are to come and {free / 1e9:.1f} GB are free; make room, set machine.nsd_root to a larger "
+            f"{root}: {needed / 1e9:.1f} GB are to come and {free / 1e9:.1f} GB are free; make "
+            "room, set machine.nsd_root to a larger "
             "disk, or name fewer sessions in params.yaml"
         )
     return needed

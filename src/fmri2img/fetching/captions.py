@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 
 
 def fetch_captions(url: str, folder: Path) -> None:
-    """Put the files of `CAPTION_FILES` into a folder, unless they are there; the archive (COCO's has 250 MB) is not kept.
+    """Put the files of `CAPTION_FILES` into a folder, unless they are there; the archive (COCO's
+    has 250 MB) is not kept.
 
     Raises
     ------
@@ -31,12 +32,17 @@ def fetch_captions(url: str, folder: Path) -> None:
     if all((folder / name).exists() for name in CAPTION_FILES.values()):
         return
     log.info("fetching captions from %s", url)
-    advice = "fetch it by hand, and name the folder with its two caption files in params.yaml, fetch_captions.folder"
+    advice = (
+        "fetch it by hand, and name the folder with its two caption files in params.yaml, "
+        "fetch_captions.folder"
+    )
     with tempfile.TemporaryFile() as archive:
         try:
-            with urllib.request.urlopen(url) as response:  # noqa: S310 (what the user named in params.yaml)
+            with urllib.request.urlopen(url) as response:  # noqa: S310 (the user named it)
                 total = int(response.headers.get("Content-Length") or 0) or None
-                with tqdm.wrapattr(response, "read", total=total, desc="captions", disable=None, leave=False) as watched:
+                with tqdm.wrapattr(
+                    response, "read", total=total, desc="captions", disable=None, leave=False
+                ) as watched:
                     shutil.copyfileobj(watched, archive)
         except (OSError, ValueError, http.client.HTTPException) as error:
             raise UnavailableError(f"{url}: not to be had ({error}); {advice}") from error
@@ -46,4 +52,6 @@ def fetch_captions(url: str, folder: Path) -> None:
                 for name in CAPTION_FILES.values():
                     write_bytes(folder / name, content.read(members[name]))
         except (zipfile.BadZipFile, zlib.error, KeyError) as error:
-            raise FormatError(f"{url}: no archive with {', '.join(CAPTION_FILES.values())} ({error}); {advice}") from error
+            raise FormatError(
+                f"{url}: no archive with {', '.join(CAPTION_FILES.values())} ({error}); {advice}"
+            ) from error

@@ -21,27 +21,37 @@ TERMS = "https://naturalscenesdataset.org"
 
 
 def check_not_pulled(name: str, root: Path, receipt: Path, voxels: list[Path]) -> None:
-    """Stop before raw files are fetched for voxels that came from a colleague: parameters have changed since, perhaps unawares.
+    """Stop before raw files are fetched for voxels that came from a colleague: parameters have
+    changed since, perhaps unawares.
 
     Raises
     ------
     MissingDataError
-        If receipt and voxels are here, no raw files are, and the parameters are not those of the receipt.
+        If receipt and voxels are here, no raw files are, and the parameters are not those of the
+        receipt.
     """
-    if (root / "nsddata").exists() or not receipt.exists() or not any(path.exists() for path in voxels):
+    if (
+        (root / "nsddata").exists()
+        or not receipt.exists()
+        or not any(path.exists() for path in voxels)
+    ):
         return
     stage = "fetch_nsd_shared" if name == "shared" else f"fetch_nsd@{name}"
     _, changes = changed_since_last_run(stage)
     kept = ", ".join(str(path) for path in voxels if path.exists())
     if not changes and code_has_changed(stage):
         raise MissingDataError(
-            f"{kept} came without raw files and is kept, but the code that reads them has changed since (fmri2img why {stage}): to keep "
-            f"using it, run fmri2img accept; to make it anew from raw files here, delete {receipt} and run the same command"
+            f"{kept} came without raw files and is kept, but the code that reads them has changed "
+            f"since (fmri2img why {stage}): to keep "
+            f"using it, run fmri2img accept; to make it anew from raw files here, delete {receipt} "
+            "and run the same command"
         )
     if changes:
         raise MissingDataError(
-            f"{kept} came without raw files and is kept, but params.yaml has changed since ({'; '.join(changes)}): to use it, set that "
-            f"back (git checkout params.yaml); to make it anew from raw files here, delete {receipt} and run the same command"
+            f"{kept} came without raw files and is kept, but params.yaml has changed since "
+            f"({'; '.join(changes)}): to use it, set that "
+            "back (git checkout params.yaml); to make it anew from raw files here, delete "
+            f"{receipt} and run the same command"
         )
 
 
@@ -53,14 +63,19 @@ def check_may_simulate(root: Path) -> None:
     ConfigError
         If the folder holds NSD's folders and not the simulator's notice.
     """
-    if not (root / SIMULATED_NOTICE).exists() and any((root / folder).exists() for folder in ("nsddata", "nsddata_betas")):
+    if not (root / SIMULATED_NOTICE).exists() and any(
+        (root / folder).exists() for folder in ("nsddata", "nsddata_betas")
+    ):
         raise ConfigError(
-            f"{root} holds files that are not simulated; fetch_nsd.source simulated would write among them: set machine.nsd_root in "
+            f"{root} holds files that are not simulated; fetch_nsd.source simulated would write "
+            "among them: set machine.nsd_root in "
             "params.yaml to another folder, or source to local"
         )
 
 
-def use_local(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, watch: Watch) -> Receipt:
+def use_local(
+    name: str, params: ProjectParams, root: Path, ledger: Ledger, *, watch: Watch
+) -> Receipt:
     """Take an existing tree as it lies; nothing is copied or written there.
 
     Raises
@@ -70,10 +85,19 @@ def use_local(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, w
     """
     if not root.is_dir():
         raise MissingDataError(
-            f"{root} is not a folder; set machine.nsd_root in params.yaml to the folder that holds nsddata and nsddata_betas"
+            f"{root} is not a folder; set machine.nsd_root in params.yaml to the folder that holds "
+            "nsddata and nsddata_betas"
         )
-    chosen = name_subset(name, params.nsd, params.fetch_nsd).choose(lambda path: (root / path).is_file(), str(root))
-    log.info("%s: %d files, %.2f GB in %s", name, len(chosen), sum((root / path).stat().st_size for path in chosen) / 1e9, root)
+    chosen = name_subset(name, params.nsd, params.fetch_nsd).choose(
+        lambda path: (root / path).is_file(), str(root)
+    )
+    log.info(
+        "%s: %d files, %.2f GB in %s",
+        name,
+        len(chosen),
+        sum((root / path).stat().st_size for path in chosen) / 1e9,
+        root,
+    )
     return Receipt.of(name, root, chosen, ledger, watch=watch)
 
 
@@ -90,7 +114,8 @@ def list_bucket(name: str, params: ProjectParams) -> tuple[Bucket, list[RemoteFi
     fetch = params.fetch_nsd
     if not fetch.accept_nsd_terms:
         raise ConfigError(
-            f"params.yaml: fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms ({TERMS}: research and education only, "
+            "params.yaml: fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms "
+            f"({TERMS}: research and education only, "
             "no passing on of the data), then set it to true"
         )
     bucket = Bucket(fetch.s3, params.machine.n_connections)
@@ -107,11 +132,19 @@ def describe(name: str, files: list[RemoteFile]) -> list[str]:
     by_folder: dict[PurePosixPath, list[RemoteFile]] = {}
     for file in files:
         by_folder.setdefault(file.path.parent, []).append(file)
-    lines = [f"{len(group):5d} files {sum(file.size for file in group) / 1e9:9.3f} GB  {folder}" for folder, group in by_folder.items()]
-    return [*lines, f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  {name}, in all"]
+    lines = [
+        f"{len(group):5d} files {sum(file.size for file in group) / 1e9:9.3f} GB  {folder}"
+        for folder, group in by_folder.items()
+    ]
+    return [
+        *lines,
+        f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  {name}, in all",
+    ]
 
 
-def fetch_bucket(name: str, params: ProjectParams, root: Path, ledger: Ledger, *, watch: Watch) -> Receipt:
+def fetch_bucket(
+    name: str, params: ProjectParams, root: Path, ledger: Ledger, *, watch: Watch
+) -> Receipt:
     """Download what is not there yet, verified by size and ETag.
 
     Raises
@@ -122,21 +155,41 @@ def fetch_bucket(name: str, params: ProjectParams, root: Path, ledger: Ledger, *
         If files do not arrive.
     """
     bucket, files = list_bucket(name, params)
-    if (root / SIMULATED_NOTICE).exists() and not any(file.path == SIMULATED_NOTICE for file in files):
-        raise ConfigError(f"{root} holds simulated files; set machine.nsd_root in params.yaml to another folder, or delete this one")
+    if (root / SIMULATED_NOTICE).exists() and not any(
+        file.path == SIMULATED_NOTICE for file in files
+    ):
+        raise ConfigError(
+            f"{root} holds simulated files; set machine.nsd_root in params.yaml to another folder, "
+            "or delete this one"
+        )
     with _alone(root, name):
         with ThreadPoolExecutor() as pool:
             here = list(pool.map(lambda file: bucket.holds(root / file.path, file, ledger), files))
         waiting = [file for file, is_here in zip(files, here, strict=True) if not is_here]
         needed = needed_room(waiting, root)
-        log.info("%s: %d files are here, %.3f GB to come from %s", name, len(files) - len(waiting), needed / 1e9, bucket.where)
+        log.info(
+            "%s: %d files are here, %.3f GB to come from %s",
+            name,
+            len(files) - len(waiting),
+            needed / 1e9,
+            bucket.where,
+        )
         total = sum(file.size for file in waiting)
         with watch(name, total, total - needed) as bar:
             # Without a bar, in the log of a batch job, a line for each file says how far it is.
             level = logging.INFO if bar.disable else logging.DEBUG
-            bucket.download(waiting, root, ledger, on_bytes=bar.update, on_file=lambda file: log.log(level, "%s is here", file.path))
+            bucket.download(
+                waiting,
+                root,
+                ledger,
+                on_bytes=bar.update,
+                on_file=lambda file: log.log(level, "%s is here", file.path),
+            )
     if absent := [file.path for file in files if not (root / file.path).exists()]:
-        raise UnavailableError(f"{bucket.where}: {len(absent)} files did not arrive, first {absent[0]}; run the same command again")
+        raise UnavailableError(
+            f"{bucket.where}: {len(absent)} files did not arrive, first {absent[0]}; run the same "
+            "command again"
+        )
     return Receipt.of(name, root, [file.path for file in files], ledger)
 
 
@@ -148,4 +201,6 @@ def _alone(root: Path, name: str) -> Iterator[None]:
         with FileLock(root / f".fetch-{name}.lock", timeout=0):
             yield
     except Timeout as error:
-        raise UnavailableError(f"another process is fetching {name} into {root}; wait for it, or stop it") from error
+        raise UnavailableError(
+            f"another process is fetching {name} into {root}; wait for it, or stop it"
+        ) from error

@@ -1,6 +1,8 @@
-"""A file that is coming in: parts in any order, a journal of those that are safely on disk, and the check of the whole.
+"""A file that is coming in: parts in any order, a journal of those that are safely on disk, and the
+check of the whole.
 
-ETags are MD5 sums of the whole object, or of the MD5 sums of its parts (Amazon S3 user guide, "Checking object integrity").
+ETags are MD5 sums of the whole object, or of the MD5 sums of its parts (Amazon S3 user guide,
+"Checking object integrity").
 """
 
 import hashlib
@@ -47,10 +49,14 @@ class PartialFile:
     def open(cls, target: Path, file: RemoteFile, part_bytes: int) -> "PartialFile":
         """Go on with what an earlier run left, or begin."""
         partial = cls(target, file, max(part_bytes, 1))
-        heading = json.dumps({"etag": file.etag, "size": file.size, "part_bytes": partial.part_bytes}, sort_keys=True)
+        heading = json.dumps(
+            {"etag": file.etag, "size": file.size, "part_bytes": partial.part_bytes}, sort_keys=True
+        )
         if not partial.part_path.exists() or partial._journal_lines()[:1] != [heading]:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial.journal_path.unlink(missing_ok=True)  # the journal never says more than the file holds
+            partial.journal_path.unlink(
+                missing_ok=True
+            )  # the journal never says more than the file holds
             with partial.part_path.open("wb") as content:
                 content.truncate(file.size)
             partial._append(heading)
@@ -100,7 +106,11 @@ class PartialFile:
         if not self.journal_path.exists():
             return []
         # A line that power loss cut off has no end and does not count.
-        return [line.rstrip("\n") for line in self.journal_path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [
+            line.rstrip("\n")
+            for line in self.journal_path.read_text().splitlines(keepends=True)
+            if line.endswith("\n")
+        ]
 
 
 def hash_with_etag(path: Path, upload_parts: list[int] | None, etag: str) -> tuple[str, str]:
@@ -112,8 +122,8 @@ def hash_with_etag(path: Path, upload_parts: list[int] | None, etag: str) -> tup
     upload_parts : list of int or None
         Sizes of the parts that it was uploaded in; one if it was uploaded whole.
     etag : str
-        As listed. If it cannot be compared (parts unknown, or an ETag that is no MD5, as with server-side keys) it is returned as it is,
-        and the size has to do.
+        As listed. If it cannot be compared (parts unknown, or an ETag that is no MD5, as with
+        server-side keys) it is returned as it is, and the size has to do.
     """
     comparable = upload_parts is not None and _IS_MD5.match(etag)
     parts = upload_parts if comparable and upload_parts else [path.stat().st_size]
@@ -127,7 +137,11 @@ def hash_with_etag(path: Path, upload_parts: list[int] | None, etag: str) -> tup
                 one.update(block)
             of_parts.append(one)
     if not comparable:
-        log.warning("%s: the bucket's ETag %s is no checksum that can be compared here; its size agrees", path.name, etag)
+        log.warning(
+            "%s: the bucket's ETag %s is no checksum that can be compared here; its size agrees",
+            path.name,
+            etag,
+        )
         return sha256.hexdigest(), etag
     if "-" not in etag:
         return sha256.hexdigest(), of_parts[0].hexdigest()

@@ -1,4 +1,6 @@
-"""Which of NSD's files the project needs: only what ``params.yaml`` names, of some 300 GB a space and version."""
+"""Which of NSD's files the project needs: only what ``params.yaml`` names, of some 300 GB a
+space and version.
+"""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -7,7 +9,14 @@ from pathlib import PurePosixPath
 from fmri2img.config import FetchNsdParams, NsdParams
 from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.nsd.design import RUNS_PER_SESSION, SESSIONS_HELD, rest_runs_shift
-from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, SubjectFiles, fsaverage_label_table, subject_number
+from fmri2img.nsd.paths import (
+    EXPDESIGN,
+    STIM_INFO,
+    STIMULI,
+    SubjectFiles,
+    fsaverage_label_table,
+    subject_number,
+)
 from fmri2img.nsd.rois import NSD_ROIS
 from fmri2img.receipts import SIMULATED_NOTICE
 
@@ -46,10 +55,14 @@ class Subset:
             With the required files that are not there.
         """
         if absent := [path for path in self.required if not available(path)]:
-            names = ", ".join(map(str, absent[:_SHOWN_NAMES])) + (", ..." if len(absent) > _SHOWN_NAMES else "")
+            names = ", ".join(map(str, absent[:_SHOWN_NAMES])) + (
+                ", ..." if len(absent) > _SHOWN_NAMES else ""
+            )
             raise MissingDataError(
-                f"{where}: {len(absent)} of {len(self.required)} files of {self.name} are missing: {names}; "
-                "complete the copy, or name in params.yaml (nsd) only sessions, space, version and format that are there"
+                f"{where}: {len(absent)} of {len(self.required)} files of {self.name} are missing: "
+                f"{names}; "
+                "complete the copy, or name in params.yaml (nsd) only sessions, space, version and "
+                "format that are there"
             )
         return [*self.required, *(path for path in self.optional if available(path))]
 
@@ -71,18 +84,35 @@ def name_subset(name: str, nsd: NsdParams, fetch: FetchNsdParams) -> Subset:
     files = SubjectFiles(name, nsd.func_space)
     sessions = nsd.sessions_of(name, SESSIONS_HELD[subject_number(name) - 1])
     required = [files.responses(), files.brainmask(), *_responses(files, sessions, nsd)]
-    optional = [SIMULATED_NOTICE, files.transform(), *(files.valid(session) for session in sessions)]
-    volumes = [(files.anat_roi(roi), files.func_roi(roi), files.label_table(roi), fsaverage_label_table(roi)) for roi in _rois(fetch.rois)]
+    optional = [
+        SIMULATED_NOTICE,
+        files.transform(),
+        *(files.valid(session) for session in sessions),
+    ]
+    volumes = [
+        (
+            files.anat_roi(roi),
+            files.func_roi(roi),
+            files.label_table(roi),
+            fsaverage_label_table(roi),
+        )
+        for roi in _rois(fetch.rois)
+    ]
     if nsd.responses == "betas":
         optional.append(files.ncsnr(nsd.beta_version))  # for description only
-    return Subset(name, tuple(required), (*optional, *(path for group in volumes for path in group)))
+    return Subset(
+        name, tuple(required), (*optional, *(path for group in volumes for path in group))
+    )
 
 
 def _rois(chosen: str | Collection[str]) -> Collection[str]:
     if isinstance(chosen, str):
         return NSD_ROIS
     if unknown := [roi for roi in chosen if roi not in NSD_ROIS]:
-        raise ConfigError(f"params.yaml: fetch_nsd.rois: NSD has no ROI {unknown[0]!r}; choose from: {', '.join(NSD_ROIS)}")
+        raise ConfigError(
+            f"params.yaml: fetch_nsd.rois: NSD has no ROI {unknown[0]!r}; choose from: "
+            f"{', '.join(NSD_ROIS)}"
+        )
     return chosen
 
 

@@ -14,7 +14,13 @@ Progress = Callable[[Iterable], Iterable]
 
 
 @torch.no_grad()
-def decode_latents(latents: np.ndarray, autoencoder: FrozenAutoencoder, *, batch_size: int, progress: Progress = iter) -> np.ndarray:
+def decode_latents(
+    latents: np.ndarray,
+    autoencoder: FrozenAutoencoder,
+    *,
+    batch_size: int,
+    progress: Progress = iter,
+) -> np.ndarray:
     """Decode latents with the frozen decoder.
 
     Parameters
@@ -45,13 +51,21 @@ def from_network_range(pictures: torch.Tensor) -> np.ndarray:
 
 
 def resize_pictures(pictures: np.ndarray, side: int) -> np.ndarray:
-    """Bring pictures (n, h, w, 3), uint8, to another size by Pillow's bicubic filter, which averages where it shrinks."""
-    found = [np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC)) for picture in pictures]
+    """Bring pictures (n, h, w, 3), uint8, to another size by Pillow's bicubic filter, which
+    averages where it shrinks.
+    """
+    found = [
+        np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
+        for picture in pictures
+    ]
     return np.stack(found) if found else np.zeros((0, side, side, 3), np.uint8)
 
 
 def latents_of_pictures(
-    latents: np.ndarray, decoder: FrozenAutoencoder, encode_pictures: Callable[[np.ndarray], np.ndarray], side: int
+    latents: np.ndarray,
+    decoder: FrozenAutoencoder,
+    encode_pictures: Callable[[np.ndarray], np.ndarray],
+    side: int,
 ) -> np.ndarray:
     """Return the latents that another autoencoder finds in decoded pictures, shape (n, 4, h, w).
 
@@ -71,7 +85,9 @@ def latents_of_pictures(
 
 
 def write_pictures(pictures: np.ndarray, names: Sequence[str], folder: Path) -> list[Path]:
-    """Write pictures (n, h, w, 3), uint8, as PNG files of these names, without ending; returns their paths."""
+    """Write pictures (n, h, w, 3), uint8, as PNG files of these names, without ending; returns
+    their paths.
+    """
     paths = [folder / f"{name}.png" for name in names]
     for path, picture in zip(paths, pictures, strict=True):
         with replacing(path) as partial:

@@ -1,10 +1,12 @@
 """Pictures from decoded z and c by Stable Diffusion, as Takagi & Nishimoto (CVPR 2023) make them.
 
-z is decoded to 320 x 320, enlarged to 512 x 512 and encoded again; noise is added as of DDIM step ``strength * n_steps``; as many steps are
-then denoised, with c as the condition and guidance against the empty prompt. The start has the noise of one step more than the first that
-is denoised, as in the original sampler (github.com/CompVis/stable-diffusion, ldm/models/diffusion/ddim.py: ``stochastic_encode``,
-``decode``). z alone is the picture of 320 x 320; c alone is denoised from pure noise, in all steps. These two are this project's reading of
-the paper: the authors' code makes pictures of both together only.
+z is decoded to 320 x 320, enlarged to 512 x 512 and encoded again; noise is added as of DDIM step
+``strength * n_steps``; as many steps are then denoised, with c as the condition and guidance
+against the empty prompt. The start has the noise of one step more than the first that is denoised,
+as in the original sampler (github.com/CompVis/stable-diffusion, ldm/models/diffusion/ddim.py:
+``stochastic_encode``, ``decode``). z alone is the picture of 320 x 320; c alone is denoised from
+pure noise, in all steps. These two are this project's reading of the paper: the authors' code makes
+pictures of both together only.
 """
 
 import hashlib
@@ -31,7 +33,8 @@ from fmri2img.pretrained.diffusion import CELL_PIXELS, PICTURE_CELLS, DiffusionF
 logger = logging.getLogger(__name__)
 Progress = Callable[..., Iterable]
 PICTURE_SIDE = PICTURE_CELLS * CELL_PIXELS
-_VERSION = 1  # part of what identifies pictures: to be raised when this module makes others of the same z and c
+# part of what identifies pictures: to be raised when this module makes others of the same z and c
+_VERSION = 1
 # Where "auto" begins; it is halved until the pictures fit.
 _FIRST_BATCH = {"cuda": 16, "cpu": 2}
 
@@ -81,7 +84,12 @@ class PictureMaker:
         settings: GenerateParams,
         batch: int | Literal["auto"],
     ) -> None:
-        self.unet, self.scheduler, self.autoencoder, self.settings = unet, scheduler, autoencoder, settings
+        self.unet, self.scheduler, self.autoencoder, self.settings = (
+            unet,
+            scheduler,
+            autoencoder,
+            settings,
+        )
         self.device: torch.device = autoencoder.device
         self.empty_prompt = torch.from_numpy(empty_prompt).to(self.device, unet.dtype)
         self._is_fixed = batch != "auto"
@@ -89,7 +97,11 @@ class PictureMaker:
 
     @classmethod
     def of(
-        cls, diffusion: DiffusionFolder, settings: GenerateParams, batch: int | Literal["auto"], empty_prompt: np.ndarray | None = None
+        cls,
+        diffusion: DiffusionFolder,
+        settings: GenerateParams,
+        batch: int | Literal["auto"],
+        empty_prompt: np.ndarray | None = None,
     ) -> "PictureMaker":
         """Load what is needed; the empty prompt is embedded anew if it is not given.
 
@@ -99,17 +111,29 @@ class PictureMaker:
             If the GPU has too little memory for the networks alone.
         """
         device = pick_device()
-        half = settings.precision == "float16" or (settings.precision == "auto" and device.type == "cuda")
+        half = settings.precision == "float16" or (
+            settings.precision == "auto" and device.type == "cuda"
+        )
         if empty_prompt is None:
-            empty_prompt = diffusion.load_text().embed([""])[0].numpy().astype(np.float16)  # as targets keep it
+            empty_prompt = (
+                diffusion.load_text().embed([""])[0].numpy().astype(np.float16)
+            )  # as targets keep it
         try:
             unet = diffusion.load_unet(device, torch.float16 if half else torch.float32)
-            return cls(unet, diffusion.load_scheduler(), diffusion.load_autoencoder(device), empty_prompt, settings, batch)
+            return cls(
+                unet,
+                diffusion.load_scheduler(),
+                diffusion.load_autoencoder(device),
+                empty_prompt,
+                settings,
+                batch,
+            )
         except RuntimeError as error:
             if not should_reduce_batch_size(error):
                 raise
             raise UnavailableError(
-                f"no memory left on {device} for Stable Diffusion itself; set generate.precision to float16 in params.yaml, "
+                f"no memory left on {device} for Stable Diffusion itself; set generate.precision "
+                "to float16 in params.yaml, "
                 "or do without the GPU: CUDA_VISIBLE_DEVICES="
             ) from error
 
@@ -119,9 +143,13 @@ class PictureMaker:
 
     @torch.no_grad()
     def make(self, requests: Sequence[Request]) -> np.ndarray:
-        """Make a batch of pictures, shape (n, 512, 512, 3), uint8; all from z and c, or all from c alone."""
+        """Make a batch of pictures, shape (n, 512, 512, 3), uint8; all from z and c, or all from
+        c alone.
+        """
         timesteps = self._timesteps()
-        noise = torch.stack([_noise(request.seed) for request in requests]).to(self.device)  # float32, the same on every device
+        noise = torch.stack([_noise(request.seed) for request in requests]).to(
+            self.device
+        )  # float32, the same on every device
         if requests[0].scene is None:
             latents = noise
         else:
@@ -131,12 +159,24 @@ class PictureMaker:
             timesteps = timesteps[len(timesteps) - n_denoised :]
             scenes = np.stack([request.scene for request in requests if request.scene is not None])
             enlarged = resize_pictures(self.scene_pictures(scenes), PICTURE_SIDE)
-            pictures = torch.from_numpy(enlarged).permute(0, 3, 1, 2).float().to(self.device) / 127.5 - 1
-            latents = self.scheduler.add_noise(torch.cat([self.autoencoder.encode(one[None]) for one in pictures]), noise, first[None])
-        prompts = torch.from_numpy(np.stack([request.prompt for request in requests])).to(self.device, self.unet.dtype)
+            pictures = (
+                torch.from_numpy(enlarged).permute(0, 3, 1, 2).float().to(self.device) / 127.5 - 1
+            )
+            latents = self.scheduler.add_noise(
+                torch.cat([self.autoencoder.encode(one[None]) for one in pictures]),
+                noise,
+                first[None],
+            )
+        prompts = torch.from_numpy(np.stack([request.prompt for request in requests])).to(
+            self.device, self.unet.dtype
+        )
         for step in timesteps:
-            latents = self.scheduler.step(self._guided_noise(latents, prompts, step), step, latents, eta=0.0).prev_sample
-        return np.concatenate([from_network_range(self.autoencoder.decode(one[None])) for one in latents])
+            latents = self.scheduler.step(
+                self._guided_noise(latents, prompts, step), step, latents, eta=0.0
+            ).prev_sample
+        return np.concatenate(
+            [from_network_range(self.autoencoder.decode(one[None])) for one in latents]
+        )
 
     def _timesteps(self) -> torch.Tensor:
         """Return the times of all steps, from noise to picture."""
@@ -144,22 +184,34 @@ class PictureMaker:
         steps: torch.Tensor = self.scheduler.timesteps
         return steps
 
-    def _guided_noise(self, latents: torch.Tensor, prompts: torch.Tensor, step: torch.Tensor) -> torch.Tensor:
-        """Return the predicted noise, (n, 4, 64, 64): without the condition, plus ``guidance`` times what the condition changes."""
+    def _guided_noise(
+        self, latents: torch.Tensor, prompts: torch.Tensor, step: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the predicted noise, (n, 4, 64, 64): without the condition, plus ``guidance``
+        times what the condition changes.
+        """
         # On a CPU one by one: a batch is no faster there, and would round each picture differently.
         at_once = 1 if self.device.type == "cpu" else len(prompts)
         found = []
         for part, wanted in zip(latents.split(at_once), prompts.split(at_once), strict=True):
             conditions = torch.cat([self.empty_prompt.expand(len(wanted), -1, -1), wanted])
             both = torch.cat([part, part]).to(self.unet.dtype)
-            without, with_it = self.unet(both, step, encoder_hidden_states=conditions).sample.float().chunk(2)
+            without, with_it = (
+                self.unet(both, step, encoder_hidden_states=conditions).sample.float().chunk(2)
+            )
             found.append(without + self.settings.guidance * (with_it - without))
         return torch.cat(found)
 
     def make_all(
-        self, requests: Sequence[Request], folder: Path, made_from: Any, *, progress: Progress = lambda items, **_: items
+        self,
+        requests: Sequence[Request],
+        folder: Path,
+        made_from: Any,
+        *,
+        progress: Progress = lambda items, **_: items,
     ) -> "MadePictures":
-        """Make many pictures; those that are in ``folder`` already, from the same things, are not made again.
+        """Make many pictures; those that are in ``folder`` already, from the same things, are not
+        made again.
 
         Parameters
         ----------
@@ -175,12 +227,16 @@ class PictureMaker:
         UnavailableError
             If there is too little memory.
         """
-        key = json.dumps([_VERSION, made_from, self.settings.model_dump(), str(self.unet.dtype)], sort_keys=True)
+        key = json.dumps(
+            [_VERSION, made_from, self.settings.model_dump(), str(self.unet.dtype)], sort_keys=True
+        )
         made = MadePictures(folder / hashlib.sha256(key.encode()).hexdigest()[:16], folder)
         waiting = [request for request in requests if not made.holds(request.name)]
         # All of a batch take the same steps.
         waiting.sort(key=lambda request: request.scene is None)
-        for _ in progress(self._making(waiting, made), total=len(requests), initial=len(requests) - len(waiting)):
+        for _ in progress(
+            self._making(waiting, made), total=len(requests), initial=len(requests) - len(waiting)
+        ):
             pass
         return made
 
@@ -188,7 +244,9 @@ class PictureMaker:
         start = 0
         while start < len(waiting):
             batch = waiting[start : start + self._batch]
-            batch = [request for request in batch if (request.scene is None) == (batch[0].scene is None)]
+            batch = [
+                request for request in batch if (request.scene is None) == (batch[0].scene is None)
+            ]
             try:
                 pictures = self.make(batch)
             except RuntimeError as error:
@@ -204,13 +262,19 @@ class PictureMaker:
     def _take_fewer(self, error: RuntimeError) -> None:
         if self._is_fixed or self._batch == 1:
             now = str(self._batch) if self._is_fixed else "auto, which came down to 1"
-            precision = "" if self.unet.dtype == torch.float16 else ", or set generate.precision to float16"
+            precision = (
+                "" if self.unet.dtype == torch.float16 else ", or set generate.precision to float16"
+            )
             raise UnavailableError(
-                f"no memory left on {self.device} for {self._batch} picture{'s' if self._batch > 1 else ''} at a time; lower "
-                f"machine.generation_batch in params.yaml (now {now}){precision}; pictures that are finished are kept"
+                f"no memory left on {self.device} for {self._batch} "
+                f"picture{'s' if self._batch > 1 else ''} at a time; lower "
+                f"machine.generation_batch in params.yaml (now {now}){precision}; pictures that "
+                "are finished are kept"
             ) from error
         self._batch //= 2
-        logger.info("no memory left on %s: %d pictures at a time from here on", self.device, self._batch)
+        logger.info(
+            "no memory left on %s: %d pictures at a time from here on", self.device, self._batch
+        )
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -257,4 +321,6 @@ class MadePictures:
 
 def _noise(seed: tuple[int, ...]) -> torch.Tensor:
     number = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
-    return torch.randn(4, PICTURE_CELLS, PICTURE_CELLS, generator=torch.Generator().manual_seed(number))
+    return torch.randn(
+        4, PICTURE_CELLS, PICTURE_CELLS, generator=torch.Generator().manual_seed(number)
+    )

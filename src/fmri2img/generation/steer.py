@@ -19,19 +19,29 @@ from fmri2img.responses.splits import Split
 from fmri2img.storage import StreamedArray
 
 _ROWS_AT_ONCE = 256
-# In seeds: pictures from all repetitions, from c alone, and from some repetitions, which must not share the noise of others of the image.
+# In seeds: pictures from all repetitions, from c alone, and from some repetitions, which must not
+# share the noise of others of the image.
 _FROM_BOTH, _FROM_C, _FROM_SOME = 0, 1, 2
 
 
-def picture_seed(seed: int, image_id: int, sample: int = 0, kind: int = _FROM_BOTH) -> tuple[int, ...]:
-    """Return the seed of one picture's noise, by default that of the first picture of z and c from all repetitions."""
+def picture_seed(
+    seed: int, image_id: int, sample: int = 0, kind: int = _FROM_BOTH
+) -> tuple[int, ...]:
+    """Return the seed of one picture's noise, by default that of the first picture of z and c
+    from all repetitions.
+    """
     return seed, image_id, sample, kind
 
 
 @torch.no_grad()
 def decode_both(encoder: Encoder, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return z (n, 4, 40, 40), float32, and c (n, 77, 768), float16, of betas in percent signal change (n, n_voxels)."""
-    parts = [torch.from_numpy(betas[start : start + _ROWS_AT_ONCE]) for start in range(0, len(betas), _ROWS_AT_ONCE)]
+    """Return z (n, 4, 40, 40), float32, and c (n, 77, 768), float16, of betas in percent signal
+    change (n, n_voxels).
+    """
+    parts = [
+        torch.from_numpy(betas[start : start + _ROWS_AT_ONCE])
+        for start in range(0, len(betas), _ROWS_AT_ONCE)
+    ]
     scenes = [encoder(part).numpy() for part in parts]
     prompts = [encoder.condition(part).half().numpy() for part in parts]
     return np.concatenate(scenes), np.concatenate(prompts)
@@ -55,9 +65,10 @@ def reconstruct_by_diffusion(
 ) -> tuple[Reconstructions, MadePictures]:
     """Reconstruct all test images and some training images; what is finished is kept in ``folder``.
 
-    Each test image has ``n_samples`` pictures from z and c, and one from c alone; training images, and what some of the repetitions give,
-    have one picture. Pictures of 512 x 512 are made as small as the examples' to stand beside those of other encoders; their latents are
-    those that the project's autoencoder finds in them.
+    Each test image has ``n_samples`` pictures from z and c, and one from c alone; training images,
+    and what some of the repetitions give, have one picture. Pictures of 512 x 512 are made as small
+    as the examples' to stand beside those of other encoders; their latents are those that the
+    project's autoencoder finds in them.
 
     Parameters
     ----------
@@ -72,7 +83,8 @@ def reconstruct_by_diffusion(
     Returns
     -------
     found : Reconstructions
-        ``latent_sd`` is NaN: the encoder states no error of these latents. ``samples`` are read from the folder when they are saved.
+        ``latent_sd`` is NaN: the encoder states no error of these latents. ``samples`` are read
+        from the folder when they are saved.
     made : MadePictures
         To be forgotten when all that is made of ``found`` is saved.
     """
@@ -85,16 +97,30 @@ def reconstruct_by_diffusion(
     seed, n_samples = maker.settings.seed, maker.settings.n_samples
     names = [f"{image_id:05d}-0" for image_id in image_ids]
     seeds = [picture_seed(seed, int(image_id)) for image_id in image_ids]
-    for image_id, first, count in zip(part.image_ids.tolist(), part.first.tolist(), part.count.tolist(), strict=True):
+    for image_id, first, count in zip(
+        part.image_ids.tolist(), part.first.tolist(), part.count.tolist(), strict=True
+    ):
         names.append(f"{image_id:05d}-{first}+{count}")
         seeds.append(picture_seed(seed, image_id, 10 * first + count, _FROM_SOME))
-    requests = [Request(name, own, prompt, scene) for name, own, scene, prompt in zip(names, seeds, scenes, prompts, strict=True)]
+    requests = [
+        Request(name, own, prompt, scene)
+        for name, own, scene, prompt in zip(names, seeds, scenes, prompts, strict=True)
+    ]
     for row, image_id in enumerate(test_ids.tolist()):
         requests += [
-            Request(f"{image_id:05d}-{sample}", picture_seed(seed, image_id, sample), prompts[row], scenes[row])
+            Request(
+                f"{image_id:05d}-{sample}",
+                picture_seed(seed, image_id, sample),
+                prompts[row],
+                scenes[row],
+            )
             for sample in range(1, n_samples)
         ]
-        requests.append(Request(f"{image_id:05d}-c", picture_seed(seed, image_id, 0, _FROM_C), prompts[row], None))
+        requests.append(
+            Request(
+                f"{image_id:05d}-c", picture_seed(seed, image_id, 0, _FROM_C), prompts[row], None
+            )
+        )
     predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
     made = maker.make_all(requests, folder, [made_from, predicted], progress=progress)
 
@@ -113,16 +139,23 @@ def reconstruct_by_diffusion(
 
     def samples() -> Iterator[tuple[int, np.ndarray]]:
         for row, image_id in enumerate(test_ids):
-            yield row, np.stack([made.read(f"{image_id:05d}-{sample}") for sample in range(n_samples)])
+            yield (
+                row,
+                np.stack([made.read(f"{image_id:05d}-{sample}") for sample in range(n_samples)]),
+            )
 
-    stored: Any = StreamedArray((n_test, n_samples, PICTURE_SIDE, PICTURE_SIDE, 3), np.dtype(np.uint8), samples)
+    stored: Any = StreamedArray(
+        (n_test, n_samples, PICTURE_SIDE, PICTURE_SIDE, 3), np.dtype(np.uint8), samples
+    )
     found = Reconstructions(
         image_ids=image_ids,
         split=np.array([b"test"] * n_test + [b"train"] * len(shown)),
         latents=seen[: len(image_ids)],
         latent_sd=np.full((len(image_ids), *cells), np.nan, np.float32),
         images=images,
-        **pictures_alone(latents, image_ids, train_ids, autoencoder, encode_pictures, batch_size=batch_size),
+        **pictures_alone(
+            latents, image_ids, train_ids, autoencoder, encode_pictures, batch_size=batch_size
+        ),
         partial_image_ids=part.image_ids,
         partial_first=part.first,
         partial_count=part.count,
@@ -136,7 +169,11 @@ def reconstruct_by_diffusion(
         prompts=prompts[:n_test],
         variant_images=variant_images,
         variant_latents=np.stack([seen[len(first) : alone], seen[alone:]]),
-        provenance={**examples.provenance, "autoencoder": autoencoder.identity, "diffusion": made_from},
+        provenance={
+            **examples.provenance,
+            "autoencoder": autoencoder.identity,
+            "diffusion": made_from,
+        },
     )
     return found, made
 

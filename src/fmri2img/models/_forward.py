@@ -1,8 +1,10 @@
-"""The way from pictures to voxels: a linear model of each voxel that sees a neighbourhood of the picture only.
+"""The way from pictures to voxels: a linear model of each voxel that sees a neighbourhood of the
+picture only.
 
-A picture is described by latent numbers and by local contrast energies, each with a place in the picture. Candidate neighbourhoods
-(windows) and ridge penalties are judged by cross-validation; a voxel's weights are the mean over its best candidates, each counted by
-the likelihood of what it left unexplained.
+A picture is described by latent numbers and by local contrast energies, each with a place in the
+picture. Candidate neighbourhoods (windows) and ridge penalties are judged by cross-validation; a
+voxel's weights are the mean over its best candidates, each counted by the likelihood of what it
+left unexplained.
 """
 
 from collections.abc import Iterator
@@ -18,7 +20,9 @@ _CANDIDATES = 8  # that a voxel's weights are averaged over
 
 @dataclass(frozen=True)
 class Pairs:
-    """Centred descriptions (n, d) and averaged voxels (n, v) of training images, and how many trials were averaged (n,)."""
+    """Centred descriptions (n, d) and averaged voxels (n, v) of training images, and how many
+    trials were averaged (n,).
+    """
 
     features: torch.Tensor
     voxels: torch.Tensor
@@ -30,7 +34,8 @@ class Pairs:
 
 
 def make_windows(grids: list[tuple[int, int, int]], sizes: list[float]) -> Iterator[torch.Tensor]:
-    """Yield what a voxel may see, shape (d,), 1 at most: all of it, then Gaussian windows of each size.
+    """Yield what a voxel may see, shape (d,), 1 at most: all of it, then Gaussian windows of each
+    size.
 
     Parameters
     ----------
@@ -43,11 +48,25 @@ def make_windows(grids: list[tuple[int, int, int]], sizes: list[float]) -> Itera
     yield torch.cat([torch.ones(channels * rows * columns) for channels, rows, columns in grids])
     for size in sizes:
         step = max(2.0, size)
-        for row, column in product(*(torch.arange((step - 1) / 2, extent, step).tolist() for extent in (height, width))):
-            yield torch.cat([_window(grid, row, column, size, height / grid[1], width / grid[2]) for grid in grids])
+        for row, column in product(
+            *(torch.arange((step - 1) / 2, extent, step).tolist() for extent in (height, width))
+        ):
+            yield torch.cat(
+                [
+                    _window(grid, row, column, size, height / grid[1], width / grid[2])
+                    for grid in grids
+                ]
+            )
 
 
-def _window(grid: tuple[int, int, int], row: float, column: float, size: float, row_step: float, column_step: float) -> torch.Tensor:
+def _window(
+    grid: tuple[int, int, int],
+    row: float,
+    column: float,
+    size: float,
+    row_step: float,
+    column_step: float,
+) -> torch.Tensor:
     channels, height, width = grid
     rows = ((torch.arange(height) + 0.5) * row_step - 0.5 - row)[:, None]
     columns = ((torch.arange(width) + 0.5) * column_step - 0.5 - column)[None]
@@ -72,14 +91,21 @@ class _Regressions:
         kept = torch.nonzero(window > _CUT).squeeze(1)
         scale = window[kept]
         if self.is_tall and len(kept) <= len(self.features):
-            return _Window(kept, scale, self.gram[kept][:, kept] * scale[:, None] * scale, None, self.cross[kept] * scale[:, None])
+            return _Window(
+                kept,
+                scale,
+                self.gram[kept][:, kept] * scale[:, None] * scale,
+                None,
+                self.cross[kept] * scale[:, None],
+            )
         features = self.features[:, kept] * scale
         return _Window(kept, scale, features @ features.T, features, self.voxels)
 
 
 @dataclass(frozen=True)
 class _Window:
-    """The normal equations within a window: of the features, or of the images where these are fewer.
+    """The normal equations within a window: of the features, or of the images where these are
+    fewer.
 
     Attributes
     ----------
@@ -106,8 +132,12 @@ class _Window:
         return self.scale[:, None] * (found if self.features is None else self.features.T @ found)
 
 
-def candidate_errors(pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """Return the cross-validated squared error, every trial counted, shape (n_windows, n_penalties, v), and the number of trials."""
+def candidate_errors(
+    pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor
+) -> tuple[torch.Tensor, float]:
+    """Return the cross-validated squared error, every trial counted, shape (n_windows,
+    n_penalties, v), and the number of trials.
+    """
     n_trials = 0.0
     errors = torch.zeros(len(windows), len(penalties), pairs.voxels.shape[1])
     for fold in folds.unique():
@@ -141,25 +171,35 @@ class Candidates:
 
     @classmethod
     def of(cls, errors: torch.Tensor, n_trials: float) -> "Candidates":
-        """Weigh candidates, given `candidate_errors`, by the likelihood of Gaussian noise of the variance that the best one leaves."""
+        """Weigh candidates, given `candidate_errors`, by the likelihood of Gaussian noise of the
+        variance that the best one leaves.
+        """
         flat = errors.flatten(0, 1)  # (n_windows * n_penalties, v)
         best = flat.min(0).values.clamp(min=1e-12)
-        shares, numbers = torch.softmax(n_trials * (best - flat) / (2 * best), dim=0).topk(min(_CANDIDATES, len(flat)), dim=0)
+        shares, numbers = torch.softmax(n_trials * (best - flat) / (2 * best), dim=0).topk(
+            min(_CANDIDATES, len(flat)), dim=0
+        )
         n_penalties = errors.shape[1]
         return cls(numbers // n_penalties, numbers % n_penalties, shares / shares.sum(0))
 
 
-def fit_candidates(pairs: Pairs, windows: list[torch.Tensor], penalties: torch.Tensor, candidates: Candidates) -> torch.Tensor:
+def fit_candidates(
+    pairs: Pairs, windows: list[torch.Tensor], penalties: torch.Tensor, candidates: Candidates
+) -> torch.Tensor:
     """Return the encoding weights (d, v), averaged over each voxel's candidates."""
     regressions = _Regressions(pairs)
     weights = torch.zeros(pairs.features.shape[1], pairs.voxels.shape[1])
     for number in candidates.windows.unique().tolist():
         regression = regressions.within(windows[number])
         for order, penalty in enumerate(penalties.tolist()):
-            chosen = (candidates.windows == number) & (candidates.penalties == order)  # (n_candidates, v)
+            chosen = (candidates.windows == number) & (
+                candidates.penalties == order
+            )  # (n_candidates, v)
             if len(voxels := torch.nonzero(chosen.any(0)).squeeze(1)):
                 share = (candidates.shares * chosen).sum(0)[voxels]
-                weights[regression.kept[:, None], voxels] += share * regression.solve(penalty, voxels)
+                weights[regression.kept[:, None], voxels] += share * regression.solve(
+                    penalty, voxels
+                )
     return weights
 
 
@@ -183,11 +223,20 @@ class ForwardModel:
     counts: torch.Tensor
 
     @classmethod
-    def fit(cls, pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor) -> "ForwardModel":
+    def fit(
+        cls, pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor
+    ) -> "ForwardModel":
         """Weigh windows and penalties of each voxel by cross-validation, and fit."""
         candidates = Candidates.of(*candidate_errors(pairs, folds, windows, penalties))
         residual = pairs.voxels.clone()
         for fold in folds.unique():
             rows = folds == fold
-            residual[rows] -= pairs.features[rows] @ fit_candidates(pairs.of(~rows), windows, penalties, candidates)
-        return cls(fit_candidates(pairs, windows, penalties, candidates), candidates, residual, pairs.counts)
+            residual[rows] -= pairs.features[rows] @ fit_candidates(
+                pairs.of(~rows), windows, penalties, candidates
+            )
+        return cls(
+            fit_candidates(pairs, windows, penalties, candidates),
+            candidates,
+            residual,
+            pairs.counts,
+        )

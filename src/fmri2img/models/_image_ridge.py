@@ -1,8 +1,10 @@
-"""Ridge regression from single trials to many numbers of the image that was seen, all penalties from one decomposition.
+"""Ridge regression from single trials to many numbers of the image that was seen, all penalties
+from one decomposition.
 
-At NSD's size (27 000 trials of 6000 voxels, 59 136 numbers of 9000 images) targets repeated for each trial have 6 GB, and himalaya holds
-the solutions of every penalty. Here a fold's Gram matrix is decomposed once, in double precision; everything that follows is a product
-with as many rows as there are images.
+At NSD's size (27 000 trials of 6000 voxels, 59 136 numbers of 9000 images) targets repeated for
+each trial have 6 GB, and himalaya holds the solutions of every penalty. Here a fold's Gram matrix
+is decomposed once, in double precision; everything that follows is a product with as many rows as
+there are images.
 """
 
 import logging
@@ -26,8 +28,9 @@ class ImageRidge:
     penalties : Tensor, shape (n_targets,)
         That ``weights`` were solved with.
     r2 : dict of str to float
-        Name of a list of penalties to the share of variance over held-out training images that its best penalties explain, mean over the
-        targets that vary; empty if none does. Penalties were chosen on the same images, so it is a little too high.
+        Name of a list of penalties to the share of variance over held-out training images that its
+        best penalties explain, mean over the targets that vary; empty if none does. Penalties were
+        chosen on the same images, so it is a little too high.
     """
 
     weights: torch.Tensor
@@ -38,10 +41,14 @@ class ImageRidge:
 
 @dataclass(frozen=True)
 class _Rotated:
-    """A set of trials in the axes of its own Gram matrix: (X^T X + a)^-1 X^T Y = V ((S V)^T Y / (eigenvalues + a))."""
+    """A set of trials in the axes of its own Gram matrix: (X^T X + a)^-1 X^T Y = V ((S V)^T Y /
+    (eigenvalues + a)).
+    """
 
     axes: torch.Tensor  # V, (n_voxels, n_voxels), float32
-    inverse: torch.Tensor  # 1 / (eigenvalues + penalty), (n_penalties, n_voxels); 0 where there are no data
+    inverse: (
+        torch.Tensor
+    )  # 1 / (eigenvalues + penalty), (n_penalties, n_voxels); 0 where there are no data
     sums: torch.Tensor  # S V, (n_images, n_voxels): of each image's trials
 
 
@@ -53,7 +60,8 @@ def solve_image_ridge(
     grids: dict[str, list[float]],
     chosen: str,
 ) -> ImageRidge:
-    """Fit ridge regressions on single trials; the penalty of each target is chosen on averages of held-out images.
+    """Fit ridge regressions on single trials; the penalty of each target is chosen on averages of
+    held-out images.
 
     Parameters
     ----------
@@ -74,25 +82,33 @@ def solve_image_ridge(
     -------
     ImageRidge
     """
-    voxel_mean = torch.stack([part.double().sum(0) for part in voxels.split(_ROWS_AT_ONCE)]).sum(0) / len(voxels)
+    voxel_mean = torch.stack([part.double().sum(0) for part in voxels.split(_ROWS_AT_ONCE)]).sum(
+        0
+    ) / len(voxels)
     voxels -= voxel_mean.float()
     counts = torch.bincount(trial_images, minlength=len(targets))
     penalties = sorted({penalty for grid in grids.values() for penalty in grid})
     sums = torch.zeros(len(targets), voxels.shape[1]).index_add_(0, trial_images, voxels)
     whole = _gram(voxels)
     errors = torch.zeros(len(penalties), targets.shape[1])
-    # One fold at a time: what a decomposition needs, for all of them at once, would be the largest part of the memory.
+    # One fold at a time: what a decomposition needs, for all of them at once, would be the largest
+    # part of the memory.
     for fold in folds.unique():
         out = folds == fold
         rotated = _rotate(whole - _gram(voxels[out[trial_images]]), sums, penalties)
         _add_errors(errors, rotated, out, targets, counts)
         del rotated
-        logger.info("ridge: images of fold %d of %d are predicted", int(fold) + 1, len(folds.unique()))
+        logger.info(
+            "ridge: images of fold %d of %d are predicted", int(fold) + 1, len(folds.unique())
+        )
     del voxels  # the solution needs sums over trials alone
     final = _rotate(whole, sums, penalties)
     del whole
     weights, bias = torch.empty(targets.shape[1], sums.shape[1]), torch.empty(targets.shape[1])
-    best_penalties, explained = torch.empty(targets.shape[1]), {name: torch.zeros(targets.shape[1]) for name in grids}
+    best_penalties, explained = (
+        torch.empty(targets.shape[1]),
+        {name: torch.zeros(targets.shape[1]) for name in grids},
+    )
     for block, values, mean in _centred(targets, counts):
         power = (values**2).sum(0)
         for name, grid in grids.items():
@@ -104,12 +120,24 @@ def solve_image_ridge(
         weights[block] = (final.inverse[best] * (final.sums.T @ values).T) @ final.axes.T
         best_penalties[block] = torch.tensor(penalties)[best]
         bias[block] = mean - weights[block] @ voxel_mean.float()
-    r2 = {name: float(values[torch.isfinite(values)].mean()) for name, values in explained.items() if torch.isfinite(values).any()}
+    r2 = {
+        name: float(values[torch.isfinite(values)].mean())
+        for name, values in explained.items()
+        if torch.isfinite(values).any()
+    }
     return ImageRidge(weights, bias, best_penalties, r2)
 
 
-def _add_errors(errors: torch.Tensor, rotated: _Rotated, out: torch.Tensor, targets: torch.Tensor, counts: torch.Tensor) -> None:
-    """Add to ``errors`` (n_penalties, n_targets) those of a fold's held-out images, predicted from their averages."""
+def _add_errors(
+    errors: torch.Tensor,
+    rotated: _Rotated,
+    out: torch.Tensor,
+    targets: torch.Tensor,
+    counts: torch.Tensor,
+) -> None:
+    """Add to ``errors`` (n_penalties, n_targets) those of a fold's held-out images, predicted
+    from their averages.
+    """
     averages, learnt = rotated.sums[out] / counts[out, None], rotated.sums[~out]
     for block, values, _ in _centred(targets, counts):
         turned, truth = learnt.T @ values[~out], values[out]
@@ -117,8 +145,12 @@ def _add_errors(errors: torch.Tensor, rotated: _Rotated, out: torch.Tensor, targ
             errors[row, block] += ((truth - averages @ (inverse[:, None] * turned)) ** 2).sum(0)
 
 
-def _centred(targets: torch.Tensor, counts: torch.Tensor) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
-    """Yield blocks of targets: their columns, their values less the mean over trials, and that mean, in float32."""
+def _centred(
+    targets: torch.Tensor, counts: torch.Tensor
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Yield blocks of targets: their columns, their values less the mean over trials, and that
+    mean, in float32.
+    """
     for start in range(0, targets.shape[1], _TARGETS_AT_ONCE):
         block = slice(start, start + _TARGETS_AT_ONCE)
         values = targets[:, block].float()
@@ -127,7 +159,9 @@ def _centred(targets: torch.Tensor, counts: torch.Tensor) -> Iterator[tuple[slic
 
 
 def _gram(rows: torch.Tensor) -> torch.Tensor:
-    """Return X^T X in float64, a few rows at a time: in float32 its small eigenvalues would be noise."""
+    """Return X^T X in float64, a few rows at a time: in float32 its small eigenvalues would be
+    noise.
+    """
     total = torch.zeros(rows.shape[1], rows.shape[1], dtype=torch.float64)
     for part in rows.split(_ROWS_AT_ONCE):
         total.addmm_(part.double().T, part.double())
@@ -136,8 +170,14 @@ def _gram(rows: torch.Tensor) -> torch.Tensor:
 
 def _rotate(gram: torch.Tensor, sums: torch.Tensor, penalties: list[float]) -> _Rotated:
     values, axes = torch.linalg.eigh(gram)
-    # Directions in which there are no data: with more voxels than trials even the smallest penalty must not divide noise.
+    # Directions in which there are no data: with more voxels than trials even the smallest penalty
+    # must not divide noise.
     present = values > values.max() * len(values) * torch.finfo(torch.float32).eps * 1e-3
-    inverse = torch.stack([torch.where(present, 1 / (values.clamp(min=0) + penalty), 0.0).float() for penalty in penalties])
+    inverse = torch.stack(
+        [
+            torch.where(present, 1 / (values.clamp(min=0) + penalty), 0.0).float()
+            for penalty in penalties
+        ]
+    )
     turned = torch.cat([part.double() @ axes for part in sums.split(_ROWS_AT_ONCE)])
     return _Rotated(axes.float(), inverse, turned.float())

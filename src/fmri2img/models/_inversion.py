@@ -1,4 +1,6 @@
-"""Inverting a linear model of the voxels: what is likely of pictures, the noise, and the posterior mean of the picture."""
+"""Inverting a linear model of the voxels: what is likely of pictures, the noise, and the
+posterior mean of the picture.
+"""
 
 from dataclasses import dataclass
 
@@ -7,14 +9,18 @@ import torch
 from fmri2img.models._forward import ForwardModel
 
 
-def shrink_covariance(sample: torch.Tensor, shrinkage: float, grids: list[tuple[int, int, int]]) -> torch.Tensor:
-    """Return a covariance of descriptions, shrunk towards one in which channels and places vary apart, and parts do not covary.
+def shrink_covariance(
+    sample: torch.Tensor, shrinkage: float, grids: list[tuple[int, int, int]]
+) -> torch.Tensor:
+    """Return a covariance of descriptions, shrunk towards one in which channels and places vary
+    apart, and parts do not covary.
 
     Parameters
     ----------
     sample : Tensor, shape (d, d), float64
     shrinkage : float
-        Share of the target, for each part a Kronecker product of a covariance of channels and one of places.
+        Share of the target, for each part a Kronecker product of a covariance of channels and one
+        of places.
     grids : list of (channels, height, width)
 
     Returns
@@ -28,29 +34,39 @@ def shrink_covariance(sample: torch.Tensor, shrinkage: float, grids: list[tuple[
         target[part, part] = _apart(sample[part, part], channels)
         start = part.stop
     # What is left keeps the matrix invertible for any number of images.
-    ridge = 1e-5 * sample.diagonal().mean().clamp(min=1e-12) * torch.eye(len(sample), dtype=torch.float64)
+    ridge = (
+        1e-5
+        * sample.diagonal().mean().clamp(min=1e-12)
+        * torch.eye(len(sample), dtype=torch.float64)
+    )
     return (1 - shrinkage) * sample + shrinkage * target + ridge
 
 
 def _apart(sample: torch.Tensor, channels: int) -> torch.Tensor:
-    """Return the Kronecker product of channels and places that is nearest to a covariance in one step of the flip-flop algorithm."""
+    """Return the Kronecker product of channels and places that is nearest to a covariance in one
+    step of the flip-flop algorithm.
+    """
     places = len(sample) // channels
     blocks = sample.reshape(channels, places, channels, places)
     between = torch.einsum("aibi->ab", blocks) / places
-    between = between / between.trace().clamp(min=1e-12) * channels + 1e-6 * torch.eye(channels, dtype=sample.dtype)
+    between = between / between.trace().clamp(min=1e-12) * channels + 1e-6 * torch.eye(
+        channels, dtype=sample.dtype
+    )
     within = torch.einsum("aibj,ba->ij", blocks, torch.linalg.inv(between)) / channels
     return torch.kron(between, within)
 
 
 def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float) -> torch.Tensor:
-    """Return the Cholesky factor of the residual covariance over voxels, shape (v, v), its off-diagonal elements shrunk.
+    """Return the Cholesky factor of the residual covariance over voxels, shape (v, v), its
+    off-diagonal elements shrunk.
 
     Parameters
     ----------
     residual : Tensor, shape (n, v)
         What the encoding model left of averaged responses in cross-validation.
     counts : Tensor, shape (n,)
-        Trials that were averaged: the covariance is that of a single trial, as far as averaging takes noise away.
+        Trials that were averaged: the covariance is that of a single trial, as far as averaging
+        takes noise away.
     shrinkage : float
         1 leaves the diagonal only.
     """
@@ -63,8 +79,11 @@ def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float)
     return torch.linalg.cholesky(covariance)
 
 
-def relative_noise(repetitions: float | torch.Tensor, counts: torch.Tensor, share: float) -> float | torch.Tensor:
-    """Return the noise's variance in an average of ``repetitions``, where 1 is the mean, over training images, of that of a trial's worth.
+def relative_noise(
+    repetitions: float | torch.Tensor, counts: torch.Tensor, share: float
+) -> float | torch.Tensor:
+    """Return the noise's variance in an average of ``repetitions``, where 1 is the mean, over
+    training images, of that of a trial's worth.
 
     Parameters
     ----------
@@ -82,8 +101,9 @@ def relative_noise(repetitions: float | torch.Tensor, counts: torch.Tensor, shar
 class Inversion:
     """An encoding model with prior and noise, ready to be inverted for noise of any size.
 
-    With S = R R^T, C = L L^T and the eigenvectors U and eigenvalues e of R^T W C^-1 W^T R, the posterior mean for noise c C is
-    R U (e + c)^-1 U^T R^T W C^-1 (response - mean): sizes of the noise cost next to nothing.
+    With S = R R^T, C = L L^T and the eigenvectors U and eigenvalues e of R^T W C^-1 W^T R, the
+    posterior mean for noise c C is R U (e + c)^-1 U^T R^T W C^-1 (response - mean): sizes of the
+    noise cost next to nothing.
 
     Attributes
     ----------
@@ -106,10 +126,16 @@ class Inversion:
     def of(cls, forward: ForwardModel, prior: torch.Tensor, noise_shrinkage: float) -> "Inversion":
         """Decompose; ``prior`` has shape (d, d)."""
         factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
-        return cls.decompose(torch.linalg.solve_triangular(factor, forward.weights.T, upper=False), factor, torch.linalg.cholesky(prior))
+        return cls.decompose(
+            torch.linalg.solve_triangular(factor, forward.weights.T, upper=False),
+            factor,
+            torch.linalg.cholesky(prior),
+        )
 
     @classmethod
-    def decompose(cls, seen: torch.Tensor, factor: torch.Tensor, prior_root: torch.Tensor) -> "Inversion":
+    def decompose(
+        cls, seen: torch.Tensor, factor: torch.Tensor, prior_root: torch.Tensor
+    ) -> "Inversion":
         """Decompose L^-1 W^T (v, d) with L (v, v) and R (d, d)."""
         both = seen.double() @ prior_root  # (v, d): L^-1 W^T R
         if both.shape[0] < both.shape[1]:
@@ -120,16 +146,26 @@ class Inversion:
         else:
             values, vectors = torch.linalg.eigh(both.T @ both)
             values = values.clamp(min=0)
-        whitened = torch.linalg.solve_triangular(factor.T, (both @ vectors).float(), upper=True)  # (v, k)
+        whitened = torch.linalg.solve_triangular(
+            factor.T, (both @ vectors).float(), upper=True
+        )  # (v, k)
         return cls(prior_root @ vectors, values, prior_root, whitened)
 
-    def gain(self, noise: float | torch.Tensor, n_latents: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the linear map (v, n_latents) to the posterior mean of the latent, and the posterior's SDs (n_latents,)."""
+    def gain(
+        self, noise: float | torch.Tensor, n_latents: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the linear map (v, n_latents) to the posterior mean of the latent, and the
+        posterior's SDs (n_latents,).
+        """
         root = self.root[:n_latents]
         gain = self.whitened.double() @ (root / (self.values + noise)).T
-        variance = self.prior_root[:n_latents].square().sum(1) - (root.square() * (self.values / (self.values + noise))).sum(1)
+        variance = self.prior_root[:n_latents].square().sum(1) - (
+            root.square() * (self.values / (self.values + noise))
+        ).sum(1)
         return gain.float(), variance.clamp(min=0).sqrt().float()
 
     def predict(self, projected: torch.Tensor, noise: torch.Tensor, n_latents: int) -> torch.Tensor:
-        """Return posterior means (n, n_latents) of responses times ``whitened``, (n, k), for noise of sizes (n,)."""
+        """Return posterior means (n, n_latents) of responses times ``whitened``, (n, k), for
+        noise of sizes (n,).
+        """
         return (projected / (self.values + noise[:, None])) @ self.root[:n_latents].T

@@ -15,7 +15,8 @@ _Weight = Annotated[float, Field(ge=0)]
 
 
 class GradientSettings(Params):
-    """What every encoder that is trained by gradient descent lets a person tune; part of its section of ``params.yaml``.
+    """What every encoder that is trained by gradient descent lets a person tune; part of its
+    section of ``params.yaml``.
 
     Attributes
     ----------
@@ -26,9 +27,11 @@ class GradientSettings(Params):
     pixel_weight : float
         Of the pixel term if ``loss`` is ``both``.
     pixel_window : int
-        Side, in cells of the latent grid, of the random window that the decoder sees in training; validation sees whole pictures.
+        Side, in cells of the latent grid, of the random window that the decoder sees in training;
+        validation sees whole pictures.
     contrastive_weight : float
-        Of a term that pulls a prediction towards its own image and away from the others of the batch.
+        Of a term that pulls a prediction towards its own image and away from the others of the
+        batch.
     temperature : float
         Of that term.
     epochs, patience : int
@@ -36,7 +39,8 @@ class GradientSettings(Params):
     batch_size : int
         Of one step, over all processes.
     decoder_batch : int or "auto"
-        Pictures decoded at a time; the step is the same. ``auto`` finds what fits into a GPU, and what is fastest on a CPU.
+        Pictures decoded at a time; the step is the same. ``auto`` finds what fits into a GPU, and
+        what is fastest on a CPU.
     learning_rate, weight_decay : float
     schedule : str
         ``constant``, ``cosine`` (to 0) or ``one_cycle`` (up for a third, then to 0).
@@ -45,14 +49,18 @@ class GradientSettings(Params):
     max_gradient_norm : float
         Longer gradients are shortened to it; 0 leaves them.
     ema_decay : float
-        Of the running average of weights that is validated and kept; 0 keeps the weights themselves.
+        Of the running average of weights that is validated and kept; 0 keeps the weights
+        themselves.
     repetitions : str
-        What a training sample is: ``single`` trials, the ``mean`` of an image's trials, or ``mixup``: by chance a random weighted
-        mean (50 %), the mean (30 %) or a single trial (20 %), as MindEye's low-level model has it.
+        What a training sample is: ``single`` trials, the ``mean`` of an image's trials, or
+        ``mixup``: by chance a random weighted mean (50 %), the mean (30 %) or a single trial (20
+        %), as MindEye's low-level model has it.
     blur, zoom : float
-        Augmentation of pictures in a pixel loss: largest SD of a Gaussian blur, in pixels, and largest enlargement; 0 and 1: none.
+        Augmentation of pictures in a pixel loss: largest SD of a Gaussian blur, in pixels, and
+        largest enlargement; 0 and 1: none.
     precision : str
-        ``float32``, ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU that has it, and in a decoder on a CPU that multiplies in bf16.
+        ``float32``, ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU that has it, and in a decoder on
+        a CPU that multiplies in bf16.
     compile : bool
         Whether torch compiles the decoder; takes minutes once.
     seed, n_seeds : int
@@ -86,7 +94,10 @@ class GradientSettings(Params):
     @model_validator(mode="after")
     def _augmentation_has_pictures(self) -> Self:
         if self.loss == "latents" and (self.blur > 0 or self.zoom > 1):
-            raise ValueError("blur and zoom change the pictures of a pixel loss; set loss to pixels or both, or blur to 0 and zoom to 1")
+            raise ValueError(
+                "blur and zoom change the pictures of a pixel loss; set loss to pixels or both, or "
+                "blur to 0 and zoom to 1"
+            )
         return self
 
 
@@ -106,15 +117,17 @@ class TrainingTensors:
     roi_labels : Tensor, shape (n_voxels,), int64
         Number of each voxel's region.
     energies : Tensor, shape (n_images, channels, rows, columns)
-        Local contrast energies of the images (`features.energies`); no channels where nobody computed them.
+        Local contrast energies of the images (`features.energies`); no channels where nobody
+        computed them.
     prior_latents : Tensor, shape (n_pictures, 4, h, w)
-        Of pictures without brain data of this subject: what is likely. None of them is a test image of any subject, nor a validation image.
+        Of pictures without brain data of this subject: what is likely. None of them is a test image
+        of any subject, nor a validation image.
     prior_energies : Tensor, shape (n_pictures, channels, rows, columns)
     roi_names : dict of int to str
         Number of a region to its name.
     prompts : Tensor, shape (n_images, 77, 768), float16
-        Text embeddings of the images, for encoders that use Stable Diffusion; their ``latents`` are Stable Diffusion's, (4, 40, 40), and
-        they have no prior. Without rows for others.
+        Text embeddings of the images, for encoders that use Stable Diffusion; their ``latents`` are
+        Stable Diffusion's, (4, 40, 40), and they have no prior. Without rows for others.
     """
 
     betas: torch.Tensor
@@ -126,7 +139,9 @@ class TrainingTensors:
     prior_latents: torch.Tensor
     prior_energies: torch.Tensor
     roi_names: dict[int, str] = field(default_factory=dict)
-    prompts: torch.Tensor = field(default_factory=lambda: torch.zeros(0, 77, 768, dtype=torch.float16))
+    prompts: torch.Tensor = field(
+        default_factory=lambda: torch.zeros(0, 77, 768, dtype=torch.float16)
+    )
 
     @property
     def repetitions(self) -> torch.Tensor:
@@ -135,7 +150,8 @@ class TrainingTensors:
 
 
 class VoxelNormalizer(nn.Module):
-    """Z-score voxels with the mean and SD of training trials; a missing value becomes the training mean.
+    """Z-score voxels with the mean and SD of training trials; a missing value becomes the training
+    mean.
 
     Parameters
     ----------
@@ -171,9 +187,9 @@ class VoxelNormalizer(nn.Module):
 class Encoder(nn.Module):
     """Base of all encoders.
 
-    A subclass in a file of its own names a ``Settings`` class (its section of ``params.yaml``), builds itself from
-    ``(n_voxels, latent_shape, settings)`` and maps z-scored voxels to latents in `decode_voxels`. It is
-    trained by gradient descent unless it overrides `solve`.
+    A subclass in a file of its own names a ``Settings`` class (its section of ``params.yaml``),
+    builds itself from ``(n_voxels, latent_shape, settings)`` and maps z-scored voxels to latents in
+    `decode_voxels`. It is trained by gradient descent unless it overrides `solve`.
 
     Parameters
     ----------
@@ -186,14 +202,15 @@ class Encoder(nn.Module):
     Attributes
     ----------
     latent_sd : Tensor, shape (4, h, w)
-        How far a predicted latent number is from the true one, as an SD: from the model itself where it has a closed form, else the
-        RMS error on validation images.
+        How far a predicted latent number is from the true one, as an SD: from the model itself
+        where it has a closed form, else the RMS error on validation images.
     """
 
     Settings: ClassVar[type[Params]]
     trained_by_gradient: ClassVar[bool] = True
     states_its_spread: ClassVar[bool] = False  # whether `solve` sets ``latent_sd``
-    # Whether latents are Stable Diffusion's, of pictures at 320 x 320, and `condition` gives what steers it.
+    # Whether latents are Stable Diffusion's, of pictures at 320 x 320, and `condition` gives what
+    # steers it.
     uses_diffusion: ClassVar[bool] = False
     latent_sd: torch.Tensor
 
@@ -207,7 +224,11 @@ class Encoder(nn.Module):
         """Map z-scored voxels (n, n_voxels) to latents (n, 4, h, w)."""
         raise TypeError(f"{type(self).__name__} must define decode_voxels")
 
-    def forward(self, betas: torch.Tensor, repetitions: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
+    def forward(
+        self,
+        betas: torch.Tensor,
+        repetitions: torch.Tensor | None = None,  # noqa: ARG002  (for subclasses)
+    ) -> torch.Tensor:
         """Predict latents.
 
         Parameters
@@ -215,7 +236,8 @@ class Encoder(nn.Module):
         betas : Tensor, shape (n, n_voxels), float32
             Percent signal change; NaN where missing.
         repetitions : Tensor, shape (n,), int64, optional
-            How many trials each row averages; three where it is not given. Most encoders do without.
+            How many trials each row averages; three where it is not given. Most encoders do
+            without.
 
         Returns
         -------
@@ -225,22 +247,33 @@ class Encoder(nn.Module):
         return self.decode_voxels(self.normalizer(betas))
 
     def condition(self, betas: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (for subclasses)
-        """Predict text embeddings (n, 77, 768) from betas (n, n_voxels); only for encoders with ``uses_diffusion = True``."""
+        """Predict text embeddings (n, 77, 768) from betas (n, n_voxels); only for encoders with
+        ``uses_diffusion = True``.
+        """
         raise TypeError(f"{type(self).__name__} has no text condition")
 
-    def spread(self, n: int, repetitions: torch.Tensor | None = None) -> torch.Tensor:  # noqa: ARG002
-        """Return the SD of each predicted latent number's error, shape (n, 4, h, w), for averages of ``repetitions`` trials."""
+    def spread(
+        self,
+        n: int,
+        repetitions: torch.Tensor | None = None,  # noqa: ARG002  (for subclasses)
+    ) -> torch.Tensor:
+        """Return the SD of each predicted latent number's error, shape (n, 4, h, w), for
+        averages of ``repetitions`` trials.
+        """
         return self.latent_sd.expand(n, *self.latent_shape)
 
     def training_outputs(self, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return predicted latents (n, 4, h, w), and what a contrastive loss compares with `embed_latents`, shape (n, d).
+        """Return predicted latents (n, 4, h, w), and what a contrastive loss compares with
+        `embed_latents`, shape (n, d).
 
         None in place of the latter: the loss compares centred latents.
         """
         return self.decode_voxels(voxels), None
 
     def embed_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return the contrastive loss's view of centred true latents, shape (n, d); for encoders with embeddings of their own."""
+        """Return the contrastive loss's view of centred true latents, shape (n, d); for encoders
+        with embeddings of their own.
+        """
         return latents.flatten(1)
 
     def solve(self, data: TrainingTensors) -> dict[str, float]:  # noqa: ARG002  (for subclasses)

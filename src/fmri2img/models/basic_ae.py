@@ -1,4 +1,6 @@
-"""The original fmri2img network: three linear layers, then one transposed convolution to the latent grid."""
+"""The original fmri2img network: three linear layers, then one transposed convolution to the
+latent grid.
+"""
 
 from itertools import pairwise
 from typing import Annotated, Any
@@ -19,7 +21,8 @@ class Settings(GradientSettings):
 
 
 class Model(Encoder):
-    """Linear layers of 2048, 2048 and 1024 with GELU, seen as 16 x 8 x 8, transposed convolution to 4 x 16 x 16.
+    """Linear layers of 2048, 2048 and 1024 with GELU, seen as 16 x 8 x 8, transposed convolution to
+    4 x 16 x 16.
 
     The sizes are those of ``models/basic_ae.py`` in github.com/aaalgo/fmri2img.
     """
@@ -35,7 +38,9 @@ class Model(Encoder):
             layers += [nn.Linear(n_in, n_out), nn.GELU(), nn.Dropout(settings.dropout)]
         self.layers = nn.Sequential(*layers)
         # Kernel 4, stride 2, padding 1 doubles the grid exactly.
-        self.upsample = nn.ConvTranspose2d(channels, latent_shape[0], kernel_size=4, stride=2, padding=1)
+        self.upsample = nn.ConvTranspose2d(
+            channels, latent_shape[0], kernel_size=4, stride=2, padding=1
+        )
 
     def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:
         """Map z-scored voxels (n, n_voxels) to latents (n, 4, 2 height, 2 width)."""

@@ -1,14 +1,17 @@
 """An encoder for scarce brain data: it learns the way from pictures to voxels, and inverts it.
 
-A picture is described by its latent and by local contrast energies, to which visual cortex responds and of which a latent, being nearly
-linear in the picture, says little. Each voxel sees a neighbourhood of that description; how responses vary around it is learnt from
-what is left, and what descriptions are likely from pictures alone, those of other people included. The encoder is the posterior mean
-of the latent given the response: a linear map for each number of averaged repetitions, in closed form.
+A picture is described by its latent and by local contrast energies, to which visual cortex responds
+and of which a latent, being nearly linear in the picture, says little. Each voxel sees a
+neighbourhood of that description; how responses vary around it is learnt from what is left, and
+what descriptions are likely from pictures alone, those of other people included. The encoder is the
+posterior mean of the latent given the response: a linear map for each number of averaged
+repetitions, in closed form.
 
     response = W^T (description - mean) + noise,  description ~ N(mean, S),  noise ~ N(0, C)
     E[description | response] = mean + S W (W^T S W + C)^-1 (response - its mean)
 
-Penalties, windows, the shrinkage of S and C and the size of the noise are chosen by cross-validation over training images.
+Penalties, windows, the shrinkage of S and C and the size of the noise are chosen by
+cross-validation over training images.
 """
 
 from dataclasses import dataclass
@@ -63,7 +66,8 @@ class Settings(Params):
 
 
 class Model(Encoder):
-    """The posterior mean of the latent given the responses of all voxels, as a linear map for each number of repetitions.
+    """The posterior mean of the latent given the responses of all voxels, as a linear map for each
+    number of repetitions.
 
     Attributes
     ----------
@@ -89,7 +93,9 @@ class Model(Encoder):
         self.register_buffer("posterior_sd", torch.ones(MAX_REPETITIONS, n_latents))
 
     def forward(self, betas: torch.Tensor, repetitions: torch.Tensor | None = None) -> torch.Tensor:
-        """Predict latents (n, 4, h, w) from averages of ``repetitions`` trials (n,), three if it is not given."""
+        """Predict latents (n, 4, h, w) from averages of ``repetitions`` trials (n,), three if it
+        is not given.
+        """
         voxels = self.normalizer(betas)
         latents = voxels.new_empty(len(voxels), self.gains.shape[2])
         rows = self._maps(repetitions, len(voxels))
@@ -112,17 +118,29 @@ class Model(Encoder):
         """Fit encoding model, prior and noise on training images, and invert them."""
         settings, world = self.settings, _World.of(data, self.settings)
         counts = data.repetitions.float()
-        if len(counts) < 2 * settings.n_folds:  # nothing can be judged on so few: predict what is likely before any response
+        if (
+            len(counts) < 2 * settings.n_folds
+        ):  # nothing can be judged on so few: predict what is likely before any response
             self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
-            self.posterior_sd.copy_(world.priors(world.seen, [1.0])[1.0].diagonal()[: world.n_latents].sqrt().expand_as(self.posterior_sd))
+            self.posterior_sd.copy_(
+                world.priors(world.seen, [1.0])[1.0]
+                .diagonal()[: world.n_latents]
+                .sqrt()
+                .expand_as(self.posterior_sd)
+            )
             self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
             return {}
         voxels = self.normalizer(data.image_betas)
         voxel_mean = (counts @ voxels) / counts.sum()
         pairs = Pairs(world.seen, voxels.sub_(voxel_mean), counts)
-        folds = torch.from_numpy(np.random.default_rng(settings.seed).permutation(len(counts)) % min(settings.n_folds, len(counts)))
+        folds = torch.from_numpy(
+            np.random.default_rng(settings.seed).permutation(len(counts))
+            % min(settings.n_folds, len(counts))
+        )
         windows = list(make_windows(world.grids, settings.window_sizes))
-        penalties = torch.tensor(settings.penalties) * world.seen[:, : world.n_latents].var(dim=0, correction=0).mean().clamp(min=1e-12)
+        penalties = torch.tensor(settings.penalties) * world.seen[:, : world.n_latents].var(
+            dim=0, correction=0
+        ).mean().clamp(min=1e-12)
         share = misfit_share(self.normalizer, data, pairs, folds, windows, penalties)
         choice, error = choose_inversion(pairs, folds, windows, penalties, settings, world, share)
         forward = ForwardModel.fit(pairs, folds, windows, penalties)
@@ -136,7 +154,11 @@ class Model(Encoder):
             self.posterior_sd[repetitions - 1].copy_(spread)
         self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
         windowed = (forward.candidates.shares * (forward.candidates.windows > 0)).sum(0).mean()
-        facts = {"cross_validated_mse": error, "windowed_share": float(windowed), "misfit_share": share}
+        facts = {
+            "cross_validated_mse": error,
+            "windowed_share": float(windowed),
+            "misfit_share": share,
+        }
         return facts | {name: float(value) for name, value in vars(choice).items()}
 
 
@@ -171,12 +193,20 @@ class _World:
             energies = torch.cat([data.energies, data.prior_energies[:n_others]])
             energies = energies - energies.mean(0)
             # Each channel counts as much as a latent number, however strong its filter.
-            scale = parts[0].square().mean().sqrt() / energies.square().mean((0, 2, 3), keepdim=True).sqrt().clamp(min=1e-12)
+            scale = parts[0].square().mean().sqrt() / energies.square().mean(
+                (0, 2, 3), keepdim=True
+            ).sqrt().clamp(min=1e-12)
             parts.append(energies * scale)
         described = torch.cat([part.flatten(1) for part in parts], dim=1)
         grids = [(part.shape[1], part.shape[2], part.shape[3]) for part in parts]
         n = len(data.latents)
-        return cls(described[:n].clone(), described[n:].T @ described[n:], n_others, latents.mean(0).flatten(), grids)
+        return cls(
+            described[:n].clone(),
+            described[n:].T @ described[n:],
+            n_others,
+            latents.mean(0).flatten(),
+            grids,
+        )
 
     @property
     def n_latents(self) -> int:
@@ -184,9 +214,13 @@ class _World:
         return int(np.prod(self.grids[0]))
 
     def priors(self, seen: torch.Tensor, shrinkages: list[float]) -> dict[float, torch.Tensor]:
-        """Return the covariances of descriptions of some training images and of all other pictures, by shrinkage."""
+        """Return the covariances of descriptions of some training images and of all other
+        pictures, by shrinkage.
+        """
         sample = (seen.T @ seen + self.others).double() / (len(seen) + self.n_others)
-        return {shrinkage: shrink_covariance(sample, shrinkage, self.grids) for shrinkage in shrinkages}
+        return {
+            shrinkage: shrink_covariance(sample, shrinkage, self.grids) for shrinkage in shrinkages
+        }
 
 
 def misfit_share(
@@ -197,10 +231,12 @@ def misfit_share(
     windows: list[torch.Tensor],
     penalties: torch.Tensor,
 ) -> float:
-    """Return the share of a single trial's unexplained variance that repeats with the image: what no averaging takes away.
+    """Return the share of a single trial's unexplained variance that repeats with the image: what
+    no averaging takes away.
 
-    Variance within images is that of trials; what an encoding model leaves of averages holds the same, divided by their number, and
-    what the model misses. The model is that of the whole grid, which needs no choice.
+    Variance within images is that of trials; what an encoding model leaves of averages holds the
+    same, divided by their number, and what the model misses. The model is that of the whole grid,
+    which needs no choice.
     """
     within, freedom = _variance_within_images(normalizer, data)
     if freedom < 1:
@@ -210,12 +246,18 @@ def misfit_share(
     return max(0.0, left) / (max(0.0, left) + within) if within > 0 else 1.0
 
 
-def _variance_within_images(normalizer: torch.nn.Module, data: TrainingTensors) -> tuple[float, float]:
-    """Return the mean variance of z-scored trials around their image's mean, and its degrees of freedom."""
+def _variance_within_images(
+    normalizer: torch.nn.Module, data: TrainingTensors
+) -> tuple[float, float]:
+    """Return the mean variance of z-scored trials around their image's mean, and its degrees of
+    freedom.
+    """
     total, freedom = 0.0, 0.0
     for rows in torch.arange(len(data.betas)).split(_TRIALS_AT_ONCE):
         known = torch.isfinite(data.betas[rows])
-        misses = normalizer(data.betas[rows]) - normalizer(data.image_betas[data.trial_images[rows]])
+        misses = normalizer(data.betas[rows]) - normalizer(
+            data.image_betas[data.trial_images[rows]]
+        )
         total += float((misses * known).square().sum(dtype=torch.float64))
         freedom += float(known.sum())
     freedom -= float(torch.isfinite(data.image_betas).sum())
@@ -224,7 +266,9 @@ def _variance_within_images(normalizer: torch.nn.Module, data: TrainingTensors) 
 
 @dataclass(frozen=True)
 class Choice:
-    """How an encoding model is inverted: shrinkage of the prior and of the noise's covariance, and the noise's size."""
+    """How an encoding model is inverted: shrinkage of the prior and of the noise's covariance,
+    and the noise's size.
+    """
 
     prior_shrinkage: float
     noise_shrinkage: float
@@ -240,12 +284,19 @@ def choose_inversion(
     world: _World,
     share: float,
 ) -> tuple[Choice, float]:
-    """Choose by the squared error of held-out latents; returns the choice and that error, a mean over latent numbers.
+    """Choose by the squared error of held-out latents; returns the choice and that error, a mean
+    over latent numbers.
 
-    For each fold windows, weights, noise and prior are fitted anew on the others: judged with windows or noise that had seen it, a fold of
-    pure noise would seem to be decoded. Means (of descriptions and of voxels) and ``share``, one number, are those of all training images.
+    For each fold windows, weights, noise and prior are fitted anew on the others: judged with
+    windows or noise that had seen it, a fold of pure noise would seem to be decoded. Means (of
+    descriptions and of voxels) and ``share``, one number, are those of all training images.
     """
-    options = [Choice(*values) for values in product(settings.prior_shrinkages, settings.noise_shrinkages, settings.noise_scales)]
+    options = [
+        Choice(*values)
+        for values in product(
+            settings.prior_shrinkages, settings.noise_shrinkages, settings.noise_scales
+        )
+    ]
     errors = dict.fromkeys(options, 0.0)
     for fold in folds.unique():
         held_out, others = pairs.of(folds == fold), folds != fold
@@ -262,9 +313,13 @@ def choose_inversion(
                 inverse = Inversion.decompose(seen, factor, root)
                 projected = (held_out.voxels @ inverse.whitened).double()
                 for scale in settings.noise_scales:
-                    predicted = inverse.predict(projected, scale * torch.as_tensor(noise), world.n_latents)
+                    predicted = inverse.predict(
+                        projected, scale * torch.as_tensor(noise), world.n_latents
+                    )
                     option = Choice(prior_shrinkage, noise_shrinkage, scale)
-                    errors[option] += float(((predicted - truth) ** 2).sum()) / (len(pairs.counts) * world.n_latents)
+                    errors[option] += float(((predicted - truth) ** 2).sum()) / (
+                        len(pairs.counts) * world.n_latents
+                    )
             del factor, seen, inverse, projected  # a gigabyte each at the real size
     best = min(options, key=lambda option: errors[option])
     return best, errors[best]

@@ -16,7 +16,9 @@ from fmri2img.files import hash_file, write_bytes, write_json
 from fmri2img.models.base import Encoder
 
 WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
-SEEDS_NAME = "seeds.safetensors"  # weights from other seeds, to tell how much results depend on the seed
+SEEDS_NAME = (
+    "seeds.safetensors"  # weights from other seeds, to tell how much results depend on the seed
+)
 _NOT_MODELS = ("base", "registry")
 
 
@@ -35,7 +37,10 @@ def model_class(name: str) -> type[Encoder]:
         If there is no such encoder.
     """
     if name not in model_names():
-        raise ConfigError(f"{PARAMS_PATH}: models: there is no model {name!r}; choose from: {', '.join(model_names())}")
+        raise ConfigError(
+            f"{PARAMS_PATH}: models: there is no model {name!r}; choose from: "
+            f"{', '.join(model_names())}"
+        )
     model: type[Encoder] = importlib.import_module(f"fmri2img.models.{name}").Model
     return model
 
@@ -77,8 +82,14 @@ def save_encoder(encoder: Encoder, name: str, folder: Path, about: dict[str, Any
 
 
 def save_seeds(encoders: list[Encoder], folder: Path) -> None:
-    """Write the weights of encoders trained from other seeds beside those of the one that counts; an empty file if there are none."""
-    tensors = {f"{number}/{key}": value for number, encoder in enumerate(encoders) for key, value in _weights(encoder).items()}
+    """Write the weights of encoders trained from other seeds beside those of the one that
+    counts; an empty file if there are none.
+    """
+    tensors = {
+        f"{number}/{key}": value
+        for number, encoder in enumerate(encoders)
+        for key, value in _weights(encoder).items()
+    }
     write_bytes(folder / SEEDS_NAME, save(tensors))
 
 
@@ -119,13 +130,22 @@ def check_files(folder: Path, md5s: dict[str, str], what: str) -> None:
     """
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     if wrong := sorted(names ^ set(md5s)):
-        raise MismatchError(f"{what}: {wrong[0]} {'does not belong to' if wrong[0] in names else 'is missing from'} an encoder; not loaded")
+        raise MismatchError(
+            f"{what}: {wrong[0]} "
+            f"{'does not belong to' if wrong[0] in names else 'is missing from'} an encoder; not "
+            "loaded"
+        )
     for name, md5 in md5s.items():
         if (found := hash_file(folder / name, "md5")) != md5:
-            raise MismatchError(f"{what}: {name} has MD5 {found}, expected {md5} as registered; it was changed since, and is not loaded")
+            raise MismatchError(
+                f"{what}: {name} has MD5 {found}, expected {md5} as registered; it was changed "
+                "since, and is not loaded"
+            )
 
 
-def load_encoder(folder: Path, device: torch.device | str = "cpu") -> tuple[Encoder, dict[str, Any]]:
+def load_encoder(
+    folder: Path, device: torch.device | str = "cpu"
+) -> tuple[Encoder, dict[str, Any]]:
     """Rebuild an encoder from its folder.
 
     Returns
@@ -145,6 +165,10 @@ def load_encoder(folder: Path, device: torch.device | str = "cpu") -> tuple[Enco
             raise MissingDataError(f"{path} not found; run: dvc repro train")
     config = json.loads((folder / CONFIG_NAME).read_text())
     kind = model_class(config["model"])
-    encoder = kind(config["n_voxels"], tuple(config["latent_shape"]), kind.Settings.model_validate(config["settings"]))
+    encoder = kind(
+        config["n_voxels"],
+        tuple(config["latent_shape"]),
+        kind.Settings.model_validate(config["settings"]),
+    )
     encoder.load_state_dict(load_file(folder / WEIGHTS_NAME))
     return encoder.eval().to(device), config

@@ -14,7 +14,8 @@ from fmri2img.config import PARAMS_PATH, Params
 from fmri2img.exceptions import MismatchError
 from fmri2img.models.base import Encoder, TrainingTensors
 
-# himalaya holds every penalty's solution at once, (penalties, voxels, trials): above this size in bytes the Gram matrix is used instead.
+# himalaya holds every penalty's solution at once, (penalties, voxels, trials): above this size in
+# bytes the Gram matrix is used instead.
 _HIMALAYA_BYTES = 1 << 31
 _ROWS_AT_ONCE, _TARGETS_AT_ONCE = 2048, 1024
 
@@ -25,8 +26,8 @@ class Settings(Params):
     Attributes
     ----------
     bands : str
-        ``none``: one penalty for all voxels of a latent number; ``roi``: one for each region (banded ridge, Dupré la Tour et al. 2022,
-        doi:10.1016/j.neuroimage.2022.119728).
+        ``none``: one penalty for all voxels of a latent number; ``roi``: one for each region
+        (banded ridge, Dupré la Tour et al. 2022, doi:10.1016/j.neuroimage.2022.119728).
     n_band_draws : int
         Random ratios of the regions' penalties that are tried; the first is that of equal ones.
     """
@@ -40,7 +41,8 @@ class Settings(Params):
 
 
 class Model(Encoder):
-    """Multi-target ridge; the penalty of each target is chosen by cross-validation that keeps an image's trials together.
+    """Multi-target ridge; the penalty of each target is chosen by cross-validation that keeps an
+    image's trials together.
 
     Averaged betas of test images go through the same linear map as single trials of training.
     """
@@ -71,9 +73,13 @@ class Model(Encoder):
         weights = torch.zeros(betas.shape[1], targets.shape[1])
         if len(data.latents) > 1:  # one image has nothing to learn from: its latent is the mean
             bands = (
-                data.roi_labels.unique(return_inverse=True)[1] if settings.bands == "roi" else torch.zeros(betas.shape[1], dtype=torch.long)
+                data.roi_labels.unique(return_inverse=True)[1]
+                if settings.bands == "roi"
+                else torch.zeros(betas.shape[1], dtype=torch.long)
             )
-            splitter = GroupKFold(min(settings.n_folds, len(data.latents)), shuffle=True, random_state=settings.seed)
+            splitter = GroupKFold(
+                min(settings.n_folds, len(data.latents)), shuffle=True, random_state=settings.seed
+            )
             folds = np.zeros(len(betas), dtype=np.int64)
             for number, (_, held_out) in enumerate(splitter.split(groups, groups=groups.numpy())):
                 folds[held_out] = number
@@ -87,7 +93,10 @@ class Model(Encoder):
                 bands=bands,
                 gammas=_draw_gammas(int(bands.max()) + 1, settings.n_band_draws, settings.seed),
             )
-            facts = {"median_penalty": float(penalties.median()), "cross_validated_mse": float(error.mean())}
+            facts = {
+                "median_penalty": float(penalties.median()),
+                "cross_validated_mse": float(error.mean()),
+            }
         self.linear.weight.copy_(weights.T)
         self.linear.bias.copy_(target_mean - voxel_mean @ weights)
         return facts
@@ -95,15 +104,21 @@ class Model(Encoder):
 
 def _mean(normalizer: Callable[[torch.Tensor], torch.Tensor], betas: torch.Tensor) -> torch.Tensor:
     """Return the mean of z-scored voxels, shape (n_voxels,): not 0 where values are missing."""
-    total = torch.stack([normalizer(part).sum(0, dtype=torch.float64) for part in betas.split(_ROWS_AT_ONCE)]).sum(0)
+    total = torch.stack(
+        [normalizer(part).sum(0, dtype=torch.float64) for part in betas.split(_ROWS_AT_ONCE)]
+    ).sum(0)
     return (total / len(betas)).float()
 
 
 def _draw_gammas(n_bands: int, n_draws: int, seed: int) -> np.ndarray:
-    """Return factors of the bands' variances to try, shape (n_draws, n_bands), each of mean 1; the first row is all ones."""
+    """Return factors of the bands' variances to try, shape (n_draws, n_bands), each of mean 1;
+    the first row is all ones.
+    """
     if n_bands == 1:
         return np.ones((1, 1), dtype=np.float32)
-    drawn = generate_dirichlet_samples(n_draws, n_bands, concentration=[0.3, 1.0], random_state=seed)
+    drawn = generate_dirichlet_samples(
+        n_draws, n_bands, concentration=[0.3, 1.0], random_state=seed
+    )
     gammas: np.ndarray = np.asarray(drawn, dtype=np.float32) * n_bands
     gammas[0] = 1
     return gammas
@@ -113,11 +128,18 @@ Rows = Callable[[torch.Tensor | slice], torch.Tensor]
 
 
 def solve_by_himalaya(
-    voxels: Rows, targets: torch.Tensor, folds: torch.Tensor, *, penalties: list[float], bands: torch.Tensor, gammas: np.ndarray
+    voxels: Rows,
+    targets: torch.Tensor,
+    folds: torch.Tensor,
+    *,
+    penalties: list[float],
+    bands: torch.Tensor,
+    gammas: np.ndarray,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solve ridge regressions with himalaya, from the singular values of the data.
 
-    Each target's penalty, and the bands' factors, have the smallest mean squared error over the folds.
+    Each target's penalty, and the bands' factors, have the smallest mean squared error over the
+    folds.
 
     Parameters
     ----------
@@ -142,7 +164,9 @@ def solve_by_himalaya(
     everything = voxels(slice(None))
     order = torch.argsort(bands, stable=True)
     parts = [everything[:, bands == band].numpy() for band in range(gammas.shape[1])]
-    splits = [(np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in folds.unique()]
+    splits = [
+        (np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)) for fold in folds.unique()
+    ]
     deltas, coefficients, scores = solve_group_ridge_random_search(
         parts,
         targets.numpy(),
@@ -162,13 +186,21 @@ def solve_by_himalaya(
 
 
 def solve_by_gram(
-    voxels: Rows, targets: torch.Tensor, folds: torch.Tensor, *, penalties: list[float], bands: torch.Tensor, gammas: np.ndarray
+    voxels: Rows,
+    targets: torch.Tensor,
+    folds: torch.Tensor,
+    *,
+    penalties: list[float],
+    bands: torch.Tensor,
+    gammas: np.ndarray,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Solve the same regressions as `solve_by_himalaya` from X^T X, in memory of about four matrices (n_voxels, n_voxels).
+    """Solve the same regressions as `solve_by_himalaya` from X^T X, in memory of about four
+    matrices (n_voxels, n_voxels).
 
-    At 27 000 trials of 15 724 voxels a solution for each penalty, (n_voxels, n_trials), has 1.7 GB, and singular values take hours on
-    two cores. Held-out errors follow from the fold's own products: |Y - XW|^2 = Y^2 - 2 W.(X^T Y) + W.(X^T X W).
-    Parameters and returns are those of `solve_by_himalaya`.
+    At 27 000 trials of 15 724 voxels a solution for each penalty, (n_voxels, n_trials), has 1.7 GB,
+    and singular values take hours on two cores. Held-out errors follow from the fold's own
+    products: |Y - XW|^2 = Y^2 - 2 W.(X^T Y) + W.(X^T X W). Parameters and returns are those of
+    `solve_by_himalaya`.
     """
     names = folds.unique()
     gram, cross = _products(voxels, targets, torch.arange(len(targets)))
@@ -192,11 +224,19 @@ def solve_by_gram(
     for choice in best.unique():
         chosen = best == choice
         scale = torch.from_numpy(gammas[int(choice) // len(penalties)])[bands].sqrt()
-        weights[:, chosen] = scale[:, None] * _solve(gram, cross[:, chosen], scale, penalties[int(choice) % len(penalties)])
-    return weights, torch.tensor(penalties)[best % len(penalties)], errors.flatten(0, 1).gather(0, best[None])[0]
+        weights[:, chosen] = scale[:, None] * _solve(
+            gram, cross[:, chosen], scale, penalties[int(choice) % len(penalties)]
+        )
+    return (
+        weights,
+        torch.tensor(penalties)[best % len(penalties)],
+        errors.flatten(0, 1).gather(0, best[None])[0],
+    )
 
 
-def _products(voxels: Rows, targets: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _products(
+    voxels: Rows, targets: torch.Tensor, rows: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return X^T X and X^T Y of some rows, reading a few at a time."""
     gram, cross = torch.zeros(0), torch.zeros(0)
     for part in rows.split(_ROWS_AT_ONCE):
@@ -206,16 +246,22 @@ def _products(voxels: Rows, targets: torch.Tensor, rows: torch.Tensor) -> tuple[
     return gram, cross
 
 
-def _solve(gram: torch.Tensor, cross: torch.Tensor, scale: torch.Tensor, penalty: float) -> torch.Tensor:
+def _solve(
+    gram: torch.Tensor, cross: torch.Tensor, scale: torch.Tensor, penalty: float
+) -> torch.Tensor:
     """Return (D G D + penalty)^-1 D cross, with D the diagonal matrix of ``scale``."""
     matrix = gram * scale
     matrix *= scale[:, None]
     matrix.diagonal().add_(penalty)
-    # In place: the upper triangle of a row-major matrix is the lower one that LAPACK writes in its own order.
-    factor, failed = torch.linalg.cholesky_ex(matrix.mT, upper=False, out=(matrix.mT, torch.empty((), dtype=torch.int32)))
+    # In place: the upper triangle of a row-major matrix is the lower one that LAPACK writes in its
+    # own order.
+    factor, failed = torch.linalg.cholesky_ex(
+        matrix.mT, upper=False, out=(matrix.mT, torch.empty((), dtype=torch.int32))
+    )
     if failed:
         raise MismatchError(
-            f"{PARAMS_PATH}: train.ridge.penalties: {penalty} is too small for {len(gram)} voxels in single precision; "
+            f"{PARAMS_PATH}: train.ridge.penalties: {penalty} is too small for {len(gram)} voxels "
+            "in single precision; "
             f"remove penalties below {1e-6 * float(gram.diagonal().mean()):.0e}"
         )
     return torch.cholesky_solve(scale[:, None] * cross, factor)

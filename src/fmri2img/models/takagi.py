@@ -1,9 +1,10 @@
 """Takagi & Nishimoto (CVPR 2023): two ridges whose predictions steer Stable Diffusion.
 
-z, the latent of the picture at 320 x 320, is decoded from early visual cortex and c, the embedding of its captions, from ventral cortex
-(github.com/yu-takagi/StableDiffusionReconstruction, codes/utils/ridge.py). Single trials are regressed, averages are decoded, voxels are
-z-scored on training trials. Unlike there, targets are centred, so that a prediction without information is the mean, and an image's trials
-are kept together when penalties are chosen.
+z, the latent of the picture at 320 x 320, is decoded from early visual cortex and c, the embedding
+of its captions, from ventral cortex (github.com/yu-takagi/StableDiffusionReconstruction,
+codes/utils/ridge.py). Single trials are regressed, averages are decoded, voxels are z-scored on
+training trials. Unlike there, targets are centred, so that a prediction without information is the
+mean, and an image's trials are kept together when penalties are chosen.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,7 +21,10 @@ from fmri2img.models.base import Encoder, TrainingTensors
 
 _PROMPT_SHAPE = (77, 768)
 # Labels that ``auto`` stands for: those of streams, or those of prf-visualrois that come nearest.
-_AUTO = {"z": (("early",), ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d")), "c": (("ventral",), ("hV4",))}
+_AUTO = {
+    "z": (("early",), ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d")),
+    "c": (("ventral",), ("hV4",)),
+}
 _Labels = Literal["auto"] | Annotated[list[str], Field(min_length=1)]
 _Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
 
@@ -59,17 +63,35 @@ class Model(Encoder):
 
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
         super().__init__(n_voxels, latent_shape, settings)
-        for part, n_targets in (("z", int(np.prod(latent_shape))), ("c", int(np.prod(_PROMPT_SHAPE)))):
-            self._set(part, torch.zeros(0, dtype=torch.int64), torch.zeros(n_targets, 0), torch.zeros(n_targets))
+        for part, n_targets in (
+            ("z", int(np.prod(latent_shape))),
+            ("c", int(np.prod(_PROMPT_SHAPE))),
+        ):
+            self._set(
+                part,
+                torch.zeros(0, dtype=torch.int64),
+                torch.zeros(n_targets, 0),
+                torch.zeros(n_targets),
+            )
 
-    def _set(self, part: str, voxels: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor) -> None:
+    def _set(
+        self, part: str, voxels: torch.Tensor, weights: torch.Tensor, bias: torch.Tensor
+    ) -> None:
         for name, value in (("voxels", voxels), ("weights", weights), ("bias", bias)):
             self.register_buffer(f"{part}_{name}", value)
 
-    def _load_from_state_dict(self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any
+    ) -> None:
         # How many voxels each ridge reads stands in the file.
         for part in ("z", "c"):
-            self._set(part, *(torch.empty_like(state_dict[f"{prefix}{part}_{name}"]) for name in ("voxels", "weights", "bias")))
+            self._set(
+                part,
+                *(
+                    torch.empty_like(state_dict[f"{prefix}{part}_{name}"])
+                    for name in ("voxels", "weights", "bias")
+                ),
+            )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:
@@ -78,10 +100,14 @@ class Model(Encoder):
 
     def condition(self, betas: torch.Tensor) -> torch.Tensor:
         """Predict c, shape (n, 77, 768), from betas in percent signal change (n, n_voxels)."""
-        return self._apply_ridge("c", self.normalizer(betas)).unflatten(1, _PROMPT_SHAPE)  # (n, 77, 768)
+        return self._apply_ridge("c", self.normalizer(betas)).unflatten(
+            1, _PROMPT_SHAPE
+        )  # (n, 77, 768)
 
     def _apply_ridge(self, part: str, voxels: torch.Tensor) -> torch.Tensor:
-        index, weights, bias = (self.get_buffer(f"{part}_{name}") for name in ("voxels", "weights", "bias"))
+        index, weights, bias = (
+            self.get_buffer(f"{part}_{name}") for name in ("voxels", "weights", "bias")
+        )
         return torch.nn.functional.linear(voxels[:, index], weights, bias)
 
     @torch.no_grad()
@@ -96,7 +122,9 @@ class Model(Encoder):
         settings = self.settings
         folds = torch.zeros(len(data.latents), dtype=torch.int64)
         if len(folds) > 1:  # one image has nothing to learn from: what is decoded is its own
-            splitter = KFold(min(settings.n_folds, len(folds)), shuffle=True, random_state=settings.seed)
+            splitter = KFold(
+                min(settings.n_folds, len(folds)), shuffle=True, random_state=settings.seed
+            )
             for number, (_, held_out) in enumerate(splitter.split(folds)):
                 folds[held_out] = number
         grids = {"published": settings.published_penalties, "wide": settings.wide_penalties}
@@ -104,7 +132,9 @@ class Model(Encoder):
         for part, targets in (("z", data.latents), ("c", data.prompts)):
             voxels = _voxels_of(data, part, getattr(settings, f"{part}_labels"))
             found = solve_image_ridge(
-                torch.cat([self.normalizer(trials)[:, voxels] for trials in data.betas.split(1024)]),  # held by nobody else
+                torch.cat(
+                    [self.normalizer(trials)[:, voxels] for trials in data.betas.split(1024)]
+                ),  # held by nobody else
                 data.trial_images,
                 targets.flatten(1),
                 folds,
@@ -112,7 +142,10 @@ class Model(Encoder):
                 settings.grid,
             )
             self._set(part, voxels, found.weights, found.bias)
-            facts |= {f"{part}_voxels": float(len(voxels)), f"{part}_median_penalty": float(found.penalties.median())}
+            facts |= {
+                f"{part}_voxels": float(len(voxels)),
+                f"{part}_median_penalty": float(found.penalties.median()),
+            }
             facts |= {f"{part}_r2_{name}": value for name, value in found.r2.items()}
         return facts
 
@@ -125,15 +158,18 @@ def _voxels_of(data: TrainingTensors, part: str, labels: list[str] | str) -> tor
         if wanted is None:
             choices = " or ".join(", ".join(names) for names in _AUTO[part])
             raise ConfigError(
-                f"{PARAMS_PATH}: train.takagi.{part}_labels: auto stands for {choices}, and the region has {', '.join(sorted(present))}; "
+                f"{PARAMS_PATH}: train.takagi.{part}_labels: auto stands for {choices}, and the "
+                f"region has {', '.join(sorted(present))}; "
                 "name labels of it, or set convert_roi.roi to streams"
             )
     else:
         wanted = tuple(labels)
     if absent := [name for name in wanted if name not in present]:
         raise ConfigError(
-            f"{PARAMS_PATH}: train.takagi.{part}_labels: this subject's region has no voxel of {absent[0]!r}; "
-            f"choose from: {', '.join(sorted(present))}, or set convert_roi.roi to a region that has it (streams: early, ventral, ...)"
+            f"{PARAMS_PATH}: train.takagi.{part}_labels: this subject's region has no voxel of "
+            f"{absent[0]!r}; "
+            f"choose from: {', '.join(sorted(present))}, or set convert_roi.roi to a region that "
+            "has it (streams: early, ventral, ...)"
         )
     numbers = torch.tensor([present[name] for name in wanted])
     return torch.nonzero(torch.isin(data.roi_labels, numbers)).squeeze(1)

@@ -1,7 +1,8 @@
 """Captions of NSD's pictures: COCO's caption files, joined through the stimulus table.
 
-NSD's pictures are crops of COCO's (2017 release), so each has five captions by different people. ``nsd_stim_info_merged.csv`` says for
-every 73k id which picture of COCO it is, and in which of COCO's two splits.
+NSD's pictures are crops of COCO's (2017 release), so each has five captions by different people.
+``nsd_stim_info_merged.csv`` says for every 73k id which picture of COCO it is, and in which of
+COCO's two splits.
 """
 
 import json
@@ -16,7 +17,9 @@ from fmri2img.exceptions import FormatError, MissingDataError
 CAPTION_FILES = {"train2017": "captions_train2017.json", "val2017": "captions_val2017.json"}
 
 
-def read_coco_ids(path: Path, image_ids: np.ndarray, *, remedy: str) -> tuple[np.ndarray, np.ndarray]:
+def read_coco_ids(
+    path: Path, image_ids: np.ndarray, *, remedy: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Look up pictures in the stimulus table.
 
     Parameters
@@ -46,16 +49,26 @@ def read_coco_ids(path: Path, image_ids: np.ndarray, *, remedy: str) -> tuple[np
     try:
         table = pd.read_csv(path, usecols=["nsdId", "cocoId", "cocoSplit"]).set_index("nsdId")
     except (ValueError, pd.errors.ParserError) as error:
-        raise FormatError(f"{path}: expected the columns nsdId, cocoId and cocoSplit ({error}); run: {remedy}") from error
+        raise FormatError(
+            f"{path}: expected the columns nsdId, cocoId and cocoSplit ({error}); run: {remedy}"
+        ) from error
     if absent := sorted(set(image_ids.tolist()) - set(table.index)):
-        raise MissingDataError(f"{path}: {len(absent)} of {len(image_ids)} pictures are not in it, first 73k id {absent[0]}; run: {remedy}")
+        raise MissingDataError(
+            f"{path}: {len(absent)} of {len(image_ids)} pictures are not in it, first 73k id "
+            f"{absent[0]}; run: {remedy}"
+        )
     rows = table.loc[image_ids]
     if unknown := sorted(set(rows["cocoSplit"]) - set(CAPTION_FILES)):
-        raise FormatError(f"{path}: cocoSplit has {unknown[0]!r}, expected one of {', '.join(CAPTION_FILES)}; run: {remedy}")
+        raise FormatError(
+            f"{path}: cocoSplit has {unknown[0]!r}, expected one of {', '.join(CAPTION_FILES)}; "
+            f"run: {remedy}"
+        )
     return rows["cocoId"].to_numpy(np.int64), rows["cocoSplit"].to_numpy(str)
 
 
-def read_captions(folder: Path, image_ids: np.ndarray, coco_ids: np.ndarray, splits: np.ndarray) -> dict[int, list[str]]:
+def read_captions(
+    folder: Path, image_ids: np.ndarray, coco_ids: np.ndarray, splits: np.ndarray
+) -> dict[int, list[str]]:
     """Collect the captions of pictures from COCO's files.
 
     Parameters
@@ -82,20 +95,31 @@ def read_captions(folder: Path, image_ids: np.ndarray, coco_ids: np.ndarray, spl
         path = folder / CAPTION_FILES[split]
         by_picture = _read_file(path)
         mine = splits == split
-        absent = [pair for pair in zip(image_ids[mine].tolist(), coco_ids[mine].tolist(), strict=True) if not by_picture.get(pair[1])]
+        absent = [
+            pair
+            for pair in zip(image_ids[mine].tolist(), coco_ids[mine].tolist(), strict=True)
+            if not by_picture.get(pair[1])
+        ]
         if absent:
             raise MissingDataError(
-                f"{path}: {len(absent)} of {mine.sum()} pictures have no captions, first 73k id {absent[0][0]} (cocoId {absent[0][1]}); "
+                f"{path}: {len(absent)} of {mine.sum()} pictures have no captions, first 73k id "
+                f"{absent[0][0]} (cocoId {absent[0][1]}); "
                 "take COCO's caption files of 2017 as they are published"
             )
         found |= {
-            image_id: by_picture[coco_id] for image_id, coco_id in zip(image_ids[mine].tolist(), coco_ids[mine].tolist(), strict=True)
+            image_id: by_picture[coco_id]
+            for image_id, coco_id in zip(
+                image_ids[mine].tolist(), coco_ids[mine].tolist(), strict=True
+            )
         }
     return dict(sorted(found.items()))
 
 
 def _read_file(path: Path) -> dict[int, list[str]]:
-    remedy = "name the folder with COCO's captions_train2017.json and captions_val2017.json in params.yaml, fetch_captions.folder"
+    remedy = (
+        "name the folder with COCO's captions_train2017.json and captions_val2017.json in "
+        "params.yaml, fetch_captions.folder"
+    )
     if not path.exists():
         raise MissingDataError(f"{path} not found; {remedy}")
     by_picture: dict[int, list[str]] = {}
@@ -104,5 +128,11 @@ def _read_file(path: Path) -> dict[int, list[str]]:
         for item in sorted(content["annotations"], key=lambda item: item["id"]):
             by_picture.setdefault(item["image_id"], []).append(item["caption"].strip())
     except (TypeError, KeyError, ValueError) as error:
-        raise FormatError(f"{path}: expected annotations with id, image_id and caption, got {error!r}; {remedy}") from error
-    return {picture: texts for picture, captions in by_picture.items() if (texts := [text for text in captions if text])}
+        raise FormatError(
+            f"{path}: expected annotations with id, image_id and caption, got {error!r}; {remedy}"
+        ) from error
+    return {
+        picture: texts
+        for picture, captions in by_picture.items()
+        if (texts := [text for text in captions if text])
+    }

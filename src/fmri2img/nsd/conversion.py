@@ -1,4 +1,6 @@
-"""Regions of interest in functional space: mapped from anatomical space, or NSD's ready-made volumes; one region or a union."""
+"""Regions of interest in functional space: mapped from anatomical space, or NSD's ready-made
+volumes; one region or a union.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,12 +20,21 @@ _MAPPINGS = {"nearest": map_nearest, "winner_take_all": map_winner_take_all}
 
 
 def describe_region(names: dict[int, str], params: ConvertRoiParams) -> dict:
-    """Return what is kept beside the label volume: label to name, which ROI, where it was drawn and how it was mapped."""
+    """Return what is kept beside the label volume: label to name, which ROI, where it was drawn
+    and how it was mapped.
+    """
     mapping = params.mapping if params.drawn_in == "anat" else None
-    return {"roi": "+".join(params.rois), "drawn_in": params.drawn_in, "mapping": mapping, "names": names}
+    return {
+        "roi": "+".join(params.rois),
+        "drawn_in": params.drawn_in,
+        "mapping": mapping,
+        "names": names,
+    }
 
 
-def convert_roi(raw: RawFiles, nsd: NsdParams, params: ConvertRoiParams, *, own_rois: Path) -> tuple[np.ndarray, dict[int, str]]:
+def convert_roi(
+    raw: RawFiles, nsd: NsdParams, params: ConvertRoiParams, *, own_rois: Path
+) -> tuple[np.ndarray, dict[int, str]]:
     """Bring one or several ROIs to functional space.
 
     Parameters
@@ -33,12 +44,14 @@ def convert_roi(raw: RawFiles, nsd: NsdParams, params: ConvertRoiParams, *, own_
     nsd, params
         Space, regions, where they are drawn and how they are mapped.
     own_rois : Path
-        Folder of a user's ROIs, ``<subject>/<name>.nii.gz`` with an optional ``<name>.ctab`` beside it.
+        Folder of a user's ROIs, ``<subject>/<name>.nii.gz`` with an optional ``<name>.ctab`` beside
+        it.
 
     Returns
     -------
     labels : ndarray, shape (x, y, z), int16
-        -1 not cortex or outside the source volume, 0 unlabelled, 1..N. One ROI keeps its numbers; those of a union are counted anew.
+        -1 not cortex or outside the source volume, 0 unlabelled, 1..N. One ROI keeps its numbers;
+        those of a union are counted anew.
     names : dict of int to str
 
     Raises
@@ -53,14 +66,19 @@ def convert_roi(raw: RawFiles, nsd: NsdParams, params: ConvertRoiParams, *, own_
     for roi, (labels, names) in found.items():
         if not (labels > 0).any():
             raise MismatchError(
-                f"ROI {roi}: no voxel of {raw.name} in {nsd.func_space} gets a label, expected some of {list(names.values())}; "
+                f"ROI {roi}: no voxel of {raw.name} in {nsd.func_space} gets a label, expected "
+                f"some of {list(names.values())}; "
                 "choose another convert_roi.roi in params.yaml"
             )
     return next(iter(found.values())) if len(found) == 1 else _unite(found)
 
 
-def _unite(found: dict[str, tuple[np.ndarray, dict[int, str]]]) -> tuple[np.ndarray, dict[int, str]]:
-    """Lay ROIs over one another, the first on top; a name that two of them use is told apart by the ROI's name."""
+def _unite(
+    found: dict[str, tuple[np.ndarray, dict[int, str]]],
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Lay ROIs over one another, the first on top; a name that two of them use is told apart by
+    the ROI's name.
+    """
     used = [name for _, names in found.values() for name in names.values()]
     united = np.full(next(iter(found.values()))[0].shape, -1, dtype=np.int16)
     all_names: dict[int, str] = {}
@@ -88,23 +106,41 @@ class _Drawn:
         labels, affine = read_labels(path, remedy=self.raw.remedy)
         if self.params.drawn_in == "func":
             check_same_grid(
-                path, read_volume(path, remedy=self.raw.remedy), self._grid().shape, self._grid().affine, "the functional volumes"
+                path,
+                read_volume(path, remedy=self.raw.remedy),
+                self._grid().shape,
+                self._grid().affine,
+                "the functional volumes",
             )
         else:
             self._check_anatomical(path, labels.shape, affine)
-            coordinates = read_coordinates(self.raw.locate(self.files.transform()), self._grid().shape, remedy=self.raw.remedy)
+            coordinates = read_coordinates(
+                self.raw.locate(self.files.transform()), self._grid().shape, remedy=self.raw.remedy
+            )
             labels = _MAPPINGS[self.params.mapping](labels, coordinates, bad_value=-1)
-        names = read_label_table(table, remedy=self.raw.remedy) if table else LABEL_NAMES.get(roi, {})
-        unnamed = {int(label): f"{roi}-{label}" for label in np.unique(labels[labels > 0]) if label not in names}
+        names = (
+            read_label_table(table, remedy=self.raw.remedy) if table else LABEL_NAMES.get(roi, {})
+        )
+        unnamed = {
+            int(label): f"{roi}-{label}"
+            for label in np.unique(labels[labels > 0])
+            if label not in names
+        }
         return labels, dict(sorted({**names, **unnamed}.items()))
 
     def _find(self, roi: str) -> tuple[Path, Path | None]:
         """Return the volume and the label table, if there is one, of NSD's ROI or of the user's."""
-        shipped, tables = self._shipped(roi), (self.files.label_table(roi), fsaverage_label_table(roi))
+        shipped, tables = (
+            self._shipped(roi),
+            (self.files.label_table(roi), fsaverage_label_table(roi)),
+        )
         own = self.own_rois / self.raw.name / f"{roi}.nii.gz"
         if self.raw.lists(shipped):
             if own.exists():
-                raise ConfigError(f"{own} has the name of NSD's own {shipped}; rename yours, and name it in convert_roi.roi (params.yaml)")
+                raise ConfigError(
+                    f"{own} has the name of NSD's own {shipped}; rename yours, and name it in "
+                    "convert_roi.roi (params.yaml)"
+                )
             listed_table = next((path for path in tables if self.raw.lists(path)), None)
             return self.raw.locate(shipped), self.raw.locate(listed_table) if listed_table else None
         if own.exists():
@@ -115,27 +151,41 @@ class _Drawn:
         space = {"anat": "anatomical", "func": "functional"}[self.params.drawn_in]
         if roi in NSD_ROIS:
             raise MissingDataError(
-                f"{shipped} is not in the receipt of {self.raw.name}; name {roi} in fetch_nsd.rois (params.yaml) or complete the copy, "
+                f"{shipped} is not in the receipt of {self.raw.name}; name {roi} in fetch_nsd.rois "
+                "(params.yaml) or complete the copy, "
                 f"then run: dvc repro {self.raw.receipt.stage}; there are: {', '.join(known)}"
             )
         raise ConfigError(
-            f"params.yaml: convert_roi.roi: there is no ROI {roi!r} in the {space} space of {self.raw.name}, and no {own}; "
+            f"params.yaml: convert_roi.roi: there is no ROI {roi!r} in the {space} space of "
+            f"{self.raw.name}, and no {own}; "
             f"choose from: {', '.join(known)}"
         )
 
     def _shipped(self, roi: str) -> PurePosixPath:
-        return self.files.anat_roi(roi) if self.params.drawn_in == "anat" else self.files.func_roi(roi)
+        return (
+            self.files.anat_roi(roi) if self.params.drawn_in == "anat" else self.files.func_roi(roi)
+        )
 
     def _grid(self) -> nib.Nifti1Image:
         return read_volume(self.raw.locate(self.files.brainmask()), remedy=self.raw.remedy)
 
     def _check_anatomical(self, path: Path, shape: tuple[int, ...], affine: np.ndarray) -> None:
         """Refuse a user's volume that is not in the 0.8-mm anatomical space."""
-        if not np.allclose(affine, slab_centre_affine(shape, VOXEL_SIZES_MM["anat0pt8"]), atol=1e-3):
+        if not np.allclose(
+            affine, slab_centre_affine(shape, VOXEL_SIZES_MM["anat0pt8"]), atol=1e-3
+        ):
             raise MismatchError(
-                f"{path}: voxels of {np.abs(np.diag(affine)[:3]).round(2).tolist()} mm, translation {affine[:3, 3].round(1).tolist()}, "
-                "expected NSD's anat0pt8 space (0.8 mm, origin at the centre); resample it, or set convert_roi.drawn_in to func"
+                f"{path}: voxels of {np.abs(np.diag(affine)[:3]).round(2).tolist()} mm, "
+                f"translation {affine[:3, 3].round(1).tolist()}, "
+                "expected NSD's anat0pt8 space (0.8 mm, origin at the centre); resample it, or set "
+                "convert_roi.drawn_in to func"
             )
         if known := self.raw.folder(self.files.anat_roi("x").parent):
             other = read_volume(self.raw.locate(known[0]), remedy=self.raw.remedy)
-            check_same_grid(path, read_volume(path, remedy=self.raw.remedy), other.shape, other.affine, str(known[0]))
+            check_same_grid(
+                path,
+                read_volume(path, remedy=self.raw.remedy),
+                other.shape,
+                other.affine,
+                str(known[0]),
+            )

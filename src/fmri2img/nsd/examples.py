@@ -17,7 +17,13 @@ Progress = Callable[..., Iterable]
 _VOXELS_AT_ONCE = 512
 
 
-def create_examples(trials: TrialBetas, shared: RawFiles, *, image_size: int, progress: Progress = lambda items, **_: items) -> Examples:
+def create_examples(
+    trials: TrialBetas,
+    shared: RawFiles,
+    *,
+    image_size: int,
+    progress: Progress = lambda items, **_: items,
+) -> Examples:
     """Join trials with the pictures they showed, by 73k id.
 
     Parameters
@@ -34,7 +40,8 @@ def create_examples(trials: TrialBetas, shared: RawFiles, *, image_size: int, pr
     Returns
     -------
     joined : Examples
-        The same whatever the order of the trials. Pictures and betas are read, a few at a time, as it is saved.
+        The same whatever the order of the trials. Pictures and betas are read, a few at a time, as
+        it is saved.
     """
     order = np.lexsort([trials.trial, trials.run, trials.session, trials.image_ids])
     image_ids, first = np.unique(trials.image_ids, return_index=True)
@@ -53,7 +60,9 @@ def create_examples(trials: TrialBetas, shared: RawFiles, *, image_size: int, pr
             voxels = np.s_[start : start + _VOXELS_AT_ONCE]
             yield (slice(None), voxels), trials.betas[:, voxels][order]
 
-    streamed_images: Any = StreamedArray((len(image_ids), image_size, image_size, 3), np.dtype(np.uint8), pictures)
+    streamed_images: Any = StreamedArray(
+        (len(image_ids), image_size, image_size, 3), np.dtype(np.uint8), pictures
+    )
     streamed_betas: Any = StreamedArray(trials.betas.shape, trials.betas.dtype, betas)
     return Examples(
         voxel_ijk=trials.voxel_ijk,
@@ -75,8 +84,11 @@ def create_examples(trials: TrialBetas, shared: RawFiles, *, image_size: int, pr
     )
 
 
-def collect_truth(image_ids: np.ndarray, shared: RawFiles, *, progress: Progress = lambda items, **_: items) -> TruePictures:
-    """Take pictures from the stimulus file as they are, shape (n, 425, 425, 3); they are read as they are saved.
+def collect_truth(
+    image_ids: np.ndarray, shared: RawFiles, *, progress: Progress = lambda items, **_: items
+) -> TruePictures:
+    """Take pictures from the stimulus file as they are, shape (n, 425, 425, 3); they are read as
+    they are saved.
 
     Parameters
     ----------
@@ -90,11 +102,23 @@ def collect_truth(image_ids: np.ndarray, shared: RawFiles, *, progress: Progress
     stimuli = shared.locate(STIMULI)
 
     def pictures() -> Iterator[tuple[Any, np.ndarray]]:
-        yield from enumerate(progress(iterate_images(stimuli, image_ids, remedy=shared.remedy), total=len(image_ids), desc="pictures"))
+        yield from enumerate(
+            progress(
+                iterate_images(stimuli, image_ids, remedy=shared.remedy),
+                total=len(image_ids),
+                desc="pictures",
+            )
+        )
 
-    images: Any = StreamedArray((len(image_ids), STIMULUS_SIDE, STIMULUS_SIDE, 3), np.dtype(np.uint8), pictures)
-    receipts = {shared.name: {"md5": shared.receipt.md5(), "sha256_of_records": shared.receipt.digest()}}
-    return TruePictures(image_ids, images, {"data_source": shared.receipt.data_source, "receipts": receipts})
+    images: Any = StreamedArray(
+        (len(image_ids), STIMULUS_SIDE, STIMULUS_SIDE, 3), np.dtype(np.uint8), pictures
+    )
+    receipts = {
+        shared.name: {"md5": shared.receipt.md5(), "sha256_of_records": shared.receipt.digest()}
+    }
+    return TruePictures(
+        image_ids, images, {"data_source": shared.receipt.data_source, "receipts": receipts}
+    )
 
 
 def _shrink(picture: np.ndarray, side: int) -> np.ndarray:

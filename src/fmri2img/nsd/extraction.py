@@ -1,7 +1,8 @@
 """Responses of a region's voxels, all sessions, from raw files to one container.
 
-Sessions are read side by side (`sessions`), so memory does not grow with their number and a run that breaks off goes on where it
-stopped; their pieces are joined at the end without being read into memory.
+Sessions are read side by side (`sessions`), so memory does not grow with their number and a run
+that breaks off goes on where it stopped; their pieces are joined at the end without being read into
+memory.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,7 +17,14 @@ from fmri2img.config import ExtractBetasParams, MachineParams, NsdParams
 from fmri2img.containers import TrialBetas
 from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.files import hash_file
-from fmri2img.nsd.design import SESSIONS_HELD, TRIALS_PER_SESSION, ExperimentDesign, read_design, read_responses, repetitions
+from fmri2img.nsd.design import (
+    SESSIONS_HELD,
+    TRIALS_PER_SESSION,
+    ExperimentDesign,
+    read_design,
+    read_responses,
+    repetitions,
+)
 from fmri2img.nsd.paths import EXPDESIGN, VOXEL_SIZES_MM, SubjectFiles, subject_number
 from fmri2img.nsd.rois import read_labels
 from fmri2img.nsd.sessions import Pieces, locate_sessions, read_sessions
@@ -50,10 +58,14 @@ class Region:
 
     @classmethod
     def read(cls, path: Path, table: dict, chosen: str | list[str], *, remedy: str) -> "Region":
-        """Read the label volume and keep the chosen labels; ``table`` is what `conversion.describe_region` made."""
+        """Read the label volume and keep the chosen labels; ``table`` is what
+        `conversion.describe_region` made.
+        """
         labels, affine = read_labels(path, remedy=remedy)
         names = {int(label): name for label, name in table["names"].items()}
-        about = {key: value for key, value in table.items() if key != "names"} | {"volume_md5": hash_file(path, "md5")}
+        about = {key: value for key, value in table.items() if key != "names"} | {
+            "volume_md5": hash_file(path, "md5")
+        }
         return cls(labels, affine, names, _chosen_voxels(labels, names, chosen), about)
 
 
@@ -105,7 +117,9 @@ def extract_betas(
     # Whatever can be wrong is looked at before the sessions, which take the time.
     in_brain = _read_on_grid(raw, files.brainmask(), region) > 0
     ncsnr = np.full(region.mask.shape, np.nan, dtype=np.float32)
-    if nsd.responses == "betas" and raw.lists(files.ncsnr(nsd.beta_version)):  # NSD ships it for its betas only
+    if nsd.responses == "betas" and raw.lists(
+        files.ncsnr(nsd.beta_version)
+    ):  # NSD ships it for its betas only
         ncsnr = _read_on_grid(raw, files.ncsnr(nsd.beta_version), region).astype(np.float32)
     sources = locate_sessions(raw, sessions, trials, nsd, params.timeseries, watch=watch)
     pieces = read_sessions(sources, region.mask, workspace, machine, progress=progress)
@@ -140,10 +154,19 @@ def extract_betas(
 
 
 def _training_ncsnr(
-    pieces: Pieces, trials: pd.DataFrame, is_training: np.ndarray, estimate_ncsnr: NcsnrEstimator, progress: Progress
+    pieces: Pieces,
+    trials: pd.DataFrame,
+    is_training: np.ndarray,
+    estimate_ncsnr: NcsnrEstimator,
+    progress: Progress,
 ) -> np.ndarray:
-    """Estimate ncsnr from trials of images that are not shared, a group of voxels at a time, shape (n_voxels,)."""
-    sessions, image_ids = trials["session"].to_numpy()[is_training], trials["image_id"].to_numpy()[is_training]
+    """Estimate ncsnr from trials of images that are not shared, a group of voxels at a time,
+    shape (n_voxels,).
+    """
+    sessions, image_ids = (
+        trials["session"].to_numpy()[is_training],
+        trials["image_id"].to_numpy()[is_training],
+    )
     n_voxels = pieces.betas.shape[1]
     estimates = []
     for first in progress(range(0, n_voxels, _VOXELS_AT_ONCE), desc="ncsnr"):
@@ -158,8 +181,10 @@ def _above_threshold(ncsnr: np.ndarray, threshold: float) -> np.ndarray:
     kept = ncsnr >= threshold  # NaN is below any threshold
     if not kept.any():
         raise ConfigError(
-            f"params.yaml: extract_betas.min_ncsnr: {threshold} leaves none of {len(ncsnr)} voxels, of which the best has "
-            f"{np.nanmax(ncsnr, initial=0):.2f} on images that are not shared; choose less, or more sessions"
+            f"params.yaml: extract_betas.min_ncsnr: {threshold} leaves none of {len(ncsnr)} "
+            "voxels, of which the best has "
+            f"{np.nanmax(ncsnr, initial=0):.2f} on images that are not shared; choose less, or "
+            "more sessions"
         )
     return kept
 
@@ -171,36 +196,50 @@ def _read_on_grid(raw: RawFiles, name: PurePosixPath, region: Region) -> np.ndar
     return read_array(path, image, remedy=raw.remedy)
 
 
-def _chosen_voxels(labels: np.ndarray, names: dict[int, str], chosen: str | list[str]) -> np.ndarray:
+def _chosen_voxels(
+    labels: np.ndarray, names: dict[int, str], chosen: str | list[str]
+) -> np.ndarray:
     if chosen == "all":
         mask = labels > 0
     else:
         numbers = {name: label for label, name in names.items()}
         if unknown := [name for name in chosen if name not in numbers]:
             raise ConfigError(
-                f"params.yaml: extract_betas.labels: there is no label {unknown[0]!r} in this ROI; choose from: {', '.join(numbers)}"
+                f"params.yaml: extract_betas.labels: there is no label {unknown[0]!r} in this ROI; "
+                f"choose from: {', '.join(numbers)}"
             )
         mask = np.isin(labels, [numbers[name] for name in chosen])
     if not mask.any():
         raise MismatchError(
-            f"params.yaml: extract_betas.labels: {chosen} has no voxel in this subject, expected at least one; "
+            f"params.yaml: extract_betas.labels: {chosen} has no voxel in this subject, expected "
+            "at least one; "
             f"choose from: {', '.join(names.values())}"
         )
     return mask
 
 
-def _check_order(image_ids: np.ndarray, design: ExperimentDesign, sessions: list[int], subject: str, where: str) -> None:
-    """Refuse responses of another subject or in another order: betas would be paired with wrong pictures."""
-    expected = np.concatenate([design.trial_image_ids(subject_number(subject), session) for session in sessions])
+def _check_order(
+    image_ids: np.ndarray, design: ExperimentDesign, sessions: list[int], subject: str, where: str
+) -> None:
+    """Refuse responses of another subject or in another order: betas would be paired with wrong
+    pictures.
+    """
+    expected = np.concatenate(
+        [design.trial_image_ids(subject_number(subject), session) for session in sessions]
+    )
     if len(wrong := np.flatnonzero(image_ids != expected)):
         session, trial = sessions[wrong[0] // TRIALS_PER_SESSION], wrong[0] % TRIALS_PER_SESSION + 1
         raise MismatchError(
-            f"{where}: session {session}, trial {trial} showed 73KID {image_ids[wrong[0]] + 1}, expected {expected[wrong[0]] + 1} "
-            f"by {EXPDESIGN} ({len(wrong)} trials differ); use the responses of {subject}, in the order of the experiment"
+            f"{where}: session {session}, trial {trial} showed 73KID {image_ids[wrong[0]] + 1}, "
+            f"expected {expected[wrong[0]] + 1} "
+            f"by {EXPDESIGN} ({len(wrong)} trials differ); use the responses of {subject}, in the "
+            "order of the experiment"
         )
 
 
-def _provenance(raw: RawFiles, shared: RawFiles, region: Region, nsd: NsdParams, params: ExtractBetasParams) -> dict:
+def _provenance(
+    raw: RawFiles, shared: RawFiles, region: Region, nsd: NsdParams, params: ExtractBetasParams
+) -> dict:
     from_betas = nsd.responses == "betas"
     return {
         "subject": raw.name,
@@ -219,6 +258,10 @@ def _provenance(raw: RawFiles, shared: RawFiles, region: Region, nsd: NsdParams,
             "recompute_ncsnr": params.recompute_ncsnr,
             "n_voxels_before_ncsnr": int(region.mask.sum()),
         },
-        "code_version": __version__,  # the hash of every line is in dvc.lock: an edited comment must not change this file
-        "receipts": {each.name: {"md5": each.receipt.md5(), "sha256_of_records": each.receipt.digest()} for each in (raw, shared)},
+        # the hash of every line is in dvc.lock: an edited comment must not change this file
+        "code_version": __version__,
+        "receipts": {
+            each.name: {"md5": each.receipt.md5(), "sha256_of_records": each.receipt.digest()}
+            for each in (raw, shared)
+        },
     }

@@ -1,8 +1,9 @@
 """Move volumes between NSD's spaces, with the semantics of MATLAB ``nsd_mapdata``.
 
-A transform file holds, at each voxel of the target grid, decimal 1-based coordinates into the source volume
-(1.0 is the centre of the first voxel). A coordinate counts if it lies in 1..N of its axis; the codes
-that mark "no data" differ from file to file (9999 was carried through arithmetic), so only the range tells.
+A transform file holds, at each voxel of the target grid, decimal 1-based coordinates into the
+source volume (1.0 is the centre of the first voxel). A coordinate counts if it lies in 1..N of its
+axis; the codes that mark "no data" differ from file to file (9999 was carried through arithmetic),
+so only the range tells.
 """
 
 from pathlib import Path
@@ -39,10 +40,14 @@ def read_coordinates(path: Path, target_shape: tuple[int, ...], *, remedy: str) 
     """
     image = read_volume(path, remedy=remedy)
     if len(image.shape) != 4 or image.shape[3] != 3:
-        raise FormatError(f"{path}: expected a volume of shape (x, y, z, 3), got {image.shape}; is this a transform file?")
+        raise FormatError(
+            f"{path}: expected a volume of shape (x, y, z, 3), got {image.shape}; is this a "
+            "transform file?"
+        )
     if image.shape[:3] != tuple(target_shape[:3]):
         raise MismatchError(
-            f"{path}: transform grid {image.shape[:3]} does not match the target grid {tuple(target_shape[:3])}; "
+            f"{path}: transform grid {image.shape[:3]} does not match the target grid "
+            f"{tuple(target_shape[:3])}; "
             "use the transform of the same subject and functional space as the betas"
         )
     return read_array(path, image, remedy=remedy).astype(np.float32, copy=False)
@@ -79,7 +84,9 @@ def map_nearest(source: np.ndarray, coordinates: np.ndarray, *, bad_value: float
     return mapped
 
 
-def map_winner_take_all(source: np.ndarray, coordinates: np.ndarray, *, bad_value: float) -> np.ndarray:
+def map_winner_take_all(
+    source: np.ndarray, coordinates: np.ndarray, *, bad_value: float
+) -> np.ndarray:
     """Give each target voxel the label with the largest trilinear weight.
 
     Parameters
@@ -111,7 +118,8 @@ def map_winner_take_all(source: np.ndarray, coordinates: np.ndarray, *, bad_valu
     best = np.zeros(len(inside))
     for label in np.unique(corner_labels):  # ascending: a later label must do better, not as well
         weight = np.where(corner_labels == label, weights, 0).sum(axis=0)
-        # Weights that are equal on paper differ in the last bits; without the margin a tie would go by rounding.
+        # Weights that are equal on paper differ in the last bits; without the margin a tie would go
+        # by rounding.
         better = weight > best + 1e-9
         winner[better], best[better] = label, weight[better]
     mapped = np.full(coordinates.shape[:-1], bad_value, dtype=source.dtype)

@@ -13,7 +13,12 @@ BETA_FOLDERS: dict[str, str] = {
     "b2": "betas_fithrf",
     "b3": "betas_fithrf_GLMdenoise_RR",
 }
-VOXEL_SIZES_MM: dict[str, float] = {"func1pt8mm": 1.8, "func1mm": 1.0, "anat0pt8": 0.8, "anat1pt0": 1.0}
+VOXEL_SIZES_MM: dict[str, float] = {
+    "func1pt8mm": 1.8,
+    "func1mm": 1.0,
+    "anat0pt8": 0.8,
+    "anat1pt0": 1.0,
+}
 # Transform files spell the functional spaces without the unit and with the decimal.
 TRANSFORM_NAMES: dict[str, str] = {"func1pt8mm": "func1pt8", "func1mm": "func1pt0"}
 
@@ -67,32 +72,51 @@ class SubjectFiles:
         return self._ppdata / "anat" / "roi" / f"{name}.nii.gz"
 
     def label_table(self, roi: str) -> PurePosixPath:
-        """Label names of an ROI, in the subject's FreeSurfer folder (the one that holds every table)."""
+        """Label names of an ROI, in the subject's FreeSurfer folder (the one that holds every
+        table).
+        """
         return PurePosixPath("nsddata/freesurfer") / self.subject / "label" / f"{roi}.mgz.ctab"
 
     def transform(self, source: str = "anat0pt8") -> PurePosixPath:
         """Coordinates of every functional voxel in the source space."""
-        return self._ppdata / "transforms" / f"{source}-to-{TRANSFORM_NAMES[self.func_space]}.nii.gz"
+        return (
+            self._ppdata / "transforms" / f"{source}-to-{TRANSFORM_NAMES[self.func_space]}.nii.gz"
+        )
 
     def betas_folder(self, version: BetaVersion) -> PurePosixPath:
         """Folder of one beta version."""
-        return PurePosixPath("nsddata_betas/ppdata") / self.subject / self.func_space / BETA_FOLDERS[version]
+        return (
+            PurePosixPath("nsddata_betas/ppdata")
+            / self.subject
+            / self.func_space
+            / BETA_FOLDERS[version]
+        )
 
     def betas(self, version: BetaVersion, session: int, file_format: BetaFormat) -> PurePosixPath:
         """Betas of one session."""
         return self.betas_folder(version) / f"betas_session{session:02d}.{file_format}"
 
     def ncsnr(self, version: BetaVersion, suffix: str = "") -> PurePosixPath:
-        """Noise-ceiling signal-to-noise ratio; suffix ``_split1`` or ``_split2`` for half the images."""
+        """Noise-ceiling signal-to-noise ratio; suffix ``_split1`` or ``_split2`` for half the
+        images.
+        """
         return self.betas_folder(version) / f"ncsnr{suffix}.nii.gz"
 
     def design(self, session: int, file_run: int) -> PurePosixPath:
         """Stimulus onsets of one run, counted as in file names (rest runs included)."""
-        return self._timeseries_folder / "design" / f"design_session{session:02d}_run{file_run:02d}.tsv"
+        return (
+            self._timeseries_folder
+            / "design"
+            / f"design_session{session:02d}_run{file_run:02d}.tsv"
+        )
 
     def timeseries(self, session: int, file_run: int) -> PurePosixPath:
         """Volumes of one run, counted as in file names (rest runs included)."""
-        return self._timeseries_folder / "timeseries" / f"timeseries_session{session:02d}_run{file_run:02d}.nii.gz"
+        return (
+            self._timeseries_folder
+            / "timeseries"
+            / f"timeseries_session{session:02d}_run{file_run:02d}.nii.gz"
+        )
 
     @property
     def _timeseries_folder(self) -> PurePosixPath:

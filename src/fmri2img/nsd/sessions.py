@@ -1,4 +1,6 @@
-"""Sessions side by side: each is read in a process of its own and leaves a piece on disk as soon as it is done."""
+"""Sessions side by side: each is read in a process of its own and leaves a piece on disk as soon
+as it is done.
+"""
 
 import hashlib
 import json
@@ -28,7 +30,8 @@ _SATURATED = (-32_768, 32_767)
 
 @dataclass(frozen=True)
 class Pieces:
-    """One file a session, with ``betas`` (750, n_voxels), and ``valid`` and ``saturated`` (n_voxels,).
+    """One file a session, with ``betas`` (750, n_voxels), and ``valid`` and ``saturated``
+    (n_voxels,).
 
     Attributes
     ----------
@@ -40,10 +43,14 @@ class Pieces:
 
     @property
     def betas(self) -> Any:
-        """All sessions' betas one after another, still on disk: a `storage.JoinedArray`, shape (n_trials, n_voxels), int16."""
+        """All sessions' betas one after another, still on disk: a `storage.JoinedArray`, shape
+        (n_trials, n_voxels), int16.
+        """
         with h5py.File(self.paths[0], "r") as file:
             shape, dtype = file["betas"].shape, file["betas"].dtype
-        return JoinedArray(self.paths, "betas", (TRIALS_PER_SESSION * len(self.paths), shape[1]), dtype)
+        return JoinedArray(
+            self.paths, "betas", (TRIALS_PER_SESSION * len(self.paths), shape[1]), dtype
+        )
 
     def columns(self, voxels: slice) -> np.ndarray:
         """Read all trials of some voxels, shape (n_trials, n), int16."""
@@ -63,7 +70,11 @@ class Pieces:
         """
         which = hashlib.sha256(np.packbits(kept).tobytes()).hexdigest()[:8]
         narrow = tuple(path.with_name(f"{path.stem}-{which}.h5") for path in self.paths)
-        for _ in run_jobs(_narrow_piece, [(path, kept, target) for path, target in zip(self.paths, narrow, strict=True)], machine):
+        for _ in run_jobs(
+            _narrow_piece,
+            [(path, kept, target) for path, target in zip(self.paths, narrow, strict=True)],
+            machine,
+        ):
             pass
         return type(self)(narrow)
 
@@ -102,7 +113,9 @@ class TimeseriesSource:
 
     def read(self, mask: np.ndarray) -> np.ndarray:
         """Return stored units, shape (750, n_voxels), int16."""
-        return read_session_responses(self.runs, mask, self.params, self.tr_seconds, remedy=self.remedy)
+        return read_session_responses(
+            self.runs, mask, self.params, self.tr_seconds, remedy=self.remedy
+        )
 
     def identity(self) -> str:
         """Stand for every byte and setting that decides the result."""
@@ -113,7 +126,13 @@ Source = BetasSource | TimeseriesSource
 
 
 def locate_sessions(
-    raw: RawFiles, sessions: list[int], trials: pd.DataFrame, nsd: NsdParams, params: TimeseriesParams, *, watch: Watch
+    raw: RawFiles,
+    sessions: list[int],
+    trials: pd.DataFrame,
+    nsd: NsdParams,
+    params: TimeseriesParams,
+    *,
+    watch: Watch,
 ) -> list[Source]:
     """Locate every session's files, checked against the receipt.
 
@@ -140,7 +159,10 @@ def locate_sessions(
     if nsd.responses == "betas":
         names = [files.betas(nsd.beta_version, session, nsd.beta_format) for session in sessions]
         paths = [path.absolute() for path in raw.locate_all(names, watch=watch)]
-        return [BetasSource(path, sha256[str(name)], raw.remedy) for path, name in zip(paths, names, strict=True)]
+        return [
+            BetasSource(path, sha256[str(name)], raw.remedy)
+            for path, name in zip(paths, names, strict=True)
+        ]
     sources: list[Source] = []
     shown = trials.groupby(["session", "run"])["image_id"]
     for session in sessions:
@@ -153,15 +175,26 @@ def locate_sessions(
             for run, volumes, onsets in zip(run_numbers, paths[::2], paths[1::2], strict=True)
         ]
         hashes = tuple(sha256[str(name)] for name in names)
-        sources.append(TimeseriesSource(runs, params, TR_SECONDS[nsd.func_space], hashes, raw.remedy))
+        sources.append(
+            TimeseriesSource(runs, params, TR_SECONDS[nsd.func_space], hashes, raw.remedy)
+        )
     return sources
 
 
-def _run_names(files: SubjectFiles, session: int, file_run: int) -> tuple[PurePosixPath, PurePosixPath]:
+def _run_names(
+    files: SubjectFiles, session: int, file_run: int
+) -> tuple[PurePosixPath, PurePosixPath]:
     return files.timeseries(session, file_run), files.design(session, file_run)
 
 
-def read_sessions(sources: list[Source], mask: np.ndarray, workspace: Path, machine: MachineParams, *, progress: Progress) -> Pieces:
+def read_sessions(
+    sources: list[Source],
+    mask: np.ndarray,
+    workspace: Path,
+    machine: MachineParams,
+    *,
+    progress: Progress,
+) -> Pieces:
     """Make the piece of each session that has none yet.
 
     Parameters
@@ -174,17 +207,30 @@ def read_sessions(sources: list[Source], mask: np.ndarray, workspace: Path, mach
     progress : callable
     """
     workspace = workspace.absolute()
-    voxels = hashlib.sha256(np.packbits(mask).tobytes() + repr(mask.shape).encode() + _code()).hexdigest()
-    pieces = [workspace / f"{hashlib.sha256((voxels + source.identity()).encode()).hexdigest()[:16]}.h5" for source in sources]
-    waiting = [(source, mask, piece) for source, piece in zip(sources, pieces, strict=True) if not piece.exists()]
+    voxels = hashlib.sha256(
+        np.packbits(mask).tobytes() + repr(mask.shape).encode() + _code()
+    ).hexdigest()
+    pieces = [
+        workspace / f"{hashlib.sha256((voxels + source.identity()).encode()).hexdigest()[:16]}.h5"
+        for source in sources
+    ]
+    waiting = [
+        (source, mask, piece)
+        for source, piece in zip(sources, pieces, strict=True)
+        if not piece.exists()
+    ]
     done = len(pieces) - len(waiting)
-    for _ in progress(run_jobs(_make_piece, waiting, machine), total=len(pieces), initial=done, desc="sessions"):
+    for _ in progress(
+        run_jobs(_make_piece, waiting, machine), total=len(pieces), initial=done, desc="sessions"
+    ):
         pass
     return Pieces(tuple(pieces))
 
 
 def _code() -> bytes:
-    """Name the code that makes a piece: after a change of its meaning, pieces of an earlier run do not count."""
+    """Name the code that makes a piece: after a change of its meaning, pieces of an earlier run
+    do not count.
+    """
     return code_digest("fmri2img.nsd.extraction.extract_betas").encode()
 
 
@@ -195,7 +241,11 @@ def _make_piece(source: Source, mask: np.ndarray, piece: Path) -> None:
         write_array(file, "betas", betas)
         # int16 cannot hold NaN: a voxel without data in a session is 0 in all its trials.
         write_array(file, "valid", (betas != 0).any(axis=0))
-        write_array(file, "saturated", sum((betas == limit).sum(axis=0, dtype=np.int16) for limit in _SATURATED))
+        write_array(
+            file,
+            "saturated",
+            sum((betas == limit).sum(axis=0, dtype=np.int16) for limit in _SATURATED),
+        )
 
 
 def _narrow_piece(piece: Path, kept: np.ndarray, target: Path) -> None:

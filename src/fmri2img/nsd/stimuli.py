@@ -40,13 +40,21 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
     with _open(path, remedy) as file:
-        if "imgBrick" not in file or file["imgBrick"].ndim != 4 or file["imgBrick"].dtype != np.uint8:
+        if (
+            "imgBrick" not in file
+            or file["imgBrick"].ndim != 4
+            or file["imgBrick"].dtype != np.uint8
+        ):
             raise FormatError(
-                f"{path}: expected a uint8 dataset imgBrick of shape (images, height, width, 3), got {sorted(file)}; run: {remedy}"
+                f"{path}: expected a uint8 dataset imgBrick of shape (images, height, width, 3), "
+                f"got {sorted(file)}; run: {remedy}"
             )
         brick = file["imgBrick"]
         if len(image_ids) and image_ids.max() >= len(brick):
-            raise MismatchError(f"{path}: image id {image_ids.max()} (0-based) asked for, the file holds {len(brick)}; run: {remedy}")
+            raise MismatchError(
+                f"{path}: image id {image_ids.max()} (0-based) asked for, the file holds "
+                f"{len(brick)}; run: {remedy}"
+            )
         try:
             for image_id in image_ids:
                 yield brick[image_id]
@@ -56,7 +64,8 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
 
 def _open(path: Path, remedy: str) -> h5py.File:
     try:
-        # How the published file is cut into chunks is not documented; with room for many, one that holds several pictures is read once.
+        # How the published file is cut into chunks is not documented; with room for many, one that
+        # holds several pictures is read once.
         return h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNK_CACHE_BYTES)
     except OSError as error:
         raise FormatError(f"{path}: not a readable HDF5 file ({error}); run: {remedy}") from error

@@ -20,7 +20,8 @@ from fmri2img.files import write_bytes
 
 # NSD's own headers have pixdim[0] = 0, on which nibabel would remark at every file.
 logging.getLogger("nibabel.global").setLevel(logging.ERROR)
-# What reading a truncated or damaged .gz raises: the end too early, a wrong checksum, a broken stream.
+# What reading a truncated or damaged .gz raises: the end too early, a wrong checksum, a broken
+# stream.
 _BROKEN_GZIP: Any = (EOFError, zlib.error, igzip.BadGzipFile, isal_zlib.error)
 _SAME_SPACE = "use an ROI of the same subject and functional space"
 _HEADER_BYTES = 348
@@ -79,7 +80,9 @@ def read_array(path: Path, image: nib.Nifti1Image, *, remedy: str) -> np.ndarray
         if path.suffix != ".gz":
             return np.asarray(image.dataobj)
         with igzip.open(path, "rb") as file:  # nibabel itself would use zlib
-            values = np.asarray(nib.Nifti1Image.from_file_map({"image": FileHolder(fileobj=file)}).dataobj)
+            values = np.asarray(
+                nib.Nifti1Image.from_file_map({"image": FileHolder(fileobj=file)}).dataobj
+            )
             file.read(1)  # reading to the end is what compares the checksum
             return values
     except (OSError, ValueError, *_BROKEN_GZIP) as error:
@@ -89,7 +92,8 @@ def read_array(path: Path, image: nib.Nifti1Image, *, remedy: str) -> np.ndarray
 def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.ndarray]:
     """Yield the voxels of a mask, volume by volume, from a compressed file of int16 volumes.
 
-    Only one volume is in memory, and the file's checksum is verified when the last one has been read.
+    Only one volume is in memory, and the file's checksum is verified when the last one has been
+    read.
 
     Parameters
     ----------
@@ -119,7 +123,9 @@ def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.n
         with igzip.open(path, "rb") as packed, io.BufferedReader(packed, _READ_AHEAD_BYTES) as file:
             header = _read_stream_header(file, path, mask, remedy)
             volume = np.empty(mask.size, dtype=header.get_data_dtype())
-            positions = np.ravel_multi_index(np.nonzero(mask), mask.shape, order="F")  # x runs fastest in the file
+            positions = np.ravel_multi_index(
+                np.nonzero(mask), mask.shape, order="F"
+            )  # x runs fastest in the file
             for index in range(header.get_data_shape()[3]):
                 if (got := file.readinto(volume.data.cast("B"))) != volume.nbytes:
                     raise EOFError(f"volume {index + 1} has {got} of {volume.nbytes} bytes")
@@ -141,7 +147,9 @@ def read_header(path: Path, *, remedy: str) -> nib.Nifti1Header:
     return header
 
 
-def _read_stream_header(file: io.BufferedReader, path: Path, mask: np.ndarray, remedy: str) -> nib.Nifti1Header:
+def _read_stream_header(
+    file: io.BufferedReader, path: Path, mask: np.ndarray, remedy: str
+) -> nib.Nifti1Header:
     start = file.read(_HEADER_BYTES)
     try:
         header = nib.Nifti1Header(start)
@@ -151,16 +159,26 @@ def _read_stream_header(file: io.BufferedReader, path: Path, mask: np.ndarray, r
         raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
     if dtype.newbyteorder("=") != np.int16 or len(shape) != 4:
-        raise FormatError(f"{path}: expected int16 volumes of shape (x, y, z, n), got {dtype} {shape}; run: {remedy}")
+        raise FormatError(
+            f"{path}: expected int16 volumes of shape (x, y, z, n), got {dtype} {shape}; run: "
+            f"{remedy}"
+        )
     if shape[:3] != mask.shape:
-        raise MismatchError(f"{path}: grid {shape[:3]} does not match the ROI grid {mask.shape}; {_SAME_SPACE}")
+        raise MismatchError(
+            f"{path}: grid {shape[:3]} does not match the ROI grid {mask.shape}; {_SAME_SPACE}"
+        )
     if slope not in (None, 1) or intercept not in (None, 0):
-        raise FormatError(f"{path}: expected unscaled integers, got slope {slope} and intercept {intercept}; run: {remedy}")
+        raise FormatError(
+            f"{path}: expected unscaled integers, got slope {slope} and intercept {intercept}; "
+            f"run: {remedy}"
+        )
     file.read(offset - _HEADER_BYTES)
     return header
 
 
-def check_same_grid(path: Path, image: nib.Nifti1Image, shape: tuple[int, ...], affine: np.ndarray, other: str) -> None:
+def check_same_grid(
+    path: Path, image: nib.Nifti1Image, shape: tuple[int, ...], affine: np.ndarray, other: str
+) -> None:
     """Refuse a volume that does not lie on an expected grid.
 
     Raises
@@ -170,16 +188,26 @@ def check_same_grid(path: Path, image: nib.Nifti1Image, shape: tuple[int, ...], 
     """
     if image.shape[:3] != tuple(shape[:3]):
         raise MismatchError(
-            f"{path}: grid {image.shape[:3]} does not match {other}, expected {tuple(shape[:3])}; check the subject and space"
+            f"{path}: grid {image.shape[:3]} does not match {other}, expected {tuple(shape[:3])}; "
+            "check the subject and space"
         )
     if not np.allclose(image.affine, affine, atol=1e-3):
         raise MismatchError(
-            f"{path}: affine translation {image.affine[:3, 3].round(2).tolist()} does not match {other}, "
+            f"{path}: affine translation {image.affine[:3, 3].round(2).tolist()} does not match "
+            f"{other}, "
             f"expected {affine[:3, 3].round(2).tolist()}; check the space"
         )
 
 
-def nsd_header(shape: tuple[int, ...], dtype: np.dtype, voxel_size: float, *, tr: float, lowest: float, highest: float) -> bytes:
+def nsd_header(
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    voxel_size: float,
+    *,
+    tr: float,
+    lowest: float,
+    highest: float,
+) -> bytes:
     """Return the 352 bytes that NSD's tools put before the data.
 
     Parameters

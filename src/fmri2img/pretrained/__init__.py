@@ -1,4 +1,6 @@
-"""The one place that names pretrained networks, their revisions and their hashes: the frozen autoencoder, the networks that score."""
+"""The one place that names pretrained networks, their revisions and their hashes: the frozen
+autoencoder, the networks that score.
+"""
 
 import importlib.util
 import sys
@@ -7,9 +9,11 @@ import torch
 
 
 def _make_torchvision_importable() -> None:
-    """Let torchvision be imported beside a torch that its operators were not built for: diffusers and transformers import it where it is.
+    """Let torchvision be imported beside a torch that its operators were not built for: diffusers
+    and transformers import it where it is.
 
-    No network of this project uses one of its operators, but importing it stops where two of them are unknown.
+    No network of this project uses one of its operators, but importing it stops where two of them
+    are unknown.
     """
     try:
         import torchvision  # noqa: F401
@@ -19,7 +23,10 @@ def _make_torchvision_importable() -> None:
         for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]
         for operator in ("nms", "qnms"):
-            torch.library.define(f"torchvision::{operator}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            torch.library.define(
+                f"torchvision::{operator}",
+                "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+            )
 
 
 if importlib.util.find_spec("torchvision") is not None:

@@ -74,9 +74,13 @@ class FrozenAutoencoder:
         Tensor, shape (n, 3, 8 h, 8 w)
             About -1 to 1, not clipped.
         """
-        return self.network.decode((latents / self.identity["scaling_factor"]).to(self.network.dtype)).sample
+        return self.network.decode(
+            (latents / self.identity["scaling_factor"]).to(self.network.dtype)
+        ).sample
 
-    def ready_to_train(self, device: torch.device, dtype: torch.dtype, compiled: bool) -> "FrozenAutoencoder":
+    def ready_to_train(
+        self, device: torch.device, dtype: torch.dtype, compiled: bool
+    ) -> "FrozenAutoencoder":
         """Move the network to a device and a number format for a loss through its decoder.
 
         Parameters
@@ -110,23 +114,28 @@ def check_same_autoencoder(made_by: dict, autoencoder: FrozenAutoencoder) -> Fro
     return autoencoder
 
 
-def check_weights(identity: dict[str, Any], part: str, sha256: str, *, expected: str, trained_for: str) -> None:
+def check_weights(
+    identity: dict[str, Any], part: str, sha256: str, *, expected: str, trained_for: str
+) -> None:
     """Refuse weights that are not those that an encoder was trained for.
 
     Raises
     ------
     MismatchError
-        If the two SHA-256 differ; ``identity`` names what was found, ``trained_for`` what was wanted.
+        If the two SHA-256 differ; ``identity`` names what was found, ``trained_for`` what was
+        wanted.
     """
     if sha256 != expected:
         raise MismatchError(
-            f"{identity['name']}: the weights of {part} have SHA-256 {sha256[:12]}, the encoder was trained for {trained_for} with "
+            f"{identity['name']}: the weights of {part} have SHA-256 {sha256[:12]}, the encoder "
+            f"was trained for {trained_for} with "
             f"{expected[:12]}; name that one, or train anew: dvc repro"
         )
 
 
 def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoencoder:
-    """Load the autoencoder that an encoder was trained for: Stable Diffusion's, if it decodes latents of that.
+    """Load the autoencoder that an encoder was trained for: Stable Diffusion's, if it decodes
+    latents of that.
 
     Parameters
     ----------
@@ -142,14 +151,28 @@ def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoen
     MismatchError
         If its weights are others.
     """
-    of, sha256 = ("diffusion", "diffusion.vae") if "diffusion" in about else ("autoencoder", "autoencoder.sha256")
+    of, sha256 = (
+        ("diffusion", "diffusion.vae")
+        if "diffusion" in about
+        else ("autoencoder", "autoencoder.sha256")
+    )
     revision = about[f"{of}.revision"]
-    autoencoder = load_autoencoder(source or about[of], "main" if revision == "folder" else revision)
-    check_weights(autoencoder.identity, "the autoencoder", autoencoder.identity["sha256"], expected=about[sha256], trained_for=about[of])
+    autoencoder = load_autoencoder(
+        source or about[of], "main" if revision == "folder" else revision
+    )
+    check_weights(
+        autoencoder.identity,
+        "the autoencoder",
+        autoencoder.identity["sha256"],
+        expected=about[sha256],
+        trained_for=about[of],
+    )
     return autoencoder
 
 
-def load_autoencoder(source: str, revision: str, device: torch.device | None = None) -> FrozenAutoencoder:
+def load_autoencoder(
+    source: str, revision: str, device: torch.device | None = None
+) -> FrozenAutoencoder:
     """Load the frozen autoencoder.
 
     Parameters
@@ -178,17 +201,23 @@ def load_autoencoder(source: str, revision: str, device: torch.device | None = N
     if not (folder / "config.json").exists() or not (folder / WEIGHTS).exists():
         raise FormatError(
             f"autoencoder.source {source}: expected config.json and {WEIGHTS} "
-            f"in {folder}, got {sorted(path.name for path in folder.iterdir())}; name another source in params.yaml"
+            f"in {folder}, got {sorted(path.name for path in folder.iterdir())}; name another "
+            "source in params.yaml"
         )
     config = AutoencoderKL.load_config(folder)
     kind = config.get("_class_name")
     if kind not in _CLASSES or config["latent_channels"] != 4:
         raise FormatError(
-            f"autoencoder.source {source}: got {kind} with {config.get('latent_channels')} latent channels, "
+            f"autoencoder.source {source}: got {kind} with {config.get('latent_channels')} latent "
+            "channels, "
             f"expected one of {', '.join(_CLASSES)} with 4; name another source in params.yaml"
         )
-    network = _CLASSES[kind].from_pretrained(folder, torch_dtype=torch.float32, use_safetensors=True)
-    network.requires_grad_(False).eval().to(device or pick_device(), memory_format=torch.channels_last)
+    network = _CLASSES[kind].from_pretrained(
+        folder, torch_dtype=torch.float32, use_safetensors=True
+    )
+    network.requires_grad_(False).eval().to(
+        device or pick_device(), memory_format=torch.channels_last
+    )
     identity = {
         "name": source,
         "revision": "folder" if Path(source).expanduser().is_dir() else revision,
@@ -207,7 +236,8 @@ def download(
     setting: str = "autoencoder.source",
     example: str = "a folder such as models/demo-vae",
 ) -> Path:
-    """Return the local copy of some files of a Hugging Face repository; ``setting`` is where ``params.yaml`` names it.
+    """Return the local copy of some files of a Hugging Face repository; ``setting`` is where
+    ``params.yaml`` names it.
 
     Raises
     ------

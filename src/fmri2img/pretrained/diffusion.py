@@ -13,12 +13,20 @@ from transformers.utils import logging as transformers_logging
 
 from fmri2img.exceptions import FormatError
 from fmri2img.files import hash_file
-from fmri2img.pretrained.autoencoder import WEIGHTS, FrozenAutoencoder, check_weights, download, load_autoencoder, pick_device
+from fmri2img.pretrained.autoencoder import (
+    WEIGHTS,
+    FrozenAutoencoder,
+    check_weights,
+    download,
+    load_autoencoder,
+    pick_device,
+)
 
 logger = logging.getLogger(__name__)
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
-# Of Stable Diffusion 1.x: tokens and features of a prompt; sides in latent cells of what z describes and of what is denoised.
+# Of Stable Diffusion 1.x: tokens and features of a prompt; sides in latent cells of what z
+# describes and of what is denoised.
 PROMPT_SHAPE = (77, 768)
 SCENE_CELLS, PICTURE_CELLS = 40, 64
 CELL_PIXELS = 8
@@ -43,7 +51,8 @@ class DiffusionFolder:
     ----------
     path : Path
     identity : dict of str to str
-        ``name``, ``revision``, and the SHA-256 of the weights of ``vae``, ``text_encoder`` and ``unet``.
+        ``name``, ``revision``, and the SHA-256 of the weights of ``vae``, ``text_encoder`` and
+        ``unet``.
     """
 
     path: Path
@@ -56,31 +65,51 @@ class DiffusionFolder:
 
     def describe(self) -> dict[str, str]:
         """Return the identity as an encoder's config records it, under flat names."""
-        return {"diffusion" if key == "name" else f"diffusion.{key}": value for key, value in self.identity.items()}
+        return {
+            "diffusion" if key == "name" else f"diffusion.{key}": value
+            for key, value in self.identity.items()
+        }
 
     def load_autoencoder(self, device: torch.device | None = None) -> FrozenAutoencoder:
         """Load the autoencoder, in float32."""
         found = load_autoencoder(str(self.path), self.identity["revision"], device)
-        return replace(found, identity=found.identity | {"name": self.identity["name"], "revision": self.identity["revision"]})
+        return replace(
+            found,
+            identity=found.identity
+            | {"name": self.identity["name"], "revision": self.identity["revision"]},
+        )
 
     def load_text(self, device: torch.device | None = None) -> "FrozenText":
         """Load tokenizer and text encoder, in float32."""
         tokenizer = CLIPTokenizer.from_pretrained(self.path / "tokenizer", local_files_only=True)
         network = CLIPTextModel.from_pretrained(
-            self.path / "text_encoder", dtype=torch.float32, use_safetensors=True, local_files_only=True
+            self.path / "text_encoder",
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
         )
-        return FrozenText(tokenizer, network.requires_grad_(False).eval().to(device or pick_device()))
+        return FrozenText(
+            tokenizer, network.requires_grad_(False).eval().to(device or pick_device())
+        )
 
     def load_unet(self, device: torch.device, dtype: torch.dtype) -> UNet2DConditionModel:
         """Load the network that denoises."""
-        network = UNet2DConditionModel.from_pretrained(self.path / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+        network = UNet2DConditionModel.from_pretrained(
+            self.path / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
+        )
         return network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
     def load_scheduler(self) -> DDIMScheduler:
         """Return DDIM on the noise schedule that the network was trained with."""
         config = _read_config(self.path / "scheduler" / "scheduler_config.json")
         # As the original sampler has it, whatever sampler the folder was saved with.
-        return DDIMScheduler.from_config(config, clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading")
+        return DDIMScheduler.from_config(
+            config,
+            clip_sample=False,
+            set_alpha_to_one=False,
+            steps_offset=1,
+            timestep_spacing="leading",
+        )
 
 
 @dataclass(frozen=True)
@@ -92,13 +121,23 @@ class FrozenText:
 
     @torch.no_grad()
     def embed(self, texts: list[str]) -> torch.Tensor:
-        """Embed texts, cut or padded to 77 tokens, shape (n, 77, 768), float32: the last hidden states after the final norm."""
-        tokens = self.tokenizer(texts, padding="max_length", max_length=PROMPT_SHAPE[0], truncation=True, return_tensors="pt").input_ids
+        """Embed texts, cut or padded to 77 tokens, shape (n, 77, 768), float32: the last hidden
+        states after the final norm.
+        """
+        tokens = self.tokenizer(
+            texts,
+            padding="max_length",
+            max_length=PROMPT_SHAPE[0],
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
         hidden: torch.Tensor = self.network(tokens.to(self.network.device)).last_hidden_state
         return hidden.float().cpu()
 
     def n_too_long(self, texts: list[str]) -> int:
-        """Return how many texts have more than 77 tokens, the marks of beginning and end among them."""
+        """Return how many texts have more than 77 tokens, the marks of beginning and end among
+        them.
+        """
         return sum(len(tokens) > PROMPT_SHAPE[0] for tokens in self.tokenizer(texts).input_ids)
 
 
@@ -124,28 +163,56 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
     path = (
         Path(source).expanduser()
         if is_folder
-        else download(source, revision, patterns, setting="diffusion.source", example="a folder that holds it")
+        else download(
+            source, revision, patterns, setting="diffusion.source", example="a folder that holds it"
+        )
     )
-    required = [f"{part}/{name}" for part, names in _PARTS.items() for name in names if name not in _OPTIONAL]
+    required = [
+        f"{part}/{name}"
+        for part, names in _PARTS.items()
+        for name in names
+        if name not in _OPTIONAL
+    ]
     if absent := [name for name in required if not (path / name).exists()]:
-        raise FormatError(f"diffusion.source {source}: {absent[0]} is not in it ({len(absent)} files missing); name another in params.yaml")
-    configs = {part: _read_config(path / part / names[0]) for part, names in _PARTS.items() if part != "tokenizer"}
+        raise FormatError(
+            f"diffusion.source {source}: {absent[0]} is not in it ({len(absent)} files missing); "
+            "name another in params.yaml"
+        )
+    configs = {
+        part: _read_config(path / part / names[0])
+        for part, names in _PARTS.items()
+        if part != "tokenizer"
+    }
     expected: dict[str, dict[str, Any]] = {
-        "unet": {"in_channels": 4, "sample_size": PICTURE_CELLS, "cross_attention_dim": PROMPT_SHAPE[1]},
+        "unet": {
+            "in_channels": 4,
+            "sample_size": PICTURE_CELLS,
+            "cross_attention_dim": PROMPT_SHAPE[1],
+        },
         "vae": {"latent_channels": 4},
-        "text_encoder": {"hidden_size": PROMPT_SHAPE[1], "max_position_embeddings": PROMPT_SHAPE[0]},
+        "text_encoder": {
+            "hidden_size": PROMPT_SHAPE[1],
+            "max_position_embeddings": PROMPT_SHAPE[0],
+        },
         "scheduler": {"prediction_type": "epsilon"},
     }
     # What older folders leave out.
-    defaults = {"prediction_type": "epsilon", "latent_channels": 4, "max_position_embeddings": PROMPT_SHAPE[0]}
+    defaults = {
+        "prediction_type": "epsilon",
+        "latent_channels": 4,
+        "max_position_embeddings": PROMPT_SHAPE[0],
+    }
     for part, values in expected.items():
         for key, value in values.items():
             if (got := configs[part].get(key, defaults.get(key))) != value:
                 raise FormatError(
-                    f"diffusion.source {source}: {part} has {key} {got}, expected {value} as in Stable Diffusion 1.x; {_REMEDY}"
+                    f"diffusion.source {source}: {part} has {key} {got}, expected {value} as in "
+                    f"Stable Diffusion 1.x; {_REMEDY}"
                 )
     hashes = {part: hash_file(path / part / _PARTS[part][1]) for part in _HASHED}
-    return DiffusionFolder(path, {"name": source, "revision": "folder" if is_folder else revision, **hashes})
+    return DiffusionFolder(
+        path, {"name": source, "revision": "folder" if is_folder else revision, **hashes}
+    )
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -174,7 +241,15 @@ def open_diffusion_of(about: dict[str, Any], source: str = "") -> DiffusionFolde
         If a part has other weights.
     """
     revision = about["diffusion.revision"]
-    found = open_diffusion(source or about["diffusion"], "main" if revision == "folder" else revision)
+    found = open_diffusion(
+        source or about["diffusion"], "main" if revision == "folder" else revision
+    )
     for part in _HASHED:
-        check_weights(found.identity, part, found.identity[part], expected=about[f"diffusion.{part}"], trained_for=about["diffusion"])
+        check_weights(
+            found.identity,
+            part,
+            found.identity[part],
+            expected=about[f"diffusion.{part}"],
+            trained_for=about["diffusion"],
+        )
     return found

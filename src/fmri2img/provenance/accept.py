@@ -1,4 +1,6 @@
-"""Keep results whose code has changed in a way that cannot matter, or that nobody here could run again."""
+"""Keep results whose code has changed in a way that cannot matter, or that nobody here could run
+again.
+"""
 
 import logging
 from dataclasses import dataclass
@@ -51,8 +53,9 @@ class Decision:
 def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
     """Decide on every stale stage, and write into ``dvc.lock`` what is accepted.
 
-    A stage is accepted if nothing but its code has changed, its outputs are those that the lock names (or not here), and the code
-    either means the same, or reads raw files where there are none. ``accepted.json`` keeps a note of the latter.
+    A stage is accepted if nothing but its code has changed, its outputs are those that the lock
+    names (or not here), and the code either means the same, or reads raw files where there are
+    none. ``accepted.json`` keeps a note of the latter.
 
     Parameters
     ----------
@@ -74,10 +77,16 @@ def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # it would say for every stage that it writes
+    logging.getLogger("dvc").setLevel(
+        logging.WARNING
+    )  # it would say for every stage that it writes
     pipeline = Pipeline.read(root)
     names = pipeline.matching(wanted) if wanted else pipeline.order
-    stale = [name for name in names if name != FINGERPRINT_STAGE and name in pipeline.locked and pipeline.code_cause(name)]
+    stale = [
+        name
+        for name in names
+        if name != FINGERPRINT_STAGE and name in pipeline.locked and pipeline.code_cause(name)
+    ]
     raw_root = root / load_params(root / PARAMS_PATH).machine.raw_root
     decisions = [_decide(pipeline, name, has_raw=_has_raw(name, raw_root, root)) for name in stale]
     accepted = [decision for decision in decisions if decision.is_accepted]
@@ -93,13 +102,18 @@ def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
             with repo.lock:
                 _write_lock([stages[decision.stage] for decision in accepted])
     except DvcException as error:
-        raise UnavailableError(f"DVC could not write dvc.lock: {' '.join(str(error).split())}; run the same command again") from error
+        raise UnavailableError(
+            f"DVC could not write dvc.lock: {' '.join(str(error).split())}; run the same command "
+            "again"
+        ) from error
     _note(accepted, pipeline, root)
     return decisions
 
 
 def _write_lock(stages: list[Any]) -> None:
-    """Have DVC note the present fingerprints; everything else stays as it is locked, files that are not here included."""
+    """Have DVC note the present fingerprints; everything else stays as it is locked, files that
+    are not here included.
+    """
     for stage in stages:
         for dep in stage.deps:
             if dep.def_path.startswith(f"{FINGERPRINTS}/"):
@@ -109,18 +123,25 @@ def _write_lock(stages: list[Any]) -> None:
 
 
 def _has_raw(stage: str, raw_root: Path, root: Path) -> bool:
-    """Whether the raw files that a stage reads are all here: those of its subject, or else those that all subjects share."""
+    """Whether the raw files that a stage reads are all here: those of its subject, or else those
+    that all subjects share.
+    """
     subject = stage.partition("@")[2].partition("-")[0]
     path = root / receipt_path(subject if (root / receipt_path(subject)).exists() else "shared")
     if not path.exists():
         return (raw_root / "nsddata").exists()
-    return all((raw_root / record.path).exists() for record in Receipt.open(path, remedy=f"dvc checkout {path}").files)
+    return all(
+        (raw_root / record.path).exists()
+        for record in Receipt.open(path, remedy=f"dvc checkout {path}").files
+    )
 
 
 def _decide(pipeline: Pipeline, name: str, *, has_raw: bool) -> Decision:
     code = pipeline.code_cause(name)
     assert code is not None  # noqa: S101 (only stale stages come here)
-    others = [cause for cause in pipeline.causes(name) if cause.kind in ("params", "command", "file")]
+    others = [
+        cause for cause in pipeline.causes(name) if cause.kind in ("params", "command", "file")
+    ]
     if others:
         return Decision(name, False, others[0].words, code.names)
     if not code.names:
@@ -128,7 +149,12 @@ def _decide(pipeline: Pipeline, name: str, *, has_raw: bool) -> Decision:
     if name.partition("@")[0] not in RAW_STAGES:
         return Decision(name, False, f"{code.words}; it can run here: dvc repro {name}", code.names)
     if has_raw:
-        return Decision(name, False, f"{code.words}; raw files are here, so it can run again: dvc repro {name}", code.names)
+        return Decision(
+            name,
+            False,
+            f"{code.words}; raw files are here, so it can run again: dvc repro {name}",
+            code.names,
+        )
     return Decision(name, True, f"{code.words}; no raw files are here to run it again", code.names)
 
 
@@ -137,7 +163,8 @@ def _verify_outputs(stage: LockedStage, root: Path) -> None:
         file = root / path
         if file.exists() and (found := hash_file(file, "md5")) != md5:
             raise MismatchError(
-                f"{path}: its bytes have MD5 {found}, expected {md5} as in dvc.lock; nothing was accepted: bring the recorded file back "
+                f"{path}: its bytes have MD5 {found}, expected {md5} as in dvc.lock; nothing was "
+                "accepted: bring the recorded file back "
                 f"(dvc checkout {path}), or make it anew (dvc repro {stage.name})"
             )
 
@@ -151,11 +178,20 @@ def _note(accepted: list[Decision], pipeline: Pipeline, root: Path) -> None:
             continue
         path = (FINGERPRINTS / f"{pipeline.fingerprint_of(decision.stage)}.txt").as_posix()
         earlier = notes.get(decision.stage, {})
-        made_by = earlier["made_by"] if earlier.get("outs") == stage.outs else _code_of(stage, path, pipeline)
+        made_by = (
+            earlier["made_by"]
+            if earlier.get("outs") == stage.outs
+            else _code_of(stage, path, pipeline)
+        )
         notes[decision.stage] = {
             "made_by": made_by,
             "kept_under": hash_file(root / path, "md5"),
-            "differs_in": sorted({*decision.names, *(earlier.get("differs_in", []) if earlier.get("outs") == stage.outs else [])}),
+            "differs_in": sorted(
+                {
+                    *decision.names,
+                    *(earlier.get("differs_in", []) if earlier.get("outs") == stage.outs else []),
+                }
+            ),
             "outs": stage.outs,
         }
     if notes:
@@ -166,7 +202,11 @@ def _code_of(stage: LockedStage, path: str, pipeline: Pipeline) -> str:
     """Name the code that a stage last ran with."""
     if md5 := stage.deps.get(path):
         return f"fingerprint {md5}"
-    return f"commit {commit}" if (commit := pipeline.history.commit(stage)) else "code that is no longer known"
+    return (
+        f"commit {commit}"
+        if (commit := pipeline.history.commit(stage))
+        else "code that is no longer known"
+    )
 
 
 def read_notes(root: Path = Path()) -> dict[str, Any]:
@@ -174,8 +214,13 @@ def read_notes(root: Path = Path()) -> dict[str, Any]:
     path, remedy = root / ACCEPTED_PATH, f"git checkout {ACCEPTED_PATH}"
     notes = read_json(path, remedy=remedy) if path.exists() else {}
     keys = {"made_by", "kept_under", "differs_in", "outs"}
-    if not isinstance(notes, dict) or not all(isinstance(note, dict) and keys <= note.keys() for note in notes.values()):
-        raise FormatError(f"{path}: expected a note for each stage with {', '.join(sorted(keys))}; bring it back: {remedy}")
+    if not isinstance(notes, dict) or not all(
+        isinstance(note, dict) and keys <= note.keys() for note in notes.values()
+    ):
+        raise FormatError(
+            f"{path}: expected a note for each stage with {', '.join(sorted(keys))}; bring it "
+            f"back: {remedy}"
+        )
     return notes
 
 
@@ -187,13 +232,14 @@ def forget_acceptance(stage: str, root: Path = Path()) -> None:
 
 
 def accepted_for(subject: str, root: Path = Path()) -> list[str]:
-    """Say which results that a subject's encoders stand on were made by other code than that under which they are kept.
+    """Say which results that a subject's encoders stand on were made by other code than that under
+    which they are kept.
 
     Returns
     -------
     list of str
-        A phrase for each stage of this subject, and of all subjects, whose note in ``accepted.json`` is about the outputs that
-        ``dvc.lock`` names now.
+        A phrase for each stage of this subject, and of all subjects, whose note in
+        ``accepted.json`` is about the outputs that ``dvc.lock`` names now.
     """
     notes = read_notes(root)
     locked = read_lock(root) if notes else {}
@@ -202,5 +248,8 @@ def accepted_for(subject: str, root: Path = Path()) -> list[str]:
         item = name.partition("@")[2].partition("-")[0]
         if item in ("", subject) and name in locked and locked[name].outs == note["outs"]:
             differs = f"differs in {', '.join(note['differs_in'])}"
-            phrases.append(f"{name} made by {note['made_by']}, kept under fingerprint {note['kept_under']} ({differs})")
+            phrases.append(
+                f"{name} made by {note['made_by']}, kept under fingerprint {note['kept_under']} "
+                f"({differs})"
+            )
     return phrases

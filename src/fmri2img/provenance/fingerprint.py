@@ -1,4 +1,6 @@
-"""Fingerprints of stages: what the code that each can reach means, as files that DVC compares in place of the sources."""
+"""Fingerprints of stages: what the code that each can reach means, as files that DVC compares in
+place of the sources.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -21,8 +23,9 @@ def fingerprints(program: Program) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        By stage, or by ``stage/model`` where the stage loads a model by its name. A line for each definition that the stage
-        can reach: its name, a digest of what it says, and a digest of what the names in it stand for.
+        By stage, or by ``stage/model`` where the stage loads a model by its name. A line for each
+        definition that the stage can reach: its name, a digest of what it says, and a digest of
+        what the names in it stand for.
     """
     found = {}
     for stage in stage_names(program):
@@ -30,7 +33,9 @@ def fingerprints(program: Program) -> dict[str, str]:
         whole = Reach(program, roots)
         if any(_MODELS in item.loads for item in whole.definitions.values()):
             for model in model_names(program):
-                found[f"{stage}/{model}"] = _text(Reach(program, roots, {_MODELS: f"{_MODELS}{model}"}))
+                found[f"{stage}/{model}"] = _text(
+                    Reach(program, roots, {_MODELS: f"{_MODELS}{model}"})
+                )
         else:
             found[stage] = _text(whole)
     return found
@@ -38,7 +43,11 @@ def fingerprints(program: Program) -> dict[str, str]:
 
 def stage_names(program: Program) -> list[str]:
     """Return the names of the stages' scripts; the one that writes fingerprints has none itself."""
-    return sorted(name.partition(".")[2] for name in program.modules if name.startswith("stages.") and name != "stages.fingerprint")
+    return sorted(
+        name.partition(".")[2]
+        for name in program.modules
+        if name.startswith("stages.") and name != "stages.fingerprint"
+    )
 
 
 def model_names(program: Program) -> list[str]:
@@ -52,7 +61,9 @@ def _text(reach: Reach) -> str:
 
 
 def write_fingerprints(folder: Path, source: Path = SOURCE) -> list[str]:
-    """Write the fingerprint of every stage, and remove those of stages that are no more; returns their names."""
+    """Write the fingerprint of every stage, and remove those of stages that are no more; returns
+    their names.
+    """
     texts = {f"{name}.txt": text for name, text in fingerprints(Program.read(source)).items()}
     for path in folder.rglob("*.txt"):
         if path.relative_to(folder).as_posix() not in texts:
@@ -63,7 +74,9 @@ def write_fingerprints(folder: Path, source: Path = SOURCE) -> list[str]:
 
 
 def code_digest(*roots: str) -> str:
-    """Return a digest of what the installed code that some definitions can reach means, for work that goes on after a stop."""
+    """Return a digest of what the installed code that some definitions can reach means, for work
+    that goes on after a stop.
+    """
     return Reach(_installed(), roots).digest()
 
 
@@ -73,7 +86,8 @@ def _installed() -> Program:
 
 
 def differing(was: str, now: str) -> list[str]:
-    """Return the names of definitions that two fingerprints do not share, those that differ themselves and not by what they use.
+    """Return the names of definitions that two fingerprints do not share, those that differ
+    themselves and not by what they use.
 
     Parameters
     ----------

@@ -1,8 +1,10 @@
-"""What a stage can reach: every function, class, constant and template that can take part in making its output.
+"""What a stage can reach: every function, class, constant and template that can take part in making
+its output.
 
-From a stage's ``main`` on, names are followed as Python would look them up. A class counts with the methods that somebody
-asks for by name; a class that a library may call counts whole; what is imported by a name made at run time counts with
-all that could be meant. So the reach may hold too much, and never too little.
+From a stage's ``main`` on, names are followed as Python would look them up. A class counts with the
+methods that somebody asks for by name; a class that a library may call counts whole; what is
+imported by a name made at run time counts with all that could be meant. So the reach may hold too
+much, and never too little.
 """
 
 import hashlib
@@ -85,10 +87,17 @@ class Program:
             If there are none.
         """
         if not (folder / PACKAGES[0]).is_dir():
-            raise MissingDataError(f"{folder / PACKAGES[0]} not found; run the command in the project's root folder")
+            raise MissingDataError(
+                f"{folder / PACKAGES[0]} not found; run the command in the project's root folder"
+            )
         inside = (path for package in PACKAGES for path in (folder / package).rglob("*"))
         paths = (path for path in inside if path.suffix in SUFFIXES)
-        return cls.parse({path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8") for path in paths})
+        return cls.parse(
+            {
+                path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+                for path in paths
+            }
+        )
 
     def resolve(self, dotted: str) -> tuple[str, Definition | None]:
         """Follow a dotted name through imports to where it is defined.
@@ -127,16 +136,26 @@ class Program:
         module, (first, _, rest) = self.modules[definition.module], chain.partition(".")
         if first in module.definitions:
             return f"{module.name}.{chain}"
-        return ".".join(filter(None, [module.imports.get(first, ""), rest])) if first in module.imports else chain
+        return (
+            ".".join(filter(None, [module.imports.get(first, ""), rest]))
+            if first in module.imports
+            else chain
+        )
 
     def calls_methods(self, module: str, name: str) -> bool:
-        """Whether a class has a base, near or far, from a library that may call any of its methods."""
+        """Whether a class has a base, near or far, from a library that may call any of its
+        methods.
+        """
         for base in self.modules[module].bases[name]:
-            owner, definition = self.resolve(self.target(self.modules[module].definitions[name], (base.split("[")[0], "")))
+            owner, definition = self.resolve(
+                self.target(self.modules[module].definitions[name], (base.split("[")[0], ""))
+            )
             if definition is None:
                 if not is_quiet(base):
                     return True
-            elif definition.name in self.modules[owner].bases and self.calls_methods(owner, definition.name):
+            elif definition.name in self.modules[owner].bases and self.calls_methods(
+                owner, definition.name
+            ):
                 return True
         return False
 
@@ -150,10 +169,13 @@ class Reach:
     roots : iterable of str
         Dotted names to begin with.
     chosen : dict of str to str
-        Of modules that are imported by a name made at run time: the one that is meant, by the start of the name.
+        Of modules that are imported by a name made at run time: the one that is meant, by the start
+        of the name.
     """
 
-    def __init__(self, program: Program, roots: Iterable[str], chosen: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, program: Program, roots: Iterable[str], chosen: dict[str, str] | None = None
+    ) -> None:
         self.program = program
         self.definitions: dict[str, Definition] = {}
         self.templates: dict[str, Template] = {}
@@ -164,7 +186,9 @@ class Reach:
         self._waiting: list[Definition] = []
         self._known: set[str] = set()
         module, _, short = _SECTIONS.rpartition(".")
-        self._sections = program.modules[module].fields.get(short, {}) if module in program.modules else {}
+        self._sections = (
+            program.modules[module].fields.get(short, {}) if module in program.modules else {}
+        )
         for root in roots:
             self._follow(root)
         self._settle()
@@ -192,7 +216,9 @@ class Reach:
                 self._add_template(name)
         module = self.program.modules[definition.module]
         if definition.name in module.bases:
-            self._classes[definition.dotted] = self.program.calls_methods(module.name, definition.name)
+            self._classes[definition.dotted] = self.program.calls_methods(
+                module.name, definition.name
+            )
 
     def _follow_references(self, definition: Definition) -> None:
         for reference in definition.references:
@@ -238,12 +264,24 @@ class Reach:
                 self._add_template(other)
 
     def lines(self) -> list[str]:
-        """Return a line for each definition and template, sorted: name, digest of its own, digest of what its names stand for.
+        """Return a line for each definition and template, sorted: name, digest of its own, digest
+        of what its names stand for.
 
         Modules are left out, so that what is moved to another file stays the same.
         """
-        found = [f"{item.name} {item.digest[:_SHORT]} {self._bindings(item)[:_SHORT]}" for item in self.definitions.values()]
-        return sorted([*found, *(f"{name} {template.digest[:_SHORT]} -" for name, template in self.templates.items())])
+        found = [
+            f"{item.name} {item.digest[:_SHORT]} {self._bindings(item)[:_SHORT]}"
+            for item in self.definitions.values()
+        ]
+        return sorted(
+            [
+                *found,
+                *(
+                    f"{name} {template.digest[:_SHORT]} -"
+                    for name, template in self.templates.items()
+                ),
+            ]
+        )
 
     def _bindings(self, definition: Definition) -> str:
         """Return a digest over what the names that a definition uses stand for, one step far."""
@@ -265,4 +303,6 @@ class Reach:
 def is_excused(dotted: str) -> bool:
     """Whether `CANNOT_CHANGE_OUTPUTS` names something, or what holds it."""
     parts = dotted.split(".")
-    return any(".".join(parts[:length]) in CANNOT_CHANGE_OUTPUTS for length in range(1, len(parts) + 1))
+    return any(
+        ".".join(parts[:length]) in CANNOT_CHANGE_OUTPUTS for length in range(1, len(parts) + 1)
+    )

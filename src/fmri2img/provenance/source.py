@@ -1,9 +1,9 @@
 """Python source and page templates as definitions whose digests know meaning and ignore spelling.
 
-A module is taken apart into its top-level functions, classes, methods and assignments. The digest of a definition
-covers its syntax tree without comments, docstrings, layout and the order of imports, so that only a change of meaning
-changes it. Nothing is imported or run: the text is all that is looked at, which makes another commit's source as easy
-to read as today's.
+A module is taken apart into its top-level functions, classes, methods and assignments. The digest
+of a definition covers its syntax tree without comments, docstrings, layout and the order of
+imports, so that only a change of meaning changes it. Nothing is imported or run: the text is all
+that is looked at, which makes another commit's source as easy to read as today's.
 """
 
 import ast
@@ -15,14 +15,48 @@ from pathlib import PurePosixPath
 from fmri2img.exceptions import FormatError
 
 STATEMENTS = "<statements>"  # of a module: what runs when it is imported and binds no name
-# Bases that call none of a class's methods by themselves; any other base from outside may call every method.
+# Bases that call none of a class's methods by themselves; any other base from outside may call
+# every method.
 _QUIET_BASES = frozenset(
-    ["ABC", "BaseModel", "Enum", "Exception", "FileNotFoundError", "Generic", "NamedTuple", "Protocol", "TypedDict", "ValueError", "object"]
+    [
+        "ABC",
+        "BaseModel",
+        "Enum",
+        "Exception",
+        "FileNotFoundError",
+        "Generic",
+        "NamedTuple",
+        "Protocol",
+        "TypedDict",
+        "ValueError",
+        "object",
+    ]
 )
 # Decorators after which a method is still only called by its name.
-_PLAIN_DECORATORS = frozenset(["abstractmethod", "cached_property", "classmethod", "contextmanager", "property", "staticmethod"])
-# Parts of a syntax tree that say how something is spelled, or that only some versions of Python have.
-_SPELLING = frozenset(["ctx", "kind", "type_comment", "type_params", "lineno", "col_offset", "end_lineno", "end_col_offset"])
+_PLAIN_DECORATORS = frozenset(
+    [
+        "abstractmethod",
+        "cached_property",
+        "classmethod",
+        "contextmanager",
+        "property",
+        "staticmethod",
+    ]
+)
+# Parts of a syntax tree that say how something is spelled, or that only some versions of Python
+# have.
+_SPELLING = frozenset(
+    [
+        "ctx",
+        "kind",
+        "type_comment",
+        "type_params",
+        "lineno",
+        "col_offset",
+        "end_lineno",
+        "end_col_offset",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -38,8 +72,9 @@ class Definition:
     digest : str
         SHA-256 of its own syntax tree, the definitions that it refers to left out.
     references : frozenset of (str, str)
-        What it uses from outside, as spelled with the attributes that follow (``np.linalg.svd``), and the dotted target if
-        an import within the definition binds the first name; empty if the module binds it.
+        What it uses from outside, as spelled with the attributes that follow (``np.linalg.svd``),
+        and the dotted target if an import within the definition binds the first name; empty if the
+        module binds it.
     attributes : frozenset of str
         Every attribute that it asks any object for.
     loads : frozenset of str
@@ -112,7 +147,9 @@ def parse_module(name: str, path: PurePosixPath, text: str) -> Module:
     try:
         tree = ast.parse(text)
     except SyntaxError as error:
-        raise FormatError(f"src/{path}, line {error.lineno}: not valid Python ({error.msg}); correct it") from error
+        raise FormatError(
+            f"src/{path}, line {error.lineno}: not valid Python ({error.msg}); correct it"
+        ) from error
     module = Module(name, path)
     _strip_docstrings(tree)
     groups: dict[str, list[ast.stmt]] = {}
@@ -130,35 +167,59 @@ def parse_module(name: str, path: PurePosixPath, text: str) -> Module:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield top-level statements; the blocks for type checkers and for running as a script are looked through, or left out."""
+    """Yield top-level statements; the blocks for type checkers and for running as a script are
+    looked through, or left out.
+    """
     for statement in body:
         if isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
             continue
         if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
-            yield from (inner for inner in statement.body if isinstance(inner, ast.Import | ast.ImportFrom))
+            yield from (
+                inner for inner in statement.body if isinstance(inner, ast.Import | ast.ImportFrom)
+            )
             continue
         yield statement
 
 
 def _add_class(module: Module, node: ast.ClassDef) -> None:
-    """Define a class without the methods that are only called by name, and those methods each by itself."""
+    """Define a class without the methods that are only called by name, and those methods each by
+    itself.
+    """
     module.bases[node.name] = [ast.unparse(base) for base in node.bases]
-    apart = [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) and _only_by_name(item)]
+    apart = [
+        item
+        for item in node.body
+        if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) and _only_by_name(item)
+    ]
     names = sorted({item.name for item in apart})
     module.methods[node.name] = names
     for name in names:
         bodies: list[ast.stmt] = [item for item in apart if item.name == name]
         module.definitions[f"{node.name}.{name}"] = _define(module, f"{node.name}.{name}", bodies)
-    rest = ast.ClassDef(node.name, node.bases, node.keywords, [item for item in node.body if item not in apart], node.decorator_list)
+    rest = ast.ClassDef(
+        node.name,
+        node.bases,
+        node.keywords,
+        [item for item in node.body if item not in apart],
+        node.decorator_list,
+    )
     module.definitions[node.name] = _define(module, node.name, [rest])
-    annotated = (item for item in node.body if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name))
+    annotated = (
+        item
+        for item in node.body
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    )
     module.fields[node.name] = {
-        item.target.id: _define(module, f"{node.name}.{item.target.id}", [item]) for item in annotated if isinstance(item.target, ast.Name)
+        item.target.id: _define(module, f"{node.name}.{item.target.id}", [item])
+        for item in annotated
+        if isinstance(item.target, ast.Name)
     }
 
 
 def _only_by_name(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether nothing but an attribute of the method's name can call it: not the language, nor a decorator that keeps it."""
+    """Whether nothing but an attribute of the method's name can call it: not the language, nor a
+    decorator that keeps it.
+    """
     if method.name.startswith("__") and method.name.endswith("__"):
         return False
     decorators = {ast.unparse(item).split(".")[-1] for item in method.decorator_list}
@@ -175,11 +236,21 @@ def _bound_names(statement: ast.stmt) -> list[str]:
         return [statement.name]
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        found = (node for target in targets for node in ast.walk(target) if isinstance(node, ast.Name))
-        # An item or attribute that is set belongs to something else: it counts as what runs on import.
+        found = (
+            node for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
+        )
+        # An item or attribute that is set belongs to something else: it counts as what runs on
+        # import.
         return sorted({node.id for node in found if isinstance(node.ctx, ast.Store)})
     if isinstance(statement, ast.If | ast.Try | ast.With | ast.For):
-        return sorted({name for inner in ast.iter_child_nodes(statement) if isinstance(inner, ast.stmt) for name in _bound_names(inner)})
+        return sorted(
+            {
+                name
+                for inner in ast.iter_child_nodes(statement)
+                if isinstance(inner, ast.stmt)
+                for name in _bound_names(inner)
+            }
+        )
     return []
 
 
@@ -214,7 +285,9 @@ def dump(node: object) -> str:
 
 
 def _strip_docstrings(node: ast.AST) -> None:
-    """Remove every statement that is nothing but a text: docstrings, and texts that stand for comments."""
+    """Remove every statement that is nothing but a text: docstrings, and texts that stand for
+    comments.
+    """
     for part in ("body", "orelse", "finalbody", "handlers", "cases"):
         inner = getattr(node, part, None)
         if isinstance(inner, list):
@@ -225,14 +298,22 @@ def _strip_docstrings(node: ast.AST) -> None:
 
 
 def _is_text(item: ast.AST) -> bool:
-    return isinstance(item, ast.Expr) and isinstance(item.value, ast.Constant) and isinstance(item.value.value, str)
+    return (
+        isinstance(item, ast.Expr)
+        and isinstance(item.value, ast.Constant)
+        and isinstance(item.value.value, str)
+    )
 
 
 def _imported(statement: ast.Import | ast.ImportFrom, module: Module) -> Iterator[tuple[str, str]]:
     """Yield local names and dotted targets of an import."""
     if isinstance(statement, ast.Import):
         for alias in statement.names:
-            yield (alias.asname, alias.name) if alias.asname else (alias.name.split(".")[0], alias.name.split(".")[0])
+            yield (
+                (alias.asname, alias.name)
+                if alias.asname
+                else (alias.name.split(".")[0], alias.name.split(".")[0])
+            )
         return
     package = module.name.split(".")
     is_package = module.path.name == "__init__.py"
@@ -243,7 +324,9 @@ def _imported(statement: ast.Import | ast.ImportFrom, module: Module) -> Iterato
 
 
 class _Looker(ast.NodeVisitor):  # names of methods are ast's own
-    """Collects what a statement refers to outside of itself; names that a function binds are its own."""
+    """Collects what a statement refers to outside of itself; names that a function binds are its
+    own.
+    """
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -251,7 +334,9 @@ class _Looker(ast.NodeVisitor):  # names of methods are ast's own
         self.attributes: set[str] = set()
         self.loads: set[str] = set()
         self.templates: set[str] = set()
-        self._scopes: list[dict[str, str]] = []  # bound names, with the target of those that an import binds
+        self._scopes: list[
+            dict[str, str]
+        ] = []  # bound names, with the target of those that an import binds
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
@@ -274,7 +359,9 @@ class _Looker(ast.NodeVisitor):  # names of methods are ast's own
             self.templates.add(node.value)
 
     def visit_Call(self, node: ast.Call) -> None:
-        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        called = (
+            node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        )
         if called == "getattr" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
             self.attributes.add(str(node.args[1].value))
         if called == "import_module" and node.args and isinstance(node.args[0], ast.JoinedStr):
@@ -283,7 +370,11 @@ class _Looker(ast.NodeVisitor):  # names of methods are ast's own
         self.generic_visit(node)
 
     def visit_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        for outside in (*node.decorator_list, *_annotations(node.args), *filter(None, [node.returns])):
+        for outside in (
+            *node.decorator_list,
+            *_annotations(node.args),
+            *filter(None, [node.returns]),
+        ):
             self.visit(outside)
         self._visit_scope(node.args, node.body)
 
@@ -300,13 +391,17 @@ class _Looker(ast.NodeVisitor):  # names of methods are ast's own
         elsewhere: set[str] = set()
         for statement in body:
             self._bind(statement, bound, elsewhere)
-        self._scopes.append({name: target for name, target in bound.items() if name not in elsewhere})
+        self._scopes.append(
+            {name: target for name, target in bound.items() if name not in elsewhere}
+        )
         for statement in body:
             self.visit(statement)
         self._scopes.pop()
 
     def _bind(self, node: ast.AST, bound: dict[str, str], elsewhere: set[str]) -> None:
-        """Note the names that a piece of a function's body binds in its scope, and those that it says belong elsewhere."""
+        """Note the names that a piece of a function's body binds in its scope, and those that it
+        says belong elsewhere.
+        """
         if isinstance(node, ast.Global | ast.Nonlocal):
             elsewhere.update(node.names)
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -316,15 +411,24 @@ class _Looker(ast.NodeVisitor):  # names of methods are ast's own
         elif isinstance(node, ast.Name):
             if isinstance(node.ctx, ast.Store | ast.Del):
                 bound.setdefault(node.id, "")
-        elif not isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp):
+        elif not isinstance(
+            node, ast.Lambda | ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
+        ):
             if isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
                 bound.setdefault(node.name, "")
             for inner in ast.iter_child_nodes(node):
                 self._bind(inner, bound, elsewhere)
 
-    def _visit_comprehension(self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp) -> None:
+    def _visit_comprehension(
+        self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
+    ) -> None:
         self.visit(node.generators[0].iter)  # the first iterable belongs to the scope around
-        targets = (inner for item in node.generators for inner in ast.walk(item.target) if isinstance(inner, ast.Name))
+        targets = (
+            inner
+            for item in node.generators
+            for inner in ast.walk(item.target)
+            if isinstance(inner, ast.Name)
+        )
         self._scopes.append(dict.fromkeys((inner.id for inner in targets), ""))
         self.generic_visit(node)
         self._scopes.pop()

@@ -9,7 +9,8 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from fmri2img.exceptions import FormatError
 
-# A comment that fills its lines takes them along: the empty line that some pages would keep is no meaning.
+# A comment that fills its lines takes them along: the empty line that some pages would keep is no
+# meaning.
 _COMMENT_LINES = re.compile(r"^[ \t]*\{#.*?#\}[ \t]*\n", re.MULTILINE | re.DOTALL)
 
 
@@ -43,7 +44,9 @@ def parse_template(path: PurePosixPath, text: str) -> Template:
     try:
         tree = Environment(autoescape=True).parse(_COMMENT_LINES.sub("", text))
     except TemplateSyntaxError as error:
-        raise FormatError(f"src/{path}, line {error.lineno}: not a valid template ({error.message}); correct it") from error
+        raise FormatError(
+            f"src/{path}, line {error.lineno}: not a valid template ({error.message}); correct it"
+        ) from error
     attributes = frozenset(node.attr for node in tree.find_all(nodes.Getattr))
     texts = (node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str))
     names = frozenset(text for text in texts if text.endswith(".jinja"))
@@ -52,7 +55,8 @@ def parse_template(path: PurePosixPath, text: str) -> Template:
 
 def _dump(node: object) -> str:
     if isinstance(node, nodes.Node):
-        return f"{type(node).__name__}({','.join(f'{name}={_dump(value)}' for name, value in node.iter_fields())})"
+        fields = ",".join(f"{name}={_dump(value)}" for name, value in node.iter_fields())
+        return f"{type(node).__name__}({fields})"
     if isinstance(node, list | tuple):
         return f"[{','.join(map(_dump, node))}]"
     return repr(node)

@@ -29,11 +29,13 @@ class Cause:
     Attributes
     ----------
     kind : str
-        ``never ran``, ``command``, ``params``, ``code``, ``file``, ``missing``, ``output`` or ``upstream``.
+        ``never ran``, ``command``, ``params``, ``code``, ``file``, ``missing``, ``output`` or
+        ``upstream``.
     words : str
         What has changed, from what to what.
     names : tuple of str
-        Of ``code``: the functions, classes and constants that differ; none if they differ in spelling only.
+        Of ``code``: the functions, classes and constants that differ; none if they differ in
+        spelling only.
     brief : str
         The same in words that fit every stage to which it happens; empty if ``words`` do.
     """
@@ -101,22 +103,52 @@ class Pipeline:
                 graph = repo.index.graph
                 order = [stage.addressing for stage in topological_sort(graph)][::-1]
                 stages = {stage.addressing: stage for stage in repo.index.stages}
-                upstream = {name: [other.addressing for other in graph.successors(stage)] for name, stage in stages.items()}
-                # Parameters are compared here, from what to what; as DVC tells them they are dictionaries.
-                deps = {name: [dep.def_path for dep in stage.deps if not hasattr(dep, "params")] for name, stage in stages.items()}
-                outs = {name: [out.def_path for out in stage.outs] for name, stage in stages.items()}
+                upstream = {
+                    name: [other.addressing for other in graph.successors(stage)]
+                    for name, stage in stages.items()
+                }
+                # Parameters are compared here, from what to what; as DVC tells them they are
+                # dictionaries.
+                deps = {
+                    name: [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
+                    for name, stage in stages.items()
+                }
+                outs = {
+                    name: [out.def_path for out in stage.outs] for name, stage in stages.items()
+                }
                 commands = {name: stage.cmd for name, stage in stages.items()}
                 status, cache = repo.status(), Path(repo.cache.local.path)
         except DvcException as error:
-            raise FormatError(f"DVC cannot read the pipeline: {' '.join(str(error).split())}; correct dvc.yaml or params.yaml") from error
+            raise FormatError(
+                f"DVC cannot read the pipeline: {' '.join(str(error).split())}; correct dvc.yaml "
+                "or params.yaml"
+            ) from error
         locked = read_lock(root) if (root / LOCK_PATH).exists() else {}
-        return cls(root, order, upstream, deps, outs, commands, status, locked, program, fingerprints(program), CodeHistory(root, cache))
+        return cls(
+            root,
+            order,
+            upstream,
+            deps,
+            outs,
+            commands,
+            status,
+            locked,
+            program,
+            fingerprints(program),
+            CodeHistory(root, cache),
+        )
 
     def causes(self, name: str) -> list[Cause]:
-        """Return what has changed for a stage since it last ran, the first cause first; none if it is up to date."""
+        """Return what has changed for a stage since it last ran, the first cause first; none if
+        it is up to date.
+        """
         if name not in self._causes:
             own = [] if name == FINGERPRINT_STAGE else self._own_causes(name)
-            above = [stage for stage in self.upstream[name] if stage != FINGERPRINT_STAGE and self.causes(stage)]
+            above = [
+                stage
+                for stage in self.upstream[name]
+                if stage != FINGERPRINT_STAGE and self.causes(stage)
+            ]
             self._causes[name] = [*own, *_upstream(above)]
         return self._causes[name]
 
@@ -125,23 +157,54 @@ class Pipeline:
         if stage is None:
             return [Cause("never ran", "it has not run yet")]
         current = yaml.safe_load((self.root / PARAMS_PATH).read_text(encoding="utf-8"))
-        found = [Cause("params", f"{PARAMS_PATH}: {phrase}") for phrase in changed_params(stage, current)]
+        found = [
+            Cause("params", f"{PARAMS_PATH}: {phrase}") for phrase in changed_params(stage, current)
+        ]
         found += [cause] if (cause := self.code_cause(name)) else []
         if stage.command != self.commands[name]:
-            found.append(Cause("command", f"its command was {stage.command!r}, is {self.commands[name]!r}"))
-        found += [cause for path, state in self._changed(name, "changed deps") if (cause := self._file_cause(path, state))]
+            found.append(
+                Cause("command", f"its command was {stage.command!r}, is {self.commands[name]!r}")
+            )
+        found += [
+            cause
+            for path, state in self._changed(name, "changed deps")
+            if (cause := self._file_cause(path, state))
+        ]
         for path, state in self._changed(name, "changed outs"):
             if state in ("deleted", "not in cache"):
                 advice = "bring back what is recorded with dvc checkout or fmri2img pull"
-                found.append(Cause("output", f"its output {path} is not here; {advice}", brief=f"an output is not here; {advice}"))
+                found.append(
+                    Cause(
+                        "output",
+                        f"its output {path} is not here; {advice}",
+                        brief=f"an output is not here; {advice}",
+                    )
+                )
             else:
-                found.append(Cause("output", f"its output {path} has other bytes than it wrote; dvc checkout {path} brings them back"))
+                found.append(
+                    Cause(
+                        "output",
+                        f"its output {path} has other bytes than it wrote; dvc checkout {path} "
+                        "brings them back",
+                    )
+                )
         return found
 
     def _file_cause(self, path: str, state: object) -> Cause | None:
-        """Say what is wrong with a file or folder that a stage depends on; None where that is told as another cause."""
-        makers = {out: maker for maker, outs in self.outs.items() for out in outs if out == path or out.startswith(f"{path}/")}
-        if not isinstance(state, str) or path.startswith(f"{FINGERPRINTS}/") or any(self.causes(maker) for maker in makers.values()):
+        """Say what is wrong with a file or folder that a stage depends on; None where that is
+        told as another cause.
+        """
+        makers = {
+            out: maker
+            for maker, outs in self.outs.items()
+            for out in outs
+            if out == path or out.startswith(f"{path}/")
+        }
+        if (
+            not isinstance(state, str)
+            or path.startswith(f"{FINGERPRINTS}/")
+            or any(self.causes(maker) for maker in makers.values())
+        ):
             return None
         missing = [out for out in makers if not (self.root / out).exists()]
         if missing:
@@ -152,42 +215,72 @@ class Pipeline:
 
     def _changed(self, name: str, key: str) -> Iterable[tuple[str, Any]]:
         entries = self.status.get(name, [])
-        return [pair for entry in entries if isinstance(entry, dict) for pair in entry.get(key, {}).items()]
+        return [
+            pair
+            for entry in entries
+            if isinstance(entry, dict)
+            for pair in entry.get(key, {}).items()
+        ]
 
     def fingerprint_of(self, name: str) -> str:
         """Return the name of a stage's fingerprint: a stage, or ``stage/model``."""
         paths = (Path(path) for path in self.deps[name] if path.startswith(f"{FINGERPRINTS}/"))
-        return next((path.relative_to(FINGERPRINTS).with_suffix("").as_posix() for path in paths), "")
+        return next(
+            (path.relative_to(FINGERPRINTS).with_suffix("").as_posix() for path in paths), ""
+        )
 
     def code_cause(self, name: str) -> Cause | None:
-        """Say how the code of a stage differs from that which it last ran with; None if it is the same."""
+        """Say how the code of a stage differs from that which it last ran with; None if it is
+        the same.
+        """
         stage, fingerprint = self.locked[name], self.fingerprint_of(name)
         now = self.texts.get(fingerprint, "")
-        if stage.deps.get((FINGERPRINTS / f"{fingerprint}.txt").as_posix()) == hashlib.md5(now.encode(), usedforsecurity=False).hexdigest():
+        if (
+            stage.deps.get((FINGERPRINTS / f"{fingerprint}.txt").as_posix())
+            == hashlib.md5(now.encode(), usedforsecurity=False).hexdigest()
+        ):
             return None
         was = self.history.text(fingerprint, stage)
         if was is None:
-            return Cause("code", "its code has changed, and the code that it last ran with is in neither DVC's cache nor git", ("?",))
+            return Cause(
+                "code",
+                "its code has changed, and the code that it last ran with is in neither DVC's "
+                "cache nor git",
+                ("?",),
+            )
         if was == now:
             return Cause(
                 "code",
-                "dvc.lock names its source files, as version 0.1 did; they mean the same: to keep the results, run fmri2img accept",
+                "dvc.lock names its source files, as version 0.1 did; they mean the same: to keep "
+                "the results, run fmri2img accept",
             )
         names = differing(was, now)
         return Cause("code", f"code changed: {self.describe(names, was, now)}", tuple(names))
 
     def describe(self, names: list[str], was: str, now: str) -> str:
-        """Return names of definitions with the files that hold them, as far as one fingerprint lists them and not an earlier one."""
-        old, new = ({tuple(line.split(" ")[:2]) for line in text.splitlines()} for text in (was, now))
+        """Return names of definitions with the files that hold them, as far as one fingerprint
+        lists them and not an earlier one.
+        """
+        old, new = (
+            {tuple(line.split(" ")[:2]) for line in text.splitlines()} for text in (was, now)
+        )
         where: dict[str, set[str]] = {}
         for module in self.program.modules.values():
             for name in module.definitions.keys() & set(names):
-                if any(name == one and module.definitions[name].digest.startswith(digest) for one, digest in new - old):
+                if any(
+                    name == one and module.definitions[name].digest.startswith(digest)
+                    for one, digest in new - old
+                ):
                     where.setdefault(name, set()).add(f"src/{module.path}")
         shown = [
-            f"{name} ({', '.join(sorted(where[name]))})" if name in where else f"{name} (no longer used)" for name in names[:_MOST_NAMES]
+            f"{name} ({', '.join(sorted(where[name]))})"
+            if name in where
+            else f"{name} (no longer used)"
+            for name in names[:_MOST_NAMES]
         ]
-        return ", ".join(shown) + (f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else "")
+        return ", ".join(shown) + (
+            f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        )
 
     def matching(self, wanted: str) -> list[str]:
         """Return the stages that a name means: one, or all items of a stage.
@@ -200,17 +293,32 @@ class Pipeline:
         if found := [name for name in self.order if wanted in (name, name.partition("@")[0])]:
             return found
         known = sorted({*self.order, *(name.partition("@")[0] for name in self.order)})
-        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4) or sorted({name.partition("@")[0] for name in self.order})
+        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4) or sorted(
+            {name.partition("@")[0] for name in self.order}
+        )
         raise ConfigError(f"{wanted}: no such stage in dvc.yaml; did you mean: {', '.join(near)}?")
 
 
 def _upstream(stages: list[str]) -> list[Cause]:
-    """Return the cause that stages of which others need the outputs will run; for many subjects at once, one line is enough."""
-    return [Cause("upstream", f"{stages[0]} runs before it", brief=f"{stages[0].partition('@')[0]} runs before it")] if stages else []
+    """Return the cause that stages of which others need the outputs will run; for many subjects
+    at once, one line is enough.
+    """
+    return (
+        [
+            Cause(
+                "upstream",
+                f"{stages[0]} runs before it",
+                brief=f"{stages[0].partition('@')[0]} runs before it",
+            )
+        ]
+        if stages
+        else []
+    )
 
 
 def explain(pipeline: Pipeline, wanted: str | None) -> list[str]:
-    """Return the answer in lines: for every stale stage the first cause, stages with the same cause together.
+    """Return the answer in lines: for every stale stage the first cause, stages with the same cause
+    together.
 
     Parameters
     ----------
@@ -218,7 +326,11 @@ def explain(pipeline: Pipeline, wanted: str | None) -> list[str]:
     wanted : str or None
         A stage, of which every cause is told; None for all stages.
     """
-    names = pipeline.matching(wanted) if wanted else [name for name in pipeline.order if name != FINGERPRINT_STAGE]
+    names = (
+        pipeline.matching(wanted)
+        if wanted
+        else [name for name in pipeline.order if name != FINGERPRINT_STAGE]
+    )
     n_items = Counter(name.partition("@")[0] for name in pipeline.order)
     groups: dict[str, dict[str, list[str]]] = {}  # items by stage, by what is said of them
     for name in names:
@@ -227,11 +339,20 @@ def explain(pipeline: Pipeline, wanted: str | None) -> list[str]:
             words = cause.words if wanted else cause.brief or cause.words
             groups.setdefault(words, {}).setdefault(name.partition("@")[0], []).append(name)
     if not groups:
-        note = "; source files differ from those of the last run in spelling only" if pipeline.status.get(FINGERPRINT_STAGE) else ""
-        return [f"{wanted} is up to date" if wanted else f"all {len(names)} stages are up to date{note}"]
+        note = (
+            "; source files differ from those of the last run in spelling only"
+            if pipeline.status.get(FINGERPRINT_STAGE)
+            else ""
+        )
+        return [
+            f"{wanted} is up to date" if wanted else f"all {len(names)} stages are up to date{note}"
+        ]
     lines = []
     for words, stages in groups.items():
-        who = [items[0] if len(items) == 1 else f"{stage} ({len(items)} of {n_items[stage]})" for stage, items in stages.items()]
+        who = [
+            items[0] if len(items) == 1 else f"{stage} ({len(items)} of {n_items[stage]})"
+            for stage, items in stages.items()
+        ]
         everything = len(names) > 1 and sum(map(len, stages.values())) == len(names)
         lines.append(f"{f'all {len(names)} stages' if everything else ', '.join(who)}: {words}")
     return lines

@@ -1,7 +1,8 @@
 """Noise ceilings from repetitions, by the definition that NSD publishes.
 
-Allen et al. 2022, doi:10.1038/s41593-021-00962-x: betas are z-scored within each session; the noise variance
-is the variance over the three trials of an image, averaged over images; what remains of the unit variance is signal.
+Allen et al. 2022, doi:10.1038/s41593-021-00962-x: betas are z-scored within each session; the noise
+variance is the variance over the three trials of an image, averaged over images; what remains of
+the unit variance is signal.
 """
 
 import numpy as np
@@ -26,11 +27,19 @@ def zscore_sessions(betas: np.ndarray, sessions: np.ndarray) -> np.ndarray:
         values = betas[rows].astype(np.float32)
         deviation = values.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
         deviation[deviation == 0] = np.nan
-        scored[rows] = (values - values.mean(axis=0, dtype=np.float64).astype(np.float32)) / deviation
+        scored[rows] = (
+            values - values.mean(axis=0, dtype=np.float64).astype(np.float32)
+        ) / deviation
     return scored
 
 
-def estimate_ncsnr(betas: np.ndarray, sessions: np.ndarray, image_ids: np.ndarray, *, chosen: np.ndarray | None = None) -> np.ndarray:
+def estimate_ncsnr(
+    betas: np.ndarray,
+    sessions: np.ndarray,
+    image_ids: np.ndarray,
+    *,
+    chosen: np.ndarray | None = None,
+) -> np.ndarray:
     """Estimate each voxel's noise-ceiling signal-to-noise ratio.
 
     Parameters
@@ -39,7 +48,8 @@ def estimate_ncsnr(betas: np.ndarray, sessions: np.ndarray, image_ids: np.ndarra
         Any unit: sessions are z-scored here.
     sessions, image_ids : ndarray, shape (n_trials,)
     chosen : ndarray of int, optional
-        Image ids to estimate from; all by default. Sessions are z-scored over all trials in any case.
+        Image ids to estimate from; all by default. Sessions are z-scored over all trials in any
+        case.
 
     Returns
     -------
@@ -54,7 +64,9 @@ def estimate_ncsnr(betas: np.ndarray, sessions: np.ndarray, image_ids: np.ndarra
     variance = repeated.var(axis=1, ddof=1)
     valid = np.isfinite(variance)
     n_valid = valid.sum(axis=0)
-    noise_variance = np.where(valid, variance, 0).sum(axis=0, dtype=np.float64) / np.where(n_valid, n_valid, np.nan)
+    noise_variance = np.where(valid, variance, 0).sum(axis=0, dtype=np.float64) / np.where(
+        n_valid, n_valid, np.nan
+    )
     signal_variance = np.maximum(0, 1 - noise_variance)
     return np.sqrt(signal_variance / noise_variance).astype(np.float32)
 

@@ -4,10 +4,14 @@ import numpy as np
 
 from fmri2img.containers import Examples
 
-_VOXELS_AT_ONCE = 1024  # 27 000 trials of them take 110 MB; a copy of all voxels of nsdgeneral takes 1.7 GB
+_VOXELS_AT_ONCE = (
+    1024  # 27 000 trials of them take 110 MB; a copy of all voxels of nsdgeneral takes 1.7 GB
+)
 
 
-def average_repetitions(betas: np.ndarray, trial_image_ids: np.ndarray, image_ids: np.ndarray) -> np.ndarray:
+def average_repetitions(
+    betas: np.ndarray, trial_image_ids: np.ndarray, image_ids: np.ndarray
+) -> np.ndarray:
     """Average each image's trials, ignoring missing ones.
 
     Parameters
@@ -32,7 +36,10 @@ def average_repetitions(betas: np.ndarray, trial_image_ids: np.ndarray, image_id
     used = np.isin(trial_image_ids, image_ids)
     kept, starts = np.unique(trial_image_ids[used], return_index=True)
     if len(kept) != len(image_ids):
-        raise ValueError(f"{len(image_ids) - len(kept)} of {len(image_ids)} images have no trial; take image ids from the examples")
+        raise ValueError(
+            f"{len(image_ids) - len(kept)} of {len(image_ids)} images have no trial; take image "
+            "ids from the examples"
+        )
     averages = np.full((len(image_ids), betas.shape[1]), np.nan, dtype=np.float32)
     for start in range(0, betas.shape[1], _VOXELS_AT_ONCE):
         block = np.s_[:, start : start + _VOXELS_AT_ONCE]
@@ -45,15 +52,21 @@ def average_repetitions(betas: np.ndarray, trial_image_ids: np.ndarray, image_id
 
 
 def averaged_betas(examples: Examples, image_ids: np.ndarray) -> np.ndarray:
-    """Return percent signal change averaged over the repetitions of each image, shape (n_images, n_voxels), float32."""
+    """Return percent signal change averaged over the repetitions of each image, shape (n_images,
+    n_voxels), float32.
+    """
     trials = examples.trials_of(image_ids)
-    return average_repetitions(examples.percent(trials), examples.trial_image_ids[trials], image_ids)
+    return average_repetitions(
+        examples.percent(trials), examples.trial_image_ids[trials], image_ids
+    )
 
 
 def average_zscored(examples: Examples, trials: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Z-score responses within each session by the mean and SD of reference trials, then average each image's trials.
+    """Z-score responses within each session by the mean and SD of reference trials, then average
+    each image's trials.
 
-    Gain and baseline drift between scan days; with training trials as reference, no test trial has a part in either.
+    Gain and baseline drift between scan days; with training trials as reference, no test trial has
+    a part in either.
 
     Parameters
     ----------
@@ -66,7 +79,8 @@ def average_zscored(examples: Examples, trials: np.ndarray, reference: np.ndarra
     Returns
     -------
     ndarray, shape (n_images, n_voxels), float32
-        For the images of ``trials``, ascending by id; 0, the reference mean, where no trial is valid.
+        For the images of ``trials``, ascending by id; 0, the reference mean, where no trial is
+        valid.
     """
     image_ids, rows = np.unique(examples.trial_image_ids[trials], return_inverse=True)
     total = np.zeros((len(image_ids), examples.n_voxels), dtype=np.float32)
@@ -76,9 +90,14 @@ def average_zscored(examples: Examples, trials: np.ndarray, reference: np.ndarra
         mine = examples.trial_session[trials] == session
         known = examples.percent(reference[examples.trial_session[reference] == session])
         if len(known) < 2:
-            raise ValueError(f"session {session} has {len(known)} reference trials, expected at least 2 for a mean and an SD")
+            raise ValueError(
+                f"session {session} has {len(known)} reference trials, expected at least 2 for a "
+                "mean and an SD"
+            )
         deviation = known.std(axis=0, ddof=1)
-        scored = (examples.percent(trials[mine]) - known.mean(axis=0)) / np.where(deviation > 0, deviation, 1)
+        scored = (examples.percent(trials[mine]) - known.mean(axis=0)) / np.where(
+            deviation > 0, deviation, 1
+        )
         valid = np.isfinite(scored)
         np.add.at(total, rows[mine], np.where(valid, scored, 0))
         np.add.at(count, rows[mine], valid)

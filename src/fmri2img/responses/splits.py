@@ -32,10 +32,15 @@ class Split:
     def __post_init__(self) -> None:
         parts = [self.train, self.validation, self.test]
         if sum(map(len, parts)) != len(set().union(*parts)):
-            raise MismatchError("an image is in two parts of the split; run: dvc repro split_examples")
+            raise MismatchError(
+                "an image is in two parts of the split; run: dvc repro split_examples"
+            )
         if not all(parts):
             sizes = dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
-            raise MismatchError(f"a part of the split is empty: {sizes}; name more sessions or another kind in params.yaml")
+            raise MismatchError(
+                f"a part of the split is empty: {sizes}; name more sessions or another kind in "
+                "params.yaml"
+            )
 
     def ids(self, name: SplitName) -> np.ndarray:
         """Return the image ids of one part, shape (n,), int64."""
@@ -49,7 +54,9 @@ class Split:
     def open(cls, path: Path, *, remedy: str) -> Self:
         """Read a split."""
         values = read_json(path, remedy=remedy)
-        return cls(values["kind"], *(tuple(values[name]) for name in ("train", "validation", "test")))
+        return cls(
+            values["kind"], *(tuple(values[name]) for name in ("train", "validation", "test"))
+        )
 
 
 def check_selection(kind: str, selection: dict) -> None:
@@ -60,7 +67,8 @@ def check_selection(kind: str, selection: dict) -> None:
     kind : str
         ``shared`` or ``random``.
     selection : dict
-        From the provenance of the examples; voxels are chosen by the images that are not shared, which ``random`` also tests on.
+        From the provenance of the examples; voxels are chosen by the images that are not shared,
+        which ``random`` also tests on.
 
     Raises
     ------
@@ -69,7 +77,8 @@ def check_selection(kind: str, selection: dict) -> None:
     """
     if kind == "random" and selection["min_ncsnr"] > 0:
         raise ConfigError(
-            f"params.yaml: split_examples.kind: random would test on images that chose the voxels (extract_betas.min_ncsnr is "
+            "params.yaml: split_examples.kind: random would test on images that chose the voxels "
+            "(extract_betas.min_ncsnr is "
             f"{selection['min_ncsnr']}); set kind to shared, or min_ncsnr to 0"
         )
 
@@ -89,8 +98,9 @@ def split_images(
     ----------
     image_ids, is_shared : ndarray, shape (n_images,)
     kind : str
-        ``shared``: test on the shared images, as published work does. ``random``: after a shuffle, test on what is left
-        behind the first ``n_train_random`` images, as the fmri2img scripts do (not comparable with published numbers).
+        ``shared``: test on the shared images, as published work does. ``random``: after a shuffle,
+        test on what is left behind the first ``n_train_random`` images, as the fmri2img scripts do
+        (not comparable with published numbers).
     validation_fraction : float
         Share of the images that are not test images.
     n_train_random : int

@@ -1,8 +1,10 @@
-"""Voxel files in the forms that other code reads: one ``.npz``, or arrays as two public repositories make them from NSD.
+"""Voxel files in the forms that other code reads: one ``.npz``, or arrays as two public
+repositories make them from NSD.
 
-The folders hold exactly the responses that those repositories' own scripts would write for the same sessions and region: stored units
-(300 a percent), 0 where a voxel has no data, images in the order of their first showing, each in its own order of voxels. Pictures and
-captions, which those scripts write too, are not in a voxel file and so not in these folders.
+The folders hold exactly the responses that those repositories' own scripts would write for the same
+sessions and region: stored units (300 a percent), 0 where a voxel has no data, images in the order
+of their first showing, each in its own order of voxels. Pictures and captions, which those scripts
+write too, are not in a voxel file and so not in these folders.
 """
 
 import json
@@ -17,11 +19,16 @@ from fmri2img.sharing.voxel_file import VoxelFile
 
 ExportFormat = Literal["npz", "takagi", "brain-diffuser"]
 SIMULATED = "SIMULATED DATA, no brain results."
-TERMS = "Components of the Natural Scenes Dataset (https://naturalscenesdataset.org): not for people who have not accepted its agreement."
+TERMS = (
+    "Components of the Natural Scenes Dataset (https://naturalscenesdataset.org): not for "
+    "people who have not accepted its agreement."
+)
 
 
 def export_npz(voxels: VoxelFile, target: Path) -> list[Path]:
-    """Write one compressed ``.npz``: betas in percent (float32, NaN where a voxel has no data) with all ids, without pickle."""
+    """Write one compressed ``.npz``: betas in percent (float32, NaN where a voxel has no data)
+    with all ids, without pickle.
+    """
     trials = voxels.trials
     arrays = {
         "betas_percent": voxels.percent(),
@@ -44,16 +51,21 @@ def export_npz(voxels: VoxelFile, target: Path) -> list[Path]:
 
 
 def export_takagi(voxels: VoxelFile, folder: Path) -> list[Path]:
-    """Write a folder as ``make_subjmri.py`` of Takagi & Nishimoto's repository does (``mrifeat/<subject>``).
+    """Write a folder as ``make_subjmri.py`` of Takagi & Nishimoto's repository does
+    (``mrifeat/<subject>``).
 
-    For each region, ``<subject>_<region>_betas_tr.npy`` and ``_te`` hold single trials in time order (int16), ``_betas_ave_tr`` and
-    ``_ave_te`` averages of each image (float64); ``te`` are the shared images. ``<subject>_stims.npy`` and ``_stims_ave.npy`` hold the
-    0-based 73k ids of all trials and images. Voxels run through the volume with x fastest, as in the HDF5 files.
+    For each region, ``<subject>_<region>_betas_tr.npy`` and ``_te`` hold single trials in time
+    order (int16), ``_betas_ave_tr`` and ``_ave_te`` averages of each image (float64); ``te`` are
+    the shared images. ``<subject>_stims.npy`` and ``_stims_ave.npy`` hold the 0-based 73k ids of
+    all trials and images. Voxels run through the volume with x fastest, as in the HDF5 files.
     """
     trials, subject = voxels.trials, voxels.trials.provenance["subject"]
     images = _by_first_showing(trials.image_ids)
     is_shared = np.isin(images, voxels.shared_image_ids)
-    written = [_save(folder / f"{subject}_stims.npy", trials.image_ids), _save(folder / f"{subject}_stims_ave.npy", images)]
+    written = [
+        _save(folder / f"{subject}_stims.npy", trials.image_ids),
+        _save(folder / f"{subject}_stims_ave.npy", images),
+    ]
     order = np.lexsort(voxels.voxel_ijk.T)  # z, then y, then x
     stored, regions = voxels.stored()[:, order], voxels.roi_names[order]
     for name in sorted(set(regions)):
@@ -66,24 +78,33 @@ def export_takagi(voxels: VoxelFile, folder: Path) -> list[Path]:
             "betas_ave_tr": averages[~is_shared],
             "betas_ave_te": averages[is_shared],
         }
-        written += [_save(folder / f"{subject}_{label}_{kind}.npy", values) for kind, values in arrays.items()]
+        written += [
+            _save(folder / f"{subject}_{label}_{kind}.npy", values)
+            for kind, values in arrays.items()
+        ]
     return [*written, _notice(voxels, folder)]
 
 
 def export_brain_diffuser(voxels: VoxelFile, folder: Path) -> list[Path]:
-    """Write a folder as ``prepare_nsddata.py`` of Brain-Diffuser does (``processed_data/<subject>``).
+    """Write a folder as ``prepare_nsddata.py`` of Brain-Diffuser does
+    (``processed_data/<subject>``).
 
-    ``nsd_train_fmriavg_nsdgeneral_sub<N>.npy`` and ``nsd_test_...`` hold averages of each image (in single precision, as there,
-    stored as float64), the shared images as test set, whatever the region of the voxels: extract ``nsdgeneral`` for the published one.
+    ``nsd_train_fmriavg_nsdgeneral_sub<N>.npy`` and ``nsd_test_...`` hold averages of each image (in
+    single precision, as there, stored as float64), the shared images as test set, whatever the
+    region of the voxels: extract ``nsdgeneral`` for the published one.
     ``nsd_<part>_image_ids_sub<N>.npy`` adds the 0-based 73k id of each row.
     """
     number = int(voxels.trials.provenance["subject"].removeprefix("subj"))
     images = _by_first_showing(voxels.trials.image_ids)
-    averages = _average_stored(voxels.stored(), voxels.trials.image_ids, images, precision=np.float32).astype(np.float64)
+    averages = _average_stored(
+        voxels.stored(), voxels.trials.image_ids, images, precision=np.float32
+    ).astype(np.float64)
     is_shared = np.isin(images, voxels.shared_image_ids)
     written = []
     for part, rows in (("train", ~is_shared), ("test", is_shared)):
-        written.append(_save(folder / f"nsd_{part}_fmriavg_nsdgeneral_sub{number}.npy", averages[rows]))
+        written.append(
+            _save(folder / f"nsd_{part}_fmriavg_nsdgeneral_sub{number}.npy", averages[rows])
+        )
         written.append(_save(folder / f"nsd_{part}_image_ids_sub{number}.npy", images[rows]))
     return [*written, _notice(voxels, folder)]
 
@@ -100,11 +121,17 @@ def _by_first_showing(image_ids: np.ndarray) -> np.ndarray:
     return found[np.argsort(first)]
 
 
-def _average_stored(betas: np.ndarray, trial_image_ids: np.ndarray, images: np.ndarray, precision: type = np.float64) -> np.ndarray:
+def _average_stored(
+    betas: np.ndarray, trial_image_ids: np.ndarray, images: np.ndarray, precision: type = np.float64
+) -> np.ndarray:
     """Average stored units over each image's trials, shape (n_images, n_voxels)."""
     order = np.argsort(trial_image_ids, kind="stable")
-    ascending, starts, counts = np.unique(trial_image_ids[order], return_index=True, return_counts=True)
-    sums = np.add.reduceat(betas[order], starts, axis=0, dtype=precision)  # whole numbers: exact in either precision
+    ascending, starts, counts = np.unique(
+        trial_image_ids[order], return_index=True, return_counts=True
+    )
+    sums = np.add.reduceat(
+        betas[order], starts, axis=0, dtype=precision
+    )  # whole numbers: exact in either precision
     return (sums / counts[:, None].astype(precision))[np.searchsorted(ascending, images)]
 
 
@@ -117,5 +144,8 @@ def _save(path: Path, values: np.ndarray) -> Path:
 def _notice(voxels: VoxelFile, folder: Path) -> Path:
     path = folder / "README.txt"
     made_from = json.dumps(voxels.trials.provenance, indent=2, sort_keys=True)
-    write_text(path, f"{voxels!r}\n\n{SIMULATED if voxels.is_simulated else TERMS}\n\nMade from:\n{made_from}\n")
+    write_text(
+        path,
+        f"{voxels!r}\n\n{SIMULATED if voxels.is_simulated else TERMS}\n\nMade from:\n{made_from}\n",
+    )
     return path

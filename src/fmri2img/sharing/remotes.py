@@ -1,6 +1,8 @@
-"""Push and pull what a colleague without NSD needs, by DVC, and say beforehand what moves and how much.
+"""Push and pull what a colleague without NSD needs, by DVC, and say beforehand what moves and how
+much.
 
-Receipts, regions, voxels, examples, splits and latents travel, and trained encoders on request; raw files never do.
+Receipts, regions, voxels, examples, splits and latents travel, and trained encoders on request; raw
+files never do.
 """
 
 import logging
@@ -33,8 +35,16 @@ SHARED_STAGES = (
     "make_targets",
 )
 MODEL_STAGES = (*SHARED_STAGES, "train")
-ALL_STAGES = (*MODEL_STAGES, "fit_encoding_model", "predict", "score_references", "evaluate", "compare")
-# What may differ between a colleague's parameters and those of pulled files only if raw files are at hand.
+ALL_STAGES = (
+    *MODEL_STAGES,
+    "fit_encoding_model",
+    "predict",
+    "score_references",
+    "evaluate",
+    "compare",
+)
+# What may differ between a colleague's parameters and those of pulled files only if raw files are
+# at hand.
 RAW_STAGES = ("fetch_nsd_shared", "fetch_nsd", "convert_roi", "extract_betas", "create_examples")
 DEMO_REMOTE = "demo"
 DEMO_STAGES = ("convert_roi", "extract_betas")  # what it holds
@@ -69,9 +79,16 @@ class Shipment:
         kinds: dict[str, list[int]] = {}
         for path, (_, size) in self.outs.items():
             kinds.setdefault("/".join(Path(path).parts[:2]), []).append(size)
-        lines = [f"{len(sizes):5d} files {sum(sizes) / 1e6:10.1f} MB  {kind}" for kind, sizes in kinds.items()]
+        lines = [
+            f"{len(sizes):5d} files {sum(sizes) / 1e6:10.1f} MB  {kind}"
+            for kind, sizes in kinds.items()
+        ]
         total = sum(size for _, size in self.outs.values())
-        return [*lines, f"{len(self.outs):5d} files {total / 1e6:10.1f} MB  in all, remote {self.remote} ({self.url})"]
+        return [
+            *lines,
+            f"{len(self.outs):5d} files {total / 1e6:10.1f} MB  in all, remote {self.remote} "
+            f"({self.url})",
+        ]
 
 
 def plan(remote: str | None, stages: tuple[str, ...], *, root: Path = Path()) -> Shipment:
@@ -96,7 +113,12 @@ def plan(remote: str | None, stages: tuple[str, ...], *, root: Path = Path()) ->
         stages = DEMO_STAGES
     chosen = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in stages]
     # Metrics (JSON) live in git and do not travel.
-    outs = {path: (md5, stage.sizes[path]) for stage in chosen for path, md5 in stage.outs.items() if not _is_metric(path)}
+    outs = {
+        path: (md5, stage.sizes[path])
+        for stage in chosen
+        for path, md5 in stage.outs.items()
+        if not _is_metric(path)
+    }
     return Shipment(name, url, tuple(stage.name for stage in chosen), outs)
 
 
@@ -112,13 +134,20 @@ def find_remote(name: str | None, root: Path = Path()) -> tuple[str, str]:
     ConfigError
         If it is not configured.
     """
-    listed = dict(line.partition("=")[::2] for line in _dvc(["config", "--list"], root).stdout.splitlines())
-    urls = {key.removeprefix("remote.").removesuffix(".url"): url for key, url in listed.items() if _REMOTE_URL.fullmatch(key)}
+    listed = dict(
+        line.partition("=")[::2] for line in _dvc(["config", "--list"], root).stdout.splitlines()
+    )
+    urls = {
+        key.removeprefix("remote.").removesuffix(".url"): url
+        for key, url in listed.items()
+        if _REMOTE_URL.fullmatch(key)
+    }
     chosen = name or listed.get("core.remote", "")
     if chosen not in urls:
         known = ", ".join(urls) or "none"
         raise ConfigError(
-            f".dvc/config: there is no remote {chosen!r} among {known}; add one: dvc remote add --local --default lab s3://bucket/folder "
+            f".dvc/config: there is no remote {chosen!r} among {known}; add one: dvc remote add "
+            "--local --default lab s3://bucket/folder "
             "(or a folder that your group shares)"
         )
     return chosen, urls[chosen]
@@ -138,16 +167,19 @@ def share(shipment: Shipment, data_source: str, *, members_only: bool, root: Pat
     """
     if shipment.remote == DEMO_REMOTE:
         raise ConfigError(
-            "the remote demo is part of the repository, which anybody may read; name your group's with --remote, or make it the "
+            "the remote demo is part of the repository, which anybody may read; name your group's "
+            "with --remote, or make it the "
             "default (dvc remote add --local --default lab URL)"
         )
     if "://" not in shipment.url and Path(shipment.url).resolve().is_relative_to(root.resolve()):
         raise ConfigError(
-            f"remote {shipment.remote}: {shipment.url} lies inside the project, and so in its repository; choose a folder outside"
+            f"remote {shipment.remote}: {shipment.url} lies inside the project, and so in its "
+            "repository; choose a folder outside"
         )
     if data_source != "simulated" and not members_only:
         raise ConfigError(
-            f"voxels are components of NSD and may not leave the group that accepted its agreement; if only such people can read "
+            "voxels are components of NSD and may not leave the group that accepted its "
+            "agreement; if only such people can read "
             f"{shipment.url}, run: fmri2img share --remote {shipment.remote} --members-only"
         )
     _run("push", shipment, root)
@@ -168,7 +200,9 @@ def pull(shipment: Shipment, root: Path = Path()) -> None:
 
 
 def differing_params(root: Path = Path()) -> list[str]:
-    """Say in what ``params.yaml`` differs, upstream of the examples, from what the lock file records."""
+    """Say in what ``params.yaml`` differs, upstream of the examples, from what the lock file
+    records.
+    """
     current = yaml.safe_load((root / "params.yaml").read_text())
     stages = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in RAW_STAGES]
     return sorted({phrase for stage in stages for phrase in changed_params(stage, current)})
@@ -178,22 +212,29 @@ def _verify_objects(remote: str, root: Path) -> None:
     """Have DVC hash every object that comes from a remote: by default it trusts them."""
     if _dvc(["remote", "modify", "--local", remote, "verify", "true"], root).returncode:
         raise ConfigError(
-            f".dvc/config.local: cannot be written, and without it DVC would not verify what comes from {remote}; make it writable"
+            ".dvc/config.local: cannot be written, and without it DVC would not verify what comes "
+            f"from {remote}; make it writable"
         )
 
 
 def _run(action: str, shipment: Shipment, root: Path) -> None:
     log.info("dvc %s --remote %s, %d stages", action, shipment.remote, len(shipment.stages))
     result = _dvc(
-        [action, "--remote", shipment.remote, *shipment.stages, "--verbose"], root, module="fmri2img.sharing.transfer"
+        [action, "--remote", shipment.remote, *shipment.stages, "--verbose"],
+        root,
+        module="fmri2img.sharing.transfer",
     )  # says which objects it refused
     said = f"{result.stdout}\n{result.stderr}"
     paths = {md5: path for path, (md5, _) in shipment.outs.items()}
-    missing = [path for md5, path in paths.items() if md5 in said.partition("Missing cache files")[2]]
+    missing = [
+        path for md5, path in paths.items() if md5 in said.partition("Missing cache files")[2]
+    ]
     if action == "push" and missing:  # DVC calls that a success
         raise MissingDataError(
-            f"{len(missing)} files are neither in DVC's cache here nor in remote {shipment.remote}, first {missing[0]}; make them with "
-            "dvc repro, or pull them from where they are, then run the same command: the others were pushed"
+            f"{len(missing)} files are neither in DVC's cache here nor in remote "
+            f"{shipment.remote}, first {missing[0]}; make them with "
+            "dvc repro, or pull them from where they are, then run the same command: the others "
+            "were pushed"
         )
     if result.returncode == 0:
         moved = [line for line in result.stdout.splitlines() if _MOVED.search(line)]
@@ -201,30 +242,51 @@ def _run(action: str, shipment: Shipment, root: Path) -> None:
         return
     if refused := [paths[md5] for md5 in map("".join, _CORRUPT.findall(said)) if md5 in paths]:
         raise ChangedDataError(
-            f"remote {shipment.remote}: the object of {refused[0]} does not have the recorded bytes and was refused; "
-            "have its owner delete that object there and run fmri2img share again, then run the same command: what has arrived stays"
+            f"remote {shipment.remote}: the object of {refused[0]} does not have the recorded "
+            "bytes and was refused; "
+            "have its owner delete that object there and run fmri2img share again, then run the "
+            "same command: what has arrived stays"
         )
     if "unsaved files" in said:
-        own = [path for md5, path in paths.items() if (root / path).is_file() and hash_file(root / path, "md5") != md5]
+        own = [
+            path
+            for md5, path in paths.items()
+            if (root / path).is_file() and hash_file(root / path, "md5") != md5
+        ]
         raise ChangedDataError(
-            f"{own[0] if own else 'a file'}: its bytes here are not the recorded ones and are saved nowhere else, so they are kept and not "
+            f"{own[0] if own else 'a file'}: its bytes here are not the recorded ones and are "
+            "saved nowhere else, so they are kept and not "
             "overwritten; move that file away, then run the same command"
         )
     absent = [path for path in missing if not (root / path).exists()]
     told = _ERROR.findall(said) or ["no reason given"]
-    reason = f"{len(absent)} files are not there, first {absent[0]}" if absent else " ".join(told[-1].split())
+    reason = (
+        f"{len(absent)} files are not there, first {absent[0]}"
+        if absent
+        else " ".join(told[-1].split())
+    )
     raise UnavailableError(
-        f"remote {shipment.remote} ({shipment.url}): {reason}; check the remote and the network, or have its owner run "
+        f"remote {shipment.remote} ({shipment.url}): {reason}; check the remote and the network, "
+        "or have its owner run "
         "fmri2img share again, then run the same command: what has arrived stays"
     )
 
 
-def _dvc(arguments: list[str], root: Path, *, module: str = "dvc") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=root, capture_output=True, text=True, check=False)
+def _dvc(
+    arguments: list[str], root: Path, *, module: str = "dvc"
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def data_source_of(root: Path = Path()) -> str:
-    """Return ``simulated`` only if every receipt that the lock file names is here and says so, else ``nsd``.
+    """Return ``simulated`` only if every receipt that the lock file names is here and says so, else
+    ``nsd``.
 
     What travels is what the lock file names, whatever lies in the working folder.
 
@@ -233,17 +295,24 @@ def data_source_of(root: Path = Path()) -> str:
     ConfigError
         If files were made from others than the lock file names now: their receipts are not known.
     """
-    stages = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in SHARED_STAGES]
+    stages = [
+        stage for stage in read_lock(root).values() if stage.name.split("@")[0] in SHARED_STAGES
+    ]
     outs = {path: md5 for stage in stages for path, md5 in stage.outs.items()}
     for stage in stages:
         if older := [path for path, md5 in stage.deps.items() if outs.get(path, md5) != md5]:
             raise ConfigError(
-                f"dvc.lock: {next(iter(stage.outs))} was made from another {older[0]} than the one it names now; "
+                f"dvc.lock: {next(iter(stage.outs))} was made from another {older[0]} than the one "
+                "it names now; "
                 "run dvc repro to the end first"
             )
     named = {path: md5 for path, md5 in outs.items() if path.startswith("data/receipts/")}
     for path, md5 in named.items():
         found = root / path
-        if not found.exists() or hash_file(found, "md5") != md5 or Receipt.open(found, remedy="dvc checkout").data_source != "simulated":
+        if (
+            not found.exists()
+            or hash_file(found, "md5") != md5
+            or Receipt.open(found, remedy="dvc checkout").data_source != "simulated"
+        ):
             return "nsd"
     return "simulated" if named else "nsd"

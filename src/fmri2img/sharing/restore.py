@@ -1,4 +1,6 @@
-"""Bytes of an earlier day: files as a commit recorded them, from DVC's cache or a remote, without touching the working tree's commit."""
+"""Bytes of an earlier day: files as a commit recorded them, from DVC's cache or a remote,
+without touching the working tree's commit.
+"""
 
 import logging
 from pathlib import Path
@@ -10,8 +12,11 @@ from fmri2img.models.registry import SEEDS_NAME
 logger = logging.getLogger(__name__)
 
 
-def fetch_recorded(commit: str, md5s: dict[str, str], folder: Path, remote: str | None, root: Path = Path()) -> list[str]:
-    """Copy files as they were at a commit, and verify them; returns the paths that are neither in the cache nor in the remote.
+def fetch_recorded(
+    commit: str, md5s: dict[str, str], folder: Path, remote: str | None, root: Path = Path()
+) -> list[str]:
+    """Copy files as they were at a commit, and verify them; returns the paths that are neither in
+    the cache nor in the remote.
 
     Parameters
     ----------
@@ -39,7 +44,10 @@ def fetch_recorded(commit: str, md5s: dict[str, str], folder: Path, remote: str 
     missing = []
     system = DVCFileSystem(str(root.resolve()), rev=commit, remote=remote)
     if remote is not None and remote not in system.repo.config["remote"]:
-        raise ConfigError(f"--remote: there is no DVC remote {remote!r}; choose from: {', '.join(system.repo.config['remote']) or 'none'}")
+        raise ConfigError(
+            f"--remote: there is no DVC remote {remote!r}; choose from: "
+            f"{', '.join(system.repo.config['remote']) or 'none'}"
+        )
     for path, md5 in md5s.items():
         target = folder / Path(path).name
         try:
@@ -50,7 +58,8 @@ def fetch_recorded(commit: str, md5s: dict[str, str], folder: Path, remote: str 
             continue
         if (found := hash_file(target, "md5")) != md5:
             raise ChangedDataError(
-                f"{path} at commit {commit[:10]}: DVC's cache or remote gave bytes with MD5 {found}, expected {md5}; they are not used; "
+                f"{path} at commit {commit[:10]}: DVC's cache or remote gave bytes with MD5 "
+                f"{found}, expected {md5}; they are not used; "
                 "have the remote's owner run fmri2img share again"
             )
     return missing
@@ -73,10 +82,15 @@ def put_in_place(files: dict[str, Path], folder: Path, *, replace: bool) -> list
         If there are other bytes, and they are not to be replaced.
     """
     md5s = {name: hash_file(path, "md5") for name, path in files.items()}
-    others = [folder / name for name, md5 in md5s.items() if (folder / name).exists() and hash_file(folder / name, "md5") != md5]
+    others = [
+        folder / name
+        for name, md5 in md5s.items()
+        if (folder / name).exists() and hash_file(folder / name, "md5") != md5
+    ]
     if others and not replace:
         raise MismatchError(
-            f"{others[0]} holds other bytes than this encoder's; name another folder with --to, or replace them with --force "
+            f"{others[0]} holds other bytes than this encoder's; name another folder with --to, or "
+            "replace them with --force "
             "(dvc checkout brings back what dvc.lock names)"
         )
     for name, path in files.items():

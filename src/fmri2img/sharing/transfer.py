@@ -1,4 +1,6 @@
-"""DVC's push and pull, with the pipeline read once and not anew for every stage that is named: ``python -m fmri2img.sharing.transfer``."""
+"""DVC's push and pull, with the pipeline read once and not anew for every stage that is named:
+``python -m fmri2img.sharing.transfer``.
+"""
 
 import sys
 from typing import Any
@@ -12,8 +14,12 @@ def main() -> int:
     granular, whole = StageLoad.collect_granular, StageLoad.from_target
 
     # DVC 3.67 parses dvc.yaml and dvc.lock for every name, in both of these: 24 s for 22 stages.
-    def collect_granular(self: Any, target: str | None = None, *arguments: Any, **options: Any) -> list:
-        return [StageInfo(stage) for stage in _named(self, target)] or granular(self, target, *arguments, **options)
+    def collect_granular(
+        self: Any, target: str | None = None, *arguments: Any, **options: Any
+    ) -> list:
+        return [StageInfo(stage) for stage in _named(self, target)] or granular(
+            self, target, *arguments, **options
+        )
 
     def from_target(self: Any, target: str, *arguments: Any, **options: Any) -> Any:
         return _named(self, target) or whole(self, target, *arguments, **options)
@@ -23,7 +29,11 @@ def main() -> int:
 
 
 def _named(loader: Any, target: str | None) -> list:
-    return [stage for stage in loader.repo.index.stages if target in (stage.addressing, stage.addressing.partition("@")[0])]
+    return [
+        stage
+        for stage in loader.repo.index.stages
+        if target in (stage.addressing, stage.addressing.partition("@")[0])
+    ]
 
 
 if __name__ == "__main__":

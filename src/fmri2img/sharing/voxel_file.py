@@ -1,4 +1,6 @@
-"""The voxel file as a product: open it, select voxels and trials, average repetitions; nothing else of the project is needed."""
+"""The voxel file as a product: open it, select voxels and trials, average repetitions; nothing
+else of the project is needed.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -26,7 +28,9 @@ def open_voxels(path: str | Path) -> "VoxelFile":
         If it is not a voxel file of this version.
     """
     path = Path(path)
-    trials = TrialBetas.open(path, remedy=f"fmri2img pull (or dvc repro extract_betas@{path.stem})", on_disk=["betas"])
+    trials = TrialBetas.open(
+        path, remedy=f"fmri2img pull (or dvc repro extract_betas@{path.stem})", on_disk=["betas"]
+    )
     return VoxelFile(trials, np.arange(trials.n_voxels))
 
 
@@ -67,7 +71,9 @@ class VoxelFile:
 
     @property
     def ncsnr(self) -> np.ndarray:
-        """Noise-ceiling signal-to-noise ratio as NSD ships it, test trials included, shape (n_voxels,)."""
+        """Noise-ceiling signal-to-noise ratio as NSD ships it, test trials included, shape
+        (n_voxels,).
+        """
         return self.trials.ncsnr[self.columns]
 
     @property
@@ -95,16 +101,25 @@ class VoxelFile:
         """
         names, rois = self.roi_names, [rois] if isinstance(rois, str) else list(rois)
         if absent := [roi for roi in rois if roi not in names] or ([] if rois else ["none named"]):
-            raise MismatchError(f"no voxel of region {absent[0]!r} in this file; choose from: {', '.join(sorted(set(names)))}")
+            raise MismatchError(
+                f"no voxel of region {absent[0]!r} in this file; choose from: "
+                f"{', '.join(sorted(set(names)))}"
+            )
         return replace(self, columns=self.columns[np.isin(names, rois)])
 
     def trials_of(self, image_ids: np.ndarray) -> np.ndarray:
-        """Return the rows of all trials that showed one of the images, in time order, shape (n_trials,)."""
+        """Return the rows of all trials that showed one of the images, in time order, shape
+        (n_trials,).
+        """
         return np.flatnonzero(np.isin(self.trials.image_ids, image_ids))
 
     def images_of(self, split: str | Path, part: SplitName) -> np.ndarray:
-        """Return the images of one part of a split (a file of ``data/splits/``) that were shown here, shape (n_images,)."""
-        return np.intersect1d(Split.open(Path(split), remedy="fmri2img pull").ids(part), self.image_ids)
+        """Return the images of one part of a split (a file of ``data/splits/``) that were shown
+        here, shape (n_images,).
+        """
+        return np.intersect1d(
+            Split.open(Path(split), remedy="fmri2img pull").ids(part), self.image_ids
+        )
 
     def percent(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Read betas in percent signal change.
@@ -124,16 +139,22 @@ class VoxelFile:
         return to_percent(self.stored(rows), self.trials.valid[session_rows][:, self.columns])
 
     def stored(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Read betas as NSD stores them, shape (n_trials, n_voxels), int16: 300 a percent, 0 where a voxel has no data."""
+        """Read betas as NSD stores them, shape (n_trials, n_voxels), int16: 300 a percent, 0
+        where a voxel has no data.
+        """
         betas: Any = self.trials.betas
         first, last = int(self.columns.min()), int(self.columns.max()) + 1
         if rows is None:
             return betas[:, first:last][:, self.columns - first]
         found = np.empty((len(rows), self.n_voxels), dtype=np.int16)
-        for session in np.unique(self.trials.session[rows]):  # as they lie in the file: others are not decompressed
+        for session in np.unique(
+            self.trials.session[rows]
+        ):  # as they lie in the file: others are not decompressed
             asked = self.trials.session[rows] == session
             start, end = np.searchsorted(self.trials.session, (session, session + 1))
-            found[asked] = betas[start:end, first:last][rows[asked] - start][:, self.columns - first]
+            found[asked] = betas[start:end, first:last][rows[asked] - start][
+                :, self.columns - first
+            ]
         return found
 
     def average(self, image_ids: np.ndarray) -> np.ndarray:
@@ -151,7 +172,10 @@ class VoxelFile:
         """
         wanted = np.asarray(image_ids)
         if len(unseen := np.setdiff1d(wanted, self.image_ids)):
-            raise MismatchError(f"image {unseen[0]} (0-based 73k id) was not shown in these sessions; choose from image_ids")
+            raise MismatchError(
+                f"image {unseen[0]} (0-based 73k id) was not shown in these sessions; choose from "
+                "image_ids"
+            )
         rows = self.trials_of(wanted)
         rows = rows[np.argsort(self.trials.image_ids[rows], kind="stable")]
         ascending = np.sort(wanted)
@@ -165,7 +189,8 @@ class VoxelFile:
         return np.where(shown[found] == image_ids, counts[found], 0)
 
     def noise_ceiling(self, n_repetitions: int | np.ndarray) -> np.ndarray:
-        """Return the percent of each voxel's variance that any model of the image could explain, shape (n_voxels,).
+        """Return the percent of each voxel's variance that any model of the image could explain,
+        shape (n_voxels,).
 
         Parameters
         ----------
@@ -180,9 +205,11 @@ class VoxelFile:
         regions = ", ".join(f"{name} {count}" for name, count in counts.items())
         n_sessions = len(self.trials.sessions)
         lines = [
-            f"{about['subject']}: {self.n_voxels} voxels, {len(self.trials.image_ids)} trials, {n_sessions} sessions, "
+            f"{about['subject']}: {self.n_voxels} voxels, {len(self.trials.image_ids)} trials, "
+            f"{n_sessions} sessions, "
             f"{len(self.image_ids)} images ({len(self.shared_image_ids)} shared)",
-            f"  {about['func_space']}, {about['beta_version']}, median ncsnr {np.nanmedian(self.ncsnr):.3f}"
+            f"  {about['func_space']}, {about['beta_version']}, median ncsnr "
+            f"{np.nanmedian(self.ncsnr):.3f}"
             if np.isfinite(self.ncsnr).any()
             else f"  {about['func_space']}, {about['beta_version']}, no ncsnr",
             f"  regions: {regions}",

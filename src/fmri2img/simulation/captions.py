@@ -45,17 +45,32 @@ _NAMES = {
 
 
 def caption_scene(scene: Scene, rng: np.random.Generator) -> list[str]:
-    """Return `N_CAPTIONS` different sentences that name what is in a scene, where and in what light."""
+    """Return `N_CAPTIONS` different sentences that name what is in a scene, where and in what
+    light.
+    """
     texts = []
     for view in rng.permutation(_VIEWS):
-        name, place, sky = (str(rng.choice(words)) for words in (_NAMES[scene.category], _PLACES[scene.setting], _SKIES[scene.sky]))
-        others = f" and {scene.n_objects - 1} other thing{'s' if scene.n_objects > 2 else ''}" if scene.n_objects > 1 else ""
+        name, place, sky = (
+            str(rng.choice(words))
+            for words in (_NAMES[scene.category], _PLACES[scene.setting], _SKIES[scene.sky])
+        )
+        others = (
+            f" and {scene.n_objects - 1} other thing{'s' if scene.n_objects > 2 else ''}"
+            if scene.n_objects > 1
+            else ""
+        )
         text = str(view).format(f"{name}{others} {place} {sky}")
         texts.append(f"{text[0].upper()}{text[1:]}.")
     return texts
 
 
-def write_captions(folder: Path, simulation: SimulationParams, image_ids: np.ndarray, coco_ids: np.ndarray, splits: np.ndarray) -> None:
+def write_captions(
+    folder: Path,
+    simulation: SimulationParams,
+    image_ids: np.ndarray,
+    coco_ids: np.ndarray,
+    splits: np.ndarray,
+) -> None:
     """Write a caption file for each of COCO's splits.
 
     Parameters
@@ -76,16 +91,25 @@ def write_captions(folder: Path, simulation: SimulationParams, image_ids: np.nda
     """
     if simulation.pictures != "scenes":
         raise ConfigError(
-            f"params.yaml: fetch_nsd.simulation.pictures is {simulation.pictures}, and only painted scenes (scenes) can be described; "
+            f"params.yaml: fetch_nsd.simulation.pictures is {simulation.pictures}, and only "
+            "painted scenes (scenes) can be described; "
             "name a folder with captions of your pictures, in COCO's form, in fetch_captions.folder"
         )
     seed = simulation.seed
     for split, name in CAPTION_FILES.items():
         annotations = []
-        for image_id, coco_id in zip(image_ids[splits == split].tolist(), coco_ids[splits == split].tolist(), strict=True):
-            texts = caption_scene(describe_scene(seed, image_id), np.random.default_rng([seed, image_id, 5]))
+        for image_id, coco_id in zip(
+            image_ids[splits == split].tolist(), coco_ids[splits == split].tolist(), strict=True
+        ):
+            texts = caption_scene(
+                describe_scene(seed, image_id), np.random.default_rng([seed, image_id, 5])
+            )
             annotations += [
-                {"image_id": coco_id, "id": N_CAPTIONS * coco_id + number, "caption": text} for number, text in enumerate(texts)
+                {"image_id": coco_id, "id": N_CAPTIONS * coco_id + number, "caption": text}
+                for number, text in enumerate(texts)
             ]
         images = [{"id": coco_id} for coco_id in coco_ids[splits == split].tolist()]
-        write_json(folder / name, {"info": {"description": SIMULATED_MARK}, "images": images, "annotations": annotations})
+        write_json(
+            folder / name,
+            {"info": {"description": SIMULATED_MARK}, "images": images, "annotations": annotations},
+        )

@@ -1,10 +1,12 @@
-"""A simulated visual cortex: a folded ribbon with retinotopic areas, and the warp between anatomy and function.
+"""A simulated visual cortex: a folded ribbon with retinotopic areas, and the warp between anatomy
+and function.
 
-The cortex is a folded shell inside an ellipsoid. Around a foveal point of each hemisphere, areas fan out as sectors: V1 in the
-middle, V2, V3 and hV4 beyond it, dorsal ones with the lower visual field. Eccentricity grows with the distance from the
-foveal point, polar angle runs to and fro across areas, reversing at their borders, as in human cortex
-(Wandell, Dumoulin & Brewer 2007, doi:10.1016/j.neuron.2007.10.012). Everything is defined at points in anatomical millimetres,
-so anatomical and functional volumes are two samplings of one cortex.
+The cortex is a folded shell inside an ellipsoid. Around a foveal point of each hemisphere, areas
+fan out as sectors: V1 in the middle, V2, V3 and hV4 beyond it, dorsal ones with the lower visual
+field. Eccentricity grows with the distance from the foveal point, polar angle runs to and fro
+across areas, reversing at their borders, as in human cortex (Wandell, Dumoulin & Brewer 2007,
+doi:10.1016/j.neuron.2007.10.012). Everything is defined at points in anatomical millimetres, so
+anatomical and functional volumes are two samplings of one cortex.
 """
 
 from dataclasses import dataclass
@@ -19,7 +21,16 @@ ANAT_VOXEL_MM, ANAT_SIDE = 0.8, 320
 INVALID_COORDINATE = 12498.625
 # Grid (x, y, z) of each subject in func1pt8mm and func1mm (NSD manual, technical notes).
 FUNC_SHAPES = {
-    "func1pt8mm": ((81, 104, 83), (82, 106, 84), (81, 106, 82), (85, 99, 80), (79, 97, 78), (85, 113, 83), (78, 95, 81), (80, 103, 78)),
+    "func1pt8mm": (
+        (81, 104, 83),
+        (82, 106, 84),
+        (81, 106, 82),
+        (85, 99, 80),
+        (79, 97, 78),
+        (85, 113, 83),
+        (78, 95, 81),
+        (80, 103, 78),
+    ),
     "func1mm": (
         (145, 186, 148),
         (146, 190, 150),
@@ -45,9 +56,25 @@ SIMULATED_ROIS = (
 )
 
 # Sectors of the fan in degrees around the foveal point, 0 towards the midline, dorsal positive.
-_SECTORS = {1: (-36, 0), 2: (0, 36), 3: (-74, -36), 4: (36, 74), 5: (-105, -74), 6: (74, 105), 7: (-141, -105)}
+_SECTORS = {
+    1: (-36, 0),
+    2: (0, 36),
+    3: (-74, -36),
+    4: (36, 74),
+    5: (-105, -74),
+    6: (74, 105),
+    7: (-141, -105),
+}
 # Elevation in the visual field at the two ends of a sector; dorsal areas hold the lower field.
-_ELEVATIONS = {1: (90, 0), 2: (0, -90), 3: (0, 90), 4: (-90, 0), 5: (90, 0), 6: (0, -90), 7: (-90, 90)}
+_ELEVATIONS = {
+    1: (90, 0),
+    2: (0, -90),
+    3: (0, 90),
+    4: (-90, 0),
+    5: (90, 0),
+    6: (0, -90),
+    7: (-90, 90),
+}
 # Category patches as (distance in units of the fan, sector angle); labels 1, 2, ... in this order.
 _PATCHES = {
     "floc-faces": ((0.8, 170), (1.15, -120), (1.4, -115), (1.65, -110), (1.85, -105)),
@@ -114,7 +141,9 @@ class CorticalPoints:
     fan_angle: np.ndarray
 
 
-def grow_cortex(subject_number: int, *, func_space: str, volume_scale: float, n_visual_voxels: int, seed: int) -> Cortex:
+def grow_cortex(
+    subject_number: int, *, func_space: str, volume_scale: float, n_visual_voxels: int, seed: int
+) -> Cortex:
     """Draw a subject's cortex.
 
     Parameters
@@ -134,7 +163,9 @@ def grow_cortex(subject_number: int, *, func_space: str, volume_scale: float, n_
     Cortex
     """
     rng = np.random.default_rng([seed, 320, subject_number])
-    nx, ny, nz = (max(8, round(volume_scale * n)) for n in FUNC_SHAPES[func_space][subject_number - 1])
+    nx, ny, nz = (
+        max(8, round(volume_scale * n)) for n in FUNC_SHAPES[func_space][subject_number - 1]
+    )
     voxel_mm = {"func1pt8mm": 1.8, "func1mm": 1.0}[func_space]
     waves = rng.standard_normal((6, 3))
     cortex = Cortex(
@@ -160,7 +191,9 @@ def _small_rotation(rng: np.random.Generator) -> np.ndarray:
 
 
 def _with_fan_radius(cortex: Cortex, n_visual_voxels: int) -> Cortex:
-    """Choose the radius that holds the wanted number of functional voxels within the seven sectors."""
+    """Choose the radius that holds the wanted number of functional voxels within the seven
+    sectors.
+    """
     points = locate(cortex, func_to_anat_mm(cortex).reshape(-1, 3))
     in_fan = points.is_cortex & (points.fan_angle >= -141) & (points.fan_angle < 105)
     radii = np.sort(points.fan_distance[in_fan])
@@ -170,20 +203,26 @@ def _with_fan_radius(cortex: Cortex, n_visual_voxels: int) -> Cortex:
 
 
 def grid_mm(shape: tuple[int, ...], voxel_mm: float) -> np.ndarray:
-    """Return the position of every voxel of a slab-centred grid, shape (x, y, z, 3), millimetres."""
+    """Return the position of every voxel of a slab-centred grid, shape (x, y, z, 3),
+    millimetres.
+    """
     offset = slab_centre_affine(shape, voxel_mm)[:3, 3]
     axes = [np.arange(n) * voxel_mm + start for n, start in zip(shape, offset, strict=True)]
     return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
 def func_to_anat_mm(cortex: Cortex) -> np.ndarray:
-    """Return the anatomical position of every functional voxel, shape (x, y, z, 3): rotation, shift and a smooth warp."""
+    """Return the anatomical position of every functional voxel, shape (x, y, z, 3): rotation,
+    shift and a smooth warp.
+    """
     position = grid_mm(cortex.func_shape, cortex.func_voxel_mm)
     extent = cortex.semi_axes.mean()
     amplitude = 0.02 * extent
     phases = position / extent  # radians
     warp = [
-        amplitude * np.sin(2 * phases[..., (axis + 1) % 3] + first) * np.cos(phases[..., (axis + 2) % 3] + second)
+        amplitude
+        * np.sin(2 * phases[..., (axis + 1) % 3] + first)
+        * np.cos(phases[..., (axis + 2) % 3] + second)
         for axis, (first, second) in enumerate(cortex.warp_phases)
     ]
     return position @ cortex.rotation.T + cortex.shift_mm + np.stack(warp, axis=-1)
@@ -192,7 +231,8 @@ def func_to_anat_mm(cortex: Cortex) -> np.ndarray:
 def func_to_anat_coordinates(cortex: Cortex) -> np.ndarray:
     """Return NSD's ``anat0pt8-to-func`` transform, shape (x, y, z, 3), float32.
 
-    1-based coordinates into the anatomical volume; voxels far outside the head carry the shifted "no data" code.
+    1-based coordinates into the anatomical volume; voxels far outside the head carry the shifted
+    "no data" code.
     """
     position = func_to_anat_mm(cortex)
     size = np.asarray(cortex.anat_shape)
@@ -233,7 +273,9 @@ def locate(cortex: Cortex, position_mm: np.ndarray) -> CorticalPoints:
 
 
 def _fan_coordinates(direction: np.ndarray, is_left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return distance (radians) and angle (degrees) around the foveal point of each point's own hemisphere."""
+    """Return distance (radians) and angle (degrees) around the foveal point of each point's own
+    hemisphere.
+    """
     mirrored = direction.copy()
     mirrored[is_left, 0] *= -1  # left onto right
     fovea = np.array([0.8, -0.6, -0.05])
@@ -279,12 +321,17 @@ def _label_streams(labels: np.ndarray, near: np.ndarray, angle: np.ndarray) -> N
 
 
 def eccentricity(fan_distance: np.ndarray) -> np.ndarray:
-    """Return eccentricity in degrees of visual angle: exponential in cortical distance (magnification)."""
-    return 0.1 + (_MAX_ECCENTRICITY - 0.1) * np.expm1(2 * np.clip(fan_distance, 0, 1.3)) / np.expm1(2)
+    """Return eccentricity in degrees of visual angle: exponential in cortical distance
+    (magnification).
+    """
+    return 0.1 + (_MAX_ECCENTRICITY - 0.1) * np.expm1(2 * np.clip(fan_distance, 0, 1.3)) / np.expm1(
+        2
+    )
 
 
 def receptive_field_centres(points: CorticalPoints, labels: np.ndarray) -> np.ndarray:
-    """Return the preferred position of each point, shape (n_points, 2), degrees right and up of fixation.
+    """Return the preferred position of each point, shape (n_points, 2), degrees right and up of
+    fixation.
 
     Parameters
     ----------
@@ -327,10 +374,14 @@ def anat_labels(cortex: Cortex) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def split_hemispheres(labels: np.ndarray, is_left: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the combined volume and those of each hemisphere, which are -1 outside their own half."""
+    """Return the combined volume and those of each hemisphere, which are -1 outside their own
+    half.
+    """
     return {"": labels, "lh.": np.where(is_left, labels, -1), "rh.": np.where(is_left, -1, labels)}
 
 
 def func_labels(anat: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """Bring an anatomical label volume to functional space as NSD does: winner takes all, -1 outside."""
+    """Bring an anatomical label volume to functional space as NSD does: winner takes all, -1
+    outside.
+    """
     return map_winner_take_all(anat, coordinates, bad_value=-1)

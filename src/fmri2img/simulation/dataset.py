@@ -1,7 +1,7 @@
 """The simulated experiment as a whole: what all subjects share, and one subject's files.
 
-Same settings, same bytes. `SimulatedSubject` also gives the ground truth (encoding model, noise-free responses) to tests and
-teaching; no stage of the pipeline reads it.
+Same settings, same bytes. `SimulatedSubject` also gives the ground truth (encoding model,
+noise-free responses) to tests and teaching; no stage of the pipeline reads it.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,14 @@ from fmri2img.nsd.design import (
     rest_runs_shift,
 )
 from fmri2img.nsd.mapping import map_nearest
-from fmri2img.nsd.paths import STIMULI, BetaVersion, SubjectFiles, fsaverage_label_table, on_disk, subject_number
+from fmri2img.nsd.paths import (
+    STIMULI,
+    BetaVersion,
+    SubjectFiles,
+    fsaverage_label_table,
+    on_disk,
+    subject_number,
+)
 from fmri2img.nsd.rois import LABEL_NAMES
 from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.nsd.volumes import write_volume
@@ -61,7 +68,9 @@ from fmri2img.simulation.scenes import CATEGORIES, describe_scene, paint_scene
 _REMEDY = "dvc repro --force --single-item fetch_nsd_shared"
 
 
-def simulate_shared(root: Path, nsd: NsdParams, simulation: SimulationParams, subjects: list[str]) -> list[PurePosixPath]:
+def simulate_shared(
+    root: Path, nsd: NsdParams, simulation: SimulationParams, subjects: list[str]
+) -> list[PurePosixPath]:
     """Write design tables and the pictures that the named subjects see.
 
     Parameters
@@ -82,7 +91,11 @@ def simulate_shared(root: Path, nsd: NsdParams, simulation: SimulationParams, su
     written = [writers.write_notice(root), *writers.write_design(root, design, simulation.seed)]
     shown = [_shown_in(design.experiment, subject, nsd) for subject in subjects]
     image_ids = np.unique(np.concatenate(shown))
-    written.append(writers.write_stimuli(root, image_ids, _pictures(simulation, image_ids, design.experiment.shared_image_ids)))
+    written.append(
+        writers.write_stimuli(
+            root, image_ids, _pictures(simulation, image_ids, design.experiment.shared_image_ids)
+        )
+    )
     for roi in ATLASES_ON_FSAVERAGE:
         written += writers.write_label_tables(root, [fsaverage_label_table(roi)], LABEL_NAMES[roi])
     return written
@@ -93,7 +106,9 @@ def _shown_in(design: ExperimentDesign, subject: str, nsd: NsdParams) -> np.ndar
     return shown_images(design, number, nsd.sessions_of(subject, SESSIONS_HELD[number - 1]))
 
 
-def _pictures(simulation: SimulationParams, image_ids: np.ndarray, shared_ids: np.ndarray) -> Iterator[np.ndarray]:
+def _pictures(
+    simulation: SimulationParams, image_ids: np.ndarray, shared_ids: np.ndarray
+) -> Iterator[np.ndarray]:
     """Paint scenes, or crop a folder's pictures, on all cores and in order."""
     if simulation.pictures == "scenes":
         jobs = (delayed(_paint)(simulation.seed, int(image_id)) for image_id in image_ids)
@@ -101,14 +116,19 @@ def _pictures(simulation: SimulationParams, image_ids: np.ndarray, shared_ids: n
         shared, own = _divide_folder(Path(simulation.pictures))
         sources = ((shared if is_shared else own) for is_shared in np.isin(image_ids, shared_ids))
         jobs = (
-            delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths)) for image_id, paths in zip(image_ids, sources, strict=True)
+            delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths))
+            for image_id, paths in zip(image_ids, sources, strict=True)
         )
     return Parallel(n_jobs=-1, batch_size=8, return_as="generator")(jobs)
 
 
 def _divide_folder(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Keep every tenth picture for the shared images: a crop of a test picture must not be among the others."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    """Keep every tenth picture for the shared images: a crop of a test picture must not be among
+    the others.
+    """
+    paths = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+    )
     if len(paths) < 2:
         raise MissingDataError(
             f"{folder}: got {len(paths)} .jpg or .png pictures, expected at least 2; "
@@ -122,13 +142,17 @@ def _paint(seed: int, image_id: int) -> np.ndarray:
 
 
 def _crop(path: Path, turn: int) -> np.ndarray:
-    """Cut a square; later uses of the same picture are mirrored and cut elsewhere, so that no two are alike."""
+    """Cut a square; later uses of the same picture are mirrored and cut elsewhere, so that no
+    two are alike.
+    """
     rng = np.random.default_rng([turn, 425])
     with Image.open(path) as picture:
         whole = picture.convert("RGB")
     side = round(min(whole.size) * (1.0 if turn == 0 else rng.uniform(0.6, 0.95)))
     left, top = (round((extent - side) * rng.random()) for extent in whole.size)
-    square = whole.crop((left, top, left + side, top + side)).resize((writers.IMAGE_SIDE,) * 2, Image.Resampling.BICUBIC)
+    square = whole.crop((left, top, left + side, top + side)).resize(
+        (writers.IMAGE_SIDE,) * 2, Image.Resampling.BICUBIC
+    )
     return np.asarray(ImageOps.mirror(square) if turn % 2 else square)
 
 
@@ -197,7 +221,11 @@ class SimulatedSubject:
         """Anatomical labels, functional labels and the anatomical left half."""
         anat, is_left = anat_labels(self.cortex)
         coordinates = func_to_anat_coordinates(self.cortex)
-        return anat, {roi: func_labels(volume, coordinates) for roi, volume in anat.items()}, is_left
+        return (
+            anat,
+            {roi: func_labels(volume, coordinates) for roi, volume in anat.items()},
+            is_left,
+        )
 
     @cached_property
     def brain_mask(self) -> np.ndarray:
@@ -207,10 +235,15 @@ class SimulatedSubject:
 
     @cached_property
     def visual_mask(self) -> np.ndarray:
-        """Voxels that respond to pictures, shape (x, y, z), bool: every ROI, however it is brought to functional space."""
+        """Voxels that respond to pictures, shape (x, y, z), bool: every ROI, however it is
+        brought to functional space.
+        """
         anat, func, _ = self._volumes
         mask = np.any([labels > 0 for labels in func.values()], axis=0)
-        mask |= map_nearest(anat["prf-visualrois"], func_to_anat_coordinates(self.cortex), bad_value=-1) > 0
+        mask |= (
+            map_nearest(anat["prf-visualrois"], func_to_anat_coordinates(self.cortex), bad_value=-1)
+            > 0
+        )
         return mask & self.brain_mask
 
     def voxel_model(self, version: BetaVersion) -> VoxelModel:
@@ -218,10 +251,14 @@ class SimulatedSubject:
         _, func, _ = self._volumes
         points = locate(self.cortex, func_to_anat_mm(self.cortex)[self.visual_mask])
         rng = np.random.default_rng([self.simulation.seed, 11, self.number])
-        return draw_voxels(points, func["prf-visualrois"][self.visual_mask], self.number, version=version, rng=rng)
+        return draw_voxels(
+            points, func["prf-visualrois"][self.visual_mask], self.number, version=version, rng=rng
+        )
 
     def signal(self, version: BetaVersion) -> np.ndarray:
-        """Return noise-free responses, mean 0 and SD 1 over images, shape (n_images, n_visual_voxels), float32."""
+        """Return noise-free responses, mean 0 and SD 1 over images, shape (n_images,
+        n_visual_voxels), float32.
+        """
         pictures = iterate_images(on_disk(self.root, STIMULI), self.image_ids, remedy=_REMEDY)
         jobs = (delayed(image_features)(picture) for picture in pictures)
         features = np.stack(Parallel(n_jobs=-1, prefer="threads", batch_size=8)(jobs))
@@ -230,7 +267,9 @@ class SimulatedSubject:
     def _categories(self) -> np.ndarray:
         if self.simulation.pictures != "scenes":
             return np.full(len(self.image_ids), -1)
-        scenes = (describe_scene(self.simulation.seed, int(image_id)) for image_id in self.image_ids)
+        scenes = (
+            describe_scene(self.simulation.seed, int(image_id)) for image_id in self.image_ids
+        )
         return np.array([CATEGORIES.index(scene.category) for scene in scenes])
 
     def write(self) -> list[PurePosixPath]:
@@ -239,10 +278,16 @@ class SimulatedSubject:
         table = responses_table(self.design, self.number, self.sessions, self.simulation.seed)
         written.append(writers.write_responses(self.root, self.files, table))
         for session in self.sessions:
-            written += writers.write_design_runs(self.root, self.files, self.design, session, self.number)
+            written += writers.write_design_runs(
+                self.root, self.files, self.design, session, self.number
+            )
         for session in self.sessions:
             valid = self._valid_voxels(session)
-            write_volume(on_disk(self.root, self.files.valid(session)), valid.astype(np.int16), self.cortex.func_voxel_mm)
+            write_volume(
+                on_disk(self.root, self.files.valid(session)),
+                valid.astype(np.int16),
+                self.cortex.func_voxel_mm,
+            )
             written.append(self.files.valid(session))
         for version in self.simulation.beta_versions:
             written += self._write_betas(version)
@@ -254,17 +299,34 @@ class SimulatedSubject:
             betas = file["betas"][()].transpose(3, 2, 1, 0)  # (x, y, z, 750)
         slots = self.design.stimulus_slots[session - 1]
         shift = rest_runs_shift(self.number, session)
-        mean = 900 + 500 * np.random.default_rng([self.simulation.seed, 5, self.number]).random(self.brain_mask.shape)
+        mean = 900 + 500 * np.random.default_rng([self.simulation.seed, 5, self.number]).random(
+            self.brain_mask.shape
+        )
         written, first = [], 0
         for file_run in range(1, RUNS_PER_SESSION + 2 * shift + 1):
             run = file_run - shift - 1
-            shown = np.flatnonzero(slots[run]) if 0 <= run < RUNS_PER_SESSION else np.zeros(0, dtype=np.int64)
-            percent = betas[self.brain_mask, first : first + len(shown)].astype(np.float32) / UNITS_PER_PERCENT
+            shown = (
+                np.flatnonzero(slots[run])
+                if 0 <= run < RUNS_PER_SESSION
+                else np.zeros(0, dtype=np.int64)
+            )
+            percent = (
+                betas[self.brain_mask, first : first + len(shown)].astype(np.float32)
+                / UNITS_PER_PERCENT
+            )
             first += len(shown)
             rng = np.random.default_rng([self.simulation.seed, 226, self.number, session, file_run])
-            series = simulate_run(percent, shown, mean[self.brain_mask], TR_SECONDS[self.nsd.func_space], rng)
+            series = simulate_run(
+                percent, shown, mean[self.brain_mask], TR_SECONDS[self.nsd.func_space], rng
+            )
             path = self.files.timeseries(session, file_run)
-            writers.write_timeseries(on_disk(self.root, path), self.brain_mask, series, self.cortex.func_voxel_mm, self.nsd.func_space)
+            writers.write_timeseries(
+                on_disk(self.root, path),
+                self.brain_mask,
+                series,
+                self.cortex.func_voxel_mm,
+                self.nsd.func_space,
+            )
             written.append(path)
         return written
 
@@ -276,17 +338,25 @@ class SimulatedSubject:
         written = []
         for roi in SIMULATED_ROIS:
             volumes = split_hemispheres(anat[roi], is_left)
-            written += writers.write_roi(self.root, self.files.anat_roi, roi, volumes, ANAT_VOXEL_MM)
+            written += writers.write_roi(
+                self.root, self.files.anat_roi, roi, volumes, ANAT_VOXEL_MM
+            )
             volumes = split_hemispheres(func[roi], func_mm[..., 0] < 0)
             written += writers.write_roi(self.root, self.files.func_roi, roi, volumes, voxel_mm)
-            written += writers.write_label_tables(self.root, [self.files.label_table(roi)], LABEL_NAMES[roi])
+            written += writers.write_label_tables(
+                self.root, [self.files.label_table(roi)], LABEL_NAMES[roi]
+            )
         coordinates = func_to_anat_coordinates(self.cortex)
         write_volume(on_disk(self.root, self.files.transform()), coordinates, voxel_mm)
-        write_volume(on_disk(self.root, self.files.brainmask()), self.brain_mask.astype(np.int16), voxel_mm)
+        write_volume(
+            on_disk(self.root, self.files.brainmask()), self.brain_mask.astype(np.int16), voxel_mm
+        )
         return [*written, self.files.transform(), self.files.brainmask()]
 
     def _valid_voxels(self, session: int) -> np.ndarray:
-        """Return voxels with data in a session: head motion since the first one takes a few planes from the slab's faces."""
+        """Return voxels with data in a session: head motion since the first one takes a few
+        planes from the slab's faces.
+        """
         if session == self.sessions[0]:
             return self.brain_mask
         rng = np.random.default_rng([self.simulation.seed, 77, self.number, session])
@@ -298,7 +368,9 @@ class SimulatedSubject:
         return valid
 
     def _write_betas(self, version: BetaVersion) -> list[PurePosixPath]:
-        """Write the betas of every session in the wanted formats, then ncsnr from what was written."""
+        """Write the betas of every session in the wanted formats, then ncsnr from what was
+        written.
+        """
         signal, model = self.signal(version), self.voxel_model(version)
         stored, written = [], []
         for session in self.sessions:
@@ -311,7 +383,12 @@ class SimulatedSubject:
             if "nii.gz" in self.simulation.beta_formats:
                 written.append(self.files.betas(version, session, "nii.gz"))
                 tr = TR_SECONDS[self.nsd.func_space]
-                writers.write_betas_nifti(on_disk(self.root, written[-1]), on_disk(self.root, path), self.cortex.func_voxel_mm, tr)
+                writers.write_betas_nifti(
+                    on_disk(self.root, written[-1]),
+                    on_disk(self.root, path),
+                    self.cortex.func_voxel_mm,
+                    tr,
+                )
         written += self._write_ncsnr(version, stored)
         if "hdf5" in self.simulation.beta_formats:
             return written + stored
@@ -319,10 +396,14 @@ class SimulatedSubject:
             on_disk(self.root, path).unlink()
         return written
 
-    def _session_slabs(self, version: BetaVersion, session: int, signal: np.ndarray, model: VoxelModel) -> Iterator[np.ndarray]:
+    def _session_slabs(
+        self, version: BetaVersion, session: int, signal: np.ndarray, model: VoxelModel
+    ) -> Iterator[np.ndarray]:
         """Yield one session's betas in stored units, slab by slab from below, each (750, y, x)."""
         version_number = int(version[1])
-        rng = np.random.default_rng([self.simulation.seed, 750, self.number, session, version_number])
+        rng = np.random.default_rng(
+            [self.simulation.seed, 750, self.number, session, version_number]
+        )
         fixed = np.random.default_rng([self.simulation.seed, 751, self.number])
         sources = draw_noise_sources(self.cortex, fixed)
         gain = float(rng.lognormal(0, 0.08))
@@ -344,31 +425,51 @@ class SimulatedSubject:
             seeing = index >= 0
             chosen = index[seeing]
             betas[:, seeing] = make_betas(
-                signal[rows][:, chosen], noise[:, seeing], _subset(model, chosen), gain=gain, offset=offset[chosen]
+                signal[rows][:, chosen],
+                noise[:, seeing],
+                _subset(model, chosen),
+                gain=gain,
+                offset=offset[chosen],
             )
             slab[:, inside] = to_stored_units(betas)
             yield slab.transpose(0, 2, 1)
 
-    def _write_ncsnr(self, version: BetaVersion, stored: list[PurePosixPath]) -> list[PurePosixPath]:
+    def _write_ncsnr(
+        self, version: BetaVersion, stored: list[PurePosixPath]
+    ) -> list[PurePosixPath]:
         """Write ncsnr of all images, and of odd and even ones, computed from the betas files."""
         image_ids = shown_images(self.design.experiment, self.number, self.sessions)
         sessions = np.repeat(self.sessions, TRIALS_PER_SESSION)
-        halves = {"": self.image_ids, "_split1": self.image_ids[::2], "_split2": self.image_ids[1::2]}
-        volumes = {suffix: np.full(self.brain_mask.shape, np.nan, dtype=np.float32) for suffix in halves}
+        halves = {
+            "": self.image_ids,
+            "_split1": self.image_ids[::2],
+            "_split2": self.image_ids[1::2],
+        }
+        volumes = {
+            suffix: np.full(self.brain_mask.shape, np.nan, dtype=np.float32) for suffix in halves
+        }
         for z in range(self.brain_mask.shape[2]):
             inside = self.brain_mask[:, :, z]
-            betas = np.concatenate([_read_slab(on_disk(self.root, path), z)[:, inside] for path in stored])
+            betas = np.concatenate(
+                [_read_slab(on_disk(self.root, path), z)[:, inside] for path in stored]
+            )
             for suffix, chosen in halves.items():
-                volumes[suffix][:, :, z][inside] = estimate_ncsnr(betas, sessions, image_ids, chosen=chosen)
+                volumes[suffix][:, :, z][inside] = estimate_ncsnr(
+                    betas, sessions, image_ids, chosen=chosen
+                )
         for suffix, volume in volumes.items():
             path = on_disk(self.root, self.files.ncsnr(version, suffix))
-            write_volume(path, volume, self.cortex.func_voxel_mm, tr=TR_SECONDS[self.nsd.func_space])
+            write_volume(
+                path, volume, self.cortex.func_voxel_mm, tr=TR_SECONDS[self.nsd.func_space]
+            )
         return [self.files.ncsnr(version, suffix) for suffix in halves]
 
 
 def _slab_noise(positions_mm: np.ndarray, sources: np.ndarray, seed: int, z: int) -> np.ndarray:
     courses = np.random.default_rng([seed, 1])
-    return session_noise(positions_mm, TRIALS_PER_SESSION, np.random.default_rng([seed, 2, z]), sources, courses)
+    return session_noise(
+        positions_mm, TRIALS_PER_SESSION, np.random.default_rng([seed, 2, z]), sources, courses
+    )
 
 
 def _read_slab(path: Path, z: int) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""A simulated experimental design with NSD's rules: who sees which image when, and what they press."""
+"""A simulated experimental design with NSD's rules: who sees which image when, and what they
+press.
+"""
 
 from dataclasses import dataclass
 
@@ -17,9 +19,11 @@ from fmri2img.nsd.design import (
 
 N_SESSIONS, N_SLOTS = 40, 75
 N_SHARED, N_PER_SUBJECT = 1_000, 10_000
-# Slots 1-3 and 72-75 are always blank (Allen et al. 2022, "Trial and run design"); indices from 0 here.
+# Slots 1-3 and 72-75 are always blank (Allen et al. 2022, "Trial and run design"); indices from 0
+# here.
 _FIRST_SLOT, _LAST_SLOT = 3, 70
-# Centres of an image's showings on the circle of all trials: 60 % near a common centre, the rest anywhere.
+# Centres of an image's showings on the circle of all trials: 60 % near a common centre, the rest
+# anywhere.
 _CONCENTRATION, _NEAR_SHARE = 729.0, 0.6
 # Subject, session and run whose button records were lost (P:nsdsetup.m of the data paper's code).
 _RUNS_WITHOUT_BUTTONS = ((6, 19, 10), (4, 23, 3))
@@ -58,12 +62,16 @@ def draw_design(seed: int) -> SimulatedDesign:
     own = chosen[N_SHARED : N_SHARED + N_SUBJECTS * n_own].reshape(N_SUBJECTS, n_own)
     images = np.hstack([np.tile(shared, (N_SUBJECTS, 1)), own])
     experiment = ExperimentDesign(_draw_master_order(rng), images, shared)
-    slots = np.stack([[_draw_run(rng, run) for run in range(1, RUNS_PER_SESSION + 1)] for _ in range(N_SESSIONS)])
+    slots = np.stack(
+        [[_draw_run(rng, run) for run in range(1, RUNS_PER_SESSION + 1)] for _ in range(N_SESSIONS)]
+    )
     return SimulatedDesign(experiment, slots)
 
 
 def _draw_master_order(rng: np.random.Generator) -> np.ndarray:
-    """Place three showings of each of 10 000 images on a circle and cut it (Allen et al. 2022, Methods)."""
+    """Place three showings of each of 10 000 images on a circle and cut it (Allen et al. 2022,
+    Methods).
+    """
     centres = rng.uniform(-np.pi, np.pi, N_PER_SUBJECT)[:, None]
     near = rng.vonmises(np.broadcast_to(centres, (N_PER_SUBJECT, 3)), _CONCENTRATION)
     anywhere = rng.uniform(-np.pi, np.pi, (N_PER_SUBJECT, 3))
@@ -73,7 +81,9 @@ def _draw_master_order(rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_run(rng: np.random.Generator, run: int) -> np.ndarray:
-    """Draw the stimulus slots of one run: 63 in odd runs, 62 in even ones, in stretches of 9 to 14."""
+    """Draw the stimulus slots of one run: 63 in odd runs, 62 in even ones, in stretches of 9 to
+    14.
+    """
     n_stretches, n_stimuli = 6, 63
     while True:
         stretches = rng.integers(9, 15, n_stretches)
@@ -94,14 +104,19 @@ def sessions_of(subject_number: int, sessions: list[int]) -> list[int]:
 
 
 def shown_images(design: ExperimentDesign, subject_number: int, sessions: list[int]) -> np.ndarray:
-    """Return the 0-based 73k ids of all trials in some sessions, in time order, shape (750 * n_sessions,)."""
+    """Return the 0-based 73k ids of all trials in some sessions, in time order, shape (750 *
+    n_sessions,).
+    """
     return np.concatenate([design.trial_image_ids(subject_number, session) for session in sessions])
 
 
-def responses_table(design: SimulatedDesign, subject_number: int, sessions: list[int], seed: int) -> pd.DataFrame:
+def responses_table(
+    design: SimulatedDesign, subject_number: int, sessions: list[int], seed: int
+) -> pd.DataFrame:
     """Draw the behaviour of one subject, NSD's 19 columns, one row a trial.
 
-    Memory columns look at the trials of the named sessions only if these start at session 1; otherwise at all earlier sessions of the plan.
+    Memory columns look at the trials of the named sessions only if these start at session 1;
+    otherwise at all earlier sessions of the plan.
 
     Parameters
     ----------
@@ -120,7 +135,9 @@ def responses_table(design: SimulatedDesign, subject_number: int, sessions: list
     rng = np.random.default_rng([seed, 19, subject_number])
     last = max(sessions)
     order = design.experiment.master_order[: last * TRIALS_PER_SESSION]
-    table = pd.DataFrame(_trial_positions(design, last), columns=["SESSION", "RUN", "TRIAL", "SLOT"])
+    table = pd.DataFrame(
+        _trial_positions(design, last), columns=["SESSION", "RUN", "TRIAL", "SLOT"]
+    )
     table.insert(0, "SUBJECT", subject_number)
     table["73KID"] = design.experiment.subject_images[subject_number - 1, order] + 1
     table["10KID"] = order + 1
@@ -131,7 +148,9 @@ def responses_table(design: SimulatedDesign, subject_number: int, sessions: list
 
 
 def _trial_positions(design: SimulatedDesign, last_session: int) -> np.ndarray:
-    """Return session, run, trial in run (from 1) and slot (from 0) of each trial, shape (n_trials, 4)."""
+    """Return session, run, trial in run (from 1) and slot (from 0) of each trial, shape
+    (n_trials, 4).
+    """
     session, run, slot = np.nonzero(design.stimulus_slots[:last_session])
     first_of_run = np.r_[True, (np.diff(run) != 0) | (np.diff(session) != 0)]
     run_start = np.maximum.accumulate(np.where(first_of_run, np.arange(len(run)), 0))
@@ -159,7 +178,9 @@ def _add_behaviour(table: pd.DataFrame, rng: np.random.Generator) -> None:
         "ISCORRECTCURRENT": (button == 2) == in_session,
         "BUTTON": button,
     }
-    columns = {name: np.where(pressed, values, np.nan) for name, values in nan_unless_pressed.items()}
+    columns = {
+        name: np.where(pressed, values, np.nan) for name, values in nan_unless_pressed.items()
+    }
     table["ISOLD"] = is_old.astype(int)
     for name in ("ISCORRECT", "RT", "CHANGEMIND"):
         table[name] = columns[name]
@@ -167,7 +188,9 @@ def _add_behaviour(table: pd.DataFrame, rng: np.random.Generator) -> None:
     table["MEMORYFIRST"] = np.where(showing == 2, since_first, np.nan)
     table["ISOLDCURRENT"] = in_session.astype(int)
     table["ISCORRECTCURRENT"] = columns["ISCORRECTCURRENT"]
-    table["TOTAL1"], table["TOTAL2"] = ((pressed & (button == number)).astype(float) for number in (1, 2))
+    table["TOTAL1"], table["TOTAL2"] = (
+        (pressed & (button == number)).astype(float) for number in (1, 2)
+    )
     table["BUTTON"] = columns["BUTTON"]
     run = table[["SUBJECT", "SESSION", "RUN"]].apply(tuple, axis=1)
     table["MISSINGDATA"] = run.isin(_RUNS_WITHOUT_BUTTONS).astype(int)

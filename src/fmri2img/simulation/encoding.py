@@ -1,8 +1,9 @@
 """From pictures to noise-free voxel responses, and from these to betas.
 
-A voxel of an early area sums oriented energy, luminance and colour within its receptive field; higher voxels
-add the category and pool widely. Betas are that response plus noise of the strength that published
-noise ceilings imply, in percent signal change, with each session's own gain and offset.
+A voxel of an early area sums oriented energy, luminance and colour within its receptive field;
+higher voxels add the category and pool widely. Betas are that response plus noise of the strength
+that published noise ceilings imply, in percent signal change, with each session's own gain and
+offset.
 """
 
 from dataclasses import dataclass
@@ -17,11 +18,13 @@ from PIL import Image
 from fmri2img.simulation.cortex import Cortex, CorticalPoints, receptive_field_centres
 from fmri2img.simulation.scenes import CATEGORIES
 
-# Median ncsnr inside nsdgeneral, betas b3 in func1pt8mm, subj01 to subj08, as published with the Allen2022 benchmark of brain-score.
+# Median ncsnr inside nsdgeneral, betas b3 in func1pt8mm, subj01 to subj08, as published with the
+# Allen2022 benchmark of brain-score.
 PUBLISHED_NCSNR = (0.361, 0.361, 0.324, 0.296, 0.415, 0.343, 0.281, 0.226)
 # Other beta versions have lower ceilings; these ratios to b3 are round figures, not measurements.
 _NCSNR_RATIO = {"b1": 0.6, "b2": 0.8, "b3": 1.0}
-_NCSNR_SPREAD = 0.28  # SD of log ncsnr over voxels; wider, the few images of a short experiment bias the median upwards
+# SD of log ncsnr over voxels; wider, the few images of a short experiment bias the median upwards
+_NCSNR_SPREAD = 0.28
 _FIELD_DEGREES = 8.4  # width of NSD's pictures
 _GRID_SIDE, _FEATURE_SIDE = 17, 85
 _SCALES = (0.09, 0.22)  # centre frequencies of the energy channels, cycles per pixel at 85 pixels
@@ -66,10 +69,13 @@ def image_features(picture: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray, shape (11, 289), float32
-        Luminance, two colour opponents, then local energy by scale and orientation, averaged on a 17 x 17 grid.
+        Luminance, two colour opponents, then local energy by scale and orientation, averaged on a
+        17 x 17 grid.
     """
     block = picture.shape[0] // _FEATURE_SIDE
-    small = np.asarray(Image.fromarray(picture).reduce(block), dtype=np.float32) / 255  # (85, 85, 3)
+    small = (
+        np.asarray(Image.fromarray(picture).reduce(block), dtype=np.float32) / 255
+    )  # (85, 85, 3)
     red, green, blue = np.moveaxis(small, -1, 0)
     luminance = (red + green + blue) / 3
     maps = [luminance, red - green, blue - (red + green) / 2]
@@ -82,15 +88,21 @@ def image_features(picture: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _energy_filters() -> np.ndarray:
-    """Return one-sided log-Gabor windows in the frequency domain, shape (8, 85, 85): their output's modulus is local energy."""
-    fy, fx = np.meshgrid(np.fft.fftfreq(_FEATURE_SIDE), np.fft.fftfreq(_FEATURE_SIDE), indexing="ij")
+    """Return one-sided log-Gabor windows in the frequency domain, shape (8, 85, 85): their
+    output's modulus is local energy.
+    """
+    fy, fx = np.meshgrid(
+        np.fft.fftfreq(_FEATURE_SIDE), np.fft.fftfreq(_FEATURE_SIDE), indexing="ij"
+    )
     radius, angle = np.hypot(fy, fx), np.arctan2(fy, fx)
     radius[0, 0] = 1e-6
     windows = []
     for frequency in _SCALES:
         for orientation in np.arange(_ORIENTATIONS) * np.pi / _ORIENTATIONS:
             turn = (angle - orientation + np.pi) % (2 * np.pi) - np.pi
-            windows.append(np.exp(-0.5 * (np.log(radius / frequency) / 0.55) ** 2 - 0.5 * (turn / 0.45) ** 2))
+            windows.append(
+                np.exp(-0.5 * (np.log(radius / frequency) / 0.55) ** 2 - 0.5 * (turn / 0.45) ** 2)
+            )
     return np.stack(windows).astype(np.float32)
 
 
@@ -137,21 +149,31 @@ def draw_voxels(
     return VoxelModel(
         fields=_receptive_fields(centres, size),
         channel_weights=tuning.astype(np.float32),
-        category_weights=(category_gain[:, None] * rng.standard_normal((n_voxels, len(CATEGORIES)))).astype(np.float32),
-        ncsnr=(median * np.exp(_NCSNR_SPREAD * _stratified_normal(rng, n_voxels))).astype(np.float32),
+        category_weights=(
+            category_gain[:, None] * rng.standard_normal((n_voxels, len(CATEGORIES)))
+        ).astype(np.float32),
+        ncsnr=(median * np.exp(_NCSNR_SPREAD * _stratified_normal(rng, n_voxels))).astype(
+            np.float32
+        ),
         baseline=rng.normal(0.6, 0.8, n_voxels).astype(np.float32),
         # A few voxels sit on veins and swing so widely that int16 saturates, as in the real files.
-        amplitude=(rng.lognormal(0.6, 0.45, n_voxels) * np.where(rng.random(n_voxels) < 0.003, 25, 1)).astype(np.float32),
+        amplitude=(
+            rng.lognormal(0.6, 0.45, n_voxels) * np.where(rng.random(n_voxels) < 0.003, 25, 1)
+        ).astype(np.float32),
     )
 
 
 def _stratified_normal(rng: np.random.Generator, n_values: int) -> np.ndarray:
-    """Return standard normal values in random order whose median is 0 for any number of them, shape (n_values,)."""
+    """Return standard normal values in random order whose median is 0 for any number of them,
+    shape (n_values,).
+    """
     return scipy.special.ndtri((rng.permutation(n_values) + 0.5) / n_values)
 
 
 def _receptive_fields(centres: np.ndarray, size: np.ndarray) -> np.ndarray:
-    """Return Gaussian windows on the grid, shape (n_voxels, 289); rows run downwards, as in a picture."""
+    """Return Gaussian windows on the grid, shape (n_voxels, 289); rows run downwards, as in a
+    picture.
+    """
     axis = ((np.arange(_GRID_SIDE) + 0.5) / _GRID_SIDE - 0.5) * _FIELD_DEGREES
     across = np.exp(-0.5 * ((axis[None] - centres[:, :1]) / size[:, None]) ** 2)
     down = np.exp(-0.5 * ((-axis[None] - centres[:, 1:]) / size[:, None]) ** 2)
@@ -159,7 +181,9 @@ def _receptive_fields(centres: np.ndarray, size: np.ndarray) -> np.ndarray:
     return (windows / windows.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def noise_free_responses(model: VoxelModel, features: np.ndarray, categories: np.ndarray) -> np.ndarray:
+def noise_free_responses(
+    model: VoxelModel, features: np.ndarray, categories: np.ndarray
+) -> np.ndarray:
     """Compute what each voxel would say without noise.
 
     Parameters
@@ -192,7 +216,11 @@ def noise_free_responses(model: VoxelModel, features: np.ndarray, categories: np
 
 
 def session_noise(
-    positions_mm: np.ndarray, n_trials: int, rng: np.random.Generator, sources: np.ndarray, shared_rng: np.random.Generator
+    positions_mm: np.ndarray,
+    n_trials: int,
+    rng: np.random.Generator,
+    sources: np.ndarray,
+    shared_rng: np.random.Generator,
 ) -> np.ndarray:
     """Draw trial noise of about unit SD, a fifth of it shared between voxels, with a slow drift.
 
@@ -210,7 +238,9 @@ def session_noise(
     -------
     ndarray, shape (n_trials, n_voxels), float32
     """
-    maps = np.cos(positions_mm @ sources[:, :3].T + sources[:, 3]).astype(np.float32)  # (n_voxels, n_sources)
+    maps = np.cos(positions_mm @ sources[:, :3].T + sources[:, 3]).astype(
+        np.float32
+    )  # (n_voxels, n_sources)
     maps *= np.sqrt(_SHARED_NOISE) / np.linalg.norm(maps, axis=1, keepdims=True)
     courses = shared_rng.standard_normal((n_trials, len(sources)), dtype=np.float32)
     drift = np.linspace(-1, 1, n_trials, dtype=np.float32) * np.sqrt(3)  # unit SD
@@ -222,12 +252,16 @@ def session_noise(
 
 
 def draw_noise_sources(cortex: Cortex, rng: np.random.Generator) -> np.ndarray:
-    """Draw the spatial waves of the shared noise, shape (12, 4): frequency in radians per mm, and phase."""
+    """Draw the spatial waves of the shared noise, shape (12, 4): frequency in radians per mm,
+    and phase.
+    """
     waves = rng.normal(0, 3 / cortex.semi_axes.mean(), (_N_NOISE_SOURCES, 3))
     return np.column_stack([waves, rng.uniform(0, 2 * np.pi, _N_NOISE_SOURCES)])
 
 
-def make_betas(signal: np.ndarray, noise: np.ndarray, model: VoxelModel, *, gain: float, offset: np.ndarray) -> np.ndarray:
+def make_betas(
+    signal: np.ndarray, noise: np.ndarray, model: VoxelModel, *, gain: float, offset: np.ndarray
+) -> np.ndarray:
     """Mix signal and noise to percent signal change.
 
     Parameters
@@ -250,16 +284,24 @@ def make_betas(signal: np.ndarray, noise: np.ndarray, model: VoxelModel, *, gain
 
 
 def haemodynamic_response(seconds: np.ndarray) -> np.ndarray:
-    """Return the response to a brief event at second 0, peak 1: a double gamma with its peak near 5 s and an undershoot near 15 s.
+    """Return the response to a brief event at second 0, peak 1: a double gamma with its peak near 5
+    s and an undershoot near 15 s.
 
-    The shape and its parameters (6, 16, 1/6) are those of Glover 1999, doi:10.1006/nimg.1998.0419, as commonly rounded.
+    The shape and its parameters (6, 16, 1/6) are those of Glover 1999, doi:10.1006/nimg.1998.0419,
+    as commonly rounded.
     """
     after = np.maximum(seconds, 0)
     shape = scipy.stats.gamma.pdf(after, 6) - scipy.stats.gamma.pdf(after, 16) / 6
     return shape / 0.1754  # maximum of the difference
 
 
-def simulate_run(percent: np.ndarray, slots: np.ndarray, mean: np.ndarray, tr_seconds: float, rng: np.random.Generator) -> np.ndarray:
+def simulate_run(
+    percent: np.ndarray,
+    slots: np.ndarray,
+    mean: np.ndarray,
+    tr_seconds: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """Make the time series of a 300-s run and the one volume more that the files have.
 
     Parameters

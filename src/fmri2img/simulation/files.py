@@ -28,7 +28,8 @@ from fmri2img.simulation.design import N_SLOTS, SimulatedDesign, stim_info_table
 from fmri2img.storage import writing
 
 IMAGE_SIDE = 425
-# Attribute of every HDF5 file, and text of a notice beside the data: nobody may take this for brain data.
+# Attribute of every HDF5 file, and text of a notice beside the data: nobody may take this for brain
+# data.
 SIMULATED_MARK = "simulated by fmri2img, not measured"
 
 
@@ -58,7 +59,9 @@ def write_design(root: Path, design: SimulatedDesign, seed: int) -> list[PurePos
 
 
 def _matlab_file(variables: dict[str, np.ndarray]) -> bytes:
-    """Return a MAT level 5 file as MATLAB writes it: class double, values stored as small integers."""
+    """Return a MAT level 5 file as MATLAB writes it: class double, values stored as small
+    integers.
+    """
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, variables)
     content = bytearray(buffer.getvalue())
@@ -72,8 +75,11 @@ def _matlab_file(variables: dict[str, np.ndarray]) -> bytes:
     return bytes(content)
 
 
-def write_stimuli(root: Path, image_ids: np.ndarray, pictures: Iterable[np.ndarray]) -> PurePosixPath:
-    """Write the pictures that are shown into ``nsd_stimuli.hdf5``; other rows stay unwritten and take no room.
+def write_stimuli(
+    root: Path, image_ids: np.ndarray, pictures: Iterable[np.ndarray]
+) -> PurePosixPath:
+    """Write the pictures that are shown into ``nsd_stimuli.hdf5``; other rows stay unwritten and
+    take no room.
 
     Parameters
     ----------
@@ -89,7 +95,9 @@ def write_stimuli(root: Path, image_ids: np.ndarray, pictures: Iterable[np.ndarr
     with replacing(on_disk(root, STIMULI)) as partial, writing(partial) as file:
         file.attrs["source"] = SIMULATED_MARK
         shape = (N_IMAGES, IMAGE_SIDE, IMAGE_SIDE, 3)
-        brick = file.create_dataset("imgBrick", shape, np.uint8, chunks=(1, *shape[1:]), fillvalue=0)
+        brick = file.create_dataset(
+            "imgBrick", shape, np.uint8, chunks=(1, *shape[1:]), fillvalue=0
+        )
         for image_id, picture in zip(image_ids, pictures, strict=True):
             brick[image_id] = picture
     return STIMULI
@@ -97,13 +105,19 @@ def write_stimuli(root: Path, image_ids: np.ndarray, pictures: Iterable[np.ndarr
 
 def write_responses(root: Path, files: SubjectFiles, table: pd.DataFrame) -> PurePosixPath:
     """Write ``responses.tsv``; missing values are the letters NaN."""
-    text = table.to_csv(sep="\t", index=False, na_rep="NaN", float_format="%.15g", lineterminator="\n")
+    text = table.to_csv(
+        sep="\t", index=False, na_rep="NaN", float_format="%.15g", lineterminator="\n"
+    )
     write_text(on_disk(root, files.responses()), text)
     return files.responses()
 
 
-def write_design_runs(root: Path, files: SubjectFiles, design: SimulatedDesign, session: int, number: int) -> list[PurePosixPath]:
-    """Write a session's onset files, one a run; in sessions with rest runs the NSD runs are 02 to 13 and the rest all zero."""
+def write_design_runs(
+    root: Path, files: SubjectFiles, design: SimulatedDesign, session: int, number: int
+) -> list[PurePosixPath]:
+    """Write a session's onset files, one a run; in sessions with rest runs the NSD runs are 02
+    to 13 and the rest all zero.
+    """
     image_ids = iter(design.experiment.trial_image_ids(number, session) + 1)
     per_slot = VOLUMES_PER_SLOT[files.func_space]
     shift = rest_runs_shift(number, session)
@@ -120,9 +134,15 @@ def write_design_runs(root: Path, files: SubjectFiles, design: SimulatedDesign, 
 
 
 def write_roi(
-    root: Path, path_of: Callable[[str], PurePosixPath], name: str, volumes: dict[str, np.ndarray], voxel_mm: float
+    root: Path,
+    path_of: Callable[[str], PurePosixPath],
+    name: str,
+    volumes: dict[str, np.ndarray],
+    voxel_mm: float,
 ) -> list[PurePosixPath]:
-    """Write an ROI and its hemispheres as float64 volumes; ``volumes`` is keyed by prefix (``""``, ``"lh."``, ``"rh."``)."""
+    """Write an ROI and its hemispheres as float64 volumes; ``volumes`` is keyed by prefix
+    (``""``, ``"lh."``, ``"rh."``).
+    """
     written = []
     for prefix, labels in volumes.items():
         path = path_of(prefix + name)
@@ -131,7 +151,9 @@ def write_roi(
     return written
 
 
-def write_label_tables(root: Path, tables: Iterable[PurePosixPath], names: dict[int, str]) -> list[PurePosixPath]:
+def write_label_tables(
+    root: Path, tables: Iterable[PurePosixPath], names: dict[int, str]
+) -> list[PurePosixPath]:
     """Write the same label table to several places."""
     written = list(tables)
     for table in written:
@@ -152,7 +174,12 @@ def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np
     """
     with replacing(path) as partial, writing(partial) as file:
         file.attrs["source"] = SIMULATED_MARK
-        stored = file.create_dataset("betas", (TRIALS_PER_SESSION, *shape[::-1]), np.int16, chunks=(TRIALS_PER_SESSION, 1, 1, 1))
+        stored = file.create_dataset(
+            "betas",
+            (TRIALS_PER_SESSION, *shape[::-1]),
+            np.int16,
+            chunks=(TRIALS_PER_SESSION, 1, 1, 1),
+        )
         for z, slab in enumerate(slabs):
             stored[:, z] = slab
 
@@ -160,8 +187,17 @@ def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np
 def write_betas_nifti(path: Path, hdf5_path: Path, voxel_mm: float, tr: float) -> None:
     """Write the same betas as NIfTI, volumes one after another, from the HDF5 file."""
     with h5py.File(hdf5_path, "r") as file:
-        betas = file["betas"][()]  # (750, z, y, x): in C order exactly the byte order of a NIfTI file
-    header = nsd_header(betas.shape[::-1], betas.dtype, voxel_mm, tr=tr, lowest=int(betas.min()), highest=int(betas.max()))
+        betas = file["betas"][
+            ()
+        ]  # (750, z, y, x): in C order exactly the byte order of a NIfTI file
+    header = nsd_header(
+        betas.shape[::-1],
+        betas.dtype,
+        voxel_mm,
+        tr=tr,
+        lowest=int(betas.min()),
+        highest=int(betas.max()),
+    )
     with (
         replacing(path) as partial,
         partial.open("wb") as raw,
@@ -172,7 +208,9 @@ def write_betas_nifti(path: Path, hdf5_path: Path, voxel_mm: float, tr: float) -
             file.write(np.ascontiguousarray(volume, dtype="<i2").tobytes())
 
 
-def write_timeseries(path: Path, mask: np.ndarray, series: np.ndarray, voxel_mm: float, func_space: str) -> None:
+def write_timeseries(
+    path: Path, mask: np.ndarray, series: np.ndarray, voxel_mm: float, func_space: str
+) -> None:
     """Write one run's volumes.
 
     Parameters

@@ -1,7 +1,9 @@
-"""Dead leaves: occluding shapes of all sizes, the simplest pictures with the statistics of photographs.
+"""Dead leaves: occluding shapes of all sizes, the simplest pictures with the statistics of
+photographs.
 
 Sizes follow a power law (Lee, Mumford & Huang 2001, doi:10.1023/A:1011109015675), so that a picture
-looks the same at every magnification. They train the demo autoencoder beside the scenes: no photograph is needed.
+looks the same at every magnification. They train the demo autoencoder beside the scenes: no
+photograph is needed.
 """
 
 import numpy as np
@@ -46,8 +48,12 @@ def _palette(rng: np.random.Generator) -> np.ndarray:
     return np.clip(luminance + tint + chroma, 0.02, 0.98)
 
 
-def _leaf(rng: np.random.Generator, radius: float, palette: np.ndarray, texture: float, softness: float) -> Part:
-    red, green, blue = np.clip(palette[rng.integers(len(palette))] + rng.normal(0, 0.04, 3), 0.01, 0.99)
+def _leaf(
+    rng: np.random.Generator, radius: float, palette: np.ndarray, texture: float, softness: float
+) -> Part:
+    red, green, blue = np.clip(
+        palette[rng.integers(len(palette))] + rng.normal(0, 0.04, 3), 0.01, 0.99
+    )
     return Part(
         kind="ellipse" if rng.random() < 0.6 else "box",
         centre=(float(rng.uniform(-0.1, 1.1)), float(rng.uniform(-0.1, 1.1))),

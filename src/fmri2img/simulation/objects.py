@@ -21,10 +21,28 @@ _VIVID = (
     (0.86, 0.46, 0.60),
     (0.16, 0.60, 0.64),
 )
-_COATS = ((0.40, 0.26, 0.15), (0.78, 0.62, 0.42), (0.16, 0.14, 0.13), (0.88, 0.85, 0.80), (0.55, 0.52, 0.50))
-_LEAVES = ((0.20, 0.36, 0.13), (0.32, 0.44, 0.15), (0.12, 0.28, 0.14), (0.68, 0.40, 0.12), (0.60, 0.20, 0.10))
+_COATS = (
+    (0.40, 0.26, 0.15),
+    (0.78, 0.62, 0.42),
+    (0.16, 0.14, 0.13),
+    (0.88, 0.85, 0.80),
+    (0.55, 0.52, 0.50),
+)
+_LEAVES = (
+    (0.20, 0.36, 0.13),
+    (0.32, 0.44, 0.15),
+    (0.12, 0.28, 0.14),
+    (0.68, 0.40, 0.12),
+    (0.60, 0.20, 0.10),
+)
 _SKIN = ((0.88, 0.69, 0.56), (0.72, 0.50, 0.36), (0.44, 0.28, 0.19))
-WALLS = ((0.80, 0.76, 0.68), (0.60, 0.68, 0.72), (0.72, 0.56, 0.48), (0.48, 0.56, 0.46), (0.30, 0.30, 0.36))
+WALLS = (
+    (0.80, 0.76, 0.68),
+    (0.60, 0.68, 0.72),
+    (0.72, 0.56, 0.48),
+    (0.48, 0.56, 0.46),
+    (0.30, 0.30, 0.36),
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +91,9 @@ def jitter(rng: np.random.Generator, colour: tuple[float, ...], spread: float = 
     return float(red), float(green), float(blue)
 
 
-def _pick(rng: np.random.Generator, palette: tuple, spread: float = 0.05) -> tuple[float, float, float]:
+def _pick(
+    rng: np.random.Generator, palette: tuple, spread: float = 0.05
+) -> tuple[float, float, float]:
     return jitter(rng, palette[rng.integers(len(palette))], spread)
 
 
@@ -82,12 +102,21 @@ def polygon(vertices: list, colour: tuple, **settings: float) -> Part:
     points = np.asarray(vertices)
     low, high = points.min(0), points.max(0)
     corners = tuple((float(x), float(y)) for x, y in points)
-    return Part("polygon", tuple((low + high) / 2), tuple((high - low) / 2), colour, vertices=corners, **settings)
+    return Part(
+        "polygon",
+        tuple((low + high) / 2),
+        tuple((high - low) / 2),
+        colour,
+        vertices=corners,
+        **settings,
+    )
 
 
 def _shadow(x: float, foot: float, width: float) -> Part:
     half = (width, 0.18 * width)
-    return Part("ellipse", (x, foot), half, (0.05, 0.05, 0.07), opacity=0.4, texture=0, softness=0.02)
+    return Part(
+        "ellipse", (x, foot), half, (0.05, 0.05, 0.07), opacity=0.4, texture=0, softness=0.02
+    )
 
 
 def _person(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
@@ -97,12 +126,23 @@ def _person(rng: np.random.Generator, x: float, foot: float, size: float) -> lis
     limb = 0.045 * size
     parts = [_shadow(x, foot, 0.2 * size)]
     for side in (-1, 1):
-        parts.append(Part("box", (x + side * 0.055 * size, foot - 0.22 * size), (limb, 0.22 * size), trousers))
+        parts.append(
+            Part(
+                "box", (x + side * 0.055 * size, foot - 0.22 * size), (limb, 0.22 * size), trousers
+            )
+        )
         swing = side * rng.uniform(0.1, 0.7)
         arm = (x + side * 0.14 * size, foot - 0.58 * size)
         parts.append(Part("box", arm, (0.035 * size, 0.17 * size), shirt, angle=-swing))
     parts += [
-        Part("box", (x, foot - 0.6 * size), (0.11 * size, 0.19 * size), shirt, angle=lean, texture=0.25),
+        Part(
+            "box",
+            (x, foot - 0.6 * size),
+            (0.11 * size, 0.19 * size),
+            shirt,
+            angle=lean,
+            texture=0.25,
+        ),
         Part("ellipse", (x, foot - 0.9 * size), (0.075 * size, 0.09 * size), skin),
         Part("ellipse", (x, foot - 0.95 * size), (0.08 * size, 0.055 * size), hair, ruffle=0.2),
     ]
@@ -116,21 +156,44 @@ def _animal(rng: np.random.Generator, x: float, foot: float, size: float) -> lis
     body_y = foot - 0.42 * size
     parts = [_shadow(x, foot, 0.4 * size)]
     legs = (-0.27, -0.17, 0.17, 0.27)
-    parts += [Part("box", (x + offset * size, foot - 0.17 * size), (0.04 * size, 0.18 * size), belly) for offset in legs]
+    parts += [
+        Part("box", (x + offset * size, foot - 0.17 * size), (0.04 * size, 0.18 * size), belly)
+        for offset in legs
+    ]
     tail = (x - way * 0.42 * size, body_y - 0.08 * size)
     head = (x + way * 0.42 * size, body_y - 0.2 * size)
     parts += [
         Part("box", tail, (0.025 * size, 0.15 * size), coat, angle=way * 0.9),
-        Part("ellipse", (x, body_y), (0.38 * size, 0.19 * size), coat, texture=0.25, ruffle=0.1, shade=0.45),
+        Part(
+            "ellipse",
+            (x, body_y),
+            (0.38 * size, 0.19 * size),
+            coat,
+            texture=0.25,
+            ruffle=0.1,
+            shade=0.45,
+        ),
         Part("ellipse", head, (0.14 * size, 0.13 * size), coat, texture=0.3, ruffle=0.08),
-        Part("ellipse", (head[0] + way * 0.1 * size, head[1] + 0.04 * size), (0.08 * size, 0.06 * size), belly),
-        Part("ellipse", (head[0] + way * 0.03 * size, head[1] - 0.03 * size), (0.016 * size,) * 2, (0.05, 0.05, 0.05)),
+        Part(
+            "ellipse",
+            (head[0] + way * 0.1 * size, head[1] + 0.04 * size),
+            (0.08 * size, 0.06 * size),
+            belly,
+        ),
+        Part(
+            "ellipse",
+            (head[0] + way * 0.03 * size, head[1] - 0.03 * size),
+            (0.016 * size,) * 2,
+            (0.05, 0.05, 0.05),
+        ),
     ]
     for ear in (-0.09, 0.03):
         tip = head[0] + ear * size
         top = head[1] - 0.21 * size
         base = head[1] - 0.08 * size
-        parts.append(polygon([(tip, top), (tip + 0.05 * size, base), (tip - 0.05 * size, base)], coat))
+        parts.append(
+            polygon([(tip, top), (tip + 0.05 * size, base), (tip - 0.05 * size, base)], coat)
+        )
     return parts
 
 
@@ -145,8 +208,20 @@ def _vehicle(rng: np.random.Generator, x: float, foot: float, size: float) -> li
     parts = [
         _shadow(x, foot, length),
         Part("box", (x, roof_y), cabin, paint),
-        Part("box", (x - 0.13 * size, roof_y + 0.01 * size), (0.115 * size, 0.7 * cabin[1]), glass, texture=0.3),
-        Part("box", (x + 0.13 * size, roof_y + 0.01 * size), (0.115 * size, 0.7 * cabin[1]), glass, texture=0.3),
+        Part(
+            "box",
+            (x - 0.13 * size, roof_y + 0.01 * size),
+            (0.115 * size, 0.7 * cabin[1]),
+            glass,
+            texture=0.3,
+        ),
+        Part(
+            "box",
+            (x + 0.13 * size, roof_y + 0.01 * size),
+            (0.115 * size, 0.7 * cabin[1]),
+            glass,
+            texture=0.3,
+        ),
         Part("box", (x, body_y), (length, height), paint, shade=0.5),
     ]
     for side in (-1, 1):
@@ -159,13 +234,20 @@ def _vehicle(rng: np.random.Generator, x: float, foot: float, size: float) -> li
 
 
 def _building(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
-    wall, roof = _pick(rng, WALLS + _VIVID[:2]), _pick(rng, ((0.45, 0.18, 0.13), (0.28, 0.28, 0.30), (0.5, 0.34, 0.2)))
+    wall, roof = (
+        _pick(rng, WALLS + _VIVID[:2]),
+        _pick(rng, ((0.45, 0.18, 0.13), (0.28, 0.28, 0.30), (0.5, 0.34, 0.2))),
+    )
     glass = jitter(rng, (0.25, 0.30, 0.38), 0.1)
     half_width = rng.uniform(0.22, 0.42) * size
     height = rng.uniform(0.5, 1.0) * size
     top = foot - height
     parts = [_shadow(x, foot, 1.1 * half_width)]
-    parts.append(Part("box", (x, foot - height / 2), (half_width, height / 2), wall, texture=0.25, shade=0.35))
+    parts.append(
+        Part(
+            "box", (x, foot - height / 2), (half_width, height / 2), wall, texture=0.25, shade=0.35
+        )
+    )
     if rng.random() < 0.65:
         peak = top - rng.uniform(0.12, 0.3) * size
         eaves = 1.15 * half_width
@@ -174,7 +256,10 @@ def _building(rng: np.random.Generator, x: float, foot: float, size: float) -> l
     pane = (0.28 * half_width * 2 / n_columns, 0.26 * height / n_rows)
     for row in range(n_rows):
         for column in range(n_columns):
-            centre = (x + half_width * (2 * (column + 0.5) / n_columns - 1), top + height * (row + 0.5) / n_rows)
+            centre = (
+                x + half_width * (2 * (column + 0.5) / n_columns - 1),
+                top + height * (row + 0.5) / n_rows,
+            )
             parts.append(Part("box", centre, pane, glass, texture=0.2))
     return parts
 
@@ -182,7 +267,9 @@ def _building(rng: np.random.Generator, x: float, foot: float, size: float) -> l
 def _tree(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
     bark, leaf = jitter(rng, (0.30, 0.21, 0.14)), _pick(rng, _LEAVES)
     parts = [_shadow(x, foot, 0.3 * size)]
-    parts.append(Part("box", (x, foot - 0.25 * size), (0.045 * size, 0.27 * size), bark, texture=0.4))
+    parts.append(
+        Part("box", (x, foot - 0.25 * size), (0.045 * size, 0.27 * size), bark, texture=0.4)
+    )
     if rng.random() < 0.3:  # a conifer
         for level in range(4):
             y, half = foot - (0.3 + 0.2 * level) * size, (0.32 - 0.065 * level) * size
@@ -192,20 +279,52 @@ def _tree(rng: np.random.Generator, x: float, foot: float, size: float) -> list[
     for _ in range(int(rng.integers(4, 8))):
         centre = (x + rng.normal(0, 0.14) * size, foot - rng.uniform(0.5, 0.85) * size)
         half_size = (rng.uniform(0.14, 0.24) * size, rng.uniform(0.12, 0.2) * size)
-        parts.append(Part("ellipse", centre, half_size, jitter(rng, leaf, 0.04), texture=0.5, ruffle=0.3, shade=0.5))
+        parts.append(
+            Part(
+                "ellipse",
+                centre,
+                half_size,
+                jitter(rng, leaf, 0.04),
+                texture=0.5,
+                ruffle=0.3,
+                shade=0.5,
+            )
+        )
     return parts
 
 
 def _boat(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
-    hull, sail = _pick(rng, _VIVID), _pick(rng, ((0.94, 0.92, 0.88), (0.85, 0.3, 0.2), (0.9, 0.8, 0.5)))
+    hull, sail = (
+        _pick(rng, _VIVID),
+        _pick(rng, ((0.94, 0.92, 0.88), (0.85, 0.3, 0.2), (0.9, 0.8, 0.5))),
+    )
     deck = foot - 0.16 * size
     parts = [_shadow(x, foot + 0.02 * size, 0.42 * size)]
     bow, keel = 0.45 * size, 0.3 * size
-    parts.append(polygon([(x - bow, deck), (x + bow, deck), (x + keel, foot), (x - keel, foot)], hull, shade=0.4))
-    parts.append(Part("box", (x, deck - 0.4 * size), (0.012 * size, 0.42 * size), (0.30, 0.22, 0.16)))
+    parts.append(
+        polygon(
+            [(x - bow, deck), (x + bow, deck), (x + keel, foot), (x - keel, foot)], hull, shade=0.4
+        )
+    )
+    parts.append(
+        Part("box", (x, deck - 0.4 * size), (0.012 * size, 0.42 * size), (0.30, 0.22, 0.16))
+    )
     mast_top, boom = deck - 0.8 * size, deck - 0.05 * size
-    parts.append(polygon([(x + 0.02 * size, mast_top), (x + 0.36 * size, boom), (x + 0.02 * size, boom)], sail))
-    parts.append(polygon([(x - 0.02 * size, 0.9 * mast_top + 0.1 * boom), (x - 0.02 * size, boom), (x - 0.26 * size, boom)], sail))
+    parts.append(
+        polygon(
+            [(x + 0.02 * size, mast_top), (x + 0.36 * size, boom), (x + 0.02 * size, boom)], sail
+        )
+    )
+    parts.append(
+        polygon(
+            [
+                (x - 0.02 * size, 0.9 * mast_top + 0.1 * boom),
+                (x - 0.02 * size, boom),
+                (x - 0.26 * size, boom),
+            ],
+            sail,
+        )
+    )
     return parts
 
 
@@ -222,7 +341,9 @@ def _food(rng: np.random.Generator, x: float, foot: float, size: float) -> list[
         radius = rng.uniform(0.06, 0.16) * size
         colour = _pick(rng, _VIVID[:4] + _COATS[:2])
         half_size = (radius, radius * rng.uniform(0.5, 1))
-        parts.append(Part("ellipse", centre, half_size, colour, texture=0.4, ruffle=0.15, shade=0.5))
+        parts.append(
+            Part("ellipse", centre, half_size, colour, texture=0.4, ruffle=0.15, shade=0.5)
+        )
     return parts
 
 
@@ -237,7 +358,11 @@ def _flower(rng: np.random.Generator, x: float, foot: float, size: float) -> lis
     n_petals = int(rng.integers(5, 9))
     for angle in np.arange(n_petals) * 2 * np.pi / n_petals + rng.uniform(0, 1):
         centre = (x + 0.17 * size * np.cos(angle), y + 0.17 * size * np.sin(angle))
-        parts.append(Part("ellipse", centre, (0.15 * size, 0.08 * size), petal, angle=float(angle), shade=0.35))
+        parts.append(
+            Part(
+                "ellipse", centre, (0.15 * size, 0.08 * size), petal, angle=float(angle), shade=0.35
+            )
+        )
     parts.append(Part("ellipse", (x, y), (0.09 * size,) * 2, heart, texture=0.5))
     return parts
 
@@ -247,7 +372,10 @@ def _balloon(rng: np.random.Generator, x: float, foot: float, size: float) -> li
     y = foot - 0.62 * size
     parts = [Part("ellipse", (x, y), (0.34 * size, 0.38 * size), first, shade=0.5)]
     stripes = ((0.22, second), (0.09, first))
-    parts += [Part("ellipse", (x, y), (half * size, 0.38 * size), colour, shade=0.4) for half, colour in stripes]
+    parts += [
+        Part("ellipse", (x, y), (half * size, 0.38 * size), colour, shade=0.4)
+        for half, colour in stripes
+    ]
     parts.append(
         polygon(
             [
@@ -260,7 +388,15 @@ def _balloon(rng: np.random.Generator, x: float, foot: float, size: float) -> li
             opacity=0.6,
         )
     )
-    parts.append(Part("box", (x, foot - 0.05 * size), (0.07 * size, 0.05 * size), (0.42, 0.28, 0.15), texture=0.4))
+    parts.append(
+        Part(
+            "box",
+            (x, foot - 0.05 * size),
+            (0.07 * size, 0.05 * size),
+            (0.42, 0.28, 0.15),
+            texture=0.4,
+        )
+    )
     return parts
 
 
@@ -272,8 +408,17 @@ def _vase(rng: np.random.Generator, x: float, foot: float, size: float) -> list[
     neck = foot - 0.5 * size
     parts += [
         Part("box", (x, neck), (0.09 * size, 0.14 * size), glaze, shade=0.5),
-        Part("ellipse", (x, foot - 0.24 * size), (0.22 * size, 0.25 * size), glaze, shade=0.7, texture=0.1),
-        Part("ellipse", (x, neck - 0.13 * size), (0.11 * size, 0.03 * size), jitter(rng, glaze, 0.1)),
+        Part(
+            "ellipse",
+            (x, foot - 0.24 * size),
+            (0.22 * size, 0.25 * size),
+            glaze,
+            shade=0.7,
+            texture=0.1,
+        ),
+        Part(
+            "ellipse", (x, neck - 0.13 * size), (0.11 * size, 0.03 * size), jitter(rng, glaze, 0.1)
+        ),
     ]
     return parts
 

@@ -10,7 +10,9 @@ TEXTURE_SIZE = 512
 N_TEXTURES = 12
 
 
-def paint_parts(parts: list[Part], rng: np.random.Generator, *, top: np.ndarray, bottom: np.ndarray, size: int) -> np.ndarray:
+def paint_parts(
+    parts: list[Part], rng: np.random.Generator, *, top: np.ndarray, bottom: np.ndarray, size: int
+) -> np.ndarray:
     """Paint parts over a vertical gradient from ``top`` to ``bottom`` (red, green, blue in 0..1).
 
     Returns
@@ -18,7 +20,9 @@ def paint_parts(parts: list[Part], rng: np.random.Generator, *, top: np.ndarray,
     ndarray, shape (size, size, 3), uint8
     """
     fall = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
-    picture = np.ascontiguousarray(np.broadcast_to(top + fall * (bottom - top), (size, size, 3)), dtype=np.float32)
+    picture = np.ascontiguousarray(
+        np.broadcast_to(top + fall * (bottom - top), (size, size, 3)), dtype=np.float32
+    )
     light = rng.uniform(-1, 1, 2)
     for part in parts:
         paint_part(picture, part, rng, light)
@@ -41,7 +45,9 @@ def texture_bank() -> np.ndarray:
     return np.stack(fields).astype(np.float32)
 
 
-def draw_texture(rng: np.random.Generator, height: int, width: int, *, stretch: float = 1.0) -> np.ndarray:
+def draw_texture(
+    rng: np.random.Generator, height: int, width: int, *, stretch: float = 1.0
+) -> np.ndarray:
     """Cut a random window, shape (height, width), from a random 1/f field."""
     bank = texture_bank()[rng.integers(N_TEXTURES)]
     y0, x0 = rng.integers(TEXTURE_SIZE, size=2)
@@ -51,7 +57,9 @@ def draw_texture(rng: np.random.Generator, height: int, width: int, *, stretch: 
     return bank[rows[:, None], columns[None, :]]
 
 
-def paint_part(picture: np.ndarray, part: Part, rng: np.random.Generator, light: np.ndarray) -> None:
+def paint_part(
+    picture: np.ndarray, part: Part, rng: np.random.Generator, light: np.ndarray
+) -> None:
     """Blend one part into the picture, in place, touching only the box that holds it."""
     size = len(picture)
     reach = np.hypot(*part.half_size) if part.angle else np.asarray(part.half_size)
@@ -66,10 +74,14 @@ def paint_part(picture: np.ndarray, part: Part, rng: np.random.Generator, light:
     texture = draw_texture(rng, y1 - y0, x1 - x0) if part.texture or part.ruffle else np.float32(0)
     distance = _signed_distance(part, x, y) + part.ruffle * np.max(part.half_size) * 0.5 * texture
     coverage = np.clip(0.5 - distance / (part.softness + 1 / size), 0, 1) * part.opacity
-    gradient = x / max(part.half_size[0], 1e-3) * light[0] + y / max(part.half_size[1], 1e-3) * light[1]
+    gradient = (
+        x / max(part.half_size[0], 1e-3) * light[0] + y / max(part.half_size[1], 1e-3) * light[1]
+    )
     tone = (1 + part.texture * texture + 0.5 * part.shade * gradient)[..., None]
     window = picture[y0:y1, x0:x1]
-    window += coverage.astype(np.float32)[..., None] * (np.asarray(part.colour, dtype=np.float32) * tone.astype(np.float32) - window)
+    window += coverage.astype(np.float32)[..., None] * (
+        np.asarray(part.colour, dtype=np.float32) * tone.astype(np.float32) - window
+    )
 
 
 def _signed_distance(part: Part, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -77,14 +89,21 @@ def _signed_distance(part: Part, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if part.kind == "polygon":
         corners = np.asarray(part.vertices) - part.centre
         edges = np.roll(corners, -1, axis=0) - corners
-        normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1) / np.linalg.norm(edges, axis=1, keepdims=True)
-        sides = [nx * (x - cx) + ny * (y - cy) for (nx, ny), (cx, cy) in zip(normals, corners, strict=True)]
+        normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1) / np.linalg.norm(
+            edges, axis=1, keepdims=True
+        )
+        sides = [
+            nx * (x - cx) + ny * (y - cy)
+            for (nx, ny), (cx, cy) in zip(normals, corners, strict=True)
+        ]
         return np.max(np.broadcast_arrays(*sides), axis=0)
     cos, sin = np.cos(part.angle), np.sin(part.angle)
     along, across = cos * x + sin * y, cos * y - sin * x
     half_width, half_height = part.half_size
     if part.kind == "ellipse":
-        return (np.hypot(along / half_width, across / half_height) - 1) * min(half_width, half_height)
+        return (np.hypot(along / half_width, across / half_height) - 1) * min(
+            half_width, half_height
+        )
     corner = 0.3 * min(half_width, half_height)
     beyond_x, beyond_y = np.abs(along) - half_width + corner, np.abs(across) - half_height + corner
     outside = np.hypot(np.maximum(beyond_x, 0), np.maximum(beyond_y, 0))

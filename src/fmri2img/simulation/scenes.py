@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fmri2img.simulation.objects import BUILDERS, WALLS, Part, jitter, polygon
-from fmri2img.simulation.painting import N_TEXTURES, TEXTURE_SIZE, draw_texture, expose, paint_part, texture_bank
+from fmri2img.simulation.painting import (
+    N_TEXTURES,
+    TEXTURE_SIZE,
+    draw_texture,
+    expose,
+    paint_part,
+    texture_bank,
+)
 
 CATEGORIES = (
     "person",
@@ -181,7 +188,11 @@ def _background_colours(rng: np.random.Generator, setting: str, sky: str) -> dic
         "top": jitter(rng, top, 0.045),
         "bottom": jitter(rng, bottom, 0.045),
         "ground": jitter(rng, ground, 0.06),
-        "hill": jitter(rng, tuple(0.5 * dim * (g + b) for g, b in zip(_GROUND[setting], bottom, strict=True)), 0.08),
+        "hill": jitter(
+            rng,
+            tuple(0.5 * dim * (g + b) for g, b in zip(_GROUND[setting], bottom, strict=True)),
+            0.08,
+        ),
     }
 
 
@@ -192,13 +203,24 @@ def _background_parts(rng: np.random.Generator, setting: str, horizon: float) ->
         parts += _window(rng, rng.uniform(0.15, 0.85), horizon)
     if setting == "street":
         parts += _kerbs(rng, horizon)
-    n_scattered = int(rng.integers(6, 28)) if setting not in ("room", "table") else int(rng.integers(0, 8))
+    n_scattered = (
+        int(rng.integers(6, 28)) if setting not in ("room", "table") else int(rng.integers(0, 8))
+    )
     for depth in np.sort(rng.uniform(0.03, 1, n_scattered)):
         y = horizon + depth * (1 - horizon)
         width = depth * rng.lognormal(-3.3, 0.6)
         flat = 0.25 if setting in ("lake", "beach", "street") else 0.6
         colour = jitter(rng, _GROUND[setting], 0.14)
-        parts.append(Part("ellipse", (rng.uniform(0, 1), y), (width, flat * width), colour, texture=0.3, ruffle=0.3))
+        parts.append(
+            Part(
+                "ellipse",
+                (rng.uniform(0, 1), y),
+                (width, flat * width),
+                colour,
+                texture=0.3,
+                ruffle=0.3,
+            )
+        )
     return parts
 
 
@@ -224,7 +246,9 @@ def _kerbs(rng: np.random.Generator, horizon: float) -> list[Part]:
     return [polygon(verge, side, texture=0.3), polygon(line, stripe)]
 
 
-def _place_objects(rng: np.random.Generator, category: str, setting: str, horizon: float) -> list[tuple]:
+def _place_objects(
+    rng: np.random.Generator, category: str, setting: str, horizon: float
+) -> list[tuple]:
     """Choose foreground objects as (name, x, foot, size), far ones first, the main one large."""
     indoors = setting in ("room", "table")
     others = [name for name, places in _SETTINGS_OF_CATEGORY.items() if setting in places]
@@ -252,7 +276,9 @@ def _paint_background(rng: np.random.Generator, scene: Scene, size: int) -> np.n
     if scene.sky == "indoors":
         picture *= (1 + 0.08 * texture)[..., None]
     else:
-        cover = {"clear": 1.0, "overcast": -0.2, "sunset": 0.5, "dusk": 0.8}[scene.sky] + rng.normal(0, 0.3)
+        cover = {"clear": 1.0, "overcast": -0.2, "sunset": 0.5, "dusk": 0.8}[
+            scene.sky
+        ] + rng.normal(0, 0.3)
         cloud = (0.75 * np.clip((texture - cover) / 1.6, 0, 1))[..., None]
         picture += cloud * (np.asarray(0.5 + 0.5 * bottom, dtype=np.float32) - picture)
         _paint_hills(picture, rng, scene)
@@ -263,7 +289,10 @@ def _paint_background(rng: np.random.Generator, scene: Scene, size: int) -> np.n
 def _paint_hills(picture: np.ndarray, rng: np.random.Generator, scene: Scene) -> None:
     size = len(picture)
     rows = (np.arange(size) / size)[:, None]
-    far, near = np.asarray(scene.colours["bottom"], dtype=np.float32), np.asarray(scene.colours["hill"], dtype=np.float32)
+    far, near = (
+        np.asarray(scene.colours["bottom"], dtype=np.float32),
+        np.asarray(scene.colours["hill"], dtype=np.float32),
+    )
     for layer in range(int(rng.integers(0, 3))):
         profile = draw_texture(rng, 1, size, stretch=2.5)[0]
         height = scene.horizon - rng.uniform(0.02, 0.12) + 0.035 * profile
@@ -274,7 +303,9 @@ def _paint_hills(picture: np.ndarray, rng: np.random.Generator, scene: Scene) ->
         picture += mask * (colour * shade - picture)
 
 
-def _paint_ground(picture: np.ndarray, rng: np.random.Generator, scene: Scene, y: np.ndarray) -> None:
+def _paint_ground(
+    picture: np.ndarray, rng: np.random.Generator, scene: Scene, y: np.ndarray
+) -> None:
     size = len(picture)
     first = int(scene.horizon * size)
     near = (y[first:] - scene.horizon) / (1 - scene.horizon)
@@ -286,6 +317,11 @@ def _paint_ground(picture: np.ndarray, rng: np.random.Generator, scene: Scene, y
     fine = draw_texture(rng, size - first, size, stretch=3.0 if scene.setting == "lake" else 1.0)
     strength = {"snow": 0.04, "room": 0.09, "table": 0.09, "lake": 0.12}.get(scene.setting, 0.18)
     relief = 1 + strength * (0.6 * texture + 0.7 * fine)
-    ground, bottom = np.asarray(scene.colours["ground"], dtype=np.float32), np.asarray(scene.colours["bottom"], dtype=np.float32)
+    ground, bottom = (
+        np.asarray(scene.colours["ground"], dtype=np.float32),
+        np.asarray(scene.colours["bottom"], dtype=np.float32),
+    )
     haze = np.exp(-6 * near)[:, None, None] * (0.0 if scene.sky == "indoors" else 0.5)
-    picture[first:] = (ground + haze * (bottom - ground)) * relief[..., None] * (1.1 - 0.25 * near)[:, None, None]
+    picture[first:] = (
+        (ground + haze * (bottom - ground)) * relief[..., None] * (1.1 - 0.25 * near)[:, None, None]
+    )

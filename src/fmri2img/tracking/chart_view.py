@@ -1,4 +1,5 @@
-"""The page that compares encoders: a saved view of MLflow's charts, with what counts on top, instead of 200 charts by alphabet.
+"""The page that compares encoders: a saved view of MLflow's charts, with what counts on top,
+instead of 200 charts by alphabet.
 
 MLflow keeps saved views as tags of the experiment; a link with ``viewStateShareKey`` opens one.
 """
@@ -19,10 +20,20 @@ _AXES: dict[str, Any] = {
 }
 _AXES |= {"range": {}, "lineSmoothness": 0, "useGlobalXaxisKey": True}
 _N_RUNS = 10  # that MLflow shows pictures of
-_FLOORS = {"pixcorr": "floor_shuffled", "pattern_correlation": "floor_shuffled", "two_way": "floor_shuffled", "ssim": "floor_grey"}
+_FLOORS = {
+    "pixcorr": "floor_shuffled",
+    "pattern_correlation": "floor_shuffled",
+    "two_way": "floor_shuffled",
+    "ssim": "floor_grey",
+}
 _CURVES = ("curve/validation_pattern_correlation", "curve/validation_loss", "curve/train_loss")
 # Cards in a row and their height, in pixels; by title.
-_TEST, _VALIDATION, _TRAINING, _PICTURES = "Test: score, floor, ceiling", "Validation: champions", "Training", "Seen, ceiling, decoded"
+_TEST, _VALIDATION, _TRAINING, _PICTURES = (
+    "Test: score, floor, ceiling",
+    "Validation: champions",
+    "Training",
+    "Seen, ceiling, decoded",
+)
 _SECTIONS = {_TEST: (3, 340), _VALIDATION: (3, 340), _TRAINING: (3, 340), _PICTURES: (1, 900)}
 
 
@@ -34,15 +45,35 @@ def chart_view(image_keys: Sequence[str]) -> str:
     image_keys : sequence of str
         Of the pictures that runs hold.
     """
-    bars = [(_TEST, f"{row}/{metric}") for metric, floor in _FLOORS.items() for row in ("test", floor, "ceiling")]
+    bars = [
+        (_TEST, f"{row}/{metric}")
+        for metric, floor in _FLOORS.items()
+        for row in ("test", floor, "ceiling")
+    ]
     bars += [(_VALIDATION, "validation/pattern_correlation"), (_VALIDATION, "validation/loss")]
     charts = [_chart(section, "BAR", metric) | {"metricKey": metric} for section, metric in bars]
-    charts += [_chart(_TRAINING, "LINE", metric) | {"metricKey": metric, "selectedMetricKeys": [metric]} | _AXES for metric in _CURVES]
+    charts += [
+        _chart(_TRAINING, "LINE", metric)
+        | {"metricKey": metric, "selectedMetricKeys": [metric]}
+        | _AXES
+        for metric in _CURVES
+    ]
     if image_keys:  # one grid: a row for each run, a column for each picture
-        charts += [_chart(_PICTURES, "IMAGE", "pictures") | {"imageKeys": list(image_keys), "step": 0, "showRunParams": False}]
+        charts += [
+            _chart(_PICTURES, "IMAGE", "pictures")
+            | {"imageKeys": list(image_keys), "step": 0, "showRunParams": False}
+        ]
     state = {
         "compareRunSections": [
-            {"uuid": name, "name": name, "columns": columns, "cardHeight": height, "display": True, "isReordered": True} | _OWN
+            {
+                "uuid": name,
+                "name": name,
+                "columns": columns,
+                "cardHeight": height,
+                "display": True,
+                "isReordered": True,
+            }
+            | _OWN
             for name, (columns, height) in _SECTIONS.items()
         ],
         "compareRunCharts": charts,
@@ -53,11 +84,21 @@ def chart_view(image_keys: Sequence[str]) -> str:
         "runsHiddenMode": "FIRST_10_RUNS",
         "selectedColumns": [
             *(f"tags.`{tag}`" for tag in ("subject", "model", "data.source")),
-            *(f"metrics.`{metric}`" for metric in ("validation/pattern_correlation", "test/pixcorr", "test/two_way")),
+            *(
+                f"metrics.`{metric}`"
+                for metric in ("validation/pattern_correlation", "test/pixcorr", "test/two_way")
+            ),
         ],
     }
-    return json.dumps({"name": "Scores", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)})
+    return json.dumps(
+        {"name": "Scores", "createdAt": 0, "updatedAt": 0, "state": json.dumps(state)}
+    )
 
 
 def _chart(section: str, kind: str, key: str) -> dict[str, Any]:
-    return {"uuid": key, "type": kind, "runsCountToCompare": _N_RUNS, "metricSectionId": section} | _OWN
+    return {
+        "uuid": key,
+        "type": kind,
+        "runsCountToCompare": _N_RUNS,
+        "metricSectionId": section,
+    } | _OWN

@@ -1,7 +1,7 @@
 """Learning curves in MLflow while a training runs. Training never waits for the store.
 
-Epochs go to the JSONL file first; a thread of their own sends them on, a few at a time. What the store could not take, it gets
-when training is over, or by ``fmri2img track``.
+Epochs go to the JSONL file first; a thread of their own sends them on, a few at a time. What the
+store could not take, it gets when training is over, or by ``fmri2img track``.
 """
 
 import os
@@ -26,7 +26,8 @@ class LiveCurve:
         Of the run.
     tags : dict of str to str
     note : Path
-        Keeps the run's id beside the checkpoint: a training that goes on after a kill goes on in the same run.
+        Keeps the run's id beside the checkpoint: a training that goes on after a kill goes on in
+        the same run.
     """
 
     def __init__(self, name: str, tags: dict[str, str], note: Path) -> None:
@@ -40,7 +41,9 @@ class LiveCurve:
 
     def add(self, record: dict[str, float]) -> None:
         """Take one epoch, with ``epoch`` and scores; returns at once."""
-        rounded = {name: round(value, 6) for name, value in record.items()}  # as in the curve's file, which other stores get it from
+        rounded = {
+            name: round(value, 6) for name, value in record.items()
+        }  # as in the curve's file, which other stores get it from
         with self.lock:
             self.waiting.append(rounded)
 
@@ -48,14 +51,18 @@ class LiveCurve:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Mark the run as failed if the training failed: it goes on in the same run, as it does after a kill."""
+        """Mark the run as failed if the training failed: it goes on in the same run, as it does
+        after a kill.
+        """
         if kind is not None:
             self._stop()
             with suppress(Exception):  # the training's own error is what counts
                 self.client.set_terminated(self.run_id, "FAILED")
 
     def close(self) -> str:
-        """Send what is left, for a few seconds at most; returns the run's id, empty if the store was never reached."""
+        """Send what is left, for a few seconds at most; returns the run's id, empty if the store
+        was never reached.
+        """
         self._stop()
         if self.run_id:  # until the run is complete: a store that is away now gets the rest later
             write_text(self.note, f"{self.run_id}\n{_ENDED}")
@@ -94,7 +101,8 @@ class LiveCurve:
         """Return the run of an earlier start of the same training, or a new one."""
         from fmri2img.tracking.runs import holds_curve
 
-        # A resumed training tells its earlier epochs again, with the same scores; one with other settings has others.
+        # A resumed training tells its earlier epochs again, with the same scores; one with other
+        # settings has others.
         if self.run_id and holds_curve(client, self.run_id, records):
             client.update_run(self.run_id, status="RUNNING")
             return self.run_id
@@ -105,7 +113,9 @@ class LiveCurve:
 
 
 def read_note(note: Path) -> tuple[str, bool]:
-    """Return the id of the run of a training, empty if it has none, and whether the training has ended."""
+    """Return the id of the run of a training, empty if it has none, and whether the training has
+    ended.
+    """
     run_id, _, ended = (note.read_text() if note.exists() else "").partition("\n")
     return run_id, ended == _ENDED
 

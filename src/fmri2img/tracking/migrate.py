@@ -1,6 +1,8 @@
-"""A store moved to another, such as one person's ``mlflow.db`` to the team's server: runs, curves, files, registry and aliases.
+"""A store moved to another, such as one person's ``mlflow.db`` to the team's server: runs, curves,
+files, registry and aliases.
 
-It may be broken off and started again, and repeated when there are new runs: what the target has is left alone.
+It may be broken off and started again, and repeated when there are new runs: what the target has is
+left alone.
 """
 
 import tempfile
@@ -14,7 +16,15 @@ from mlflow.entities import DatasetInput, LoggedModelOutput, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
-from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, Registered, champion_of, find_version, list_versions, move_alias
+from fmri2img.tracking.registry import (
+    CONFIG_TAG,
+    MD5_TAG,
+    Registered,
+    champion_of,
+    find_version,
+    list_versions,
+    move_alias,
+)
 from fmri2img.tracking.runs import find_run
 from fmri2img.tracking.store import open_experiment
 
@@ -36,7 +46,11 @@ def migrate(source: mlflow.MlflowClient, target: mlflow.MlflowClient) -> Iterato
             continue
         # Somebody may have logged the same encoder there already.
         md5 = {tag: run.data.tags[tag] for tag in (MD5_TAG, CONFIG_TAG) if tag in run.data.tags}
-        if len(md5) == len((MD5_TAG, CONFIG_TAG)) and (same := find_run(target, there, md5)) is not None and _FROM not in same.data.tags:
+        if (
+            len(md5) == len((MD5_TAG, CONFIG_TAG))
+            and (same := find_run(target, there, md5)) is not None
+            and _FROM not in same.data.tags
+        ):
             copied[run.info.run_id] = same.info.run_id
             continue
         known = target.search_runs([there], f"tags.`{_FROM}` = '{run.info.run_id}'")
@@ -48,14 +62,18 @@ def migrate(source: mlflow.MlflowClient, target: mlflow.MlflowClient) -> Iterato
             target.delete_run(half.info.run_id)
         copied[run.info.run_id] = _copy_run(source, target, run, there)
         yield f"run {run.info.run_name}"
-    for item in sorted(list_versions(source), key=lambda version: (version.name, int(version.number))):
+    for item in sorted(
+        list_versions(source), key=lambda version: (version.name, int(version.number))
+    ):
         if find_version(target, item.name, item.tags) is not None or item.run_id not in copied:
             continue
         _copy_version(source, target, item, copied[item.run_id], there)
         yield f"version {item.uri}"
         for alias in item.aliases:
             new = find_version(target, item.name, item.tags)
-            if new is not None and champion_of(target, item.tags["subject"], alias) is None:  # what the team has decided stays
+            if (
+                new is not None and champion_of(target, item.tags["subject"], alias) is None
+            ):  # what the team has decided stays
                 move_alias(target, new, alias)
     view = source.get_experiment(here).tags.get(VIEW_TAG, "")
     if view and target.get_experiment(there).tags.get(VIEW_TAG) == chart_view(()):
@@ -65,16 +83,24 @@ def migrate(source: mlflow.MlflowClient, target: mlflow.MlflowClient) -> Iterato
 def _all_runs(client: mlflow.MlflowClient, experiment: str) -> list[Run]:
     runs, token = [], None
     while True:
-        page = client.search_runs([experiment], order_by=["attributes.start_time ASC"], max_results=500, page_token=token)
+        page = client.search_runs(
+            [experiment], order_by=["attributes.start_time ASC"], max_results=500, page_token=token
+        )
         runs += list(page)
         token = page.token
         if not token:
             return runs
 
 
-def _copy_run(source: mlflow.MlflowClient, target: mlflow.MlflowClient, run: Run, experiment: str) -> str:
-    tags = {key: value for key, value in run.data.tags.items() if key != "mlflow.log-model.history"} | {_FROM: run.info.run_id}
-    new = target.create_run(experiment, start_time=run.info.start_time, tags=tags, run_name=run.info.run_name).info.run_id
+def _copy_run(
+    source: mlflow.MlflowClient, target: mlflow.MlflowClient, run: Run, experiment: str
+) -> str:
+    tags = {
+        key: value for key, value in run.data.tags.items() if key != "mlflow.log-model.history"
+    } | {_FROM: run.info.run_id}
+    new = target.create_run(
+        experiment, start_time=run.info.start_time, tags=tags, run_name=run.info.run_name
+    ).info.run_id
     params = [Param(key, value) for key, value in run.data.params.items()]
     for start in range(0, len(params), _MOST_PARAMS):
         target.log_batch(new, params=params[start : start + _MOST_PARAMS])
@@ -86,7 +112,10 @@ def _copy_run(source: mlflow.MlflowClient, target: mlflow.MlflowClient, run: Run
     for start in range(0, len(points), _MOST_METRICS):
         target.log_batch(new, metrics=points[start : start + _MOST_METRICS])
     if run.inputs.dataset_inputs:
-        target.log_inputs(new, datasets=[DatasetInput(item.dataset, item.tags) for item in run.inputs.dataset_inputs])
+        target.log_inputs(
+            new,
+            datasets=[DatasetInput(item.dataset, item.tags) for item in run.inputs.dataset_inputs],
+        )
     with tempfile.TemporaryDirectory() as folder:
         if source.list_artifacts(run.info.run_id):
             target.log_artifacts(new, source.download_artifacts(run.info.run_id, "", folder))
@@ -95,22 +124,39 @@ def _copy_run(source: mlflow.MlflowClient, target: mlflow.MlflowClient, run: Run
     return new
 
 
-def _copy_version(source: mlflow.MlflowClient, target: mlflow.MlflowClient, item: Registered, run_id: str, experiment: str) -> None:
+def _copy_version(
+    source: mlflow.MlflowClient,
+    target: mlflow.MlflowClient,
+    item: Registered,
+    run_id: str,
+    experiment: str,
+) -> None:
     old = source.get_logged_model(item.source.removeprefix("models:/"))
-    new = target.create_logged_model(experiment, old.name, run_id, params=old.params, model_type=old.model_type)
+    new = target.create_logged_model(
+        experiment, old.name, run_id, params=old.params, model_type=old.model_type
+    )
     with tempfile.TemporaryDirectory() as folder:
         with _as_current(source):
             place = Path(mlflow.artifacts.download_artifacts(item.uri, dst_path=folder))
         description = place / "MLmodel"
         values = yaml.safe_load(description.read_text())
         description.write_text(
-            yaml.safe_dump(values | {"run_id": run_id, "model_id": new.model_id, "artifact_path": new.artifact_location})
+            yaml.safe_dump(
+                values
+                | {
+                    "run_id": run_id,
+                    "model_id": new.model_id,
+                    "artifact_path": new.artifact_location,
+                }
+            )
         )
         target.log_model_artifacts(new.model_id, str(place))
     target.finalize_logged_model(new.model_id, "READY")
     target.log_outputs(run_id, models=[LoggedModelOutput(new.model_id, 0)])
     try:
-        target.create_registered_model(item.name, description=source.get_registered_model(item.name).description)
+        target.create_registered_model(
+            item.name, description=source.get_registered_model(item.name).description
+        )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -127,7 +173,9 @@ def _copy_version(source: mlflow.MlflowClient, target: mlflow.MlflowClient, item
 
 @contextmanager
 def _as_current(client: mlflow.MlflowClient) -> Iterator[None]:
-    """Make a store the current one: MLflow looks up addresses of models there, whatever the client."""
+    """Make a store the current one: MLflow looks up addresses of models there, whatever the
+    client.
+    """
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(client.tracking_uri)
     try:

@@ -1,8 +1,8 @@
 """Runs in MLflow: what is on disk of an encoder, brought into the store.
 
-The files come first; the store mirrors them, and is brought up to date whenever it can be reached. A run belongs to an encoder by
-content: tag ``dvc.model_md5`` is the MD5 of ``model.safetensors``, which is also what ``dvc.lock`` records. No run id is kept in any
-output of the pipeline.
+The files come first; the store mirrors them, and is brought up to date whenever it can be reached.
+A run belongs to an encoder by content: tag ``dvc.model_md5`` is the MD5 of ``model.safetensors``,
+which is also what ``dvc.lock`` records. No run id is kept in any output of the pipeline.
 """
 
 import csv
@@ -46,7 +46,16 @@ from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
 from fmri2img.provenance.accept import accepted_for
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.live import read_note, run_name
-from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, SCORES_NAME, champion_of, describe, propose, register, registered_name
+from fmri2img.tracking.registry import (
+    CONFIG_TAG,
+    MD5_TAG,
+    SCORES_NAME,
+    champion_of,
+    describe,
+    propose,
+    register,
+    registered_name,
+)
 from fmri2img.tracking.store import forgiving, open_store
 
 # Set last, so that what broke off is logged again. They hold the MD5 of the file with the numbers.
@@ -91,23 +100,37 @@ class EncoderFiles:
         """What it is and was made from, as text."""
         about = {key: str(value) for key, value in self.config["about"].items()}
         # Results that were kept although code has changed since they were made (fmri2img accept).
-        accepted = {"code.accepted": "; ".join(phrases)} if (phrases := accepted_for(self.subject)) else {}
+        accepted = (
+            {"code.accepted": "; ".join(phrases)} if (phrases := accepted_for(self.subject)) else {}
+        )
         return {**about, **accepted, "model": self.model, **self.md5}
 
 
 def md5_tags(folder: Path) -> dict[str, str]:
-    """Return the MD5 of an encoder's weights and config, which ``dvc.lock`` records too, as tags."""
-    return {MD5_TAG: hash_file(folder / WEIGHTS_NAME, "md5"), CONFIG_TAG: hash_file(folder / CONFIG_NAME, "md5")}
+    """Return the MD5 of an encoder's weights and config, which ``dvc.lock`` records too, as
+    tags.
+    """
+    return {
+        MD5_TAG: hash_file(folder / WEIGHTS_NAME, "md5"),
+        CONFIG_TAG: hash_file(folder / CONFIG_NAME, "md5"),
+    }
 
 
-def log_encoder(subject: str, model: str, *, is_new: bool = False, live_run: str = "", evaluation: bool = True) -> None:
-    """Bring the store up to date with an encoder (`mirror`); a store that cannot be reached costs a warning."""
+def log_encoder(
+    subject: str, model: str, *, is_new: bool = False, live_run: str = "", evaluation: bool = True
+) -> None:
+    """Bring the store up to date with an encoder (`mirror`); a store that cannot be reached
+    costs a warning.
+    """
     with forgiving(f"{subject}/{model}"):
         mirror(subject, model, is_new=is_new, live_run=live_run, evaluation=evaluation)
 
 
-def mirror(subject: str, model: str, *, is_new: bool = False, live_run: str = "", evaluation: bool = True) -> list[str]:
-    """Log and register what the store lacks of an encoder: settings, curves, scores, lineage; pictures and page, if it was evaluated.
+def mirror(
+    subject: str, model: str, *, is_new: bool = False, live_run: str = "", evaluation: bool = True
+) -> list[str]:
+    """Log and register what the store lacks of an encoder: settings, curves, scores, lineage;
+    pictures and page, if it was evaluated.
 
     Doing it again changes nothing.
 
@@ -145,7 +168,11 @@ def mirror(subject: str, model: str, *, is_new: bool = False, live_run: str = ""
     if _is_behind(run, _TRAINING_TAG, training_path(subject, model)):
         _log_training(client, run.info.run_id, files)
         logged.append("training")
-    if evaluation and metrics_path(subject, model).exists() and _is_behind(run, _EVALUATION_TAG, metrics_path(subject, model)):
+    if (
+        evaluation
+        and metrics_path(subject, model).exists()
+        and _is_behind(run, _EVALUATION_TAG, metrics_path(subject, model))
+    ):
         _log_evaluation(client, run.info.run_id, files)
         logged.append("evaluation")
     if logged or run.info.status != "FINISHED":
@@ -156,7 +183,8 @@ def mirror(subject: str, model: str, *, is_new: bool = False, live_run: str = ""
 
 
 def log_comparison(encoders: Sequence[tuple[str, str]], best: dict[str, str]) -> None:
-    """Log what the store lacks of all encoders, and propose champions; an encoder that came from DVC's cache has no run yet.
+    """Log what the store lacks of all encoders, and propose champions; an encoder that came from
+    DVC's cache has no run yet.
 
     Parameters
     ----------
@@ -176,7 +204,8 @@ def log_comparison(encoders: Sequence[tuple[str, str]], best: dict[str, str]) ->
 
 
 def propose_champions(best: dict[str, str], *, where_there_is_none: bool = False) -> None:
-    """Propose the best encoder of each subject, by validation images, as its champion (`registry.propose`).
+    """Propose the best encoder of each subject, by validation images, as its champion
+    (`registry.propose`).
 
     Parameters
     ----------
@@ -190,12 +219,26 @@ def propose_champions(best: dict[str, str], *, where_there_is_none: bool = False
         for subject, model in best.items():
             if where_there_is_none and champion_of(client, subject) is not None:
                 continue
-            logger.info("MLflow: %s", propose(client, subject, registered_name(model, subject), md5_tags(encoder_folder(subject, model))))
+            logger.info(
+                "MLflow: %s",
+                propose(
+                    client,
+                    subject,
+                    registered_name(model, subject),
+                    md5_tags(encoder_folder(subject, model)),
+                ),
+            )
 
 
 def find_run(client: mlflow.MlflowClient, experiment: str, md5: dict[str, str]) -> Run | None:
-    """Return the latest run that made an encoder with these bytes; ``md5`` as `md5_tags` gives it, or a part of it."""
-    found = client.search_runs([experiment], " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in md5.items()), max_results=1)
+    """Return the latest run that made an encoder with these bytes; ``md5`` as `md5_tags` gives
+    it, or a part of it.
+    """
+    found = client.search_runs(
+        [experiment],
+        " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in md5.items()),
+        max_results=1,
+    )
     return found[0] if found else None
 
 
@@ -205,21 +248,33 @@ def runs_of(client: mlflow.MlflowClient, experiment: str, md5: str) -> list[str]
     for tag in (MD5_TAG, CONFIG_TAG):
         for run in client.search_runs([experiment], f"tags.`{tag}` = '{md5}'"):
             versions = client.search_model_versions(f"run_id = '{run.info.run_id}'")
-            registered = "".join(f", registered as models:/{item.name}/{item.version}" for item in versions)
+            registered = "".join(
+                f", registered as models:/{item.name}/{item.version}" for item in versions
+            )
             lines.append(f"made by run {run.info.run_name} ({run.info.run_id}){registered}")
     readers = client.search_runs([experiment], f"dataset.digest = '{md5}'")
     return lines + [f"read by run {run.info.run_name} ({run.info.run_id})" for run in readers]
 
 
-def _own_run(client: mlflow.MlflowClient, experiment: str, files: EncoderFiles, live_run: str, *, is_new: bool) -> Run:
-    # A training that ran again and found the same weights has a curve of its own, but is the same encoder: one run is enough.
+def _own_run(
+    client: mlflow.MlflowClient,
+    experiment: str,
+    files: EncoderFiles,
+    live_run: str,
+    *,
+    is_new: bool,
+) -> Run:
+    # A training that ran again and found the same weights has a curve of its own, but is the same
+    # encoder: one run is enough.
     if (found := find_run(client, experiment, files.md5)) is not None:
         if live_run and live_run != found.info.run_id:
             client.delete_run(live_run)
         return found
     tags = files.tags | lineage_tags(files) | ({} if is_new else {"restored": "true"})
     if not live_run:
-        return client.create_run(experiment, run_name=run_name(files.subject, files.model), tags=tags)
+        return client.create_run(
+            experiment, run_name=run_name(files.subject, files.model), tags=tags
+        )
     client.log_batch(live_run, tags=[RunTag(key, value) for key, value in tags.items()])
     return client.get_run(live_run)
 
@@ -235,7 +290,11 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     params |= {f"{model}.{key}": value for key, value in settings.items()}
     remedy = f"dvc repro train@{subject}-{model}"
     scores = read_json(training_path(subject, model), remedy=remedy)
-    client.log_batch(run_id, metrics=_points(scores), params=[Param(key, str(value)) for key, value in params.items()])
+    client.log_batch(
+        run_id,
+        metrics=_points(scores),
+        params=[Param(key, str(value)) for key, value in params.items()],
+    )
     log_curve(client, run_id, _curve(subject, model))
     client.log_inputs(run_id, datasets=_datasets(subject, model))
     client.log_text(run_id, read_text(validation_path(subject, model), remedy=remedy), SCORES_NAME)
@@ -247,19 +306,26 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
     subject, model = files.subject, files.model
     remedy = f"dvc repro evaluate@{subject}-{model}"
     document = read_json(metrics_path(subject, model), remedy=remedy)
-    encoding = read_json(encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}")
+    encoding = read_json(
+        encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}"
+    )
     metrics = _points(flat_metrics(document, encoding["regions"]))
     for start in range(0, len(metrics), _MOST_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + _MOST_METRICS])
     pictures = picture_pairs(subject, model)
     run = client.get_run(run_id)
     broke_off = _EVALUATION_TAG not in run.data.tags
-    there = {item.path.removeprefix("images/").split("+")[0].replace("~", "/") for item in client.list_artifacts(run_id, "images")}
+    there = {
+        item.path.removeprefix("images/").split("+")[0].replace("~", "/")
+        for item in client.list_artifacts(run_id, "images")
+    }
     for key, picture in pictures.items():
         if not (broke_off and key in there):
             client.log_image(run_id, picture, key=key, step=0)
     experiment = client.get_experiment(run.info.experiment_id)
-    if experiment.tags.get(VIEW_TAG) == chart_view(()):  # nobody has changed it, and now there are pictures to show
+    if experiment.tags.get(VIEW_TAG) == chart_view(
+        ()
+    ):  # nobody has changed it, and now there are pictures to show
         client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, chart_view(list(pictures)))
     client.log_text(run_id, read_text(report_path(subject, model), remedy=remedy), "report.html")
     describe(client, files.config, files.tags, document)
@@ -279,11 +345,16 @@ def milliseconds() -> int:
 def _curve(subject: str, model: str) -> list[dict[str, float]]:
     """Return a learning curve, one record an epoch."""
     text = read_text(curve_path(subject, model), remedy=f"dvc repro train@{subject}-{model}")
-    return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(io.StringIO(text))]
+    return [
+        {key: float(value) for key, value in row.items()}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
 
 
 def holds_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, float]]) -> bool:
-    """Whether a run is there, and what it has of a curve is the same, so that the rest may be added."""
+    """Whether a run is there, and what it has of a curve is the same, so that the rest may be
+    added.
+    """
     try:
         history = client.get_metric_history(run_id, "curve/train_loss")
     except MlflowException as error:
@@ -297,7 +368,10 @@ def holds_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str
 def log_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, float]]) -> None:
     """Log the epochs that a run lacks; each record has ``epoch`` and scores."""
     names = {name for record in records for name in record} - {"epoch"}
-    known = {name: {point.step for point in client.get_metric_history(run_id, f"curve/{name}")} for name in names}
+    known = {
+        name: {point.step for point in client.get_metric_history(run_id, f"curve/{name}")}
+        for name in names
+    }
     now = milliseconds()
     points = [
         Metric(f"curve/{name}", record[name], now, int(record["epoch"]))
@@ -311,12 +385,21 @@ def log_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, 
 
 def _datasets(subject: str, model: str) -> list[DatasetInput]:
     """Describe the files that training read; the digest of each is its MD5 in ``dvc.lock``."""
-    paths = {"examples": examples_path(subject), "split": split_path(subject), "latents": latents_path(subject)}
+    paths = {
+        "examples": examples_path(subject),
+        "split": split_path(subject),
+        "latents": latents_path(subject),
+    }
     if model_class(model).uses_diffusion:
         paths["targets"] = targets_path(subject, model)
     return [
         DatasetInput(
-            Dataset(f"{kind}-{subject}", hash_file(path, "md5"), "local", json.dumps({"uri": path.as_posix()})),
+            Dataset(
+                f"{kind}-{subject}",
+                hash_file(path, "md5"),
+                "local",
+                json.dumps({"uri": path.as_posix()}),
+            ),
             [InputTag("mlflow.data.context", "training")],
         )
         for kind, path in paths.items()
@@ -329,8 +412,14 @@ def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
 
     The key is the image's 73k id: it stands for the same picture in every subject's run.
     """
-    found = Reconstructions.open(reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}")
-    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}", on_disk=["images", "betas"])
+    found = Reconstructions.open(
+        reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}"
+    )
+    examples = Examples.open(
+        examples_path(subject),
+        remedy=f"dvc repro create_examples@{subject}",
+        on_disk=["images", "betas"],
+    )
     rows = found.rows("test")[:_N_PICTURES]
     gap = np.full((found.images.shape[1], 4, 3), 255, dtype=np.uint8)
     pictures = {}
@@ -345,9 +434,15 @@ def lineage_tags(files: EncoderFiles) -> dict[str, str]:
     """Return tags that lead from a run to the bytes it used and the code that ran."""
     subject = files.subject
     inputs = [examples_path(subject), split_path(subject), latents_path(subject)]
-    inputs.append(targets_path(subject, files.model) if model_class(files.model).uses_diffusion else prior_path())
+    inputs.append(
+        targets_path(subject, files.model)
+        if model_class(files.model).uses_diffusion
+        else prior_path()
+    )
     tags = {"dvc.stage": f"train@{subject}-{files.model}"}
-    tags |= {f"dvc.dep.{path.as_posix()}": hash_file(path, "md5") for path in inputs if path.exists()}
+    tags |= {
+        f"dvc.dep.{path.as_posix()}": hash_file(path, "md5") for path in inputs if path.exists()
+    }
     if Path("params.yaml").exists():
         tags["params.sha256"] = hash_file(Path("params.yaml"))
     if name := os.environ.get("DVC_EXP_NAME"):
@@ -361,6 +456,8 @@ def lineage_tags(files: EncoderFiles) -> dict[str, str]:
 def _git(*arguments: str) -> str:
     """Return what git prints, or nothing where there is no git or no repository."""
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -22,31 +22,49 @@ _BATCH = 16
 class ServedEncoder(mlflow.pyfunc.PythonModel):
     """Betas (n, n_voxels), float32, to latents (n, 4, h, w) or to pictures.
 
-    Parameters of a request: ``repetitions``, trials that each row averages; ``output``, ``latents`` or ``png`` (base64, one text a row);
-    ``allow_missing``, whether NaN stands for voxels without data.
+    Parameters of a request: ``repetitions``, trials that each row averages; ``output``, ``latents``
+    or ``png`` (base64, one text a row); ``allow_missing``, whether NaN stands for voxels without
+    data.
     """
 
     def load_context(self, context: Any) -> None:
-        """Rebuild the encoder from weights and config, if their bytes are those that were logged; no pickle is involved."""
+        """Rebuild the encoder from weights and config, if their bytes are those that were
+        logged; no pickle is involved.
+        """
         folder = Path(context.artifacts["encoder"])
         check_files(folder, dict(context.model_config["md5"]), str(folder))
         self.encoder, self.config = load_encoder(folder)
         self.autoencoder: Any = None
 
     @torch.no_grad()
-    def predict(self, context: Any, model_input: np.ndarray, params: dict | None = None) -> np.ndarray:  # noqa: ARG002
-        """Return latents in scaled units, shape (n, 4, h, w), float32, or base64 texts of PNG files, shape (n,)."""
-        wanted = {"repetitions": DEFAULT_REPETITIONS, "output": "latents", "allow_missing": False} | (params or {})
+    def predict(
+        self,
+        context: Any,  # noqa: ARG002
+        model_input: np.ndarray,
+        params: dict | None = None,
+    ) -> np.ndarray:
+        """Return latents in scaled units, shape (n, 4, h, w), float32, or base64 texts of PNG
+        files, shape (n,).
+        """
+        wanted = {
+            "repetitions": DEFAULT_REPETITIONS,
+            "output": "latents",
+            "allow_missing": False,
+        } | (params or {})
         if wanted["output"] not in ("latents", "png"):
             raise _refused(f"output: {wanted['output']!r}; expected latents or png")
         if int(wanted["repetitions"]) < 1:
-            raise _refused(f"repetitions: {wanted['repetitions']}; expected the number of trials that each row averages, 1 or more")
+            raise _refused(
+                f"repetitions: {wanted['repetitions']}; expected the number of trials that each "
+                "row averages, 1 or more"
+            )
         betas = torch.from_numpy(np.ascontiguousarray(model_input, dtype=np.float32))
         bad = torch.isinf(betas) if wanted["allow_missing"] else ~torch.isfinite(betas)
         if bad.any():
             row, voxel = bad.nonzero()[0].tolist()
             raise _refused(
-                f"betas: {int(bad.sum())} values are not finite, the first in row {row}, voxel {voxel}; expected percent signal change; "
+                f"betas: {int(bad.sum())} values are not finite, the first in row {row}, voxel "
+                f"{voxel}; expected percent signal change; "
                 "if NaN stands for voxels without data, send the parameter allow_missing: true"
             )
         latents = self.encoder(betas, torch.full((len(betas),), int(wanted["repetitions"]))).numpy()
@@ -57,7 +75,9 @@ class ServedEncoder(mlflow.pyfunc.PythonModel):
         from fmri2img.pretrained.autoencoder import load_autoencoder_of
 
         if self.autoencoder is None:
-            self.autoencoder = load_autoencoder_of(self.config["about"], os.environ.get("FMRI2IMG_AUTOENCODER", ""))
+            self.autoencoder = load_autoencoder_of(
+                self.config["about"], os.environ.get("FMRI2IMG_AUTOENCODER", "")
+            )
         pictures = decode_latents(latents, self.autoencoder, batch_size=_BATCH)
         return np.array([_png(picture) for picture in pictures], dtype=object)
 

@@ -1,7 +1,7 @@
 """The store of MLflow: where it is, how it is opened, and what its failure costs.
 
-``mlflow.db`` and ``mlruns/`` in the project's folder, or the server that ``MLFLOW_TRACKING_URI`` names. What a stage wrote to disk
-never depends on it.
+``mlflow.db`` and ``mlruns/`` in the project's folder, or the server that ``MLFLOW_TRACKING_URI``
+names. What a stage wrote to disk never depends on it.
 """
 
 import logging
@@ -19,7 +19,8 @@ from fmri2img.exceptions import Fmri2imgError, UnavailableError
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 
 logger = logging.getLogger(__name__)
-# What a store may fail with: MLflow's own, the network, the database behind it, a driver that is not installed.
+# What a store may fail with: MLflow's own, the network, the database behind it, a driver that is
+# not installed.
 STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, ImportError)
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # its import has set another one
 EXPERIMENT = "fmri2img"
@@ -27,13 +28,14 @@ _DVC_COPIES = (".dvc", "tmp", "exps")
 _NOTE = """\
 Encoders from visual-cortex betas to VAE latents: one run for each subject and model.
 
-- **View "Scores"** (the button *Views* of the chart view): test scores beside floor and ceiling, validation, curves, pictures. A score
-  means little without its floor. Sections `test`, `floor_*`, `ceiling`, `interval`, `brain`, ... hold all others.
-- **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`, `dvc.exp_name`; metrics
-  `test/pixcorr`, `test/pattern_correlation`, `test/two_way`, `interval/pixcorr_low`, `interval/pixcorr_high`,
-  `validation/pattern_correlation`.
-- **Pictures** `pictures/<73k id>`: seen, autoencoder alone, reconstructed; the same picture under the same key
-  in every run.
+- **View "Scores"** (the button *Views* of the chart view): test scores beside floor and ceiling,
+  validation, curves, pictures. A score means little without its floor. Sections `test`, `floor_*`,
+  `ceiling`, `interval`, `brain`, ... hold all others.
+- **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`,
+  `dvc.exp_name`; metrics `test/pixcorr`, `test/pattern_correlation`, `test/two_way`,
+  `interval/pixcorr_low`, `interval/pixcorr_high`, `validation/pattern_correlation`.
+- **Pictures** `pictures/<73k id>`: seen, autoencoder alone, reconstructed; the same picture under
+  the same key in every run.
 - `report.html` in a run's artifacts has all its scores with intervals.
 - The registry's `champion` of a subject was chosen on validation images, never on test images.
 
@@ -48,7 +50,9 @@ _TAGS = {
 
 
 def project_root() -> Path:
-    """Return the project's folder; within a copy in which DVC runs an experiment, that of the project it was copied from."""
+    """Return the project's folder; within a copy in which DVC runs an experiment, that of the
+    project it was copied from.
+    """
     parts = Path.cwd().parts
     for place in range(len(parts) - len(_DVC_COPIES)):
         if parts[place : place + len(_DVC_COPIES)] == _DVC_COPIES:
@@ -57,7 +61,9 @@ def project_root() -> Path:
 
 
 def store_uri() -> str:
-    """Return the store's address; a relative one means the project's folder, also where DVC runs an experiment."""
+    """Return the store's address; a relative one means the project's folder, also where DVC runs
+    an experiment.
+    """
     return resolved(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
 
 
@@ -69,7 +75,8 @@ def resolved(uri: str) -> str:
 
 
 def open_store() -> tuple[mlflow.MlflowClient, str]:
-    """Connect, creating database and experiment if need be; returns the client and the experiment's id.
+    """Connect, creating database and experiment if need be; returns the client and the experiment's
+    id.
 
     Raises
     ------
@@ -85,17 +92,28 @@ def open_store() -> tuple[mlflow.MlflowClient, str]:
 
 
 def _creation(uri: str) -> AbstractContextManager:
-    """Return the lock without which several processes that create the same database at once leave it broken."""
-    if not uri.startswith("sqlite:"):  # a server sees to it, and nobody shall wait in line for a dead one
+    """Return the lock without which several processes that create the same database at once
+    leave it broken.
+    """
+    if not uri.startswith(
+        "sqlite:"
+    ):  # a server sees to it, and nobody shall wait in line for a dead one
         return nullcontext()
-    return FileLock(project_root() / ".mlflow.lock", is_singleton=True)  # one object, so that it may be taken within itself
+    return FileLock(
+        project_root() / ".mlflow.lock", is_singleton=True
+    )  # one object, so that it may be taken within itself
 
 
 def open_experiment(client: mlflow.MlflowClient) -> str:
     """Return the id of the project's experiment in a store; it is made if need be."""
     root = project_root()
-    # A server keeps artifacts where it likes; a database would keep them in the folder of the moment.
-    place = (root / "mlruns" / EXPERIMENT).as_uri() if client.tracking_uri.startswith("sqlite:") else None
+    # A server keeps artifacts where it likes; a database would keep them in the folder of the
+    # moment.
+    place = (
+        (root / "mlruns" / EXPERIMENT).as_uri()
+        if client.tracking_uri.startswith("sqlite:")
+        else None
+    )
     with _creation(client.tracking_uri):
         found = client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
@@ -112,14 +130,21 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
 
 @contextmanager
 def forgiving(what: str) -> Iterator[None]:
-    """Turn a failure of the store into one warning, which says what is missing there and how to add it later."""
+    """Turn a failure of the store into one warning, which says what is missing there and how to
+    add it later.
+    """
     try:
         yield
     except Fmri2imgError:  # of the files, not of the store
         raise
     except STORE_ERRORS as error:
         reason = str(error).split("\n")[0][:200]
-        logger.warning("MLflow: %s is not in the store, the files on disk are complete (%s); later run: fmri2img track", what, reason)
+        logger.warning(
+            "MLflow: %s is not in the store, the files on disk are complete (%s); later run: "
+            "fmri2img track",
+            what,
+            reason,
+        )
 
 
 @contextmanager
@@ -131,5 +156,6 @@ def required() -> Iterator[None]:
         raise
     except STORE_ERRORS as error:
         raise UnavailableError(
-            f"MLflow store {store_uri()}: {str(error).split(chr(10))[0][:300]}; check MLFLOW_TRACKING_URI and the server"
+            f"MLflow store {store_uri()}: {str(error).split(chr(10))[0][:300]}; check "
+            "MLFLOW_TRACKING_URI and the server"
         ) from error

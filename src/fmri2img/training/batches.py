@@ -10,7 +10,8 @@ import torch
 from fmri2img.models.base import TrainingTensors
 
 Repetitions = Literal["single", "mean", "mixup"]
-# A random weighted mean, the mean, or a single trial: shares of MindEye's low-level model (metrics-protocol, Scotti et al. 2023).
+# A random weighted mean, the mean, or a single trial: shares of MindEye's low-level model
+# (metrics-protocol, Scotti et al. 2023).
 _MIXUP_SHARES = torch.tensor([0.5, 0.3, 0.2])
 _RESIDENT_SHARE = 0.5  # of the device's free memory that data may take
 
@@ -28,7 +29,8 @@ class Batch:
     rows : Tensor, shape (n,), int64
         Images, rows of the latents; on the CPU.
     share : float
-        What this process's mean loss counts, so that the mean over processes is that of the whole step.
+        What this process's mean loss counts, so that the mean over processes is that of the whole
+        step.
     n_samples : int
         Of the whole step.
     seed : int
@@ -44,9 +46,11 @@ class Batch:
 
 
 class TrialBatches:
-    """Training data in steps, shuffled anew each epoch; the same steps whether an epoch is run in one go or resumed.
+    """Training data in steps, shuffled anew each epoch; the same steps whether an epoch is run in
+    one go or resumed.
 
-    Data stay on the device if they fit; otherwise the next step is gathered and copied while the device computes.
+    Data stay on the device if they fit; otherwise the next step is gathered and copied while the
+    device computes.
 
     Parameters
     ----------
@@ -72,7 +76,12 @@ class TrialBatches:
         process: int = 0,
         n_processes: int = 1,
     ) -> None:
-        self.repetitions, self.batch_size, self.seed, self.device = repetitions, batch_size, seed, device
+        self.repetitions, self.batch_size, self.seed, self.device = (
+            repetitions,
+            batch_size,
+            seed,
+            device,
+        )
         self.process, self.n_processes = process, n_processes
         self.trial_images = data.trial_images
         self.is_resident = fits(data.betas, device)
@@ -86,7 +95,9 @@ class TrialBatches:
 
     def epoch(self, number: int, first: int = 0) -> Iterator[Batch]:
         """Yield the steps of an epoch from the step ``first`` on."""
-        order = torch.randperm(self.n_samples, generator=torch.Generator().manual_seed(self._seed(number, 0)))
+        order = torch.randperm(
+            self.n_samples, generator=torch.Generator().manual_seed(self._seed(number, 0))
+        )
         steps = list(order.split(self.batch_size))
         jobs = range(first, len(steps))
         if self.is_resident:
@@ -96,11 +107,16 @@ class TrialBatches:
             waiting = [pool.submit(self._make, steps[job], number, job) for job in jobs[:1]]
             for job in jobs:
                 batch = waiting.pop().result()
-                waiting += [pool.submit(self._make, steps[job + 1], number, job + 1)] if job + 1 < len(steps) else []
+                waiting += (
+                    [pool.submit(self._make, steps[job + 1], number, job + 1)]
+                    if job + 1 < len(steps)
+                    else []
+                )
                 yield batch
 
     def _seed(self, epoch: int, step: int) -> int:
-        # Everything that is drawn follows from seed, epoch and step: a resumed run draws what an uninterrupted one would have drawn.
+        # Everything that is drawn follows from seed, epoch and step: a resumed run draws what an
+        # uninterrupted one would have drawn.
         return ((self.seed * 100_003 + epoch) * 1_000_003 + step) % (1 << 50)
 
     def seed_step(self, epoch: int, step: int) -> None:
@@ -115,12 +131,18 @@ class TrialBatches:
         if not len(mine):  # every process takes part in every step, if only for nothing
             mine = torch.zeros(1, dtype=torch.long)
         trials, weights, rows = trials[mine], weights[mine], rows[mine]
-        betas = self.betas[trials.flatten().to(self.betas.device)].unflatten(0, trials.shape)  # (n, n_repetitions, n_voxels)
+        betas = self.betas[trials.flatten().to(self.betas.device)].unflatten(
+            0, trials.shape
+        )  # (n, n_repetitions, n_voxels)
         if not self.is_resident:
             betas = betas.pin_memory().to(self.device, non_blocking=True)
-        return Batch(betas, weights.to(self.device), rows, share, len(samples), self._seed(epoch, step))
+        return Batch(
+            betas, weights.to(self.device), rows, share, len(samples), self._seed(epoch, step)
+        )
 
-    def _choose(self, samples: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _choose(
+        self, samples: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return trials (n, r), their weights (n, r) and images (n,) of some samples."""
         if self.repetitions == "single":
             return samples[:, None], torch.ones(len(samples), 1), self.trial_images[samples]
@@ -130,15 +152,21 @@ class TrialBatches:
         if self.repetitions == "mean":
             return trials.clamp(min=0), mean, samples
         random = known * torch.rand(known.shape, generator=generator).clamp(min=1e-3)
-        one_trial = torch.nn.functional.one_hot(torch.multinomial(known, 1, generator=generator).squeeze(1), known.shape[1]).float()
-        kinds = torch.multinomial(_MIXUP_SHARES, len(samples), replacement=True, generator=generator)
+        one_trial = torch.nn.functional.one_hot(
+            torch.multinomial(known, 1, generator=generator).squeeze(1), known.shape[1]
+        ).float()
+        kinds = torch.multinomial(
+            _MIXUP_SHARES, len(samples), replacement=True, generator=generator
+        )
         choices = torch.stack([random / random.sum(1, keepdim=True), mean, one_trial])  # (3, n, r)
         return trials.clamp(min=0), choices[kinds, torch.arange(len(samples))], samples
 
 
 def fits(data: torch.Tensor, device: torch.device) -> bool:
     """Return whether data may stay on a device for the whole training."""
-    return device.type == "cpu" or data.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    return (
+        device.type == "cpu" or data.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    )
 
 
 def _trials_of_images(trial_images: torch.Tensor, n_images: int) -> torch.Tensor:

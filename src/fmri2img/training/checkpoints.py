@@ -62,19 +62,34 @@ class Checkpoint:
     owner : str
         Subject, model and voxels, in words: a checkpoint of another owner is refused.
     fingerprint : str
-        Of data and settings: a checkpoint of other settings is left alone, and training starts anew.
+        Of data and settings: a checkpoint of other settings is left alone, and training starts
+        anew.
     """
 
     path: Path
     owner: str
     fingerprint: str
 
-    def store(self, progress: Progress, parts: dict[str, dict[str, torch.Tensor]], extra: dict[str, Any]) -> None:
+    def store(
+        self, progress: Progress, parts: dict[str, dict[str, torch.Tensor]], extra: dict[str, Any]
+    ) -> None:
         """Write progress and tensors in one step; ``extra`` is kept as JSON."""
-        tensors = {f"{part}:{name}": value.detach().cpu().contiguous() for part, named in parts.items() for name, value in named.items()}
-        about = {"owner": self.owner, "fingerprint": self.fingerprint, "progress": asdict(progress), "extra": extra}
-        # One metadata key: with two, safetensors writes them in an order that differs from run to run.
-        with replacing(self.path) as partial:  # written as it goes: a copy of all tensors in memory may have gigabytes
+        tensors = {
+            f"{part}:{name}": value.detach().cpu().contiguous()
+            for part, named in parts.items()
+            for name, value in named.items()
+        }
+        about = {
+            "owner": self.owner,
+            "fingerprint": self.fingerprint,
+            "progress": asdict(progress),
+            "extra": extra,
+        }
+        # One metadata key: with two, safetensors writes them in an order that differs from run to
+        # run.
+        with replacing(
+            self.path
+        ) as partial:  # written as it goes: a copy of all tensors in memory may have gigabytes
             save_file(tensors, partial, metadata={"training": json.dumps(about)})
 
     def resume(self) -> tuple[Progress, dict[str, dict[str, torch.Tensor]], dict[str, Any]] | None:
@@ -93,14 +108,20 @@ class Checkpoint:
             with safe_open(self.path, framework="pt") as file:
                 about = json.loads((file.metadata() or {})["training"])
                 if about["owner"] == self.owner and about["fingerprint"] != self.fingerprint:
-                    logger.info("%s was made with other settings or data; training starts anew", self.path)
+                    logger.info(
+                        "%s was made with other settings or data; training starts anew", self.path
+                    )
                     return None
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, KeyError, ValueError) as error:
-            raise FormatError(f"{self.path}: not a checkpoint of this project ({error}); delete it, and run the same command") from error
+            raise FormatError(
+                f"{self.path}: not a checkpoint of this project ({error}); delete it, and run the "
+                "same command"
+            ) from error
         if about["owner"] != self.owner:
             raise MismatchError(
-                f"{self.path}: got a checkpoint of {about['owner']}, expected one of {self.owner}; delete the file to start anew"
+                f"{self.path}: got a checkpoint of {about['owner']}, expected one of {self.owner}; "
+                "delete the file to start anew"
             )
         parts: dict[str, dict[str, torch.Tensor]] = {}
         for name, value in tensors.items():

@@ -1,4 +1,6 @@
-"""Training any encoder: what it may see, how its weights are found, what is known of it afterwards."""
+"""Training any encoder: what it may see, how its weights are found, what is known of it
+afterwards.
+"""
 
 import hashlib
 import json
@@ -22,7 +24,13 @@ from fmri2img.responses.repetitions import average_repetitions, averaged_betas
 from fmri2img.responses.splits import Split
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
 from fmri2img.training.loop import Trainer, ValidationTensors, validate
-from fmri2img.training.objectives import Objective, Targets, out_of_memory_advice, pick_precision, squared_error
+from fmri2img.training.objectives import (
+    Objective,
+    Targets,
+    out_of_memory_advice,
+    pick_precision,
+    squared_error,
+)
 from fmri2img.training.processes import process_state
 
 if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
@@ -68,7 +76,14 @@ class TrainingResult:
     validation_pattern_correlation: float
 
 
-def make_training_set(examples: Examples, split: Split, latents: Latents, prior: Latents, *, with_pictures: bool = True) -> TrainingSet:
+def make_training_set(
+    examples: Examples,
+    split: Split,
+    latents: Latents,
+    prior: Latents,
+    *,
+    with_pictures: bool = True,
+) -> TrainingSet:
     """Collect the trials of training images and the averages of validation images.
 
     Parameters
@@ -76,12 +91,18 @@ def make_training_set(examples: Examples, split: Split, latents: Latents, prior:
     examples, split, latents
         The subject's.
     prior : Latents
-        Of other pictures; any of the subject's own split are left out, so that nothing is chosen on pictures that were learnt from.
+        Of other pictures; any of the subject's own split are left out, so that nothing is chosen on
+        pictures that were learnt from.
     with_pictures : bool
         Whether a loss needs them.
     """
     train_ids, validation_ids = split.ids("train"), split.ids("validation")
-    others = prior.only(np.setdiff1d(prior.image_ids, np.concatenate([split.ids(name) for name in ("train", "validation", "test")])))
+    others = prior.only(
+        np.setdiff1d(
+            prior.image_ids,
+            np.concatenate([split.ids(name) for name in ("train", "validation", "test")]),
+        )
+    )
     trials = examples.trials_of(train_ids)
     betas, trial_ids = examples.percent(trials), examples.trial_image_ids[trials]
     train_latents = torch.from_numpy(latents.of(train_ids))
@@ -102,15 +123,22 @@ def make_training_set(examples: Examples, split: Split, latents: Latents, prior:
         train_mean_latent=train_latents.mean(0),
         repetitions=torch.from_numpy(examples.repetitions_of(validation_ids)),
     )
-    pictures = [examples.images[examples.rows_of(ids)] if with_pictures else examples.images[:0] for ids in (train_ids, validation_ids)]
+    pictures = [
+        examples.images[examples.rows_of(ids)] if with_pictures else examples.images[:0]
+        for ids in (train_ids, validation_ids)
+    ]
     return TrainingSet(train, validation, *pictures)
 
 
 def make_diffusion_set(examples: Examples, split: Split, targets: DiffusionTargets) -> TrainingSet:
-    """Collect the same for an encoder that steers Stable Diffusion: its latents are z, and it has c as well, of training images."""
+    """Collect the same for an encoder that steers Stable Diffusion: its latents are z, and it
+    has c as well, of training images.
+    """
     none = np.zeros((len(targets.image_ids), 0, 1, 1), np.float32)
     scenes = Latents(targets.image_ids, targets.scenes.astype(np.float32), none, targets.provenance)
-    data = make_training_set(examples, split, scenes, scenes.only(targets.image_ids[:0]), with_pictures=False)
+    data = make_training_set(
+        examples, split, scenes, scenes.only(targets.image_ids[:0]), with_pictures=False
+    )
     prompts = targets.prompts[targets.rows_of(split.ids("train"))]
     return replace(data, train=replace(data.train, prompts=torch.from_numpy(prompts)))
 
@@ -149,7 +177,8 @@ def fit_encoder(
     Raises
     ------
     MismatchError
-        If the encoder's output does not have the latents' shape, the checkpoint belongs to another encoder, or training diverges.
+        If the encoder's output does not have the latents' shape, the checkpoint belongs to another
+        encoder, or training diverges.
     UnavailableError
         If the device has too little memory.
     """
@@ -162,7 +191,8 @@ def fit_encoder(
         given = tuple(encoder.eval()(data.validation.image_betas[:1]).shape[1:])
     if given != latent_shape:
         raise MismatchError(
-            f"the encoder gives latents of shape {given}, expected {latent_shape} as in the latents file; "
+            f"the encoder gives latents of shape {given}, expected {latent_shape} as in the "
+            "latents file; "
             f"choose its settings or create_examples.image_size to match"
         )
     if encoder.trained_by_gradient:
@@ -174,7 +204,9 @@ def fit_encoder(
     best = min(history, key=lambda record: record.validation_loss)
     encoder = encoder.cpu().eval()
     _measure_spread(encoder, data.validation)
-    return encoder, TrainingResult(history, facts, best.validation_loss, best.validation_pattern_correlation)
+    return encoder, TrainingResult(
+        history, facts, best.validation_loss, best.validation_pattern_correlation
+    )
 
 
 def _solve(encoder: Encoder, data: TrainingSet) -> tuple[list[EpochRecord], dict[str, float]]:
@@ -185,10 +217,13 @@ def _solve(encoder: Encoder, data: TrainingSet) -> tuple[list[EpochRecord], dict
         if not should_reduce_batch_size(error):
             raise
         raise UnavailableError(
-            f"no memory left for {data.train.betas.shape[1]} voxels in closed form; take fewer voxels (extract_betas.labels or "
+            f"no memory left for {data.train.betas.shape[1]} voxels in closed form; take fewer "
+            "voxels (extract_betas.labels or "
             "min_ncsnr), or a machine with more memory"
         ) from error
-    loss, correlation = validate(encoder.eval(), data.validation, squared_error(data.validation.latents))
+    loss, correlation = validate(
+        encoder.eval(), data.validation, squared_error(data.validation.latents)
+    )
     return [EpochRecord(0, _train_loss(encoder, data.train), loss, correlation)], facts
 
 
@@ -202,18 +237,38 @@ def _train(
 ) -> tuple[list[EpochRecord], dict[str, float]]:
     """Train by gradient descent."""
     accelerator = _accelerator(settings)
-    if settings.batch_size > (n_samples := len(data.train.betas if settings.repetitions == "single" else data.train.latents)):
-        logger.info("batch_size %d is more than the %d samples: each epoch is one step", settings.batch_size, n_samples)
+    if settings.batch_size > (
+        n_samples := len(
+            data.train.betas if settings.repetitions == "single" else data.train.latents
+        )
+    ):
+        logger.info(
+            "batch_size %d is more than the %d samples: each epoch is one step",
+            settings.batch_size,
+            n_samples,
+        )
     device = accelerator.device
     try:
         autoencoder = None
         if settings.loss != "latents":
-            autoencoder = load_decoder().ready_to_train(device, pick_precision(settings, device), settings.compile)
+            autoencoder = load_decoder().ready_to_train(
+                device, pick_precision(settings, device), settings.compile
+            )
         objectives = _objectives(settings, data, autoencoder, device)
-        trainer = Trainer(encoder, data.train, data.validation, objectives, settings, checkpoint=checkpoint, accelerator=accelerator)
+        trainer = Trainer(
+            encoder,
+            data.train,
+            data.validation,
+            objectives,
+            settings,
+            checkpoint=checkpoint,
+            accelerator=accelerator,
+        )
         if autoencoder is not None and settings.decoder_batch == "auto":
             # With data, weights and all that training keeps already on the device.
-            decoder_batch = objectives[0].find_decoder_batch(accelerator, -(-settings.batch_size // accelerator.num_processes))
+            decoder_batch = objectives[0].find_decoder_batch(
+                accelerator, -(-settings.batch_size // accelerator.num_processes)
+            )
             for objective in objectives:
                 objective.decoder_batch = decoder_batch
         history = trainer.run(on_epoch)
@@ -223,7 +278,8 @@ def _train(
         raise UnavailableError(out_of_memory_advice(accelerator.device)) from error
     if not all(math.isfinite(record.validation_loss) for record in history):
         raise MismatchError(
-            f"training diverged: the validation loss is {history[-1].validation_loss} after epoch {history[-1].epoch}; "
+            f"training diverged: the validation loss is {history[-1].validation_loss} after epoch "
+            f"{history[-1].epoch}; "
             f"lower learning_rate, now {settings.learning_rate}, in params.yaml"
         )
     best = min(history, key=lambda record: record.validation_loss)
@@ -240,7 +296,8 @@ def fit_other_seeds(
     on_epoch: Callable[[EpochRecord], None],
     owner: str = "an encoder",
 ) -> list[Encoder]:
-    """Train the same encoder from the following seeds, ``settings.n_seeds`` in all with the one that counts.
+    """Train the same encoder from the following seeds, ``settings.n_seeds`` in all with the one
+    that counts.
 
     How much scores vary with the seed is a fact about training; nothing is chosen among them.
 
@@ -256,12 +313,26 @@ def fit_other_seeds(
     list of Encoder
         Empty for an encoder in closed form.
     """
-    seeds = range(settings.seed + 1, settings.seed + settings.n_seeds) if kind.trained_by_gradient else ()
+    seeds = (
+        range(settings.seed + 1, settings.seed + settings.n_seeds)
+        if kind.trained_by_gradient
+        else ()
+    )
     found = []
     for seed in seeds:
         own = _of_seed(checkpoint, seed)
         again = settings.model_copy(update={"seed": seed})
-        found.append(fit_encoder(kind, again, data, load_decoder=load_decoder, checkpoint=own, on_epoch=on_epoch, owner=owner)[0])
+        found.append(
+            fit_encoder(
+                kind,
+                again,
+                data,
+                load_decoder=load_decoder,
+                checkpoint=own,
+                on_epoch=on_epoch,
+                owner=owner,
+            )[0]
+        )
     return found
 
 
@@ -277,10 +348,18 @@ def remove_checkpoints(checkpoint: Path) -> None:
 
 @torch.no_grad()
 def _train_loss(encoder: Encoder, train: TrainingTensors) -> float:
-    """Return the mean squared error of single training trials; in parts, for 30 000 trials have gigabytes of latents."""
+    """Return the mean squared error of single training trials; in parts, for 30 000 trials have
+    gigabytes of latents.
+    """
     rows = torch.arange(len(train.betas)).split(_TRIALS_AT_ONCE)
     errors = [
-        ((encoder(train.betas[part], torch.ones(len(part))) - train.latents[train.trial_images[part]]) ** 2).sum(dtype=torch.float64)
+        (
+            (
+                encoder(train.betas[part], torch.ones(len(part)))
+                - train.latents[train.trial_images[part]]
+            )
+            ** 2
+        ).sum(dtype=torch.float64)
         for part in rows
     ]
     return float(torch.stack(errors).sum()) / (len(train.betas) * train.latents[0].numel())
@@ -288,7 +367,9 @@ def _train_loss(encoder: Encoder, train: TrainingTensors) -> float:
 
 @torch.no_grad()
 def _measure_spread(encoder: Encoder, validation: ValidationTensors) -> None:
-    """Set the encoder's ``latent_sd`` from its errors on validation images, unless its own closed form has given it."""
+    """Set the encoder's ``latent_sd`` from its errors on validation images, unless its own
+    closed form has given it.
+    """
     if encoder.states_its_spread:
         return
     errors = encoder(validation.image_betas, validation.repetitions) - validation.latents
@@ -300,18 +381,32 @@ def _accelerator(settings: GradientSettings) -> Accelerator:
     device = process_state().device
     mixed = {torch.float32: "no", torch.bfloat16: "bf16", torch.float16: "fp16"}
     on_gpu = device.type == "cuda"
-    return Accelerator(cpu=not on_gpu, mixed_precision=mixed[pick_precision(settings, device)] if on_gpu else "no")
+    return Accelerator(
+        cpu=not on_gpu, mixed_precision=mixed[pick_precision(settings, device)] if on_gpu else "no"
+    )
 
 
 def _objectives(
-    settings: GradientSettings, data: TrainingSet, autoencoder: "FrozenAutoencoder | None", device: torch.device
+    settings: GradientSettings,
+    data: TrainingSet,
+    autoencoder: "FrozenAutoencoder | None",
+    device: torch.device,
 ) -> tuple[Objective, Objective]:
     """Return the loss over training images and over validation images."""
-    parts = ((data.train.latents, data.train_images), (data.validation.latents, data.validation_images))
+    parts = (
+        (data.train.latents, data.train_images),
+        (data.validation.latents, data.validation_images),
+    )
     found = []
     for latents, images in parts:
         pictures = torch.from_numpy(images if autoencoder else images[:0]).permute(0, 3, 1, 2)
-        found.append(Objective(settings, Targets(latents, pictures, data.validation.train_mean_latent).to(device), autoencoder))
+        found.append(
+            Objective(
+                settings,
+                Targets(latents, pictures, data.validation.train_mean_latent).to(device),
+                autoencoder,
+            )
+        )
         if settings.decoder_batch != "auto":
             found[-1].decoder_batch = settings.decoder_batch
     return found[0], found[1]
@@ -320,9 +415,23 @@ def _objectives(
 def _fingerprint(encoder: Encoder, settings: Any, data: TrainingSet) -> str:
     digest = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True).encode())
     # Weights must not be half of one code and half of another.
-    digest.update(code_digest("fmri2img.training.fit.fit_encoder", f"{type(encoder).__module__}.Model").encode())
-    digest.update(json.dumps([(name, list(value.shape)) for name, value in encoder.state_dict().items()]).encode())
-    for tensor in (data.train.betas, data.train.trial_images, data.train.latents, data.validation.image_betas, data.validation.latents):
+    digest.update(
+        code_digest(
+            "fmri2img.training.fit.fit_encoder", f"{type(encoder).__module__}.Model"
+        ).encode()
+    )
+    digest.update(
+        json.dumps(
+            [(name, list(value.shape)) for name, value in encoder.state_dict().items()]
+        ).encode()
+    )
+    for tensor in (
+        data.train.betas,
+        data.train.trial_images,
+        data.train.latents,
+        data.validation.image_betas,
+        data.validation.latents,
+    ):
         digest.update(np.ascontiguousarray(tensor).data)
     if settings.loss != "latents":
         digest.update(np.ascontiguousarray(data.train_images).data)

@@ -1,6 +1,8 @@
-"""Gradient training with validation at each epoch, early stopping, and checkpoints that survive a kill.
+"""Gradient training with validation at each epoch, early stopping, and checkpoints that survive a
+kill.
 
-The loop runs in one process or in several (``accelerate launch``), each of which takes its part of every step.
+The loop runs in one process or in several (``accelerate launch``), each of which takes its part of
+every step.
 """
 
 import logging
@@ -19,7 +21,9 @@ from fmri2img.training.checkpoints import Checkpoint, EpochRecord, Progress
 from fmri2img.training.objectives import Objective
 
 logger = logging.getLogger(__name__)
-STORE_SECONDS = 20.0  # between checkpoints, which hold several times the weights: written after each short epoch they took half the time
+# between checkpoints, which hold several times the weights: written after each short epoch they
+# took half the time
+STORE_SECONDS = 20.0
 _VALIDATION_BATCH = 256
 
 
@@ -50,8 +54,12 @@ class _Trained(nn.Module):
         super().__init__()
         self.encoder = encoder
 
-    def forward(self, betas: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Average the z-scored repetitions (n, r, n_voxels) of each sample with ``weights`` (n, r), and predict."""
+    def forward(
+        self, betas: torch.Tensor, weights: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Average the z-scored repetitions (n, r, n_voxels) of each sample with ``weights`` (n,
+        r), and predict.
+        """
         voxels = torch.einsum("nrv,nr->nv", self.encoder.normalizer(betas), weights)
         latents, embeddings = self.encoder.training_outputs(voxels)
         return latents.float(), None if embeddings is None else embeddings.float()
@@ -95,14 +103,21 @@ class Trainer:
             process=accelerator.process_index,
             n_processes=accelerator.num_processes,
         )
-        optimizer = torch.optim.AdamW(encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+        optimizer = torch.optim.AdamW(
+            encoder.parameters(),
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
         self.encoder = encoder
         self.network, self.optimizer = accelerator.prepare(_Trained(encoder), optimizer)
         self.progress = Progress()
         self.average = _copy(encoder) if settings.ema_decay else {}
         self.best: dict[str, torch.Tensor] = {}
         self.stored = time.monotonic()
-        self.loss_sum = torch.zeros((), device=accelerator.device)  # of samples; asking the device for it would make it wait
+        self.loss_sum = torch.zeros(
+            (), device=accelerator.device
+        )  # of samples; asking the device for it would make it wait
 
     def run(self, on_epoch: Callable[[EpochRecord], None]) -> list[EpochRecord]:
         """Train; ``on_epoch`` is told of each epoch, those of an earlier run included."""
@@ -121,7 +136,10 @@ class Trainer:
     def _wants_more(self) -> bool:
         """Return whether there are epochs left and the validation loss has fallen lately."""
         progress = self.progress
-        return progress.epoch < self.settings.epochs and progress.epoch - progress.best_epoch < self.settings.patience
+        return (
+            progress.epoch < self.settings.epochs
+            and progress.epoch - progress.best_epoch < self.settings.patience
+        )
 
     def _run_epoch(self) -> None:
         self.network.train()
@@ -136,13 +154,21 @@ class Trainer:
 
     def _step(self, batch: Batch) -> torch.Tensor:
         """Take one step; returns the mean loss of its samples, those of all processes."""
-        settings, rate = self.settings, learning_rate_factor(self.progress.total_steps, self.settings, len(self.batches))
+        settings, rate = (
+            self.settings,
+            learning_rate_factor(self.progress.total_steps, self.settings, len(self.batches)),
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * rate
         with self.accelerator.autocast():
             outputs = self.network(batch.betas, batch.weights)
         loss = self.objectives[0].backward(
-            self.encoder, outputs, batch.rows, share=batch.share, accelerator=self.accelerator, seed=batch.seed
+            self.encoder,
+            outputs,
+            batch.rows,
+            share=batch.share,
+            accelerator=self.accelerator,
+            seed=batch.seed,
         )
         if settings.max_gradient_norm:
             self.accelerator.clip_grad_norm_(self.encoder.parameters(), settings.max_gradient_norm)
@@ -154,7 +180,9 @@ class Trainer:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Move the running average of weights towards today's; at first it follows faster, or it would remember the initial ones."""
+        """Move the running average of weights towards today's; at first it follows faster, or it
+        would remember the initial ones.
+        """
         steps = self.progress.total_steps + 1
         decay = min(self.settings.ema_decay, steps / (steps + 10))
         for name, value in self.encoder.state_dict().items():
@@ -171,11 +199,17 @@ class Trainer:
         current = _copy(self.encoder) if self.average else {}
         if self.average:
             self.encoder.load_state_dict(self.average)
-        loss, correlation = validate(self.encoder, self.validation, self.objectives[1].evaluate, self.accelerator)
+        loss, correlation = validate(
+            self.encoder, self.validation, self.objectives[1].evaluate, self.accelerator
+        )
         progress.epoch, progress.step = progress.epoch + 1, 0
         progress.history.append(EpochRecord(progress.epoch, train_loss, loss, correlation))
         if loss < progress.best_loss or not self.best:
-            progress.best_loss, progress.best_epoch, self.best = loss, progress.epoch, _copy(self.encoder)
+            progress.best_loss, progress.best_epoch, self.best = (
+                loss,
+                progress.epoch,
+                _copy(self.encoder),
+            )
         if current:
             self.encoder.load_state_dict(current)
 
@@ -185,11 +219,20 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         moments = {
-            f"{index}.{name}": value for index, named in self.optimizer.state_dict()["state"].items() for name, value in named.items()
+            f"{index}.{name}": value
+            for index, named in self.optimizer.state_dict()["state"].items()
+            for name, value in named.items()
         }
-        parts = {"encoder": self.encoder.state_dict(), "best": self.best, "average": self.average, "optimizer": moments}
+        parts = {
+            "encoder": self.encoder.state_dict(),
+            "best": self.best,
+            "average": self.average,
+            "optimizer": moments,
+        }
         scaler = self.accelerator.scaler
-        self.checkpoint.store(self.progress, parts, {"scaler": scaler.state_dict() if scaler is not None else {}})
+        self.checkpoint.store(
+            self.progress, parts, {"scaler": scaler.state_dict() if scaler is not None else {}}
+        )
 
     def _resume(self) -> None:
         found = self.checkpoint.resume()
@@ -197,8 +240,10 @@ class Trainer:
         everyone = self.accelerator.gather(steps)  # also: nobody may write before all have read
         if int(everyone.min()) != int(everyone.max()):
             raise MismatchError(
-                f"{self.checkpoint.path}: the processes found checkpoints of different steps, {everyone.tolist()}; "
-                "put the project's folder where all nodes see it, or delete the file on each of them"
+                f"{self.checkpoint.path}: the processes found checkpoints of different steps, "
+                f"{everyone.tolist()}; "
+                "put the project's folder where all nodes see it, or delete the file on each of "
+                "them"
             )
         if found is None:
             return
@@ -206,21 +251,32 @@ class Trainer:
         self.loss_sum += self.progress.loss_sum
         self.encoder.load_state_dict(parts["encoder"])
         self.best = parts.get("best", {})
-        self.average = {name: value.to(self.accelerator.device) for name, value in parts.get("average", {}).items()}
+        self.average = {
+            name: value.to(self.accelerator.device)
+            for name, value in parts.get("average", {}).items()
+        }
         moments: dict[int, dict[str, torch.Tensor]] = {}
         for name, value in parts.get("optimizer", {}).items():
             index, _, moment = name.partition(".")
             moments.setdefault(int(index), {})[moment] = value
-        self.optimizer.load_state_dict({"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        self.optimizer.load_state_dict(
+            {"state": moments, "param_groups": self.optimizer.state_dict()["param_groups"]}
+        )
         if self.accelerator.scaler is not None and extra["scaler"]:
             self.accelerator.scaler.load_state_dict(extra["scaler"])
-        logger.info("going on from %s: epoch %d, step %d", self.checkpoint.path, self.progress.epoch + 1, self.progress.step)
+        logger.info(
+            "going on from %s: epoch %d, step %d",
+            self.checkpoint.path,
+            self.progress.epoch + 1,
+            self.progress.step,
+        )
 
 
 def learning_rate_factor(step: int, settings: GradientSettings, steps_per_epoch: int) -> float:
     """Return what the learning rate is multiplied with at a step, counted from 0 over all epochs.
 
-    ``one_cycle`` rises from a 25th for the first 30 % and falls to 0, both by a half cosine (Smith & Topin 2018, arXiv:1708.07120).
+    ``one_cycle`` rises from a 25th for the first 30 % and falls to 0, both by a half cosine (Smith
+    & Topin 2018, arXiv:1708.07120).
     """
     total = settings.epochs * steps_per_epoch
     if settings.schedule == "one_cycle":
@@ -231,7 +287,9 @@ def learning_rate_factor(step: int, settings: GradientSettings, steps_per_epoch:
     warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     if settings.schedule == "constant":
         return warm
-    return warm * _half_cosine(max(0, step - settings.warmup_steps) / max(1, total - settings.warmup_steps))
+    return warm * _half_cosine(
+        max(0, step - settings.warmup_steps) / max(1, total - settings.warmup_steps)
+    )
 
 
 def _half_cosine(share: float) -> float:
@@ -246,7 +304,8 @@ def validate(
     loss_of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     accelerator: Accelerator | None = None,
 ) -> tuple[float, float]:
-    """Return a loss and the mean centred pattern correlation on validation images; each process scores its part.
+    """Return a loss and the mean centred pattern correlation on validation images; each process
+    scores its part.
 
     Parameters
     ----------
@@ -258,14 +317,20 @@ def validate(
     """
     encoder.eval()
     device = encoder.normalizer.mean.device
-    process, n_processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    process, n_processes = (
+        (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    )
     n_images = len(validation.latents)
     sums = torch.zeros(2, dtype=torch.float64)
     mine = torch.arange(n_images)[process::n_processes]
     for rows in mine.split(_VALIDATION_BATCH) if len(mine) else ():
         predicted = encoder(validation.image_betas[rows].to(device), validation.repetitions[rows])
-        correlations = latent_correlations(validation.latents[rows], predicted.cpu(), validation.train_mean_latent)
-        sums += torch.stack([len(rows) * loss_of(predicted, rows).cpu().double(), correlations.double().sum()])
+        correlations = latent_correlations(
+            validation.latents[rows], predicted.cpu(), validation.train_mean_latent
+        )
+        sums += torch.stack(
+            [len(rows) * loss_of(predicted, rows).cpu().double(), correlations.double().sum()]
+        )
     if accelerator is not None and n_processes > 1:
         sums = accelerator.reduce(sums.float().to(device), "sum").cpu()
     loss, correlation = (sums / n_images).tolist()
@@ -282,13 +347,19 @@ def predict_validation(encoder: Encoder, validation: ValidationTensors) -> torch
 @torch.no_grad()
 def validation_scores(encoder: Encoder, validation: ValidationTensors) -> torch.Tensor:
     """Return the centred pattern correlation of each validation image, shape (n_images,)."""
-    return latent_correlations(validation.latents, predict_validation(encoder, validation), validation.train_mean_latent)
+    return latent_correlations(
+        validation.latents, predict_validation(encoder, validation), validation.train_mean_latent
+    )
 
 
-def latent_correlations(truth: torch.Tensor, predicted: torch.Tensor, centre: torch.Tensor) -> torch.Tensor:
+def latent_correlations(
+    truth: torch.Tensor, predicted: torch.Tensor, centre: torch.Tensor
+) -> torch.Tensor:
     """Return the correlation over latent numbers, per image, after subtracting ``centre``."""
     seen, ours = ((latents - centre).flatten(1) for latents in (truth, predicted))
-    return nn.functional.cosine_similarity(seen - seen.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True))
+    return nn.functional.cosine_similarity(
+        seen - seen.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True)
+    )
 
 
 def _copy(encoder: Encoder) -> dict[str, torch.Tensor]:

@@ -1,4 +1,6 @@
-"""One training in several processes: on one machine with ``machine.launch`` in ``params.yaml``, on several with ``accelerate launch``."""
+"""One training in several processes: on one machine with ``machine.launch`` in ``params.yaml``,
+on several with ``accelerate launch``.
+"""
 
 import ctypes
 import os
@@ -21,14 +23,16 @@ def process_state() -> PartialState:
     Raises
     ------
     UnavailableError
-        If a launcher started several processes and they do not see each other: each would write the same results.
+        If a launcher started several processes and they do not see each other: each would write the
+        same results.
     """
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     wanted = int(os.environ.get("WORLD_SIZE", "1"))
     if wanted != state.num_processes:
         raise UnavailableError(
             f"the launcher started {wanted} processes, and this one sees {state.num_processes}; "
-            "start them with accelerate launch --multi_gpu, on CPUs with the environment variable ACCELERATE_USE_CPU=true"
+            "start them with accelerate launch --multi_gpu, on CPUs with the environment variable "
+            "ACCELERATE_USE_CPU=true"
         )
     return state
 
@@ -55,10 +59,13 @@ def launch_again(options: Sequence[str]) -> None:
     module = script.name if script else "stages.train"
     os.environ[_LAUNCHED] = "1"
     # In place of this process, not below it: who kills the stage kills the launcher.
-    os.execv(sys.executable, [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", module, *sys.argv[1:]])  # noqa: S606
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
+    os.execv(sys.executable, [*launcher, "-m", module, *sys.argv[1:]])  # noqa: S606
 
 
 def _die_with_parent() -> None:
-    """Ask the kernel to end this process with the launcher: a killed training must not go on beside its next start."""
+    """Ask the kernel to end this process with the launcher: a killed training must not go on
+    beside its next start.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

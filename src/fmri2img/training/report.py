@@ -1,4 +1,6 @@
-"""What is written down about a training: the log while it runs, the curve and the scores when it is done."""
+"""What is written down about a training: the log while it runs, the curve and the scores when it
+is done.
+"""
 
 import csv
 import io
@@ -23,7 +25,8 @@ from fmri2img.training.processes import is_main_process
 
 
 class EpochLog:
-    """Appends each epoch to a JSONL file and shows it; the file is complete however the process ends.
+    """Appends each epoch to a JSONL file and shows it; the file is complete however the process
+    ends.
 
     Parameters
     ----------
@@ -35,7 +38,9 @@ class EpochLog:
         Told of each epoch when it is on disk.
     """
 
-    def __init__(self, path: Path, label: str, then: Callable[[dict[str, float]], None] | None = None) -> None:
+    def __init__(
+        self, path: Path, label: str, then: Callable[[dict[str, float]], None] | None = None
+    ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
         self.path, self.then = path, then
@@ -48,11 +53,18 @@ class EpochLog:
         if self.then is not None:
             self.then(asdict(record))
         self.bar.update()
-        self.bar.set_postfix_str(f"validation loss {record.validation_loss:.4f}, pattern r {record.validation_pattern_correlation:.3f}")
+        self.bar.set_postfix_str(
+            f"validation loss {record.validation_loss:.4f}, pattern r "
+            f"{record.validation_pattern_correlation:.3f}"
+        )
 
 
-def epoch_log(subject: str, name: str, then: Callable[[dict[str, float]], None] | None = None) -> Callable[[EpochRecord], None]:
-    """Return the log of one training in this project; of several processes only the main one writes."""
+def epoch_log(
+    subject: str, name: str, then: Callable[[dict[str, float]], None] | None = None
+) -> Callable[[EpochRecord], None]:
+    """Return the log of one training in this project; of several processes only the main one
+    writes.
+    """
     if not is_main_process():
         return lambda _: None
     return EpochLog(LOGS / subject / f"{name}.jsonl", label=f"{subject} {name}", then=then)
@@ -74,7 +86,10 @@ def validation_table(scores: torch.Tensor, split: Split) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image_id", "pattern_correlation"])
-    writer.writerows((image_id, f"{score:.6f}") for image_id, score in zip(split.validation, scores.tolist(), strict=True))
+    writer.writerows(
+        (image_id, f"{score:.6f}")
+        for image_id, score in zip(split.validation, scores.tolist(), strict=True)
+    )
     return text.getvalue()
 
 
@@ -98,17 +113,27 @@ def judge_by_latents(
     scores : Tensor, shape (n_images,)
         Pattern correlations.
     """
-    scores = latent_correlations(*(torch.from_numpy(values) for values in (truth, seen, train_mean)))
-    own = {"own_validation_loss": result.validation_loss, "own_validation_pattern_correlation": result.validation_pattern_correlation}
+    scores = latent_correlations(
+        *(torch.from_numpy(values) for values in (truth, seen, train_mean))
+    )
+    own = {
+        "own_validation_loss": result.validation_loss,
+        "own_validation_pattern_correlation": result.validation_pattern_correlation,
+    }
     loss, correlation = float(((truth - seen) ** 2).mean()), float(scores.mean())
     # In closed form there is one record.
-    history = [replace(record, validation_loss=loss, validation_pattern_correlation=correlation) for record in result.history]
+    history = [
+        replace(record, validation_loss=loss, validation_pattern_correlation=correlation)
+        for record in result.history
+    ]
     judged = TrainingResult(history, result.facts | own, loss, correlation)
     return judged, scores
 
 
 def training_metrics(result: TrainingResult) -> dict[str, float]:
-    """Return the numbers that describe a training, rounded so that they compare equal across runs."""
+    """Return the numbers that describe a training, rounded so that they compare equal across
+    runs.
+    """
     metrics = {
         "validation/loss": result.validation_loss,
         "validation/pattern_correlation": result.validation_pattern_correlation,
@@ -117,7 +142,9 @@ def training_metrics(result: TrainingResult) -> dict[str, float]:
     return {name: round(value, 6) for name, value in metrics.items()}
 
 
-def describe_encoder(examples: Examples, split: Split, latents: Latents, roi: str) -> dict[str, Any]:
+def describe_encoder(
+    examples: Examples, split: Split, latents: Latents, roi: str
+) -> dict[str, Any]:
     """Return what an encoder was made from; recorded in its config and as tags of its run."""
     provenance = examples.provenance
     return {

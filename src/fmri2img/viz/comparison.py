@@ -14,7 +14,14 @@ from matplotlib.figure import Figure, SubFigure
 from fmri2img.viz.titles import METRIC_TITLES, ROW_SECTIONS, ROW_TITLES, SUBJECT_ROWS
 
 # Shown in the table and in the figure; the pages show all.
-_SHOWN = ("pixcorr", "ssim", "two_way_effnet_lite0", "pattern_correlation", "dimension_correlation", "two_way")
+_SHOWN = (
+    "pixcorr",
+    "ssim",
+    "two_way_effnet_lite0",
+    "pattern_correlation",
+    "dimension_correlation",
+    "two_way",
+)
 
 _COLOURS = ("#3b6fb6", "#d97a2b", "#4a9a5b", "#a04d8f", "#7a7a7a", "#b8a12f")
 _FLOOR_STYLES = {"grey": ":", "train_mean": "-.", "mean_latent": "--", "shuffled": (0, (1, 3))}
@@ -54,12 +61,33 @@ class ComparedRun:
 
     @classmethod
     def of(
-        cls, subject: str, model: str, document: dict, p_values: dict, validation: float, is_champion: bool, pictures: np.ndarray
+        cls,
+        subject: str,
+        model: str,
+        document: dict,
+        p_values: dict,
+        validation: float,
+        is_champion: bool,
+        pictures: np.ndarray,
     ) -> Self:
         """Build from a metrics document (``reports/metrics``)."""
-        means = {row: document[section] for row, section in ROW_SECTIONS.items() if section in document and row != "ridge"}
+        means = {
+            row: document[section]
+            for row, section in ROW_SECTIONS.items()
+            if section in document and row != "ridge"
+        }
         n_images = document["about"]["n_test_images"]
-        return cls(subject, model, n_images, means, document["interval"]["test"], p_values, validation, is_champion, pictures)
+        return cls(
+            subject,
+            model,
+            n_images,
+            means,
+            document["interval"]["test"],
+            p_values,
+            validation,
+            is_champion,
+            pictures,
+        )
 
     def summary(self) -> dict:
         """Return the numbers of this run for ``comparison.json``."""
@@ -74,17 +102,21 @@ class ComparedRun:
 
 
 def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: str) -> str:
-    """Write the comparison as Markdown: one table a subject, floors and ceiling beside every score."""
+    """Write the comparison as Markdown: one table a subject, floors and ceiling beside every
+    score.
+    """
     lines = ["# Comparison of encoders", ""]
     if data_source == "simulated":
         lines += [
-            "> **Simulated data.** These numbers come from a simulated brain that looked at painted scenes. "
+            "> **Simulated data.** These numbers come from a simulated brain that looked at "
+            "painted scenes. "
             "They test the pipeline and say nothing about real brains.",
             "",
         ]
     lines += [f"![Scores and reconstructions]({figure_name})", ""]
     lines += [
-        "Means over test images of averaged repetitions, with 95 % bootstrap intervals over images. "
+        "Means over test images of averaged repetitions, with 95 % bootstrap intervals over "
+        "images. "
         "The champion (\\*) is the best on validation images.",
         "",
     ]
@@ -92,17 +124,23 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
         mine = [run for run in runs if run.subject == subject]
         lines += [f"## {subject} ({mine[0].n_images} test images)", ""]
         shown = shown_metrics(mine)
-        lines += ["| | " + " | ".join(METRIC_TITLES[metric] for metric in shown) + " | validation |", "|---|" + "---:|" * (len(shown) + 1)]
+        lines += [
+            "| | " + " | ".join(METRIC_TITLES[metric] for metric in shown) + " | validation |",
+            "|---|" + "---:|" * (len(shown) + 1),
+        ]
         lines += [_model_row(run, shown) for run in mine]
         # Some rows depend on the model; the others are the subject's.
         for row in ("z_only", "c_only", "single_trial", "nearest_train", "shuffled"):
-            lines += [_floor_row(f"{ROW_TITLES[row]}, {run.model}", run.means[row], shown) for run in mine if row in run.means]
+            lines += [
+                _floor_row(f"{ROW_TITLES[row]}, {run.model}", run.means[row], shown)
+                for run in mine
+                if row in run.means
+            ]
         lines += [_floor_row(ROW_TITLES[row], mine[0].means[row], shown) for row in SUBJECT_ROWS]
         lines.append("")
     lines += [
-        "Permutation p (predictions paired with images at random), by Holm's correction over this list: "
-        + "; ".join(_p_text(run) for run in runs)
-        + ".",
+        "Permutation p (predictions paired with images at random), by Holm's correction over this "
+        "list: " + "; ".join(_p_text(run) for run in runs) + ".",
         "",
     ]
     return "\n".join(lines)
@@ -128,11 +166,18 @@ def _floor_row(title: str, means: dict, shown: list[str]) -> str:
 
 
 def _p_text(run: ComparedRun) -> str:
-    values = ", ".join(f"{METRIC_TITLES.get(metric, metric)} {value:.4f}" for metric, value in run.p_values.items())
+    values = ", ".join(
+        f"{METRIC_TITLES.get(metric, metric)} {value:.4f}" for metric, value in run.p_values.items()
+    )
     return f"{run.subject} {run.model}: {values}"
 
 
-def comparison_figure(runs: list[ComparedRun], truth: dict[str, np.ndarray], ceiling: dict[str, np.ndarray], data_source: str) -> Figure:
+def comparison_figure(
+    runs: list[ComparedRun],
+    truth: dict[str, np.ndarray],
+    ceiling: dict[str, np.ndarray],
+    data_source: str,
+) -> Figure:
     """Draw scores with floors, and below them truth beside every encoder's reconstruction.
 
     Parameters
@@ -149,15 +194,26 @@ def comparison_figure(runs: list[ComparedRun], truth: dict[str, np.ndarray], cei
     subjects = list(truth)
     n_rows = sum(2 + sum(run.subject == subject for run in runs) for subject in subjects)
     n_pictures = len(next(iter(truth.values())))
-    figure = plt.figure(figsize=(max(1.35 * n_pictures + 1.6, 1.9 * len(shown_metrics(runs))), 3.4 + 1.35 * n_rows), layout="constrained")
+    figure = plt.figure(
+        figsize=(max(1.35 * n_pictures + 1.6, 1.9 * len(shown_metrics(runs))), 3.4 + 1.35 * n_rows),
+        layout="constrained",
+    )
     upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=(3.4, 1.35 * n_rows)).flat
     _draw_scores(upper, runs)
     rows = []
     for subject in subjects:
         rows += [(f"{subject}\nseen", truth[subject]), ("autoencoder\nceiling", ceiling[subject])]
-        rows += [(f"{run.model}{' *' if run.is_champion else ''}", run.pictures) for run in runs if run.subject == subject]
+        rows += [
+            (f"{run.model}{' *' if run.is_champion else ''}", run.pictures)
+            for run in runs
+            if run.subject == subject
+        ]
     _draw_pictures(lower, rows)
-    note = "simulated data, not brain data" if data_source == "simulated" else "test images, repetitions averaged"
+    note = (
+        "simulated data, not brain data"
+        if data_source == "simulated"
+        else "test images, repetitions averaged"
+    )
     figure.suptitle(f"Encoders compared ({note})", fontsize=12, fontweight="bold")
     return figure
 
@@ -170,11 +226,21 @@ def _draw_scores(figure: SubFigure, runs: list[ComparedRun]) -> None:
     width = 0.8 / len(models)
     for axis, metric in zip(axes, shown, strict=True):
         for run in runs:
-            x = subjects.index(run.subject) + (models.index(run.model) - (len(models) - 1) / 2) * width
+            x = (
+                subjects.index(run.subject)
+                + (models.index(run.model) - (len(models) - 1) / 2) * width
+            )
             value, (low, high) = run.means["model"][metric], run.intervals[metric]
             colour = _COLOURS[models.index(run.model) % len(_COLOURS)]
             axis.bar(x, value, 0.9 * width, color=colour, label=run.model)
-            axis.errorbar(x, value, [[max(0, value - low)], [max(0, high - value)]], color="black", capsize=2, linewidth=1)
+            axis.errorbar(
+                x,
+                value,
+                [[max(0, value - low)], [max(0, high - value)]],
+                color="black",
+                capsize=2,
+                linewidth=1,
+            )
         _draw_floors(axis, runs, subjects, metric)
         axis.set_title(METRIC_TITLES[metric].replace("Net-Lite0 ", "Net-Lite0\n"), fontsize=9)
         axis.set_xticks(range(len(subjects)), subjects, fontsize=8)
@@ -182,7 +248,14 @@ def _draw_scores(figure: SubFigure, runs: list[ComparedRun]) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     handles, labels = axes[0].get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=8, fontsize=8, frameon=False)
+    figure.legend(
+        unique.values(),
+        unique.keys(),
+        loc="outside lower center",
+        ncols=8,
+        fontsize=8,
+        frameon=False,
+    )
 
 
 def _draw_floors(axis: Axes, runs: list[ComparedRun], subjects: list[str], metric: str) -> None:
@@ -191,14 +264,31 @@ def _draw_floors(axis: Axes, runs: list[ComparedRun], subjects: list[str], metri
         span = (position - 0.45, position + 0.45)
         for floor, style in _FLOOR_STYLES.items():
             if metric in means[floor]:
-                axis.plot(span, [means[floor][metric]] * 2, linestyle=style, color="#444444", linewidth=1.2, label=ROW_TITLES[floor])
-        axis.plot(span, [means["vae_ceiling"][metric]] * 2, color="#b03030", linewidth=1.2, label=ROW_TITLES["vae_ceiling"])
+                axis.plot(
+                    span,
+                    [means[floor][metric]] * 2,
+                    linestyle=style,
+                    color="#444444",
+                    linewidth=1.2,
+                    label=ROW_TITLES[floor],
+                )
+        axis.plot(
+            span,
+            [means["vae_ceiling"][metric]] * 2,
+            color="#b03030",
+            linewidth=1.2,
+            label=ROW_TITLES["vae_ceiling"],
+        )
 
 
 def _draw_pictures(figure: SubFigure, rows: list[tuple[str, np.ndarray]]) -> None:
-    grid = figure.subplots(len(rows), len(rows[0][1]), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02})
+    grid = figure.subplots(
+        len(rows), len(rows[0][1]), squeeze=False, gridspec_kw={"wspace": 0.02, "hspace": 0.02}
+    )
     for axes, (title, pictures) in zip(grid, rows, strict=True):
         for axis, picture in zip(axes, pictures, strict=True):
             axis.imshow(picture)
             axis.set_axis_off()
-        axes[0].text(-0.08, 0.5, title, transform=axes[0].transAxes, ha="right", va="center", fontsize=9)
+        axes[0].text(
+            -0.08, 0.5, title, transform=axes[0].transAxes, ha="right", va="center", fontsize=9
+        )

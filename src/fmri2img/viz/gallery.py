@@ -57,8 +57,12 @@ class UnsureMap:
     shares: np.ndarray
 
 
-def gallery_items(found: Reconstructions, truth: np.ndarray, scores: dict[str, np.ndarray]) -> list[GalleryItem]:
-    """Put each reconstruction beside its truth, (n, side, side, 3), uint8, with its scores by title, each of shape (n,)."""
+def gallery_items(
+    found: Reconstructions, truth: np.ndarray, scores: dict[str, np.ndarray]
+) -> list[GalleryItem]:
+    """Put each reconstruction beside its truth, (n, side, side, 3), uint8, with its scores by
+    title, each of shape (n,).
+    """
     others = dict(zip(_VARIANT_TITLES, found.variant_images, strict=False))
     tests = {row: number for number, row in enumerate(found.rows("test").tolist())}
     return [
@@ -69,14 +73,22 @@ def gallery_items(found: Reconstructions, truth: np.ndarray, scores: dict[str, n
             ceiling=found.ceiling[row],
             reconstruction=found.images[row],
             scores={title: float(values[row]) for title, values in scores.items()},
-            others={title: pictures[tests[row]] for title, pictures in others.items() if row in tests},
+            others={
+                title: pictures[tests[row]] for title, pictures in others.items() if row in tests
+            },
         )
         for row, image_id in enumerate(found.image_ids)
     ]
 
 
 def gallery_page(
-    items: list[GalleryItem], *, subject: str, model: str, data_source: str, facts: dict[str, str], unsure: Sequence[UnsureMap] = ()
+    items: list[GalleryItem],
+    *,
+    subject: str,
+    model: str,
+    data_source: str,
+    facts: dict[str, str],
+    unsure: Sequence[UnsureMap] = (),
 ) -> str:
     """Return the page as HTML.
 
@@ -113,7 +125,10 @@ def gallery_page(
         data_source=data_source,
         facts=facts,
         score_titles=list(items[0].scores),
-        unsure=[{"title": one.title, "mean": one.shares.mean(), "picture": _map_uri(one.shares)} for one in unsure],
+        unsure=[
+            {"title": one.title, "mean": one.shares.mean(), "picture": _map_uri(one.shares)}
+            for one in unsure
+        ],
         scale_uri=_map_uri(np.tile(np.linspace(0, 1, 64), (2, 1))),
     )
 
@@ -123,7 +138,9 @@ def _map_uri(shares: np.ndarray) -> str:
     from matplotlib import colormaps  # takes long to load, and only pages with maps need it
 
     buffer = io.BytesIO()
-    Image.fromarray(colormaps["viridis"](np.clip(shares, 0, 1), bytes=True)[..., :3]).save(buffer, "PNG")
+    Image.fromarray(colormaps["viridis"](np.clip(shares, 0, 1), bytes=True)[..., :3]).save(
+        buffer, "PNG"
+    )
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

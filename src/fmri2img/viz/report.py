@@ -1,4 +1,6 @@
-"""Pages to read offline: all that is known of one encoder, and all subjects and models side by side."""
+"""Pages to read offline: all that is known of one encoder, and all subjects and models side by
+side.
+"""
 
 import base64
 import io
@@ -18,7 +20,15 @@ from PIL import Image
 
 from fmri2img.evaluation.brain import ALL_VOXELS
 from fmri2img.viz.published import PUBLISHED
-from fmri2img.viz.titles import METRIC_TITLES, PICTURE_METRICS, PUBLISHED_METRICS, ROW_SECTIONS, ROW_TITLES, SUBJECT_ROWS, title_of
+from fmri2img.viz.titles import (
+    METRIC_TITLES,
+    PICTURE_METRICS,
+    PUBLISHED_METRICS,
+    ROW_SECTIONS,
+    ROW_TITLES,
+    SUBJECT_ROWS,
+    title_of,
+)
 
 _WITH_INTERVALS = ("test", "z_only", "c_only", "single_trial", "reference_ridge")
 _INK, _BLUE, _GREY = "#1d2330", "#3b6fb6", "#98a2b3"
@@ -59,7 +69,11 @@ def run_page(data: ReportData) -> str:
     """Return the page about one encoder as HTML, in one file without a network."""
     document = data.document
     left_out = {"reference_ridge"} if data.model == "ridge" else set()
-    order = [section for section in ROW_SECTIONS.values() if section in document and section not in left_out]
+    order = [
+        section
+        for section in ROW_SECTIONS.values()
+        if section in document and section not in left_out
+    ]
     titles = {section: ROW_TITLES[row] for row, section in ROW_SECTIONS.items()}
     scored = list(document["test"])
     pictures = [metric for metric in PICTURE_METRICS if metric in scored]
@@ -69,23 +83,35 @@ def run_page(data: ReportData) -> str:
         if metric in scored and metric not in pictures
     ]
     tables = {"Pictures": pictures, "Latents and responses": latents}
-    tables["Variants of the picture scores"] = [metric for metric in scored if metric not in (*pictures, *latents)]
+    tables["Variants of the picture scores"] = [
+        metric for metric in scored if metric not in (*pictures, *latents)
+    ]
     absent, regions = document["about"]["absent"], data.encoding["regions"]
     return _render(
         "report.html.jinja",
         title=f"{data.subject} · {data.model}",
         about=document["about"],
-        tables=[_table(title, metrics, order, titles, document) for title, metrics in tables.items()],
+        tables=[
+            _table(title, metrics, order, titles, document) for title, metrics in tables.items()
+        ],
         absent=[
             (reason, [METRIC_TITLES[name] for name in METRIC_TITLES if absent.get(name) == reason])
             for reason in sorted(set(absent.values()))
         ],
-        p_values={METRIC_TITLES[metric]: document["p"][metric] for metric in METRIC_TITLES if metric in document["p"]},
-        n_repeated=int(max((values["n_images"] for values in document["repetitions"].values()), default=0)),
+        p_values={
+            METRIC_TITLES[metric]: document["p"][metric]
+            for metric in METRIC_TITLES
+            if metric in document["p"]
+        },
+        n_repeated=int(
+            max((values["n_images"] for values in document["repetitions"].values()), default=0)
+        ),
         figures={
             "distributions": _uri(_distributions(data)),
             "maps": _uri(_maps(data.profile)),
-            "repetitions": _uri(_repetition_curve(document["repetitions"])) if document["repetitions"] else None,
+            "repetitions": _uri(_repetition_curve(document["repetitions"]))
+            if document["repetitions"]
+            else None,
             "regions": _uri(_regions({name: regions[name] for name in _all_first(regions)})),
         },
         picked=_picked(data),
@@ -95,12 +121,17 @@ def run_page(data: ReportData) -> str:
         facts={name.replace("_", " "): value for name, value in document["latent"].items()},
         halves=document.get("halves", {}),
         by_samples=document.get("identification_by_samples", {}),
-        retrieval={"raw": document["retrieval_raw"], "centred on the training mean": document["retrieval_centred"]},
+        retrieval={
+            "raw": document["retrieval_raw"],
+            "centred on the training mean": document["retrieval_centred"],
+        },
     )
 
 
 def _seed_lines(document: dict) -> list[tuple[str, dict, float]]:
-    """Return title, spread over seeds, and half the width of the interval over images, of each headline metric."""
+    """Return title, spread over seeds, and half the width of the interval over images, of each
+    headline metric.
+    """
     ends = document["interval"]["test"]
     return [
         (title_of(metric), spread, (ends[metric][1] - ends[metric][0]) / 2)
@@ -110,7 +141,10 @@ def _seed_lines(document: dict) -> list[tuple[str, dict, float]]:
 
 
 def _region_lines(encoding: dict, brain: dict) -> list[dict]:
-    return [{"name": region, **encoding[region], "brain": brain.get(region, {})} for region in _all_first(encoding)]
+    return [
+        {"name": region, **encoding[region], "brain": brain.get(region, {})}
+        for region in _all_first(encoding)
+    ]
 
 
 def _all_first(regions: dict) -> list[str]:
@@ -119,7 +153,12 @@ def _all_first(regions: dict) -> list[str]:
 
 
 def comparison_page(
-    runs: list[dict], data_source: str, differences: list[dict], means: list[dict], encoding: dict[str, dict], figure: bytes
+    runs: list[dict],
+    data_source: str,
+    differences: list[dict],
+    means: list[dict],
+    encoding: dict[str, dict],
+    figure: bytes,
 ) -> str:
     """Return the page with all subjects and models as HTML.
 
@@ -129,7 +168,8 @@ def comparison_page(
         ``subject``, ``model``, ``champion``, and ``document`` as in ``reports/metrics``.
     data_source : str
     differences : list of dict
-        Paired differences: ``subject``, ``models``, ``metric``, ``mean``, ``interval``, ``p``, ``p_holm``.
+        Paired differences: ``subject``, ``models``, ``metric``, ``mean``, ``interval``, ``p``,
+        ``p_holm``.
     means : list of dict
         ``model``, and ``scores``: metric to mean over subjects, interval and each subject's.
     encoding : dict of str to dict
@@ -137,7 +177,9 @@ def comparison_page(
     figure : bytes
         The comparison as PNG.
     """
-    shown = [metric for metric in METRIC_TITLES if all(metric in run["document"]["test"] for run in runs)]
+    shown = [
+        metric for metric in METRIC_TITLES if all(metric in run["document"]["test"] for run in runs)
+    ]
     about = runs[0]["document"]["about"]
     return _render(
         "comparison.html.jinja",
@@ -152,7 +194,10 @@ def comparison_page(
         test_set_of_ours=f"{about['n_test_images']} images ({about['test_set']})",
         published=PUBLISHED,
         published_metrics={metric: METRIC_TITLES[metric] for metric in PUBLISHED_METRICS},
-        encoding={subject: {name: found["regions"][name] for name in _all_first(found["regions"])} for subject, found in encoding.items()},
+        encoding={
+            subject: {name: found["regions"][name] for name in _all_first(found["regions"])}
+            for subject, found in encoding.items()
+        },
         ceiling_from=next(iter(encoding.values()))["about"],
         all_voxels=ALL_VOXELS,
         floor_means=_reference_means(runs, shown),
@@ -174,17 +219,29 @@ def _reference_means(runs: list[dict], metrics: list[str]) -> dict[str, dict[str
 
 
 def _render(template: str, **values: Any) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    page, css = (files("fmri2img.viz").joinpath(name).read_text() for name in (template, "page.css.jinja"))
-    return environment.from_string(page).render(css=Markup(css), **values)  # noqa: S704 (our own file)
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    page, css = (
+        files("fmri2img.viz").joinpath(name).read_text() for name in (template, "page.css.jinja")
+    )
+    return environment.from_string(page).render(css=Markup(css), **values)  # noqa: S704
 
 
-def _table(title: str, metrics: list[str], order: list[str], titles: dict[str, str], document: dict) -> dict:
+def _table(
+    title: str, metrics: list[str], order: list[str], titles: dict[str, str], document: dict
+) -> dict:
     lines = []
     for section in order:
-        means, ends = document[section], document["interval"].get(section, {}) if section in _WITH_INTERVALS else {}
+        means, ends = (
+            document[section],
+            document["interval"].get(section, {}) if section in _WITH_INTERVALS else {},
+        )
         cells = [
-            (f"{means[metric]:.3f}" if metric in means else "–", f"{ends[metric][0]:.3f} – {ends[metric][1]:.3f}" if metric in ends else "")
+            (
+                f"{means[metric]:.3f}" if metric in means else "–",
+                f"{ends[metric][0]:.3f} – {ends[metric][1]:.3f}" if metric in ends else "",
+            )
             for metric in metrics
         ]
         lines.append({"name": titles[section], "cells": cells, "is_model": section == "test"})
@@ -196,7 +253,11 @@ def _picked(data: ReportData) -> list[dict]:
     scores = data.per_image["model"]["pattern_correlation"]
     order = np.argsort(-scores, kind="stable")
     middle = len(order) // 2
-    groups = {"best": order[:4], "median": order[max(0, middle - 2) : middle + 2], "worst": order[-4:]}
+    groups = {
+        "best": order[:4],
+        "median": order[max(0, middle - 2) : middle + 2],
+        "worst": order[-4:],
+    }
     return [
         {
             "title": title,
@@ -204,7 +265,10 @@ def _picked(data: ReportData) -> list[dict]:
                 {
                     "image_id": int(data.image_ids[row]),
                     "score": float(scores[row]),
-                    "pictures": [_picture_uri(pictures[row]) for pictures in (data.seen, data.reconstructed, data.ceiling)],
+                    "pictures": [
+                        _picture_uri(pictures[row])
+                        for pictures in (data.seen, data.reconstructed, data.ceiling)
+                    ],
                 }
                 for row in rows
             ],
@@ -217,10 +281,20 @@ def _distributions(data: ReportData) -> Figure:
     metrics = [metric for metric in METRIC_TITLES if metric in data.per_image["model"]]
     n_columns = min(5, len(metrics))
     n_rows = -(-len(metrics) // n_columns)
-    figure, grid = plt.subplots(n_rows, n_columns, figsize=(2.6 * n_columns, 2.3 * n_rows), layout="constrained", squeeze=False)
+    figure, grid = plt.subplots(
+        n_rows,
+        n_columns,
+        figsize=(2.6 * n_columns, 2.3 * n_rows),
+        layout="constrained",
+        squeeze=False,
+    )
     for axis, metric in zip(grid.flat, metrics, strict=False):
         model, shuffled = data.per_image["model"][metric], data.per_image["shuffled"][metric]
-        bins = np.linspace(min(model.min(), shuffled.min()), max(model.max(), shuffled.max(), model.min() + 1e-3), 25)
+        bins = np.linspace(
+            min(model.min(), shuffled.min()),
+            max(model.max(), shuffled.max(), model.min() + 1e-3),
+            25,
+        )
         axis.hist(shuffled, bins, color=_GREY, alpha=0.6, label="shuffled")
         axis.hist(model, bins, color=_BLUE, alpha=0.75, label=data.model)
         axis.axvline(model.mean(), color=_INK, linewidth=1.2)
@@ -231,7 +305,13 @@ def _distributions(data: ReportData) -> Figure:
         axis.set_axis_off()
     for row in grid:
         row[0].set_ylabel("images", fontsize=9)
-    figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=8, frameon=False)
+    figure.legend(
+        *grid[0][0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        fontsize=8,
+        frameon=False,
+    )
     return figure
 
 
@@ -239,8 +319,20 @@ def _regions(encoding: dict) -> Figure:
     names = list(encoding)
     figure, axis = plt.subplots(figsize=(max(5, 0.75 * len(names) + 2), 2.6), layout="constrained")
     places = np.arange(len(names))
-    axis.bar(places - 0.2, [encoding[name].get("noise_ceiling_above", np.nan) for name in names], 0.38, color=_GREY, label="noise ceiling")
-    axis.bar(places + 0.2, [encoding[name].get("r2", np.nan) for name in names], 0.38, color=_BLUE, label="explained from latents (R²)")
+    axis.bar(
+        places - 0.2,
+        [encoding[name].get("noise_ceiling_above", np.nan) for name in names],
+        0.38,
+        color=_GREY,
+        label="noise ceiling",
+    )
+    axis.bar(
+        places + 0.2,
+        [encoding[name].get("r2", np.nan) for name in names],
+        0.38,
+        color=_BLUE,
+        label="explained from latents (R²)",
+    )
     axis.axhline(0, color=_INK, linewidth=0.8)
     axis.set_xticks(places, names, fontsize=8, rotation=30 if len(names) > 9 else 0)
     axis.set_ylabel("% of variance, median", fontsize=9)
@@ -251,7 +343,13 @@ def _regions(encoding: dict) -> Figure:
 
 
 def _maps(profile: np.ndarray) -> Figure:
-    figure, axes = plt.subplots(1, len(profile), figsize=(2.5 * len(profile) + 0.7, 2.6), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(
+        1,
+        len(profile),
+        figsize=(2.5 * len(profile) + 0.7, 2.6),
+        layout="constrained",
+        squeeze=False,
+    )
     limit = max(0.05, float(np.abs(profile).max()))
     for number, (axis, values) in enumerate(zip(axes[0], profile, strict=True), start=1):
         shown = axis.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit)
@@ -266,8 +364,14 @@ def _maps(profile: np.ndarray) -> Figure:
 
 def _repetition_curve(curve: dict[str, dict[str, float]]) -> Figure:
     counts = [int(count) for count in curve]
-    metrics = {"pattern_correlation": "latent pattern r", "two_way": "latent 2-way", "pixcorr_small": "PixCorr, small pictures"}
-    figure, axes = plt.subplots(1, len(metrics), figsize=(2.9 * len(metrics), 2.5), layout="constrained")
+    metrics = {
+        "pattern_correlation": "latent pattern r",
+        "two_way": "latent 2-way",
+        "pixcorr_small": "PixCorr, small pictures",
+    }
+    figure, axes = plt.subplots(
+        1, len(metrics), figsize=(2.9 * len(metrics), 2.5), layout="constrained"
+    )
     for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
         axis.plot(counts, [values[metric] for values in curve.values()], "o-", color=_BLUE)
         axis.set_xticks(counts)

@@ -1,6 +1,7 @@
 """What metrics and rows are called on pages, in tables and in figures."""
 
-# Metrics of the headline preset, in the order in which they stand; the arrow marks those where less is better.
+# Metrics of the headline preset, in the order in which they stand; the arrow marks those where less
+# is better.
 METRIC_TITLES = {
     "pixcorr": "PixCorr",
     "ssim": "SSIM",
@@ -19,7 +20,10 @@ METRIC_TITLES = {
 PICTURE_METRICS = tuple(METRIC_TITLES)[:10]
 # The eight that published tables have.
 PUBLISHED_METRICS = PICTURE_METRICS[:8]
-_VARIANTS = {"ssim_columnwise": "SSIM, column-wise", "pattern_correlation_scaled": "latent pattern r, z-scored"}
+_VARIANTS = {
+    "ssim_columnwise": "SSIM, column-wise",
+    "pattern_correlation_scaled": "latent pattern r, z-scored",
+}
 _OTHER_PRESET = "brain_diffuser_"
 # Row to its section in the metrics document, and to its title.
 ROW_SECTIONS = {

@@ -56,8 +56,15 @@ def bucket(request, client, miniature):
     """A bucket of its own for each test, with the miniature subject's files."""
     name = "nsd-" + hashlib.md5(request.node.name.encode(), usedforsecurity=False).hexdigest()
     client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
-    everybody = {"Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"], "Resource": f"arn:aws:s3:::{name}/*"}
-    client.put_bucket_policy(Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [everybody]}))
+    everybody = {
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": ["s3:GetObject", "s3:ListBucket"],
+        "Resource": f"arn:aws:s3:::{name}/*",
+    }
+    client.put_bucket_policy(
+        Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
+    )
     needs_runs = "time_series" in request.node.name
     tables = [record for record in miniature.shared.receipt.files if record.path.endswith(".ctab")]
     for record in (*miniature.raw.receipt.files, *tables):
@@ -105,7 +112,10 @@ def test_only_what_params_name_is_fetched(miniature, params, tmp_path):
     params.fetch_nsd = params.fetch_nsd.model_copy(update={"rois": ["streams"]})
     names = [record.path for record in fetch(params, tmp_path).files]
     assert [name for name in names if "betas_session" in name] == [betas_key(miniature, 21)]
-    assert [name.split("/")[-1] for name in names if "/roi/" in name] == ["streams.nii.gz", "streams.nii.gz"]
+    assert [name.split("/")[-1] for name in names if "/roi/" in name] == [
+        "streams.nii.gz",
+        "streams.nii.gz",
+    ]
     assert not [name for name in names if "timeseries" in name]
 
 
@@ -122,7 +132,9 @@ def test_a_second_fetch_brings_nothing(params, tmp_path, monkeypatch):
     first = fetch(params, tmp_path / "nsd", ledger)
     monkeypatch.setattr(Bucket, "_fetch", lambda *_: pytest.fail("fetched again"))
     assert fetch(params, tmp_path / "nsd", Ledger(tmp_path / "ledger.json")) == first
-    assert fetch(params, tmp_path / "nsd", Ledger(None)) == first  # a lost ledger costs reading, not fetching
+    assert (
+        fetch(params, tmp_path / "nsd", Ledger(None)) == first
+    )  # a lost ledger costs reading, not fetching
 
 
 def test_a_damaged_file_is_fetched_again(miniature, params, tmp_path):
@@ -143,14 +155,18 @@ def test_a_file_tampered_with_after_the_fetch_is_caught(miniature, params, tmp_p
     path.write_bytes(content)
     with pytest.raises(
         ChangedDataError,
-        match=r"betas_session20.hdf5: got sha256 .* expected .* as in the receipt; put the recorded file back; .*: dvc repro --force",
+        match=r"betas_session20.hdf5: got sha256 .* expected .* as in the receipt; put the "
+        r"recorded file back; .*: dvc repro --force",
     ):
         raw.locate(miniature.subject.files.betas("b3", 20, "hdf5"))
 
 
 def test_a_wrong_etag_is_caught_and_nothing_is_kept(miniature, params, bucket, tmp_path):
     stored_key(bucket, betas_key(miniature))._etag = "0" * 32
-    with pytest.raises(ChangedDataError, match=r"betas_session20.hdf5: got ETag [0-9a-f]{32}, expected 0{32} as listed by s3://nsd-"):
+    with pytest.raises(
+        ChangedDataError,
+        match=r"betas_session20.hdf5: got ETag [0-9a-f]{32}, expected 0{32} as listed by s3://nsd-",
+    ):
         fetch(params, tmp_path)
     assert not (tmp_path / betas_key(miniature)).exists()
     assert not list(tmp_path.rglob("betas_session20.hdf5*"))
@@ -160,7 +176,9 @@ def test_missing_sessions_are_named(miniature, params, client, bucket, tmp_path)
     for session in (20, 21):
         client.delete_object(Bucket=bucket, Key=betas_key(miniature, session))
     with pytest.raises(
-        MissingDataError, match=r"2 of \d+ files of subj02 are missing: .*betas_session20.hdf5, .*betas_session21.hdf5; complete"
+        MissingDataError,
+        match=r"2 of \d+ files of subj02 are missing: .*betas_session20.hdf5, "
+        r".*betas_session21.hdf5; complete",
     ):
         fetch(params, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -168,30 +186,45 @@ def test_missing_sessions_are_named(miniature, params, client, bucket, tmp_path)
 
 def test_terms_have_to_be_accepted(params, tmp_path):
     params.fetch_nsd = params.fetch_nsd.model_copy(update={"accept_nsd_terms": False})
-    with pytest.raises(ConfigError, match=r"accept_nsd_terms: got false; read and accept NSD's terms \(https://naturalscenesdataset.org"):
+    with pytest.raises(
+        ConfigError,
+        match=r"accept_nsd_terms: got false; read and accept NSD's terms "
+        r"\(https://naturalscenesdataset.org",
+    ):
         fetch(params, tmp_path)
 
 
 def test_the_listing_comes_before_the_first_byte(params, caplog):
     caplog.set_level(logging.INFO)
     _, files = list_bucket(SUBJECT, params)
-    assert f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  subj02, in all" in caplog.text
+    assert (
+        f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  subj02, in all"
+        in caplog.text
+    )
 
 
 def test_no_network(params, tmp_path, monkeypatch):
     monkeypatch.setattr("fmri2img.fetching.bucket._ATTEMPTS", 2)
-    with pytest.raises(UnavailableError, match=r"s3://nsd-.* at http://127.0.0.1:9: no connection .* finished parts are kept"):
+    with pytest.raises(
+        UnavailableError,
+        match=r"s3://nsd-.* at http://127.0.0.1:9: no connection .* finished parts are kept",
+    ):
         fetch(changed(params, endpoint_url="http://127.0.0.1:9"), tmp_path)
 
 
 def test_no_such_bucket(params, tmp_path):
-    with pytest.raises(MissingDataError, match=r"s3://nobody at .*: not found \(NoSuchBucket\); check fetch_nsd.s3"):
+    with pytest.raises(
+        MissingDataError, match=r"s3://nobody at .*: not found \(NoSuchBucket\); check fetch_nsd.s3"
+    ):
         fetch(changed(params, bucket="nobody"), tmp_path)
 
 
 def test_a_full_disk_is_told_before_the_first_byte(params, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(ConfigError, match=r"0.0 GB are to come and 0.0 GB are free; make room, set machine.nsd_root"):
+    with pytest.raises(
+        ConfigError,
+        match=r"0.0 GB are to come and 0.0 GB are free; make room, set machine.nsd_root",
+    ):
         fetch(params, tmp_path / "nsd")
     assert [path.name for path in (tmp_path / "nsd").iterdir()] == [".fetch-subj02.lock"]
 
@@ -208,15 +241,29 @@ def test_an_object_uploaded_in_parts(params, client, bucket, miniature, tmp_path
     upload = client.create_multipart_upload(Bucket=bucket, Key=betas_key(miniature))["UploadId"]
     parts = []
     for number, start in enumerate(range(0, len(content), 5 * MIB), start=1):
-        part = {"Bucket": bucket, "Key": betas_key(miniature), "UploadId": upload, "PartNumber": number}
-        parts.append({"PartNumber": number, "ETag": client.upload_part(**part, Body=content[start : start + 5 * MIB])["ETag"]})
-    client.complete_multipart_upload(Bucket=bucket, Key=betas_key(miniature), UploadId=upload, MultipartUpload={"Parts": parts})
+        part = {
+            "Bucket": bucket,
+            "Key": betas_key(miniature),
+            "UploadId": upload,
+            "PartNumber": number,
+        }
+        parts.append(
+            {
+                "PartNumber": number,
+                "ETag": client.upload_part(**part, Body=content[start : start + 5 * MIB])["ETag"],
+            }
+        )
+    client.complete_multipart_upload(
+        Bucket=bucket, Key=betas_key(miniature), UploadId=upload, MultipartUpload={"Parts": parts}
+    )
     fetch(params, tmp_path)
     assert (tmp_path / betas_key(miniature)).read_bytes() == content
     fetch(params, tmp_path)
 
 
-def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(params, client, bucket, miniature, tmp_path, monkeypatch):
+def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(
+    params, client, bucket, miniature, tmp_path, monkeypatch
+):
     content = np.random.default_rng(1).bytes(2 * MIB + 5)
     client.put_object(Bucket=bucket, Key=betas_key(miniature), Body=content)
     whole, came, first_is_here = Bucket._fetch, [], threading.Event()
@@ -234,7 +281,9 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(params, client, buc
             first_is_here.set()
 
     monkeypatch.setattr(Bucket, "_fetch", unlucky)
-    with pytest.raises(UnavailableError, match=r"no connection .*cable-pulled.*finished parts are kept"):
+    with pytest.raises(
+        UnavailableError, match=r"no connection .*cable-pulled.*finished parts are kept"
+    ):
         fetch(params, tmp_path)
     monkeypatch.setattr(Bucket, "_fetch", watched)
     fetch(params, tmp_path)
@@ -242,7 +291,9 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_stopped(params, client, buc
     assert (tmp_path / betas_key(miniature)).read_bytes() == content
 
 
-def test_killed_in_the_middle_then_resumed_and_verified(params, client, bucket, miniature, server, tmp_path):
+def test_killed_in_the_middle_then_resumed_and_verified(
+    params, client, bucket, miniature, server, tmp_path
+):
     content = np.random.default_rng(2).bytes(64 * MIB)
     client.put_object(Bucket=bucket, Key=betas_key(miniature), Body=content)
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
@@ -253,7 +304,9 @@ def test_killed_in_the_middle_then_resumed_and_verified(params, client, bucket, 
     values["fetch_nsd"]["s3"] |= {"bucket": bucket, "endpoint_url": server, "part_mib": 1}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     command = [sys.executable, "-m", "stages.fetch_nsd", "--subject", SUBJECT]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     target = tmp_path / "data" / "raw" / betas_key(miniature)
     journal = target.with_name(target.name + ".part.journal")
     deadline = time.monotonic() + 60
@@ -274,8 +327,16 @@ def test_killed_in_the_middle_then_resumed_and_verified(params, client, bucket, 
     assert checked.returncode == 0
     assert checked.stdout.startswith(f"{SUBJECT}: all ")
     os.truncate(target, len(content) - 1)
-    raw = RawFiles(Receipt.open(tmp_path / "data/receipts/subj02.json", remedy=""), tmp_path / "data/raw", Ledger(None))
-    with pytest.raises(ChangedDataError, match=r"1 of \d+ raw files of subj02 are missing or changed; first: .*betas_session20.hdf5: got"):
+    raw = RawFiles(
+        Receipt.open(tmp_path / "data/receipts/subj02.json", remedy=""),
+        tmp_path / "data/raw",
+        Ledger(None),
+    )
+    with pytest.raises(
+        ChangedDataError,
+        match=r"1 of \d+ raw files of subj02 are missing or changed; first: "
+        r".*betas_session20.hdf5: got",
+    ):
         raw.check()
 
 
@@ -283,7 +344,12 @@ def test_shared_files(params, client, bucket, tmp_path):
     for path in (EXPDESIGN, STIM_INFO, STIMULI):
         client.put_object(Bucket=bucket, Key=str(path), Body=path.name.encode())
     receipt = fetch(params, tmp_path, name="shared")
-    assert {record.path for record in receipt.files} == {str(EXPDESIGN), str(STIM_INFO), str(STIMULI), "SIMULATED.txt"}
+    assert {record.path for record in receipt.files} == {
+        str(EXPDESIGN),
+        str(STIM_INFO),
+        str(STIMULI),
+        "SIMULATED.txt",
+    }
 
 
 @pytest.mark.parametrize("size", [0, 1, MIB, 3 * MIB + 7])
@@ -294,8 +360,14 @@ def test_etags_are_md5_of_the_whole_or_of_the_parts(tmp_path, size, caplog):
     sha256, etag = hash_with_etag(tmp_path / "file", [size], "0" * 32)
     assert (sha256, etag) == (hashlib.sha256(content).hexdigest(), md5(content).hexdigest())
     sizes = [size // 3, size // 2, size - size // 3 - size // 2]  # of any length
-    parts = [md5(content[end - one : end]).digest() for one, end in zip(sizes, np.cumsum(sizes), strict=True)]
-    assert hash_with_etag(tmp_path / "file", sizes, "0" * 32 + "-3") == (sha256, f"{md5(b''.join(parts)).hexdigest()}-3")
+    parts = [
+        md5(content[end - one : end]).digest()
+        for one, end in zip(sizes, np.cumsum(sizes), strict=True)
+    ]
+    assert hash_with_etag(tmp_path / "file", sizes, "0" * 32 + "-3") == (
+        sha256,
+        f"{md5(b''.join(parts)).hexdigest()}-3",
+    )
     assert not caplog.records
     for unknown, listed in ((None, "0" * 32 + "-3"), ([size], "not-a-checksum")):
         assert hash_with_etag(tmp_path / "file", unknown, listed) == (sha256, listed)
@@ -305,9 +377,15 @@ def test_etags_are_md5_of_the_whole_or_of_the_parts(tmp_path, size, caplog):
 def test_an_object_of_unequal_parts_is_verified(params, client, bucket, miniature, tmp_path):
     content = np.random.default_rng(3).bytes(12 * MIB)
     key = {"Bucket": bucket, "Key": betas_key(miniature)}
-    upload, parts, bounds = client.create_multipart_upload(**key)["UploadId"], [], (0, 5 * MIB, 11 * MIB, 12 * MIB)
+    upload, parts, bounds = (
+        client.create_multipart_upload(**key)["UploadId"],
+        [],
+        (0, 5 * MIB, 11 * MIB, 12 * MIB),
+    )
     for number, (start, end) in enumerate(itertools.pairwise(bounds), start=1):
-        answer = client.upload_part(**key, UploadId=upload, PartNumber=number, Body=content[start:end])
+        answer = client.upload_part(
+            **key, UploadId=upload, PartNumber=number, Body=content[start:end]
+        )
         parts.append({"PartNumber": number, "ETag": answer["ETag"]})
     client.complete_multipart_upload(**key, UploadId=upload, MultipartUpload={"Parts": parts})
     fetch(params, tmp_path)
@@ -327,16 +405,24 @@ def test_a_body_that_breaks_off_is_asked_for_again(params, miniature, tmp_path, 
     monkeypatch.setattr(StreamingBody, "iter_chunks", cut)
     fetch(params, tmp_path)
     assert broken
-    assert (tmp_path / betas_key(miniature)).read_bytes() == (miniature.root / betas_key(miniature)).read_bytes()
+    assert (tmp_path / betas_key(miniature)).read_bytes() == (
+        miniature.root / betas_key(miniature)
+    ).read_bytes()
 
 
 def test_two_processes_do_not_fetch_the_same_files(params, tmp_path):
-    with FileLock(tmp_path / f".fetch-{SUBJECT}.lock"), pytest.raises(UnavailableError, match="another process is fetching subj02 into"):
+    with (
+        FileLock(tmp_path / f".fetch-{SUBJECT}.lock"),
+        pytest.raises(UnavailableError, match="another process is fetching subj02 into"),
+    ):
         fetch(params, tmp_path)
 
 
 def test_a_bad_endpoint(params, tmp_path):
-    with pytest.raises(ConfigError, match=r"fetch_nsd.s3: Invalid endpoint: nowhere; correct endpoint_url or region"):
+    with pytest.raises(
+        ConfigError,
+        match=r"fetch_nsd.s3: Invalid endpoint: nowhere; correct endpoint_url or region",
+    ):
         fetch(changed(params, endpoint_url="nowhere"), tmp_path)
 
 
@@ -349,4 +435,8 @@ def test_a_journal_of_another_object_or_a_cut_line_does_not_count(tmp_path):
     with partial.journal_path.open("a") as journal:
         journal.write("1")  # the power went before the end of the line
     assert PartialFile.open(tmp_path / "x", file, 4).missing() == [1]
-    assert PartialFile.open(tmp_path / "x", RemoteFile(STIMULI, 10, "b" * 32), 4).missing() == [0, 1, 2]
+    assert PartialFile.open(tmp_path / "x", RemoteFile(STIMULI, 10, "b" * 32), 4).missing() == [
+        0,
+        1,
+        2,
+    ]

@@ -12,7 +12,13 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.files import write_json, write_text
-from fmri2img.layout import curve_path, encoder_folder, examples_path, training_path, validation_path
+from fmri2img.layout import (
+    curve_path,
+    encoder_folder,
+    examples_path,
+    training_path,
+    validation_path,
+)
 from fmri2img.models.registry import check_settings, model_class, save_encoder
 from fmri2img.tracking.runs import log_encoder, md5_tags
 from fmri2img.tracking.store import open_store
@@ -42,19 +48,46 @@ class Project:
 
     root: object
 
-    def train(self, model="ridge", subject="subj01", *, weight=0.0, score=0.3, images=range(100, 130), epochs=2, **about):
-        """Leave the files of one training; ``weight`` makes encoders differ, ``score`` is their mean on validation images."""
-        encoder = model_class("ridge")(N_VOXELS, (4, 16, 16), check_settings("ridge", SETTINGS["ridge"])).eval()
+    def train(
+        self,
+        model="ridge",
+        subject="subj01",
+        *,
+        weight=0.0,
+        score=0.3,
+        images=range(100, 130),
+        epochs=2,
+        **about,
+    ):
+        """Leave the files of one training; ``weight`` makes encoders differ, ``score`` is their
+        mean on validation images.
+        """
+        encoder = model_class("ridge")(
+            N_VOXELS, (4, 16, 16), check_settings("ridge", SETTINGS["ridge"])
+        ).eval()
         torch.nn.init.constant_(encoder.linear.weight, weight)
         torch.nn.init.zeros_(encoder.linear.bias)
-        save_encoder(encoder, model, encoder_folder(subject, model), ABOUT | {"subject": subject} | about)
-        write_json(training_path(subject, model), {"validation/loss": 0.4, "validation/pattern_correlation": score})
-        rows = [f"{epoch},{1 / epoch:.3f},{0.5 / epoch:.3f},{0.1 * epoch:.3f}" for epoch in range(1, epochs + 1)]
+        save_encoder(
+            encoder, model, encoder_folder(subject, model), ABOUT | {"subject": subject} | about
+        )
+        write_json(
+            training_path(subject, model),
+            {"validation/loss": 0.4, "validation/pattern_correlation": score},
+        )
+        rows = [
+            f"{epoch},{1 / epoch:.3f},{0.5 / epoch:.3f},{0.1 * epoch:.3f}"
+            for epoch in range(1, epochs + 1)
+        ]
         header = "epoch,train_loss,validation_loss,validation_pattern_correlation"
         write_text(curve_path(subject, model), "\n".join([header, *rows]) + "\n")
         noise = np.random.default_rng(0).normal(0, 0.02, len(images))
-        scores = [f"{image},{score + wobble:.6f}" for image, wobble in zip(images, noise, strict=True)]
-        write_text(validation_path(subject, model), "\n".join(["image_id,pattern_correlation", *scores]) + "\n")
+        scores = [
+            f"{image},{score + wobble:.6f}" for image, wobble in zip(images, noise, strict=True)
+        ]
+        write_text(
+            validation_path(subject, model),
+            "\n".join(["image_id,pattern_correlation", *scores]) + "\n",
+        )
         if not examples_path(subject).exists():
             examples_path(subject).parent.mkdir(parents=True, exist_ok=True)
             examples_path(subject).write_bytes(b"voxels")
@@ -70,7 +103,9 @@ class Project:
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory):
-    """A store with the project's experiment and no run: to make one takes seconds, to copy it none."""
+    """A store with the project's experiment and no run: to make one takes seconds, to copy it
+    none.
+    """
     folder = tmp_path_factory.mktemp("store")
     with inside(folder):
         open_store()
@@ -83,7 +118,9 @@ def project(tmp_path, monkeypatch, empty_store):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(empty_store / "mlflow.db", tmp_path)
     move_store(tmp_path / "mlflow.db", empty_store, tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))  # an encoder that is loaded puts its code first
+    monkeypatch.setattr(
+        sys, "path", list(sys.path)
+    )  # an encoder that is loaded puts its code first
     yield Project(tmp_path)
     while mlflow.active_run():
         mlflow.end_run()

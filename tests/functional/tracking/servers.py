@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
+from urllib.request import urlopen
 from contextlib import suppress
 
 
@@ -26,18 +26,38 @@ class Server:
             "--artifacts-destination",
             str(folder / "artifacts"),
         )
-        self.environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"} | environment
+        self.environment = (
+            os.environ
+            | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+            | environment
+        )
         self.environment.pop("MLFLOW_TRACKING_URI", None)
         self.process = None
 
     def start(self):
-        command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
+        command = [
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--workers",
+            "1",
+        ]
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, *self.arguments], cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
+                [*command, *self.arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         for _ in range(300):
-            with suppress(OSError), urllib.request.urlopen(f"{self.url}/health", timeout=1):  # noqa: S310  (loopback)
+            with suppress(OSError), urlopen(f"{self.url}/health", timeout=1):  # noqa: S310
                 return self
             assert self.process.poll() is None, (self.folder / "server.log").read_text()[-2000:]
             time.sleep(0.2)

@@ -22,7 +22,12 @@ def server(project):
 
 
 def record(epoch):
-    return {"epoch": epoch, "train_loss": 1 / epoch, "validation_loss": 0.5 / epoch, "validation_pattern_correlation": 0.1 * epoch}
+    return {
+        "epoch": epoch,
+        "train_loss": 1 / epoch,
+        "validation_loss": 0.5 / epoch,
+        "validation_pattern_correlation": 0.1 * epoch,
+    }
 
 
 def steps(client, run_id):
@@ -50,7 +55,11 @@ def test_epochs_arrive_while_the_training_runs(project, monkeypatch):
     project.train()
     log_encoder("subj01", "ridge", is_new=True, live_run=run_id, evaluation=False)
     (run,) = client.search_runs([client.get_run(run_id).info.experiment_id])
-    assert (run.info.run_id, run.info.status, run.info.run_name) == (run_id, "FINISHED", "subj01-ridge")
+    assert (run.info.run_id, run.info.status, run.info.run_name) == (
+        run_id,
+        "FINISHED",
+        "subj01-ridge",
+    )
     assert steps(client, run_id) == [1, 2]
     assert "restored" not in run.data.tags
     assert not live_run_path("subj01", "ridge").exists()
@@ -84,13 +93,18 @@ def test_a_run_that_holds_another_curve_is_not_taken_for_this_encoders(project):
     client, experiment = open_store()
     (run,) = [run for run in client.search_runs([experiment]) if "dvc.model_md5" in run.data.tags]
     assert run.info.run_id != run_id
-    assert [point.value for point in client.get_metric_history(run.info.run_id, "curve/train_loss")] == [1.0, 0.5]
+    assert [
+        point.value for point in client.get_metric_history(run.info.run_id, "curve/train_loss")
+    ] == [1.0, 0.5]
 
 
 def test_a_first_contact_that_fails_half_way_is_tried_again(project, monkeypatch):
     monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.05)
     monkeypatch.setattr(live, "_SECONDS_AFTER_FAILURE", 0.05)
-    create, failures = mlflow.MlflowClient.create_run, [OperationalError("insert", {}, Exception("database is away"))]
+    create, failures = (
+        mlflow.MlflowClient.create_run,
+        [OperationalError("insert", {}, Exception("database is away"))],
+    )
 
     def fails_once(*arguments, **options):
         if failures:
@@ -190,7 +204,9 @@ def test_a_server_that_is_killed_and_started_again_loses_nothing(project, server
     assert longest < 1
     project.train(epochs=40)
     server.kill()
-    log_encoder("subj01", "ridge", is_new=True, live_run=run_id, evaluation=False)  # nobody there: a warning
+    log_encoder(
+        "subj01", "ridge", is_new=True, live_run=run_id, evaluation=False
+    )  # nobody there: a warning
     server.start()
     log_encoder("subj01", "ridge", evaluation=False)
     client, experiment = open_store()

@@ -29,14 +29,31 @@ def test_everything_arrives_once(project, monkeypatch):
     copy = next(item for item in there if item.data.tags["migrated.from"] == run.info.run_id)
     assert copy.data.metrics == run.data.metrics
     assert copy.data.params == run.data.params
-    assert (copy.info.start_time, copy.info.end_time, copy.info.status) == (run.info.start_time, run.info.end_time, "FINISHED")
-    assert [point.value for point in target.get_metric_history(copy.info.run_id, "curve/train_loss")] == [1.0, 0.5]
-    assert [item.dataset.digest for item in copy.inputs.dataset_inputs] == [item.dataset.digest for item in run.inputs.dataset_inputs]
-    names = [{item.path for item in client.list_artifacts(one)} for client, one in ((source, run.info.run_id), (target, copy.info.run_id))]
+    assert (copy.info.start_time, copy.info.end_time, copy.info.status) == (
+        run.info.start_time,
+        run.info.end_time,
+        "FINISHED",
+    )
+    assert [
+        point.value for point in target.get_metric_history(copy.info.run_id, "curve/train_loss")
+    ] == [1.0, 0.5]
+    assert [item.dataset.digest for item in copy.inputs.dataset_inputs] == [
+        item.dataset.digest for item in run.inputs.dataset_inputs
+    ]
+    names = [
+        {item.path for item in client.list_artifacts(one)}
+        for client, one in ((source, run.info.run_id), (target, copy.info.run_id))
+    ]
     assert names[0] == names[1] >= {"validation_scores.csv", "images"}
-    assert copy.data.tags["mlflow.loggedImages"] == source.get_run(run.info.run_id).data.tags["mlflow.loggedImages"]
+    assert (
+        copy.data.tags["mlflow.loggedImages"]
+        == source.get_run(run.info.run_id).data.tags["mlflow.loggedImages"]
+    )
     champion = resolve(target, "models:/fmri2img-ridge-subj01@champion")
-    assert champion.description == resolve(source, "models:/fmri2img-ridge-subj01@champion").description
+    assert (
+        champion.description
+        == resolve(source, "models:/fmri2img-ridge-subj01@champion").description
+    )
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     open_store()
     betas = np.ones((2, 9), np.float32)
@@ -49,7 +66,9 @@ def test_what_the_team_has_decided_stays(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     project.train_and_log("default", weight=2.0)
     propose_champions({"subj01": "default"})
-    project.train_and_log("ridge", weight=3.0)  # its first version there; somebody else's first version has other bytes
+    project.train_and_log(
+        "ridge", weight=3.0
+    )  # its first version there; somebody else's first version has other bytes
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     project.train_and_log("ridge", weight=1.0)
     propose_champions({"subj01": "ridge"})

@@ -28,7 +28,12 @@ def train_one(root, subject, uri, longest):
         for epoch in range(1, N_EPOCHS + 1):
             start = time.monotonic()
             curve.add(
-                {"epoch": epoch, "train_loss": 1 / epoch, "validation_loss": 0.5 / epoch, "validation_pattern_correlation": 0.1 * epoch}
+                {
+                    "epoch": epoch,
+                    "train_loss": 1 / epoch,
+                    "validation_loss": 0.5 / epoch,
+                    "validation_pattern_correlation": 0.1 * epoch,
+                }
             )
             longest.put(time.monotonic() - start)
             time.sleep(0.1)
@@ -43,7 +48,10 @@ def test_eight_trainings_at_once_lose_nothing(store, project, monkeypatch):
     uri = server.url if server else ""
     context = multiprocessing.get_context("spawn")
     longest = context.Queue()
-    processes = [context.Process(target=train_one, args=(project.root, subject, uri, longest)) for subject in SUBJECTS]
+    processes = [
+        context.Process(target=train_one, args=(project.root, subject, uri, longest))
+        for subject in SUBJECTS
+    ]
     try:
         for process in processes:
             process.start()

@@ -9,7 +9,16 @@ import pytest
 
 from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.layout import encoder_folder
-from fmri2img.tracking.registry import champion_of, difference, download, list_versions, promote, resolve, retire, summary
+from fmri2img.tracking.registry import (
+    champion_of,
+    difference,
+    download,
+    list_versions,
+    promote,
+    resolve,
+    retire,
+    summary,
+)
 from fmri2img.tracking.runs import propose_champions
 from fmri2img.tracking.store import open_store
 
@@ -27,7 +36,9 @@ def test_the_first_encoder_becomes_champion_and_a_better_one_takes_its_place(pro
     assert aliases(client) == {f"{RIDGE}/1": ("champion",)}
     project.train_and_log("default", weight=2.0, score=0.4)
     propose_champions({"subj01": "default"})
-    assert aliases(client) == {f"{OURS}/1": ("champion",)}  # one champion a subject, whatever the model
+    assert aliases(client) == {
+        f"{OURS}/1": ("champion",)
+    }  # one champion a subject, whatever the model
     gain = difference(client, resolve(client, f"{OURS}@champion"), resolve(client, f"{RIDGE}/1"))
     assert (gain.mean, gain.n_images) == (pytest.approx(0.1), 30)
     assert champion_of(client, "subj01").uri == f"{OURS}/1"
@@ -44,7 +55,11 @@ def test_an_encoder_that_is_not_shown_to_be_better_is_the_challenger(project, ca
     assert aliases(client) == {f"{RIDGE}/1": ("champion",), f"{OURS}/1": ("challenger",)}
     assert f"{OURS}/1 is the challenger" in caplog.text
     candidate = resolve(client, f"{OURS}/1")
-    with pytest.raises(MismatchError, match=r"not shown to be better than .*/1: [+-]0\.0000 .*; to promote it all the same: --force"):
+    with pytest.raises(
+        MismatchError,
+        match=r"not shown to be better than .*/1: [+-]0\.0000 .*; to promote it all the same: "
+        r"--force",
+    ):
         promote(client, candidate)
     assert "by force" in promote(client, candidate, force=True)
     assert aliases(client) == {f"{OURS}/1": ("champion",)}
@@ -56,11 +71,16 @@ def test_a_worse_encoder_is_refused_with_its_interval(project):
     propose_champions({"subj01": "ridge"})
     project.train_and_log("default", weight=2.0, score=0.3)
     client, _ = open_store()
-    with pytest.raises(MismatchError, match=r"-0\.1000 \[-0\.1000, -0\.1000\] on 30 validation images"):
+    with pytest.raises(
+        MismatchError, match=r"-0\.1000 \[-0\.1000, -0\.1000\] on 30 validation images"
+    ):
         promote(client, resolve(client, f"{OURS}/1"))
 
 
-@pytest.mark.parametrize("change", [{"images": range(200, 230)}, {"data.source": "nsd"}, {"autoencoder.sha256": "1" * 64}])
+@pytest.mark.parametrize(
+    "change",
+    [{"images": range(200, 230)}, {"data.source": "nsd"}, {"autoencoder.sha256": "1" * 64}],
+)
 def test_scores_on_other_data_are_not_compared(change, project):
     project.train_and_log("ridge", weight=1.0, score=0.3)
     propose_champions({"subj01": "ridge"})
@@ -98,7 +118,10 @@ def test_weights_on_disk_that_nobody_registered_are_told(project, caplog):
     caplog.set_level(logging.INFO)
     project.train("ridge")
     propose_champions({"subj01": "ridge"})
-    assert "no version of fmri2img-ridge-subj01 has the weights on disk; run: fmri2img track" in caplog.text
+    assert (
+        "no version of fmri2img-ridge-subj01 has the weights on disk; run: fmri2img track"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize(
@@ -123,7 +146,10 @@ def test_files_of_the_registry_come_verified(project, tmp_path):
     item = resolve(client, f"{RIDGE}/1")
     place = download(item, tmp_path / "first")
     own = encoder_folder("subj01", "ridge")
-    assert all((place / name).read_bytes() == (own / name).read_bytes() for name in ("model.safetensors", "config.json"))
+    assert all(
+        (place / name).read_bytes() == (own / name).read_bytes()
+        for name in ("model.safetensors", "config.json")
+    )
 
 
 def stored_weights(project):
@@ -139,7 +165,9 @@ def test_a_model_file_that_was_swapped_is_refused(project, tmp_path):
     path.write_bytes(swapped)
     client, _ = open_store()
     (tmp_path / "new").mkdir()
-    with pytest.raises(MismatchError, match=r"model\.safetensors has MD5 .*, expected .* as registered"):
+    with pytest.raises(
+        MismatchError, match=r"model\.safetensors has MD5 .*, expected .* as registered"
+    ):
         download(resolve(client, f"{RIDGE}/1"), tmp_path / "new")
     with pytest.raises(MismatchError, match="is not loaded"):
         mlflow.pyfunc.load_model(f"{RIDGE}/1")
@@ -147,10 +175,14 @@ def test_a_model_file_that_was_swapped_is_refused(project, tmp_path):
 
 def test_a_pickle_among_the_files_is_refused(project, tmp_path):
     project.train_and_log("ridge", weight=1.0)
-    (stored_weights(project).parent / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch /tmp/owned'\ntR.")
+    (stored_weights(project).parent / "model.pkl").write_bytes(
+        b"cos\nsystem\n(S'touch /tmp/owned'\ntR."
+    )
     client, _ = open_store()
     (tmp_path / "new").mkdir()
-    with pytest.raises(MismatchError, match=r"model\.pkl does not belong to an encoder; not loaded"):
+    with pytest.raises(
+        MismatchError, match=r"model\.pkl does not belong to an encoder; not loaded"
+    ):
         download(resolve(client, f"{RIDGE}/1"), tmp_path / "new")
     with pytest.raises(MismatchError, match=r"model\.pkl does not belong"):
         mlflow.pyfunc.load_model(f"{RIDGE}/1")
@@ -160,7 +192,9 @@ def test_a_pickled_model_in_its_place_is_not_unpickled(project):
     """As an attacker would do it: MLmodel names a pickle instead of our code."""
     project.train_and_log("ridge", weight=1.0)
     (model,) = (project.root / "mlruns").rglob("MLmodel")
-    (model.parent / "python_model.pkl").write_bytes(b"cos\nsystem\n(S'touch " + str(project.root / "owned").encode() + b"'\ntR.")
+    (model.parent / "python_model.pkl").write_bytes(
+        b"cos\nsystem\n(S'touch " + str(project.root / "owned").encode() + b"'\ntR."
+    )
     lines = model.read_text().replace("model_code_path", "was_code_path").splitlines()
     where = next(row for row, line in enumerate(lines) if "loader_module" in line)
     indent = lines[where][: len(lines[where]) - len(lines[where].lstrip())]
@@ -176,7 +210,11 @@ def test_a_pickled_model_in_its_place_is_not_unpickled(project):
     [
         (np.zeros((2, 8), np.float32), {}, "does not match expected shape"),
         (np.zeros((2, 9), np.float64), {}, "float64"),
-        (np.full((2, 9), np.nan, np.float32), {}, "18 values are not finite, the first in row 0, voxel 0"),
+        (
+            np.full((2, 9), np.nan, np.float32),
+            {},
+            "18 values are not finite, the first in row 0, voxel 0",
+        ),
         (np.full((2, 9), np.inf, np.float32), {"allow_missing": True}, "not finite"),
         (np.zeros((2, 9), np.float32), {"output": "jpg"}, "expected latents or png"),
         (np.zeros((2, 9), np.float32), {"repetitions": 0}, "1 or more"),
@@ -200,7 +238,13 @@ mlflow.set_tracking_uri("sqlite:///{project.root}/mlflow.db")
 mlflow.pyfunc.load_model("{RIDGE}/1")
 from fmri2img.sharing import open_voxels
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=project.root, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-1500:]
 
 
@@ -209,7 +253,8 @@ def test_a_registered_encoder_needs_none_of_our_files(project):
     project.train_and_log("ridge")
     script = f"""
 import sys
-sys.meta_path = [finder for finder in sys.meta_path if "editable" not in type(finder).__module__ + getattr(finder, "__name__", "")]
+names = [type(finder).__module__ + getattr(finder, "__name__", "") for finder in sys.meta_path]
+sys.meta_path = [item for item, name in zip(sys.meta_path, names) if "editable" not in name]
 sys.path = [place for place in sys.path if not place.endswith("/src")]
 import mlflow, numpy
 try:
@@ -222,5 +267,12 @@ mlflow.set_tracking_uri("sqlite:///{project.root}/mlflow.db")
 print(mlflow.pyfunc.load_model("{RIDGE}/1").predict(numpy.zeros((1, 9), "float32")).shape)
 """
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run([sys.executable, "-c", script], cwd=project.root, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
     assert done.stdout.strip() == "(1, 4, 16, 16)", done.stderr[-1500:]

@@ -31,12 +31,20 @@ def test_a_run_holds_all_that_is_on_disk(project):
     history = client.get_metric_history(run.info.run_id, "curve/validation_loss")
     assert [(point.step, point.value) for point in history] == [(1, 0.5), (2, 0.25)]
     assert run.data.params["ridge.n_folds"] == "5"
-    assert {"subject": "subj01", "data.source": "simulated", "split": "shared", "model": "ridge"}.items() <= run.data.tags.items()
+    assert {
+        "subject": "subj01",
+        "data.source": "simulated",
+        "split": "shared",
+        "model": "ridge",
+    }.items() <= run.data.tags.items()
     assert "restored" not in run.data.tags
     weights = encoder_folder("subj01", "ridge") / "model.safetensors"
     assert run.data.tags["dvc.model_md5"] == hash_file(weights, "md5")
     (dataset,) = [item.dataset for item in run.inputs.dataset_inputs]
-    assert (dataset.name, dataset.digest) == ("examples-subj01", hash_file(examples_path("subj01"), "md5"))
+    assert (dataset.name, dataset.digest) == (
+        "examples-subj01",
+        hash_file(examples_path("subj01"), "md5"),
+    )
     assert json.loads(dataset.source) == {"uri": "data/examples/subj01.h5"}
 
     version = client.get_model_version("fmri2img-ridge-subj01", "1")
@@ -44,7 +52,9 @@ def test_a_run_holds_all_that_is_on_disk(project):
     assert version.tags["dvc.model_md5"] == run.data.tags["dvc.model_md5"]
     loaded = mlflow.pyfunc.load_model("models:/fmri2img-ridge-subj01/1")
     betas = np.random.default_rng(0).normal(size=(3, 9)).astype(np.float32)
-    np.testing.assert_array_equal(loaded.predict(betas), encoder(torch.from_numpy(betas)).detach().numpy())
+    np.testing.assert_array_equal(
+        loaded.predict(betas), encoder(torch.from_numpy(betas)).detach().numpy()
+    )
 
 
 def test_logging_again_adds_nothing(project):
@@ -64,7 +74,10 @@ def test_an_encoder_that_no_run_made_is_logged_as_restored(project):
     client, experiment = open_store()
     (run,) = runs(client, experiment)
     assert run.data.tags["restored"] == "true"
-    assert find_run(client, experiment, md5_tags(encoder_folder("subj01", "ridge"))).info.run_id == run.info.run_id
+    assert (
+        find_run(client, experiment, md5_tags(encoder_folder("subj01", "ridge"))).info.run_id
+        == run.info.run_id
+    )
     assert find_run(client, experiment, {"dvc.model_md5": "0" * 32}) is None
 
 
@@ -113,7 +126,10 @@ def test_the_same_weights_with_other_settings_are_another_encoder(project):
 def test_a_long_curve_is_logged_whole(project):
     project.train_and_log(epochs=1500)
     client, experiment = open_store()
-    assert len(client.get_metric_history(runs(client, experiment)[0].info.run_id, "curve/train_loss")) == 1500
+    assert (
+        len(client.get_metric_history(runs(client, experiment)[0].info.run_id, "curve/train_loss"))
+        == 1500
+    )
 
 
 def test_a_dead_server_costs_a_warning_that_says_what_to_do(project, monkeypatch, caplog):
@@ -150,7 +166,10 @@ def test_what_dvc_runs_in_a_copy_lands_in_the_projects_store(project, monkeypatc
     client, experiment = open_store()
     (run,) = runs(client, experiment)
     assert run.data.tags["dvc.exp_name"] == "wide-net"
-    assert client.get_experiment(experiment).artifact_location == f"file://{project.root}/mlruns/{EXPERIMENT}"
+    assert (
+        client.get_experiment(experiment).artifact_location
+        == f"file://{project.root}/mlruns/{EXPERIMENT}"
+    )
 
 
 def _open_and_log(root, subject, failures):
@@ -169,7 +188,10 @@ def test_eight_processes_may_create_the_store_at_once(project):
     context = multiprocessing.get_context("forkserver")  # which imports MLflow once for all of them
     context.set_forkserver_preload(["fmri2img.tracking.runs"])
     failures = context.Queue()
-    processes = [context.Process(target=_open_and_log, args=(project.root, f"subj{number:02d}", failures)) for number in range(8)]
+    processes = [
+        context.Process(target=_open_and_log, args=(project.root, f"subj{number:02d}", failures))
+        for number in range(8)
+    ]
     for process in processes:
         process.start()
     for process in processes:
@@ -177,7 +199,11 @@ def test_eight_processes_may_create_the_store_at_once(project):
     assert failures.empty(), failures.get()
     client, experiment = open_store()
     found = runs(client, experiment)
-    assert {run.data.tags["subject"] for run in found} == {f"subj{number:02d}" for number in range(8)}
+    assert {run.data.tags["subject"] for run in found} == {
+        f"subj{number:02d}" for number in range(8)
+    }
     assert all(len(client.get_metric_history(run.info.run_id, "loss")) == 20 for run in found)
     with sqlite3.connect(project.root / "mlflow.db") as database:
-        assert database.execute("select count(*) from experiments where name = ?", (EXPERIMENT,)).fetchone() == (1,)
+        assert database.execute(
+            "select count(*) from experiments where name = ?", (EXPERIMENT,)
+        ).fetchone() == (1,)

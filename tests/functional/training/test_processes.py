@@ -16,16 +16,27 @@ import fmri2img.training.processes as processes
 from fmri2img.exceptions import UnavailableError
 
 SCRIPT = Path(__file__).with_name("train_alone.py")
-LONG = {"epochs": 8, "patience": 8, "batch_size": 4, "repetitions": "mixup", "ema_decay": 0.95, "dropout": 0.2}
+LONG = {
+    "epochs": 8,
+    "patience": 8,
+    "batch_size": 4,
+    "repetitions": "mixup",
+    "ema_decay": 0.95,
+    "dropout": 0.2,
+}
 
 
 def start(folder, settings, *launcher):
-    """Train in a process of its own; ``settings`` by name, which is that of a folder in ``folder``."""
+    """Train in a process of its own; ``settings`` by name, which is that of a folder in
+    ``folder``.
+    """
     for name in settings:
         (folder / name).mkdir(exist_ok=True, parents=True)
     command = [sys.executable, *launcher, str(SCRIPT), str(folder), json.dumps(settings)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def finish(process):
@@ -35,7 +46,9 @@ def finish(process):
 
 
 def results(folder):
-    return load_file(folder / "weights.safetensors"), json.loads((folder / "history.json").read_text())
+    return load_file(folder / "weights.safetensors"), json.loads(
+        (folder / "history.json").read_text()
+    )
 
 
 def test_three_kills_change_no_bit_of_the_weights(tmp_path):
@@ -60,17 +73,28 @@ def test_three_kills_change_no_bit_of_the_weights(tmp_path):
     assert whole_history == killed_history
 
 
-# "--multi_gpu" is how accelerate spells several processes; with ACCELERATE_USE_CPU they are on CPUs.
-OPTIONS = "--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 --mixed_precision no --dynamo_backend no"
+# "--multi_gpu" is how accelerate spells several processes; with ACCELERATE_USE_CPU they are on
+# CPUs.
+OPTIONS = (
+    "--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 --mixed_precision "
+    "no --dynamo_backend no"
+)
 TWO = ("-m", "accelerate.commands.launch", *OPTIONS.split())
 
 
 # batch_size counts all processes: one with steps of 64 is two with 32 each.
-ALIKE = {"epochs": 3, "repetitions": "single", "ema_decay": 0.0, "learning_rate": 0.002, "max_gradient_norm": 0.0}
+ALIKE = {
+    "epochs": 3,
+    "repetitions": "single",
+    "ema_decay": 0.0,
+    "learning_rate": 0.002,
+    "max_gradient_norm": 0.0,
+}
 TRAININGS = {
     "plain": ALIKE | {"batch_size": 64},
     # The last of 406 trials is a step of its own, in which one process has nothing.
-    "all": ALIKE | {"batch_size": 45, "ema_decay": 0.9, "contrastive_weight": 0.3, "max_gradient_norm": 0.05},
+    "all": ALIKE
+    | {"batch_size": 45, "ema_decay": 0.9, "contrastive_weight": 0.3, "max_gradient_norm": 0.05},
 }
 
 
@@ -100,7 +124,11 @@ def test_two_processes_train_as_one(training, by_one_and_two):
 
 def test_processes_that_do_not_see_each_other_are_refused(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(UnavailableError, match="the launcher started 2 processes, and this one sees 1; start them with accelerate launch"):
+    with pytest.raises(
+        UnavailableError,
+        match="the launcher started 2 processes, and this one sees 1; start them with accelerate "
+        "launch",
+    ):
         processes.process_state()
 
 

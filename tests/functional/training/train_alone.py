@@ -1,4 +1,5 @@
-"""Trains small networks on made-up data in a process of its own, or in several: python train_alone.py FOLDER SETTINGS.
+"""Trains small networks on made-up data in a process of its own, or in several: python
+train_alone.py FOLDER SETTINGS.
 
 SETTINGS: names of folders below FOLDER, and what each training has its own way.
 """
@@ -23,8 +24,18 @@ from fmri2img.training.loop import ValidationTensors
 from fmri2img.training.processes import is_main_process, process_state
 
 N_IMAGES, N_VALIDATION, N_VOXELS = 203, 30, 37
-SECTION = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())["train"]["low_level"]
-SMALL = {"hidden_size": 32, "n_blocks": 1, "channels": 8, "contrastive_weight": 0.0, "dropout": 0.0, "input_dropout": 0.0, "n_seeds": 1}
+SECTION = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())["train"][
+    "low_level"
+]
+SMALL = {
+    "hidden_size": 32,
+    "n_blocks": 1,
+    "channels": 8,
+    "contrastive_weight": 0.0,
+    "dropout": 0.0,
+    "input_dropout": 0.0,
+    "n_seeds": 1,
+}
 
 
 def make_data():
@@ -44,7 +55,12 @@ def make_data():
         none,
         none,
     )
-    validation = ValidationTensors(voxels[N_IMAGES:], latents[N_IMAGES:], latents[:N_IMAGES].mean(0), torch.full((N_VALIDATION,), 2))
+    validation = ValidationTensors(
+        voxels[N_IMAGES:],
+        latents[N_IMAGES:],
+        latents[:N_IMAGES].mean(0),
+        torch.full((N_VALIDATION,), 2),
+    )
     pictures = np.zeros((0, 128, 128, 3), np.uint8)
     return TrainingSet(train, validation, pictures, pictures)
 
@@ -54,11 +70,20 @@ def main(folder: Path, changes: dict) -> None:
     loop.STORE_SECONDS = 0
     settings = check_settings("low_level", SECTION | SMALL | changes)
     kind, checkpoint = model_class("low_level"), folder / "checkpoint.safetensors"
-    how = {"load_decoder": None, "checkpoint": checkpoint, "on_epoch": lambda record: print("epoch", record.epoch, flush=True)}
+    how = {
+        "load_decoder": None,
+        "checkpoint": checkpoint,
+        "on_epoch": lambda record: print("epoch", record.epoch, flush=True),
+    }
     encoder, result = fit_encoder(kind, settings, make_data(), **how)
     if is_main_process():
-        save_file({name: value.contiguous() for name, value in encoder.state_dict().items()}, folder / "weights.safetensors")
-        (folder / "history.json").write_text(json.dumps([vars(record) for record in result.history]))
+        save_file(
+            {name: value.contiguous() for name, value in encoder.state_dict().items()},
+            folder / "weights.safetensors",
+        )
+        (folder / "history.json").write_text(
+            json.dumps([vars(record) for record in result.history])
+        )
         (folder / "processes").write_text(str(process_state().num_processes))
 
 

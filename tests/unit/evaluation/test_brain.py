@@ -6,12 +6,21 @@ from sklearn.linear_model import Ridge
 
 from fmri2img.config import FitEncodingModelParams
 from fmri2img.containers import Examples, Latents
-from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses, ceiling_source, regions_of, score_encoding_model, score_responses
+from fmri2img.evaluation.brain import (
+    ALL_VOXELS,
+    MeasuredResponses,
+    ceiling_source,
+    regions_of,
+    score_encoding_model,
+    score_responses,
+)
 from fmri2img.evaluation.encoding import fit_encoding_model
 from fmri2img.responses.splits import Split
 
 N_IMAGES, N_VOXELS, N_REPETITIONS = 240, 11, 2
-PARAMS = FitEncodingModelParams(penalties=[1.0, 10.0, 100.0], n_folds=3, min_noise_ceiling=10.0, seed=0)
+PARAMS = FitEncodingModelParams(
+    penalties=[1.0, 10.0, 100.0], n_folds=3, min_noise_ceiling=10.0, seed=0
+)
 
 
 def make_examples(rng, latents, noise):
@@ -21,7 +30,9 @@ def make_examples(rng, latents, noise):
     ids = np.repeat(np.arange(N_IMAGES), N_REPETITIONS)
     session = np.tile([3, 7], N_IMAGES).astype(np.int16)
     responses = signal[ids] + noise * rng.normal(size=(len(ids), N_VOXELS))
-    responses = responses * np.where(session == 3, 1, 2)[:, None] + np.where(session == 3, 0, 5)[:, None]
+    responses = (
+        responses * np.where(session == 3, 1, 2)[:, None] + np.where(session == 3, 0, 5)[:, None]
+    )
     ncsnr = np.full(N_VOXELS, np.inf if noise == 0 else 1 / noise, dtype=np.float32)
     return Examples(
         voxel_ijk=np.zeros((N_VOXELS, 3), np.int16),
@@ -33,7 +44,11 @@ def make_examples(rng, latents, noise):
         valid=np.ones((2, N_VOXELS), bool),
         saturated=np.zeros((2, N_VOXELS), np.int16),
         affine=np.eye(4),
-        provenance={"roi_names": {"1": "V1v", "2": "hV4"}, "subject": "subj01", "data_source": "simulated"},
+        provenance={
+            "roi_names": {"1": "V1v", "2": "hV4"},
+            "subject": "subj01",
+            "data_source": "simulated",
+        },
         image_ids=np.arange(N_IMAGES),
         images=np.zeros((N_IMAGES, 8, 8, 3), np.uint8),
         is_shared=np.arange(N_IMAGES) >= 200,
@@ -74,7 +89,9 @@ def test_of_noisy_responses_the_model_explains_what_noise_allows(rng, latents):
     found = score_encoding_model(model, examples, SPLIT, latents, min_noise_ceiling=10)[ALL_VOXELS]
     assert found["noise_ceiling"] == pytest.approx(100 / (1 + 1.5**2 / 2), abs=0.1)
     assert 0.6 * found["noise_ceiling"] < found["r2"] < 1.2 * found["noise_ceiling"]
-    assert found["r2_normalized"] == pytest.approx(100 * found["r2"] / found["noise_ceiling"], rel=1e-3)
+    assert found["r2_normalized"] == pytest.approx(
+        100 * found["r2"] / found["noise_ceiling"], rel=1e-3
+    )
 
 
 def test_voxels_below_the_ceiling_leave_no_median(rng, latents):
@@ -103,7 +120,12 @@ def test_the_model_is_the_same_bytes_whatever_test_trials_hold(rng, latents, tmp
     examples = make_examples(rng, latents.values, noise=1)
     altered = examples.betas.copy()
     altered[examples.trials_of(SPLIT.ids("test"))] = 30_000
-    other = Examples(**{**{item.name: getattr(examples, item.name) for item in fields(examples)}, "betas": altered})
+    other = Examples(
+        **{
+            **{item.name: getattr(examples, item.name) for item in fields(examples)},
+            "betas": altered,
+        }
+    )
     for name, source in (("a", examples), ("b", other)):
         fit_encoding_model(source, SPLIT, latents, PARAMS).save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -111,22 +133,32 @@ def test_the_model_is_the_same_bytes_whatever_test_trials_hold(rng, latents, tmp
 
 def test_second_repetitions_are_those_of_images_shown_twice(rng, latents):
     examples = make_examples(rng, latents.values, noise=1)
-    found = MeasuredResponses.of(fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT)
+    found = MeasuredResponses.of(
+        fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT
+    )
     np.testing.assert_array_equal(found.image_ids, SPLIT.test)
     # alone, the second repetition was in session 7
     trials = examples.trials_of(SPLIT.ids("train"))
     reference = examples.percent(trials[examples.trial_session[trials] == 7])
     seen = examples.percent(examples.trials_of(SPLIT.ids("test"))[1::2])
-    np.testing.assert_allclose(found.second, (seen - reference.mean(axis=0)) / reference.std(axis=0, ddof=1), atol=1e-4)
+    np.testing.assert_allclose(
+        found.second, (seen - reference.mean(axis=0)) / reference.std(axis=0, ddof=1), atol=1e-4
+    )
 
 
 def test_responses_without_signal_are_not_predicted(rng, latents):
-    """Encoder and encoding model share their training trials; on one showing they would find its noise again."""
+    """Encoder and encoding model share their training trials; on one showing they would find its
+    noise again.
+    """
     examples = make_examples(rng, 0 * latents.values, noise=1)  # noise alone
-    responses = MeasuredResponses.of(fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT)
+    responses = MeasuredResponses.of(
+        fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT
+    )
     train, test = (examples.trials_of(SPLIT.ids(name)) for name in ("train", "test"))
     betas = np.repeat(np.arange(180), 2)
-    decoder = Ridge(alpha=10.0).fit(examples.percent(train), latents.values[betas].reshape(len(betas), -1))
+    decoder = Ridge(alpha=10.0).fit(
+        examples.percent(train), latents.values[betas].reshape(len(betas), -1)
+    )
     first = decoder.predict(examples.percent(test[::2])).astype(np.float32)
     found = score_responses(responses, {"model": first}, 200, rng)[ALL_VOXELS]["model"]
     assert found["low"] < 0 < found["high"]
@@ -134,9 +166,13 @@ def test_responses_without_signal_are_not_predicted(rng, latents):
 
 def test_true_pictures_predict_responses_and_others_do_not(rng, latents):
     examples = make_examples(rng, latents.values, noise=1)
-    responses = MeasuredResponses.of(fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT)
+    responses = MeasuredResponses.of(
+        fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT
+    )
     truth = latents.of(SPLIT.ids("test")).reshape(40, -1)
-    found = score_responses(responses, {"truth": truth, "shuffled": np.roll(truth, 1, axis=0)}, 200, rng)
+    found = score_responses(
+        responses, {"truth": truth, "shuffled": np.roll(truth, 1, axis=0)}, 200, rng
+    )
     assert set(found) == {ALL_VOXELS, "V1v", "hV4"}
     assert found[ALL_VOXELS]["truth"]["low"] > 0.4
     assert abs(found[ALL_VOXELS]["shuffled"]["mean"]) < 0.2
@@ -165,4 +201,6 @@ def test_ceilings_come_from_images_that_are_not_shared_where_they_were_estimated
 def test_regions_hold_each_voxel_once_and_all_together(rng, latents):
     found = regions_of(make_examples(rng, latents.values, noise=1))
     assert list(found) == [ALL_VOXELS, "V1v", "hV4"]
-    np.testing.assert_array_equal(np.sort(np.concatenate([found["V1v"], found["hV4"]])), found[ALL_VOXELS])
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([found["V1v"], found["hV4"]])), found[ALL_VOXELS]
+    )

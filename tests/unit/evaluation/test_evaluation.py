@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures, without_diffusion
+from fmri2img.containers import (
+    EncodingModel,
+    Examples,
+    Latents,
+    Reconstructions,
+    TruePictures,
+    without_diffusion,
+)
 from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
 from fmri2img.evaluation.latents import (
     dimension_correlations,
@@ -41,7 +48,9 @@ def test_pattern_correlation_is_centred_on_the_training_mean(rng):
     mean = 10 * rng.normal(size=30)
     truth = mean + rng.normal(size=(7, 30))
     predicted = mean + rng.normal(size=(7, 30))
-    expected = [scipy.stats.pearsonr(a - mean, b - mean)[0] for a, b in zip(truth, predicted, strict=True)]
+    expected = [
+        scipy.stats.pearsonr(a - mean, b - mean)[0] for a, b in zip(truth, predicted, strict=True)
+    ]
     np.testing.assert_allclose(pattern_correlations(truth, predicted, mean), expected, atol=1e-5)
     np.testing.assert_array_equal(pattern_correlations(truth, np.tile(mean, (7, 1)), mean), 0)
     assert pattern_correlations(truth, predicted, np.zeros(30)).mean() > 0.9
@@ -77,8 +86,13 @@ def test_resampled_profile_agrees_with_plain_resampling(rng):
     truth = rng.normal(size=(40, 5))
     predicted = truth + rng.normal(size=(40, 5))
     fast = resampled_dimension_correlation(truth, predicted, 4000, rng)
-    plain = [dimension_correlations(truth[rows], predicted[rows]).mean() for rows in rng.integers(40, size=(4000, 40))]
-    np.testing.assert_allclose(np.percentile(fast, (2.5, 50, 97.5)), np.percentile(plain, (2.5, 50, 97.5)), atol=0.015)
+    plain = [
+        dimension_correlations(truth[rows], predicted[rows]).mean()
+        for rows in rng.integers(40, size=(4000, 40))
+    ]
+    np.testing.assert_allclose(
+        np.percentile(fast, (2.5, 50, 97.5)), np.percentile(plain, (2.5, 50, 97.5)), atol=0.015
+    )
 
 
 N_VOXELS = 17
@@ -89,7 +103,10 @@ def make_truth(pictures, rng):
     n_images = len(pictures)
     latents = rng.normal(size=(n_images, 36)).astype(np.float32)
     model = EncodingModel(
-        rng.normal(size=(36, N_VOXELS)).astype(np.float32), np.zeros(36, np.float32), np.zeros(N_VOXELS, np.float32), provenance={}
+        rng.normal(size=(36, N_VOXELS)).astype(np.float32),
+        np.zeros(36, np.float32),
+        np.zeros(N_VOXELS, np.float32),
+        provenance={},
     )
     responses = model.predict(latents) + rng.normal(size=(n_images, N_VOXELS)).astype(np.float32)
     regions = {ALL_VOXELS: np.arange(N_VOXELS), "V1": np.arange(5), "V2": np.arange(5, N_VOXELS)}
@@ -110,15 +127,21 @@ def make_rows(truth, rng, predicted=None, images=None):
     images = truth.pictures if images is None else images
     shuffle = derangement(len(images), rng)
     table = Rows(
-        pictures=dict.fromkeys(("model", "single_trial"), images) | dict.fromkeys(("shuffled", "nearest_train"), images[shuffle]),
-        latents=dict.fromkeys(("model", "single_trial"), predicted) | dict.fromkeys(("shuffled", "nearest_train"), predicted[shuffle]),
+        pictures=dict.fromkeys(("model", "single_trial"), images)
+        | dict.fromkeys(("shuffled", "nearest_train"), images[shuffle]),
+        latents=dict.fromkeys(("model", "single_trial"), predicted)
+        | dict.fromkeys(("shuffled", "nearest_train"), predicted[shuffle]),
         shuffles={"shuffled": ("model", shuffle)},
     )
     rows = np.arange(3)
     parts = Parts(
         repetitions=dict.fromkeys((1, 2), (rows, predicted[rows], images[rows])),
         reliability=(predicted, predicted),
-        seen_again={"model": predicted[:3], "shuffled": predicted[[1, 2, 0]], "truth": truth.latents[:3]},
+        seen_again={
+            "model": predicted[:3],
+            "shuffled": predicted[[1, 2, 0]],
+            "truth": truth.latents[:3],
+        },
         seeds=Rows({"seed_1": images}, {"seed_1": predicted}),
         stated_sd=np.full_like(predicted, 2.0),
     )
@@ -141,9 +164,19 @@ def test_perfect_predictions_score_one_everywhere_but_in_noisy_responses(picture
     scores = score(truth, *make_rows(truth, rng))
     found = scores.rows.means["model"]
     assert all(value == pytest.approx(1, abs=1e-5) for value in found.values())
-    pictures_scored = {f"{prefix}{metric}" for prefix in ("", "brain_diffuser_") for metric in ("pixcorr", "ssim", "ssim_columnwise")}
+    pictures_scored = {
+        f"{prefix}{metric}"
+        for prefix in ("", "brain_diffuser_")
+        for metric in ("pixcorr", "ssim", "ssim_columnwise")
+    }
     assert set(found) == pictures_scored | {
-        *("pattern_correlation", "pattern_correlation_scaled", "dimension_correlation", "two_way", "two_way_ground_truth")
+        *(
+            "pattern_correlation",
+            "pattern_correlation_scaled",
+            "dimension_correlation",
+            "two_way",
+            "two_way_ground_truth",
+        )
     }
     assert [scores.latent["slope"], scores.latent["reliability"]] == pytest.approx([1, 1])
     assert scores.latent["error_over_stated"] == 0
@@ -169,7 +202,10 @@ def test_floors_know_nothing(rng):
 
 def test_scores_come_with_intervals_and_p(pictures, rng):
     truth = make_truth(pictures, rng)
-    scores = score(truth, *make_rows(truth, rng, predicted=rng.normal(size=(len(pictures), 36)).astype(np.float32)))
+    scores = score(
+        truth,
+        *make_rows(truth, rng, predicted=rng.normal(size=(len(pictures), 36)).astype(np.float32)),
+    )
     assert set(scores.intervals["model"]) == set(scores.rows.means["model"])
     assert set(scores.intervals) == set(MODEL_ROWS)
     for row, ends in scores.intervals.items():
@@ -183,7 +219,9 @@ def test_the_spread_over_seeds_is_apart_from_images(pictures, rng):
     truth = make_truth(pictures, rng)
     rows, parts = make_rows(truth, rng)
     noisy = truth.latents + rng.normal(size=truth.latents.shape).astype(np.float32)
-    others = Rows(dict.fromkeys(("seed_1", "seed_2"), pictures), dict.fromkeys(("seed_1", "seed_2"), noisy))
+    others = Rows(
+        dict.fromkeys(("seed_1", "seed_2"), pictures), dict.fromkeys(("seed_1", "seed_2"), noisy)
+    )
     seeds = score(truth, rows, replace(parts, seeds=others)).seeds["pattern_correlation"]
     assert seeds[0] == pytest.approx(1)
     assert seeds[1] == seeds[2] < 0.9
@@ -213,9 +251,13 @@ N_TEST, LATENT = 9, (4, 3, 3)
 
 @pytest.fixture
 def subject(rng):
-    """A subject whose test images were shown once, twice or three times, and an encoder that finds the truth."""
+    """A subject whose test images were shown once, twice or three times, and an encoder that
+    finds the truth.
+    """
     ids = np.sort(rng.choice(1000, 40, replace=False))
-    split = Split("shared", tuple(ids[:25].tolist()), tuple(ids[25:31].tolist()), tuple(ids[31:].tolist()))
+    split = Split(
+        "shared", tuple(ids[:25].tolist()), tuple(ids[25:31].tolist()), tuple(ids[31:].tolist())
+    )
     shown = rng.integers(1, 4, 40)
     shown[31:] = [1, 3, 2, 3, 1, 3, 2, 3, 2]
     trials = np.repeat(ids, shown)
@@ -238,10 +280,18 @@ def subject(rng):
         trial_image_ids=trials,
         trial_session=np.ones(len(trials), np.int16),
     )
-    latents = Latents(ids, rng.normal(size=(40, *LATENT)).astype(np.float32), np.zeros((40, 0, 1, 1), np.float32), provenance={})
+    latents = Latents(
+        ids,
+        rng.normal(size=(40, *LATENT)).astype(np.float32),
+        np.zeros((40, 0, 1, 1), np.float32),
+        provenance={},
+    )
     test = split.ids("test")
     true = latents.of(test)
-    parts = [(first, count, np.flatnonzero(shown[31:] > max(first, count))) for first, count in ((0, 1), (1, 1), (0, 2))]
+    parts = [
+        (first, count, np.flatnonzero(shown[31:] > max(first, count)))
+        for first, count in ((0, 1), (1, 1), (0, 2))
+    ]
     rows = np.concatenate([rows for _, _, rows in parts])
     found = Reconstructions(
         image_ids=np.concatenate([test, ids[:2]]),
@@ -253,8 +303,12 @@ def subject(rng):
         mean_latent=true.mean(axis=0),
         mean_decoded=small[0],
         partial_image_ids=test[rows],
-        partial_first=np.concatenate([np.full(len(rows), first, np.int8) for first, _, rows in parts]),
-        partial_count=np.concatenate([np.full(len(rows), count, np.int8) for _, count, rows in parts]),
+        partial_first=np.concatenate(
+            [np.full(len(rows), first, np.int8) for first, _, rows in parts]
+        ),
+        partial_count=np.concatenate(
+            [np.full(len(rows), count, np.int8) for _, count, rows in parts]
+        ),
         partial_latents=true[rows],
         partial_images=small[31:][rows],
         partial_seen=true[rows],
@@ -265,7 +319,12 @@ def subject(rng):
         provenance=examples.provenance,
     )
     pictures = TruePictures(ids, small.repeat(2, 1).repeat(2, 2), provenance={})
-    model = EncodingModel(np.ones((36, N_VOXELS), np.float32), np.zeros(36, np.float32), np.zeros(N_VOXELS, np.float32), provenance={})
+    model = EncodingModel(
+        np.ones((36, N_VOXELS), np.float32),
+        np.zeros(36, np.float32),
+        np.zeros(N_VOXELS, np.float32),
+        provenance={},
+    )
     return examples, split, latents, pictures, model, found
 
 
@@ -279,14 +338,21 @@ def score_subject(examples, split, latents, pictures, model, found):
 def test_the_truth_finds_itself_through_every_join(subject):
     truth, parts, scores, references = score_subject(*subject)
     for row in ("model", "single_trial"):
-        assert scores.rows.means[row]["two_way"] == scores.rows.means[row]["two_way_ground_truth"] == 1
+        assert (
+            scores.rows.means[row]["two_way"] == scores.rows.means[row]["two_way_ground_truth"] == 1
+        )
         assert scores.rows.means[row]["pixcorr"] > 0.98  # the truth is larger
     assert references.means["ridge"]["two_way"] == references.means["vae_ceiling"]["two_way"] == 1
     assert scores.rows.means["shuffled"]["two_way"] < 1
     assert set(scores.repetitions) == {1, 2, 3}
-    assert all(curve["pattern_correlation"] == pytest.approx(1) and curve["n_images"] == 4 for curve in scores.repetitions.values())
+    assert all(
+        curve["pattern_correlation"] == pytest.approx(1) and curve["n_images"] == 4
+        for curve in scores.repetitions.values()
+    )
     assert scores.latent["reliability"] == pytest.approx(1)
-    np.testing.assert_array_equal(truth.responses.image_ids, truth.image_ids[truth.n_repetitions > 1])
+    np.testing.assert_array_equal(
+        truth.responses.image_ids, truth.image_ids[truth.n_repetitions > 1]
+    )
     np.testing.assert_array_equal(parts.seen_again["model"], parts.seen_again["truth"])
     assert scores.seeds["two_way"] == [1, 1, 1]
 
@@ -304,7 +370,9 @@ def test_a_wrong_join_would_be_seen(subject):
         images=found.images[1:],
         ceiling=found.ceiling[1:],
     )
-    with pytest.raises(MismatchError, match=r"image id \d+ \(0-based\) is not among the reconstructions"):
+    with pytest.raises(
+        MismatchError, match=r"image id \d+ \(0-based\) is not among the reconstructions"
+    ):
         score_subject(*others, fewer)
 
 

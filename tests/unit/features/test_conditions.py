@@ -10,7 +10,9 @@ from fmri2img.pretrained.diffusion import open_diffusion
 from fmri2img.simulation.scenes import render_image
 
 N_IMAGES = 70  # one block of 64, and a part of another
-CAPTIONS = [[f"a {word} in the tree", "food"] for word in ("person", "boat", "vase")] * 23 + [["a boat"]]
+CAPTIONS = [[f"a {word} in the tree", "food"] for word in ("person", "boat", "vase")] * 23 + [
+    ["a boat"]
+]
 
 
 @pytest.fixture(scope="module")
@@ -50,9 +52,13 @@ def test_an_image_has_the_mean_of_its_captions(text, tmp_path):
 
 def test_long_captions_are_told_with_their_number(text, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        _, n_truncated = embed_captions([["tree " * 90, "boat"], ["food"]], text, batch_size=2, folder=tmp_path, made_from=0)
+        _, n_truncated = embed_captions(
+            [["tree " * 90, "boat"], ["food"]], text, batch_size=2, folder=tmp_path, made_from=0
+        )
     assert n_truncated == 1
-    assert "1 of 3 captions are too long for the text encoder; their ends are cut off" in caplog.text
+    assert (
+        "1 of 3 captions are too long for the text encoder; their ends are cut off" in caplog.text
+    )
 
 
 def test_a_stopped_run_goes_on_with_the_same_result(text, tmp_path):
@@ -87,10 +93,28 @@ def test_scenes_are_the_mode_of_the_picture_at_320(tiny_diffusion, tmp_path):
     autoencoder = open_diffusion(str(tiny_diffusion), "main").load_autoencoder(torch.device("cpu"))
     pictures = {image_id: render_image(3, image_id, 85) for image_id in (5, 6, 8)}
     scenes = encode_scenes(
-        lambda ids: (pictures[image_id] for image_id in ids), np.array([5, 6, 8]), autoencoder, batch_size=2, folder=tmp_path, made_from=0
+        lambda ids: (pictures[image_id] for image_id in ids),
+        np.array([5, 6, 8]),
+        autoencoder,
+        batch_size=2,
+        folder=tmp_path,
+        made_from=0,
     )
     assert scenes.shape == (3, 4, 40, 40)
-    large = np.asarray(Image.fromarray(pictures[8]).resize((320, 320), Image.Resampling.LANCZOS), np.float32) / 127.5 - 1
+    large = (
+        np.asarray(
+            Image.fromarray(pictures[8]).resize((320, 320), Image.Resampling.LANCZOS), np.float32
+        )
+        / 127.5
+        - 1
+    )
     with torch.no_grad():
-        expected = autoencoder.network.encode(torch.from_numpy(large).permute(2, 0, 1)[None]).latent_dist.mode()
-    np.testing.assert_allclose(scenes[2], (expected[0] * autoencoder.network.config.scaling_factor).numpy(), atol=2e-3, rtol=1e-3)
+        expected = autoencoder.network.encode(
+            torch.from_numpy(large).permute(2, 0, 1)[None]
+        ).latent_dist.mode()
+    np.testing.assert_allclose(
+        scenes[2],
+        (expected[0] * autoencoder.network.config.scaling_factor).numpy(),
+        atol=2e-3,
+        rtol=1e-3,
+    )

@@ -46,16 +46,26 @@ def test_energy_lies_where_the_contrast_is():
 def latents_of(ids, sha256="abc"):
     ids = np.array(ids)
     values = np.full((len(ids), 4, 2, 2), 0.0, np.float32) + ids[:, None, None, None]
-    return Latents(ids, values, values[:, :2], {"autoencoder": {"name": f"vae-{sha256}", "sha256": sha256}, "data_source": "simulated"})
+    return Latents(
+        ids,
+        values,
+        values[:, :2],
+        {"autoencoder": {"name": f"vae-{sha256}", "sha256": sha256}, "data_source": "simulated"},
+    )
 
 
 def test_pooled_pictures_are_there_once_and_no_test_image_among_them():
-    pooled = pool_pictures([latents_of([2, 5, 9]), latents_of([1, 5, 30])], held_out=np.array([9, 30, 77]))
+    pooled = pool_pictures(
+        [latents_of([2, 5, 9]), latents_of([1, 5, 30])], held_out=np.array([9, 30, 77])
+    )
     np.testing.assert_array_equal(pooled.image_ids, [1, 2, 5])
     np.testing.assert_array_equal(pooled.values[:, 0, 0, 0], [1, 2, 5])
     np.testing.assert_array_equal(pooled.energies[:, 1, 1, 1], [1, 2, 5])
 
 
 def test_latents_of_different_autoencoders_are_not_pooled():
-    with pytest.raises(MismatchError, match=r"different autoencoders \(vae-abc, vae-xyz\); run: dvc repro --force encode_latents"):
+    with pytest.raises(
+        MismatchError,
+        match=r"different autoencoders \(vae-abc, vae-xyz\); run: dvc repro --force encode_latents",
+    ):
         pool_pictures([latents_of([1]), latents_of([2], "xyz")], held_out=np.zeros(0))

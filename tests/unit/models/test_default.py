@@ -6,7 +6,14 @@ import torch
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.models._forward import Candidates, ForwardModel, Pairs, candidate_errors, fit_candidates, make_windows
+from fmri2img.models._forward import (
+    Candidates,
+    ForwardModel,
+    Pairs,
+    candidate_errors,
+    fit_candidates,
+    make_windows,
+)
 from fmri2img.models._inversion import noise_factor, relative_noise, shrink_covariance
 from fmri2img.models.base import TrainingTensors
 from fmri2img.models.default import misfit_share
@@ -20,34 +27,57 @@ D, N_ENERGIES, N_VOXELS, N_IMAGES, N_TEST = 120, 18, 160, 200, 60
 
 @pytest.fixture
 def world(rng):
-    """Latents that are smooth in space; voxels that each see a spot of the grid, and some contrast; noise shared between voxels."""
+    """Latents that are smooth in space; voxels that each see a spot of the grid, and some
+    contrast; noise shared between voxels.
+    """
     rows, columns = np.mgrid[:6, :5].reshape(2, -1)
     distance = (rows[:, None] - rows) ** 2 + (columns[:, None] - columns) ** 2
     smooth = np.linalg.cholesky(np.exp(-distance / 6) + 1e-6 * np.eye(30))
-    latents = np.einsum("ij,ncj->nci", smooth, rng.normal(size=(N_IMAGES + N_TEST, 4, 30))).reshape(-1, D)
+    latents = np.einsum("ij,ncj->nci", smooth, rng.normal(size=(N_IMAGES + N_TEST, 4, 30))).reshape(
+        -1, D
+    )
     centres = rng.integers(0, 30, N_VOXELS)
     weights = rng.normal(size=(N_VOXELS, 4, 30)) * np.exp(-distance[centres] / 2)[:, None]
     energies = rng.normal(size=(N_IMAGES + N_TEST, N_ENERGIES))
-    near = 3 * (rows[centres] // 2) + columns[centres] * 3 // 5  # the cell of the 3 x 3 grid that a voxel sees
+    near = (
+        3 * (rows[centres] // 2) + columns[centres] * 3 // 5
+    )  # the cell of the 3 x 3 grid that a voxel sees
     contrast = rng.normal(size=(N_VOXELS, 2, 1)) * (np.arange(9) == near[:, None])[:, None]
-    signal = latents @ weights.reshape(N_VOXELS, D).T + 4 * energies @ contrast.reshape(N_VOXELS, N_ENERGIES).T
+    signal = (
+        latents @ weights.reshape(N_VOXELS, D).T
+        + 4 * energies @ contrast.reshape(N_VOXELS, N_ENERGIES).T
+    )
     shared = rng.normal(size=(N_VOXELS, 4))
     trials = np.repeat(np.arange(N_IMAGES), 2)
-    noise = 6 * rng.normal(size=(len(trials), N_VOXELS)) + 6 * rng.normal(size=(len(trials), 4)) @ shared.T
+    noise = (
+        6 * rng.normal(size=(len(trials), N_VOXELS))
+        + 6 * rng.normal(size=(len(trials), 4)) @ shared.T
+    )
     betas = signal[trials] + noise
     averages = np.stack([betas[trials == image].mean(axis=0) for image in range(N_IMAGES)])
-    noise = 6 * rng.normal(size=(N_TEST, 2, N_VOXELS)) + 6 * rng.normal(size=(N_TEST, 2, 4)) @ shared.T
+    noise = (
+        6 * rng.normal(size=(N_TEST, 2, N_VOXELS)) + 6 * rng.normal(size=(N_TEST, 2, 4)) @ shared.T
+    )
     test = signal[N_IMAGES:] + noise.mean(axis=1)  # of two repetitions, as in training
-    tensors = [torch.from_numpy(values).float() for values in (betas, averages, latents[:N_IMAGES].reshape(-1, *SHAPE))]
+    tensors = [
+        torch.from_numpy(values).float()
+        for values in (betas, averages, latents[:N_IMAGES].reshape(-1, *SHAPE))
+    ]
     contrasts = torch.from_numpy(energies[:N_IMAGES].reshape(-1, *ENERGY_SHAPE)).float()
     nothing = torch.zeros(0, *SHAPE), torch.zeros(0, *ENERGY_SHAPE)
     regions = torch.ones(N_VOXELS, dtype=torch.long)
-    data = TrainingTensors(tensors[0], torch.from_numpy(trials), tensors[1], tensors[2], regions, contrasts, *nothing)
+    data = TrainingTensors(
+        tensors[0], torch.from_numpy(trials), tensors[1], tensors[2], regions, contrasts, *nothing
+    )
     return data, torch.from_numpy(test).float(), torch.from_numpy(latents[N_IMAGES:]).float()
 
 
 def solved(name, data, **changes):
-    encoder = model_class(name)(data.betas.shape[1], tuple(data.latents.shape[1:]), check_settings(name, SECTIONS[name] | changes)).eval()
+    encoder = model_class(name)(
+        data.betas.shape[1],
+        tuple(data.latents.shape[1:]),
+        check_settings(name, SECTIONS[name] | changes),
+    ).eval()
     encoder.normalizer.fit(data.betas)
     return encoder, encoder.solve(data)
 
@@ -73,7 +103,9 @@ def test_it_finds_more_than_ridge_where_voxels_see_a_spot(world):
 def test_contrasts_explain_what_would_be_noise(world):
     data, betas, latents = world
     mean = data.latents.flatten(1).mean(0)
-    with_them, without = (solved("default", data, energies=energies)[0] for energies in (True, False))
+    with_them, without = (
+        solved("default", data, energies=energies)[0] for energies in (True, False)
+    )
     assert r2(with_them, betas, latents, mean) > r2(without, betas, latents, mean) + 0.01
 
 
@@ -99,38 +131,73 @@ def test_its_posterior_is_that_of_gaussian_regression(n_voxels, repetitions, wor
     counts, settings = data.repetitions.float(), encoder.settings
     latents, voxels = data.latents.flatten(1), encoder.normalizer(data.image_betas)
     energies = data.energies - data.energies.mean(0)
-    scale = (latents - latents.mean(0)).square().mean().sqrt() / energies.square().mean((0, 2, 3), keepdim=True).sqrt()
+    scale = (latents - latents.mean(0)).square().mean().sqrt() / energies.square().mean(
+        (0, 2, 3), keepdim=True
+    ).sqrt()
     described = torch.cat([latents - latents.mean(0), (energies * scale).flatten(1)], 1)
     pairs = Pairs(described, voxels - counts @ voxels / counts.sum(), counts)
-    folds = torch.from_numpy(np.random.default_rng(settings.seed).permutation(N_IMAGES) % settings.n_folds)
+    folds = torch.from_numpy(
+        np.random.default_rng(settings.seed).permutation(N_IMAGES) % settings.n_folds
+    )
     penalties = torch.tensor(settings.penalties) * latents.var(dim=0, correction=0).mean()
-    forward = ForwardModel.fit(pairs, folds, list(make_windows(GRIDS, settings.window_sizes)), penalties)
+    forward = ForwardModel.fit(
+        pairs, folds, list(make_windows(GRIDS, settings.window_sizes)), penalties
+    )
     factor = noise_factor(forward.residual, counts, facts["noise_shrinkage"]).double()
     size = facts["noise_scale"] * relative_noise(repetitions, counts, facts["misfit_share"])
     noise, weights = size * factor @ factor.T, forward.weights.double()
-    prior = shrink_covariance((described.T @ described).double() / N_IMAGES, facts["prior_shrinkage"], GRIDS)
+    prior = shrink_covariance(
+        (described.T @ described).double() / N_IMAGES, facts["prior_shrinkage"], GRIDS
+    )
     gain = prior @ weights @ torch.linalg.inv(weights.T @ prior @ weights + noise)  # (d, v)
-    torch.testing.assert_close(encoder.gains[repetitions - 1].double(), gain[:D].T, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        encoder.gains[repetitions - 1].double(), gain[:D].T, atol=1e-4, rtol=1e-3
+    )
     spread = (prior - gain @ weights.T @ prior).diagonal()[:D].sqrt()
-    torch.testing.assert_close(encoder.spread(1, torch.tensor([repetitions])).flatten().double(), spread, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        encoder.spread(1, torch.tensor([repetitions])).flatten().double(),
+        spread,
+        atol=1e-4,
+        rtol=1e-3,
+    )
 
 
 def test_what_repeats_with_the_image_is_told_from_noise(rng):
-    """Of unit trial noise and a misfit of variance 0.5, which no feature explains, a third of a single trial's variance repeats."""
+    """Of unit trial noise and a misfit of variance 0.5, which no feature explains, a third of a
+    single trial's variance repeats.
+    """
     n_images, n_voxels = 400, 60
     misfit = rng.normal(size=(n_images, n_voxels)) * np.sqrt(0.5)
     trials = np.repeat(np.arange(n_images), 2)
     betas = misfit[trials] + rng.normal(size=(len(trials), n_voxels))
-    tensors = [torch.from_numpy(values).float() for values in (betas, betas.reshape(n_images, 2, n_voxels).mean(1))]
+    tensors = [
+        torch.from_numpy(values).float()
+        for values in (betas, betas.reshape(n_images, 2, n_voxels).mean(1))
+    ]
     none = torch.zeros(0, 0, 1, 1)
     latents = torch.zeros(n_images, *SHAPE)
-    data = TrainingTensors(tensors[0], torch.from_numpy(trials), tensors[1], latents, torch.ones(n_voxels), none, none, none)
-    pairs = Pairs(torch.from_numpy(rng.normal(size=(n_images, 3))).float(), tensors[1], data.repetitions.float())
+    data = TrainingTensors(
+        tensors[0],
+        torch.from_numpy(trials),
+        tensors[1],
+        latents,
+        torch.ones(n_voxels),
+        none,
+        none,
+        none,
+    )
+    pairs = Pairs(
+        torch.from_numpy(rng.normal(size=(n_images, 3))).float(),
+        tensors[1],
+        data.repetitions.float(),
+    )
     folds, windows = torch.arange(n_images) % 3, [torch.ones(3)]
     share = misfit_share(torch.nn.Identity(), data, pairs, folds, windows, torch.tensor([10.0]))
     assert share == pytest.approx(1 / 3, abs=0.03)
     assert relative_noise(3, data.repetitions.float(), 0.0) == pytest.approx(1 / 3)
-    assert relative_noise(3, data.repetitions.float(), 1.0) == pytest.approx(1 / 2)  # a reference of two trials' worth
+    assert relative_noise(3, data.repetitions.float(), 1.0) == pytest.approx(
+        1 / 2
+    )  # a reference of two trials' worth
 
 
 def test_fewer_repetitions_are_trusted_less(world):
@@ -152,7 +219,9 @@ def test_the_stated_spread_is_that_of_the_errors(world):
     encoder, _ = solved("default", data)
     with torch.no_grad():
         errors = encoder(betas, TWICE).flatten(1) - latents
-    assert float((errors**2).mean().sqrt() / (encoder.posterior_sd[1] ** 2).mean().sqrt()) == pytest.approx(1, abs=0.15)
+    assert float(
+        (errors**2).mean().sqrt() / (encoder.posterior_sd[1] ** 2).mean().sqrt()
+    ) == pytest.approx(1, abs=0.15)
 
 
 def test_without_signal_it_predicts_the_mean(world, rng):
@@ -162,9 +231,16 @@ def test_without_signal_it_predicts_the_mean(world, rng):
     encoder, facts = solved("default", replace(data, betas=noise, image_betas=averages))
     latents = data.latents.flatten(1)
     with torch.no_grad():
-        spread = encoder(torch.from_numpy(rng.normal(size=betas.shape)).float(), TWICE).flatten(1).std(0).mean()
+        spread = (
+            encoder(torch.from_numpy(rng.normal(size=betas.shape)).float(), TWICE)
+            .flatten(1)
+            .std(0)
+            .mean()
+        )
     assert spread < 0.15 * latents.std(0).mean()
-    assert facts["cross_validated_mse"] == pytest.approx(float(latents.var(dim=0, correction=0).mean()), rel=0.05)
+    assert facts["cross_validated_mse"] == pytest.approx(
+        float(latents.var(dim=0, correction=0).mean()), rel=0.05
+    )
 
 
 @pytest.mark.parametrize("n_images", [N_IMAGES, 20], ids=["more images than features", "fewer"])
@@ -176,14 +252,20 @@ def test_a_candidate_is_ridge_on_weighted_features(n_images, world):
     windows = list(make_windows([SHAPE], [1.0]))
     first, second = torch.full((1, N_VOXELS), 3), torch.full((1, N_VOXELS), 0)
     candidates = Candidates(
-        torch.cat([first, second]), torch.tensor([[0], [1]]).expand(2, N_VOXELS), torch.tensor([[0.7], [0.3]]).expand(2, N_VOXELS)
+        torch.cat([first, second]),
+        torch.tensor([[0], [1]]).expand(2, N_VOXELS),
+        torch.tensor([[0.7], [0.3]]).expand(2, N_VOXELS),
     )
     found = fit_candidates(pairs, windows, torch.tensor([7.0, 70.0]), candidates)
     expected = torch.zeros_like(found)
     for share, window, penalty in ((0.7, windows[3], 7.0), (0.3, windows[0], 70.0)):
         scale = torch.where(window > 0.03, window, 0.0)
         x, w = latents * scale, counts[:, None]
-        expected += share * scale[:, None] * torch.linalg.solve(x.T @ (w * x) + penalty * torch.eye(D), x.T @ (w * pairs.voxels))
+        expected += (
+            share
+            * scale[:, None]
+            * torch.linalg.solve(x.T @ (w * x) + penalty * torch.eye(D), x.T @ (w * pairs.voxels))
+        )
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
@@ -200,7 +282,9 @@ def test_candidates_are_weighed_by_their_likelihood(world):
     torch.testing.assert_close(candidates.shares.sum(0), torch.ones(N_VOXELS))
     ratio = candidates.shares[1, 5] / candidates.shares[0, 5]
     second = flat[candidates.windows[1, 5] * 2 + candidates.penalties[1, 5], 5]
-    assert ratio.item() == pytest.approx(float(torch.exp(-400 * (second - flat[best[5], 5]) / (2 * flat[best[5], 5]))), rel=1e-2)
+    assert ratio.item() == pytest.approx(
+        float(torch.exp(-400 * (second - flat[best[5], 5]) / (2 * flat[best[5], 5]))), rel=1e-2
+    )
 
 
 def test_windows_cover_both_grids_at_the_same_place():
@@ -208,8 +292,14 @@ def test_windows_cover_both_grids_at_the_same_place():
     assert windows.shape == (1 + 9 + 9, D + N_ENERGIES)
     assert (windows[0] == 1).all()
     assert (windows[1:].amax(0) > 0.3).all()
-    latent, energy = windows[10, :30].reshape(6, 5), windows[10, D : D + 9].reshape(3, 3)  # the first of size 2
-    middle = [float((part.sum(1) / part.sum() * (torch.arange(len(part)) + 0.5)).sum() / len(part)) for part in (latent, energy)]
+    latent, energy = (
+        windows[10, :30].reshape(6, 5),
+        windows[10, D : D + 9].reshape(3, 3),
+    )  # the first of size 2
+    middle = [
+        float((part.sum(1) / part.sum() * (torch.arange(len(part)) + 0.5)).sum() / len(part))
+        for part in (latent, energy)
+    ]
     assert middle[0] == pytest.approx(middle[1], abs=0.03)
 
 
@@ -217,12 +307,16 @@ def test_the_prior_shrinks_towards_channels_apart_from_places(rng):
     between = np.cov(rng.normal(size=(4, 9)))
     within = np.cov(rng.normal(size=(30, 99)))
     factors = np.linalg.cholesky(between), np.linalg.cholesky(within + 1e-9 * np.eye(30))
-    latents = np.einsum("ab,nbj,ij->nai", factors[0], rng.normal(size=(40_000, 4, 30)), factors[1]).reshape(-1, D)
+    latents = np.einsum(
+        "ab,nbj,ij->nai", factors[0], rng.normal(size=(40_000, 4, 30)), factors[1]
+    ).reshape(-1, D)
     sample = torch.from_numpy(latents.T @ latents / len(latents))
     found = shrink_covariance(sample, 1.0, [SHAPE]).numpy()
     expected = np.kron(between, within)
     assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
-    np.testing.assert_allclose(shrink_covariance(sample, 1e-9, [SHAPE]).numpy(), sample.numpy(), atol=1e-3)
+    np.testing.assert_allclose(
+        shrink_covariance(sample, 1e-9, [SHAPE]).numpy(), sample.numpy(), atol=1e-3
+    )
 
 
 def test_voxels_without_variance_or_data_say_nothing(world):

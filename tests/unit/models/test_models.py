@@ -9,7 +9,13 @@ from sklearn.linear_model import Ridge
 from conftest import REPOSITORY
 from fmri2img.exceptions import MissingDataError
 from fmri2img.models.base import TrainingTensors, VoxelNormalizer
-from fmri2img.models.registry import check_settings, load_encoder, model_class, model_names, save_encoder
+from fmri2img.models.registry import (
+    check_settings,
+    load_encoder,
+    model_class,
+    model_names,
+    save_encoder,
+)
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 N_VOXELS, LATENT_SHAPE = 23, (4, 16, 16)
@@ -33,7 +39,9 @@ def data(rng):
     energies, none = rng.normal(size=(60, 2, 8, 8)).astype(np.float32), torch.zeros(0, 4, 16, 16)
     regions = torch.from_numpy(np.array([3, 7])[(np.arange(N_VOXELS) % 5 == 0).astype(int)])
     parts = [values.float() if values.is_floating_point() else values for values in tensors]
-    return TrainingTensors(*parts, regions, torch.from_numpy(energies), none, torch.zeros(0, 2, 8, 8))
+    return TrainingTensors(
+        *parts, regions, torch.from_numpy(energies), none, torch.zeros(0, 2, 8, 8)
+    )
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -64,7 +72,9 @@ def test_weights_and_config_rebuild_the_encoder(name, tmp_path, data):
     again, config = load_encoder(tmp_path / "a")
     assert torch.equal(again(data.betas), encoder(data.betas))
     assert config["about"] == {"subject": "subj01"}
-    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
+    assert (tmp_path / "a" / "model.safetensors").read_bytes() == (
+        tmp_path / "b" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_missing_encoder_names_the_command(tmp_path):
@@ -140,7 +150,10 @@ def test_banded_ridge_finds_the_region_that_matters(data, rng):
 
 def test_low_level_has_the_parts_of_mindeyes(data):
     encoder = build("low_level", hidden_size=4096, channels=64)
-    sizes = [(layer[0].in_features, layer[0].out_features, layer[3].p) for layer in (encoder.first, *encoder.blocks)]
+    sizes = [
+        (layer[0].in_features, layer[0].out_features, layer[3].p)
+        for layer in (encoder.first, *encoder.blocks)
+    ]
     assert sizes == [(N_VOXELS, 4096, 0.5)] + [(4096, 4096, 0.25)] * 4
     assert encoder.to_grid.out_features == 64 * 4 * 4
     latents, embeddings = encoder.training_outputs(torch.randn(2, N_VOXELS))
@@ -151,7 +164,11 @@ def test_low_level_has_the_parts_of_mindeyes(data):
 
 def test_basic_ae_has_the_layers_of_the_original():
     encoder = build("basic_ae")
-    sizes = [(layer.in_features, layer.out_features) for layer in encoder.layers if isinstance(layer, torch.nn.Linear)]
+    sizes = [
+        (layer.in_features, layer.out_features)
+        for layer in encoder.layers
+        if isinstance(layer, torch.nn.Linear)
+    ]
     assert sizes == [(N_VOXELS, 2048), (2048, 2048), (2048, 1024)]
     assert sum(isinstance(layer, torch.nn.GELU) for layer in encoder.layers) == 3
     assert (encoder.upsample.in_channels, encoder.upsample.out_channels) == (16, 4)

@@ -31,8 +31,12 @@ def data(rng):
     trial_images = np.repeat(np.arange(N_IMAGES), rng.integers(1, 4, N_IMAGES))
     early = z.reshape(N_IMAGES, -1) @ rng.normal(size=(144, N_EARLY))
     ventral = c[:, 1].reshape(N_IMAGES, -1) @ rng.normal(size=(768, N_VENTRAL))
-    known = np.concatenate([early / early.std(0), ventral / ventral.std(0), np.zeros((N_IMAGES, N_OTHER))], axis=1)
-    betas = 2 + 3 * (known[trial_images] + 0.3 * rng.normal(size=(len(trial_images), known.shape[1])))
+    known = np.concatenate(
+        [early / early.std(0), ventral / ventral.std(0), np.zeros((N_IMAGES, N_OTHER))], axis=1
+    )
+    betas = 2 + 3 * (
+        known[trial_images] + 0.3 * rng.normal(size=(len(trial_images), known.shape[1]))
+    )
     labels = np.repeat([1, 2, 3], [N_EARLY, N_VENTRAL, N_OTHER])
     order = rng.permutation(len(labels))  # regions are scattered over the voxels
     none = torch.zeros(0, *Z_SHAPE)
@@ -58,23 +62,37 @@ def fitted(data, **changes):
 
 @pytest.mark.parametrize("grid", ["published", "wide"])
 def test_weights_are_those_of_scikit_learn(data, grid, rng):
-    zscored = torch.nn.functional.normalize(data.betas - data.betas.mean(0), dim=0)[:, :N_EARLY].contiguous()
+    zscored = torch.nn.functional.normalize(data.betas - data.betas.mean(0), dim=0)[
+        :, :N_EARLY
+    ].contiguous()
     folds = torch.arange(N_IMAGES) % 5
     grids = {"published": SECTION["published_penalties"], "wide": [0.1, 1.0, 10.0]}
-    found = solve_image_ridge(zscored.clone(), data.trial_images, data.latents.flatten(1), folds, grids, grid)
+    found = solve_image_ridge(
+        zscored.clone(), data.trial_images, data.latents.flatten(1), folds, grids, grid
+    )
     assert set(found.penalties.tolist()) <= set(torch.tensor(grids[grid]).tolist())
     targets = data.latents.flatten(1)[data.trial_images].double().numpy()
     for penalty in found.penalties.unique():
         chosen = found.penalties == penalty
         expected = Ridge(float(penalty)).fit(zscored.double().numpy(), targets[:, chosen.numpy()])
-        np.testing.assert_allclose(found.weights[chosen], np.atleast_2d(expected.coef_), atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(
+            found.weights[chosen], np.atleast_2d(expected.coef_), atol=1e-4, rtol=1e-4
+        )
         np.testing.assert_allclose(found.bias[chosen], expected.intercept_, atol=1e-4, rtol=1e-4)
 
 
 def test_with_more_voxels_than_trials_nothing_is_divided_by_noise(rng):
-    voxels, targets = torch.from_numpy(rng.normal(size=(40, 90))).float(), torch.from_numpy(rng.normal(size=(40, 7))).float()
-    found = solve_image_ridge(voxels.clone(), torch.arange(40), targets, torch.arange(40) % 4, {"a": [1e-6]}, "a")
-    expected = np.linalg.pinv((voxels - voxels.mean(0)).double().numpy(), rcond=1e-5) @ (targets - targets.mean(0)).double().numpy()
+    voxels, targets = (
+        torch.from_numpy(rng.normal(size=(40, 90))).float(),
+        torch.from_numpy(rng.normal(size=(40, 7))).float(),
+    )
+    found = solve_image_ridge(
+        voxels.clone(), torch.arange(40), targets, torch.arange(40) % 4, {"a": [1e-6]}, "a"
+    )
+    expected = (
+        np.linalg.pinv((voxels - voxels.mean(0)).double().numpy(), rcond=1e-5)
+        @ (targets - targets.mean(0)).double().numpy()
+    )
     np.testing.assert_allclose(found.weights.T, expected, atol=1e-4)
 
 
@@ -83,17 +101,28 @@ def test_penalties_are_the_best_on_averages_of_held_out_images(data):
     zscored = (data.betas - data.betas.mean(0)) / data.betas.std(0)
     folds, penalties = torch.arange(N_IMAGES) % 3, [1.0, 30.0, 1000.0]
     targets = data.latents.flatten(1)
-    found = solve_image_ridge(zscored.clone(), data.trial_images, targets, folds, {"a": penalties}, "a")
-    averages = torch.stack([zscored[data.trial_images == image].mean(0) for image in range(N_IMAGES)]).double().numpy()
-    # Centred over all training trials, as the solver does, so that folds differ in their trials alone.
+    found = solve_image_ridge(
+        zscored.clone(), data.trial_images, targets, folds, {"a": penalties}, "a"
+    )
+    averages = (
+        torch.stack([zscored[data.trial_images == image].mean(0) for image in range(N_IMAGES)])
+        .double()
+        .numpy()
+    )
+    # Centred over all training trials, as the solver does, so that folds differ in their trials
+    # alone.
     centred = (targets - targets[data.trial_images].mean(0)).double().numpy()
     errors = np.zeros((3, targets.shape[1]))
     for fold in range(3):
         kept, out = (folds != fold)[data.trial_images].numpy(), (folds == fold).numpy()
         for row, penalty in enumerate(penalties):
-            model = Ridge(penalty, fit_intercept=False).fit(zscored.double().numpy()[kept], centred[data.trial_images][kept])
+            model = Ridge(penalty, fit_intercept=False).fit(
+                zscored.double().numpy()[kept], centred[data.trial_images][kept]
+            )
             errors[row] += ((centred[out] - model.predict(averages[out])) ** 2).sum(0)
-    assert (found.penalties.numpy() == np.array(penalties)[errors.argmin(0)]).mean() > 0.97  # ties by rounding
+    assert (
+        found.penalties.numpy() == np.array(penalties)[errors.argmin(0)]
+    ).mean() > 0.97  # ties by rounding
 
 
 def test_z_comes_from_early_voxels_and_c_from_ventral_ones(data, rng):
@@ -108,7 +137,9 @@ def test_z_comes_from_early_voxels_and_c_from_ventral_ones(data, rng):
         assert bool((encoder.condition(other) != encoder.condition(betas)).any()) == changes_c
     assert encoder(betas).shape == (4, *Z_SHAPE)
     assert encoder.condition(betas).shape == (4, 77, 768)
-    assert torch.equal(encoder.condition(betas)[:, 0], torch.full((4, 768), 0.5))  # what never varies is its mean
+    assert torch.equal(
+        encoder.condition(betas)[:, 0], torch.full((4, 768), 0.5)
+    )  # what never varies is its mean
 
 
 def test_both_grids_are_scored_whichever_counts(data):
@@ -121,7 +152,10 @@ def test_both_grids_are_scored_whichever_counts(data):
 
 def test_scores_of_noise_are_not_above_zero(data):
     """Up to what choosing the best penalty on the same held-out images gives."""
-    shuffled = replace(data, latents=data.latents[torch.randperm(N_IMAGES, generator=torch.Generator().manual_seed(1))])
+    shuffled = replace(
+        data,
+        latents=data.latents[torch.randperm(N_IMAGES, generator=torch.Generator().manual_seed(1))],
+    )
     _, facts = fitted(shuffled, published_penalties=[1.0])
     assert facts["z_r2_wide"] < 0.02
     assert facts["z_r2_published"] < 0
@@ -133,9 +167,13 @@ def test_scores_of_noise_are_not_above_zero(data):
     [
         (
             {"z_labels": ["early", "V9"]},
-            r"train.takagi.z_labels: this subject's region has no voxel of 'V9'; choose from: early, lateral, ventral",
+            r"train.takagi.z_labels: this subject's region has no voxel of 'V9'; choose from: "
+            r"early, lateral, ventral",
         ),
-        ({"c_labels": ["midventral"]}, r"train.takagi.c_labels: this subject's region has no voxel of 'midventral'"),
+        (
+            {"c_labels": ["midventral"]},
+            r"train.takagi.c_labels: this subject's region has no voxel of 'midventral'",
+        ),
     ],
 )
 def test_what_the_subject_lacks_is_named(data, changes, message):
@@ -145,7 +183,11 @@ def test_what_the_subject_lacks_is_named(data, changes, message):
 
 def test_auto_takes_the_nearest_regions_or_says_what_there_is(data):
     visual = replace(data, roi_names={1: "hV4", 2: "V1v", 3: "V1d"})
-    with pytest.raises(ConfigError, match=r"auto stands for early or V1v, .*, and the region has V1d, V1v, hV4; name labels of it, or set"):
+    with pytest.raises(
+        ConfigError,
+        match=r"auto stands for early or V1v, .*, and the region has V1d, V1v, hV4; name labels of "
+        r"it, or set",
+    ):
         fitted(visual)
     _, facts = fitted(visual, z_labels=["V1v", "V1d"])
     assert facts["z_voxels"] == N_VENTRAL + N_OTHER
@@ -157,5 +199,9 @@ def test_both_ridges_come_back_from_their_folder(data, tmp_path):
     save_encoder(encoder, "takagi", tmp_path, {})
     again, _ = load_encoder(tmp_path)
     torch.testing.assert_close(again(data.betas[:3]), encoder(data.betas[:3]), atol=0, rtol=0)
-    torch.testing.assert_close(again.condition(data.betas[:3]), encoder.condition(data.betas[:3]), atol=0, rtol=0)
-    assert (tmp_path / "model.safetensors").stat().st_size < 1.1 * 4 * (59_136 * (N_VENTRAL + 1) + 144 * (N_EARLY + 1)) + 10_000
+    torch.testing.assert_close(
+        again.condition(data.betas[:3]), encoder.condition(data.betas[:3]), atol=0, rtol=0
+    )
+    assert (tmp_path / "model.safetensors").stat().st_size < 1.1 * 4 * (
+        59_136 * (N_VENTRAL + 1) + 144 * (N_EARLY + 1)
+    ) + 10_000

@@ -57,7 +57,9 @@ def test_both_formats_give_the_same_bytes(hdf5, nifti, betas, mask):
     np.testing.assert_array_equal(read(nifti, mask), betas[mask].T)
 
 
-@pytest.mark.parametrize("mask", [np.ones(SHAPE, bool), np.indices(SHAPE).sum(axis=0) == 9], ids=["whole", "sparse"])
+@pytest.mark.parametrize(
+    "mask", [np.ones(SHAPE, bool), np.indices(SHAPE).sum(axis=0) == 9], ids=["whole", "sparse"]
+)
 def test_whole_and_sparse_masks(hdf5, nifti, betas, mask):
     for path in (hdf5, nifti):
         np.testing.assert_array_equal(read(path, mask), betas[mask].T)
@@ -67,7 +69,9 @@ def test_whole_and_sparse_masks(hdf5, nifti, betas, mask):
 def test_a_truncated_gzip(nifti, mask, share):
     content = nifti.read_bytes()
     nifti.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(FormatError, match=r"betas.nii.gz: damaged or cut off .*; run: dvc repro fetch_nsd@subj01"):
+    with pytest.raises(
+        FormatError, match=r"betas.nii.gz: damaged or cut off .*; run: dvc repro fetch_nsd@subj01"
+    ):
         read(nifti, mask)
 
 
@@ -92,13 +96,19 @@ def test_not_gzip_at_all(nifti, mask):
 def test_a_truncated_hdf5(hdf5, mask, share):
     content = hdf5.read_bytes()
     hdf5.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(FormatError, match=r"betas.hdf5: not a readable HDF5 file .*; run: dvc repro fetch_nsd@subj01"):
+    with pytest.raises(
+        FormatError,
+        match=r"betas.hdf5: not a readable HDF5 file .*; run: dvc repro fetch_nsd@subj01",
+    ):
         read(hdf5, mask)
 
 
 def test_hdf5_without_betas(tmp_path, betas, mask):
     path = write_hdf5(tmp_path / "other.hdf5", betas, name="bold")
-    with pytest.raises(FormatError, match=r"other.hdf5: expected a dataset named betas, got \['bold'\]; run: dvc repro"):
+    with pytest.raises(
+        FormatError,
+        match=r"other.hdf5: expected a dataset named betas, got \['bold'\]; run: dvc repro",
+    ):
         read(path, mask)
 
 
@@ -115,14 +125,22 @@ def test_another_type(tmp_path, betas, mask, ending):
 @pytest.mark.parametrize("ending", ["hdf5", "nii.gz"])
 def test_a_session_shorter_than_750(tmp_path, betas, mask, ending):
     path = tmp_path / f"short.{ending}"
-    write_hdf5(path, betas[..., :620]) if ending == "hdf5" else write_volume(path, betas[..., :620], 1.8)
-    with pytest.raises(FormatError, match=r"expected .*750.*, got .*620.*; run: dvc repro fetch_nsd@subj01"):
+    write_hdf5(path, betas[..., :620]) if ending == "hdf5" else write_volume(
+        path, betas[..., :620], 1.8
+    )
+    with pytest.raises(
+        FormatError, match=r"expected .*750.*, got .*620.*; run: dvc repro fetch_nsd@subj01"
+    ):
         read(path, mask)
 
 
 @pytest.mark.parametrize("ending", ["hdf5", "nii.gz"])
 def test_a_mask_of_another_space(tmp_path, betas, hdf5, nifti, ending):
-    with pytest.raises(MismatchError, match=r"grid \(5, 6, 7\) does not match the ROI grid \(6, 5, 7\); use an ROI of the same subject"):
+    with pytest.raises(
+        MismatchError,
+        match=r"grid \(5, 6, 7\) does not match the ROI grid \(6, 5, 7\); use an ROI of the same "
+        r"subject",
+    ):
         read(hdf5 if ending == "hdf5" else nifti, np.ones((6, 5, 7), bool))
 
 

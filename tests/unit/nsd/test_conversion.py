@@ -17,7 +17,9 @@ NOWHERE = Path("no-such-folder")
 
 def convert(miniature, roi, *, drawn_in="anat", mapping="nearest", own_rois=NOWHERE, **nsd):
     params = ConvertRoiParams(roi=roi, drawn_in=drawn_in, mapping=mapping)
-    return convert_roi(miniature.raw, miniature.nsd.model_copy(update=nsd), params, own_rois=own_rois)
+    return convert_roi(
+        miniature.raw, miniature.nsd.model_copy(update=nsd), params, own_rois=own_rois
+    )
 
 
 def shipped(miniature, path):
@@ -44,8 +46,28 @@ def test_a_union_lays_the_first_on_top(miniature):
     labels, names = convert(miniature, ["floc-bodies", "prf-visualrois"])
     bodies, _ = convert(miniature, "floc-bodies")
     visual, _ = convert(miniature, "prf-visualrois")
-    assert names == dict(enumerate(["EBA", "FBA-1", "FBA-2", "mTL-bodies", "V1v", "V1d", "V2v", "V2d", "V3v", "V3d", "hV4"], start=1))
-    np.testing.assert_array_equal(labels, np.where(bodies > 0, bodies, np.where(visual > 0, visual + 4, np.maximum(bodies, visual))))
+    assert names == dict(
+        enumerate(
+            [
+                "EBA",
+                "FBA-1",
+                "FBA-2",
+                "mTL-bodies",
+                "V1v",
+                "V1d",
+                "V2v",
+                "V2d",
+                "V3v",
+                "V3d",
+                "hV4",
+            ],
+            start=1,
+        )
+    )
+    np.testing.assert_array_equal(
+        labels,
+        np.where(bodies > 0, bodies, np.where(visual > 0, visual + 4, np.maximum(bodies, visual))),
+    )
 
 
 def test_names_that_two_regions_use_are_told_apart(miniature, tmp_path):
@@ -71,7 +93,10 @@ def test_a_label_without_a_name_gets_one(miniature, tmp_path):
 
 
 def test_an_unknown_roi_lists_the_known_ones(miniature):
-    expected = r"there is no ROI 'V1' in the anatomical space of subj02, and no no-such-folder/subj02/V1.nii.gz; choose from: floc-bodies"
+    expected = (
+        r"there is no ROI 'V1' in the anatomical space of subj02, and no "
+        r"no-such-folder/subj02/V1.nii.gz; choose from: floc-bodies"
+    )
     with pytest.raises(ConfigError, match=expected):
         convert(miniature, "V1")
 
@@ -79,8 +104,17 @@ def test_an_unknown_roi_lists_the_known_ones(miniature):
 @pytest.mark.parametrize(
     ("voxel_mm", "shape", "message"),
     [
-        (1.8, (9, 8, 7), r"voxels of \[1.8, 1.8, 1.8\] mm, translation .*, expected NSD's anat0pt8 space"),
-        (0.8, (9, 8, 7), r"mine.nii.gz: grid \(9, 8, 7\) does not match nsddata/.*/anat/roi/.*, expected \(51, 51, 51\)"),
+        (
+            1.8,
+            (9, 8, 7),
+            r"voxels of \[1.8, 1.8, 1.8\] mm, translation .*, expected NSD's anat0pt8 space",
+        ),
+        (
+            0.8,
+            (9, 8, 7),
+            r"mine.nii.gz: grid \(9, 8, 7\) does not match nsddata/.*/anat/roi/.*, expected \(51, "
+            r"51, 51\)",
+        ),
     ],
 )
 def test_a_volume_of_another_space_is_refused(miniature, tmp_path, voxel_mm, shape, message):
@@ -99,17 +133,28 @@ def test_nan_and_fractions_are_refused(miniature, tmp_path):
     volume = np.zeros(miniature.subject.brain_mask.shape)
     volume[2, 3, 4] = np.nan
     write_volume(tmp_path / "subj02" / "mine.nii.gz", volume, 1.8)
-    with pytest.raises(FormatError, match=r"whole numbers from -1 up, got 1 values that are NaN or infinite in plane z = 4"):
+    with pytest.raises(
+        FormatError,
+        match=r"whole numbers from -1 up, got 1 values that are NaN or infinite in plane z = 4",
+    ):
         convert(miniature, "mine", drawn_in="func", own_rois=tmp_path)
     volume[2, 3, 4] = 1.5
     write_volume(tmp_path / "subj02" / "mine.nii.gz", volume, 1.8)
-    with pytest.raises(FormatError, match=r"whole numbers from -1 up, got values from 0.0 to 1.5 in plane z = 4"):
+    with pytest.raises(
+        FormatError, match=r"whole numbers from -1 up, got values from 0.0 to 1.5 in plane z = 4"
+    ):
         convert(miniature, "mine", drawn_in="func", own_rois=tmp_path)
 
 
 def test_a_region_that_no_voxel_reaches(miniature, tmp_path):
-    write_volume(tmp_path / "subj02" / "mine.nii.gz", np.zeros(miniature.subject.brain_mask.shape, np.int16), 1.8)
-    with pytest.raises(MismatchError, match="ROI mine: no voxel of subj02 in func1pt8mm gets a label"):
+    write_volume(
+        tmp_path / "subj02" / "mine.nii.gz",
+        np.zeros(miniature.subject.brain_mask.shape, np.int16),
+        1.8,
+    )
+    with pytest.raises(
+        MismatchError, match="ROI mine: no voxel of subj02 in func1pt8mm gets a label"
+    ):
         convert(miniature, "mine", drawn_in="func", own_rois=tmp_path)
 
 
@@ -120,15 +165,26 @@ def test_a_label_table_with_ragged_blanks(tmp_path):
 
 
 def test_known_regions_have_names_without_a_table(miniature):
-    files = tuple(record for record in miniature.raw.receipt.files if not record.path.endswith("streams.mgz.ctab"))
-    bare = replace(miniature, raw=replace(miniature.raw, receipt=replace(miniature.raw.receipt, files=files)))
-    assert convert(bare, "streams", drawn_in="func")[1] == convert(miniature, "streams", drawn_in="func")[1]
+    files = tuple(
+        record
+        for record in miniature.raw.receipt.files
+        if not record.path.endswith("streams.mgz.ctab")
+    )
+    bare = replace(
+        miniature, raw=replace(miniature.raw, receipt=replace(miniature.raw.receipt, files=files))
+    )
+    assert (
+        convert(bare, "streams", drawn_in="func")[1]
+        == convert(miniature, "streams", drawn_in="func")[1]
+    )
 
 
 def test_a_volume_named_as_one_of_nsd_is_refused(miniature, tmp_path):
     own = tmp_path / miniature.subject.subject / "nsdgeneral.nii.gz"
     write_volume(own, shipped(miniature, miniature.subject.files.anat_roi("prf-visualrois")), 0.8)
-    with pytest.raises(ConfigError, match=r"nsdgeneral.nii.gz has the name of NSD's own .*; rename yours"):
+    with pytest.raises(
+        ConfigError, match=r"nsdgeneral.nii.gz has the name of NSD's own .*; rename yours"
+    ):
         convert(miniature, "nsdgeneral", own_rois=tmp_path)
 
 

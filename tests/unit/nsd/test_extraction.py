@@ -16,7 +16,13 @@ import yaml
 from conftest import ONE_PROCESS, REPOSITORY, SESSIONS, SUBJECT, raw_files_of
 from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
 from fmri2img.containers import Examples, TrialBetas
-from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError, UnavailableError
+from fmri2img.exceptions import (
+    ConfigError,
+    FormatError,
+    MismatchError,
+    MissingDataError,
+    UnavailableError,
+)
 from fmri2img.nsd import sessions
 from fmri2img.nsd.betas import read_session_betas
 from fmri2img.nsd.conversion import convert_roi
@@ -45,8 +51,19 @@ def region(miniature, tmp_path_factory):
 
 def extract(miniature, region, workspace, *, params=ALL, machine=ONE_PROCESS, **nsd):
     """Extract, save and read again."""
-    shape = {"machine": machine, "workspace": workspace / "pieces", "estimate_ncsnr": estimate_ncsnr}
-    trials = extract_betas(miniature.raw, miniature.shared, region, miniature.nsd.model_copy(update=nsd), params, **shape)
+    shape = {
+        "machine": machine,
+        "workspace": workspace / "pieces",
+        "estimate_ncsnr": estimate_ncsnr,
+    }
+    trials = extract_betas(
+        miniature.raw,
+        miniature.shared,
+        region,
+        miniature.nsd.model_copy(update=nsd),
+        params,
+        **shape,
+    )
     trials.save(workspace / "trials.h5")
     return TrialBetas.open(workspace / "trials.h5", remedy="")
 
@@ -67,20 +84,35 @@ def examples(miniature, trials, tmp_path_factory):
 
 
 def test_responses_in_another_order_are_refused(miniature, region, tmp_path):
-    shutil.copytree(miniature.root, tmp_path / "nsd", ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "betas_session*.nii.gz"))
+    shutil.copytree(
+        miniature.root,
+        tmp_path / "nsd",
+        ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "betas_session*.nii.gz"),
+    )
     responses = on_disk(tmp_path / "nsd", miniature.subject.files.responses())
     header, first, second, *rest = responses.read_text().splitlines()
     responses.write_text("\n".join([header, second, first, *rest]) + "\n")
-    listed = [PurePosixPath(record.path) for record in miniature.raw.receipt.files if (tmp_path / "nsd" / record.path).exists()]
+    listed = [
+        PurePosixPath(record.path)
+        for record in miniature.raw.receipt.files
+        if (tmp_path / "nsd" / record.path).exists()
+    ]
     reordered = replace(miniature, raw=raw_files_of(SUBJECT, tmp_path / "nsd", listed))
-    with pytest.raises(MismatchError, match=r"session 20, trial 1 showed 73KID \d+, expected \d+ by .* \(2 trials differ\)"):
+    with pytest.raises(
+        MismatchError,
+        match=r"session 20, trial 1 showed 73KID \d+, expected \d+ by .* \(2 trials differ\)",
+    ):
         extract(reordered, region, tmp_path)
 
 
 @pytest.mark.functional
 def test_both_formats_give_the_same_bytes(miniature, region):
     stored = [
-        read_session_betas(on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[0], form)), region.mask, remedy="")
+        read_session_betas(
+            on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[0], form)),
+            region.mask,
+            remedy="",
+        )
         for form in ("hdf5", "nii.gz")
     ]
     np.testing.assert_array_equal(*stored)
@@ -88,7 +120,9 @@ def test_both_formats_give_the_same_bytes(miniature, region):
 
 
 def test_betas_are_those_of_the_files_voxel_by_voxel(miniature, trials):
-    with h5py.File(on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[1], "hdf5"))) as file:
+    with h5py.File(
+        on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[1], "hdf5"))
+    ) as file:
         for column in (0, 17, trials.n_voxels - 1):
             x, y, z = trials.voxel_ijk[column]
             np.testing.assert_array_equal(trials.betas[750:, column], file["betas"][:, z, y, x])
@@ -107,7 +141,10 @@ def test_trials_agree_with_the_design_files(miniature, trials):
 
 def test_invalid_voxels_are_found_and_become_nan(miniature, trials, examples):
     for row, session in enumerate(SESSIONS):
-        shipped = nib.load(on_disk(miniature.root, miniature.subject.files.valid(session))).get_fdata() > 0
+        shipped = (
+            nib.load(on_disk(miniature.root, miniature.subject.files.valid(session))).get_fdata()
+            > 0
+        )
         np.testing.assert_array_equal(trials.valid[row], shipped[tuple(trials.voxel_ijk.T)])
     percent = examples.percent(np.arange(len(examples.betas)))
     rows = np.searchsorted(SESSIONS, examples.trial_session)
@@ -132,7 +169,9 @@ def test_container_round_trip_and_equal_bytes(trials, tmp_path):
         Examples.open(tmp_path / "a.h5", remedy="")
 
 
-def test_examples_hold_every_trial_once_whatever_the_order(miniature, trials, examples, rng, tmp_path):
+def test_examples_hold_every_trial_once_whatever_the_order(
+    miniature, trials, examples, rng, tmp_path
+):
     order = rng.permutation(len(trials.betas))
     names = ("betas", "image_ids", "is_shared", "session", "run", "trial", "repetition")
     shuffled = replace(trials, **{name: getattr(trials, name)[order] for name in names})
@@ -163,22 +202,32 @@ def test_chosen_labels_are_checked(region, tmp_path):
     write_volume(path, region.labels, 1.8)
     chosen = Region.read(path, {"names": region.names}, ["V1v", "hV4"], remedy="")
     np.testing.assert_array_equal(chosen.mask, np.isin(region.labels, [1, 7]))
-    with pytest.raises(ConfigError, match="there is no label 'V9' in this ROI; choose from: V1v, V1d"):
+    with pytest.raises(
+        ConfigError, match="there is no label 'V9' in this ROI; choose from: V1v, V1d"
+    ):
         Region.read(path, {"names": region.names}, ["V9"], remedy="")
     write_volume(path, np.zeros(region.mask.shape), 1.8)
-    with pytest.raises(MismatchError, match="all has no voxel in this subject, expected at least one"):
+    with pytest.raises(
+        MismatchError, match="all has no voxel in this subject, expected at least one"
+    ):
         Region.read(path, {"names": {1: "V1v"}}, "all", remedy="")
 
 
 def test_betas_on_another_grid(miniature):
     path = on_disk(miniature.root, miniature.subject.files.betas("b3", SESSIONS[0], "hdf5"))
-    with pytest.raises(MismatchError, match=r"betas grid .* does not match the ROI grid \(3, 4, 5\)"):
+    with pytest.raises(
+        MismatchError, match=r"betas grid .* does not match the ROI grid \(3, 4, 5\)"
+    ):
         read_session_betas(path, np.ones((3, 4, 5), bool), remedy="")
 
 
 def test_sessions_that_responses_does_not_hold(miniature):
     path = on_disk(miniature.root, miniature.subject.files.responses())
-    with pytest.raises(MismatchError, match=r"session 22 has 0 trials, expected 750, in a table of 2 sessions; name only sessions"):
+    with pytest.raises(
+        MismatchError,
+        match=r"session 22 has 0 trials, expected 750, in a table of 2 sessions; name only "
+        r"sessions",
+    ):
         read_responses(path, [21, 22], remedy="")
 
 
@@ -186,15 +235,22 @@ def test_a_missing_raw_file_names_the_command(miniature, region, tmp_path):
     elsewhere = replace(miniature, raw=replace(miniature.raw, root=tmp_path))
     with pytest.raises(
         MissingDataError,
-        match=f"not found, expected .* bytes; put it back, or fetch it again: dvc repro --force --single-item fetch_nsd@{SUBJECT}",
+        match="not found, expected .* bytes; put it back, or fetch it again: dvc repro --force "
+        f"--single-item fetch_nsd@{SUBJECT}",
     ):
         extract(elsewhere, region, tmp_path)
-    empty = replace(miniature, raw=replace(miniature.raw, receipt=Receipt(SUBJECT, "simulated", ())))
-    with pytest.raises(MissingDataError, match=rf"responses.tsv is not in the receipt of {SUBJECT} \(0 files\)"):
+    empty = replace(
+        miniature, raw=replace(miniature.raw, receipt=Receipt(SUBJECT, "simulated", ()))
+    )
+    with pytest.raises(
+        MissingDataError, match=rf"responses.tsv is not in the receipt of {SUBJECT} \(0 files\)"
+    ):
         extract(empty, region, tmp_path)
 
 
-def test_responses_from_time_series_resemble_the_betas_they_were_made_of(miniature, region, trials, tmp_path):
+def test_responses_from_time_series_resemble_the_betas_they_were_made_of(
+    miniature, region, trials, tmp_path
+):
     found = extract(miniature, region, tmp_path, responses="timeseries")
     assert found.betas.shape == trials.betas.shape
     np.testing.assert_array_equal(found.image_ids, trials.image_ids)
@@ -205,7 +261,12 @@ def test_responses_from_time_series_resemble_the_betas_they_were_made_of(miniatu
     rows = np.repeat(both, 750, axis=0)
 
     def similarity(betas):
-        return np.mean([np.corrcoef(found.betas[rows[:, v], v], betas[rows[:, v], v])[0, 1] for v in np.flatnonzero(both.all(axis=0))])
+        return np.mean(
+            [
+                np.corrcoef(found.betas[rows[:, v], v], betas[rows[:, v], v])[0, 1]
+                for v in np.flatnonzero(both.all(axis=0))
+            ]
+        )
 
     # Responses of neighbouring trials overlap: the window sees more than one of them.
     assert similarity(trials.betas) > 0.4
@@ -217,7 +278,9 @@ def test_what_is_known_of_each_voxel(miniature, trials):
     files = miniature.subject.files
     ncsnr = nib.load(on_disk(miniature.root, files.ncsnr("b3"))).get_fdata(dtype=np.float32)
     np.testing.assert_array_equal(trials.ncsnr, ncsnr[at])
-    np.testing.assert_array_equal(trials.in_brain, nib.load(on_disk(miniature.root, files.brainmask())).get_fdata()[at] > 0)
+    np.testing.assert_array_equal(
+        trials.in_brain, nib.load(on_disk(miniature.root, files.brainmask())).get_fdata()[at] > 0
+    )
     saturated = np.isin(trials.betas.reshape(2, 750, -1), (-32_768, 32_767)).sum(axis=1)
     np.testing.assert_array_equal(trials.saturated, saturated)
     assert np.isnan(trials.training_ncsnr).all()
@@ -238,24 +301,36 @@ def test_a_threshold_keeps_the_better_voxels(miniature, region, trials, tmp_path
     own = ~trials.is_shared
     training = estimate_ncsnr(trials.betas[own], trials.session[own], trials.image_ids[own])
     threshold = float(np.nanmedian(training))
-    found = extract(miniature, region, tmp_path, params=ALL.model_copy(update={"min_ncsnr": threshold}))
+    found = extract(
+        miniature, region, tmp_path, params=ALL.model_copy(update={"min_ncsnr": threshold})
+    )
     kept = training >= threshold
     assert 0.3 < kept.mean() < 0.7
     np.testing.assert_array_equal(found.betas, trials.betas[:, kept])
     np.testing.assert_array_equal(found.voxel_ijk, trials.voxel_ijk[kept])
     np.testing.assert_array_equal(found.valid, trials.valid[:, kept])
     assert found.provenance["selection"]["n_voxels_before_ncsnr"] == len(kept)
-    with pytest.raises(ConfigError, match=r"min_ncsnr: 99.0 leaves none of \d+ voxels, of which the best has"):
+    with pytest.raises(
+        ConfigError, match=r"min_ncsnr: 99.0 leaves none of \d+ voxels, of which the best has"
+    ):
         extract(miniature, region, tmp_path, params=ALL.model_copy(update={"min_ncsnr": 99.0}))
 
 
 @pytest.mark.functional
-def test_both_formats_and_any_number_of_processes_give_the_same_file(miniature, region, trials, tmp_path):
+def test_both_formats_and_any_number_of_processes_give_the_same_file(
+    miniature, region, trials, tmp_path
+):
     contents = set()
     for index, (processes, form) in enumerate([(1, "hdf5"), (2, "hdf5"), (2, "nii.gz")]):
         folder = tmp_path / str(index)
         folder.mkdir()
-        extract(miniature, region, folder, machine=ONE_PROCESS.model_copy(update={"n_jobs": processes}), beta_format=form)
+        extract(
+            miniature,
+            region,
+            folder,
+            machine=ONE_PROCESS.model_copy(update={"n_jobs": processes}),
+            beta_format=form,
+        )
         contents.add((folder / "trials.h5").read_bytes())
     assert len(contents) == 1
 
@@ -266,7 +341,9 @@ def test_a_dask_cluster_gives_the_same_file(miniature, region, trials, tmp_path)
     extract(miniature, region, tmp_path)
     before = (tmp_path / "trials.h5").read_bytes()
     shutil.rmtree(tmp_path / "pieces")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
         machine = ONE_PROCESS.model_copy(update={"dask_scheduler": cluster.scheduler_address})
         extract(miniature, region, tmp_path, machine=machine)
     assert (tmp_path / "trials.h5").read_bytes() == before
@@ -275,11 +352,16 @@ def test_a_dask_cluster_gives_the_same_file(miniature, region, trials, tmp_path)
 def test_no_dask_scheduler(miniature, region, tmp_path, monkeypatch):
     monkeypatch.setattr("fmri2img.parallel._CONNECT_SECONDS", 1)
     machine = ONE_PROCESS.model_copy(update={"dask_scheduler": "tcp://127.0.0.1:9"})
-    with pytest.raises(UnavailableError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9 .*; start one, or set it to null"):
+    with pytest.raises(
+        UnavailableError,
+        match=r"no Dask scheduler answers at tcp://127.0.0.1:9 .*; start one, or set it to null",
+    ):
         extract(miniature, region, tmp_path, machine=machine)
 
 
-def test_an_extraction_that_breaks_off_goes_on_where_it_stopped(miniature, region, trials, tmp_path, monkeypatch):
+def test_an_extraction_that_breaks_off_goes_on_where_it_stopped(
+    miniature, region, trials, tmp_path, monkeypatch
+):
     def full_disk(path):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
@@ -296,7 +378,9 @@ def test_an_extraction_that_breaks_off_goes_on_where_it_stopped(miniature, regio
     monkeypatch.setattr(sessions, "replacing", whole)
     original = sessions.read_session_betas
     monkeypatch.setattr(
-        sessions, "read_session_betas", lambda path, *rest, **named: (read.append(path.name), original(path, *rest, **named))[1]
+        sessions,
+        "read_session_betas",
+        lambda path, *rest, **named: (read.append(path.name), original(path, *rest, **named))[1],
     )
     again = extract(miniature, region, tmp_path)
     assert read == ["betas_session21.hdf5"]
@@ -305,14 +389,24 @@ def test_an_extraction_that_breaks_off_goes_on_where_it_stopped(miniature, regio
 
 @pytest.mark.functional
 def test_a_bad_session_among_good_ones(miniature, region, tmp_path):
-    shutil.copytree(miniature.root, tmp_path / "nsd", ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "timeseries"))
+    shutil.copytree(
+        miniature.root,
+        tmp_path / "nsd",
+        ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "timeseries"),
+    )
     path = on_disk(tmp_path / "nsd", miniature.subject.files.betas("b3", 21, "nii.gz"))
     path.write_bytes(path.read_bytes()[:-2000])
-    listed = [PurePosixPath(record.path) for record in miniature.raw.receipt.files if (tmp_path / "nsd" / record.path).exists()]
+    listed = [
+        PurePosixPath(record.path)
+        for record in miniature.raw.receipt.files
+        if (tmp_path / "nsd" / record.path).exists()
+    ]
     damaged = replace(miniature, raw=raw_files_of(SUBJECT, tmp_path / "nsd", listed))
     machine = ONE_PROCESS.model_copy(update={"n_jobs": 2})
     with pytest.raises(
-        FormatError, match=r"betas_session21.nii.gz: damaged or cut off .*; run: dvc repro --force --single-item fetch_nsd@subj02"
+        FormatError,
+        match=r"betas_session21.nii.gz: damaged or cut off .*; run: dvc repro --force "
+        r"--single-item fetch_nsd@subj02",
     ):
         extract(damaged, region, tmp_path, machine=machine, beta_format="nii.gz")
     assert not (tmp_path / "trials.h5").exists()
@@ -322,15 +416,25 @@ def test_jobs_hold_absolute_paths(miniature, region, tmp_path, monkeypatch):
     # A Dask worker runs in a folder of its own.
     (tmp_path / "nsd").symlink_to(miniature.root)
     monkeypatch.chdir(tmp_path)
-    relative = replace(miniature, raw=replace(miniature.raw, root=Path("nsd")), shared=replace(miniature.shared, root=Path("nsd")))
+    relative = replace(
+        miniature,
+        raw=replace(miniature.raw, root=Path("nsd")),
+        shared=replace(miniature.shared, root=Path("nsd")),
+    )
     jobs, run = [], sessions.run_jobs
-    monkeypatch.setattr(sessions, "run_jobs", lambda function, given, machine: run(function, jobs.extend(given) or jobs, machine))
+    monkeypatch.setattr(
+        sessions,
+        "run_jobs",
+        lambda function, given, machine: run(function, jobs.extend(given) or jobs, machine),
+    )
     extract(relative, region, Path())
     assert len(jobs) == 2
     assert all(source.path.is_absolute() and piece.is_absolute() for source, _, piece in jobs)
 
 
-@pytest.mark.parametrize("content", [b"", b"not HDF5" * 99, None], ids=["empty", "other", "cut off"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not HDF5" * 99, None], ids=["empty", "other", "cut off"]
+)
 def test_a_damaged_stimulus_file(tmp_path, content):
     path = tmp_path / "stimuli.hdf5"
     with h5py.File(path, "w") as file:
@@ -343,7 +447,9 @@ def test_a_damaged_stimulus_file(tmp_path, content):
 def test_pictures_beyond_the_file(tmp_path):
     with h5py.File(tmp_path / "stimuli.hdf5", "w") as file:
         file.create_dataset("imgBrick", data=np.ones((4, 5, 5, 3), np.uint8))
-    with pytest.raises(MismatchError, match=r"image id 4 \(0-based\) asked for, the file holds 4; run: dvc repro"):
+    with pytest.raises(
+        MismatchError, match=r"image id 4 \(0-based\) asked for, the file holds 4; run: dvc repro"
+    ):
         list(iterate_images(tmp_path / "stimuli.hdf5", np.array([1, 4]), remedy="dvc repro"))
 
 
@@ -355,11 +461,15 @@ def test_one_millimetre_and_another_beta_version(fine_miniature, tmp_path, respo
     region = Region.read(tmp_path / "roi.nii.gz", {"names": names}, "all", remedy="")
     trials = extract(fine_miniature, region, tmp_path, responses=responses)
     assert trials.provenance["voxel_mm"] == 1.0
-    assert trials.provenance["beta_version"] == {"betas": "b2", "timeseries": "timeseries"}[responses]
+    assert (
+        trials.provenance["beta_version"] == {"betas": "b2", "timeseries": "timeseries"}[responses]
+    )
     assert (np.unique(trials.betas) != 0).sum() > 100
     if responses == "betas":
         assert "betas_fithrf/" in str(fine_miniature.subject.files.betas("b2", 21, "hdf5"))
-        with h5py.File(on_disk(fine_miniature.root, fine_miniature.subject.files.betas("b2", 21, "hdf5"))) as file:
+        with h5py.File(
+            on_disk(fine_miniature.root, fine_miniature.subject.files.betas("b2", 21, "hdf5"))
+        ) as file:
             x, y, z = trials.voxel_ijk[5]
             np.testing.assert_array_equal(trials.betas[:, 5], file["betas"][:, z, y, x])
 
@@ -368,8 +478,12 @@ def test_one_millimetre_and_another_beta_version(fine_miniature, tmp_path, respo
 def fine_miniature(miniature, picture_folder, tmp_path_factory):
     """One session at 1 mm, beta version b2, with time series."""
     root = tmp_path_factory.mktemp("fine")
-    nsd = miniature.nsd.model_copy(update={"func_space": "func1mm", "beta_version": "b2", "sessions": [21]})
-    simulation = miniature.fetch.simulation.model_copy(update={"volume_scale": 0.12, "beta_versions": ["b2"], "beta_formats": ["hdf5"]})
+    nsd = miniature.nsd.model_copy(
+        update={"func_space": "func1mm", "beta_version": "b2", "sessions": [21]}
+    )
+    simulation = miniature.fetch.simulation.model_copy(
+        update={"volume_scale": 0.12, "beta_versions": ["b2"], "beta_formats": ["hdf5"]}
+    )
     fetch = miniature.fetch.model_copy(update={"simulation": simulation})
     shared = simulate_shared(root, nsd, simulation, [SUBJECT])
     subject = SimulatedSubject(SUBJECT, nsd, fetch, root)
@@ -388,7 +502,11 @@ def fine_miniature(miniature, picture_folder, tmp_path_factory):
 @pytest.mark.functional
 def test_a_local_tree_through_the_stage(miniature, tmp_path):
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    values["subjects"], values["nsd"]["sessions"], values["fetch_nsd"]["source"] = [SUBJECT], SESSIONS, "local"
+    values["subjects"], values["nsd"]["sessions"], values["fetch_nsd"]["source"] = (
+        [SUBJECT],
+        SESSIONS,
+        "local",
+    )
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     before = sorted(miniature.root.rglob("*"))
     environment = os.environ | {"FMRI2IMG_NSD_ROOT": str(miniature.root)}
@@ -396,7 +514,9 @@ def test_a_local_tree_through_the_stage(miniature, tmp_path):
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     receipt = Receipt.open(tmp_path / "data/receipts/subj02.json", remedy="")
-    known = {record.path for raw in (miniature.raw, miniature.shared) for record in raw.receipt.files}
+    known = {
+        record.path for raw in (miniature.raw, miniature.shared) for record in raw.receipt.files
+    }
     assert {record.path for record in receipt.files} <= known
     assert receipt.data_source == "simulated"
     assert sorted(miniature.root.rglob("*")) == before

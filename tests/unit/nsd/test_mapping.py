@@ -3,7 +3,12 @@ import pytest
 import scipy.ndimage
 
 from fmri2img.exceptions import FormatError, MismatchError
-from fmri2img.nsd.mapping import map_nearest, map_winner_take_all, read_coordinates, valid_coordinates
+from fmri2img.nsd.mapping import (
+    map_nearest,
+    map_winner_take_all,
+    read_coordinates,
+    valid_coordinates,
+)
 from fmri2img.nsd.volumes import write_volume
 
 SHAPE = (7, 5, 6)
@@ -21,15 +26,22 @@ def inside(rng):
 
 
 def test_nearest_agrees_with_scipy(labels, inside):
-    expected = scipy.ndimage.map_coordinates(labels.astype(float), np.moveaxis(inside.astype(float) - 1, -1, 0), order=0)
+    expected = scipy.ndimage.map_coordinates(
+        labels.astype(float), np.moveaxis(inside.astype(float) - 1, -1, 0), order=0
+    )
     np.testing.assert_array_equal(map_nearest(labels, inside, bad_value=-9), expected)
 
 
 def test_winner_takes_all_agrees_with_linear_weights_of_scipy(labels, inside):
     points = np.moveaxis(inside.astype(float) - 1, -1, 0)
     names = np.unique(labels)
-    weights = [scipy.ndimage.map_coordinates((labels == name).astype(float), points, order=1) for name in names]
-    np.testing.assert_array_equal(map_winner_take_all(labels, inside, bad_value=-9), names[np.argmax(weights, axis=0)])
+    weights = [
+        scipy.ndimage.map_coordinates((labels == name).astype(float), points, order=1)
+        for name in names
+    ]
+    np.testing.assert_array_equal(
+        map_winner_take_all(labels, inside, bad_value=-9), names[np.argmax(weights, axis=0)]
+    )
 
 
 def test_lowest_label_wins_a_tie():
@@ -48,7 +60,9 @@ def test_first_and_last_plane_are_reached(mapping):
 @pytest.mark.parametrize("code", [9999, 12498.625, 5555.44, np.nan, 0, -0.5])
 def test_every_no_data_code_is_out_of_range(code):
     coordinates = np.array([[code, 2, 2], [2, code, 2], [2, 2, code], [2, 2, 2]])
-    np.testing.assert_array_equal(valid_coordinates(coordinates, SHAPE), [False, False, False, True])
+    np.testing.assert_array_equal(
+        valid_coordinates(coordinates, SHAPE), [False, False, False, True]
+    )
 
 
 def test_halves_round_up_as_in_matlab():
@@ -66,7 +80,11 @@ def test_bad_value_survives_integer_sources():
 def test_transform_must_match_the_target_grid(tmp_path):
     write_volume(tmp_path / "t.nii.gz", np.ones((4, 5, 6, 3), np.float32), 1.8)
     assert read_coordinates(tmp_path / "t.nii.gz", (4, 5, 6), remedy="").shape == (4, 5, 6, 3)
-    with pytest.raises(MismatchError, match=r"t.nii.gz: transform grid \(4, 5, 6\) does not match the target grid \(4, 5, 7\); use"):
+    with pytest.raises(
+        MismatchError,
+        match=r"t.nii.gz: transform grid \(4, 5, 6\) does not match the target grid \(4, 5, 7\); "
+        r"use",
+    ):
         read_coordinates(tmp_path / "t.nii.gz", (4, 5, 7), remedy="")
 
 

@@ -1,4 +1,5 @@
-"""Our mapping beside the authors' Python port, ``nsdcode``: equal where the port is right, and one test for each place where it is not.
+"""Our mapping beside the authors' Python port, ``nsdcode``: equal where the port is right, and one
+test for each place where it is not.
 
 The reference is MATLAB's ``nsd_mapdata``: coordinates count from 1 and are valid in 1..N.
 """
@@ -48,9 +49,14 @@ def test_every_label_agrees_inside_the_window_that_both_accept(mapping, seed):
     blobs = rng.standard_normal(source_shape)
     for axis in range(3):
         blobs += np.roll(blobs, 1, axis) + np.roll(blobs, 2, axis)
-    source = np.digitize(blobs, np.quantile(blobs, [0.3, 0.5, 0.7, 0.9])).astype(np.float64) - 1  # -1, 0, 1, 2, 3
+    source = (
+        np.digitize(blobs, np.quantile(blobs, [0.3, 0.5, 0.7, 0.9])).astype(np.float64) - 1
+    )  # -1, 0, 1, 2, 3
     coordinates = random_warp(rng, shape, source_shape)
-    ours, theirs = OURS[mapping](source, coordinates, bad_value=-1), port(source, coordinates, mapping)
+    ours, theirs = (
+        OURS[mapping](source, coordinates, bad_value=-1),
+        port(source, coordinates, mapping),
+    )
     assert len(np.unique(ours)) == 5
     np.testing.assert_array_equal(ours, theirs)
 
@@ -73,21 +79,27 @@ def along(source, coordinates, function, **settings):
 def test_the_port_loses_the_first_plane(ramp, mapping):
     coordinates = at(1.0, 1.4, 1.9, 2.0)
     np.testing.assert_array_equal(along(ramp, coordinates, port, mapping=mapping), [-1, -1, -1, 2])
-    np.testing.assert_array_equal(along(ramp, coordinates, OURS[mapping], bad_value=-1), [1, 1, 2, 2])
+    np.testing.assert_array_equal(
+        along(ramp, coordinates, OURS[mapping], bad_value=-1), [1, 1, 2, 2]
+    )
 
 
 @pytest.mark.parametrize("mapping", ["nearest", "wta"])
 def test_the_port_repeats_the_last_plane_beyond_the_volume(ramp, mapping):
     coordinates = at(6.0, 6.3, 7.0, 7.1)
     np.testing.assert_array_equal(along(ramp, coordinates, port, mapping=mapping), [6, 6, 6, -1])
-    np.testing.assert_array_equal(along(ramp, coordinates, OURS[mapping], bad_value=-1), [6, -1, -1, -1])
+    np.testing.assert_array_equal(
+        along(ramp, coordinates, OURS[mapping], bad_value=-1), [6, -1, -1, -1]
+    )
 
 
 def test_the_port_cannot_take_integers_for_winner_takes_all(ramp):
     labels, coordinates = ramp.astype(np.int16), at(2.2, 9999.0, 3.0)
     with pytest.raises(ValueError, match="cannot convert float NaN to integer"):
         interp_wrapper(labels, (coordinates - 1).reshape(-1, 3).T, interptype="wta")
-    np.testing.assert_array_equal(along(labels, coordinates, map_winner_take_all, bad_value=-1), [2, -1, 3])
+    np.testing.assert_array_equal(
+        along(labels, coordinates, map_winner_take_all, bad_value=-1), [2, -1, 3]
+    )
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
@@ -96,7 +108,9 @@ def test_the_port_forgets_the_bad_value_of_integers(ramp):
     theirs = along(ramp, coordinates, port, mapping="nearest", outputclass=np.int16)
     assert theirs[0] == 3
     assert theirs[1] != -1
-    np.testing.assert_array_equal(along(ramp.astype(np.int16), coordinates, map_nearest, bad_value=-1), [3, -1])
+    np.testing.assert_array_equal(
+        along(ramp.astype(np.int16), coordinates, map_nearest, bad_value=-1), [3, -1]
+    )
 
 
 def test_the_port_fills_later_volumes_with_the_first_voxel(ramp, monkeypatch):
@@ -104,8 +118,12 @@ def test_the_port_fills_later_volumes_with_the_first_voxel(ramp, monkeypatch):
     volumes = np.stack([ramp, ramp + 10], axis=-1)
     coordinates = at(3.0, 9999.0)
     theirs = port(volumes, coordinates, "nearest").reshape(2, 2)
-    np.testing.assert_array_equal(theirs, [[3, 13], [-1, 12]])  # 12: source voxel (1, 1, 1), counted from 0
-    ours = [along(volumes[..., index], coordinates, map_nearest, bad_value=-1) for index in range(2)]
+    np.testing.assert_array_equal(
+        theirs, [[3, 13], [-1, 12]]
+    )  # 12: source voxel (1, 1, 1), counted from 0
+    ours = [
+        along(volumes[..., index], coordinates, map_nearest, bad_value=-1) for index in range(2)
+    ]
     np.testing.assert_array_equal(np.stack(ours, axis=-1), [[3, 13], [-1, -1]])
 
 
@@ -121,8 +139,16 @@ def test_codes_that_went_through_arithmetic_are_bad_in_both(ramp, mapping, code)
 
 @pytest.mark.parametrize("half", [2.5, 3.5, 4.5])
 def test_halves_round_up_in_both(ramp, half):
-    assert along(ramp, at(half), port, mapping="nearest") == along(ramp, at(half), map_nearest, bad_value=-1) == [half + 0.5]
+    assert (
+        along(ramp, at(half), port, mapping="nearest")
+        == along(ramp, at(half), map_nearest, bad_value=-1)
+        == [half + 0.5]
+    )
 
 
 def test_the_lowest_label_wins_a_tie_in_both(ramp):
-    assert along(ramp, at(4.5), port, mapping="wta") == along(ramp, at(4.5), map_winner_take_all, bad_value=-1) == [4]
+    assert (
+        along(ramp, at(4.5), port, mapping="wta")
+        == along(ramp, at(4.5), map_winner_take_all, bad_value=-1)
+        == [4]
+    )

@@ -45,15 +45,28 @@ def test_the_response_is_window_minus_baseline_in_percent_of_the_mean(run, mask,
     series = volumes[mask].T[:45].astype(float)  # the last volume has no place in the design
     for row, onset in enumerate(ONSETS):
         # Volumes at 4, 5.33 and 6.67 s, less those at -4, -2.67 and -1.33 s.
-        expected = 100 * (series[onset + 3 : onset + 6].mean(axis=0) - series[onset - 3 : onset].mean(axis=0)) / series.mean(axis=0)
+        expected = (
+            100
+            * (series[onset + 3 : onset + 6].mean(axis=0) - series[onset - 3 : onset].mean(axis=0))
+            / series.mean(axis=0)
+        )
         np.testing.assert_allclose(respond(run, mask)[row], 300 * expected, atol=0.51)
 
 
-@pytest.mark.parametrize(("window", "offsets"), [((0.0, 1.0), [0]), ((1.0, 4.0), [1, 2]), ((4.0, 4.1), [3]), ((-1.4, 0.1), [-1, 0])])
+@pytest.mark.parametrize(
+    ("window", "offsets"),
+    [((0.0, 1.0), [0]), ((1.0, 4.0), [1, 2]), ((4.0, 4.1), [3]), ((-1.4, 0.1), [-1, 0])],
+)
 def test_a_volume_counts_if_its_time_lies_in_the_window(run, mask, volumes, window, offsets):
     series = volumes[mask].T[:45].astype(float)
-    expected = 100 * (series[[ONSETS[0] + offset for offset in offsets]].mean(axis=0) - series[ONSETS[0] - 3]) / series.mean(axis=0)
-    np.testing.assert_allclose(respond(run, mask, window, (-4.0, -3.9))[0], 300 * expected, atol=0.51)
+    expected = (
+        100
+        * (series[[ONSETS[0] + offset for offset in offsets]].mean(axis=0) - series[ONSETS[0] - 3])
+        / series.mean(axis=0)
+    )
+    np.testing.assert_allclose(
+        respond(run, mask, window, (-4.0, -3.9))[0], 300 * expected, atol=0.51
+    )
 
 
 def test_a_masked_voxel_is_zero_throughout(tmp_path, mask, volumes):
@@ -65,21 +78,33 @@ def test_a_masked_voxel_is_zero_throughout(tmp_path, mask, volumes):
 
 def test_images_of_another_run_are_refused(run, mask):
     other = RunFiles(run.volumes, run.onsets, IMAGE_IDS[::-1])
-    with pytest.raises(MismatchError, match=r"design.tsv: shows 3 images that are not the 3 of responses.tsv for this run"):
+    with pytest.raises(
+        MismatchError,
+        match=r"design.tsv: shows 3 images that are not the 3 of responses.tsv for this run",
+    ):
         respond(other, mask)
 
 
 def test_too_few_volumes(tmp_path, mask, volumes):
-    with pytest.raises(FormatError, match=r"run.nii.gz: got 40 volumes, expected .*45 as in design.tsv"):
+    with pytest.raises(
+        FormatError, match=r"run.nii.gz: got 40 volumes, expected .*45 as in design.tsv"
+    ):
         respond(write_run(tmp_path, volumes[..., :40]), mask)
 
 
 @pytest.mark.parametrize(
-    ("window", "key"), [((4.0, 30.0), "window_seconds"), ((-20.0, 0.0), "window_seconds"), ((0.1, 0.2), "window_seconds")]
+    ("window", "key"),
+    [
+        ((4.0, 30.0), "window_seconds"),
+        ((-20.0, 0.0), "window_seconds"),
+        ((0.1, 0.2), "window_seconds"),
+    ],
 )
 def test_windows_beyond_the_run_or_without_volumes(run, mask, window, key):
     with pytest.raises(
-        ConfigError, match=rf"timeseries.{key}: .* must lie within the run for every trial; choose a window between -12 and 20 s"
+        ConfigError,
+        match=rf"timeseries.{key}: .* must lie within the run for every trial; choose a window "
+        r"between -12 and 20 s",
     ):
         respond(run, mask, window)
 

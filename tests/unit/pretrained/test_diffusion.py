@@ -22,11 +22,23 @@ def change(path, **values):
 @pytest.mark.parametrize(
     ("part", "values", "message"),
     [
-        ("unet/config.json", {"sample_size": 96}, "unet has sample_size 96, expected 64 as in Stable Diffusion 1.x"),
+        (
+            "unet/config.json",
+            {"sample_size": 96},
+            "unet has sample_size 96, expected 64 as in Stable Diffusion 1.x",
+        ),
         ("unet/config.json", {"in_channels": 9}, "unet has in_channels 9, expected 4"),
-        ("unet/config.json", {"cross_attention_dim": 1024}, "unet has cross_attention_dim 1024, expected 768"),
+        (
+            "unet/config.json",
+            {"cross_attention_dim": 1024},
+            "unet has cross_attention_dim 1024, expected 768",
+        ),
         ("vae/config.json", {"latent_channels": 16}, "vae has latent_channels 16, expected 4"),
-        ("text_encoder/config.json", {"hidden_size": 1024}, "text_encoder has hidden_size 1024, expected 768"),
+        (
+            "text_encoder/config.json",
+            {"hidden_size": 1024},
+            "text_encoder has hidden_size 1024, expected 768",
+        ),
         (
             "scheduler/scheduler_config.json",
             {"prediction_type": "v_prediction"},
@@ -42,14 +54,18 @@ def test_another_geometry_is_refused(copied, part, values, message):
 
 def test_a_missing_part_is_named(copied):
     (copied / "unet/diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(FormatError, match=r"unet/diffusion_pytorch_model.safetensors is not in it \(1 files missing\)"):
+    with pytest.raises(
+        FormatError,
+        match=r"unet/diffusion_pytorch_model.safetensors is not in it \(1 files missing\)",
+    ):
         open_diffusion(str(copied), "main")
 
 
 def test_no_hub_is_one_line_that_names_the_setting():
     with pytest.raises(
         UnavailableError,
-        match=r"^diffusion.source nobody/nothing \(revision main\) is neither a folder here nor .* a folder that holds it$",
+        match=r"^diffusion.source nobody/nothing \(revision main\) is neither a folder here nor .* "
+        r"a folder that holds it$",
     ):
         open_diffusion("nobody/nothing", "main")
 
@@ -63,13 +79,21 @@ def test_identity_is_the_bytes_of_the_weights(tiny_diffusion, copied):
     assert open_diffusion_of(about, str(copied)).path == copied
     with (copied / "unet/diffusion_pytorch_model.safetensors").open("ab") as file:
         file.write(b" ")
-    with pytest.raises(MismatchError, match=r"the weights of unet have SHA-256 \w{12}, the encoder was trained for .* name that one"):
+    with pytest.raises(
+        MismatchError,
+        match=r"the weights of unet have SHA-256 \w{12}, the encoder was trained for .* name that "
+        r"one",
+    ):
         open_diffusion_of(about, str(copied))
 
 
 def test_an_encoder_of_z_is_decoded_by_stable_diffusions_autoencoder(tiny_diffusion):
     found = open_diffusion(str(tiny_diffusion), "main")
-    about = {"autoencoder": "models/demo-vae", "autoencoder.revision": "main", "autoencoder.sha256": "0"} | found.describe()
+    about = {
+        "autoencoder": "models/demo-vae",
+        "autoencoder.revision": "main",
+        "autoencoder.sha256": "0",
+    } | found.describe()
     assert load_autoencoder_of(about).identity["sha256"] == found.identity["vae"]
     with pytest.raises(MismatchError, match="name that one"):
         load_autoencoder_of(about | {"diffusion.vae": "0" * 64})
@@ -79,7 +103,9 @@ def test_an_older_config_has_the_published_scaling_factor(copied):
     config = json.loads((copied / "vae/config.json").read_text())
     del config["scaling_factor"]
     (copied / "vae/config.json").write_text(json.dumps(config))
-    assert open_diffusion(str(copied), "main").load_autoencoder().identity["scaling_factor"] == 0.18215
+    assert (
+        open_diffusion(str(copied), "main").load_autoencoder().identity["scaling_factor"] == 0.18215
+    )
 
 
 def test_texts_become_77_hidden_states_after_the_final_norm(tiny_diffusion):
@@ -90,7 +116,9 @@ def test_texts_become_77_hidden_states_after_the_final_norm(tiny_diffusion):
     (words,) = text.tokenizer(["a photo of a tree"], add_special_tokens=False).input_ids
     tokens = torch.tensor([[begin, *words, *[end] * (76 - len(words))]])
     network = CLIPTextModel.from_pretrained(tiny_diffusion / "text_encoder")
-    torch.testing.assert_close(embedded[:1], network(tokens).last_hidden_state.detach(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        embedded[:1], network(tokens).last_hidden_state.detach(), atol=1e-5, rtol=1e-5
+    )
     torch.testing.assert_close(embedded[0, 0], embedded[1, 0])  # the first token sees itself alone
     assert (embedded[0, 1:] - embedded[1, 1:]).abs().amax(1).min() > 0.01
 
@@ -102,11 +130,19 @@ def test_longer_texts_are_cut_and_counted(tiny_diffusion):
 
 
 def test_the_scheduler_is_the_original_ddim_whatever_the_folder_was_saved_with(copied):
-    change(copied / "scheduler/scheduler_config.json", _class_name="PNDMScheduler", clip_sample=True, set_alpha_to_one=True, steps_offset=0)
+    change(
+        copied / "scheduler/scheduler_config.json",
+        _class_name="PNDMScheduler",
+        clip_sample=True,
+        set_alpha_to_one=True,
+        steps_offset=0,
+    )
     scheduler = open_diffusion(str(copied), "main").load_scheduler()
     scheduler.set_timesteps(50)
     assert scheduler.timesteps.tolist() == list(range(981, 0, -20))
     betas = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
-    torch.testing.assert_close(scheduler.alphas_cumprod.double(), torch.cumprod(1 - betas, 0), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        scheduler.alphas_cumprod.double(), torch.cumprod(1 - betas, 0), atol=1e-5, rtol=1e-5
+    )
     assert scheduler.final_alpha_cumprod == scheduler.alphas_cumprod[0]
     assert not scheduler.config.clip_sample

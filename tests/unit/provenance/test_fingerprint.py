@@ -1,4 +1,6 @@
-"""The project's own sources: what thirty changed constants would run again, and that spelling runs nothing."""
+"""The project's own sources: what thirty changed constants would run again, and that spelling
+runs nothing.
+"""
 
 import re
 
@@ -30,7 +32,10 @@ def before(program):
 def stale(program, before, file, text):
     """Names of fingerprints that another text of one file changes, models together."""
     after = fingerprints(
-        Program(program.modules | Program.parse({file: text}).modules, program.templates | Program.parse({file: text}).templates)
+        Program(
+            program.modules | Program.parse({file: text}).modules,
+            program.templates | Program.parse({file: text}).templates,
+        )
     )
     return {name for name in before if before[name] != after[name]}
 
@@ -49,9 +54,17 @@ def stale(program, before, file, text):
 def test_a_comment_a_docstring_and_another_order_of_imports_run_nothing(program, before, file):
     text = FILES[file]
     lines = text.splitlines()
-    imports = [number for number, line in enumerate(lines) if re.fullmatch(r"from \S+ import [\w, ]+", line)]
+    imports = [
+        number
+        for number, line in enumerate(lines)
+        if re.fullmatch(r"from \S+ import [\w, ]+", line)
+    ]
     lines[imports[0]], lines[imports[-1]] = lines[imports[-1]], lines[imports[0]]
-    respelled = "\n\n# A remark.\n".join(["", *lines[:1]]).lstrip("\n") + "\n".join(["", *lines[1:]]) + "\n\n# The end.\n"
+    respelled = (
+        "\n\n# A remark.\n".join(["", *lines[:1]]).lstrip("\n")
+        + "\n".join(["", *lines[1:]])
+        + "\n\n# The end.\n"
+    )
     respelled = respelled.replace('"""', '"""Said differently: ', 1)
     assert respelled != text
     assert stale(program, before, file, respelled) == set()
@@ -60,7 +73,12 @@ def test_a_comment_a_docstring_and_another_order_of_imports_run_nothing(program,
 @pytest.mark.parametrize("file", [name for name in FILES if name.endswith(".html.jinja")])
 def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, file):
     assert stale(program, before, file, "{# A remark. #}\n" + FILES[file]) == set()
-    changed = stale(program, before, file, FILES[file].replace("<body>", "<body><p>new</p>", 1).replace("<h1", "<h2", 1))
+    changed = stale(
+        program,
+        before,
+        file,
+        FILES[file].replace("<body>", "<body><p>new</p>", 1).replace("<h1", "<h2", 1),
+    )
     assert {name.partition("/")[0] for name in changed} == {
         "fmri2img/viz/comparison.html.jinja": {"compare"},
         "fmri2img/viz/gallery.html.jinja": {"predict"},
@@ -68,12 +86,13 @@ def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, f
     }[file]
 
 
-# What each constant decides, read in the code: the stages that run a function which uses it. "with a model": a model's file counts whole
-# for the stages that load it. "saves": what asks anything for save() counts as saving containers, split_examples and evaluate included.
+# What each constant decides, read in the code: the stages that run a function which uses it. "with
+# a model": a model's file counts whole for the stages that load it. "saves": what asks anything for
+# save() counts as saving containers, split_examples and evaluate included.
 WITH_A_MODEL = {"fetch_captions", "make_targets", "predict", "train"}
 SAVES = {
-    "collect_prior", "collect_truth", "create_examples", "encode_latents", "evaluate", "extract_betas", "fit_encoding_model",
-    "make_targets", "predict", "split_examples",
+    "collect_prior", "collect_truth", "create_examples", "encode_latents", "evaluate",
+    "extract_betas", "fit_encoding_model", "make_targets", "predict", "split_examples",
 }  # fmt: skip
 CONSTANTS = {
     ("fmri2img/storage.py", "_CHUNK_BYTES"): SAVES,
@@ -110,7 +129,11 @@ CONSTANTS = {
     ("fmri2img/evaluation/pixels.py", "NSD_SIZE"): {"evaluate", "score_references"},
     ("fmri2img/evaluation/networks.py", "_BATCH"): {"evaluate", "score_references"},
     ("fmri2img/evaluation/identification.py", "POOL"): {"evaluate"},
-    ("fmri2img/evaluation/inference.py", "_RESAMPLES_AT_ONCE"): {"compare", "evaluate", "score_references"},
+    ("fmri2img/evaluation/inference.py", "_RESAMPLES_AT_ONCE"): {
+        "compare",
+        "evaluate",
+        "score_references",
+    },
     ("fmri2img/evaluation/report.py", "_RESAMPLES_AT_ONCE"): {"compare"},
     ("fmri2img/evaluation/folders.py", "_SMALL"): set(),  # a verb's
     ("fmri2img/parallel.py", "_CONNECT_SECONDS"): set(),  # where jobs run
@@ -129,7 +152,9 @@ def test_there_are_thirty_constants():
 
 
 @pytest.mark.parametrize(("file", "constant"), CONSTANTS)
-def test_a_changed_constant_runs_the_stages_that_use_it_and_no_other(program, before, file, constant):
+def test_a_changed_constant_runs_the_stages_that_use_it_and_no_other(
+    program, before, file, constant
+):
     found = stale(program, before, file, changed(file, constant))
     assert {name.partition("/")[0] for name in found} == CONSTANTS[file, constant]
 
@@ -141,12 +166,16 @@ def test_a_change_of_one_model_runs_no_other(program, before, model):
     assert found == {f"{stage}/{model}" for stage in WITH_A_MODEL}
 
 
-def test_files_are_written_once_and_those_of_stages_that_are_no_more_are_removed(program, before, tmp_path):
+def test_files_are_written_once_and_those_of_stages_that_are_no_more_are_removed(
+    program, before, tmp_path
+):
     folder = tmp_path / "fingerprints"
     (folder / "train").mkdir(parents=True)
     (folder / "train/gone.txt").write_text("x")
     names = write_fingerprints(folder, SOURCE)
-    assert sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.txt")) == sorted(before)
+    assert sorted(
+        path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.txt")
+    ) == sorted(before)
     assert len(names) == len(before)
     assert (folder / "evaluate.txt").read_text() == before["evaluate"]
 
@@ -154,4 +183,6 @@ def test_files_are_written_once_and_those_of_stages_that_are_no_more_are_removed
 def test_a_checkpoint_knows_the_meaning_of_its_code(monkeypatch, program):
     one = code_digest("fmri2img.training.fit.fit_encoder", "fmri2img.models.basic_ae.Model")
     assert one == code_digest("fmri2img.training.fit.fit_encoder", "fmri2img.models.basic_ae.Model")
-    assert one != code_digest("fmri2img.training.fit.fit_encoder", "fmri2img.models.low_level.Model")
+    assert one != code_digest(
+        "fmri2img.training.fit.fit_encoder", "fmri2img.models.low_level.Model"
+    )

@@ -33,7 +33,12 @@ class Box:
 
 
 def digests(text):
-    return {name: item.digest for name, item in parse_module("fmri2img.a", PurePosixPath("fmri2img/a.py"), text).definitions.items()}
+    return {
+        name: item.digest
+        for name, item in parse_module(
+            "fmri2img.a", PurePosixPath("fmri2img/a.py"), text
+        ).definitions.items()
+    }
 
 
 @pytest.mark.parametrize(
@@ -43,9 +48,15 @@ def digests(text):
         ('"""What the module is for."""', ""),
         ('"""Count."""', '"""Count them.\n\n    All.\n    """'),
         ('    """Holds."""\n', ""),
-        ("import numpy as np\nfrom fmri2img.files import write_json", "from fmri2img.files import write_json\nimport numpy as np"),
+        (
+            "import numpy as np\nfrom fmri2img.files import write_json",
+            "from fmri2img.files import write_json\nimport numpy as np",
+        ),
         ("LIMIT = 1000.0", "LIMIT = (\n    1e3\n)"),
-        ("[value for value in values if value < top]", "[\n        value\n        for value in values\n        if (value < top)\n    ]"),
+        (
+            "[value for value in values if value < top]",
+            "[\n        value\n        for value in values\n        if (value < top)\n    ]",
+        ),
         ("    size: int = 3", '    size: int = 3\n    """Of the box."""'),
     ],
 )
@@ -72,7 +83,11 @@ def test_a_change_of_meaning_changes_the_digest_of_what_holds_it(old, new, chang
 
 
 def references(text, name="f"):
-    return dict(parse_module("fmri2img.a", PurePosixPath("fmri2img/a.py"), text).definitions[name].references)
+    return dict(
+        parse_module("fmri2img.a", PurePosixPath("fmri2img/a.py"), text)
+        .definitions[name]
+        .references
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +102,10 @@ def references(text, name="f"):
         ("return (lambda SIZE: SIZE)(other)", {"other": ""}),
         ("import numpy as np\n    return np.linalg.svd", {"np.linalg.svd": "numpy.linalg.svd"}),
         ("from fmri2img.b import g\n    return g.h()", {"g.h": "fmri2img.b.g.h"}),
-        ("try:\n        pass\n    except ValueError as SIZE:\n        return SIZE", {"ValueError": ""}),
+        (
+            "try:\n        pass\n    except ValueError as SIZE:\n        return SIZE",
+            {"ValueError": ""},
+        ),
         ("for SIZE in x:\n        pass\n    return SIZE", {"x": ""}),
         ("def g():\n        return SIZE\n    return g", {"SIZE": ""}),
         ("with x as SIZE:\n        return SIZE", {"x": ""}),
@@ -103,7 +121,9 @@ def test_default_values_and_decorators_belong_to_the_scope_around():
 
 
 def test_what_only_runs_as_a_script_or_for_type_checkers_does_not_count():
-    text = "if TYPE_CHECKING:\n    from x import Y\nif __name__ == '__main__':\n    main()\nwork()\n"
+    text = (
+        "if TYPE_CHECKING:\n    from x import Y\nif __name__ == '__main__':\n    main()\nwork()\n"
+    )
     module = parse_module("fmri2img.a", PurePosixPath("fmri2img/a.py"), text)
     assert module.imports == {"Y": "x.Y"}
     assert list(module.definitions) == [STATEMENTS]
@@ -111,12 +131,18 @@ def test_what_only_runs_as_a_script_or_for_type_checkers_does_not_count():
 
 
 def test_relative_imports_are_followed():
-    module = parse_module("fmri2img.a.b", PurePosixPath("fmri2img/a/b.py"), "from ..c import d\nfrom . import e\n")
+    module = parse_module(
+        "fmri2img.a.b", PurePosixPath("fmri2img/a/b.py"), "from ..c import d\nfrom . import e\n"
+    )
     assert module.imports == {"d": "fmri2img.c.d", "e": "fmri2img.a.e"}
-    package = parse_module("fmri2img.a", PurePosixPath("fmri2img/a/__init__.py"), "from .b import c\n")
+    package = parse_module(
+        "fmri2img.a", PurePosixPath("fmri2img/a/__init__.py"), "from .b import c\n"
+    )
     assert package.imports == {"c": "fmri2img.a.b.c"}
 
 
 def test_broken_source_is_named_with_its_line():
-    with pytest.raises(FormatError, match=r"src/fmri2img/a.py, line 2: not valid Python \(.*\); correct it"):
+    with pytest.raises(
+        FormatError, match=r"src/fmri2img/a.py, line 2: not valid Python \(.*\); correct it"
+    ):
         parse_module("fmri2img.a", PurePosixPath("fmri2img/a.py"), "x = 1\ndef f(:\n")

@@ -17,7 +17,10 @@ def test_a_comment_changes_nothing(comment):
     assert parse(comment + PAGE) == parse(PAGE) == parse(PAGE.replace("{% for", comment + "{% for"))
 
 
-@pytest.mark.parametrize(("old", "new"), [("h1", "h2"), ("row.score", "row.rank"), ("<p>", "<p >"), ("{% for", "\n{% for")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("h1", "h2"), ("row.score", "row.rank"), ("<p>", "<p >"), ("{% for", "\n{% for")],
+)
 def test_what_the_page_shows_does(old, new):
     assert parse(PAGE.replace(old, new)).digest != parse(PAGE).digest
 
@@ -29,5 +32,7 @@ def test_attributes_and_other_templates_are_known():
 
 
 def test_a_broken_template_is_named_with_its_line():
-    with pytest.raises(FormatError, match=r"src/fmri2img/viz/page.html.jinja, line 2: not a valid template"):
+    with pytest.raises(
+        FormatError, match=r"src/fmri2img/viz/page.html.jinja, line 2: not a valid template"
+    ):
         parse("<p>\n{% for %}")

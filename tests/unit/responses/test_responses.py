@@ -22,7 +22,9 @@ def ncsnr_by_hand(betas, sessions, image_ids):
     """The published definition, written as loops over voxels and images."""
     result = []
     for voxel in betas.T:
-        scored = np.concatenate([scipy.stats.zscore(voxel[sessions == s], ddof=1) for s in np.unique(sessions)])
+        scored = np.concatenate(
+            [scipy.stats.zscore(voxel[sessions == s], ddof=1) for s in np.unique(sessions)]
+        )
         complete = [image for image in np.unique(image_ids) if (image_ids == image).sum() == 3]
         noise = np.mean([np.var(scored[image_ids == image], ddof=1) for image in complete])
         result.append(np.sqrt(max(0, 1 - noise)) / np.sqrt(noise))
@@ -34,7 +36,11 @@ def test_ncsnr_agrees_with_loops(rng):
     signal = rng.normal(size=(100, 5))[image_ids]
     betas = 2 * signal + rng.normal(size=signal.shape)
     sessions = np.repeat([1, 2, 3], 13)
-    np.testing.assert_allclose(estimate_ncsnr(betas, sessions, image_ids), ncsnr_by_hand(betas, sessions, image_ids), rtol=1e-4)
+    np.testing.assert_allclose(
+        estimate_ncsnr(betas, sessions, image_ids),
+        ncsnr_by_hand(betas, sessions, image_ids),
+        rtol=1e-4,
+    )
 
 
 def test_noise_ceiling_is_that_of_known_signal_and_noise(rng):
@@ -72,7 +78,9 @@ def test_averages_agree_with_pandas(rng):
 
 def test_an_image_without_trials_is_refused(rng):
     with pytest.raises(ValueError, match="1 of 2 images have no trial"):
-        average_repetitions(rng.normal(size=(3, 2)).astype(np.float32), np.array([1, 1, 4]), np.array([1, 2]))
+        average_repetitions(
+            rng.normal(size=(3, 2)).astype(np.float32), np.array([1, 1, 4]), np.array([1, 2])
+        )
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""The voxel file through its public interface, and exports beside what two public repositories' scripts compute from the same raw files."""
+"""The voxel file through its public interface, and exports beside what two public repositories'
+scripts compute from the same raw files.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +23,9 @@ from fmri2img.sharing import open_voxels
 from fmri2img.sharing.export import TERMS, export_brain_diffuser, export_npz, export_takagi
 
 WINDOWS = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
-EVERYTHING = ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=WINDOWS)
+EVERYTHING = ExtractBetasParams(
+    labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=WINDOWS
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +36,14 @@ def path(miniature, tmp_path_factory):
     labels, names = convert_roi(miniature.raw, miniature.nsd, params, own_rois=Path("none"))
     write_volume(folder / "roi.nii.gz", labels, 1.8)
     region = Region.read(folder / "roi.nii.gz", {"names": names}, "all", remedy="")
-    shape = {"machine": ONE_PROCESS, "workspace": folder / "pieces", "estimate_ncsnr": estimate_ncsnr}
-    extract_betas(miniature.raw, miniature.shared, region, miniature.nsd, EVERYTHING, **shape).save(folder / "subj02.h5")
+    shape = {
+        "machine": ONE_PROCESS,
+        "workspace": folder / "pieces",
+        "estimate_ncsnr": estimate_ncsnr,
+    }
+    extract_betas(miniature.raw, miniature.shared, region, miniature.nsd, EVERYTHING, **shape).save(
+        folder / "subj02.h5"
+    )
     return folder / "subj02.h5"
 
 
@@ -47,14 +57,19 @@ def volumes(miniature):
     """All sessions' betas as they lie in the raw files, shape (x, y, z, n_trials)."""
     betas = []
     for session in SESSIONS:
-        with h5py.File(on_disk(miniature.root, miniature.subject.files.betas("b3", session, "hdf5"))) as file:
+        with h5py.File(
+            on_disk(miniature.root, miniature.subject.files.betas("b3", session, "hdf5"))
+        ) as file:
             betas.append(file["betas"][()].transpose(3, 2, 1, 0))
     return np.concatenate(betas, axis=-1)
 
 
 def test_it_says_what_it_holds(voxels):
     text = repr(voxels)
-    assert text.startswith(f"subj02: {voxels.n_voxels} voxels, 1500 trials, 2 sessions, {len(voxels.image_ids)} images (")
+    assert text.startswith(
+        f"subj02: {voxels.n_voxels} voxels, 1500 trials, 2 sessions, {len(voxels.image_ids)} "
+        "images ("
+    )
     assert "regions: early " in text
     assert text.endswith("SIMULATED DATA: no brain results")
 
@@ -64,9 +79,12 @@ def test_regions_are_selected_by_name(voxels):
     assert set(early.roi_names) == {"early", "ventral"}
     assert early.n_voxels == np.isin(voxels.roi_names, ["early", "ventral"]).sum()
     np.testing.assert_array_equal(
-        early.stored(np.array([3, 700])), voxels.stored()[[3, 700]][:, np.isin(voxels.roi_names, ["early", "ventral"])]
+        early.stored(np.array([3, 700])),
+        voxels.stored()[[3, 700]][:, np.isin(voxels.roi_names, ["early", "ventral"])],
     )
-    with pytest.raises(MismatchError, match="no voxel of region 'V9' in this file; choose from: early, "):
+    with pytest.raises(
+        MismatchError, match="no voxel of region 'V9' in this file; choose from: early, "
+    ):
         voxels.select(["V9"])
 
 
@@ -87,7 +105,9 @@ def test_averages_are_over_the_valid_trials_in_the_order_asked_for(voxels):
     for row in (0, 5, len(images) - 1):
         trials = percent[voxels.trials.image_ids == images[row]]
         known = np.isfinite(trials).any(axis=0)
-        np.testing.assert_allclose(averaged[row][known], np.nanmean(trials[:, known], axis=0), rtol=1e-5)
+        np.testing.assert_allclose(
+            averaged[row][known], np.nanmean(trials[:, known], axis=0), rtol=1e-5
+        )
         assert np.isnan(averaged[row][~known]).all()
 
 
@@ -101,18 +121,30 @@ def test_trials_and_repetitions(voxels):
 
 def test_images_of_a_split(voxels, tmp_path):
     ids = voxels.image_ids
-    settings = {"kind": "shared", "validation_fraction": 0.1, "n_train_random": 1, "rng": np.random.default_rng(0)}
+    settings = {
+        "kind": "shared",
+        "validation_fraction": 0.1,
+        "n_train_random": 1,
+        "rng": np.random.default_rng(0),
+    }
     split = split_images(ids, np.isin(ids, voxels.shared_image_ids), **settings)
     split.save(tmp_path / "split.json")
-    np.testing.assert_array_equal(voxels.images_of(tmp_path / "split.json", "test"), voxels.shared_image_ids)
+    np.testing.assert_array_equal(
+        voxels.images_of(tmp_path / "split.json", "test"), voxels.shared_image_ids
+    )
 
 
 def test_noise_ceilings(voxels):
-    np.testing.assert_array_equal(voxels.select(["early"]).noise_ceiling(3), noise_ceiling(voxels.ncsnr, 3)[voxels.roi_names == "early"])
+    np.testing.assert_array_equal(
+        voxels.select(["early"]).noise_ceiling(3),
+        noise_ceiling(voxels.ncsnr, 3)[voxels.roi_names == "early"],
+    )
 
 
 def test_an_image_that_was_not_shown(voxels):
-    with pytest.raises(MismatchError, match=r"image 99999999 \(0-based 73k id\) was not shown in these sessions"):
+    with pytest.raises(
+        MismatchError, match=r"image 99999999 \(0-based 73k id\) was not shown in these sessions"
+    ):
         voxels.average(np.array([voxels.image_ids[0], 99_999_999]))
 
 
@@ -123,7 +155,10 @@ def test_one_region_may_be_named_alone_and_none_may_not(voxels):
 
 
 def test_a_missing_file_names_both_ways_to_get_it(tmp_path):
-    with pytest.raises(MissingDataError, match=r"subj07.h5 not found; run: fmri2img pull \(or dvc repro extract_betas@subj07\)"):
+    with pytest.raises(
+        MissingDataError,
+        match=r"subj07.h5 not found; run: fmri2img pull \(or dvc repro extract_betas@subj07\)",
+    ):
         open_voxels(tmp_path / "subj07.h5")
 
 
@@ -149,9 +184,12 @@ def test_npz_needs_no_pickle_and_holds_percent(voxels, tmp_path):
 
 def test_takagi_folder_holds_what_their_script_computes(voxels, volumes, miniature, tmp_path):
     export_takagi(voxels, tmp_path)
-    # By the description of make_subjmri.py: whole HDF5 volumes, a transposed ROI, means over trials of each image as first shown.
+    # By the description of make_subjmri.py: whole HDF5 volumes, a transposed ROI, means over trials
+    # of each image as first shown.
     betas = volumes.transpose(3, 2, 1, 0)
-    atlas = np.asarray(nib.load(on_disk(miniature.root, miniature.subject.files.func_roi("streams"))).dataobj).transpose(2, 1, 0)
+    atlas = np.asarray(
+        nib.load(on_disk(miniature.root, miniature.subject.files.func_roi("streams"))).dataobj
+    ).transpose(2, 1, 0)
     shown = voxels.trials.image_ids
     images = np.array(list(dict.fromkeys(shown.tolist())))
     shared = set(voxels.shared_image_ids.tolist())
@@ -174,19 +212,25 @@ def test_takagi_folder_holds_what_their_script_computes(voxels, volumes, miniatu
 
 def test_brain_diffuser_folder_holds_what_their_script_computes(voxels, volumes, tmp_path):
     export_brain_diffuser(voxels, tmp_path)
-    # By the description of prepare_nsddata.py: NIfTI order, means over trials, images as first shown, test = shared images.
+    # By the description of prepare_nsddata.py: NIfTI order, means over trials, images as first
+    # shown, test = shared images.
     mask = np.zeros(volumes.shape[:3], dtype=bool)
     mask[tuple(voxels.voxel_ijk.T)] = True
     betas, shown = volumes[mask].T.astype(np.float32), voxels.trials.image_ids
     for part, chosen in (("train", ~voxels.trials.is_shared), ("test", voxels.trials.is_shared)):
         images = list(dict.fromkeys(shown[chosen].tolist()))
         expected = np.stack([betas[shown == image].mean(0) for image in images]).astype(np.float64)
-        np.testing.assert_array_equal(np.load(tmp_path / f"nsd_{part}_fmriavg_nsdgeneral_sub2.npy"), expected)
+        np.testing.assert_array_equal(
+            np.load(tmp_path / f"nsd_{part}_fmriavg_nsdgeneral_sub2.npy"), expected
+        )
         np.testing.assert_array_equal(np.load(tmp_path / f"nsd_{part}_image_ids_sub2.npy"), images)
 
 
 def test_exports_of_real_data_carry_the_terms(voxels, tmp_path):
-    real = replace(voxels, trials=replace(voxels.trials, provenance=voxels.trials.provenance | {"data_source": "nsd"}))
+    real = replace(
+        voxels,
+        trials=replace(voxels.trials, provenance=voxels.trials.provenance | {"data_source": "nsd"}),
+    )
     export_brain_diffuser(real, tmp_path)
     assert TERMS in (tmp_path / "README.txt").read_text()
     assert "SIMULATED" not in (tmp_path / "README.txt").read_text()

@@ -32,7 +32,10 @@ def volume(miniature):
 
 @pytest.fixture(scope="module")
 def betas(miniature, volume):
-    return {session: np.asarray(volume(miniature.subject.files.betas("b3", session, "nii.gz")).dataobj) for session in SESSIONS}
+    return {
+        session: np.asarray(volume(miniature.subject.files.betas("b3", session, "nii.gz")).dataobj)
+        for session in SESSIONS
+    }
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,9 @@ def variables(miniature):
 
 @pytest.mark.parametrize("session", SESSIONS)
 def test_hdf5_is_the_reverse_of_nifti(miniature, betas, session):
-    with h5py.File(on_disk(miniature.root, miniature.subject.files.betas("b3", session, "hdf5"))) as file:
+    with h5py.File(
+        on_disk(miniature.root, miniature.subject.files.betas("b3", session, "hdf5"))
+    ) as file:
         stored = file["betas"]
         assert stored.shape == betas[session].shape[::-1]
         assert stored.chunks == (750, 1, 1, 1)
@@ -63,7 +68,9 @@ def test_masked_and_invalid_voxels_are_zero(miniature, volume, betas, session):
 
 
 def test_masterordering_and_subjectim(variables):
-    order, images, shared = (variables[name].astype(int) for name in ("masterordering", "subjectim", "sharedix"))
+    order, images, shared = (
+        variables[name].astype(int) for name in ("masterordering", "subjectim", "sharedix")
+    )
     np.testing.assert_array_equal(np.bincount(order[0])[1:], np.full(10_000, 3))
     np.testing.assert_array_equal(images[:, :1000], np.tile(shared, (8, 1)))
     assert (np.diff(shared) > 0).all()
@@ -74,10 +81,15 @@ def test_masterordering_and_subjectim(variables):
 
 def test_integers_load_as_integers_although_the_class_is_double(miniature, variables):
     # brain-diffuser indexes with these values, which fails for floats.
-    assert all(variables[name].dtype.kind in "ui" for name in ("masterordering", "subjectim", "sharedix", "stimpattern"))
+    assert all(
+        variables[name].dtype.kind in "ui"
+        for name in ("masterordering", "subjectim", "sharedix", "stimpattern")
+    )
     doubles = scipy.io.loadmat(on_disk(miniature.root, EXPDESIGN), mat_dtype=True)
     assert doubles["masterordering"].dtype == np.float64
-    assert {name: kind for name, _, kind in scipy.io.whosmat(on_disk(miniature.root, EXPDESIGN))}["subjectim"] == "double"
+    assert {name: kind for name, _, kind in scipy.io.whosmat(on_disk(miniature.root, EXPDESIGN))}[
+        "subjectim"
+    ] == "double"
 
 
 def test_stimulus_slots(variables):
@@ -100,7 +112,8 @@ def test_basiccnt_counts_showings_within_sessions(variables):
 
 
 def test_order_has_the_published_number_of_distinct_images(variables):
-    # Published: 9209 after 30 sessions, 9411 after 32; twelve draws of the recipe scatter by 19 and 24.
+    # Published: 9209 after 30 sessions, 9411 after 32; twelve draws of the recipe scatter by 19 and
+    # 24.
     order = variables["masterordering"][0]
     for sessions, published, spread in ((30, 9209, 24), (32, 9411, 24)):
         assert abs(len(np.unique(order[: 750 * sessions])) - published) < 4 * spread
@@ -111,10 +124,14 @@ def test_responses_follow_the_design(miniature, variables):
     assert table.shape == (1500, 19)
     trials = np.concatenate([np.arange(750 * (session - 1), 750 * session) for session in SESSIONS])
     np.testing.assert_array_equal(table["10KID"], variables["masterordering"][0, trials])
-    np.testing.assert_array_equal(table["73KID"], variables["subjectim"][NUMBER - 1, table["10KID"] - 1])
+    np.testing.assert_array_equal(
+        table["73KID"], variables["subjectim"][NUMBER - 1, table["10KID"] - 1]
+    )
     counts = table.groupby(["SESSION", "RUN"]).size().unstack()
     np.testing.assert_array_equal(counts, np.tile([63, 62], (2, 6)))
-    assert (table.groupby(["SESSION", "RUN"])["TRIAL"].max() == table.groupby(["SESSION", "RUN"]).size()).all()
+    assert (
+        table.groupby(["SESSION", "RUN"])["TRIAL"].max() == table.groupby(["SESSION", "RUN"]).size()
+    ).all()
     assert table["MEMORYRECENT"].isna().equals(table["ISOLD"] == 0)
     assert table["TIME"].is_monotonic_increasing
 
@@ -123,7 +140,9 @@ def test_responses_follow_the_design(miniature, variables):
 def test_design_runs(miniature, variables, session, n_files, rest):
     files = miniature.subject.files
     paths = [on_disk(miniature.root, files.design(session, run)) for run in range(1, 16)]
-    onsets = {run: np.loadtxt(path, dtype=int) for run, path in enumerate(paths, start=1) if path.exists()}
+    onsets = {
+        run: np.loadtxt(path, dtype=int) for run, path in enumerate(paths, start=1) if path.exists()
+    }
     assert len(onsets) == n_files
     assert all(len(run) == 225 for run in onsets.values())
     assert not any(onsets.pop(run).any() for run in rest)
@@ -131,7 +150,9 @@ def test_design_runs(miniature, variables, session, n_files, rest):
     shown = np.concatenate(list(onsets.values()))
     np.testing.assert_array_equal(shown[shown > 0], table.loc[table["SESSION"] == session, "73KID"])
     for row, run in enumerate(onsets.values()):
-        np.testing.assert_array_equal(np.flatnonzero(run), 3 * np.flatnonzero(variables["stimpattern"][session - 1, row]))
+        np.testing.assert_array_equal(
+            np.flatnonzero(run), 3 * np.flatnonzero(variables["stimpattern"][session - 1, row])
+        )
 
 
 def test_stim_info(miniature, variables):
@@ -142,12 +163,18 @@ def test_stim_info(miniature, variables):
     top, bottom, left, right = np.array([ast.literal_eval(box) for box in info["cropBox"]]).T
     heights = np.where(left + right > 0, 480, 640)  # of the picture that the box was cut from
     widths = 1120 - heights
-    np.testing.assert_array_equal((heights * (1 - top - bottom)).round(), (widths * (1 - left - right)).round())
+    np.testing.assert_array_equal(
+        (heights * (1 - top - bottom)).round(), (widths * (1 - left - right)).round()
+    )
     for column in ("subject5_rep0", "subject2_rep2"):
         shown = info.index[info[column] > 0].to_numpy()
         ids10k = variables["masterordering"][0, info[column].to_numpy()[shown] - 1].astype(int)
-        np.testing.assert_array_equal(variables["subjectim"][int(column[7]) - 1, ids10k - 1], shown + 1)
-    assert (info["subject5_rep0"][info["subject5"] == 1] < info["subject5_rep1"][info["subject5"] == 1]).all()
+        np.testing.assert_array_equal(
+            variables["subjectim"][int(column[7]) - 1, ids10k - 1], shown + 1
+        )
+    assert (
+        info["subject5_rep0"][info["subject5"] == 1] < info["subject5_rep1"][info["subject5"] == 1]
+    ).all()
 
 
 @pytest.mark.parametrize("roi", SIMULATED_ROIS)
@@ -178,7 +205,10 @@ def test_ncsnr_is_nan_only_outside_the_brain(miniature, volume):
     assert values.dtype == np.float32
     assert (values[miniature.subject.brain_mask & np.isfinite(values)] >= 0).all()
     assert np.isnan(values[~miniature.subject.brain_mask]).all()
-    valid = np.any([volume(miniature.subject.files.valid(session)).get_fdata() > 0 for session in SESSIONS], axis=0)
+    valid = np.any(
+        [volume(miniature.subject.files.valid(session)).get_fdata() > 0 for session in SESSIONS],
+        axis=0,
+    )
     assert np.isfinite(values[valid]).all()
 
 
@@ -193,7 +223,9 @@ def test_affines_are_slab_centred(miniature, volume):
         (files.anat_roi("prf-visualrois"), ANAT_VOXEL_MM),
     ):
         image = volume(path)
-        np.testing.assert_allclose(image.affine, slab_centre_affine(image.shape, voxel_mm), atol=1e-5)
+        np.testing.assert_allclose(
+            image.affine, slab_centre_affine(image.shape, voxel_mm), atol=1e-5
+        )
 
 
 def test_every_resampled_roi_voxel_is_in_the_brain_and_varies(miniature, volume, betas):
@@ -218,7 +250,9 @@ def test_a_folder_picture_is_never_on_both_sides_of_the_split(tmp_path):
 
 def test_the_tree_says_that_it_is_simulated(miniature):
     assert "simulated" in (miniature.root / "SIMULATED.txt").read_text()
-    with h5py.File(on_disk(miniature.root, miniature.subject.files.betas("b3", 20, "hdf5"))) as file:
+    with h5py.File(
+        on_disk(miniature.root, miniature.subject.files.betas("b3", 20, "hdf5"))
+    ) as file:
         assert file.attrs["source"] == SIMULATED_MARK
 
 
@@ -226,7 +260,12 @@ def test_lost_button_records():
     table = responses_table(draw_design(1), 4, [23], 1)
     lost = table[table["MISSINGDATA"] == 1]
     assert set(lost["RUN"]) == {3}
-    assert lost[["ISCORRECT", "RT", "CHANGEMIND", "ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON"]].isna().all().all()
+    assert (
+        lost[["ISCORRECT", "RT", "CHANGEMIND", "ISCORRECTCURRENT", "TOTAL1", "TOTAL2", "BUTTON"]]
+        .isna()
+        .all()
+        .all()
+    )
     assert table["TOTAL1"].notna().sum() == 750 - 63
 
 
@@ -251,7 +290,9 @@ def test_design_reader_counts_from_zero(miniature, variables):
     design = read_design(on_disk(miniature.root, EXPDESIGN), remedy="")
     trial = 750 * 19 + 4
     id10k = variables["masterordering"][0, trial]
-    assert design.trial_image_ids(NUMBER, 20)[4] == variables["subjectim"][NUMBER - 1, id10k - 1] - 1
+    assert (
+        design.trial_image_ids(NUMBER, 20)[4] == variables["subjectim"][NUMBER - 1, id10k - 1] - 1
+    )
 
 
 def test_repetitions_count_earlier_showings():
@@ -261,4 +302,6 @@ def test_repetitions_count_earlier_showings():
 def test_stored_units_round_and_saturate_as_matlab_does():
     percent = np.array([0.5, 1.5, -0.5, -1.5, 2.4]) / 300
     np.testing.assert_array_equal(to_stored_units(percent), [1, 2, -1, -2, 2])
-    np.testing.assert_array_equal(to_stored_units(np.array([150.0, -150.0, np.nan])), [32_767, -32_768, 0])
+    np.testing.assert_array_equal(
+        to_stored_units(np.array([150.0, -150.0, np.nan])), [32_767, -32_768, 0]
+    )

@@ -12,7 +12,13 @@ from fmri2img.simulation.cortex import (
     locate,
     receptive_field_centres,
 )
-from fmri2img.simulation.encoding import PUBLISHED_NCSNR, draw_voxels, image_features, make_betas, noise_free_responses
+from fmri2img.simulation.encoding import (
+    PUBLISHED_NCSNR,
+    draw_voxels,
+    image_features,
+    make_betas,
+    noise_free_responses,
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +32,9 @@ def visual(cortex):
     points = locate(cortex, func_to_anat_mm(cortex).reshape(-1, 3))
     labels = label_points(points, "prf-visualrois")
     chosen = labels > 0
-    return CorticalPoints(**{name: values[chosen] for name, values in points.__dict__.items()}), labels[chosen]
+    return CorticalPoints(
+        **{name: values[chosen] for name, values in points.__dict__.items()}
+    ), labels[chosen]
 
 
 def test_the_wanted_number_of_voxels(visual):
@@ -51,7 +59,9 @@ def test_dorsal_areas_see_the_lower_field(visual):
 def test_polar_angle_reverses_at_borders():
     angles = np.array([35.99, 36.01, 73.99, 74.01])
     n = len(angles)
-    points = CorticalPoints(np.ones(n, bool), np.ones(n, bool), np.ones(n, bool), np.full(n, 0.5), angles)
+    points = CorticalPoints(
+        np.ones(n, bool), np.ones(n, bool), np.ones(n, bool), np.full(n, 0.5), angles
+    )
     labels = label_points(points, "prf-visualrois")
     np.testing.assert_array_equal(labels, [2, 4, 4, 6])
     x, y = receptive_field_centres(points, labels).T

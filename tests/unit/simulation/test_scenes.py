@@ -15,7 +15,9 @@ def spectrum_slope(pictures):
     window = np.hanning(pictures.shape[1])
     grey = pictures.mean(-1)
     windowed = (grey - grey.mean((1, 2), keepdims=True)) * window[:, None] * window
-    power = np.mean(np.abs(np.fft.fft2(windowed)) ** 2 / windowed.var((1, 2), keepdims=True), axis=0)
+    power = np.mean(
+        np.abs(np.fft.fft2(windowed)) ** 2 / windowed.var((1, 2), keepdims=True), axis=0
+    )
     frequency = np.fft.fftfreq(len(window)) * len(window)
     radius = np.hypot(frequency[:, None], frequency).round().astype(int)
     radial = np.bincount(radius.ravel(), power.ravel()) / np.bincount(radius.ravel())

@@ -10,14 +10,29 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def data(rng):
-    trial_images = torch.from_numpy(rng.permutation([image for image in range(N_IMAGES) for _ in range(1 + image % 3)]))
-    betas = torch.arange(len(trial_images)).float()[:, None].expand(-1, N_VOXELS)  # each trial holds its own number
+    trial_images = torch.from_numpy(
+        rng.permutation([image for image in range(N_IMAGES) for _ in range(1 + image % 3)])
+    )
+    betas = (
+        torch.arange(len(trial_images)).float()[:, None].expand(-1, N_VOXELS)
+    )  # each trial holds its own number
     latents, none = torch.zeros(N_IMAGES, 4, 2, 2), torch.zeros(0, 0, 1, 1)
-    return TrainingTensors(betas, trial_images, torch.zeros(N_IMAGES, N_VOXELS), latents, torch.zeros(N_VOXELS), none, none, none)
+    return TrainingTensors(
+        betas,
+        trial_images,
+        torch.zeros(N_IMAGES, N_VOXELS),
+        latents,
+        torch.zeros(N_VOXELS),
+        none,
+        none,
+        none,
+    )
 
 
 def batches(data, repetitions="single", batch_size=7, **changes):
-    return TrialBatches(data, repetitions=repetitions, batch_size=batch_size, seed=3, device=CPU, **changes)
+    return TrialBatches(
+        data, repetitions=repetitions, batch_size=batch_size, seed=3, device=CPU, **changes
+    )
 
 
 def test_an_epoch_of_single_trials_shows_each_once(data):
@@ -46,16 +61,27 @@ def test_averages_are_of_the_images_own_trials(repetitions, data):
 
 def test_mixup_draws_weighted_means_means_and_single_trials(data):
     three = torch.cat(
-        [step.weights[data.repetitions[step.rows] == 3] for epoch in range(150) for step in batches(data, "mixup").epoch(epoch)]
+        [
+            step.weights[data.repetitions[step.rows] == 3]
+            for epoch in range(150)
+            for step in batches(data, "mixup").epoch(epoch)
+        ]
     )
     single = (three.max(1).values > 0.999).float().mean().item()
     mean = ((three - 1 / 3).abs().max(1).values < 1e-6).float().mean().item()
-    assert (1 - single - mean, mean, single) == (pytest.approx(0.5, abs=0.06), pytest.approx(0.3, abs=0.06), pytest.approx(0.2, abs=0.06))
+    assert (1 - single - mean, mean, single) == (
+        pytest.approx(0.5, abs=0.06),
+        pytest.approx(0.3, abs=0.06),
+        pytest.approx(0.2, abs=0.06),
+    )
 
 
 @pytest.mark.parametrize("repetitions", ["single", "mixup"])
 def test_an_epoch_goes_on_where_it_stopped(repetitions, data):
-    whole, rest = list(batches(data, repetitions).epoch(2)), list(batches(data, repetitions).epoch(2, first=2))
+    whole, rest = (
+        list(batches(data, repetitions).epoch(2)),
+        list(batches(data, repetitions).epoch(2, first=2)),
+    )
     assert len(rest) == len(whole) - 2
     for one, other in zip(whole[2:], rest, strict=True):
         assert torch.equal(one.rows, other.rows)
@@ -65,7 +91,10 @@ def test_an_epoch_goes_on_where_it_stopped(repetitions, data):
 @pytest.mark.parametrize("batch_size", [7, 1, 100])
 def test_processes_share_a_step_and_its_mean(batch_size, data):
     whole = list(batches(data, batch_size=batch_size).epoch(0))
-    parts = [list(batches(data, batch_size=batch_size, process=process, n_processes=3).epoch(0)) for process in range(3)]
+    parts = [
+        list(batches(data, batch_size=batch_size, process=process, n_processes=3).epoch(0))
+        for process in range(3)
+    ]
     values = torch.arange(N_IMAGES).float()
     for step, *mine in zip(whole, *parts, strict=True):
         mean = sum(part.share * values[part.rows].mean() for part in mine) / 3

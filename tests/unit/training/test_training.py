@@ -10,7 +10,14 @@ from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
 from fmri2img.generation.predict import predict_latents, reconstruct, unsure_places
-from fmri2img.models.registry import check_settings, load_seeds, model_class, model_names, save_encoder, save_seeds
+from fmri2img.models.registry import (
+    check_settings,
+    load_seeds,
+    model_class,
+    model_names,
+    save_encoder,
+    save_seeds,
+)
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import split_images
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
@@ -30,7 +37,15 @@ FAST = {"epochs": 4, "batch_size": 32, "learning_rate": 0.002}
 ONE_REGION = {"takagi": {"z_labels": ["V1"], "c_labels": ["V1"]}}
 SMALL = {
     "basic_ae": {"hidden_sizes": [64], "bottleneck": [4, 8, 8], **FAST},
-    "low_level": {"hidden_size": 64, "n_blocks": 1, "channels": 8, "contrastive_size": 16, "input_dropout": 0.1, "dropout": 0.0, **FAST},
+    "low_level": {
+        "hidden_size": 64,
+        "n_blocks": 1,
+        "channels": 8,
+        "contrastive_size": 16,
+        "input_dropout": 0.1,
+        "dropout": 0.0,
+        **FAST,
+    },
 }
 N_IMAGES, N_VOXELS = 160, 90
 
@@ -72,15 +87,27 @@ def subject(rng):
 
 
 def training_set(examples, split, latents):
-    """With pictures of other people, and the subject's own, test images included, which must be left out."""
+    """With pictures of other people, and the subject's own, test images included, which must be
+    left out.
+    """
     others = latents.only(split.ids("train")[:40])
     ids = np.concatenate([latents.image_ids, np.arange(80_000, 80_000 + len(others.values))])
-    values, energies = (np.concatenate([getattr(part, name) for part in (latents, others)]) for name in ("values", "energies"))
-    return with_prompts(make_training_set(examples, split, latents, Latents(ids, values, energies, latents.provenance)), split)
+    values, energies = (
+        np.concatenate([getattr(part, name) for part in (latents, others)])
+        for name in ("values", "energies")
+    )
+    return with_prompts(
+        make_training_set(
+            examples, split, latents, Latents(ids, values, energies, latents.provenance)
+        ),
+        split,
+    )
 
 
 def with_prompts(data, split):
-    """What an encoder that steers Stable Diffusion learns beside: noise, the same whatever the subject's test trials hold."""
+    """What an encoder that steers Stable Diffusion learns beside: noise, the same whatever the
+    subject's test trials hold.
+    """
     prompts = np.random.default_rng(5).normal(size=(len(split.train), 77, 768)).astype(np.float16)
     return replace(data, train=replace(data.train, prompts=torch.from_numpy(prompts)))
 
@@ -89,10 +116,22 @@ def decoder():
     return load_autoencoder(str(REPOSITORY / "models" / "demo-vae"), "main")
 
 
-def fit(data, tmp_path, name="basic_ae", on_epoch=lambda _: None, owner="subj01/basic_ae", **changes):
-    settings = check_settings(name, SECTIONS[name] | SMALL.get(name, {}) | ONE_REGION.get(name, {}) | changes)
+def fit(
+    data, tmp_path, name="basic_ae", on_epoch=lambda _: None, owner="subj01/basic_ae", **changes
+):
+    settings = check_settings(
+        name, SECTIONS[name] | SMALL.get(name, {}) | ONE_REGION.get(name, {}) | changes
+    )
     checkpoint = tmp_path / "checkpoint.safetensors"
-    return fit_encoder(model_class(name), settings, data, load_decoder=decoder, checkpoint=checkpoint, on_epoch=on_epoch, owner=owner)
+    return fit_encoder(
+        model_class(name),
+        settings,
+        data,
+        load_decoder=decoder,
+        checkpoint=checkpoint,
+        on_epoch=on_epoch,
+        owner=owner,
+    )
 
 
 def weights_of(encoder):
@@ -104,12 +143,18 @@ def identification(encoder, subject):
     test = split.ids("test")
     mean = latents.of(split.ids("train")).mean(0).ravel()
     predicted = predict_latents(encoder, examples, test).reshape(len(test), -1)
-    return two_way_identification(similarity_matrix(latents.of(test).reshape(len(test), -1) - mean, predicted - mean)).mean()
+    return two_way_identification(
+        similarity_matrix(latents.of(test).reshape(len(test), -1) - mean, predicted - mean)
+    ).mean()
 
 
 @pytest.mark.parametrize("name", model_names())
 def test_signal_is_found(name, subject, tmp_path):
-    changes = {"epochs": 60, "patience": 60} | ({"learning_rate": 0.005} if name == "low_level" else {}) if name in SMALL else {}
+    changes = (
+        {"epochs": 60, "patience": 60} | ({"learning_rate": 0.005} if name == "low_level" else {})
+        if name in SMALL
+        else {}
+    )
     encoder, result = fit(training_set(*subject), tmp_path, name, **changes)
     assert identification(encoder, subject) > 0.85
     assert result.validation_pattern_correlation > 0.2
@@ -135,7 +180,11 @@ def test_nothing_fitted_sees_a_test_trial(name, subject, tmp_path):
     betas[trials] = 12_345
     rows = np.searchsorted(latents.image_ids, split.ids("test"))
     values[rows], images[rows] = 1e3, 0
-    altered = (replace(examples, betas=betas, images=images), split, replace(latents, values=values))
+    altered = (
+        replace(examples, betas=betas, images=images),
+        split,
+        replace(latents, values=values),
+    )
     first, first_result = fit(training_set(*subject), tmp_path / "a", name)
     second, second_result = fit(training_set(*altered), tmp_path / "b", name)
     assert torch.equal(weights_of(first), weights_of(second))
@@ -157,9 +206,13 @@ class KilledError(Exception):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"ema_decay": 0.9, "schedule": "one_cycle", "repetitions": "mixup", "dropout": 0.2}], ids=["plain", "all"]
+    "changes",
+    [{}, {"ema_decay": 0.9, "schedule": "one_cycle", "repetitions": "mixup", "dropout": 0.2}],
+    ids=["plain", "all"],
 )
-def test_a_training_that_breaks_off_within_an_epoch_ends_with_the_same_weights(changes, subject, tmp_path, monkeypatch):
+def test_a_training_that_breaks_off_within_an_epoch_ends_with_the_same_weights(
+    changes, subject, tmp_path, monkeypatch
+):
     monkeypatch.setattr("fmri2img.training.loop.STORE_SECONDS", 0)
     data = training_set(*subject)
     whole, whole_result = fit(data, tmp_path / "a", **changes)
@@ -192,7 +245,9 @@ def test_a_checkpoint_of_another_encoder_is_refused(subject, tmp_path):
     data = training_set(*subject)
     fit(data, tmp_path, owner="subj01/basic_ae on 90 voxels of V1")
     with pytest.raises(
-        MismatchError, match=r"got a checkpoint of subj01/basic_ae on 90 voxels of V1, expected one of subj02/low_level.*delete"
+        MismatchError,
+        match=r"got a checkpoint of subj01/basic_ae on 90 voxels of V1, expected one of "
+        r"subj02/low_level.*delete",
     ):
         fit(data, tmp_path, "low_level", owner="subj02/low_level on 80 voxels of V2")
     (tmp_path / "checkpoint.safetensors").write_bytes(b"no checkpoint")
@@ -204,16 +259,25 @@ def test_other_seeds_are_trained_in_the_same_way(subject, tmp_path):
     data = training_set(*subject)
     kind, settings = (
         model_class("basic_ae"),
-        check_settings("basic_ae", SECTIONS["basic_ae"] | SMALL["basic_ae"] | {"seed": 5, "n_seeds": 3}),
+        check_settings(
+            "basic_ae", SECTIONS["basic_ae"] | SMALL["basic_ae"] | {"seed": 5, "n_seeds": 3}
+        ),
     )
-    how = {"load_decoder": None, "checkpoint": tmp_path / "basic_ae.safetensors", "on_epoch": lambda _: None}
+    how = {
+        "load_decoder": None,
+        "checkpoint": tmp_path / "basic_ae.safetensors",
+        "on_epoch": lambda _: None,
+    }
     others = fit_other_seeds(kind, settings, data, **how)
     alone, _ = fit(data, tmp_path / "alone", seed=7)
     assert len(others) == 2
     assert torch.equal(weights_of(others[1]), weights_of(alone))
     save_encoder(alone, "basic_ae", tmp_path / "kept", {})
     save_seeds(others, tmp_path / "kept")
-    assert [torch.equal(weights_of(a), weights_of(b)) for a, b in zip(load_seeds(tmp_path / "kept"), others, strict=True)] == [True, True]
+    assert [
+        torch.equal(weights_of(a), weights_of(b))
+        for a, b in zip(load_seeds(tmp_path / "kept"), others, strict=True)
+    ] == [True, True]
     ridge = check_settings("ridge", SECTIONS["ridge"])
     assert fit_other_seeds(model_class("ridge"), ridge, data, **how) == []  # in closed form
     save_seeds([], tmp_path / "kept")
@@ -233,7 +297,9 @@ def test_the_best_epoch_on_validation_is_kept(subject, tmp_path):
     encoder, result = fit(data, tmp_path, epochs=12, learning_rate=0.02, patience=3)
     losses = [record.validation_loss for record in result.history]
     with torch.no_grad():
-        loss = torch.nn.functional.mse_loss(encoder(data.validation.image_betas), data.validation.latents)
+        loss = torch.nn.functional.mse_loss(
+            encoder(data.validation.image_betas), data.validation.latents
+        )
     assert loss.item() == pytest.approx(min(losses), rel=1e-5)
     assert len(losses) - np.argmin(losses) - 1 <= 3
 
@@ -253,7 +319,9 @@ def test_poor_data_is_no_crash(name, n_images, voxels, subject, tmp_path):
     if n_images == 30:
         betas[:, 2], valid[:, 3] = 77, False
     per_voxel = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain")
-    poor = {field: getattr(examples, field)[voxels] for field in per_voxel} | {"saturated": examples.saturated[:, voxels]}
+    poor = {field: getattr(examples, field)[voxels] for field in per_voxel} | {
+        "saturated": examples.saturated[:, voxels]
+    }
     few = replace(split, train=split.train[:n_images])
     data = training_set(replace(examples, betas=betas, valid=valid, **poor), few, latents)
     changes = {"epochs": 2, "batch_size": 1000} if name in SMALL else {}
@@ -271,9 +339,15 @@ def test_a_batch_larger_than_the_data_is_one_step(subject, tmp_path, caplog):
 
 
 def test_an_unknown_loss_names_the_known_ones():
-    with pytest.raises(ConfigError, match=r"train.basic_ae.loss: got 'hinge'; input should be 'latents', 'pixels' or 'both'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"train.basic_ae.loss: got 'hinge'; input should be 'latents', 'pixels' or 'both'",
+    ):
         check_settings("basic_ae", SECTIONS["basic_ae"] | {"loss": "hinge"})
-    with pytest.raises(ConfigError, match="there is no model 'vit'; choose from: basic_ae, default, low_level, ridge"):
+    with pytest.raises(
+        ConfigError,
+        match="there is no model 'vit'; choose from: basic_ae, default, low_level, ridge",
+    ):
         model_class("vit")
     with pytest.raises(ConfigError, match="blur and zoom change the pictures of a pixel loss"):
         check_settings("basic_ae", SECTIONS["basic_ae"] | {"blur": 0.5})
@@ -281,10 +355,15 @@ def test_an_unknown_loss_names_the_known_ones():
 
 def test_no_memory_says_which_knob(subject, tmp_path, monkeypatch):
     def refuse(*_):
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+        raise RuntimeError(
+            "DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes."
+        )
 
     monkeypatch.setattr(Trainer, "_step", refuse)
-    with pytest.raises(UnavailableError, match=r"no memory left for one step.*lower batch_size, set decoder_batch to 1"):
+    with pytest.raises(
+        UnavailableError,
+        match=r"no memory left for one step.*lower batch_size, set decoder_batch to 1",
+    ):
         fit(training_set(*subject), tmp_path)
 
 
@@ -295,11 +374,16 @@ def test_divergence_is_told(subject, tmp_path):
 
 def test_validation_says_how_many_trials_were_averaged(subject, tmp_path):
     data = training_set(*subject)
-    assert data.validation.repetitions.tolist() == subject[0].repetitions_of(subject[1].ids("validation")).tolist()
+    assert (
+        data.validation.repetitions.tolist()
+        == subject[0].repetitions_of(subject[1].ids("validation")).tolist()
+    )
     encoder, result = fit(data, tmp_path, "default")
     with torch.no_grad():
         right = encoder(data.validation.image_betas, data.validation.repetitions)
-    assert result.validation_loss == pytest.approx(torch.nn.functional.mse_loss(right, data.validation.latents).item(), rel=1e-5)
+    assert result.validation_loss == pytest.approx(
+        torch.nn.functional.mse_loss(right, data.validation.latents).item(), rel=1e-5
+    )
 
 
 def test_checkpoints_go_when_all_is_saved(tmp_path):
@@ -323,22 +407,35 @@ def test_training_through_the_decoder_lowers_the_pixel_error(subject, tmp_path):
     examples, split, latents = subject
     few = replace(split, train=split.train[:16], validation=split.validation[:2])
     data = training_set(examples, few, latents)
-    _, result = fit(data, tmp_path, loss="pixels", epochs=3, batch_size=8, pixel_window=8, blur=0.9, zoom=1.2)
+    _, result = fit(
+        data, tmp_path, loss="pixels", epochs=3, batch_size=8, pixel_window=8, blur=0.9, zoom=1.2
+    )
     assert result.history[-1].train_loss < result.history[0].train_loss
 
 
 def test_the_training_loss_is_a_mean_over_samples_though_the_last_step_has_fewer(subject, tmp_path):
     data = training_set(*subject)
-    still = {"learning_rate": 1e-12, "epochs": 1, "input_dropout": 0.0, "contrastive_weight": 0.0, "repetitions": "single"}
+    still = {
+        "learning_rate": 1e-12,
+        "epochs": 1,
+        "input_dropout": 0.0,
+        "contrastive_weight": 0.0,
+        "repetitions": "single",
+    }
     losses = []
-    for batch_size in (len(data.train.betas), len(data.train.betas) - 1):  # the second: one large step, and one of a single trial
+    for batch_size in (
+        len(data.train.betas),
+        len(data.train.betas) - 1,
+    ):  # the second: one large step, and one of a single trial
         _, result = fit(data, tmp_path, "low_level", **still | {"batch_size": batch_size})
         losses.append(result.history[0].train_loss)
     assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 def test_output_of_another_shape_is_refused(subject, tmp_path):
-    with pytest.raises(MismatchError, match=r"latents of shape \(4, 8, 8\), expected \(4, 16, 16\)"):
+    with pytest.raises(
+        MismatchError, match=r"latents of shape \(4, 8, 8\), expected \(4, 16, 16\)"
+    ):
         fit(training_set(*subject), tmp_path, bottleneck=[4, 4, 4])
 
 
@@ -358,24 +455,47 @@ def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp
     def encode(pictures):
         return np.zeros((len(pictures), 4, 16, 16), np.float32)
 
-    found = reconstruct(encoder, examples, split, latents, autoencoder, encode_pictures=encode, **how)
+    found = reconstruct(
+        encoder, examples, split, latents, autoencoder, encode_pictures=encode, **how
+    )
     repetitions = torch.from_numpy(examples.repetitions_of(found.image_ids))
-    assert repetitions.tolist() == [np.count_nonzero(examples.trial_image_ids == image_id) for image_id in found.image_ids]
-    np.testing.assert_array_equal(found.latent_sd, encoder.spread(len(found.image_ids), repetitions))
+    assert repetitions.tolist() == [
+        np.count_nonzero(examples.trial_image_ids == image_id) for image_id in found.image_ids
+    ]
+    np.testing.assert_array_equal(
+        found.latent_sd, encoder.spread(len(found.image_ids), repetitions)
+    )
     maps = unsure_places(encoder, examples, split, latents)
-    assert list(maps) == (["2 repetitions"] if name == "default" and len(set(repetitions.tolist())) > 1 else ["all pictures"])
+    assert list(maps) == (
+        ["2 repetitions"]
+        if name == "default" and len(set(repetitions.tolist())) > 1
+        else ["all pictures"]
+    )
     shares = next(iter(maps.values()))
     assert shares.shape == (16, 16)
     assert 0.2 < shares.mean() < 1.2
     over_voxels = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain")
     fewer = {field: getattr(examples, field)[:80] for field in over_voxels}
     fewer |= {field: getattr(examples, field)[:, :80] for field in ("betas", "valid", "saturated")}
-    with pytest.raises(MismatchError, match=r"trained on 90 voxels, the examples of subj01 have 80; run: dvc repro train"):
-        reconstruct(encoder, replace(examples, **fewer), split, latents, autoencoder, encode_pictures=encode, **how)
+    with pytest.raises(
+        MismatchError,
+        match=r"trained on 90 voxels, the examples of subj01 have 80; run: dvc repro train",
+    ):
+        reconstruct(
+            encoder,
+            replace(examples, **fewer),
+            split,
+            latents,
+            autoencoder,
+            encode_pictures=encode,
+            **how,
+        )
 
 
 def test_log_and_curve_hold_every_epoch(subject, tmp_path):
-    _, result = fit(training_set(*subject), tmp_path, on_epoch=EpochLog(tmp_path / "log.jsonl", "test"))
+    _, result = fit(
+        training_set(*subject), tmp_path, on_epoch=EpochLog(tmp_path / "log.jsonl", "test")
+    )
     write_curve(tmp_path / "curve.csv", result.history)
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 4
     header, *rows = (tmp_path / "curve.csv").read_text().splitlines()
@@ -384,7 +504,9 @@ def test_log_and_curve_hold_every_epoch(subject, tmp_path):
 
 
 def test_what_steers_diffusion_never_comes_from_a_test_image(subject, tmp_path):
-    """z and c of test images, and their trials, change no bit of either ridge; those of training images do."""
+    """z and c of test images, and their trials, change no bit of either ridge; those of training
+    images do.
+    """
     examples, split, _ = subject
     rng = np.random.default_rng(8)
     ids = examples.image_ids
@@ -399,10 +521,22 @@ def test_what_steers_diffusion_never_comes_from_a_test_image(subject, tmp_path):
             values[rows], texts[rows] = 50, -50
         if name == "test":
             betas[examples.trials_of(split.ids("test"))] = 12_345
-        data = make_diffusion_set(replace(examples, betas=betas), split, replace(targets, scenes=values, prompts=texts))
+        data = make_diffusion_set(
+            replace(examples, betas=betas), split, replace(targets, scenes=values, prompts=texts)
+        )
         encoder, _ = fit(data, tmp_path / f"takagi-{name}", "takagi")
-        weights.append([encoder.z_weights, encoder.c_weights, encoder.z_bias, encoder.c_bias, encoder.normalizer.mean])
-    assert all(torch.equal(ours, theirs) for ours, theirs in zip(weights[0], weights[1], strict=True))
+        weights.append(
+            [
+                encoder.z_weights,
+                encoder.c_weights,
+                encoder.z_bias,
+                encoder.c_bias,
+                encoder.normalizer.mean,
+            ]
+        )
+    assert all(
+        torch.equal(ours, theirs) for ours, theirs in zip(weights[0], weights[1], strict=True)
+    )
     assert not torch.equal(weights[0][2], weights[2][2])
     assert not torch.equal(weights[0][3], weights[2][3])
 
@@ -416,4 +550,8 @@ def test_an_encoder_of_z_is_judged_by_the_latents_of_its_pictures():
     assert result.validation_loss == pytest.approx(0.25 * ((truth - mean) ** 2).mean(), rel=1e-5)
     (record,) = result.history  # what the curve shows
     assert record.validation_loss == result.validation_loss
-    assert result.facts == {"z_voxels": 3.0, "own_validation_loss": 9.0, "own_validation_pattern_correlation": 0.9}
+    assert result.facts == {
+        "z_voxels": 3.0,
+        "own_validation_loss": 9.0,
+        "own_validation_pattern_correlation": 0.9,
+    }

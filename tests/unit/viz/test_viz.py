@@ -9,22 +9,46 @@ from fmri2img.viz.gallery import GalleryItem, UnsureMap, gallery_page
 from fmri2img.viz.report import ReportData, comparison_page, run_page
 from fmri2img.viz.summary import terminal_summary
 
-METRICS = ("pixcorr", "ssim", "two_way_effnet_lite0", "pattern_correlation", "dimension_correlation", "two_way")
+METRICS = (
+    "pixcorr",
+    "ssim",
+    "two_way_effnet_lite0",
+    "pattern_correlation",
+    "dimension_correlation",
+    "two_way",
+)
 
 
 @pytest.fixture
 def runs(rng):
     def document(score):
         means = dict.fromkeys(METRICS, score)
-        rows = {"test": means, "ceiling": dict.fromkeys(METRICS, 1.0), "floor_shuffled": dict.fromkeys(METRICS, 0.1)}
-        rows |= {name: dict.fromkeys(METRICS, 0.3) for name in ("single_trial", "floor_nearest_train", "ceiling_resize")}
-        rows |= {f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4} for name in ("grey", "train_mean", "mean_latent")}
+        rows = {
+            "test": means,
+            "ceiling": dict.fromkeys(METRICS, 1.0),
+            "floor_shuffled": dict.fromkeys(METRICS, 0.1),
+        }
+        rows |= {
+            name: dict.fromkeys(METRICS, 0.3)
+            for name in ("single_trial", "floor_nearest_train", "ceiling_resize")
+        }
+        rows |= {
+            f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4}
+            for name in ("grey", "train_mean", "mean_latent")
+        }
         interval = {"test": {metric: [score - 0.05, score + 0.05] for metric in METRICS}}
-        return {**rows, "interval": interval, "p": {"pixcorr": 0.001}, "about": {"n_test_images": 37}}
+        return {
+            **rows,
+            "interval": interval,
+            "p": {"pixcorr": 0.001},
+            "about": {"n_test_images": 37},
+        }
 
     pictures = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     return [
-        ComparedRun.of(subject, model, document(score), {"pixcorr": 0.002}, score, model == "ridge", pictures)
+        ComparedRun.of(
+            subject, model, document(score), {"pixcorr": 0.002}, score, model == "ridge", pictures
+        )
         for subject in ("subj01", "subj02")
         for model, score in (("ridge", 0.61), ("basic_ae", 0.53))
     ]
@@ -36,15 +60,25 @@ def test_markdown_has_floors_ceiling_intervals_and_the_warning(runs):
     assert "## subj02 (37 test images)" in text
     assert "**0.610** [0.560, 0.660]" in text
     assert r"| **ridge** \* |" in text
-    for row in ("floor: grey", "floor: mean picture", "floor: shuffled, basic_ae", "ceiling: autoencoder alone"):
+    for row in (
+        "floor: grey",
+        "floor: mean picture",
+        "floor: shuffled, basic_ae",
+        "ceiling: autoencoder alone",
+    ):
         assert text.count(f"| {row} |") == 2
     assert "Simulated" not in comparison_markdown(runs, "s3", "comparison.png")
 
 
 def test_figure_shows_every_subject_and_model(runs, rng):
-    truth = {subject: rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8) for subject in ("subj01", "subj02")}
+    truth = {
+        subject: rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
+        for subject in ("subj01", "subj02")
+    }
     figure = comparison_figure(runs, truth, truth, "simulated")
-    texts = {text.get_text() for part in figure.subfigs for axis in part.axes for text in axis.texts}
+    texts = {
+        text.get_text() for part in figure.subfigs for axis in part.axes for text in axis.texts
+    }
     assert texts >= {"subj01\nseen", "subj02\nseen", "ridge *", "basic_ae"}
     assert "simulated" in figure.get_suptitle()
 
@@ -62,24 +96,40 @@ def test_summary_names_files_and_the_next_command(runs):
 
 def test_gallery_is_one_file_with_a_banner_and_all_pictures(rng):
     items = [
-        GalleryItem(17 + row, split, *rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8), {"PixCorr": 0.1 * row})
+        GalleryItem(
+            17 + row,
+            split,
+            *rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8),
+            {"PixCorr": 0.1 * row},
+        )
         for row, split in enumerate(["test", "test", "train"])
     ]
-    page = gallery_page(items, subject="subj01", model="ridge", data_source="simulated", facts={"voxels": "9 <b>"})
+    page = gallery_page(
+        items, subject="subj01", model="ridge", data_source="simulated", facts={"voxels": "9 <b>"}
+    )
     assert "Simulated data" in page
     assert page.count("<img ") == 9
     assert page.count('data-split="test"') == 2
     assert re.search(r"image 19</b>.*PixCorr 0\.20", page)
     assert "9 &lt;b&gt;" in page
     assert not re.search(r"(src|href)=\"(?!data:)", page)
-    assert "Simulated data" not in gallery_page(items, subject="s", model="m", data_source="s3", facts={})
+    assert "Simulated data" not in gallery_page(
+        items, subject="s", model="m", data_source="s3", facts={}
+    )
     assert "Where it is unsure" not in page
 
 
 def test_gallery_shows_where_the_encoder_is_unsure(rng):
-    item = GalleryItem(17, "test", *rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8), {"PixCorr": 0.1})
-    maps = [UnsureMap("1 repetition", np.full((4, 4), 0.93)), UnsureMap("3 repetitions", np.full((4, 4), 0.81))]
-    page = gallery_page([item], subject="subj01", model="default", data_source="simulated", facts={}, unsure=maps)
+    item = GalleryItem(
+        17, "test", *rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8), {"PixCorr": 0.1}
+    )
+    maps = [
+        UnsureMap("1 repetition", np.full((4, 4), 0.93)),
+        UnsureMap("3 repetitions", np.full((4, 4), 0.81)),
+    ]
+    page = gallery_page(
+        [item], subject="subj01", model="default", data_source="simulated", facts={}, unsure=maps
+    )
     assert re.search(r"1 repetition<br><b>93 %</b>.*3 repetitions<br><b>81 %</b>", page, re.DOTALL)
     assert page.count("data:image/png") == 3  # two maps and the scale
     assert not re.search(r"(src|href)=\"(?!data:)", page)
@@ -87,11 +137,37 @@ def test_gallery_shows_where_the_encoder_is_unsure(rng):
 
 @pytest.fixture
 def document(rng):
-    beside = ("ssim_columnwise", "two_way_ground_truth", "brain_diffuser_pixcorr", "brain_diffuser_ssim")
+    beside = (
+        "ssim_columnwise",
+        "two_way_ground_truth",
+        "brain_diffuser_pixcorr",
+        "brain_diffuser_ssim",
+    )
     means = dict.fromkeys((*METRICS, *beside), 0.6)
-    rows = dict.fromkeys(("test", "single_trial", "reference_ridge", "floor_shuffled", "floor_nearest_train", "ceiling"), means)
-    rows |= {f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4} for name in ("grey", "train_mean", "mean_latent")}
-    curve = {str(count): {"n_images": 9, "pattern_correlation": 0.1 * count, "two_way": 0.6, "pixcorr_small": 0.3} for count in (1, 2, 3)}
+    rows = dict.fromkeys(
+        (
+            "test",
+            "single_trial",
+            "reference_ridge",
+            "floor_shuffled",
+            "floor_nearest_train",
+            "ceiling",
+        ),
+        means,
+    )
+    rows |= {
+        f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4}
+        for name in ("grey", "train_mean", "mean_latent")
+    }
+    curve = {
+        str(count): {
+            "n_images": 9,
+            "pattern_correlation": 0.1 * count,
+            "two_way": 0.6,
+            "pixcorr_small": 0.3,
+        }
+        for count in (1, 2, 3)
+    }
     about = {
         "data_source": "simulated",
         "n_test_images": 12,
@@ -99,13 +175,21 @@ def document(rng):
         "constant_reconstructions": 2,
         "reconstructions_per_image": 1,
     }
-    about |= {"absent": {"two_way_clip": "weights lost", "swav_distance": "not asked for"}, "weights": {"a": "12ab"}}
+    about |= {
+        "absent": {"two_way_clip": "weights lost", "swav_distance": "not asked for"},
+        "weights": {"a": "12ab"},
+    }
     return {
         **rows,
         "ceiling_resize": {"pixcorr": 0.97, "ssim": 0.8},
         "interval": {"test": {metric: [0.55, 0.65] for metric in means}},
         "seeds": {"pixcorr": {"values": [0.6, 0.62, 0.58], "mean": 0.6, "sd": 0.02}},
-        "brain": {"all voxels": {row: {"mean": 0.31, "low": 0.2, "high": 0.4} for row in ("model", "shuffled", "mean_latent", "truth")}},
+        "brain": {
+            "all voxels": {
+                row: {"mean": 0.31, "low": 0.2, "high": 0.4}
+                for row in ("model", "shuffled", "mean_latent", "truth")
+            }
+        },
         "p": {"pixcorr": 0.001},
         "latent": {"r2_mean": 0.21},
         "retrieval_raw": {"image_to_brain_top1": 0.3},
@@ -133,13 +217,29 @@ ENCODING = {
 
 def rows_of(page):
     """Rows of all tables as words."""
-    return [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL)]
+    return [
+        re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL)
+    ]
 
 
 def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, rng):
     pictures = rng.integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
-    scores = {row: {metric: rng.random(12) for metric in METRICS if metric != "dimension_correlation"} for row in ("model", "shuffled")}
-    data = ReportData("subj03", "basic_ae", document, ENCODING, scores, np.arange(12), pictures, pictures, pictures, rng.random((4, 3, 3)))
+    scores = {
+        row: {metric: rng.random(12) for metric in METRICS if metric != "dimension_correlation"}
+        for row in ("model", "shuffled")
+    }
+    data = ReportData(
+        "subj03",
+        "basic_ae",
+        document,
+        ENCODING,
+        scores,
+        np.arange(12),
+        pictures,
+        pictures,
+        pictures,
+        rng.random((4, 3, 3)),
+    )
     page = run_page(data)
     assert "Simulated data" in page
     assert "2 reconstructions are of one grey" in page
@@ -164,8 +264,21 @@ def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, r
 def comparison(document):
     def render(data_source, differences=()):
         runs = [{"subject": "subj01", "model": "ridge", "champion": True, "document": document}]
-        means = [{"model": "ridge", "scores": {"pixcorr": {"mean": 0.61, "interval": [0.58, 0.64], "subjects": {"subj01": 0.61}}}}]
-        return comparison_page(runs, data_source, list(differences), means, {"subj01": ENCODING}, b"png")
+        means = [
+            {
+                "model": "ridge",
+                "scores": {
+                    "pixcorr": {
+                        "mean": 0.61,
+                        "interval": [0.58, 0.64],
+                        "subjects": {"subj01": 0.61},
+                    }
+                },
+            }
+        ]
+        return comparison_page(
+            runs, data_source, list(differences), means, {"subj01": ENCODING}, b"png"
+        )
 
     return render
 
@@ -176,7 +289,18 @@ def test_real_data_carry_no_banner(comparison):
     assert "Simulated" not in real
     assert "12 images (shared)" in real
     low_level = [row for row in rows_of(real) if row[:2] == ["MindEye2", "low-level,"]]
-    assert low_level[0][6:] == ["1000", "images", "0.399", "0.539", "0.705", "0.651", "0.529", "0.572", "0.984", "0.673"]
+    assert low_level[0][6:] == [
+        "1000",
+        "images",
+        "0.399",
+        "0.539",
+        "0.705",
+        "0.651",
+        "0.529",
+        "0.572",
+        "0.984",
+        "0.673",
+    ]
 
 
 def test_means_over_subjects_and_noise_ceilings_stand_on_the_comparison(comparison):
@@ -188,7 +312,13 @@ def test_means_over_subjects_and_noise_ceilings_stand_on_the_comparison(comparis
 
 
 def test_differences_are_shown_with_their_intervals(comparison):
-    difference = {"subject": "subj01", "models": "basic_ae - ridge", "metric": "two_way", "mean": -0.02, "interval": [-0.03, -0.01]}
+    difference = {
+        "subject": "subj01",
+        "models": "basic_ae - ridge",
+        "metric": "two_way",
+        "mean": -0.02,
+        "interval": [-0.03, -0.01],
+    }
     page = comparison("nsd", [difference | {"p": 0.01, "p_holm": 0.02}])
     assert "-0.020" in page
     assert "-0.030 – -0.010" in page
