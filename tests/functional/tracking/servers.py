@@ -6,8 +6,8 @@ import socket
 import subprocess
 import sys
 import time
-from urllib.request import urlopen
 from contextlib import suppress
+from urllib.request import urlopen
 
 
 def free_port():
