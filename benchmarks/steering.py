@@ -20,7 +20,7 @@ from measuring import TINY, put_section, run_measured, say, sized, table
 from sklearn.linear_model import Ridge
 
 from fmri2img.config import GenerateParams
-from fmri2img.generation.diffuse import PictureMaker, Request
+from fmri2img.generation.diffusion_pictures import PictureMaker, Request
 from fmri2img.models._image_ridge import solve_image_ridge
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder, pick_device
 

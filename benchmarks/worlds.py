@@ -16,12 +16,13 @@ from PIL import Image
 
 from fmri2img.config import NsdParams
 from fmri2img.features.energies import contrast_energies
-from fmri2img.features.latents import encode_images
+from fmri2img.features.vae_latents import encode_images
 from fmri2img.models.base import TrainingTensors
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.simulation.cortex import func_to_anat_mm
 from fmri2img.simulation.dataset import SimulatedSubject
-from fmri2img.simulation.encoding import (
+from fmri2img.simulation.scenes import CATEGORIES, describe_scene, render_image
+from fmri2img.simulation.voxel_responses import (
     VoxelModel,
     draw_noise_sources,
     image_features,
@@ -29,7 +30,6 @@ from fmri2img.simulation.encoding import (
     noise_free_responses,
     session_noise,
 )
-from fmri2img.simulation.scenes import CATEGORIES, describe_scene, render_image
 from fmri2img.training.fit import TrainingSet
 from fmri2img.training.loop import ValidationTensors
 

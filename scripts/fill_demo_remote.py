@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fmri2img.containers import TrialBetas
 from fmri2img.layout import voxels_path
-from fmri2img.lineage import read_lock
+from fmri2img.provenance.lineage import read_lock
 from fmri2img.sharing.remotes import data_source_of
 
 LIMIT_BYTES = 8e6

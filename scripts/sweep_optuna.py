@@ -16,9 +16,9 @@ import sys
 import dvc.api
 import optuna
 
-from fmri2img.command import tell_errors
 from fmri2img.exceptions import ConfigError, UnavailableError
 from fmri2img.layout import training_path
+from fmri2img.pipeline.stage import tell_errors
 
 METRIC = "validation/pattern_correlation"
 

@@ -27,7 +27,7 @@ from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
 
 from fmri2img.files import write_bytes, write_json
-from fmri2img.simulation.leaves import render_leaves
+from fmri2img.simulation.dead_leaves import render_leaves
 from fmri2img.simulation.scenes import render_image
 
 logger = logging.getLogger("train_demo_vae")

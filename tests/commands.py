@@ -18,7 +18,7 @@ from unittest import mock
 
 def fmri2img(folder, *arguments, check=True, **environment):
     """Run ``fmri2img`` in a folder."""
-    from fmri2img.cli import main
+    from fmri2img.cli.main import main
 
     words = [str(word) for word in arguments]
     return _call(lambda: main(words), folder, ["fmri2img", *words], check, environment)
@@ -26,7 +26,7 @@ def fmri2img(folder, *arguments, check=True, **environment):
 
 def stage(folder, name, *arguments, check=True, **environment):
     """Run ``python -m stages.<name>`` in a folder."""
-    from fmri2img.command import run_stage
+    from fmri2img.pipeline.stage import run_stage
 
     words = [str(word) for word in arguments]
     main = import_module(f"stages.{name}").main

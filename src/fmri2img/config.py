@@ -299,7 +299,7 @@ class ProjectParams(Params):
     """The whole of ``params.yaml``.
 
     The settings of a model, ``train.<model>``, are checked by the model itself
-    (``models.registry``).
+    (``models.catalogue``).
     """
 
     subjects: Annotated[list[Subject], Field(min_length=1)]

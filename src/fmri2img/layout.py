@@ -75,7 +75,7 @@ def coco_folder() -> Path:
 
 
 def captions_path(model: str) -> Path:
-    """Captions of all subjects' pictures, by 73k id (`nsd.captions`); none for a model that
+    """Captions of all subjects' pictures, by 73k id (`nsd.coco_captions`); none for a model that
     learns from latents alone.
     """
     return Path("data/captions") / f"{model}.json"

@@ -3,10 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import Examples, Reconstructions
-from fmri2img.evaluation.report import (
+from fmri2img.evaluation.documents import (
     check_scored_alike,
     corrected_p,
     means_over_subjects,
@@ -22,8 +21,9 @@ from fmri2img.layout import (
     scores_path,
     training_path,
 )
+from fmri2img.pipeline.stage import run_stage
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
-from fmri2img.viz.report import comparison_page
+from fmri2img.viz.pages import comparison_page
 
 
 def main() -> None:

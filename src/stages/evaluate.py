@@ -1,6 +1,5 @@
 """Score an encoder on the test images, beside floors and ceiling."""
 
-from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import (
     DiffusionTargets,
@@ -10,15 +9,15 @@ from fmri2img.containers import (
     Reconstructions,
     TruePictures,
 )
-from fmri2img.evaluation.networks import open_networks
-from fmri2img.evaluation.report import (
+from fmri2img.evaluation.diffusion_scores import identify_by_samples, score_halves
+from fmri2img.evaluation.documents import (
     latent_map_table,
     metrics_document,
     repetition_table,
     score_table,
 )
+from fmri2img.evaluation.network_scores import open_networks
 from fmri2img.evaluation.score import join_truth, model_rows, score_model
-from fmri2img.evaluation.steering import identify_by_samples, score_halves
 from fmri2img.files import read_json, write_json, write_text
 from fmri2img.layout import (
     encoding_model_path,
@@ -36,8 +35,9 @@ from fmri2img.layout import (
     targets_path,
     truth_path,
 )
+from fmri2img.pipeline.stage import run_stage
 from fmri2img.responses.splits import Split
-from fmri2img.viz.report import ReportData, run_page
+from fmri2img.viz.pages import ReportData, run_page
 
 
 def main(subject: str, model: str) -> None:

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fmri2img.command import progress, run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import DiffusionTargets
 from fmri2img.exceptions import FormatError, MissingDataError
 from fmri2img.files import json_bytes, read_json
 from fmri2img.layout import captions_path, split_path, target_blocks_folder, targets_path
-from fmri2img.models.registry import model_class
+from fmri2img.models.catalogue import model_class
 from fmri2img.nsd.paths import STIMULI
 from fmri2img.nsd.stimuli import iterate_images
-from fmri2img.receipts import raw_files
+from fmri2img.pipeline.stage import progress, run_stage
+from fmri2img.provenance.receipts import raw_files
 from fmri2img.responses.splits import Split
 
 
@@ -30,7 +30,12 @@ def main(subject: str, model: str) -> None:
         DiffusionTargets.nothing().save(path)
         return
     # Late: these take seconds to load, and most models do without.
-    from fmri2img.features.conditions import VERSION, embed_captions, encode_scenes, forget_blocks
+    from fmri2img.features.diffusion_targets import (
+        VERSION,
+        embed_captions,
+        encode_scenes,
+        forget_blocks,
+    )
     from fmri2img.pretrained.diffusion import open_diffusion
 
     split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")

@@ -4,14 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fmri2img.command import progress, run_stage
 from fmri2img.config import ProjectParams, load_params
 from fmri2img.containers import DiffusionTargets, Examples, Latents, Reconstructions
-from fmri2img.evaluation.latents import pattern_correlations
-from fmri2img.evaluation.pixels import pixel_correlations
-from fmri2img.features.latents import encode_images
+from fmri2img.evaluation.latent_scores import pattern_correlations
+from fmri2img.evaluation.picture_scores import pixel_correlations
+from fmri2img.features.vae_latents import encode_images
 from fmri2img.files import write_text
-from fmri2img.generation.predict import reconstruct, unsure_places
+from fmri2img.generation.reconstructions import reconstruct, unsure_places
 from fmri2img.layout import (
     encoder_folder,
     examples_path,
@@ -22,13 +21,14 @@ from fmri2img.layout import (
     split_path,
     targets_path,
 )
-from fmri2img.models.registry import load_encoder, load_seeds
+from fmri2img.models.catalogue import load_encoder, load_seeds
+from fmri2img.pipeline.stage import progress, run_stage
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import Split
 from fmri2img.viz.gallery import UnsureMap, gallery_items, gallery_page
 
 if TYPE_CHECKING:
-    from fmri2img.generation.diffuse import MadePictures
+    from fmri2img.generation.diffusion_pictures import MadePictures
 
 
 def main(subject: str, model: str) -> None:
@@ -89,8 +89,8 @@ def _steer(
     subject: str, model: str, params: ProjectParams, about: dict, what: tuple, how: dict
 ) -> "MadePictures":
     # Late: these take seconds to load, and most encoders do without.
-    from fmri2img.generation.diffuse import PictureMaker
-    from fmri2img.generation.steer import reconstruct_by_diffusion
+    from fmri2img.generation.diffusion_pictures import PictureMaker
+    from fmri2img.generation.diffusion_reconstructions import reconstruct_by_diffusion
     from fmri2img.pretrained.diffusion import open_diffusion_of
 
     targets = DiffusionTargets.open(

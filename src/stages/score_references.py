@@ -2,11 +2,10 @@
 all.
 """
 
-from fmri2img.command import run_stage
 from fmri2img.config import load_params
 from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures
-from fmri2img.evaluation.networks import open_networks
-from fmri2img.evaluation.report import references_document
+from fmri2img.evaluation.documents import references_document
+from fmri2img.evaluation.network_scores import open_networks
 from fmri2img.evaluation.score import join_truth, reference_rows, score_rows
 from fmri2img.files import write_json
 from fmri2img.layout import (
@@ -18,6 +17,7 @@ from fmri2img.layout import (
     split_path,
     truth_path,
 )
+from fmri2img.pipeline.stage import run_stage
 from fmri2img.responses.splits import Split
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fmri2img.command import run_stage
 from fmri2img.config import AutoencoderParams, load_params
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.files import read_json, write_json, write_text
@@ -23,7 +22,8 @@ from fmri2img.layout import (
     training_path,
     validation_path,
 )
-from fmri2img.models.registry import check_settings, model_class, save_encoder, save_seeds
+from fmri2img.models.catalogue import check_settings, model_class, save_encoder, save_seeds
+from fmri2img.pipeline.stage import run_stage
 from fmri2img.responses.splits import Split
 from fmri2img.tracking.live import live_curve
 from fmri2img.training.fit import (
@@ -35,7 +35,7 @@ from fmri2img.training.fit import (
 )
 from fmri2img.training.loop import predict_validation, validation_scores
 from fmri2img.training.processes import is_main_process, launch_again
-from fmri2img.training.report import (
+from fmri2img.training.records import (
     describe_encoder,
     epoch_log,
     judge_by_latents,
@@ -140,8 +140,8 @@ def _see(
     """Return the project's latents of the pictures of z, in which encoders of all kinds can be
     compared.
     """
-    from fmri2img.features.latents import encode_images
-    from fmri2img.generation.decode import latents_of_pictures
+    from fmri2img.features.vae_latents import encode_images
+    from fmri2img.generation.pictures import latents_of_pictures
     from fmri2img.pretrained.autoencoder import load_autoencoder_of
 
     encode = partial(encode_images, autoencoder=autoencoder, batch_size=_BATCH)

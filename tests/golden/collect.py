@@ -148,14 +148,14 @@ def collect_raw(template):
 
 def collect_help():
     """What ``--help`` prints for the command, every verb and every stage."""
-    from fmri2img.cli import main, make_parser
+    from fmri2img.cli.main import main, make_parser
 
     texts = {"fmri2img": _help(lambda: main(["--help"]))}
     for verb in make_parser()[1]:
         texts[f"fmri2img {verb}"] = _help(lambda verb=verb: main([verb, "--help"]))
     from importlib import import_module
 
-    from fmri2img.command import run_stage
+    from fmri2img.pipeline.stage import run_stage
 
     for script in sorted((REPOSITORY / "src/stages").glob("[a-z]*.py")):
         stage = import_module(f"stages.{script.stem}").main

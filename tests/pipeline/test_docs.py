@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from conftest import REPOSITORY
-from fmri2img.checks import check_project
+from fmri2img.pipeline.checks import check_project
 from miniature import SUBJECT, clone, inside, keep_images
 from pipeline.projects import run
 
@@ -148,7 +148,7 @@ def test_every_block_is_run_or_says_why_not():
 
 
 def test_pages_name_verbs_that_exist():
-    from fmri2img.cli import make_parser
+    from fmri2img.cli.main import make_parser
 
     known = set(make_parser()[1])
     for page in PAGES:

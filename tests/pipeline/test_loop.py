@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.lineage import LockLoader
+from fmri2img.provenance.lineage import LockLoader
 from fmri2img.provenance.reach import Program, Reach, is_excused
 from miniature import changed_params, clone
 from pipeline.projects import repro, run
@@ -113,12 +113,12 @@ def test_comments_run_the_fingerprint_and_nothing_else(copied):
 def test_a_change_is_told_from_what_to_what_and_runs_what_it_reaches(copied):
     edit(
         copied,
-        "src/fmri2img/evaluation/report.py",
+        "src/fmri2img/evaluation/documents.py",
         "_RESAMPLES_AT_ONCE = ",
         "_RESAMPLES_AT_ONCE = 1 + ",
     )
     assert why(copied) == [
-        "compare: code changed: _RESAMPLES_AT_ONCE (src/fmri2img/evaluation/report.py)"
+        "compare: code changed: _RESAMPLES_AT_ONCE (src/fmri2img/evaluation/documents.py)"
     ]
     with changed_params(copied) as params:
         params["train"]["basic_ae"]["epochs"] = 2

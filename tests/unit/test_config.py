@@ -2,10 +2,10 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.checks import check_once, check_project
 from fmri2img.config import load_params
 from fmri2img.exceptions import ConfigError, MissingDataError
-from fmri2img.models.registry import check_settings, model_names
+from fmri2img.models.catalogue import check_settings, model_names
+from fmri2img.pipeline.checks import check_once, check_project
 
 
 @pytest.fixture
@@ -215,7 +215,9 @@ def test_shipped_params_pass_the_whole_check_and_are_not_checked_twice(
     (path.parent / "models").mkdir()
     (path.parent / "models/demo-vae").symlink_to(REPOSITORY / "models/demo-vae")
     check_once()
-    monkeypatch.setattr("fmri2img.checks.check_project", lambda: pytest.fail("checked again"))
+    monkeypatch.setattr(
+        "fmri2img.pipeline.checks.check_project", lambda: pytest.fail("checked again")
+    )
     check_once()
     path.write_text(path.read_text() + "# a remark\n")
     with pytest.raises(pytest.fail.Exception, match="checked again"):

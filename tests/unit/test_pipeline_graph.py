@@ -7,7 +7,7 @@ import yaml
 from conftest import REPOSITORY
 from fmri2img.config import ProjectParams
 from fmri2img.layout import fingerprint_path
-from fmri2img.models.registry import model_names
+from fmri2img.models.catalogue import model_names
 from fmri2img.provenance.fingerprint import fingerprints
 from fmri2img.provenance.fingerprint import model_names as models_in_source
 from fmri2img.provenance.reach import CANNOT_CHANGE_OUTPUTS, Program

@@ -87,7 +87,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.command import run_stage
+from fmri2img.pipeline.stage import run_stage
 from fmri2img.files import replacing
 from fmri2img.storage import write_array, writing
 

@@ -23,14 +23,14 @@ from fmri2img.evaluation.identification import (
     two_way_table,
 )
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
-from fmri2img.evaluation.latents import (
+from fmri2img.evaluation.latent_scores import (
     dimension_correlations,
     latent_summary,
     pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.networks import Networks, score_in_networks
-from fmri2img.evaluation.pixels import (
+from fmri2img.evaluation.network_scores import Networks, score_in_networks
+from fmri2img.evaluation.picture_scores import (
     PRESETS,
     constant_pictures,
     row_correlations,

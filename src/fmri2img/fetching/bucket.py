@@ -25,7 +25,7 @@ from urllib3.exceptions import HTTPError
 from fmri2img.config import BucketParams
 from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
 from fmri2img.fetching.partial import PartialFile, RemoteFile, hash_with_etag
-from fmri2img.receipts import Ledger
+from fmri2img.provenance.receipts import Ledger
 
 log = logging.getLogger(__name__)
 _BLOCK_BYTES = 1 << 20

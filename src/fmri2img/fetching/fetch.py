@@ -13,8 +13,8 @@ from fmri2img.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.fetching.bucket import Bucket, needed_room
 from fmri2img.fetching.partial import RemoteFile
 from fmri2img.fetching.subset import name_subset
-from fmri2img.lineage import changed_since_last_run, code_has_changed
-from fmri2img.receipts import SIMULATED_NOTICE, Ledger, Receipt, Watch
+from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
+from fmri2img.provenance.receipts import SIMULATED_NOTICE, Ledger, Receipt, Watch
 
 log = logging.getLogger(__name__)
 TERMS = "https://naturalscenesdataset.org"

@@ -18,7 +18,7 @@ from fmri2img.nsd.paths import (
     subject_number,
 )
 from fmri2img.nsd.rois import NSD_ROIS
-from fmri2img.receipts import SIMULATED_NOTICE
+from fmri2img.provenance.receipts import SIMULATED_NOTICE
 
 _SHOWN_NAMES = 6
 

@@ -14,7 +14,7 @@ from fmri2img.nsd.mapping import map_nearest, map_winner_take_all, read_coordina
 from fmri2img.nsd.paths import VOXEL_SIZES_MM, SubjectFiles, fsaverage_label_table
 from fmri2img.nsd.rois import LABEL_NAMES, NSD_ROIS, read_label_table, read_labels
 from fmri2img.nsd.volumes import check_same_grid, read_volume, slab_centre_affine
-from fmri2img.receipts import RawFiles
+from fmri2img.provenance.receipts import RawFiles
 
 _MAPPINGS = {"nearest": map_nearest, "winner_take_all": map_winner_take_all}
 

@@ -10,7 +10,7 @@ from PIL import Image
 from fmri2img.containers import Examples, TrialBetas, TruePictures
 from fmri2img.nsd.paths import STIMULI
 from fmri2img.nsd.stimuli import STIMULUS_SIDE, iterate_images
-from fmri2img.receipts import RawFiles
+from fmri2img.provenance.receipts import RawFiles
 from fmri2img.storage import StreamedArray
 
 Progress = Callable[..., Iterable]

@@ -29,7 +29,7 @@ from fmri2img.nsd.paths import EXPDESIGN, VOXEL_SIZES_MM, SubjectFiles, subject_
 from fmri2img.nsd.rois import read_labels
 from fmri2img.nsd.sessions import Pieces, locate_sessions, read_sessions
 from fmri2img.nsd.volumes import check_same_grid, read_array, read_volume
-from fmri2img.receipts import RawFiles, Watch, unwatched
+from fmri2img.provenance.receipts import RawFiles, Watch, unwatched
 
 Progress = Callable[..., Iterable]
 NcsnrEstimator = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]

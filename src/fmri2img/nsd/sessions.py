@@ -21,7 +21,7 @@ from fmri2img.nsd.paths import SubjectFiles, subject_number
 from fmri2img.nsd.timeseries import RunFiles, read_session_responses
 from fmri2img.parallel import run_jobs
 from fmri2img.provenance.fingerprint import code_digest
-from fmri2img.receipts import RawFiles, Watch
+from fmri2img.provenance.receipts import RawFiles, Watch
 from fmri2img.storage import JoinedArray, write_array, writing
 
 Progress = Callable[..., Iterable]

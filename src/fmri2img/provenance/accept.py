@@ -11,10 +11,10 @@ from fmri2img.config import PARAMS_PATH, load_params
 from fmri2img.exceptions import FormatError, MismatchError, UnavailableError
 from fmri2img.files import hash_file, read_json, write_json
 from fmri2img.layout import FINGERPRINTS, receipt_path
-from fmri2img.lineage import LockedStage, read_lock
 from fmri2img.provenance.fingerprint import SOURCE, write_fingerprints
+from fmri2img.provenance.lineage import LockedStage, read_lock
+from fmri2img.provenance.receipts import Receipt
 from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
-from fmri2img.receipts import Receipt
 
 ACCEPTED_PATH = Path("accepted.json")
 # Stages that read raw files: without those, nobody can run them again.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fmri2img.layout import FINGERPRINTS
-from fmri2img.lineage import LOCK_PATH, LockedStage
 from fmri2img.provenance.fingerprint import SOURCE, fingerprints
+from fmri2img.provenance.lineage import LOCK_PATH, LockedStage
 from fmri2img.provenance.reach import SUFFIXES, Program
 
 _MOST_COMMITS = 300  # that are looked through for the source files of an old lock

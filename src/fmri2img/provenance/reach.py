@@ -19,7 +19,7 @@ from fmri2img.provenance.templates import Template, parse_template
 
 # Code that cannot change an output, each with its reason. A name stands for all that it holds.
 CANNOT_CHANGE_OUTPUTS = {
-    "fmri2img.command": "options, progress bars and error lines",
+    "fmri2img.pipeline.stage": "options, progress bars and error lines",
     "fmri2img.config.MachineParams": "no result depends on the machine",
     "fmri2img.config.ProjectParams": "its sections count one by one, where they are used",
     "fmri2img.config.check_params": "checks params.yaml, whose values DVC follows by themselves",
@@ -27,7 +27,7 @@ CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.config.load_params": "the same",
     "fmri2img.exceptions": "words for the user",
     "fmri2img.fetching.fetch.check_not_pulled": "stops, or lets pass",
-    "fmri2img.lineage": "tells where files come from",
+    "fmri2img.provenance.lineage": "tells where files come from",
     "fmri2img.nsd.sessions._code": "names the pieces of an unfinished extraction",
     "fmri2img.parallel": "where jobs run, not what they do",
     "fmri2img.provenance": "tells why stages run",

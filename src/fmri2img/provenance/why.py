@@ -13,9 +13,15 @@ import yaml
 from fmri2img.config import PARAMS_PATH
 from fmri2img.exceptions import ConfigError, FormatError
 from fmri2img.layout import FINGERPRINTS
-from fmri2img.lineage import LOCK_PATH, LockedStage, changed_params, check_lock, read_lock
 from fmri2img.provenance.fingerprint import SOURCE, differing, fingerprints
 from fmri2img.provenance.history import CodeHistory
+from fmri2img.provenance.lineage import (
+    LOCK_PATH,
+    LockedStage,
+    changed_params,
+    check_lock,
+    read_lock,
+)
 from fmri2img.provenance.reach import Program
 
 FINGERPRINT_STAGE = "fingerprint"

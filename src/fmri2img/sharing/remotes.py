@@ -16,8 +16,8 @@ import yaml
 
 from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
 from fmri2img.files import hash_file
-from fmri2img.lineage import changed_params, read_lock
-from fmri2img.receipts import Receipt
+from fmri2img.provenance.lineage import changed_params, read_lock
+from fmri2img.provenance.receipts import Receipt
 
 log = logging.getLogger(__name__)
 SHARED_STAGES = (

@@ -52,8 +52,14 @@ from fmri2img.simulation.cortex import (
     locate,
     split_hemispheres,
 )
-from fmri2img.simulation.design import SimulatedDesign, draw_design, responses_table, shown_images
-from fmri2img.simulation.encoding import (
+from fmri2img.simulation.scenes import CATEGORIES, describe_scene, paint_scene
+from fmri2img.simulation.trial_order import (
+    SimulatedDesign,
+    draw_design,
+    responses_table,
+    shown_images,
+)
+from fmri2img.simulation.voxel_responses import (
     VoxelModel,
     draw_noise_sources,
     draw_voxels,
@@ -63,7 +69,6 @@ from fmri2img.simulation.encoding import (
     session_noise,
     simulate_run,
 )
-from fmri2img.simulation.scenes import CATEGORIES, describe_scene, paint_scene
 
 _REMEDY = "dvc repro --force --single-item fetch_nsd_shared"
 

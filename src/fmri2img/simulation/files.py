@@ -23,8 +23,8 @@ from fmri2img.nsd.design import (
 from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, SubjectFiles, on_disk
 from fmri2img.nsd.rois import write_label_table
 from fmri2img.nsd.volumes import nsd_header, write_volume
-from fmri2img.receipts import SIMULATED_NOTICE
-from fmri2img.simulation.design import N_SLOTS, SimulatedDesign, stim_info_table
+from fmri2img.provenance.receipts import SIMULATED_NOTICE
+from fmri2img.simulation.trial_order import N_SLOTS, SimulatedDesign, stim_info_table
 from fmri2img.storage import writing
 
 IMAGE_SIDE = 425

@@ -27,7 +27,7 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from fmri2img.evaluation.inference import bootstrap_intervals
 from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.files import hash_file
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, check_files
+from fmri2img.models.catalogue import CONFIG_NAME, WEIGHTS_NAME, check_files
 
 logger = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"
@@ -230,7 +230,7 @@ def describe(
     client, config, tags
         As `register` takes them.
     document : dict
-        From `evaluation.report.metrics_document`.
+        From `evaluation.documents.metrics_document`.
     """
     name = registered_name(config["model"], tags["subject"])
     found = find_version(client, name, tags)

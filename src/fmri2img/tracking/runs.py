@@ -23,7 +23,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run,
 from mlflow.exceptions import MlflowException
 
 from fmri2img.containers import Examples, Reconstructions
-from fmri2img.evaluation.report import flat_metrics
+from fmri2img.evaluation.documents import flat_metrics
 from fmri2img.exceptions import MissingDataError
 from fmri2img.files import hash_file, read_json, read_text
 from fmri2img.layout import (
@@ -42,7 +42,7 @@ from fmri2img.layout import (
     training_path,
     validation_path,
 )
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
+from fmri2img.models.catalogue import CONFIG_NAME, WEIGHTS_NAME, model_class
 from fmri2img.provenance.accept import accepted_for
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.live import read_note, run_name

@@ -24,13 +24,13 @@ from moto.server import ThreadedMotoServer
 from urllib3.exceptions import ProtocolError
 
 from conftest import BUCKET, ONE_PROCESS, REPOSITORY, SUBJECT
-from fmri2img.command import byte_progress
 from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
 from fmri2img.fetching.bucket import Bucket
 from fmri2img.fetching.fetch import fetch_bucket, list_bucket, use_local
 from fmri2img.fetching.partial import PartialFile, RemoteFile, hash_with_etag
 from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI
-from fmri2img.receipts import Ledger, RawFiles, Receipt
+from fmri2img.pipeline.stage import byte_progress
+from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt
 
 MIB = 1 << 20
 KEYS = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anything"}

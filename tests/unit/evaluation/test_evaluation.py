@@ -13,14 +13,14 @@ from fmri2img.containers import (
     without_diffusion,
 )
 from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
-from fmri2img.evaluation.latents import (
+from fmri2img.evaluation.documents import repetition_table
+from fmri2img.evaluation.latent_scores import (
     dimension_correlations,
     latent_summary,
     pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.networks import NO_NETWORKS
-from fmri2img.evaluation.report import repetition_table
+from fmri2img.evaluation.network_scores import NO_NETWORKS
 from fmri2img.evaluation.score import (
     MODEL_ROWS,
     Parts,

@@ -18,8 +18,8 @@ from fmri2img.evaluation.identification import (
     similarity_matrix,
     two_way_identification,
 )
-from fmri2img.evaluation.networks import READ_OUTS, open_networks, prepare, score_in_networks
-from fmri2img.evaluation.pixels import PRESETS, constant_pictures, score_pictures
+from fmri2img.evaluation.network_scores import READ_OUTS, open_networks, prepare, score_in_networks
+from fmri2img.evaluation.picture_scores import PRESETS, constant_pictures, score_pictures
 from fmri2img.exceptions import MismatchError
 from fmri2img.models.base import VoxelNormalizer
 from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
@@ -169,7 +169,7 @@ def test_ssim_is_two_dimensional_whatever_scikit_image_is_installed():
 def test_alexnet_shapes_and_efficientnet_weights():
     import torchvision.models
 
-    from fmri2img.pretrained.networks import WEIGHTS, FrozenNetwork, build_network
+    from fmri2img.pretrained.scoring_networks import WEIGHTS, FrozenNetwork, build_network
 
     torch.manual_seed(0)
     alexnet = FrozenNetwork(build_network("alexnet"))

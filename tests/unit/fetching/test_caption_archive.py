@@ -3,7 +3,7 @@ import zipfile
 import pytest
 
 from fmri2img.exceptions import FormatError, UnavailableError
-from fmri2img.fetching.captions import fetch_captions
+from fmri2img.fetching.caption_archive import fetch_captions
 
 NAMES = ("captions_train2017.json", "captions_val2017.json")
 

@@ -32,7 +32,7 @@ from fmri2img.nsd.extraction import Region, extract_betas
 from fmri2img.nsd.paths import STIMULI, on_disk
 from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.nsd.volumes import write_volume
-from fmri2img.receipts import Receipt
+from fmri2img.provenance.receipts import Receipt
 from fmri2img.responses.ncsnr import estimate_ncsnr
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 

@@ -113,29 +113,29 @@ CONSTANTS = {
     ("fmri2img/nsd/stimuli.py", "STIMULUS_SIDE"): {"collect_truth"},
     ("fmri2img/fetching/bucket.py", "_ATTEMPTS"): {"fetch_nsd"},
     ("fmri2img/fetching/partial.py", "_BLOCK_BYTES"): {"fetch_nsd"},
-    ("fmri2img/simulation/encoding.py", "_NCSNR_SPREAD"): {"fetch_nsd"},
+    ("fmri2img/simulation/voxel_responses.py", "_NCSNR_SPREAD"): {"fetch_nsd"},
     ("fmri2img/simulation/cortex.py", "_PATCH_RADIUS"): {"fetch_nsd"},
     ("fmri2img/simulation/painting.py", "N_TEXTURES"): {"fetch_nsd"},
-    ("fmri2img/simulation/captions.py", "N_CAPTIONS"): {"fetch_captions"},
+    ("fmri2img/simulation/scene_captions.py", "N_CAPTIONS"): {"fetch_captions"},
     ("fmri2img/features/energies.py", "_ORIENTATIONS"): {"encode_latents"},
-    ("fmri2img/features/conditions.py", "VERSION"): {"make_targets"},
+    ("fmri2img/features/diffusion_targets.py", "VERSION"): {"make_targets"},
     ("fmri2img/pretrained/diffusion.py", "CELL_PIXELS"): {"make_targets", "predict"},
     ("fmri2img/responses/repetitions.py", "_VOXELS_AT_ONCE"): {"predict", "train"},
     ("fmri2img/models/base.py", "_VOXELS_AT_ONCE"): WITH_A_MODEL,
     ("fmri2img/training/loop.py", "_VALIDATION_BATCH"): {"train"},
     ("fmri2img/training/objectives.py", "_CPU_DECODER_BATCH"): {"train"},
     ("fmri2img/training/batches.py", "_RESIDENT_SHARE"): {"train"},
-    ("fmri2img/generation/steer.py", "_ROWS_AT_ONCE"): {"predict"},
-    ("fmri2img/evaluation/pixels.py", "NSD_SIZE"): {"evaluate", "score_references"},
-    ("fmri2img/evaluation/networks.py", "_BATCH"): {"evaluate", "score_references"},
+    ("fmri2img/generation/diffusion_reconstructions.py", "_ROWS_AT_ONCE"): {"predict"},
+    ("fmri2img/evaluation/picture_scores.py", "NSD_SIZE"): {"evaluate", "score_references"},
+    ("fmri2img/evaluation/network_scores.py", "_BATCH"): {"evaluate", "score_references"},
     ("fmri2img/evaluation/identification.py", "POOL"): {"evaluate"},
     ("fmri2img/evaluation/inference.py", "_RESAMPLES_AT_ONCE"): {
         "compare",
         "evaluate",
         "score_references",
     },
-    ("fmri2img/evaluation/report.py", "_RESAMPLES_AT_ONCE"): {"compare"},
-    ("fmri2img/evaluation/folders.py", "_SMALL"): set(),  # a verb's
+    ("fmri2img/evaluation/documents.py", "_RESAMPLES_AT_ONCE"): {"compare"},
+    ("fmri2img/evaluation/picture_folders.py", "_SMALL"): set(),  # a verb's
     ("fmri2img/parallel.py", "_CONNECT_SECONDS"): set(),  # where jobs run
     ("fmri2img/tracking/runs.py", "_N_PICTURES"): set(),  # MLflow
 }

@@ -6,7 +6,7 @@ from fmri2img.provenance.reach import Program, Reach
 FILES = {
     "fmri2img/__init__.py": "",
     "fmri2img/files.py": "def write(path, text): ...\ndef read(path): ...\n",
-    "fmri2img/command.py": "def run_stage(main): main()\n",
+    "fmri2img/pipeline/stage.py": "def run_stage(main): main()\n",
     "fmri2img/models/__init__.py": "",
     "fmri2img/models/ridge.py": (
         "from fmri2img.models.base import Encoder\nSTEPS = 3\nclass Model(Encoder):\n    def "
@@ -25,7 +25,7 @@ FILES = {
     "fmri2img/page.html.jinja": "{{ box.size }}",
     "stages/__init__.py": "",
     "stages/store.py": (
-        "from fmri2img.box import Box\nfrom fmri2img.command import run_stage\ndef "
+        "from fmri2img.box import Box\nfrom fmri2img.pipeline.stage import run_stage\ndef "
         "main(subject):\n    Box(3).save()\n"
         "if __name__ == '__main__':\n    run_stage(main)\n"
     ),
@@ -96,7 +96,7 @@ def test_a_new_model_is_no_change_of_the_others():
             {"store"},
         ),  # the same words, and another meaning
         ("fmri2img/files.py", "write(path, text): ...", "write(path, text): return 1", {"store"}),
-        ("fmri2img/command.py", "main()", "main() or 1", set()),
+        ("fmri2img/pipeline/stage.py", "main()", "main() or 1", set()),
         ("fmri2img/page.html.jinja", "size", "size + 1", {"page"}),
         ("fmri2img/page.html.jinja", "{{ box", "{# a remark #}\n{{ box", set()),
         ("stages/page.py", "view.show()", "view.show() and view.show()", {"page"}),

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fmri2img.exceptions import ConfigError
-from fmri2img.nsd.captions import read_captions
-from fmri2img.simulation.captions import N_CAPTIONS, caption_scene, write_captions
+from fmri2img.nsd.coco_captions import read_captions
+from fmri2img.simulation.scene_captions import N_CAPTIONS, caption_scene, write_captions
 from fmri2img.simulation.scenes import CATEGORIES, describe_scene
 
 IDS, COCO_IDS, SPLITS = (

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fmri2img.simulation.leaves import render_leaves
+from fmri2img.simulation.dead_leaves import render_leaves
 from fmri2img.simulation.scenes import CATEGORIES, SETTINGS, describe_scene, render_image
 
 

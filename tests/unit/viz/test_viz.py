@@ -6,7 +6,7 @@ import pytest
 
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.gallery import GalleryItem, UnsureMap, gallery_page
-from fmri2img.viz.report import ReportData, comparison_page, run_page
+from fmri2img.viz.pages import ReportData, comparison_page, run_page
 from fmri2img.viz.summary import terminal_summary
 
 METRICS = (

@@ -1,0 +1,1 @@
+"""The command ``fmri2img``, one file for each group of verbs."""

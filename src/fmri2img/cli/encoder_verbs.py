@@ -1,0 +1,420 @@
+"""The verbs of ``fmri2img`` that deal with trained encoders: list, promote and retire them, get
+them back, use them, log them.
+"""
+
+import argparse
+import hashlib
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fmri2img.config import load_params
+from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.files import hash_file, read_json
+from fmri2img.layout import (
+    encoder_folder,
+    metrics_path,
+    reconstructions_path,
+    report_path,
+    training_path,
+)
+from fmri2img.pipeline.stage import progress
+from fmri2img.provenance.lineage import LOCK_PATH, commit_that_recorded, outs_at, read_lock
+
+if TYPE_CHECKING:
+    import mlflow
+
+    from fmri2img.models.base import Encoder
+
+
+_BATCH = 16
+_ADDRESS = "models:/NAME@champion or models:/NAME/NUMBER, as fmri2img list shows them"
+
+
+def add_encoder_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add them to the command."""
+    verb = verbs.add_parser(
+        "list", help="list registered encoders, the champion of each subject marked"
+    )
+    verb.add_argument("subject", nargs="?", default="")
+    verb.set_defaults(run=list_encoders)
+    verb = verbs.add_parser(
+        "promote",
+        help="make an encoder its subject's champion, if it is better on validation images",
+    )
+    verb.add_argument("encoder", help=_ADDRESS)
+    verb.add_argument("--force", action="store_true", help="even if that is not shown")
+    verb.set_defaults(run=promote_encoder)
+    verb = verbs.add_parser(
+        "retire", help="take an encoder out of use: it loses its aliases, and its files stay"
+    )
+    verb.add_argument("encoder", help=_ADDRESS)
+    verb.add_argument("--because", default="", help="why, for the registry")
+    verb.set_defaults(run=retire_encoder)
+    verb = verbs.add_parser(
+        "restore",
+        help="bring the files of a registered encoder back, from DVC's cache or remote, and verify "
+        "them",
+    )
+    verb.add_argument("encoder", help=_ADDRESS)
+    verb.add_argument("--to", type=Path, help="folder; if left out, models/<subject>/<model>")
+    verb.add_argument("--remote", help="a DVC remote; the default one if left out")
+    verb.add_argument("--force", action="store_true", help="replace other bytes that stand there")
+    verb.set_defaults(run=restore_encoder)
+    verb = verbs.add_parser("decode", help="reconstruct pictures from betas with a trained encoder")
+    verb.add_argument(
+        "betas",
+        type=Path,
+        help=".npz of fmri2img export, or .npy of shape (n, n_voxels), percent signal change",
+    )
+    verb.add_argument("--model", required=True, help=f"{_ADDRESS}; or an encoder's folder")
+    verb.add_argument("--to", type=Path, required=True, help="folder for the pictures")
+    verb.add_argument(
+        "--repetitions", type=int, help="trials that each row averages; needed with .npy"
+    )
+    verb.add_argument(
+        "--autoencoder",
+        default="",
+        help="folder or hub id (Stable Diffusion's, for takagi), if it is not where it was",
+    )
+    verb.set_defaults(run=decode_betas)
+    verb = verbs.add_parser(
+        "track", help="log to MLflow what its store lacks of the encoders on disk"
+    )
+    verb.set_defaults(run=track)
+    verb = verbs.add_parser(
+        "migrate",
+        help="copy runs, encoders and aliases from this project's store to another, such as the "
+        "team's server",
+    )
+    verb.add_argument("--to", required=True, help="its address, such as http://127.0.0.1:5000")
+    verb.set_defaults(run=migrate_store)
+
+
+def _open() -> "mlflow.MlflowClient":
+    from fmri2img.tracking.store import open_store
+
+    return open_store()[0]
+
+
+def list_encoders(options: argparse.Namespace) -> None:
+    """Print a table."""
+    from fmri2img.tracking.registry import list_versions, summary
+    from fmri2img.tracking.store import required
+
+    with required():
+        client = _open()
+        found = list_versions(client, options.subject)
+        rows = [summary(client, item) for item in found]
+    if not rows:
+        print(
+            "no encoder is registered; run: dvc repro, or fmri2img track if there are encoders on "
+            "disk",
+            file=sys.stderr,
+        )
+        return
+    widths = {title: max(len(title), *(len(row[title]) for row in rows)) for title in rows[0]}
+    for row in [{title: title for title in widths}, *rows]:
+        print("  ".join(f"{row[title]:{width}s}" for title, width in widths.items()).rstrip())
+    if any(item.is_simulated for item in found):
+        print(
+            "SIMULATED DATA: scores of encoders of simulated subjects are no brain results",
+            file=sys.stderr,
+        )
+
+
+def promote_encoder(options: argparse.Namespace) -> None:
+    """Move the alias."""
+    from fmri2img.tracking.registry import promote, resolve
+    from fmri2img.tracking.store import required
+
+    with required():
+        client = _open()
+        print(promote(client, resolve(client, options.encoder), force=options.force))
+
+
+def retire_encoder(options: argparse.Namespace) -> None:
+    """Remove the aliases."""
+    from fmri2img.tracking.registry import resolve, retire
+    from fmri2img.tracking.store import required
+
+    with required():
+        client = _open()
+        item = resolve(client, options.encoder)
+        retire(client, item, options.because)
+    lost = (
+        f", which was {' and '.join(item.aliases)} of {item.tags['subject']},"
+        if item.aliases
+        else ""
+    )
+    print(f"{item.uri}{lost} is retired")
+
+
+def restore_encoder(options: argparse.Namespace) -> None:
+    """Bring weights, config and the weights of other seeds into place."""
+    from fmri2img.sharing.restore import fetch_recorded, put_in_place
+    from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, download, resolve
+    from fmri2img.tracking.store import required
+
+    with required():
+        item = resolve(_open(), options.encoder)
+    subject, model = item.tags["subject"], item.tags["model"]
+    target = options.to or encoder_folder(subject, model)
+    print(f"{item.uri}: {model} of {subject}, MD5 of its weights {item.tags[MD5_TAG]}")
+    wanted, stage = (
+        {"model.safetensors": item.tags[MD5_TAG], "config.json": item.tags[CONFIG_TAG]},
+        f"train@{subject}-{model}",
+    )
+    commit = commit_that_recorded(set(wanted.values()), stage)
+    print(f"recorded by commit {commit[:10]}" if commit else "no commit here has recorded it")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "dvc"
+        folder.mkdir()
+        prefix = f"{encoder_folder(subject, model).as_posix()}/"
+        outs = (
+            {path: md5 for path, md5 in outs_at(commit, stage).items() if path.startswith(prefix)}
+            if commit
+            else {}
+        )
+        missing = fetch_recorded(commit, outs, folder, options.remote) if outs else []
+        files = {path.name: path for path in folder.iterdir()}
+        if not wanted.keys() <= files.keys():
+            print(
+                f"{missing[0] if missing else 'it'} is neither in DVC's cache nor in the remote; "
+                "taken from the registry's own copy"
+            )
+            with required():
+                files |= {path.name: path for path in download(item, Path(temporary)).iterdir()}
+        for path in put_in_place(files, target, replace=options.force):
+            print(f"{path}  md5 {hash_file(path, 'md5')}  verified")
+    if commit:
+        print(f"to make it anew from raw bytes: git checkout {commit[:10]} && dvc repro {stage}")
+
+
+def decode_betas(options: argparse.Namespace) -> None:
+    """Write one picture a row, or an image id."""
+    from fmri2img.generation.pictures import decode_latents, write_pictures
+    from fmri2img.generation.reconstructions import encode
+    from fmri2img.models.catalogue import load_encoder
+    from fmri2img.pretrained.autoencoder import load_autoencoder_of
+
+    names, betas, repetitions = read_betas(options.betas, options.repetitions)
+    with tempfile.TemporaryDirectory() as temporary:
+        encoder, config = load_encoder(_encoder_folder(options.model, Path(temporary)))
+    if betas.shape[1] != encoder.n_voxels:
+        about = config["about"]
+        raise MismatchError(
+            f"{options.betas}: {betas.shape[1]} voxels, expected the {encoder.n_voxels} of "
+            f"{about['subject']}, {about['roi']}, in the "
+            "order of their voxel file; export it with the same region"
+        )
+    if encoder.uses_diffusion:
+        _steer(encoder, config["about"], betas, names, options)
+    else:
+        autoencoder = load_autoencoder_of(config["about"], options.autoencoder)
+        latents = encode(encoder, betas, repetitions)
+        pictures = decode_latents(
+            latents, autoencoder, batch_size=_BATCH, progress=progress("decoding, batches")
+        )
+        write_pictures(pictures, names, options.to)
+    print(f"{len(names)} pictures in {options.to}")
+    if config["about"]["data.source"] == "simulated":
+        print("SIMULATED DATA: the encoder was trained on a simulated brain", file=sys.stderr)
+
+
+def _steer(
+    encoder: "Encoder",
+    about: dict,
+    betas: np.ndarray,
+    names: list[str],
+    options: argparse.Namespace,
+) -> None:
+    """Make pictures by Stable Diffusion, with the settings of ``params.yaml``; a call that was
+    cut off goes on.
+    """
+    from fmri2img.generation.diffusion_pictures import PictureMaker, Request
+    from fmri2img.generation.diffusion_reconstructions import decode_both, picture_seed
+    from fmri2img.generation.pictures import write_pictures
+    from fmri2img.pretrained.diffusion import open_diffusion_of
+
+    params = load_params()
+    diffusion = open_diffusion_of(about, options.autoencoder)
+    maker = PictureMaker.of(diffusion, params.generate, params.machine.generation_batch)
+    scenes, prompts = decode_both(encoder, betas)
+    seeds = [picture_seed(params.generate.seed, int(name)) for name in names]
+    requests = [Request(*what) for what in zip(names, seeds, prompts, scenes, strict=True)]
+    predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
+    made = maker.make_all(
+        requests,
+        options.to / ".unfinished",
+        [diffusion.weights, predicted],
+        progress=progress("pictures"),
+    )
+    for name in names:
+        write_pictures(made.read(name)[None], [name], options.to)
+    made.forget()
+
+
+def _encoder_folder(name: str, temporary: Path) -> Path:
+    """Return an encoder's folder; one of the registry is fetched and verified."""
+    if not name.startswith("models:"):
+        return Path(name)
+    from fmri2img.tracking.registry import download, resolve
+    from fmri2img.tracking.store import required
+
+    with required():
+        return download(resolve(_open(), name), temporary)
+
+
+def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Read betas in percent signal change, averaged over repetitions.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz`` with ``betas_percent`` and ``image_ids_0based``, of which trials of the same image
+        are averaged; or ``.npy``.
+    repetitions : int or None
+        Trials that each row of a ``.npy`` averages.
+
+    Returns
+    -------
+    names : list of str
+        Of the pictures.
+    betas : ndarray, shape (n, n_voxels), float32
+    repetitions : ndarray, shape (n,), int64
+
+    Raises
+    ------
+    FormatError
+        If it is neither.
+    ConfigError
+        If ``repetitions`` is needed.
+    """
+    from fmri2img.responses.repetitions import average_repetitions
+
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; make it with fmri2img export")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise FormatError(
+            f"{path}: not a .npy or .npz file of plain arrays ({error}); nothing else is read"
+        ) from error
+    if isinstance(loaded, np.ndarray):
+        if loaded.ndim != 2 or loaded.dtype.kind != "f":
+            raise FormatError(
+                f"{path}: shape {loaded.shape}, {loaded.dtype}; expected (n, n_voxels), floating "
+                "point, percent signal change"
+            )
+        if repetitions is None:
+            raise ConfigError(
+                f"{path}: say how many trials each row averages, such as --repetitions 3"
+            )
+        if repetitions < 1:
+            raise ConfigError(
+                f"--repetitions: {repetitions}; expected the number of trials that each row "
+                "averages, 1 or more"
+            )
+        return (
+            [f"{row:05d}" for row in range(len(loaded))],
+            loaded.astype(np.float32),
+            np.full(len(loaded), repetitions),
+        )
+    with loaded:
+        if absent := {"betas_percent", "image_ids_0based"} - set(loaded.files):
+            raise FormatError(
+                f"{path}: {sorted(absent)[0]} is not in it; expected the arrays that fmri2img "
+                "export writes"
+            )
+        trials, ids = loaded["betas_percent"], loaded["image_ids_0based"]
+    order = np.argsort(ids, kind="stable")
+    images, counts = np.unique(ids, return_counts=True)
+    averages = average_repetitions(trials[order], ids[order], images)
+    return [f"{image:05d}" for image in images], averages.astype(np.float32), counts
+
+
+def track(options: argparse.Namespace) -> None:  # noqa: ARG001
+    """Log what is missing of every encoder that ``params.yaml`` lists and that is on disk."""
+    track_encoders()
+
+
+def track_encoders() -> None:
+    """Log, and say for each encoder what was missing in the store."""
+    from fmri2img.tracking.runs import mirror, propose_champions
+    from fmri2img.tracking.store import required
+
+    params = load_params()
+    stages = read_lock() if LOCK_PATH.exists() else {}
+    encoders = [(subject, model) for subject in params.subjects for model in params.models]
+    found = [names for names in encoders if (encoder_folder(*names) / "model.safetensors").exists()]
+    for subject, model in found:
+        is_scored = _is_scored(stages, subject, model)
+        with required():
+            logged = mirror(subject, model, evaluation=is_scored)
+        without = (
+            ""
+            if is_scored
+            else "; its scores and pictures are not here (dvc repro, or fmri2img pull --everything)"
+        )
+        print(
+            f"{subject}/{model}: "
+            f"{' and '.join(logged) + ' logged' if logged else 'all is in the store'}{without}",
+            flush=True,
+        )
+    if not found:
+        print("no encoder is on disk; run: dvc repro, or fmri2img pull --models", file=sys.stderr)
+        return
+    best: dict[str, tuple[float, str]] = {}
+    for subject, model in found:
+        trained = read_json(
+            training_path(subject, model), remedy=f"dvc repro train@{subject}-{model}"
+        )
+        best[subject] = max(
+            best.get(subject, (-np.inf, "")), (trained["validation/pattern_correlation"], model)
+        )
+    # A champion that somebody chose stays.
+    propose_champions(
+        {subject: model for subject, (_, model) in best.items()}, where_there_is_none=True
+    )
+
+
+def _is_scored(stages: dict, subject: str, model: str) -> bool:
+    """Whether the scores on disk are those of the weights on disk, and pictures and page are
+    there too.
+    """
+    stage = stages.get(f"evaluate@{subject}-{model}")
+    weights, scores = (
+        encoder_folder(subject, model) / "model.safetensors",
+        metrics_path(subject, model),
+    )
+    return (
+        stage is not None
+        and all(
+            path.exists()
+            for path in (scores, report_path(subject, model), reconstructions_path(subject, model))
+        )
+        and stage.deps.get(weights.as_posix()) == hash_file(weights, "md5")
+        and stage.outs.get(scores.as_posix()) == hash_file(scores, "md5")
+    )
+
+
+def migrate_store(options: argparse.Namespace) -> None:
+    """Copy, with a line for each thing."""
+    from fmri2img.tracking.migrate import client_of, migrate
+    from fmri2img.tracking.store import required, resolved, store_uri
+
+    if resolved(options.to) == store_uri():
+        raise ConfigError(
+            f"--to: {options.to} is the store itself; unset MLFLOW_TRACKING_URI to migrate from "
+            "mlflow.db"
+        )
+    with required():
+        n_copied = 0
+        for line in migrate(_open(), client_of(resolved(options.to))):
+            print(line, flush=True)
+            n_copied += 1
+    print(f"{n_copied} copied to {options.to}")

@@ -1,0 +1,96 @@
+"""Verbs about the pipeline as a whole: check its parameters, say why stages would run, keep
+results after an edit of code.
+"""
+
+import argparse
+import sys
+
+from fmri2img.exceptions import MismatchError
+from fmri2img.pipeline.checks import check_project
+from fmri2img.provenance.accept import ACCEPTED_PATH, Decision, accept
+from fmri2img.provenance.why import Pipeline, explain
+
+
+def add_pipeline_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add the verbs to the command ``fmri2img``."""
+    check = verbs.add_parser(
+        "check",
+        help="check the whole of params.yaml, and that what it needs is there; runs nothing",
+    )
+    check.set_defaults(run=check_params)
+    why = verbs.add_parser(
+        "why", help="say which stages dvc repro would run, and what has changed for each"
+    )
+    why.add_argument(
+        "stage",
+        nargs="?",
+        help="a stage, such as train or train@subj01-ridge, of which every cause is told; all if "
+        "left out",
+    )
+    why.set_defaults(run=say_why)
+    keep = verbs.add_parser(
+        "accept",
+        help="keep results whose code was only respelled, or was changed where no raw files are to "
+        "run it again",
+    )
+    keep.add_argument("stage", nargs="?", help="a stage, such as extract_betas; all if left out")
+    keep.set_defaults(run=accept_results)
+
+
+def check_params(options: argparse.Namespace) -> None:  # noqa: ARG001
+    """Check, and say what is going to run."""
+    params = check_project()
+    subjects, models = len(params.subjects), len(params.models)
+    print(
+        f"params.yaml is valid: {subjects} subject{'s' * (subjects != 1)}, {models} "
+        f"model{'s' * (models != 1)}"
+    )
+
+
+def say_why(options: argparse.Namespace) -> None:
+    """Print a line for each stale stage, or that there is none."""
+    print(*explain(Pipeline.read(), options.stage), sep="\n")
+
+
+def accept_results(options: argparse.Namespace) -> None:
+    """Accept what may be accepted, and say what becomes of the rest.
+
+    Raises
+    ------
+    MismatchError
+        If there is something to accept, and none of it may be.
+    """
+    decisions = accept(options.stage)
+    kept = [decision for decision in decisions if decision.is_accepted]
+    refused = [decision for decision in decisions if not decision.is_accepted]
+    for line in _grouped(kept, "kept"):
+        print(line)
+    if not decisions:
+        print("nothing to accept: the code of every stage is that of its last run")
+    elif not kept:
+        stages = f"{refused[0].stage}{f' and {len(refused) - 1} more' if len(refused) > 1 else ''}"
+        raise MismatchError(f"{stages} cannot be accepted: {refused[0].words}")
+    for line in _grouped(refused, "left"):
+        print(line)
+    if any(decision.names for decision in kept):
+        print(
+            f"noted in {ACCEPTED_PATH}, which belongs into git: what is made from these results "
+            "says which code made them",
+            file=sys.stderr,
+        )
+
+
+def _grouped(decisions: list[Decision], verb: str) -> list[str]:
+    """Return a line for each stage and reason, with the number of its items."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for decision in decisions:
+        groups.setdefault(
+            (decision.stage.partition("@")[0], decision.words.replace(decision.stage, "...")), []
+        ).append(decision.stage)
+    by_words: dict[str, list[str]] = {}
+    for (stage, words), items in groups.items():
+        name = stage if len(items) > 1 else items[0]
+        by_words.setdefault(words.replace("...", name), []).append(
+            f"{name} ({len(items)})" if len(items) > 1 else name
+        )
+    return [f"{verb} {', '.join(names)}: {words}" for words, names in by_words.items()]

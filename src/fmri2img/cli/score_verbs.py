@@ -1,0 +1,93 @@
+"""The verb of ``fmri2img`` that scores pictures of any origin."""
+
+import argparse
+from pathlib import Path
+
+from fmri2img.exceptions import ConfigError
+from fmri2img.files import write_json
+from fmri2img.layout import truth_path
+
+
+def add_score_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add it to the command."""
+    verb = verbs.add_parser(
+        "evaluate", help="score reconstructions of any origin against the pictures that were seen"
+    )
+    verb.add_argument(
+        "reconstructions",
+        type=Path,
+        help="folder of pictures named by id, or HDF5 file with image_ids and images",
+    )
+    verb.add_argument(
+        "truth",
+        type=Path,
+        nargs="?",
+        default=truth_path(),
+        help="the same; if left out, data/truth.h5: NSD's test images",
+    )
+    verb.add_argument(
+        "--subset",
+        action="store_true",
+        help="leave out images without a reconstruction, which are an error otherwise",
+    )
+    verb.add_argument("--to", type=Path, help="write all numbers there as JSON")
+    verb.add_argument(
+        "--networks",
+        nargs="*",
+        default=["effnet_lite0"],
+        metavar="NAME",
+        help="networks in whose features to compare: effnet_lite0, which comes along, alexnet, "
+        "inception, clip, effnet_b, swav, or all; "
+        "the others are fetched from their makers' hubs",
+    )
+    verb.add_argument(
+        "--weights",
+        type=Path,
+        help="folder that holds the networks' weights, instead of fetching them",
+    )
+    verb.set_defaults(run=evaluate)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Print scores beside their floors."""
+    from fmri2img.evaluation.network_scores import NETWORK_NAMES, open_networks
+    from fmri2img.evaluation.picture_folders import (
+        evaluate_pictures,
+        join,
+        read_pictures,
+    )  # starts torch, which other verbs need not wait for
+
+    names = NETWORK_NAMES if options.networks == ["all"] else options.networks
+    if unknown := [name for name in names if name not in NETWORK_NAMES]:
+        raise ConfigError(
+            f"--networks: there is no {unknown[0]!r}; choose from: {', '.join(NETWORK_NAMES)}, all"
+        )
+    truth, predicted = read_pictures(options.truth), read_pictures(options.reconstructions)
+    joined = join(truth, predicted, subset=options.subset)
+    document = evaluate_pictures(*joined, open_networks(names, options.weights))
+    if options.to:
+        write_json(options.to, document)
+    width = max(map(len, document["scores"])) + 2
+    about, left = document["about"], len(truth.ids) - document["about"]["n_images"]
+    print(
+        f"{about['n_images']} images{f', {left} without a reconstruction left out' if left else ''}"
+    )
+    print(f"{'':{width}s}{'score':>7s}  {'95 % interval':17s}{'shuffled':>9s}{'grey':>7s}")
+    for metric, value in document["scores"].items():
+        low, high = document["interval"][metric]
+        floors = [document[floor].get(metric) for floor in ("floor_shuffled", "floor_grey")]
+        cells = "".join(
+            f"{'' if floor is None else f'{floor:.3f}':>{width}s}"
+            for floor, width in zip(floors, (9, 7), strict=True)
+        )
+        print(f"{metric:{width}s}{value:7.3f}  {f'{low:.3f} to {high:.3f}':17s}{cells}")
+    print("distances: lower is better; two-way: chance 0.5")
+    print(
+        "p of pairing at random: "
+        f"{', '.join(f'{metric} {value:.4f}' for metric, value in document['p'].items())}"
+    )
+    if about["constant_reconstructions"]:
+        print(
+            f"{about['constant_reconstructions']} reconstructions are of one grey throughout; "
+            "their PixCorr counts as 0"
+        )

@@ -1,0 +1,83 @@
+"""The verbs of ``fmri2img`` that push files to a remote and pull them."""
+
+import argparse
+import sys
+
+from fmri2img.cli.encoder_verbs import track_encoders
+from fmri2img.exceptions import UnavailableError
+from fmri2img.sharing.remotes import (
+    ALL_STAGES,
+    MODEL_STAGES,
+    SHARED_STAGES,
+    data_source_of,
+    differing_params,
+    plan,
+    pull,
+    share,
+)
+
+
+def add_sharing_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add them to the command."""
+    for name, run, what in (
+        (
+            "share",
+            push_files,
+            "push receipts, regions, voxels, examples, splits and latents to your group's remote",
+        ),
+        ("pull", pull_files, "pull them; then dvc repro goes on from there, without NSD"),
+    ):
+        verb = verbs.add_parser(name, help=what)
+        verb.add_argument("--remote", help="a DVC remote; the default one if left out")
+        what_else = verb.add_mutually_exclusive_group()
+        what_else.add_argument(
+            "--models",
+            dest="stages",
+            action="store_const",
+            const=MODEL_STAGES,
+            default=SHARED_STAGES,
+            help="trained encoders too",
+        )
+        what_else.add_argument(
+            "--everything",
+            dest="stages",
+            action="store_const",
+            const=ALL_STAGES,
+            help="encoders, pictures and reports too",
+        )
+        verb.add_argument("--dry-run", action="store_true", help="say what would move, and stop")
+        verb.set_defaults(run=run)
+        if name == "share":
+            verb.add_argument(
+                "--members-only",
+                action="store_true",
+                help="only people who accepted NSD's agreement can read the remote",
+            )
+
+
+def push_files(options: argparse.Namespace) -> None:
+    """Push, after saying what."""
+    shipment = plan(options.remote, options.stages)
+    print(*shipment.describe(), sep="\n")
+    if not options.dry_run:
+        share(shipment, data_source_of(), members_only=options.members_only)
+
+
+def pull_files(options: argparse.Namespace) -> None:
+    """Pull, after saying what, and whether the parameters are those of the files."""
+    shipment = plan(options.remote, options.stages)
+    print(*shipment.describe(), sep="\n")
+    if differences := differing_params():
+        print(
+            f"note: params.yaml is not that of the pulled files: {'; '.join(differences)}; to use "
+            "them, set it back "
+            "(git checkout params.yaml): otherwise dvc repro will ask for NSD's raw files",
+            file=sys.stderr,
+        )
+    if not options.dry_run:
+        pull(shipment)
+        if options.stages is not SHARED_STAGES:
+            try:
+                track_encoders()
+            except UnavailableError as error:  # the files are here all the same
+                print(f"note: {error}; later run: fmri2img track", file=sys.stderr)

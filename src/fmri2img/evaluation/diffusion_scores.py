@@ -1,0 +1,200 @@
+"""Scores that only encoders have that steer Stable Diffusion: of z and c themselves, and of several
+pictures an image.
+
+Identification over several pictures is that of Takagi & Nishimoto
+(github.com/yu-takagi/StableDiffusionReconstruction, codes/utils/identification.py,
+img2feat_decoded.py): the image is fixed, the correlations of an image's pictures are averaged,
+other layers are read than in later tables, and all pictures come to the networks through 299 x 299
+(CLIP: 224 x 224). Their numbers and those of later tables are therefore not comparable.
+``effnet_lite0`` is this project's own and comes with the installation.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from fmri2img.containers import DiffusionTargets, Reconstructions
+from fmri2img.evaluation.identification import (
+    similarity_matrix,
+    similarity_of_units,
+    two_way_identification,
+    two_way_table,
+)
+from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
+from fmri2img.evaluation.latent_scores import dimension_correlations, pattern_correlations
+from fmri2img.evaluation.network_scores import CLIP_SCALE, IMAGENET_SCALE, LITE_SCALE, Networks
+from fmri2img.evaluation.picture_scores import unit_rows
+from fmri2img.evaluation.score import derangement
+from fmri2img.responses.splits import Split
+from fmri2img.storage import StoredArray
+
+_IMAGES_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class _Layer:
+    network: str
+    layer: str
+    side: int
+    how: Image.Resampling
+    scale: tuple[tuple[float, ...], tuple[float, ...]]
+
+
+_BILINEAR, _BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
+# Hidden state n of a transformer is what its n-th layer gives: the 0th is what goes in.
+_LAYERS = {
+    "alexnet_pool2": _Layer("alexnet", "features.5", 299, _BILINEAR, IMAGENET_SCALE),
+    "alexnet_pool5": _Layer("alexnet", "features.12", 299, _BILINEAR, IMAGENET_SCALE),
+    "alexnet_fc7": _Layer("alexnet", "classifier.5", 299, _BILINEAR, IMAGENET_SCALE),
+    "inception": _Layer("inception", "avgpool", 299, _BILINEAR, IMAGENET_SCALE),
+    "clip": _Layer("clip", "visual_projection", 224, _BICUBIC, CLIP_SCALE),
+    "clip_hidden6": _Layer("clip", "vision_model.encoder.layers.5", 224, _BICUBIC, CLIP_SCALE),
+    "clip_hidden12": _Layer("clip", "vision_model.encoder.layers.11", 224, _BICUBIC, CLIP_SCALE),
+    "effnet_lite0": _Layer("effnet_lite0", "_avg_pooling", 224, _BILINEAR, LITE_SCALE),
+}
+
+
+def identify_by_samples(
+    truth: np.ndarray,
+    samples: np.ndarray | StoredArray,
+    networks: Networks,
+    *,
+    n_bootstrap: int,
+    seed: int,
+) -> dict[str, dict[str, float]]:
+    """Return two-way identification of images by the mean correlation of their pictures, in each
+    layer that is here.
+
+    Parameters
+    ----------
+    truth : ndarray, shape (n, height, width, 3), uint8
+    samples : array, shape (n, n_samples, height, width, 3), uint8
+        Read a few images at a time.
+    networks : Networks
+    n_bootstrap, seed : int
+
+    Returns
+    -------
+    dict of str to dict of str to float
+        Layer to ``score`` (chance 0.5), its 95 % interval over images, ``low`` and ``high``, and
+        the floor ``shuffled``.
+    """
+    found = {}
+    order = derangement(len(truth), np.random.default_rng(seed))
+    for name, layer in _LAYERS.items():
+        network = networks.loaded.get(layer.network)
+        if network is None:
+            continue
+        units = np.concatenate(
+            [
+                unit_rows(network.read_out(_prepare(block, layer), layer.layer))
+                for block in _blocks(truth)
+            ]
+        )
+        columns = []
+        for block in _blocks(samples):
+            pictures = block.reshape(-1, *block.shape[2:])
+            features = unit_rows(network.read_out(_prepare(pictures, layer), layer.layer))
+            similarity = similarity_of_units(units, [features])  # (n, some images * n_samples)
+            columns.append(similarity.reshape(len(units), len(block), -1).mean(axis=2))
+        similarity = np.concatenate(columns, axis=1)
+        scores = two_way_identification(similarity, "ground_truth")
+        ((low, high),) = bootstrap_intervals(scores[None], n_bootstrap, np.random.default_rng(seed))
+        shuffled = two_way_identification(similarity[:, order], "ground_truth")
+        found[name] = {
+            "score": float(scores.mean()),
+            "low": float(low),
+            "high": float(high),
+            "shuffled": float(shuffled.mean()),
+        }
+    return found
+
+
+def _blocks(pictures: np.ndarray | StoredArray) -> Iterator[np.ndarray]:
+    for start in range(0, len(pictures), _IMAGES_AT_ONCE):
+        yield pictures[start : start + _IMAGES_AT_ONCE]
+
+
+def _prepare(pictures: Iterable[np.ndarray], layer: _Layer) -> torch.Tensor:
+    """Resize square pictures as the authors do, by Pillow, and normalise them: (n, 3, side,
+    side), float32.
+    """
+    resized = [
+        np.asarray(Image.fromarray(picture).resize((layer.side, layer.side), layer.how))
+        for picture in pictures
+    ]
+    mean, deviation = (np.asarray(values, dtype=np.float32) for values in layer.scale)
+    return torch.from_numpy(
+        (np.stack(resized).astype(np.float32) / 255 - mean) / deviation
+    ).permute(0, 3, 1, 2)
+
+
+def score_halves(
+    found: Reconstructions,
+    targets: DiffusionTargets,
+    split: Split,
+    *,
+    n_bootstrap: int,
+    n_permutations: int,
+    seed: int,
+) -> dict[str, dict[str, float]]:
+    """Score decoded z and c of test images, each in its own space.
+
+    Returns
+    -------
+    dict of str to dict of str to float
+        ``z`` and ``c`` to: ``two_way`` (prediction fixed, chance 0.5) and ``pattern_correlation``
+        (0 without information), centred on the mean of training images, each with the ends of its
+        95 % interval over images (``_low``, ``_high``), the floor ``_shuffled`` and permutation
+        ``_p``; ``dimension_correlation``, the mean over numbers that vary, which the authors' code
+        prints, and its floor.
+    """
+    test = found.image_ids[found.rows("test")]
+    rows = targets.rows_of(test)
+    train = targets.rows_of(split.ids("train"))
+    order = derangement(len(test), np.random.default_rng(seed))
+    scores = {}
+    for half, known, decoded in (
+        ("z", targets.scenes, found.scenes),
+        ("c", targets.prompts, found.prompts),
+    ):
+        mean = known[train].mean(axis=0, dtype=np.float64).astype(np.float32).reshape(-1)
+        truth, predicted = (
+            values.reshape(len(test), -1).astype(np.float32) for values in (known[rows], decoded)
+        )
+        varies = truth.std(axis=0) > 0  # the first token of every text is the same
+        truth, predicted, mean = truth[:, varies], predicted[:, varies], mean[varies]
+        similarity = similarity_matrix(truth - mean, predicted - mean)
+        per_image = {
+            "two_way": two_way_identification(similarity),
+            "pattern_correlation": pattern_correlations(truth, predicted, mean),
+        }
+        rng = np.random.default_rng(seed)
+        ends = bootstrap_intervals(np.stack(list(per_image.values())), n_bootstrap, rng)
+        p_values = permutation_p(
+            {"two_way": two_way_table(similarity), "pattern_correlation": similarity},
+            n_permutations,
+            rng,
+        )
+        floors = {
+            "two_way": two_way_identification(similarity[:, order]),
+            "pattern_correlation": pattern_correlations(truth, predicted[order], mean),
+        }
+        scores[half] = {
+            "dimension_correlation": float(dimension_correlations(truth, predicted).mean()),
+            "dimension_correlation_shuffled": float(
+                dimension_correlations(truth, predicted[order]).mean()
+            ),
+        }
+        for (metric, values), (low, high) in zip(per_image.items(), ends, strict=True):
+            scores[half] |= {
+                metric: float(values.mean()),
+                f"{metric}_low": float(low),
+                f"{metric}_high": float(high),
+                f"{metric}_shuffled": float(floors[metric].mean()),
+                f"{metric}_p": p_values[metric],
+            }
+    return scores

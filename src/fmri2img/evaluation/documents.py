@@ -1,0 +1,474 @@
+"""From scores to what is stored: the metrics document, the table of images, pairs of pictures."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.containers import VARIANTS, Reconstructions
+from fmri2img.evaluation.brain import ALL_VOXELS
+from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
+from fmri2img.evaluation.network_scores import NETWORK_METRICS
+from fmri2img.evaluation.picture_scores import PRESETS
+from fmri2img.evaluation.score import FLOORS, HEADLINE, RowScores, Scores, TestTruth
+from fmri2img.exceptions import MismatchError
+from fmri2img.responses.splits import Split
+
+# On which models are compared with each other, and which tables show; by the headline preset.
+COMPARED = ("pixcorr", "ssim", *NETWORK_METRICS, "pattern_correlation", "two_way")
+_RESAMPLES_AT_ONCE = 500
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "scikit-image",
+    "torch",
+    "torchvision",
+    "transformers",
+    "pillow",
+    "himalaya",
+)
+
+# Row to its name in the metrics document.
+SECTIONS = {
+    "model": "test",
+    "single_trial": "single_trial",
+    "ridge": "reference_ridge",
+    "vae_ceiling": "ceiling",
+    "resize_ceiling": "ceiling_resize",
+    **{variant: variant for variant in VARIANTS},
+}
+SECTIONS |= {row: f"floor_{row}" for row in FLOORS}
+# Sections of a document that hold no plain numbers by metric.
+_STRUCTURED = (
+    "interval",
+    "about",
+    "repetitions",
+    "seeds",
+    "brain",
+    "halves",
+    "identification_by_samples",
+)
+
+
+def references_document(
+    scores: RowScores, truth: TestTruth, *, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the scores of rows for ``reports/references``: a section for each row (`SECTIONS`),
+    ``interval``, and ``about``.
+    """
+    intervals = scores.intervals(settings["n_bootstrap"], np.random.default_rng(settings["seed"]))
+    sections: dict[str, Any] = {
+        SECTIONS[row]: _rounded(means) for row, means in scores.means.items()
+    }
+    about = _scored_by(scores, truth) | settings
+    return sections | {
+        "interval": {SECTIONS[row]: _ends(found) for row, found in intervals.items()},
+        "about": about,
+    }
+
+
+def _scored_by(scores: RowScores, truth: TestTruth) -> dict[str, Any]:
+    """Return what must be the same for scores that stand in one table."""
+    return {
+        "test_ids_sha256": hashlib.sha256(",".join(map(str, truth.image_ids)).encode()).hexdigest(),
+        "weights": scores.weights,
+        "absent": scores.absent,
+        "versions": package_versions(),
+    }
+
+
+def encoding_document(
+    regions: dict[str, dict[str, float]],
+    provenance: dict[str, Any],
+    ceiling_from: str,
+    *,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    """Return what is stored in ``reports/encoding``: each region's numbers, and what they depend
+    on.
+    """
+    about = {
+        "subject": provenance["subject"],
+        "data_source": provenance["data_source"],
+        "noise_ceiling_from": ceiling_from,
+        **settings,
+    }
+    return {
+        "regions": {region: _rounded(values) for region, values in regions.items()},
+        "about": about,
+    }
+
+
+def metrics_document(
+    scores: Scores,
+    truth: TestTruth,
+    found: Reconstructions,
+    split: Split,
+    references: dict[str, Any],
+    *,
+    settings: dict[str, Any],
+    steering: dict[str, dict[str, dict[str, float]]],
+) -> dict[str, Any]:
+    """Return all numbers, and what they depend on, for ``reports/metrics``; rounded to 6 digits.
+
+    ``steering`` holds ``halves`` and ``identification_by_samples`` (`evaluation.diffusion_scores`)
+    of an encoder that steers Stable Diffusion.
+
+    Returns
+    -------
+    dict
+        A section for each row (`SECTIONS`), those of the subject (``references``, from
+        `references_document`) among them; then intervals, p-values, what describes the latents,
+        retrieval, repetitions, seeds, brain, and ``about``.
+
+    Raises
+    ------
+    MismatchError
+        If the references were scored with other weights, packages or images.
+    """
+    scored_by = _scored_by(scores.rows, truth)
+    for key, ours in scored_by.items():
+        if (theirs := references["about"][key]) != ours:
+            raise MismatchError(
+                f"floors and ceilings of {found.provenance['subject']} were scored with other "
+                f"{key}: {theirs}, now {ours}; "
+                "run: dvc repro --force score_references"
+            )
+    rows = {SECTIONS[row]: _rounded(means) for row, means in scores.rows.means.items()}
+    shared = {
+        section: values
+        for section, values in references.items()
+        if section not in ("interval", "about")
+    }
+    intervals = {SECTIONS[row]: _ends(found) for row, found in scores.intervals.items()}
+    about = {
+        "data_source": found.provenance["data_source"],
+        "subject": found.provenance["subject"],
+        "test_set": split.kind,
+        "n_test_images": len(split.test),
+        "test_images": f"{len(split.test)} shared images"
+        if split.kind == "shared"
+        else f"{len(split.test)} images drawn at random",
+        "sessions": found.provenance.get("sessions", "all that the voxel file holds"),
+        "preset": HEADLINE,
+        "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
+        "antialias": PRESETS[HEADLINE].antialias,
+        "repetitions": "betas averaged over the repetitions of each image; single_trial: the first "
+        "only",
+        "reconstructions_per_image": max(1, found.samples.shape[1]),
+        "scored_reconstruction": "the first; identification_by_samples: all"
+        if found.samples.shape[1]
+        else "the only one",
+        "constant_reconstructions": scores.n_constant,
+        "two_way_fixed": "prediction",
+        "truth_pixels": list(truth.pictures.shape[1:3]),
+        "ssim": "two-dimensional, grey, Gaussian window",
+        "intervals": "95 % over images, BCa bootstrap; percentile for dimension_correlation",
+        "precision_of_networks": "float32",
+        "autoencoder": found.provenance["autoencoder"],
+        "p_of": f"random pairings; PixCorr at {truth.small.shape[1]} x {truth.small.shape[1]}, "
+        "SSIM at 64 x 64",
+        "retrieval": "cosine of latents",
+        **scored_by,
+        **settings,
+    }
+    return {
+        **rows,
+        **shared,
+        "interval": intervals | references["interval"],
+        "p": _rounded(scores.p_values),
+        "latent": _rounded(scores.latent),
+        "retrieval_raw": _rounded(scores.retrieval["raw"]),
+        "retrieval_centred": _rounded(scores.retrieval["centred"]),
+        "repetitions": {
+            str(count): _rounded(values) for count, values in scores.repetitions.items()
+        },
+        "seeds": {metric: seed_spread(values) for metric, values in scores.seeds.items()},
+        "brain": {
+            region: {row: _rounded(values) for row, values in rows.items()}
+            for region, rows in scores.brain.items()
+        },
+        **{
+            name: {part: _rounded(values) for part, values in parts.items()}
+            for name, parts in steering.items()
+        },
+        "about": about,
+    }
+
+
+def seed_spread(values: list[float]) -> dict[str, Any]:
+    """Return how a score varies with the seed of training: ``values``, their ``mean`` and ``sd``
+    (of the sample).
+    """
+    return {
+        "values": [round(value, 6) for value in values],
+        **_rounded({"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}),
+    }
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of the packages that can change a score."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _rounded(values: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in values.items()}
+
+
+def _ends(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
+    return {metric: [round(end, 6) for end in ends] for metric, ends in intervals.items()}
+
+
+def flat_metrics(
+    document: dict[str, Any], regions: dict[str, dict[str, float]]
+) -> dict[str, float]:
+    """Return ``section/metric`` to value, the names used in MLflow; of intervals the model's, of
+    regions all voxels together.
+
+    Parameters
+    ----------
+    document : dict
+        From `metrics_document`.
+    regions : dict of str to dict of str to float
+        From `encoding_document`.
+    """
+    rows = {name: values for name, values in document.items() if name not in _STRUCTURED}
+    rows |= {f"repetitions_{count}": values for count, values in document["repetitions"].items()}
+    rows["seeds_sd"] = {metric: spread["sd"] for metric, spread in document["seeds"].items()}
+    flat = {
+        f"{row}/{metric}": value for row, means in rows.items() for metric, value in means.items()
+    }
+    for metric, (low, high) in document["interval"]["test"].items():
+        flat |= {f"interval/{metric}_low": low, f"interval/{metric}_high": high}
+    flat |= {
+        f"brain/{row}": values["mean"]
+        for row, values in document["brain"].get(ALL_VOXELS, {}).items()
+    }
+    flat |= {
+        f"halves/{half}_{metric}": value
+        for half, values in document.get("halves", {}).items()
+        for metric, value in values.items()
+    }
+    samples = document.get("identification_by_samples", {})
+    flat |= {
+        f"identification_by_samples/{layer}_{metric}": value
+        for layer, values in samples.items()
+        for metric, value in values.items()
+    }
+    return flat | {f"encoding/{metric}": value for metric, value in regions[ALL_VOXELS].items()}
+
+
+def score_table(scores: RowScores, image_ids: np.ndarray) -> str:
+    """Return the model's scores of each test image as CSV."""
+    model = scores.per_image["model"]
+    return _csv(
+        ["image_id", *model],
+        zip(image_ids, *(_cells(values) for values in model.values()), strict=True),
+    )
+
+
+def repetition_table(scores: Scores) -> str:
+    """Return the scores by number of averaged repetitions as CSV."""
+    metrics = list(
+        next(iter(scores.repetitions.values()), {"n_images": 0.0, "pattern_correlation": 0.0})
+    )
+    lines = (
+        [count, *_cells(np.array(list(values.values())))]
+        for count, values in scores.repetitions.items()
+    )
+    return _csv(["repetitions", *metrics], lines)
+
+
+def latent_map_table(profile: np.ndarray) -> str:
+    """Return the correlation of each latent number as CSV; profile of shape (channels, h, w)."""
+    places = np.indices(profile.shape).reshape(3, -1)
+    return _csv(
+        ["channel", "row", "column", "correlation"],
+        zip(*places.tolist(), _cells(profile.reshape(-1)), strict=True),
+    )
+
+
+def _cells(values: np.ndarray) -> list[str]:
+    return [f"{value:.6f}" for value in values]
+
+
+def _csv(head: list[str], lines: Iterable[Iterable[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def paired_differences(
+    tables: dict[str, dict[str, pd.DataFrame]], *, n_resamples: int = 10_000, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Compare every model with ridge on the same images.
+
+    Parameters
+    ----------
+    tables : dict of str to dict of str to DataFrame
+        Subject to model to the scores of each image (`score_table`).
+    n_resamples, seed : int
+        Of the bootstrap and of the sign flips.
+
+    Returns
+    -------
+    list of dict
+        ``subject``, ``models``, ``metric``, ``mean`` difference, 95 % ``interval``, sign-flip ``p``
+        and ``p_holm`` over the whole list.
+    """
+    rng = np.random.default_rng(seed)
+    found: list[dict[str, Any]] = []
+    for subject, scores in tables.items():
+        reference = scores["ridge"].set_index("image_id")
+        for model, table in scores.items():
+            if model == "ridge":
+                continue
+            for metric in compared_metrics(table.columns, scores["ridge"].columns):
+                difference = (table.set_index("image_id")[metric] - reference[metric]).to_numpy()
+                ((low, high),) = bootstrap_intervals(difference[None], n_resamples, rng)
+                p_value = sign_flip_p(difference, n_resamples, rng)
+                item = {
+                    "subject": subject,
+                    "models": f"{model} - ridge",
+                    "metric": metric,
+                    "mean": round(float(difference.mean()), 6),
+                }
+                found.append(
+                    item
+                    | {
+                        "interval": [round(float(low), 6), round(float(high), 6)],
+                        "p": round(p_value, 6),
+                    }
+                )
+    adjusted = holm({str(number): item["p"] for number, item in enumerate(found)})
+    return [item | {"p_holm": round(adjusted[str(number)], 6)} for number, item in enumerate(found)]
+
+
+def compared_metrics(*columns: Iterable[str]) -> list[str]:
+    """Return the metrics on which models are compared: the headline preset's, where all tables
+    have them.
+    """
+    shared = set.intersection(*map(set, columns))
+    return [metric for metric in COMPARED if metric in shared]
+
+
+def mean_over_subjects(
+    tables: dict[str, pd.DataFrame], metric: str, *, n_resamples: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
+    """Return the unweighted mean over subjects of one model, with a 95 % percentile interval over
+    images.
+
+    Subjects saw the same test images, so an image is drawn for all subjects at once: what makes one
+    hard for all stays in the interval. It says nothing about other subjects.
+
+    Parameters
+    ----------
+    tables : dict of str to DataFrame
+        Subject to the scores of each image (`score_table`).
+    metric : str
+    n_resamples, seed : int
+
+    Returns
+    -------
+    dict
+        ``mean``, ``interval``, and ``subjects``: each one's mean.
+    """
+    joined = pd.concat(
+        {subject: table.set_index("image_id")[metric] for subject, table in tables.items()}, axis=1
+    ).to_numpy()
+    seen = np.isfinite(joined)  # (n_images, n_subjects)
+    values = np.where(seen, joined, 0)
+    rng = np.random.default_rng(seed)
+    means = []
+    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
+        size = min(_RESAMPLES_AT_ONCE, n_resamples - start)
+        counts = rng.multinomial(
+            len(values), np.full(len(values), 1 / len(values)), size=size
+        ).astype(np.float64)
+        means.append((counts @ values / np.maximum(counts @ seen, 1)).mean(axis=1))
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
+    own = values.sum(axis=0) / seen.sum(axis=0)
+    return {
+        "mean": round(float(own.mean()), 6),
+        "interval": [round(float(low), 6), round(float(high), 6)],
+        "subjects": dict(zip(tables, own.round(6).tolist(), strict=True)),
+    }
+
+
+def means_over_subjects(tables: dict[str, dict[str, pd.DataFrame]]) -> list[dict[str, Any]]:
+    """Return `mean_over_subjects` of every model and metric: ``model``, and ``scores`` by metric.
+
+    Parameters
+    ----------
+    tables : dict of str to dict of str to DataFrame
+        Subject to model to the scores of each image.
+    """
+    found = []
+    for model in next(iter(tables.values())):
+        mine = {subject: scores[model] for subject, scores in tables.items()}
+        metrics = compared_metrics(*(table.columns for table in mine.values()))
+        found.append(
+            {
+                "model": model,
+                "scores": {metric: mean_over_subjects(mine, metric) for metric in metrics},
+            }
+        )
+    return found
+
+
+def check_scored_alike(documents: dict[str, dict[str, Any]]) -> None:
+    """Refuse to put scores side by side that come from other weights, settings or data.
+
+    Parameters
+    ----------
+    documents : dict of str to dict
+        Name, such as subj01/ridge, to what `metrics_document` returned.
+
+    Raises
+    ------
+    MismatchError
+        If two differ.
+    """
+    (first, reference), *others = documents.items()
+    for name, document in others:
+        for key in ("weights", "versions", "preset", "networks", "data_source", "test_set"):
+            ours, theirs = reference["about"][key], document["about"][key]
+            if ours != theirs:
+                raise MismatchError(
+                    f"{name} and {first} were scored with different {key}: {theirs} and {ours}; "
+                    "run: dvc repro --force score_references evaluate"
+                )
+
+
+def corrected_p(documents: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return permutation p of every metric in every document, by Holm's correction over all of
+    them.
+
+    Parameters
+    ----------
+    documents : dict of str to dict
+        Name, such as subj01/ridge, to what `metrics_document` returned.
+    """
+    flat = {
+        f"{name}|{metric}": value
+        for name, document in documents.items()
+        for metric, value in document["p"].items()
+    }
+    adjusted = holm(flat)
+    return {
+        name: {metric: round(adjusted[f"{name}|{metric}"], 6) for metric in document["p"]}
+        for name, document in documents.items()
+    }

@@ -1,0 +1,276 @@
+"""Reconstructions of any origin against any truth: two folders of pictures or HDF5 files, joined
+by id.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from fmri2img.evaluation.documents import package_versions
+from fmri2img.evaluation.identification import similarity_matrix, two_way_table
+from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
+from fmri2img.evaluation.network_scores import Networks, score_in_networks
+from fmri2img.evaluation.picture_scores import (
+    PRESETS,
+    constant_pictures,
+    score_pictures,
+    shrink,
+    ssim_table,
+)
+from fmri2img.evaluation.score import HEADLINE, derangement
+from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.storage import read_arrays
+
+_ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+_SMALL = 128
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Square pictures with their ids.
+
+    Attributes
+    ----------
+    ids : tuple of str
+        Without leading zeros where they are numbers.
+    images : ndarray, shape (n, side, side, 3), uint8
+    """
+
+    ids: tuple[str, ...]
+    images: np.ndarray
+
+
+def read_pictures(path: Path) -> Pictures:
+    """Read a folder of pictures, the file name being the id, or an HDF5 file with ``image_ids`` and
+    ``images``.
+
+    Raises
+    ------
+    MissingDataError
+        If there is nothing at ``path``.
+    FormatError
+        If ids repeat, sizes differ or pictures are not square, values are not finite, or a file is
+        no picture.
+    """
+    if not path.exists():
+        raise MissingDataError(
+            f"{path} not found; name a folder of pictures, or an HDF5 file with image_ids and "
+            "images"
+        )
+    ids, images = _read_folder(path) if path.is_dir() else _read_file(path)
+    if repeated := [
+        name for name, count in zip(*np.unique(ids, return_counts=True), strict=True) if count > 1
+    ]:
+        raise FormatError(
+            f"{path}: id {repeated[0]} stands there more than once ({len(repeated)} such ids); "
+            "keep one picture an id"
+        )
+    if (
+        images.ndim != 4
+        or images.shape[1] != images.shape[2]
+        or images.shape[3] != 3
+        or images.shape[1] < 16
+    ):
+        raise FormatError(
+            f"{path}: got pictures of shape {images.shape[1:]}, expected (side, side, 3), side >= "
+            "16; resize or crop them"
+        )
+    return Pictures(tuple(ids), images)
+
+
+def _read_folder(path: Path) -> tuple[list[str], np.ndarray]:
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in _ENDINGS)
+    if not files:
+        raise MissingDataError(
+            f"{path} holds no pictures ({', '.join(sorted(_ENDINGS))}); name the folder that does"
+        )
+    images = []
+    for file in files:
+        try:
+            images.append(np.asarray(Image.open(file).convert("RGB")))
+        except (UnidentifiedImageError, OSError) as error:
+            raise FormatError(
+                f"{file}: not a readable picture ({error}); write it anew or take it away"
+            ) from error
+        if images[-1].shape != images[0].shape:
+            raise FormatError(
+                f"{file}: got {images[-1].shape[:2]} pixels, {files[0].name} has "
+                f"{images[0].shape[:2]}; bring all pictures to one size"
+            )
+    return [_plain(file.stem) for file in files], np.stack(images)
+
+
+def _read_file(path: Path) -> tuple[list[str], np.ndarray]:
+    ids, images = read_arrays(path, ("image_ids", "images"))
+    if len(ids) != len(images):
+        raise FormatError(
+            f"{path}: got {len(ids)} image_ids and {len(images)} images, expected as many; write "
+            "the file anew"
+        )
+    if images.dtype != np.uint8:
+        if not np.isfinite(images).all():
+            bad = int((~np.isfinite(images)).reshape(len(images), -1).any(axis=1).sum())
+            raise FormatError(
+                f"{path}: {bad} of {len(images)} pictures hold NaN or infinite values, expected 0 "
+                "to 1; mend them"
+            )
+        if images.min() < 0 or images.max() > 1:
+            raise FormatError(
+                f"{path}: got values from {images.min():.3g} to {images.max():.3g}, expected "
+                "uint8, or 0 to 1; rescale them"
+            )
+        images = np.rint(images * 255).astype(np.uint8)
+    return [_plain(name.decode() if isinstance(name, bytes) else str(name)) for name in ids], images
+
+
+def _plain(name: str) -> str:
+    return str(int(name)) if name.isdigit() else name
+
+
+def _numbers_first(name: str) -> tuple[int, int, str]:
+    return (0, int(name), "") if name.isdigit() else (1, 0, name)
+
+
+def join(
+    truth: Pictures, predicted: Pictures, *, subset: bool
+) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Pair pictures by id.
+
+    Parameters
+    ----------
+    truth, predicted : Pictures
+    subset : bool
+        Whether truth without a reconstruction is left out; else it is an error.
+
+    Returns
+    -------
+    ids : list of str
+        Numbers in their order, then names.
+    truth, predicted : ndarray, shape (n, side, side, 3), uint8
+
+    Raises
+    ------
+    MismatchError
+        If a picture has no partner, or fewer than two pairs are left.
+    """
+    where = [{name: row for row, name in enumerate(side.ids)} for side in (truth, predicted)]
+    if unknown := [name for name in predicted.ids if name not in where[0]]:
+        raise MismatchError(
+            f"{len(unknown)} of {len(predicted.ids)} reconstructions have no truth, first id "
+            f"{unknown[0]}; ids are file names, or image_ids"
+        )
+    missing = [name for name in truth.ids if name not in where[1]]
+    if missing and not subset:
+        raise MismatchError(
+            f"{len(missing)} of {len(truth.ids)} images have no reconstruction, first id "
+            f"{missing[0]}; "
+            "add them, or leave them out with --subset"
+        )
+    ids = sorted(predicted.ids, key=_numbers_first)
+    if len(ids) < 2:
+        raise MismatchError(
+            f"got {len(ids)} pairs of pictures, expected at least 2: identification needs others "
+            "to compare with"
+        )
+    seen, made = (
+        side.images[[rows[name] for name in ids]]
+        for side, rows in zip((truth, predicted), where, strict=True)
+    )
+    return ids, seen, made
+
+
+def evaluate_pictures(
+    ids: list[str],
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    networks: Networks,
+    *,
+    n_bootstrap: int = 10_000,
+    n_permutations: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score pictures against their truth, beside a grey picture and the same pictures shuffled.
+
+    Parameters
+    ----------
+    ids : list of str
+    truth, predicted : ndarray, shape (n, side, side, 3), uint8
+        Of different sides, maybe.
+    networks : Networks
+        In whose features they are compared, too.
+    n_bootstrap, n_permutations, seed : int
+
+    Returns
+    -------
+    dict
+        ``scores``, ``floor_grey``, ``floor_shuffled``: metric to mean; ``interval``; ``p``;
+        ``images``: metric to the score of each id; ``about``. Names without a preset are the
+        headline's (`pixels.PRESETS`).
+    """
+    rng = np.random.default_rng(seed)
+    order = derangement(len(ids), rng)
+    plain = {"scores": predicted, "floor_grey": np.full((1, *predicted.shape[1:]), 128, np.uint8)}
+    rows = plain | {"floor_shuffled": predicted[order]}
+    tables: dict[str, np.ndarray] = {}
+    found: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows}
+    for name, preset in PRESETS.items():
+        prefix = "" if name == HEADLINE else f"{name}_"
+        for row, scores in score_pictures(truth, rows, preset.bring).items():
+            found[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
+        for row, features in score_in_networks(
+            truth,
+            plain,
+            networks,
+            preset,
+            shuffles={"floor_shuffled": ("scores", order)},
+            tables_of=("scores",),
+        ).items():
+            found[row] |= features.per_image
+            tables |= features.tables
+    small = [shrink(images, _SMALL).reshape(len(ids), -1) for images in (truth, predicted)]
+    similarity = similarity_matrix(*small)
+    own = np.diag(table := two_way_table(similarity))
+    found["scores"]["pixel_two_way"] = own
+    ends = bootstrap_intervals(np.stack(list(found["scores"].values())), n_bootstrap, rng)
+    tables |= {"pixcorr": similarity, "ssim": ssim_table(truth, predicted), "pixel_two_way": table}
+    p_values = permutation_p(tables, n_permutations, rng)
+    return {
+        **{
+            row: {metric: round(float(values.mean()), 6) for metric, values in scores.items()}
+            for row, scores in found.items()
+        },
+        "interval": {
+            metric: [round(float(end), 6) for end in pair]
+            for metric, pair in zip(found["scores"], ends, strict=True)
+        },
+        "p": {metric: round(value, 6) for metric, value in p_values.items()},
+        "images": {
+            metric: dict(zip(ids, values.round(6).tolist(), strict=True))
+            for metric, values in found["scores"].items()
+        },
+        "about": {
+            "n_images": len(ids),
+            "constant_reconstructions": constant_pictures(predicted),
+            "ids_sha256": hashlib.sha256(",".join(ids).encode()).hexdigest(),
+            "preset": HEADLINE,
+            "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
+            "antialias": PRESETS[HEADLINE].antialias,
+            "two_way_fixed": "prediction",
+            "reconstructions_per_image": 1,
+            "weights": networks.weights,
+            "absent": networks.absent,
+            "truth_pixels": list(truth.shape[1:3]),
+            "reconstruction_pixels": list(predicted.shape[1:3]),
+            "pixel_two_way": f"PixCorr at {_SMALL} x {_SMALL}, fixed prediction, chance 0.5",
+            "intervals": "95 % over images, BCa bootstrap",
+            "p_of": f"random pairings; PixCorr at {_SMALL} x {_SMALL}, SSIM at 64 x 64",
+            "seed": seed,
+            "n_bootstrap": n_bootstrap,
+            "n_permutations": n_permutations,
+            "versions": package_versions(),
+        },
+    }

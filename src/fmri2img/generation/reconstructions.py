@@ -1,0 +1,262 @@
+"""What an encoder makes of averaged betas, decoded to pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+
+from fmri2img.containers import Examples, Latents, Reconstructions, without_diffusion
+from fmri2img.exceptions import MismatchError
+from fmri2img.generation.pictures import decode_latents
+from fmri2img.models.base import Encoder
+from fmri2img.pretrained.autoencoder import FrozenAutoencoder, check_same_autoencoder
+from fmri2img.responses.repetitions import average_repetitions, averaged_betas
+from fmri2img.responses.splits import Split
+
+
+def reconstruct(
+    encoder: Encoder,
+    examples: Examples,
+    split: Split,
+    latents: Latents,
+    autoencoder: FrozenAutoencoder,
+    *,
+    n_train_images: int,
+    batch_size: int,
+    rng: np.random.Generator,
+    encode_pictures: Callable[[np.ndarray], np.ndarray],
+    other_seeds: Sequence[Encoder] = (),
+) -> Reconstructions:
+    """Reconstruct all test images and some training images.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    examples, split, latents
+        The subject's.
+    autoencoder : FrozenAutoencoder
+        The one that made ``latents``.
+    n_train_images : int
+    batch_size : int
+    rng : Generator
+        Chooses the training images.
+    encode_pictures : callable
+        Pictures, uint8, to the autoencoder's latents (`features.vae_latents.encode_images`).
+    other_seeds : sequence of Encoder
+        The same encoder trained from other seeds.
+
+    Returns
+    -------
+    Reconstructions
+
+    Raises
+    ------
+    MismatchError
+        If the autoencoder is not the one of the latents, or the encoder is one of other voxels.
+    """
+    check_fit(encoder, examples, latents, autoencoder)
+    train_ids = split.ids("train")
+    shown = choose_shown(train_ids, n_train_images, rng)
+    image_ids = np.concatenate([split.ids("test"), shown])
+    predicted = np.concatenate(
+        [predict_latents(encoder, examples, ids) for ids in (split.ids("test"), shown) if len(ids)]
+    )
+    spread = encoder.spread(
+        len(image_ids), torch.from_numpy(examples.repetitions_of(image_ids))
+    ).numpy()
+    partial = predict_partial(encoder, examples, split.ids("test"))
+    by_seed = [predict_latents(other, examples, split.ids("test")) for other in other_seeds]
+    seed_images = [decode_latents(values, autoencoder, batch_size=batch_size) for values in by_seed]
+    images = decode_latents(predicted, autoencoder, batch_size=batch_size)
+    n_test = len(split.test)
+    partial_images = decode_latents(partial["partial_latents"], autoencoder, batch_size=batch_size)
+    return Reconstructions(
+        image_ids=image_ids,
+        split=np.array([b"test"] * len(split.test) + [b"train"] * len(shown)),
+        latents=predicted,
+        latent_sd=spread,
+        images=images,
+        **pictures_alone(
+            latents, image_ids, train_ids, autoencoder, encode_pictures, batch_size=batch_size
+        ),
+        **partial,
+        partial_images=partial_images,
+        partial_seen=encode_pictures(partial_images)
+        if len(partial_images)
+        else partial["partial_latents"],
+        seed_latents=np.stack(by_seed)
+        if by_seed
+        else np.zeros((0, n_test, *predicted.shape[1:]), np.float32),
+        seed_images=np.stack(seed_images)
+        if seed_images
+        else np.zeros((0, n_test, *images.shape[1:]), np.uint8),
+        **without_diffusion(n_test, images.shape[1:], predicted.shape[1:]),
+        provenance={**examples.provenance, "autoencoder": autoencoder.identity},
+    )
+
+
+def check_fit(
+    encoder: Encoder, examples: Examples, latents: Latents, autoencoder: FrozenAutoencoder
+) -> None:
+    """Refuse an autoencoder that is not the one of the latents, and an encoder of other voxels.
+
+    Raises
+    ------
+    MismatchError
+        With what differs.
+    """
+    check_same_autoencoder(latents.provenance["autoencoder"], autoencoder)
+    if encoder.n_voxels != examples.n_voxels:
+        raise MismatchError(
+            f"the encoder was trained on {encoder.n_voxels} voxels, the examples of "
+            f"{examples.provenance['subject']} have "
+            f"{examples.n_voxels}; run: dvc repro train"
+        )
+
+
+def choose_shown(train_ids: np.ndarray, n_images: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the training images that are reconstructed too, ascending."""
+    return np.sort(rng.choice(train_ids, size=min(n_images, len(train_ids)), replace=False))
+
+
+def pictures_alone(
+    latents: Latents,
+    image_ids: np.ndarray,
+    train_ids: np.ndarray,
+    autoencoder: FrozenAutoencoder,
+    encode_pictures: Callable[[np.ndarray], np.ndarray],
+    *,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """Return the parts of `containers.Reconstructions` that no encoder has a part in:
+    ``ceiling`` and the mean over training images.
+    """
+    mean_latent = latents.of(train_ids).mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean_decoded = decode_latents(mean_latent[None], autoencoder, batch_size=1)[0]
+    return {
+        "ceiling": decode_latents(latents.of(image_ids), autoencoder, batch_size=batch_size),
+        "mean_latent": mean_latent,
+        "mean_decoded": mean_decoded,
+        "mean_seen": encode_pictures(mean_decoded[None])[0],
+    }
+
+
+# First repetition and number of repetitions of what is predicted beside the average of all.
+_PARTIAL = ((0, 1), (1, 1), (0, 2))
+
+
+@dataclass(frozen=True)
+class PartialBetas:
+    """Averages of some of the repetitions of images that were shown more often.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (m,), int64
+        Each image several times.
+    first, count : ndarray, shape (m,), int8
+        Which repetition was the first of how many that were averaged: the first alone, the second
+        alone, the first two.
+    betas : ndarray, shape (m, n_voxels), float32
+        Percent signal change.
+    """
+
+    image_ids: np.ndarray
+    first: np.ndarray
+    count: np.ndarray
+    betas: np.ndarray
+
+
+def partial_betas(examples: Examples, image_ids: np.ndarray) -> PartialBetas:
+    """Average some of the repetitions of each image."""
+    shown = examples.repetitions_of(image_ids)
+    parts = [
+        PartialBetas(
+            image_ids[:0],
+            np.zeros(0, np.int8),
+            np.zeros(0, np.int8),
+            np.zeros((0, examples.n_voxels), np.float32),
+        )
+    ]
+    for first, count in _PARTIAL:
+        # Two of two are all of them.
+        ids = image_ids[shown > max(count, first)]
+        if not len(ids):
+            continue
+        trials = examples.trials_of(ids)  # by image, then in time order
+        starts = np.searchsorted(examples.trial_image_ids[trials], ids)
+        chosen = trials[(starts[:, None] + first + np.arange(count)).ravel()]
+        betas = average_repetitions(examples.percent(chosen), examples.trial_image_ids[chosen], ids)
+        parts.append(
+            PartialBetas(
+                ids,
+                np.full(len(ids), first, dtype=np.int8),
+                np.full(len(ids), count, dtype=np.int8),
+                betas,
+            )
+        )
+    return PartialBetas(
+        *(
+            np.concatenate([getattr(part, item.name) for part in parts])
+            for item in fields(PartialBetas)
+        )
+    )
+
+
+def predict_partial(
+    encoder: Encoder, examples: Examples, image_ids: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Predict from some of the repetitions of each image that was shown more often, as
+    `containers.Reconstructions` keeps them.
+    """
+    part = partial_betas(examples, image_ids)
+    latents = encode(encoder, part.betas, part.count.astype(np.int64))
+    return {
+        "partial_image_ids": part.image_ids,
+        "partial_first": part.first,
+        "partial_count": part.count,
+        "partial_latents": latents,
+    }
+
+
+@torch.no_grad()
+def encode(encoder: Encoder, betas: np.ndarray, repetitions: np.ndarray) -> np.ndarray:
+    """Return the encoder's latents, shape (n, 4, h, w), of betas in percent (n, n_voxels),
+    averages of ``repetitions`` trials (n,).
+    """
+    if not len(betas):
+        return np.zeros((0, *encoder.latent_shape), dtype=np.float32)
+    return encoder(torch.from_numpy(betas), torch.from_numpy(repetitions)).numpy()
+
+
+def predict_latents(encoder: Encoder, examples: Examples, image_ids: np.ndarray) -> np.ndarray:
+    """Predict latents from betas averaged over the repetitions of each image, shape (n_images,
+    4, h, w).
+    """
+    return encode(encoder, averaged_betas(examples, image_ids), examples.repetitions_of(image_ids))
+
+
+def unsure_places(
+    encoder: Encoder, examples: Examples, split: Split, latents: Latents
+) -> dict[str, np.ndarray]:
+    """Return how much of the pictures' spread an encoder says that it leaves open in each cell of
+    the latent grid.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (h, w)
+        For each number of repetitions among the test images, or once if the encoder does not tell
+        them apart: over the four channels, RMS of the stated SD as a share of the SD of training
+        images. 1: it knows nothing about the cell.
+    """
+    numbers = np.unique(examples.repetitions_of(split.ids("test")))
+    stated = encoder.spread(len(numbers), torch.from_numpy(numbers)).numpy()  # (n, 4, h, w)
+    shares = np.sqrt(
+        (stated**2).mean(axis=1) / latents.of(split.ids("train")).var(axis=0).mean(axis=0)
+    )
+    if (shares == shares[0]).all():
+        return {"all pictures": shares[0]}
+    return {
+        f"{number} repetition{'s' if number > 1 else ''}": share
+        for number, share in zip(numbers, shares, strict=True)
+    }

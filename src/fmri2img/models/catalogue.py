@@ -1,0 +1,174 @@
+"""Encoders by name: every file of this folder that defines ``Model`` is one."""
+
+import importlib
+import json
+import pkgutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+
+import fmri2img.models
+from fmri2img.config import PARAMS_PATH, Params, check_section
+from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
+from fmri2img.files import hash_file, write_bytes, write_json
+from fmri2img.models.base import Encoder
+
+WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
+SEEDS_NAME = (
+    "seeds.safetensors"  # weights from other seeds, to tell how much results depend on the seed
+)
+_NOT_MODELS = ("base", "catalogue")
+
+
+def model_names() -> list[str]:
+    """Return the names of all encoders in this folder."""
+    names = (module.name for module in pkgutil.iter_modules(fmri2img.models.__path__))
+    return [name for name in names if name not in _NOT_MODELS and not name.startswith("_")]
+
+
+def model_class(name: str) -> type[Encoder]:
+    """Return an encoder's class.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such encoder.
+    """
+    if name not in model_names():
+        raise ConfigError(
+            f"{PARAMS_PATH}: models: there is no model {name!r}; choose from: "
+            f"{', '.join(model_names())}"
+        )
+    model: type[Encoder] = importlib.import_module(f"fmri2img.models.{name}").Model
+    return model
+
+
+def check_settings(name: str, values: dict[str, Any]) -> Params:
+    """Check a model's section of ``params.yaml`` against its own ``Settings``.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, missing or of the wrong type.
+    """
+    text = PARAMS_PATH.read_text() if PARAMS_PATH.exists() else ""
+    return check_section(model_class(name).Settings, values, text=text, prefix=("train", name))
+
+
+def save_encoder(encoder: Encoder, name: str, folder: Path, about: dict[str, Any]) -> None:
+    """Write weights and config; together they rebuild the encoder.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    name : str
+        The encoder's name.
+    folder : Path
+        Gets ``model.safetensors`` and ``config.json``.
+    about : dict
+        What else to record: subject, region, autoencoder, data source.
+    """
+    write_bytes(folder / WEIGHTS_NAME, save(_weights(encoder)))
+    config = {
+        "model": name,
+        "n_voxels": encoder.n_voxels,
+        "latent_shape": list(encoder.latent_shape),
+        "settings": encoder.settings.model_dump(),
+        "about": about,
+    }
+    write_json(folder / CONFIG_NAME, config)
+
+
+def save_seeds(encoders: list[Encoder], folder: Path) -> None:
+    """Write the weights of encoders trained from other seeds beside those of the one that
+    counts; an empty file if there are none.
+    """
+    tensors = {
+        f"{number}/{key}": value
+        for number, encoder in enumerate(encoders)
+        for key, value in _weights(encoder).items()
+    }
+    write_bytes(folder / SEEDS_NAME, save(tensors))
+
+
+def load_seeds(folder: Path) -> list[Encoder]:
+    """Rebuild the encoders of `save_seeds`, in evaluation mode.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    """
+    path = folder / SEEDS_NAME
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: dvc repro train")
+    parts: dict[int, dict[str, torch.Tensor]] = {}
+    for name, value in load_file(path).items():
+        number, _, key = name.partition("/")
+        parts.setdefault(int(number), {})[key] = value
+    encoders = []
+    for number in sorted(parts):
+        encoder, _ = load_encoder(folder)
+        encoder.load_state_dict(parts[number])
+        encoders.append(encoder)
+    return encoders
+
+
+def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
+    return {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+
+
+def check_files(folder: Path, md5s: dict[str, str], what: str) -> None:
+    """Refuse a folder that holds other files than it should, or other bytes.
+
+    Raises
+    ------
+    MismatchError
+        With the file's name.
+    """
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if wrong := sorted(names ^ set(md5s)):
+        raise MismatchError(
+            f"{what}: {wrong[0]} "
+            f"{'does not belong to' if wrong[0] in names else 'is missing from'} an encoder; not "
+            "loaded"
+        )
+    for name, md5 in md5s.items():
+        if (found := hash_file(folder / name, "md5")) != md5:
+            raise MismatchError(
+                f"{what}: {name} has MD5 {found}, expected {md5} as registered; it was changed "
+                "since, and is not loaded"
+            )
+
+
+def load_encoder(
+    folder: Path, device: torch.device | str = "cpu"
+) -> tuple[Encoder, dict[str, Any]]:
+    """Rebuild an encoder from its folder.
+
+    Returns
+    -------
+    encoder : Encoder
+        In evaluation mode.
+    config : dict
+        As saved, with ``about``.
+
+    Raises
+    ------
+    MissingDataError
+        If weights or config are not there.
+    """
+    for path in (folder / CONFIG_NAME, folder / WEIGHTS_NAME):
+        if not path.exists():
+            raise MissingDataError(f"{path} not found; run: dvc repro train")
+    config = json.loads((folder / CONFIG_NAME).read_text())
+    kind = model_class(config["model"])
+    encoder = kind(
+        config["n_voxels"],
+        tuple(config["latent_shape"]),
+        kind.Settings.model_validate(config["settings"]),
+    )
+    encoder.load_state_dict(load_file(folder / WEIGHTS_NAME))
+    return encoder.eval().to(device), config

@@ -1,0 +1,130 @@
+"""One check of ``params.yaml`` before anything runs: every section, every model that is listed,
+and what they need on this machine.
+"""
+
+import hashlib
+import importlib.util
+import json
+from pathlib import Path, PurePosixPath
+
+from fmri2img.config import PARAMS_PATH, ProjectParams, load_params, near
+from fmri2img.exceptions import ConfigError
+from fmri2img.files import write_json
+from fmri2img.layout import ledger_path
+from fmri2img.provenance.source import parse_module
+
+_MODELS = Path(__file__).parent / "models"
+# Networks of `evaluate.networks` that torchvision brings.
+_OF_TORCHVISION = ("alexnet", "inception", "effnet_b")
+
+
+def check_project() -> ProjectParams:
+    """Check the whole of ``params.yaml``.
+
+    Raises
+    ------
+    MissingDataError
+        If there is none here.
+    ConfigError
+        With the first fault in one line: a key that is unknown, missing or wrong, in the section of
+        a listed model too, or something that the settings need and that is not there.
+    """
+    params = load_params()
+    from fmri2img.models.catalogue import check_settings, model_class, model_names  # starts torch
+
+    for model in params.models:
+        if model not in (names := model_names()):
+            raise ConfigError(
+                f"{PARAMS_PATH}: models: there is no model {model!r}{near(model, names)}; choose "
+                f"from: {', '.join(names)}"
+            )
+        check_settings(model, params.train[model])
+    if stray := [name for name in params.train if name not in model_names()]:
+        words = (
+            f"there is no such model{near(stray[0], model_names())}; remove the section, or "
+            f"add src/fmri2img/models/{stray[0]}.py"
+        )
+        raise ConfigError(f"{PARAMS_PATH}: train.{stray[0]}: {words}")
+    _check_folder("autoencoder.source", params.autoencoder.source, "config.json")
+    if any(model_class(model).uses_diffusion for model in params.models):
+        _check_folder("diffusion.source", params.diffusion.source, "unet")
+        if params.fetch_captions.folder is not None:
+            _check_folder(
+                "fetch_captions.folder",
+                str(Path(params.fetch_captions.folder).expanduser().absolute()),
+                "",
+            )
+    _check_machine(params)
+    return params
+
+
+def _check_folder(key: str, source: str, needed: str) -> None:
+    """Refuse a folder that is not there; what looks like the name of a hub's repository is
+    looked up when it is needed.
+    """
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        if needed and not any((folder / place / needed).exists() for place in ("", "vae")):
+            raise ConfigError(
+                f"{PARAMS_PATH}: {key}: {source} holds no {needed}; name the folder that does"
+            )
+        return
+    is_hub_id = (
+        source.count("/") == 1
+        and not source.startswith(("/", ".", "~"))
+        and not folder.parent.is_dir()
+    )
+    if not is_hub_id:
+        raise ConfigError(
+            f"{PARAMS_PATH}: {key}: there is no folder {source}; name one, or a repository of the "
+            "Hugging Face hub"
+        )
+
+
+def _check_machine(params: ProjectParams) -> None:
+    missing = [
+        name
+        for name in params.evaluate.networks
+        if name in _OF_TORCHVISION and importlib.util.find_spec("torchvision") is None
+    ]
+    if missing:
+        raise ConfigError(
+            f"{PARAMS_PATH}: evaluate.networks: {missing[0]} needs torchvision; run: pip install "
+            "-c constraints.txt '.[networks]'"
+        )
+    weights = params.machine.weights_folder
+    if weights is not None and not weights.is_dir():
+        raise ConfigError(
+            f"{PARAMS_PATH}: machine.network_weights: there is no folder {weights}; name one, or "
+            "null"
+        )
+    if params.fetch_nsd.source == "s3" and not params.fetch_nsd.accept_nsd_terms:
+        raise ConfigError(
+            f"{PARAMS_PATH}: fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms "
+            "(https://naturalscenesdataset.org: "
+            "research and education only, no passing on of the data), then set it to true"
+        )
+
+
+def check_once() -> None:
+    """Check ``params.yaml`` unless the same file was found good before by the same models:
+    stages do not wait for it twice.
+    """
+    digest = hashlib.sha256(PARAMS_PATH.read_bytes() if PARAMS_PATH.exists() else b"")
+    for path in sorted(_MODELS.glob("*.py")):
+        module = parse_module(
+            path.stem,
+            PurePosixPath(f"fmri2img/models/{path.name}"),
+            path.read_text(encoding="utf-8"),
+        )
+        digest.update(
+            repr(sorted((name, item.digest) for name, item in module.definitions.items())).encode()
+        )
+    memory, found = ledger_path("params"), digest.hexdigest()
+    try:
+        known = json.loads(memory.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # no memory, or a damaged one
+        known = None
+    if known != found:
+        check_project()
+        write_json(memory, found)

@@ -1,0 +1,138 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from fmri2img.evaluation.documents import (
+    check_scored_alike,
+    compared_metrics,
+    corrected_p,
+    flat_metrics,
+    latent_map_table,
+    mean_over_subjects,
+    paired_differences,
+    seed_spread,
+)
+from fmri2img.exceptions import MismatchError
+
+METRICS = ("pixcorr", "ssim", "pattern_correlation", "two_way")
+
+
+def test_differences_are_paired_by_image_not_by_row(rng):
+    table = pd.DataFrame({metric: rng.random(40) for metric in METRICS})
+    ridge = table.assign(image_id=np.arange(40))
+    better = (table + 0.1).assign(image_id=np.arange(40)).iloc[::-1]
+    found = paired_differences({"subj01": {"ridge": ridge, "other": better}}, n_resamples=999)
+    assert [item["metric"] for item in found] == list(METRICS)
+    for item in found:
+        assert item["models"] == "other - ridge"
+        assert item["mean"] == pytest.approx(0.1)
+        assert item["interval"] == pytest.approx([0.1, 0.1])
+        assert item["p"] == 0.001
+        assert item["p_holm"] == 0.004
+
+
+def test_ridge_alone_is_compared_with_nothing():
+    assert (
+        paired_differences({"subj01": {"ridge": pd.DataFrame({"image_id": [1], "pixcorr": [0.1]})}})
+        == []
+    )
+
+
+def test_metrics_that_one_table_lacks_are_not_compared():
+    assert compared_metrics(
+        ["image_id", "pixcorr", "ssim", "two_way_clip"], ["pixcorr", "ssim"]
+    ) == ["pixcorr", "ssim"]
+
+
+def test_means_over_subjects_draw_an_image_for_all_subjects_at_once(rng):
+    difficulty = rng.normal(size=200)  # what makes an image hard for everybody
+    tables = {
+        f"subj0{n}": pd.DataFrame({"image_id": np.arange(200), "pixcorr": difficulty + n})
+        for n in (1, 2, 5)
+    }
+    found = mean_over_subjects(tables, "pixcorr", n_resamples=4000)
+    assert found["mean"] == pytest.approx(difficulty.mean() + 8 / 3, abs=1e-6)
+    assert list(found["subjects"]) == ["subj01", "subj02", "subj05"]
+    half = (found["interval"][1] - found["interval"][0]) / 2
+    assert half == pytest.approx(
+        1.96 * difficulty.std() / np.sqrt(200), rel=0.1
+    )  # not narrower for three subjects
+
+
+def test_an_image_that_one_subject_did_not_see_counts_for_the_others():
+    tables = {
+        "subj01": pd.DataFrame({"image_id": [3, 7], "ssim": [0.2, 0.4]}),
+        "subj02": pd.DataFrame({"image_id": [7], "ssim": [0.9]}),
+    }
+    found = mean_over_subjects(tables, "ssim", n_resamples=50)
+    assert found["subjects"] == {"subj01": 0.3, "subj02": 0.9}
+    assert found["mean"] == pytest.approx(0.6)
+
+
+def test_spread_over_seeds_is_that_of_a_sample():
+    assert seed_spread([0.1, 0.2, 0.3]) == {"values": [0.1, 0.2, 0.3], "mean": 0.2, "sd": 0.1}
+
+
+def test_latent_maps_name_channel_row_and_column():
+    lines = latent_map_table(np.arange(2 * 3 * 4).reshape(2, 3, 4) / 10).splitlines()
+    assert lines[0] == "channel,row,column,correlation"
+    assert lines[-1] == "1,2,3,2.300000"
+    assert len(lines) == 25
+
+
+def test_scores_by_other_weights_are_not_put_side_by_side():
+    about = {
+        "versions": {},
+        "weights": {"a.pth": "11"},
+        "preset": "mindeye",
+        "networks": [],
+        "data_source": "nsd",
+        "test_set": "shared",
+    }
+    check_scored_alike({"subj01/ridge": {"about": about}, "subj02/ridge": {"about": dict(about)}})
+    with pytest.raises(
+        MismatchError,
+        match=r"subj02/ridge and subj01/ridge were scored with different weights: .*; run: dvc "
+        r"repro --force",
+    ):
+        check_scored_alike(
+            {
+                "subj01/ridge": {"about": about},
+                "subj02/ridge": {"about": about | {"weights": {"a.pth": "22"}}},
+            }
+        )
+
+
+def test_p_of_all_encoders_is_corrected_together():
+    documents = {
+        "subj01/ridge": {"p": {"pixcorr": 0.01, "ssim": 0.04}},
+        "subj02/ridge": {"p": {"pixcorr": 0.02}},
+    }
+    found = corrected_p(documents)
+    assert found == {
+        "subj01/ridge": {"pixcorr": 0.03, "ssim": 0.04},
+        "subj02/ridge": {"pixcorr": 0.04},
+    }
+
+
+def test_names_for_mlflow_are_those_it_takes():
+    document = {
+        "test": {"pixcorr": 0.5},
+        "interval": {"test": {"pixcorr": [0.4, 0.6]}},
+        "repetitions": {"2": {"two_way": 0.7}},
+        "seeds": {"pixcorr": {"sd": 0.01}},
+        "brain": {
+            region: {"model": {"mean": 0.2, "low": 0.1, "high": 0.3}}
+            for region in ("all voxels", "V1 (fovea)")
+        },
+        "about": {},
+    }
+    assert flat_metrics(document, {"all voxels": {"r2": 3.0}, "V1 (fovea)": {"r2": 4.0}}) == {
+        "test/pixcorr": 0.5,
+        "repetitions_2/two_way": 0.7,
+        "seeds_sd/pixcorr": 0.01,
+        "interval/pixcorr_low": 0.4,
+        "interval/pixcorr_high": 0.6,
+        "brain/model": 0.2,
+        "encoding/r2": 3.0,
+    }
