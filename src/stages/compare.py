@@ -52,11 +52,11 @@ def main() -> None:
         champion = max(validation, key=lambda model: validation[model])
         for model in params.models:
             name = f"{subject}/{model}"
-            found = Reconstructions.open(
+            reconstructions = Reconstructions.open(
                 reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}"
             )
-            rows = found.rows("test")[: params.compare.n_pictures]
-            shown = found.images[rows]
+            rows = reconstructions.rows("test")[: params.compare.n_pictures]
+            shown = reconstructions.images[rows]
             runs.append(
                 ComparedRun.of(
                     subject,
@@ -68,11 +68,11 @@ def main() -> None:
                     shown,
                 )
             )
-            ceiling[subject] = found.ceiling[rows]
+            ceiling[subject] = reconstructions.ceiling[rows]
         examples = Examples.open(
             examples_path(subject), remedy=f"dvc repro create_examples@{subject}"
         )
-        truth[subject] = examples.images[examples.rows_of(found.image_ids[rows])]
+        truth[subject] = examples.images[examples.rows_of(reconstructions.image_ids[rows])]
     data_source = examples.provenance["data_source"]
     _write(runs, documents, truth, ceiling, data_source)
     from fmri2img.tracking.runs import (

@@ -51,7 +51,7 @@ def main(subject: str, model: str) -> None:
     texts = hashlib.sha256(json_bytes(captions)).hexdigest()
     prompts_from = known | {"text_encoder": diffusion.identity["text_encoder"], "captions": texts}
     earlier, folder = _earlier(path), target_blocks_folder(subject, model)
-    how: dict[str, Any] = {"batch_size": params.make_targets.batch_size, "folder": folder}
+    options: dict[str, Any] = {"batch_size": params.make_targets.batch_size, "folder": folder}
     prompts, empty, n_truncated = (
         earlier.prompts,
         earlier.empty_prompt,
@@ -60,7 +60,7 @@ def main(subject: str, model: str) -> None:
     if earlier.provenance.get("prompts") != prompts_from:
         text, bar = diffusion.load_text(), progress(f"{subject} captions")
         prompts, n_truncated = embed_captions(
-            captions, text, **how, made_from=prompts_from, progress=bar
+            captions, text, **options, made_from=prompts_from, progress=bar
         )
         empty = text.embed([""])[0].numpy().astype(np.float16)
     scenes = earlier.scenes
@@ -71,7 +71,7 @@ def main(subject: str, model: str) -> None:
             lambda ids: iterate_images(stimuli, ids, remedy=shared.remedy),
             image_ids,
             autoencoder,
-            **how,
+            **options,
             made_from=scenes_from,
             progress=bar,
         )

@@ -107,8 +107,8 @@ def list_encoders(options: argparse.Namespace) -> None:
 
     with required():
         client = _open()
-        found = list_versions(client, options.subject)
-        rows = [summary(client, item) for item in found]
+        versions = list_versions(client, options.subject)
+        rows = [summary(client, item) for item in versions]
     if not rows:
         print(
             "no encoder is registered; run: dvc repro, or fmri2img track if there are encoders on "
@@ -119,7 +119,7 @@ def list_encoders(options: argparse.Namespace) -> None:
     widths = {title: max(len(title), *(len(row[title]) for row in rows)) for title in rows[0]}
     for row in [{title: title for title in widths}, *rows]:
         print("  ".join(f"{row[title]:{width}s}" for title, width in widths.items()).rstrip())
-    if any(item.is_simulated for item in found):
+    if any(item.is_simulated for item in versions):
         print(
             "SIMULATED DATA: scores of encoders of simulated subjects are no brain results",
             file=sys.stderr,
@@ -245,17 +245,17 @@ def _steer(
     maker = PictureMaker.of(diffusion, params.generate, params.machine.generation_batch)
     scenes, prompts = decode_both(encoder, betas)
     seeds = [picture_seed(params.generate.seed, int(name)) for name in names]
-    requests = [Request(*what) for what in zip(names, seeds, prompts, scenes, strict=True)]
+    requests = [Request(*parts) for parts in zip(names, seeds, prompts, scenes, strict=True)]
     predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
-    made = maker.make_all(
+    pictures = maker.make_all(
         requests,
         options.to / ".unfinished",
         [diffusion.weights, predicted],
         progress=progress("pictures"),
     )
     for name in names:
-        write_pictures(made.read(name)[None], [name], options.to)
-    made.forget()
+        write_pictures(pictures.read(name)[None], [name], options.to)
+    pictures.forget()
 
 
 def _encoder_folder(name: str, temporary: Path) -> Path:
@@ -350,8 +350,10 @@ def track_encoders() -> None:
     params = load_params()
     stages = read_lock() if LOCK_PATH.exists() else {}
     encoders = [(subject, model) for subject in params.subjects for model in params.models]
-    found = [names for names in encoders if (encoder_folder(*names) / "model.safetensors").exists()]
-    for subject, model in found:
+    on_disk = [
+        names for names in encoders if (encoder_folder(*names) / "model.safetensors").exists()
+    ]
+    for subject, model in on_disk:
         is_scored = _is_scored(stages, subject, model)
         with required():
             logged = mirror(subject, model, evaluation=is_scored)
@@ -365,11 +367,11 @@ def track_encoders() -> None:
             f"{' and '.join(logged) + ' logged' if logged else 'all is in the store'}{without}",
             flush=True,
         )
-    if not found:
+    if not on_disk:
         print("no encoder is on disk; run: dvc repro, or fmri2img pull --models", file=sys.stderr)
         return
     best: dict[str, tuple[float, str]] = {}
-    for subject, model in found:
+    for subject, model in on_disk:
         trained = read_json(
             training_path(subject, model), remedy=f"dvc repro train@{subject}-{model}"
         )

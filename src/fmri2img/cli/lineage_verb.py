@@ -70,13 +70,13 @@ def show_lineage(options: argparse.Namespace) -> None:
     if options.json:
         files: dict[str, dict] = {}
         _collect(origin, files)
-        found = {
+        answer = {
             "file": path,
             "made_from": files,
             "made_from_it": trace_forward(path, stages),
             "runs": _runs_of(origin),
         }
-        print(json.dumps(found, indent=2))
+        print(json.dumps(answer, indent=2))
         return
     _print_origin(origin, 0, set())
     print(
@@ -108,13 +108,13 @@ def _runs_of(origin: Origin) -> list[str]:
         return []
 
 
-def _print_origin(origin: Origin, depth: int, seen: set[str]) -> None:
+def _print_origin(origin: Origin, depth: int, printed: set[str]) -> None:
     indent = "  " * depth
     print(f"{indent}{origin.path}  md5 {origin.md5}  ({origin.state})")
-    if origin.path in seen:
+    if origin.path in printed:
         print(f"{indent}  as above")
         return
-    seen.add(origin.path)
+    printed.add(origin.path)
     if origin.stage is None:
         return
     if depth == 0 and (commit := first_commit(origin.md5)):
@@ -133,7 +133,7 @@ def _print_origin(origin: Origin, depth: int, seen: set[str]) -> None:
     if (receipt := _receipt_summary(origin.path)) is not None:
         print(f"{indent}  raw: {receipt}")
     for item in origin.inputs:
-        _print_origin(item, depth + 1, seen)
+        _print_origin(item, depth + 1, printed)
 
 
 def _receipt_summary(path: str) -> str | None:

@@ -19,7 +19,7 @@ from fmri2img.sharing.remotes import (
 
 def add_sharing_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add them to the command."""
-    for name, run, what in (
+    for name, run, help_text in (
         (
             "share",
             push_files,
@@ -27,7 +27,7 @@ def add_sharing_verbs(verbs: argparse._SubParsersAction) -> None:
         ),
         ("pull", pull_files, "pull them; then dvc repro goes on from there, without NSD"),
     ):
-        verb = verbs.add_parser(name, help=what)
+        verb = verbs.add_parser(name, help=help_text)
         verb.add_argument("--remote", help="a DVC remote; the default one if left out")
         what_else = verb.add_mutually_exclusive_group()
         what_else.add_argument(

@@ -81,7 +81,7 @@ def score_encoding_model(
         1 - ((measured - predicted) ** 2).sum(axis=0) / np.where(variance > 0, variance, np.nan)
     )
     correlation = row_correlations(measured.T, predicted.T)
-    found = {}
+    regions = {}
     for name, voxels in regions_of(examples).items():
         known = voxels[np.isfinite(ceiling[voxels])]
         above = known[
@@ -99,10 +99,10 @@ def score_encoding_model(
             "correlation_normalized": correlation[above] / np.sqrt(share),
         }
         counts = {"n_voxels": float(len(voxels)), "n_above": float(len(above))}
-        found[name] = counts | {
+        regions[name] = counts | {
             metric: float(np.median(values)) for metric, values in medians.items() if len(values)
         }
-    return found
+    return regions
 
 
 @dataclass(frozen=True)
@@ -199,9 +199,9 @@ def score_responses(
         Region to row to ``mean``, ``low`` and ``high`` (95 %, BCa) of `brain_correlations`; empty
         without two images shown again.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {}
+    regions: dict[str, dict[str, dict[str, float]]] = {}
     if len(responses.image_ids) < 2:
-        return found
+        return regions
     for row, latents in rows.items():
         scores = brain_correlations(
             responses.model.predict(latents), responses.second, responses.regions
@@ -210,9 +210,9 @@ def score_responses(
             bootstrap_intervals(np.stack(list(scores.values())), n_resamples, rng) if scores else ()
         )
         for (region, values), (low, high) in zip(scores.items(), ends, strict=True):
-            found.setdefault(region, {})[row] = {
+            regions.setdefault(region, {})[row] = {
                 "mean": float(values.mean()),
                 "low": float(low),
                 "high": float(high),
             }
-    return found
+    return regions

@@ -82,7 +82,7 @@ def identify_by_samples(
         Layer to ``score`` (chance 0.5), its 95 % interval over images, ``low`` and ``high``, and
         the floor ``shuffled``.
     """
-    found = {}
+    by_layer = {}
     order = derangement(len(truth), np.random.default_rng(seed))
     for name, layer in _LAYERS.items():
         network = networks.loaded.get(layer.network)
@@ -104,13 +104,13 @@ def identify_by_samples(
         scores = two_way_identification(similarity, "ground_truth")
         ((low, high),) = bootstrap_intervals(scores[None], n_bootstrap, np.random.default_rng(seed))
         shuffled = two_way_identification(similarity[:, order], "ground_truth")
-        found[name] = {
+        by_layer[name] = {
             "score": float(scores.mean()),
             "low": float(low),
             "high": float(high),
             "shuffled": float(shuffled.mean()),
         }
-    return found
+    return by_layer
 
 
 def _blocks(pictures: np.ndarray | StoredArray) -> Iterator[np.ndarray]:
@@ -133,7 +133,7 @@ def _prepare(pictures: Iterable[np.ndarray], layer: _Layer) -> torch.Tensor:
 
 
 def score_halves(
-    found: Reconstructions,
+    reconstructions: Reconstructions,
     targets: DiffusionTargets,
     split: Split,
     *,
@@ -152,14 +152,14 @@ def score_halves(
         ``_p``; ``dimension_correlation``, the mean over numbers that vary, which the authors' code
         prints, and its floor.
     """
-    test = found.image_ids[found.rows("test")]
+    test = reconstructions.image_ids[reconstructions.rows("test")]
     rows = targets.rows_of(test)
     train = targets.rows_of(split.ids("train"))
     order = derangement(len(test), np.random.default_rng(seed))
     scores = {}
     for half, known, decoded in (
-        ("z", targets.scenes, found.scenes),
-        ("c", targets.prompts, found.prompts),
+        ("z", targets.scenes, reconstructions.scenes),
+        ("c", targets.prompts, reconstructions.prompts),
     ):
         mean = known[train].mean(axis=0, dtype=np.float64).astype(np.float32).reshape(-1)
         truth, predicted = (

@@ -67,7 +67,7 @@ def references_document(
     }
     about = _scored_by(scores, truth) | settings
     return sections | {
-        "interval": {SECTIONS[row]: _ends(found) for row, found in intervals.items()},
+        "interval": {SECTIONS[row]: _ends(pairs) for row, pairs in intervals.items()},
         "about": about,
     }
 
@@ -213,13 +213,13 @@ def seed_spread(values: list[float]) -> dict[str, Any]:
 
 def package_versions() -> dict[str, str]:
     """Return the versions of the packages that can change a score."""
-    found = {}
+    versions = {}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
 def _rounded(values: dict[str, float]) -> dict[str, float]:
@@ -330,7 +330,7 @@ def paired_differences(
         and ``p_holm`` over the whole list.
     """
     rng = np.random.default_rng(seed)
-    found: list[dict[str, Any]] = []
+    differences: list[dict[str, Any]] = []
     for subject, scores in tables.items():
         reference = scores["ridge"].set_index("image_id")
         for model, table in scores.items():
@@ -346,15 +346,18 @@ def paired_differences(
                     "metric": metric,
                     "mean": round(float(difference.mean()), 6),
                 }
-                found.append(
+                differences.append(
                     item
                     | {
                         "interval": [round(float(low), 6), round(float(high), 6)],
                         "p": round(p_value, 6),
                     }
                 )
-    adjusted = holm({str(number): item["p"] for number, item in enumerate(found)})
-    return [item | {"p_holm": round(adjusted[str(number)], 6)} for number, item in enumerate(found)]
+    adjusted = holm({str(number): item["p"] for number, item in enumerate(differences)})
+    return [
+        item | {"p_holm": round(adjusted[str(number)], 6)}
+        for number, item in enumerate(differences)
+    ]
 
 
 def compared_metrics(*columns: Iterable[str]) -> list[str]:
@@ -389,8 +392,8 @@ def mean_over_subjects(
     joined = pd.concat(
         {subject: table.set_index("image_id")[metric] for subject, table in tables.items()}, axis=1
     ).to_numpy()
-    seen = np.isfinite(joined)  # (n_images, n_subjects)
-    values = np.where(seen, joined, 0)
+    is_scored = np.isfinite(joined)  # (n_images, n_subjects)
+    values = np.where(is_scored, joined, 0)
     rng = np.random.default_rng(seed)
     means = []
     for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
@@ -398,13 +401,13 @@ def mean_over_subjects(
         counts = rng.multinomial(
             len(values), np.full(len(values), 1 / len(values)), size=size
         ).astype(np.float64)
-        means.append((counts @ values / np.maximum(counts @ seen, 1)).mean(axis=1))
+        means.append((counts @ values / np.maximum(counts @ is_scored, 1)).mean(axis=1))
     low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
-    own = values.sum(axis=0) / seen.sum(axis=0)
+    subject_means = values.sum(axis=0) / is_scored.sum(axis=0)
     return {
-        "mean": round(float(own.mean()), 6),
+        "mean": round(float(subject_means.mean()), 6),
         "interval": [round(float(low), 6), round(float(high), 6)],
-        "subjects": dict(zip(tables, own.round(6).tolist(), strict=True)),
+        "subjects": dict(zip(tables, subject_means.round(6).tolist(), strict=True)),
     }
 
 
@@ -416,17 +419,17 @@ def means_over_subjects(tables: dict[str, dict[str, pd.DataFrame]]) -> list[dict
     tables : dict of str to dict of str to DataFrame
         Subject to model to the scores of each image.
     """
-    found = []
+    means = []
     for model in next(iter(tables.values())):
         mine = {subject: scores[model] for subject, scores in tables.items()}
         metrics = compared_metrics(*(table.columns for table in mine.values()))
-        found.append(
+        means.append(
             {
                 "model": model,
                 "scores": {metric: mean_over_subjects(mine, metric) for metric in metrics},
             }
         )
-    return found
+    return means
 
 
 def check_scored_alike(documents: dict[str, dict[str, Any]]) -> None:

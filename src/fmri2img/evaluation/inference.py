@@ -33,7 +33,7 @@ def bootstrap_intervals(
     means = scores.mean(axis=1)
     intervals = np.stack([means, means], axis=1)
     if (varied := np.ptp(scores, axis=1) > 1e-12).any():
-        found = bootstrap(
+        interval = bootstrap(
             (scores[varied],),
             np.mean,
             axis=1,
@@ -42,7 +42,7 @@ def bootstrap_intervals(
             method="BCa",
             rng=rng,
         ).confidence_interval
-        intervals[varied] = np.stack([found.low, found.high], axis=1)
+        intervals[varied] = np.stack([interval.low, interval.high], axis=1)
     return intervals
 
 

@@ -258,7 +258,7 @@ def score_in_networks(
     -------
     dict of str to FeatureScores
     """
-    found = {row: FeatureScores({}, {}) for row in (*rows, *shuffles)}
+    scores = {row: FeatureScores({}, {}) for row in (*rows, *shuffles)}
     for name in networks.read_outs:
         read_out, network = READ_OUTS[name], networks.of(name, preset.name)
         if network is None:
@@ -275,8 +275,10 @@ def score_in_networks(
                 if similarity.shape[1] == len(truth)
                 else np.repeat(similarity, len(truth), axis=1)
             )
-            _add(found[row], name, whole, prefix=_prefix(preset.name), with_tables=row in tables_of)
-    return found
+            _add(
+                scores[row], name, whole, prefix=_prefix(preset.name), with_tables=row in tables_of
+            )
+    return scores
 
 
 def _add(

@@ -176,11 +176,11 @@ def join(
             f"got {len(ids)} pairs of pictures, expected at least 2: identification needs others "
             "to compare with"
         )
-    seen, made = (
+    shown, reconstructed = (
         side.images[[rows[name] for name in ids]]
         for side, rows in zip((truth, predicted), where, strict=True)
     )
-    return ids, seen, made
+    return ids, shown, reconstructed
 
 
 def evaluate_pictures(
@@ -216,11 +216,11 @@ def evaluate_pictures(
     plain = {"scores": predicted, "floor_grey": np.full((1, *predicted.shape[1:]), 128, np.uint8)}
     rows = plain | {"floor_shuffled": predicted[order]}
     tables: dict[str, np.ndarray] = {}
-    found: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows}
+    per_image: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows}
     for name, preset in PRESETS.items():
         prefix = "" if name == HEADLINE else f"{name}_"
         for row, scores in score_pictures(truth, rows, preset.bring).items():
-            found[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
+            per_image[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
         for row, features in score_in_networks(
             truth,
             plain,
@@ -229,28 +229,28 @@ def evaluate_pictures(
             shuffles={"floor_shuffled": ("scores", order)},
             tables_of=("scores",),
         ).items():
-            found[row] |= features.per_image
+            per_image[row] |= features.per_image
             tables |= features.tables
     small = [shrink(images, _SMALL).reshape(len(ids), -1) for images in (truth, predicted)]
     similarity = similarity_matrix(*small)
-    own = np.diag(table := two_way_table(similarity))
-    found["scores"]["pixel_two_way"] = own
-    ends = bootstrap_intervals(np.stack(list(found["scores"].values())), n_bootstrap, rng)
+    right_pairs = np.diag(table := two_way_table(similarity))
+    per_image["scores"]["pixel_two_way"] = right_pairs
+    ends = bootstrap_intervals(np.stack(list(per_image["scores"].values())), n_bootstrap, rng)
     tables |= {"pixcorr": similarity, "ssim": ssim_table(truth, predicted), "pixel_two_way": table}
     p_values = permutation_p(tables, n_permutations, rng)
     return {
         **{
             row: {metric: round(float(values.mean()), 6) for metric, values in scores.items()}
-            for row, scores in found.items()
+            for row, scores in per_image.items()
         },
         "interval": {
             metric: [round(float(end), 6) for end in pair]
-            for metric, pair in zip(found["scores"], ends, strict=True)
+            for metric, pair in zip(per_image["scores"], ends, strict=True)
         },
         "p": {metric: round(value, 6) for metric, value in p_values.items()},
         "images": {
             metric: dict(zip(ids, values.round(6).tolist(), strict=True))
-            for metric, values in found["scores"].items()
+            for metric, values in per_image["scores"].items()
         },
         "about": {
             "n_images": len(ids),

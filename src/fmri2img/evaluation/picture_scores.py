@@ -224,9 +224,9 @@ def score_pictures(
     }
 
     def score(index: int) -> list[tuple[float, float, float]]:
-        seen = Moments.of(bring(truth[index : index + 1])[0])
+        moments = Moments.of(bring(truth[index : index + 1])[0])
         return [
-            seen.scores(
+            moments.scores(
                 constant[row]
                 if row in constant
                 else Moments.of(bring(pictures[index : index + 1])[0])
@@ -235,11 +235,11 @@ def score_pictures(
         ]
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = np.array(list(pool.map(score, range(len(truth))))).reshape(
+        scores = np.array(list(pool.map(score, range(len(truth))))).reshape(
             len(truth), len(rows), len(PICTURE_METRICS)
         )
     return {
-        row: dict(zip(PICTURE_METRICS, found[:, number].T, strict=True))
+        row: dict(zip(PICTURE_METRICS, scores[:, number].T, strict=True))
         for number, row in enumerate(rows)
     }
 

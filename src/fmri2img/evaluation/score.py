@@ -191,7 +191,7 @@ def model_rows(
     examples: Examples,
     split: Split,
     latents: Latents,
-    found: Reconstructions,
+    reconstructions: Reconstructions,
     *,
     seed: int,
 ) -> tuple[Rows, Parts]:
@@ -203,28 +203,35 @@ def model_rows(
     truth : TestTruth
     examples, split, latents
         The subject's.
-    found : Reconstructions
+    reconstructions : Reconstructions
         Of the encoder.
     seed : int
         Of the shuffled row.
     """
-    test = found.rows("test")
-    rows = test[find_rows(found.image_ids[test], truth.image_ids, "reconstructions")]
-    predicted, images = found.latents[rows].reshape(len(rows), -1), found.images[rows]
+    test = reconstructions.rows("test")
+    rows = test[find_rows(reconstructions.image_ids[test], truth.image_ids, "reconstructions")]
+    predicted, images = (
+        reconstructions.latents[rows].reshape(len(rows), -1),
+        reconstructions.images[rows],
+    )
     train_ids = split.ids("train")
     train_latents = latents.of(train_ids).reshape(len(train_ids), -1)
     nearest = nearest_rows(predicted, train_latents)
     shuffle = derangement(len(rows), np.random.default_rng(seed))
     single_latents, single_images = predicted.copy(), images.copy()
-    first = (found.partial_first == 0) & (found.partial_count == 1)
-    at = np.searchsorted(truth.image_ids, found.partial_image_ids[first])
+    first = (reconstructions.partial_first == 0) & (reconstructions.partial_count == 1)
+    at = np.searchsorted(truth.image_ids, reconstructions.partial_image_ids[first])
     single_latents[at], single_images[at] = (
-        found.partial_latents[first].reshape(-1, predicted.shape[1]),
-        found.partial_images[first],
+        reconstructions.partial_latents[first].reshape(-1, predicted.shape[1]),
+        reconstructions.partial_images[first],
     )
-    order = np.searchsorted(found.image_ids[test], truth.image_ids)
+    order = np.searchsorted(reconstructions.image_ids[test], truth.image_ids)
     variants = dict(
-        zip(VARIANTS, zip(found.variant_images, found.variant_latents, strict=True), strict=False)
+        zip(
+            VARIANTS,
+            zip(reconstructions.variant_images, reconstructions.variant_latents, strict=True),
+            strict=False,
+        )
     )
     table = Rows(
         pictures={
@@ -249,19 +256,19 @@ def model_rows(
     seeds = Rows(
         pictures={
             f"seed_{number}": pictures[order]
-            for number, pictures in enumerate(found.seed_images, start=1)
+            for number, pictures in enumerate(reconstructions.seed_images, start=1)
         },
         latents={
             f"seed_{number}": values[order].reshape(len(order), -1)
-            for number, values in enumerate(found.seed_latents, start=1)
+            for number, values in enumerate(reconstructions.seed_latents, start=1)
         },
     )
     parts = Parts(
-        repetitions=_repetitions(found, truth, predicted, images),
-        reliability=_reliability(found),
-        seen_again=_seen_again(found, truth, seed),
+        repetitions=_repetitions(reconstructions, truth, predicted, images),
+        reliability=_reliability(reconstructions),
+        seen_again=_seen_again(reconstructions, truth, seed),
         seeds=seeds,
-        stated_sd=found.latent_sd[rows].reshape(len(rows), -1),
+        stated_sd=reconstructions.latent_sd[rows].reshape(len(rows), -1),
     )
     return table, parts
 
@@ -281,7 +288,7 @@ def derangement(n_images: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _repetitions(
-    found: Reconstructions, truth: TestTruth, predicted: np.ndarray, images: np.ndarray
+    reconstructions: Reconstructions, truth: TestTruth, predicted: np.ndarray, images: np.ndarray
 ) -> dict:
     shown = truth.n_repetitions
     most = max((count for count in (2, 3) if (shown == count).sum() >= 2), default=0)
@@ -290,50 +297,66 @@ def _repetitions(
     rows = np.flatnonzero(shown == most)
     curve = {most: (rows, predicted[rows], images[rows])}
     for count in range(1, most):
-        chosen = np.flatnonzero((found.partial_first == 0) & (found.partial_count == count))
+        chosen = np.flatnonzero(
+            (reconstructions.partial_first == 0) & (reconstructions.partial_count == count)
+        )
         at = chosen[
             find_rows(
-                found.partial_image_ids[chosen],
+                reconstructions.partial_image_ids[chosen],
                 truth.image_ids[rows],
                 "predictions from some of the repetitions",
             )
         ]
         curve[count] = (
             rows,
-            found.partial_latents[at].reshape(len(at), -1),
-            found.partial_images[at],
+            reconstructions.partial_latents[at].reshape(len(at), -1),
+            reconstructions.partial_images[at],
         )
     return dict(sorted(curve.items()))
 
 
-def _seen_again(found: Reconstructions, truth: TestTruth, seed: int) -> dict[str, np.ndarray]:
+def _seen_again(
+    reconstructions: Reconstructions, truth: TestTruth, seed: int
+) -> dict[str, np.ndarray]:
     ids = truth.responses.image_ids
     if not len(ids):
         return {}
-    first = np.flatnonzero((found.partial_first == 0) & (found.partial_count == 1))
+    first = np.flatnonzero(
+        (reconstructions.partial_first == 0) & (reconstructions.partial_count == 1)
+    )
     rows = first[
-        find_rows(found.partial_image_ids[first], ids, "reconstructions from the first repetition")
+        find_rows(
+            reconstructions.partial_image_ids[first],
+            ids,
+            "reconstructions from the first repetition",
+        )
     ]
-    seen = found.partial_seen[rows].reshape(len(rows), -1)
+    encoded_again = reconstructions.partial_seen[rows].reshape(len(rows), -1)
     return {
-        "model": seen,
-        "shuffled": seen[derangement(len(rows), np.random.default_rng(seed))]
+        "model": encoded_again,
+        "shuffled": encoded_again[derangement(len(rows), np.random.default_rng(seed))]
         if len(rows) > 1
-        else seen,
-        "mean_latent": np.broadcast_to(found.mean_seen.reshape(-1), seen.shape),
+        else encoded_again,
+        "mean_latent": np.broadcast_to(reconstructions.mean_seen.reshape(-1), encoded_again.shape),
         "truth": truth.latents[find_rows(truth.image_ids, ids, "test images")],
     }
 
 
-def _reliability(found: Reconstructions) -> tuple[np.ndarray, np.ndarray] | None:
+def _reliability(reconstructions: Reconstructions) -> tuple[np.ndarray, np.ndarray] | None:
     first, second = (
-        np.flatnonzero((found.partial_first == number) & (found.partial_count == 1))
+        np.flatnonzero(
+            (reconstructions.partial_first == number) & (reconstructions.partial_count == 1)
+        )
         for number in (0, 1)
     )
     if len(second) < 3:
         return None
-    first = first[np.searchsorted(found.partial_image_ids[first], found.partial_image_ids[second])]
-    flat = found.partial_latents.reshape(len(found.partial_latents), -1)
+    first = first[
+        np.searchsorted(
+            reconstructions.partial_image_ids[first], reconstructions.partial_image_ids[second]
+        )
+    ]
+    flat = reconstructions.partial_latents.reshape(len(reconstructions.partial_latents), -1)
     return flat[first], flat[second]
 
 
@@ -368,8 +391,8 @@ class RowScores:
     ) -> dict[str, dict[str, tuple[float, float]]]:
         """Return 95 % BCa intervals over images, by row and metric."""
         ends = {
-            row: bootstrap_intervals(np.stack(list(found.values())), n_resamples, rng)
-            for row, found in self.per_image.items()
+            row: bootstrap_intervals(np.stack(list(metrics.values())), n_resamples, rng)
+            for row, metrics in self.per_image.items()
         }
         return {
             row: {
@@ -407,16 +430,16 @@ def score_rows(
         pictures = {
             row: values for row, values in rows.pictures.items() if row not in rows.shuffles
         }
-        for row, found in score_in_networks(
+        for row, row_scores in score_in_networks(
             truth.pictures, pictures, networks, preset, shuffles=rows.shuffles, tables_of=("model",)
         ).items():
-            per_image[row] |= found.per_image
-            tables[row] |= found.tables
+            per_image[row] |= row_scores.per_image
+            tables[row] |= row_scores.tables
     for row, values in rows.latents.items():
         per_image[row] |= latent_scores(truth.latents, values, truth.train_mean, truth.train_sd)
     means = {
-        row: {metric: float(scores.mean()) for metric, scores in found.items()}
-        for row, found in per_image.items()
+        row: {metric: float(scores.mean()) for metric, scores in row_scores.items()}
+        for row, row_scores in per_image.items()
     }
     for row, values in rows.latents.items():
         means[row]["dimension_correlation"] = float(
@@ -523,10 +546,10 @@ def score_model(
         resampled_dimension_correlation(truth.latents, predicted, n_bootstrap, rng), (2.5, 97.5)
     )
     intervals["model"]["dimension_correlation"] = (float(low), float(high))
-    seen, made = truth.latents - truth.train_mean, predicted - truth.train_mean
+    centred_truth, centred = truth.latents - truth.train_mean, predicted - truth.train_mean
     retrieval = {
         "raw": cosine_matrix(truth.latents, predicted),
-        "centred": cosine_matrix(seen, made),
+        "centred": cosine_matrix(centred_truth, centred),
     }
     latent = latent_summary(truth.latents, predicted, truth.train_mean)
     if not np.isnan(parts.stated_sd).any():
@@ -536,7 +559,7 @@ def score_model(
     if parts.reliability is not None:
         latent["reliability"] = float(dimension_correlations(*parts.reliability).mean())
     tables = (
-        dict(_pairings(truth, rows.pictures["model"], similarity_matrix(seen, made)))
+        dict(_pairings(truth, rows.pictures["model"], similarity_matrix(centred_truth, centred)))
         | scored.tables["model"]
     )
     return Scores(
@@ -588,10 +611,10 @@ def _scores_of_repetitions(
 
 
 def _scores_of_seeds(
-    truth: TestTruth, own: dict[str, float], seeds: Rows, networks: Networks
+    truth: TestTruth, first_seed: dict[str, float], seeds: Rows, networks: Networks
 ) -> dict[str, list[float]]:
     others = list(score_rows(truth, seeds, networks, presets=(HEADLINE,)).means.values())
     return {
-        metric: [own[metric], *(other[metric] for other in others)]
+        metric: [first_seed[metric], *(other[metric] for other in others)]
         for metric in (others[0] if others else ())
     }

@@ -34,7 +34,7 @@ def contrast_energies(images: Any) -> np.ndarray:
     ndarray, shape (n, 12, 8, 8), float32
         Three sizes, the coarsest first, times four orientations; 0 to about 0.5.
     """
-    found = [np.zeros((0, N_CHANNELS, _GRID, _GRID), dtype=np.float32)]
+    blocks = [np.zeros((0, N_CHANNELS, _GRID, _GRID), dtype=np.float32)]
     for start in range(0, len(images), _AT_ONCE):
         luminance = (
             torch.from_numpy(images[start : start + _AT_ONCE]).float().mean(-1) / 255
@@ -43,8 +43,8 @@ def contrast_energies(images: Any) -> np.ndarray:
         amplitude = torch.fft.ifft2(
             spectrum[:, None] * _filters(luminance.shape[1])
         ).abs()  # (n, 12, side, side)
-        found.append(torch.nn.functional.adaptive_avg_pool2d(amplitude, _GRID).numpy())
-    return np.concatenate(found)
+        blocks.append(torch.nn.functional.adaptive_avg_pool2d(amplitude, _GRID).numpy())
+    return np.concatenate(blocks)
 
 
 @lru_cache(maxsize=2)

@@ -64,7 +64,7 @@ class Bucket:
         UnavailableError
             If the server does not answer or refuses.
         """
-        found = {}
+        objects = {}
         with self._told():
             for folder in folders:
                 prefix = "" if folder == PurePosixPath(".") else f"{folder}/"
@@ -73,8 +73,8 @@ class Bucket:
                 )
                 for item in (item for page in pages for item in page.get("Contents", [])):
                     path = PurePosixPath(item["Key"])
-                    found[path] = RemoteFile(path, item["Size"], item["ETag"].strip('"'))
-        return found
+                    objects[path] = RemoteFile(path, item["Size"], item["ETag"].strip('"'))
+        return objects
 
     def holds(self, path: Path, file: RemoteFile, ledger: Ledger) -> bool:
         """Whether a file on this machine has the bytes of an object; read only if the ledger

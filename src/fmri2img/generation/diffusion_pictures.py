@@ -192,15 +192,15 @@ class PictureMaker:
         """
         # On a CPU one by one: a batch is no faster there, and would round each picture differently.
         at_once = 1 if self.device.type == "cpu" else len(prompts)
-        found = []
+        noises = []
         for part, wanted in zip(latents.split(at_once), prompts.split(at_once), strict=True):
             conditions = torch.cat([self.empty_prompt.expand(len(wanted), -1, -1), wanted])
             both = torch.cat([part, part]).to(self.unet.dtype)
             without, with_it = (
                 self.unet(both, step, encoder_hidden_states=conditions).sample.float().chunk(2)
             )
-            found.append(without + self.settings.guidance * (with_it - without))
-        return torch.cat(found)
+            noises.append(without + self.settings.guidance * (with_it - without))
+        return torch.cat(noises)
 
     def make_all(
         self,
@@ -230,17 +230,19 @@ class PictureMaker:
         key = json.dumps(
             [_VERSION, made_from, self.settings.model_dump(), str(self.unet.dtype)], sort_keys=True
         )
-        made = MadePictures(folder / hashlib.sha256(key.encode()).hexdigest()[:16], folder)
-        waiting = [request for request in requests if not made.holds(request.name)]
+        pictures = MadePictures(folder / hashlib.sha256(key.encode()).hexdigest()[:16], folder)
+        waiting = [request for request in requests if not pictures.holds(request.name)]
         # All of a batch take the same steps.
         waiting.sort(key=lambda request: request.scene is None)
         for _ in progress(
-            self._making(waiting, made), total=len(requests), initial=len(requests) - len(waiting)
+            self._making(waiting, pictures),
+            total=len(requests),
+            initial=len(requests) - len(waiting),
         ):
             pass
-        return made
+        return pictures
 
-    def _making(self, waiting: list[Request], made: "MadePictures") -> Iterator[str]:
+    def _making(self, waiting: list[Request], folder_of_pictures: "MadePictures") -> Iterator[str]:
         start = 0
         while start < len(waiting):
             batch = waiting[start : start + self._batch]
@@ -255,7 +257,7 @@ class PictureMaker:
                 self._take_fewer(error)
                 continue
             for request, picture in zip(batch, pictures, strict=True):
-                made.keep(request.name, picture)
+                folder_of_pictures.keep(request.name, picture)
                 yield request.name
             start += len(batch)
 

@@ -93,11 +93,11 @@ def reconstruct_by_diffusion(
 
     Returns
     -------
-    found : Reconstructions
+    reconstructions : Reconstructions
         ``latent_sd`` is NaN: the encoder states no error of these latents. ``samples`` are read
         from the folder when they are saved.
-    made : MadePictures
-        To be forgotten when all that is made of ``found`` is saved.
+    generated : MadePictures
+        To be forgotten when all that is made of ``reconstructions`` is saved.
     """
     check_fit(encoder, examples, latents, autoencoder)
     test_ids, train_ids = split.ids("test"), split.ids("train")
@@ -114,8 +114,8 @@ def reconstruct_by_diffusion(
         names.append(f"{image_id:05d}-{first}+{count}")
         seeds.append(picture_seed(seed, image_id, 10 * first + count, _FROM_SOME))
     requests = [
-        Request(name, own, prompt, scene)
-        for name, own, scene, prompt in zip(names, seeds, scenes, prompts, strict=True)
+        Request(name, noise_seed, prompt, scene)
+        for name, noise_seed, scene, prompt in zip(names, seeds, scenes, prompts, strict=True)
     ]
     for row, image_id in enumerate(test_ids.tolist()):
         requests += [
@@ -133,18 +133,18 @@ def reconstruct_by_diffusion(
             )
         )
     predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
-    made = maker.make_all(requests, folder, [made_from, predicted], progress=progress)
+    generated = maker.make_all(requests, folder, [made_from, predicted], progress=progress)
 
     side, n_test = examples.images.shape[1], len(test_ids)
-    first = _resize_each(made, names, side)
+    first = _resize_each(generated, names, side)
     images, partial_images = first[: len(image_ids)], first[len(image_ids) :]
     variant_images = np.stack(
         [
             resize_pictures(maker.scene_pictures(scenes[:n_test]), side),
-            _resize_each(made, [f"{image_id:05d}-c" for image_id in test_ids], side),
+            _resize_each(generated, [f"{image_id:05d}-c" for image_id in test_ids], side),
         ]
     )
-    seen = encode_pictures(np.concatenate([first, *variant_images]))
+    encoded_again = encode_pictures(np.concatenate([first, *variant_images]))
     alone = len(first) + n_test
     cells = latents.values.shape[1:]
 
@@ -152,16 +152,18 @@ def reconstruct_by_diffusion(
         for row, image_id in enumerate(test_ids):
             yield (
                 row,
-                np.stack([made.read(f"{image_id:05d}-{sample}") for sample in range(n_samples)]),
+                np.stack(
+                    [generated.read(f"{image_id:05d}-{sample}") for sample in range(n_samples)]
+                ),
             )
 
     stored: Any = StreamedArray(
         (n_test, n_samples, PICTURE_SIDE, PICTURE_SIDE, 3), np.dtype(np.uint8), samples
     )
-    found = Reconstructions(
+    reconstructions = Reconstructions(
         image_ids=image_ids,
         split=np.array([b"test"] * n_test + [b"train"] * len(shown)),
-        latents=seen[: len(image_ids)],
+        latents=encoded_again[: len(image_ids)],
         latent_sd=np.full((len(image_ids), *cells), np.nan, np.float32),
         images=images,
         **pictures_alone(
@@ -170,26 +172,26 @@ def reconstruct_by_diffusion(
         partial_image_ids=part.image_ids,
         partial_first=part.first,
         partial_count=part.count,
-        partial_latents=seen[len(image_ids) : len(first)],
+        partial_latents=encoded_again[len(image_ids) : len(first)],
         partial_images=partial_images,
-        partial_seen=seen[len(image_ids) : len(first)],
+        partial_seen=encoded_again[len(image_ids) : len(first)],
         seed_latents=np.zeros((0, n_test, *cells), np.float32),
         seed_images=np.zeros((0, n_test, side, side, 3), np.uint8),
         samples=stored,
         scenes=scenes[:n_test].astype(np.float16),
         prompts=prompts[:n_test],
         variant_images=variant_images,
-        variant_latents=np.stack([seen[len(first) : alone], seen[alone:]]),
+        variant_latents=np.stack([encoded_again[len(first) : alone], encoded_again[alone:]]),
         provenance={
             **examples.provenance,
             "autoencoder": autoencoder.identity,
             "diffusion": made_from,
         },
     )
-    return found, made
+    return reconstructions, generated
 
 
-def _resize_each(made: MadePictures, names: list[str], side: int) -> np.ndarray:
+def _resize_each(generated: MadePictures, names: list[str], side: int) -> np.ndarray:
     """Read pictures one by one and make them smaller, shape (n, side, side, 3), uint8."""
-    small = [resize_pictures(made.read(name)[None], side) for name in names]
+    small = [resize_pictures(generated.read(name)[None], side) for name in names]
     return np.concatenate(small) if small else np.zeros((0, side, side, 3), np.uint8)

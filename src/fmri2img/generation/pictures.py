@@ -54,11 +54,11 @@ def resize_pictures(pictures: np.ndarray, side: int) -> np.ndarray:
     """Bring pictures (n, h, w, 3), uint8, to another size by Pillow's bicubic filter, which
     averages where it shrinks.
     """
-    found = [
+    resized = [
         np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
         for picture in pictures
     ]
-    return np.stack(found) if found else np.zeros((0, side, side, 3), np.uint8)
+    return np.stack(resized) if resized else np.zeros((0, side, side, 3), np.uint8)
 
 
 def latents_of_pictures(

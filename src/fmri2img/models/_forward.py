@@ -128,8 +128,10 @@ class _Window:
         """Return the weights (k, v) of some voxels."""
         matrix = self.gram.clone()
         matrix.diagonal().add_(penalty)
-        found = torch.cholesky_solve(self.right[:, voxels], torch.linalg.cholesky(matrix))
-        return self.scale[:, None] * (found if self.features is None else self.features.T @ found)
+        solution = torch.cholesky_solve(self.right[:, voxels], torch.linalg.cholesky(matrix))
+        return self.scale[:, None] * (
+            solution if self.features is None else self.features.T @ solution
+        )
 
 
 def candidate_errors(

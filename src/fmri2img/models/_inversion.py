@@ -134,10 +134,10 @@ class Inversion:
 
     @classmethod
     def decompose(
-        cls, seen: torch.Tensor, factor: torch.Tensor, prior_root: torch.Tensor
+        cls, weights: torch.Tensor, factor: torch.Tensor, prior_root: torch.Tensor
     ) -> "Inversion":
         """Decompose L^-1 W^T (v, d) with L (v, v) and R (d, d)."""
-        both = seen.double() @ prior_root  # (v, d): L^-1 W^T R
+        both = weights.double() @ prior_root  # (v, d): L^-1 W^T R
         if both.shape[0] < both.shape[1]:
             values, left = torch.linalg.eigh(both @ both.T)
             real = values > 1e-10 * values[-1].clamp(min=1e-12)

@@ -120,7 +120,7 @@ def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
     return {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
 
 
-def check_files(folder: Path, md5s: dict[str, str], what: str) -> None:
+def check_files(folder: Path, md5s: dict[str, str], owner: str) -> None:
     """Refuse a folder that holds other files than it should, or other bytes.
 
     Raises
@@ -131,14 +131,14 @@ def check_files(folder: Path, md5s: dict[str, str], what: str) -> None:
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     if wrong := sorted(names ^ set(md5s)):
         raise MismatchError(
-            f"{what}: {wrong[0]} "
+            f"{owner}: {wrong[0]} "
             f"{'does not belong to' if wrong[0] in names else 'is missing from'} an encoder; not "
             "loaded"
         )
     for name, md5 in md5s.items():
-        if (found := hash_file(folder / name, "md5")) != md5:
+        if (actual := hash_file(folder / name, "md5")) != md5:
             raise MismatchError(
-                f"{what}: {name} has MD5 {found}, expected {md5} as registered; it was changed "
+                f"{owner}: {name} has MD5 {actual}, expected {md5} as registered; it was changed "
                 "since, and is not loaded"
             )
 

@@ -308,9 +308,9 @@ def choose_inversion(
         roots = {shrinkage: torch.linalg.cholesky(prior) for shrinkage, prior in priors.items()}
         for noise_shrinkage in settings.noise_shrinkages:
             factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
-            seen = torch.linalg.solve_triangular(factor, forward.weights.T, upper=False)
+            whitened = torch.linalg.solve_triangular(factor, forward.weights.T, upper=False)
             for prior_shrinkage, root in roots.items():
-                inverse = Inversion.decompose(seen, factor, root)
+                inverse = Inversion.decompose(whitened, factor, root)
                 projected = (held_out.voxels @ inverse.whitened).double()
                 for scale in settings.noise_scales:
                     predicted = inverse.predict(
@@ -320,6 +320,6 @@ def choose_inversion(
                     errors[option] += float(((predicted - truth) ** 2).sum()) / (
                         len(pairs.counts) * world.n_latents
                     )
-            del factor, seen, inverse, projected  # a gigabyte each at the real size
+            del factor, whitened, inverse, projected  # a gigabyte each at the real size
     best = min(options, key=lambda option: errors[option])
     return best, errors[best]

@@ -131,7 +131,7 @@ class Model(Encoder):
         facts: dict[str, float] = {}
         for part, targets in (("z", data.latents), ("c", data.prompts)):
             voxels = _voxels_of(data, part, getattr(settings, f"{part}_labels"))
-            found = solve_image_ridge(
+            ridge = solve_image_ridge(
                 torch.cat(
                     [self.normalizer(trials)[:, voxels] for trials in data.betas.split(1024)]
                 ),  # held by nobody else
@@ -141,12 +141,12 @@ class Model(Encoder):
                 grids,
                 settings.grid,
             )
-            self._set(part, voxels, found.weights, found.bias)
+            self._set(part, voxels, ridge.weights, ridge.bias)
             facts |= {
                 f"{part}_voxels": float(len(voxels)),
-                f"{part}_median_penalty": float(found.penalties.median()),
+                f"{part}_median_penalty": float(ridge.penalties.median()),
             }
-            facts |= {f"{part}_r2_{name}": value for name, value in found.r2.items()}
+            facts |= {f"{part}_r2_{name}": value for name, value in ridge.r2.items()}
         return facts
 
 

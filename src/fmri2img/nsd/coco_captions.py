@@ -90,7 +90,7 @@ def read_captions(
     FormatError
         If a file is not COCO's kind.
     """
-    found: dict[int, list[str]] = {}
+    captions: dict[int, list[str]] = {}
     for split in np.unique(splits):
         path = folder / CAPTION_FILES[split]
         by_picture = _read_file(path)
@@ -106,13 +106,13 @@ def read_captions(
                 f"{absent[0][0]} (cocoId {absent[0][1]}); "
                 "take COCO's caption files of 2017 as they are published"
             )
-        found |= {
+        captions |= {
             image_id: by_picture[coco_id]
             for image_id, coco_id in zip(
                 image_ids[mine].tolist(), coco_ids[mine].tolist(), strict=True
             )
         }
-    return dict(sorted(found.items()))
+    return dict(sorted(captions.items()))
 
 
 def _read_file(path: Path) -> dict[int, list[str]]:

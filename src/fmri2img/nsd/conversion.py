@@ -62,27 +62,27 @@ def convert_roi(
         If no functional voxel gets a label, or a file lies on another grid.
     """
     drawn = _Drawn(raw, SubjectFiles(raw.name, nsd.func_space), params, own_rois)
-    found = {roi: drawn.read(roi) for roi in params.rois}
-    for roi, (labels, names) in found.items():
+    volumes = {roi: drawn.read(roi) for roi in params.rois}
+    for roi, (labels, names) in volumes.items():
         if not (labels > 0).any():
             raise MismatchError(
                 f"ROI {roi}: no voxel of {raw.name} in {nsd.func_space} gets a label, expected "
                 f"some of {list(names.values())}; "
                 "choose another convert_roi.roi in params.yaml"
             )
-    return next(iter(found.values())) if len(found) == 1 else _unite(found)
+    return next(iter(volumes.values())) if len(volumes) == 1 else _unite(volumes)
 
 
 def _unite(
-    found: dict[str, tuple[np.ndarray, dict[int, str]]],
+    volumes: dict[str, tuple[np.ndarray, dict[int, str]]],
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Lay ROIs over one another, the first on top; a name that two of them use is told apart by
     the ROI's name.
     """
-    used = [name for _, names in found.values() for name in names.values()]
-    united = np.full(next(iter(found.values()))[0].shape, -1, dtype=np.int16)
+    used = [name for _, names in volumes.values() for name in names.values()]
+    united = np.full(next(iter(volumes.values()))[0].shape, -1, dtype=np.int16)
     all_names: dict[int, str] = {}
-    for roi, (labels, names) in found.items():
+    for roi, (labels, names) in volumes.items():
         for label, name in names.items():
             number = len(all_names) + 1
             all_names[number] = name if used.count(name) == 1 else f"{roi}:{name}"
@@ -134,18 +134,19 @@ class _Drawn:
             self._shipped(roi),
             (self.files.label_table(roi), fsaverage_label_table(roi)),
         )
-        own = self.own_rois / self.raw.name / f"{roi}.nii.gz"
+        drawn_by_user = self.own_rois / self.raw.name / f"{roi}.nii.gz"
         if self.raw.lists(shipped):
-            if own.exists():
+            if drawn_by_user.exists():
                 raise ConfigError(
-                    f"{own} has the name of NSD's own {shipped}; rename yours, and name it in "
+                    f"{drawn_by_user} has the name of NSD's own {shipped}; rename yours, and name "
+                    "it in "
                     "convert_roi.roi (params.yaml)"
                 )
             listed_table = next((path for path in tables if self.raw.lists(path)), None)
             return self.raw.locate(shipped), self.raw.locate(listed_table) if listed_table else None
-        if own.exists():
-            own_table = own.with_name(f"{roi}.ctab")
-            return own, own_table if own_table.exists() else None
+        if drawn_by_user.exists():
+            own_table = drawn_by_user.with_name(f"{roi}.ctab")
+            return drawn_by_user, own_table if own_table.exists() else None
         listed = [path.name.removesuffix(".nii.gz") for path in self.raw.folder(shipped.parent)]
         known = sorted(name for name in listed if not name.startswith(("lh.", "rh.")))
         space = {"anat": "anatomical", "func": "functional"}[self.params.drawn_in]
@@ -157,7 +158,7 @@ class _Drawn:
             )
         raise ConfigError(
             f"params.yaml: convert_roi.roi: there is no ROI {roi!r} in the {space} space of "
-            f"{self.raw.name}, and no {own}; "
+            f"{self.raw.name}, and no {drawn_by_user}; "
             f"choose from: {', '.join(known)}"
         )
 

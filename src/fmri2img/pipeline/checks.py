@@ -120,11 +120,11 @@ def check_once() -> None:
         digest.update(
             repr(sorted((name, item.digest) for name, item in module.definitions.items())).encode()
         )
-    memory, found = ledger_path("params"), digest.hexdigest()
+    memory, fingerprint = ledger_path("params"), digest.hexdigest()
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # no memory, or a damaged one
         known = None
-    if known != found:
+    if known != fingerprint:
         check_project()
-        write_json(memory, found)
+        write_json(memory, fingerprint)

@@ -72,10 +72,10 @@ class DiffusionFolder:
 
     def load_autoencoder(self, device: torch.device | None = None) -> FrozenAutoencoder:
         """Load the autoencoder, in float32."""
-        found = load_autoencoder(str(self.path), self.identity["revision"], device)
+        autoencoder = load_autoencoder(str(self.path), self.identity["revision"], device)
         return replace(
-            found,
-            identity=found.identity
+            autoencoder,
+            identity=autoencoder.identity
             | {"name": self.identity["name"], "revision": self.identity["revision"]},
         )
 
@@ -241,15 +241,15 @@ def open_diffusion_of(about: dict[str, Any], source: str = "") -> DiffusionFolde
         If a part has other weights.
     """
     revision = about["diffusion.revision"]
-    found = open_diffusion(
+    diffusion = open_diffusion(
         source or about["diffusion"], "main" if revision == "folder" else revision
     )
     for part in _HASHED:
         check_weights(
-            found.identity,
+            diffusion.identity,
             part,
-            found.identity[part],
+            diffusion.identity[part],
             expected=about[f"diffusion.{part}"],
             trained_for=about["diffusion"],
         )
-    return found
+    return diffusion

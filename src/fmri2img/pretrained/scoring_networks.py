@@ -275,8 +275,8 @@ def _read(path: Path, network: nn.Module) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":  # CLIP's holds the text tower too
         wanted = network.state_dict().keys()
         return {key: value for key, value in load_file(path).items() if key in wanted}
-    found = torch.load(path, map_location="cpu", weights_only=True)
-    return {key.removeprefix("module."): value for key, value in found.items()}
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    return {key.removeprefix("module."): value for key, value in weights.items()}
 
 
 def _find(weights: Weights, folder: Path | None) -> Path:

@@ -161,9 +161,9 @@ def _decide(pipeline: Pipeline, name: str, *, has_raw: bool) -> Decision:
 def _verify_outputs(stage: LockedStage, root: Path) -> None:
     for path, md5 in stage.outs.items():
         file = root / path
-        if file.exists() and (found := hash_file(file, "md5")) != md5:
+        if file.exists() and (actual := hash_file(file, "md5")) != md5:
             raise MismatchError(
-                f"{path}: its bytes have MD5 {found}, expected {md5} as in dvc.lock; nothing was "
+                f"{path}: its bytes have MD5 {actual}, expected {md5} as in dvc.lock; nothing was "
                 "accepted: bring the recorded file back "
                 f"(dvc checkout {path}), or make it anew (dvc repro {stage.name})"
             )

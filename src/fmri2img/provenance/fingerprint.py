@@ -27,18 +27,18 @@ def fingerprints(program: Program) -> dict[str, str]:
         definition that the stage can reach: its name, a digest of what it says, and a digest of
         what the names in it stand for.
     """
-    found = {}
+    texts = {}
     for stage in stage_names(program):
         roots = [f"stages.{stage}.main"]
         whole = Reach(program, roots)
         if any(_MODELS in item.loads for item in whole.definitions.values()):
             for model in model_names(program):
-                found[f"{stage}/{model}"] = _text(
+                texts[f"{stage}/{model}"] = _text(
                     Reach(program, roots, {_MODELS: f"{_MODELS}{model}"})
                 )
         else:
-            found[stage] = _text(whole)
-    return found
+            texts[stage] = _text(whole)
+    return texts
 
 
 def stage_names(program: Program) -> list[str]:

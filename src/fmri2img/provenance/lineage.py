@@ -192,9 +192,9 @@ def trace_back(
             f"{next(iter(makers), 'data/voxels/subj01.h5')}"
         )
     stage = makers[path]
-    found = [dep for dep in stage.deps if dep in makers]
+    paths = [dep for dep in stage.deps if dep in makers]
     # A stage may depend on a folder, which stands for the outputs below it.
-    found += [
+    paths += [
         out
         for dep in stage.deps
         if dep not in makers
@@ -206,7 +206,7 @@ def trace_back(
         for dep, md5 in stage.deps.items()
         if dep not in makers and not any(out.startswith(f"{dep}/") for out in makers)
     }
-    inputs = tuple(trace_back(dep, stages, root, known) for dep in found)
+    inputs = tuple(trace_back(dep, stages, root, known) for dep in paths)
     known[path] = Origin(
         path, stage.outs[path], _state(root / path, stage.outs[path]), stage, inputs, code
     )
@@ -217,7 +217,7 @@ def trace_forward(path: str, stages: dict[str, LockedStage]) -> list[str]:
     """Return every output that was made from a file, directly or not, in the order of the
     pipeline.
     """
-    reached, found = {path}, []
+    reached, outputs = {path}, []
     changed = True
     while changed:
         changed = False
@@ -228,9 +228,9 @@ def trace_forward(path: str, stages: dict[str, LockedStage]) -> list[str]:
             for out in stage.outs if inputs else ():
                 if out not in reached:
                     reached.add(out)
-                    found.append(out)
+                    outputs.append(out)
                     changed = True
-    return found
+    return outputs
 
 
 def commit_that_recorded(md5s: set[str], stage: str, root: Path = Path()) -> str:
@@ -239,7 +239,7 @@ def commit_that_recorded(md5s: set[str], stage: str, root: Path = Path()) -> str
 
     Branches and experiments of DVC are searched too.
     """
-    found: list[str] = []
+    commits: list[str] = []
     for md5 in sorted(md5s):
         command = [
             "git",
@@ -252,11 +252,11 @@ def commit_that_recorded(md5s: set[str], stage: str, root: Path = Path()) -> str
             str(LOCK_PATH),
         ]
         result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-        found += result.stdout.split() if result.returncode == 0 else []
+        commits += result.stdout.split() if result.returncode == 0 else []
     return next(
         (
             commit
-            for commit in dict.fromkeys(found)
+            for commit in dict.fromkeys(commits)
             if md5s <= set(outs_at(commit, stage, root).values())
         ),
         "",

@@ -113,12 +113,12 @@ class Program:
             module, rest = self._split(dotted)
             if not module or not rest:
                 return module, None
-            found = self.modules[module]
-            if rest[0] in found.definitions:
-                return module, found.definitions[rest[0]]
-            if rest[0] not in found.imports:
+            sources = self.modules[module]
+            if rest[0] in sources.definitions:
+                return module, sources.definitions[rest[0]]
+            if rest[0] not in sources.imports:
                 return module, None
-            dotted = ".".join([found.imports[rest[0]], *rest[1:]])
+            dotted = ".".join([sources.imports[rest[0]], *rest[1:]])
         return "", None
 
     def _split(self, dotted: str) -> tuple[str, list[str]]:
@@ -269,13 +269,13 @@ class Reach:
 
         Modules are left out, so that what is moved to another file stays the same.
         """
-        found = [
+        texts = [
             f"{item.name} {item.digest[:_SHORT]} {self._bindings(item)[:_SHORT]}"
             for item in self.definitions.values()
         ]
         return sorted(
             [
-                *found,
+                *texts,
                 *(
                     f"{name} {template.digest[:_SHORT]} -"
                     for name, template in self.templates.items()

@@ -196,8 +196,8 @@ class Ledger:
 
     @staticmethod
     def _state(file: Path) -> tuple[str, list[int]]:
-        found = file.stat()
-        return str(file.absolute()), [found.st_size, found.st_mtime_ns, found.st_ino]
+        status = file.stat()
+        return str(file.absolute()), [status.st_size, status.st_mtime_ns, status.st_ino]
 
 
 @dataclass(frozen=True)
@@ -339,9 +339,9 @@ def receipts_that_list(raw: str, folder: Path) -> list[Path]:
     """Return the receipts that name a raw file, given by its path below the NSD root or any
     longer path.
     """
-    found = []
+    receipts = []
     for path in sorted(folder.glob("*.json")):
         listed = [record.path for record in Receipt.open(path, remedy=f"dvc checkout {path}").files]
         if any(raw == name or raw.endswith(f"/{name}") for name in listed):
-            found.append(path)
-    return found
+            receipts.append(path)
+    return receipts

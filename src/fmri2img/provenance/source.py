@@ -236,12 +236,12 @@ def _bound_names(statement: ast.stmt) -> list[str]:
         return [statement.name]
     if isinstance(statement, ast.Assign | ast.AnnAssign | ast.AugAssign):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-        found = (
+        names = (
             node for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
         )
         # An item or attribute that is set belongs to something else: it counts as what runs on
         # import.
-        return sorted({node.id for node in found if isinstance(node.ctx, ast.Store)})
+        return sorted({node.id for node in names if isinstance(node.ctx, ast.Store)})
     if isinstance(statement, ast.If | ast.Try | ast.With | ast.For):
         return sorted(
             {

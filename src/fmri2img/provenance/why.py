@@ -149,13 +149,13 @@ class Pipeline:
         it is up to date.
         """
         if name not in self._causes:
-            own = [] if name == FINGERPRINT_STAGE else self._own_causes(name)
+            direct = [] if name == FINGERPRINT_STAGE else self._own_causes(name)
             above = [
                 stage
                 for stage in self.upstream[name]
                 if stage != FINGERPRINT_STAGE and self.causes(stage)
             ]
-            self._causes[name] = [*own, *_upstream(above)]
+            self._causes[name] = [*direct, *_upstream(above)]
         return self._causes[name]
 
     def _own_causes(self, name: str) -> list[Cause]:
@@ -163,15 +163,15 @@ class Pipeline:
         if stage is None:
             return [Cause("never ran", "it has not run yet")]
         current = yaml.safe_load((self.root / PARAMS_PATH).read_text(encoding="utf-8"))
-        found = [
+        causes = [
             Cause("params", f"{PARAMS_PATH}: {phrase}") for phrase in changed_params(stage, current)
         ]
-        found += [cause] if (cause := self.code_cause(name)) else []
+        causes += [cause] if (cause := self.code_cause(name)) else []
         if stage.command != self.commands[name]:
-            found.append(
+            causes.append(
                 Cause("command", f"its command was {stage.command!r}, is {self.commands[name]!r}")
             )
-        found += [
+        causes += [
             cause
             for path, state in self._changed(name, "changed deps")
             if (cause := self._file_cause(path, state))
@@ -179,7 +179,7 @@ class Pipeline:
         for path, state in self._changed(name, "changed outs"):
             if state in ("deleted", "not in cache"):
                 advice = "bring back what is recorded with dvc checkout or fmri2img pull"
-                found.append(
+                causes.append(
                     Cause(
                         "output",
                         f"its output {path} is not here; {advice}",
@@ -187,14 +187,14 @@ class Pipeline:
                     )
                 )
             else:
-                found.append(
+                causes.append(
                     Cause(
                         "output",
                         f"its output {path} has other bytes than it wrote; dvc checkout {path} "
                         "brings them back",
                     )
                 )
-        return found
+        return causes
 
     def _file_cause(self, path: str, state: object) -> Cause | None:
         """Say what is wrong with a file or folder that a stage depends on; None where that is
@@ -296,8 +296,8 @@ class Pipeline:
         ConfigError
             If there is none, with near names.
         """
-        if found := [name for name in self.order if wanted in (name, name.partition("@")[0])]:
-            return found
+        if names := [name for name in self.order if wanted in (name, name.partition("@")[0])]:
+            return names
         known = sorted({*self.order, *(name.partition("@")[0] for name in self.order)})
         near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4) or sorted(
             {name.partition("@")[0] for name in self.order}

@@ -117,8 +117,8 @@ EXPORTERS: dict[str, Callable[[VoxelFile, Path], list[Path]]] = {
 
 
 def _by_first_showing(image_ids: np.ndarray) -> np.ndarray:
-    found, first = np.unique(image_ids, return_index=True)
-    return found[np.argsort(first)]
+    unique_ids, first = np.unique(image_ids, return_index=True)
+    return unique_ids[np.argsort(first)]
 
 
 def _average_stored(

@@ -248,13 +248,14 @@ def _run(action: str, shipment: Shipment, root: Path) -> None:
             "same command: what has arrived stays"
         )
     if "unsaved files" in said:
-        own = [
+        unsaved = [
             path
             for md5, path in paths.items()
             if (root / path).is_file() and hash_file(root / path, "md5") != md5
         ]
         raise ChangedDataError(
-            f"{own[0] if own else 'a file'}: its bytes here are not the recorded ones and are "
+            f"{unsaved[0] if unsaved else 'a file'}: its bytes here are not the recorded ones and "
+            "are "
             "saved nowhere else, so they are kept and not "
             "overwritten; move that file away, then run the same command"
         )
@@ -308,11 +309,11 @@ def data_source_of(root: Path = Path()) -> str:
             )
     named = {path: md5 for path, md5 in outs.items() if path.startswith("data/receipts/")}
     for path, md5 in named.items():
-        found = root / path
+        file = root / path
         if (
-            not found.exists()
-            or hash_file(found, "md5") != md5
-            or Receipt.open(found, remedy="dvc checkout").data_source != "simulated"
+            not file.exists()
+            or hash_file(file, "md5") != md5
+            or Receipt.open(file, remedy="dvc checkout").data_source != "simulated"
         ):
             return "nsd"
     return "simulated" if named else "nsd"

@@ -56,10 +56,10 @@ def fetch_recorded(
             logger.debug("%s at %s: %s", path, commit, error)
             missing.append(path)
             continue
-        if (found := hash_file(target, "md5")) != md5:
+        if (actual := hash_file(target, "md5")) != md5:
             raise ChangedDataError(
                 f"{path} at commit {commit[:10]}: DVC's cache or remote gave bytes with MD5 "
-                f"{found}, expected {md5}; they are not used; "
+                f"{actual}, expected {md5}; they are not used; "
                 "have the remote's owner run fmri2img share again"
             )
     return missing

@@ -146,16 +146,16 @@ class VoxelFile:
         first, last = int(self.columns.min()), int(self.columns.max()) + 1
         if rows is None:
             return betas[:, first:last][:, self.columns - first]
-        found = np.empty((len(rows), self.n_voxels), dtype=np.int16)
+        wanted_betas = np.empty((len(rows), self.n_voxels), dtype=np.int16)
         for session in np.unique(
             self.trials.session[rows]
         ):  # as they lie in the file: others are not decompressed
             asked = self.trials.session[rows] == session
             start, end = np.searchsorted(self.trials.session, (session, session + 1))
-            found[asked] = betas[start:end, first:last][rows[asked] - start][
+            wanted_betas[asked] = betas[start:end, first:last][rows[asked] - start][
                 :, self.columns - first
             ]
-        return found
+        return wanted_betas
 
     def average(self, image_ids: np.ndarray) -> np.ndarray:
         """Average the repetitions of each image, without missing ones.
@@ -185,8 +185,8 @@ class VoxelFile:
     def n_repetitions(self, image_ids: np.ndarray) -> np.ndarray:
         """Return how often each image was shown in these sessions, shape (n_images,)."""
         shown, counts = np.unique(self.trials.image_ids, return_counts=True)
-        found = np.searchsorted(shown, image_ids).clip(max=len(shown) - 1)
-        return np.where(shown[found] == image_ids, counts[found], 0)
+        positions = np.searchsorted(shown, image_ids).clip(max=len(shown) - 1)
+        return np.where(shown[positions] == image_ids, counts[positions], 0)
 
     def noise_ceiling(self, n_repetitions: int | np.ndarray) -> np.ndarray:
         """Return the percent of each voxel's variance that any model of the image could explain,

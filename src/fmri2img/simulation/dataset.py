@@ -118,8 +118,10 @@ def _pictures(
     if simulation.pictures == "scenes":
         jobs = (delayed(_paint)(simulation.seed, int(image_id)) for image_id in image_ids)
     else:
-        shared, own = _divide_folder(Path(simulation.pictures))
-        sources = ((shared if is_shared else own) for is_shared in np.isin(image_ids, shared_ids))
+        shared, unique = _divide_folder(Path(simulation.pictures))
+        sources = (
+            (shared if is_shared else unique) for is_shared in np.isin(image_ids, shared_ids)
+        )
         jobs = (
             delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths))
             for image_id, paths in zip(image_ids, sources, strict=True)

@@ -59,8 +59,8 @@ def draw_design(seed: int) -> SimulatedDesign:
     chosen = rng.permutation(N_IMAGES)
     shared = np.sort(chosen[:N_SHARED])
     n_own = N_PER_SUBJECT - N_SHARED
-    own = chosen[N_SHARED : N_SHARED + N_SUBJECTS * n_own].reshape(N_SUBJECTS, n_own)
-    images = np.hstack([np.tile(shared, (N_SUBJECTS, 1)), own])
+    unique = chosen[N_SHARED : N_SHARED + N_SUBJECTS * n_own].reshape(N_SUBJECTS, n_own)
+    images = np.hstack([np.tile(shared, (N_SUBJECTS, 1)), unique])
     experiment = ExperimentDesign(_draw_master_order(rng), images, shared)
     slots = np.stack(
         [[_draw_run(rng, run) for run in range(1, RUNS_PER_SESSION + 1)] for _ in range(N_SESSIONS)]

@@ -233,9 +233,11 @@ def describe(
         From `evaluation.documents.metrics_document`.
     """
     name = registered_name(config["model"], tags["subject"])
-    found = find_version(client, name, tags)
-    if found is not None:
-        client.update_model_version(name, found.number, description=_description(config, document))
+    version = find_version(client, name, tags)
+    if version is not None:
+        client.update_model_version(
+            name, version.number, description=_description(config, document)
+        )
 
 
 def _description(config: dict[str, Any], document: dict[str, Any] | None) -> str:
@@ -274,12 +276,12 @@ def _description(config: dict[str, Any], document: dict[str, Any] | None) -> str
 
 def find_version(client: mlflow.MlflowClient, name: str, tags: dict[str, str]) -> Registered | None:
     """Return the latest version of a name with the same weights and config, or None."""
-    found = [
+    versions = [
         item
         for item in _versions(client, name)
         if all(item.tags.get(tag) == tags.get(tag) for tag in (MD5_TAG, CONFIG_TAG))
     ]
-    return found[0] if found else None
+    return versions[0] if versions else None
 
 
 def _versions(client: mlflow.MlflowClient, name: str) -> list[Registered]:
@@ -290,7 +292,7 @@ def _versions(client: mlflow.MlflowClient, name: str) -> list[Registered]:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return []
         raise
-    found = sorted(
+    versions = sorted(
         client.search_model_versions(f"name = '{name}'"), key=lambda item: -int(item.version)
     )
     return [
@@ -298,7 +300,7 @@ def _versions(client: mlflow.MlflowClient, name: str) -> list[Registered]:
             item,
             tuple(alias for alias, number in aliases.items() if str(number) == str(item.version)),
         )
-        for item in found
+        for item in versions
     ]
 
 
@@ -350,13 +352,15 @@ def resolve(client: mlflow.MlflowClient, uri: str) -> Registered:
             f"{uri}: not the address of an encoder; expected "
             f"models:/{_PREFIX}-MODEL-SUBJECT@champion or .../NUMBER"
         )
-    found = _versions(client, parts["name"])
+    versions = _versions(client, parts["name"])
     chosen = [
-        item for item in found if parts["alias"] in item.aliases or item.number == parts["number"]
+        item
+        for item in versions
+        if parts["alias"] in item.aliases or item.number == parts["number"]
     ]
     if not chosen:
         known = ", ".join(
-            f"{item.number}{''.join(f' @{alias}' for alias in item.aliases)}" for item in found
+            f"{item.number}{''.join(f' @{alias}' for alias in item.aliases)}" for item in versions
         )
         names = known or "none; see: fmri2img list"
         raise MissingDataError(f"{uri}: no such version; those of {parts['name']} are: {names}")
@@ -367,8 +371,8 @@ def champion_of(
     client: mlflow.MlflowClient, subject: str, alias: str = CHAMPION
 ) -> Registered | None:
     """Return the version of any model of a subject that has the alias, or None."""
-    found = [item for item in list_versions(client, subject) if alias in item.aliases]
-    return found[0] if found else None
+    holders = [item for item in list_versions(client, subject) if alias in item.aliases]
+    return holders[0] if holders else None
 
 
 def difference(client: mlflow.MlflowClient, candidate: Registered, other: Registered) -> Difference:

@@ -234,12 +234,12 @@ def find_run(client: mlflow.MlflowClient, experiment: str, md5: dict[str, str]) 
     """Return the latest run that made an encoder with these bytes; ``md5`` as `md5_tags` gives
     it, or a part of it.
     """
-    found = client.search_runs(
+    runs = client.search_runs(
         [experiment],
         " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in md5.items()),
         max_results=1,
     )
-    return found[0] if found else None
+    return runs[0] if runs else None
 
 
 def runs_of(client: mlflow.MlflowClient, experiment: str, md5: str) -> list[str]:
@@ -266,10 +266,10 @@ def _own_run(
 ) -> Run:
     # A training that ran again and found the same weights has a curve of its own, but is the same
     # encoder: one run is enough.
-    if (found := find_run(client, experiment, files.md5)) is not None:
-        if live_run and live_run != found.info.run_id:
+    if (known := find_run(client, experiment, files.md5)) is not None:
+        if live_run and live_run != known.info.run_id:
             client.delete_run(live_run)
-        return found
+        return known
     tags = files.tags | lineage_tags(files) | ({} if is_new else {"restored": "true"})
     if not live_run:
         return client.create_run(
@@ -412,7 +412,7 @@ def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
 
     The key is the image's 73k id: it stands for the same picture in every subject's run.
     """
-    found = Reconstructions.open(
+    reconstructions = Reconstructions.open(
         reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}"
     )
     examples = Examples.open(
@@ -420,12 +420,14 @@ def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
         remedy=f"dvc repro create_examples@{subject}",
         on_disk=["images", "betas"],
     )
-    rows = found.rows("test")[:_N_PICTURES]
-    gap = np.full((found.images.shape[1], 4, 3), 255, dtype=np.uint8)
+    rows = reconstructions.rows("test")[:_N_PICTURES]
+    gap = np.full((reconstructions.images.shape[1], 4, 3), 255, dtype=np.uint8)
     pictures = {}
-    for row, image_id in zip(rows, found.image_ids[rows], strict=True):
-        seen = examples.images[examples.rows_of(np.array([image_id]))[0]]
-        wide = np.concatenate([seen, gap, found.ceiling[row], gap, found.images[row]], axis=1)
+    for row, image_id in zip(rows, reconstructions.image_ids[rows], strict=True):
+        truth = examples.images[examples.rows_of(np.array([image_id]))[0]]
+        wide = np.concatenate(
+            [truth, gap, reconstructions.ceiling[row], gap, reconstructions.images[row]], axis=1
+        )
         pictures[f"pictures/{image_id:05d}"] = wide.repeat(2, 0).repeat(2, 1)
     return pictures
 

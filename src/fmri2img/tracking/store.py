@@ -115,11 +115,13 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
         else None
     )
     with _creation(client.tracking_uri):
-        found = client.get_experiment_by_name(EXPERIMENT)
-        if found is not None:
-            for tag in _TAGS.keys() - found.tags.keys():  # of an earlier version of this project
-                client.set_experiment_tag(found.experiment_id, tag, _TAGS[tag])
-            return str(found.experiment_id)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            for tag in (
+                _TAGS.keys() - experiment.tags.keys()
+            ):  # of an earlier version of this project
+                client.set_experiment_tag(experiment.experiment_id, tag, _TAGS[tag])
+            return str(experiment.experiment_id)
         try:
             return str(client.create_experiment(EXPERIMENT, artifact_location=place, tags=_TAGS))
         except MlflowException as error:
@@ -129,7 +131,7 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
 
 
 @contextmanager
-def forgiving(what: str) -> Iterator[None]:
+def forgiving(missing: str) -> Iterator[None]:
     """Turn a failure of the store into one warning, which says what is missing there and how to
     add it later.
     """
@@ -142,7 +144,7 @@ def forgiving(what: str) -> Iterator[None]:
         logger.warning(
             "MLflow: %s is not in the store, the files on disk are complete (%s); later run: "
             "fmri2img track",
-            what,
+            missing,
             reason,
         )
 

@@ -318,22 +318,22 @@ def fit_other_seeds(
         if kind.trained_by_gradient
         else ()
     )
-    found = []
+    encoders = []
     for seed in seeds:
-        own = _of_seed(checkpoint, seed)
+        seed_checkpoint = _of_seed(checkpoint, seed)
         again = settings.model_copy(update={"seed": seed})
-        found.append(
+        encoders.append(
             fit_encoder(
                 kind,
                 again,
                 data,
                 load_decoder=load_decoder,
-                checkpoint=own,
+                checkpoint=seed_checkpoint,
                 on_epoch=on_epoch,
                 owner=owner,
             )[0]
         )
-    return found
+    return encoders
 
 
 def _of_seed(checkpoint: Path, seed: int | str) -> Path:
@@ -397,10 +397,10 @@ def _objectives(
         (data.train.latents, data.train_images),
         (data.validation.latents, data.validation_images),
     )
-    found = []
+    objectives = []
     for latents, images in parts:
         pictures = torch.from_numpy(images if autoencoder else images[:0]).permute(0, 3, 1, 2)
-        found.append(
+        objectives.append(
             Objective(
                 settings,
                 Targets(latents, pictures, data.validation.train_mean_latent).to(device),
@@ -408,8 +408,8 @@ def _objectives(
             )
         )
         if settings.decoder_batch != "auto":
-            found[-1].decoder_batch = settings.decoder_batch
-    return found[0], found[1]
+            objectives[-1].decoder_batch = settings.decoder_batch
+    return objectives[0], objectives[1]
 
 
 def _fingerprint(encoder: Encoder, settings: Any, data: TrainingSet) -> str:

@@ -235,8 +235,10 @@ class Trainer:
         )
 
     def _resume(self) -> None:
-        found = self.checkpoint.resume()
-        steps = torch.tensor([found[0].total_steps if found else 0], device=self.accelerator.device)
+        stored = self.checkpoint.resume()
+        steps = torch.tensor(
+            [stored[0].total_steps if stored else 0], device=self.accelerator.device
+        )
         everyone = self.accelerator.gather(steps)  # also: nobody may write before all have read
         if int(everyone.min()) != int(everyone.max()):
             raise MismatchError(
@@ -245,9 +247,9 @@ class Trainer:
                 "put the project's folder where all nodes see it, or delete the file on each of "
                 "them"
             )
-        if found is None:
+        if stored is None:
             return
-        self.progress, parts, extra = found
+        self.progress, parts, extra = stored
         self.loss_sum += self.progress.loss_sum
         self.encoder.load_state_dict(parts["encoder"])
         self.best = parts.get("best", {})
@@ -356,9 +358,9 @@ def latent_correlations(
     truth: torch.Tensor, predicted: torch.Tensor, centre: torch.Tensor
 ) -> torch.Tensor:
     """Return the correlation over latent numbers, per image, after subtracting ``centre``."""
-    seen, ours = ((latents - centre).flatten(1) for latents in (truth, predicted))
+    wanted, ours = ((latents - centre).flatten(1) for latents in (truth, predicted))
     return nn.functional.cosine_similarity(
-        seen - seen.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True)
+        wanted - wanted.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True)
     )
 
 

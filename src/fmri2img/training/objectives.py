@@ -124,16 +124,16 @@ class Objective:
         accelerator : Accelerator
         """
         predicted, embeddings = outputs
-        own = predicted.new_zeros(())
+        part = predicted.new_zeros(())
         if self.latent_weight:
-            own = own + self.latent_weight * self.error(predicted, self._latents(rows, predicted))
-        loss = own.detach()
+            part = part + self.latent_weight * self.error(predicted, self._latents(rows, predicted))
+        loss = part.detach()
         if self.pixel_weight:
             gradient, pixel_loss = self._pixel_gradient(predicted, rows, accelerator, seed)
             loss = loss + pixel_loss
             # Has the gradient of the pixel term, and costs no second pass through the decoder.
-            own = own + (predicted.float() * gradient).sum()
-        total = share * own
+            part = part + (predicted.float() * gradient).sum()
+        total = share * part
         if self.settings.contrastive_weight:
             views = self._views(encoder, predicted, embeddings, rows)
             contrast = self.settings.contrastive_weight * self._contrast(
@@ -282,14 +282,14 @@ class Objective:
             return batch_size
 
         try:
-            found = try_out()
+            largest = try_out()
         except RuntimeError as error:
             if "No executable batch size" not in str(error):
                 raise
             raise UnavailableError(out_of_memory_advice(accelerator.device)) from error
         torch.cuda.empty_cache()
         agreed: int = (
-            accelerator.gather(torch.tensor([found], device=accelerator.device)).min().item()
+            accelerator.gather(torch.tensor([largest], device=accelerator.device)).min().item()
         )
         logger.info("the decoder takes %d pictures at a time", agreed)
         return agreed

@@ -94,7 +94,7 @@ def validation_table(scores: torch.Tensor, split: Split) -> str:
 
 
 def judge_by_latents(
-    result: TrainingResult, truth: np.ndarray, seen: np.ndarray, train_mean: np.ndarray
+    result: TrainingResult, truth: np.ndarray, encoded_again: np.ndarray, train_mean: np.ndarray
 ) -> tuple[TrainingResult, torch.Tensor]:
     """Score an encoder that decodes something else by the latents of its pictures.
 
@@ -102,7 +102,7 @@ def judge_by_latents(
     ----------
     result : TrainingResult
         Its validation scores, of what it decodes, are kept as facts.
-    truth, seen : ndarray, shape (n_images, 4, h, w)
+    truth, encoded_again : ndarray, shape (n_images, 4, h, w)
         True latents of validation images, and those of its pictures.
     train_mean : ndarray, shape (4, h, w)
 
@@ -114,19 +114,19 @@ def judge_by_latents(
         Pattern correlations.
     """
     scores = latent_correlations(
-        *(torch.from_numpy(values) for values in (truth, seen, train_mean))
+        *(torch.from_numpy(values) for values in (truth, encoded_again, train_mean))
     )
-    own = {
+    facts_of_own = {
         "own_validation_loss": result.validation_loss,
         "own_validation_pattern_correlation": result.validation_pattern_correlation,
     }
-    loss, correlation = float(((truth - seen) ** 2).mean()), float(scores.mean())
+    loss, correlation = float(((truth - encoded_again) ** 2).mean()), float(scores.mean())
     # In closed form there is one record.
     history = [
         replace(record, validation_loss=loss, validation_pattern_correlation=correlation)
         for record in result.history
     ]
-    judged = TrainingResult(history, result.facts | own, loss, correlation)
+    judged = TrainingResult(history, result.facts | facts_of_own, loss, correlation)
     return judged, scores
 
 

@@ -58,26 +58,26 @@ class UnsureMap:
 
 
 def gallery_items(
-    found: Reconstructions, truth: np.ndarray, scores: dict[str, np.ndarray]
+    reconstructions: Reconstructions, truth: np.ndarray, scores: dict[str, np.ndarray]
 ) -> list[GalleryItem]:
     """Put each reconstruction beside its truth, (n, side, side, 3), uint8, with its scores by
     title, each of shape (n,).
     """
-    others = dict(zip(_VARIANT_TITLES, found.variant_images, strict=False))
-    tests = {row: number for number, row in enumerate(found.rows("test").tolist())}
+    others = dict(zip(_VARIANT_TITLES, reconstructions.variant_images, strict=False))
+    tests = {row: number for number, row in enumerate(reconstructions.rows("test").tolist())}
     return [
         GalleryItem(
             image_id=int(image_id),
-            split=found.split[row].decode(),
+            split=reconstructions.split[row].decode(),
             truth=truth[row],
-            ceiling=found.ceiling[row],
-            reconstruction=found.images[row],
+            ceiling=reconstructions.ceiling[row],
+            reconstruction=reconstructions.images[row],
             scores={title: float(values[row]) for title, values in scores.items()},
             others={
                 title: pictures[tests[row]] for title, pictures in others.items() if row in tests
             },
         )
-        for row, image_id in enumerate(found.image_ids)
+        for row, image_id in enumerate(reconstructions.image_ids)
     ]
 
 

@@ -195,8 +195,8 @@ def comparison_page(
         published=PUBLISHED,
         published_metrics={metric: METRIC_TITLES[metric] for metric in PUBLISHED_METRICS},
         encoding={
-            subject: {name: found["regions"][name] for name in _all_first(found["regions"])}
-            for subject, found in encoding.items()
+            subject: {name: document["regions"][name] for name in _all_first(document["regions"])}
+            for subject, document in encoding.items()
         },
         ceiling_from=next(iter(encoding.values()))["about"],
         all_voxels=ALL_VOXELS,
