@@ -19,7 +19,8 @@ from measuring import put_section, run_measured, say, sized, table
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.models.catalogue import model_class, save_encoder
 from fmri2img.responses.splits import Split
-from fmri2img.training.fit import TrainingSet, fit_encoder, make_diffusion_set, make_training_set
+from fmri2img.training.fit import fit_encoder
+from fmri2img.training.training_set import TrainingSet, make_diffusion_set, make_training_set
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 N_IMAGES, N_OTHERS, N_VALIDATION, N_VOXELS = sized((9000, 1000, 300, 15_724), (40, 10, 10, 28))

@@ -30,8 +30,8 @@ from fmri2img.simulation.voxel_responses import (
     noise_free_responses,
     session_noise,
 )
-from fmri2img.training.fit import TrainingSet
 from fmri2img.training.loop import ValidationTensors
+from fmri2img.training.training_set import TrainingSet
 
 VAE = Path(__file__).resolve().parents[1] / "models" / "demo-vae"
 N_TEST, N_POOL = sized((200, 6000), (6, 70))

@@ -14,10 +14,10 @@ from PIL import Image
 from skimage import data as skimage_data
 from sklearn.datasets import load_sample_images
 
-from fmri2img.config import load_params
 from fmri2img.nsd.betas import read_session_betas
 from fmri2img.nsd.paths import on_disk
 from fmri2img.nsd.rois import read_labels
+from fmri2img.params_file import load_params
 from fmri2img.responses.ncsnr import estimate_ncsnr
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
 from fmri2img.simulation.scenes import render_image

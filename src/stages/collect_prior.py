@@ -4,10 +4,10 @@ what is likely, without brain data.
 
 import numpy as np
 
-from fmri2img.config import load_params
 from fmri2img.containers import Latents
 from fmri2img.features.prior import pool_pictures
 from fmri2img.layout import latents_path, prior_path, split_path
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.responses.splits import Split
 

@@ -4,9 +4,9 @@ without raw files.
 
 import numpy as np
 
-from fmri2img.config import load_params
 from fmri2img.layout import split_path, truth_path
-from fmri2img.nsd.examples import collect_truth
+from fmri2img.nsd.picture_join import collect_truth
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
 from fmri2img.provenance.receipts import raw_files
 from fmri2img.responses.splits import Split

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 
-from fmri2img.config import load_params
 from fmri2img.containers import Examples, Reconstructions
 from fmri2img.evaluation.documents import (
     check_scored_alike,
@@ -21,6 +20,7 @@ from fmri2img.layout import (
     scores_path,
     training_path,
 )
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.pages import comparison_page

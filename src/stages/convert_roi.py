@@ -1,11 +1,11 @@
 """Bring regions of interest to functional space."""
 
-from fmri2img.config import load_params
 from fmri2img.files import write_json
 from fmri2img.layout import OWN_ROIS, roi_path, roi_table_path
 from fmri2img.nsd.conversion import convert_roi, describe_region
 from fmri2img.nsd.paths import VOXEL_SIZES_MM
 from fmri2img.nsd.volumes import write_volume
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.provenance.receipts import raw_files
 

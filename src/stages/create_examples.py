@@ -1,9 +1,9 @@
 """Join trials with the pictures they showed."""
 
-from fmri2img.config import load_params
 from fmri2img.containers import TrialBetas
 from fmri2img.layout import examples_path, voxels_path
-from fmri2img.nsd.examples import create_examples
+from fmri2img.nsd.picture_join import create_examples
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
 from fmri2img.provenance.receipts import raw_files
 

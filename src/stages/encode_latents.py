@@ -1,10 +1,10 @@
 """Encode every picture with the frozen autoencoder, and measure its contrasts."""
 
-from fmri2img.config import load_params
 from fmri2img.containers import Examples, Latents
 from fmri2img.features.energies import contrast_energies
 from fmri2img.features.vae_latents import encode_images
 from fmri2img.layout import examples_path, latents_path
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
 from fmri2img.pretrained.autoencoder import load_autoencoder
 

@@ -1,6 +1,5 @@
 """Score an encoder on the test images, beside floors and ceiling."""
 
-from fmri2img.config import load_params
 from fmri2img.containers import (
     DiffusionTargets,
     EncodingModel,
@@ -35,6 +34,7 @@ from fmri2img.layout import (
     targets_path,
     truth_path,
 )
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.responses.splits import Split
 from fmri2img.viz.pages import ReportData, run_page

@@ -2,10 +2,10 @@
 
 import shutil
 
-from fmri2img.config import load_params
 from fmri2img.files import read_json
 from fmri2img.layout import pieces_path, roi_path, roi_table_path, voxels_path
 from fmri2img.nsd.extraction import Region, extract_betas
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import byte_progress, progress, run_stage
 from fmri2img.provenance.receipts import raw_files
 from fmri2img.responses.ncsnr import estimate_ncsnr

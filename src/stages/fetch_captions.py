@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.config import ProjectParams, load_params
+from fmri2img.config import ProjectParams
 from fmri2img.exceptions import ConfigError
 from fmri2img.fetching.caption_archive import fetch_captions
 from fmri2img.files import hash_file, write_json
@@ -12,6 +12,7 @@ from fmri2img.layout import captions_path, coco_folder, split_path
 from fmri2img.models.catalogue import model_class
 from fmri2img.nsd.coco_captions import CAPTION_FILES, read_captions, read_coco_ids
 from fmri2img.nsd.paths import STIM_INFO
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.provenance.receipts import raw_files
 from fmri2img.responses.splits import Split

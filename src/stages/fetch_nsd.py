@@ -1,6 +1,6 @@
 """Bring raw files within reach in NSD's own layout, and write the receipt that pins them."""
 
-from fmri2img.config import ProjectParams, load_params
+from fmri2img.config import ProjectParams
 from fmri2img.fetching.fetch import (
     check_may_simulate,
     check_not_pulled,
@@ -9,6 +9,7 @@ from fmri2img.fetching.fetch import (
     use_local,
 )
 from fmri2img.layout import ledger_path, receipt_path, voxels_path
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import byte_progress, run_stage
 from fmri2img.provenance.receipts import Ledger, Receipt, raw_files
 from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared

@@ -1,10 +1,9 @@
 """Fit the way back from latents to voxels, and say how much of each region's signal it explains."""
 
-from fmri2img.config import load_params
 from fmri2img.containers import Examples, Latents
 from fmri2img.evaluation.brain import ceiling_source, score_encoding_model
 from fmri2img.evaluation.documents import encoding_document
-from fmri2img.evaluation.encoding_model import fit_encoding_model
+from fmri2img.evaluation.encoding_fit import fit_encoding_model
 from fmri2img.files import write_json
 from fmri2img.layout import (
     encoding_model_path,
@@ -13,6 +12,7 @@ from fmri2img.layout import (
     latents_path,
     split_path,
 )
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.responses.splits import Split
 

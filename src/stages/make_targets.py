@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fmri2img.config import load_params
 from fmri2img.containers import DiffusionTargets
 from fmri2img.exceptions import FormatError, MissingDataError
 from fmri2img.files import json_bytes, read_json
@@ -16,6 +15,7 @@ from fmri2img.layout import captions_path, split_path, target_blocks_folder, tar
 from fmri2img.models.catalogue import model_class
 from fmri2img.nsd.paths import STIMULI
 from fmri2img.nsd.stimuli import iterate_images
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
 from fmri2img.provenance.receipts import raw_files
 from fmri2img.responses.splits import Split

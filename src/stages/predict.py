@@ -4,13 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fmri2img.config import ProjectParams, load_params
+from fmri2img.config import ProjectParams
 from fmri2img.containers import DiffusionTargets, Examples, Latents, Reconstructions
 from fmri2img.evaluation.latent_scores import pattern_correlations
 from fmri2img.evaluation.picture_scores import pixel_correlations
 from fmri2img.features.vae_latents import encode_images
 from fmri2img.files import write_text
-from fmri2img.generation.reconstructions import reconstruct, unsure_places
+from fmri2img.generation.reconstruct import reconstruct, unsure_places
 from fmri2img.layout import (
     encoder_folder,
     examples_path,
@@ -22,6 +22,7 @@ from fmri2img.layout import (
     targets_path,
 )
 from fmri2img.models.catalogue import load_encoder, load_seeds
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import Split

@@ -2,7 +2,6 @@
 all.
 """
 
-from fmri2img.config import load_params
 from fmri2img.containers import EncodingModel, Examples, Latents, Reconstructions, TruePictures
 from fmri2img.evaluation.documents import references_document
 from fmri2img.evaluation.network_scores import open_networks
@@ -17,6 +16,7 @@ from fmri2img.layout import (
     split_path,
     truth_path,
 )
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.responses.splits import Split
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fmri2img.config import load_params
 from fmri2img.containers import Examples
 from fmri2img.layout import examples_path, split_path
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.responses.splits import check_selection, split_images
 

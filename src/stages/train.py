@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fmri2img.config import AutoencoderParams, load_params
+from fmri2img.config import AutoencoderParams
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.files import read_json, write_json, write_text
 from fmri2img.layout import (
@@ -23,16 +23,11 @@ from fmri2img.layout import (
     validation_path,
 )
 from fmri2img.models.catalogue import check_settings, model_class, save_encoder, save_seeds
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.responses.splits import Split
 from fmri2img.tracking.live import live_curve
-from fmri2img.training.fit import (
-    fit_encoder,
-    fit_other_seeds,
-    make_diffusion_set,
-    make_training_set,
-    remove_checkpoints,
-)
+from fmri2img.training.fit import fit_encoder, fit_other_seeds, remove_checkpoints
 from fmri2img.training.loop import predict_validation, validation_scores
 from fmri2img.training.processes import is_main_process, launch_again
 from fmri2img.training.records import (
@@ -43,6 +38,7 @@ from fmri2img.training.records import (
     validation_table,
     write_curve,
 )
+from fmri2img.training.training_set import make_diffusion_set, make_training_set
 
 if TYPE_CHECKING:
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder

@@ -9,7 +9,8 @@ import yaml
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.models.catalogue import check_settings, model_class, save_encoder
 from fmri2img.responses.splits import Split
-from fmri2img.training.fit import fit_encoder, make_diffusion_set, make_training_set
+from fmri2img.training.fit import fit_encoder
+from fmri2img.training.training_set import make_diffusion_set, make_training_set
 from miniature import MODELS, REPOSITORY
 
 N_IMAGES, N_VOXELS, REPETITIONS = 60, 6, 2

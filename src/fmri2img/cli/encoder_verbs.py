@@ -3,7 +3,6 @@ them back, use them, log them.
 """
 
 import argparse
-import hashlib
 import sys
 import tempfile
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fmri2img.config import load_params
-from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.cli.decode_verb import ADDRESS, add_decode_verb
+from fmri2img.exceptions import ConfigError
 from fmri2img.files import hash_file, read_json
 from fmri2img.layout import (
     encoder_folder,
@@ -21,17 +20,11 @@ from fmri2img.layout import (
     report_path,
     training_path,
 )
-from fmri2img.pipeline.stage import progress
+from fmri2img.params_file import load_params
 from fmri2img.provenance.lineage import LOCK_PATH, commit_that_recorded, outs_at, read_lock
 
 if TYPE_CHECKING:
     import mlflow
-
-    from fmri2img.models.base import Encoder
-
-
-_BATCH = 16
-_ADDRESS = "models:/NAME@champion or models:/NAME/NUMBER, as fmri2img list shows them"
 
 
 def add_encoder_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -45,13 +38,13 @@ def add_encoder_verbs(verbs: argparse._SubParsersAction) -> None:
         "promote",
         help="make an encoder its subject's champion, if it is better on validation images",
     )
-    verb.add_argument("encoder", help=_ADDRESS)
+    verb.add_argument("encoder", help=ADDRESS)
     verb.add_argument("--force", action="store_true", help="even if that is not shown")
     verb.set_defaults(run=promote_encoder)
     verb = verbs.add_parser(
         "retire", help="take an encoder out of use: it loses its aliases, and its files stay"
     )
-    verb.add_argument("encoder", help=_ADDRESS)
+    verb.add_argument("encoder", help=ADDRESS)
     verb.add_argument("--because", default="", help="why, for the registry")
     verb.set_defaults(run=retire_encoder)
     verb = verbs.add_parser(
@@ -59,28 +52,12 @@ def add_encoder_verbs(verbs: argparse._SubParsersAction) -> None:
         help="bring the files of a registered encoder back, from DVC's cache or remote, and verify "
         "them",
     )
-    verb.add_argument("encoder", help=_ADDRESS)
+    verb.add_argument("encoder", help=ADDRESS)
     verb.add_argument("--to", type=Path, help="folder; if left out, models/<subject>/<model>")
     verb.add_argument("--remote", help="a DVC remote; the default one if left out")
     verb.add_argument("--force", action="store_true", help="replace other bytes that stand there")
     verb.set_defaults(run=restore_encoder)
-    verb = verbs.add_parser("decode", help="reconstruct pictures from betas with a trained encoder")
-    verb.add_argument(
-        "betas",
-        type=Path,
-        help=".npz of fmri2img export, or .npy of shape (n, n_voxels), percent signal change",
-    )
-    verb.add_argument("--model", required=True, help=f"{_ADDRESS}; or an encoder's folder")
-    verb.add_argument("--to", type=Path, required=True, help="folder for the pictures")
-    verb.add_argument(
-        "--repetitions", type=int, help="trials that each row averages; needed with .npy"
-    )
-    verb.add_argument(
-        "--autoencoder",
-        default="",
-        help="folder or hub id (Stable Diffusion's, for takagi), if it is not where it was",
-    )
-    verb.set_defaults(run=decode_betas)
+    add_decode_verb(verbs)
     verb = verbs.add_parser(
         "track", help="log to MLflow what its store lacks of the encoders on disk"
     )
@@ -128,7 +105,8 @@ def list_encoders(options: argparse.Namespace) -> None:
 
 def promote_encoder(options: argparse.Namespace) -> None:
     """Move the alias."""
-    from fmri2img.tracking.registry import promote, resolve
+    from fmri2img.tracking.champions import promote
+    from fmri2img.tracking.registry import resolve
     from fmri2img.tracking.store import required
 
     with required():
@@ -138,7 +116,8 @@ def promote_encoder(options: argparse.Namespace) -> None:
 
 def retire_encoder(options: argparse.Namespace) -> None:
     """Remove the aliases."""
-    from fmri2img.tracking.registry import resolve, retire
+    from fmri2img.tracking.champions import retire
+    from fmri2img.tracking.registry import resolve
     from fmri2img.tracking.store import required
 
     with required():
@@ -192,149 +171,6 @@ def restore_encoder(options: argparse.Namespace) -> None:
             print(f"{path}  md5 {hash_file(path, 'md5')}  verified")
     if commit:
         print(f"to make it anew from raw bytes: git checkout {commit[:10]} && dvc repro {stage}")
-
-
-def decode_betas(options: argparse.Namespace) -> None:
-    """Write one picture a row, or an image id."""
-    from fmri2img.generation.pictures import decode_latents, write_pictures
-    from fmri2img.generation.reconstructions import encode
-    from fmri2img.models.catalogue import load_encoder
-    from fmri2img.pretrained.autoencoder import load_autoencoder_of
-
-    names, betas, repetitions = read_betas(options.betas, options.repetitions)
-    with tempfile.TemporaryDirectory() as temporary:
-        encoder, config = load_encoder(_encoder_folder(options.model, Path(temporary)))
-    if betas.shape[1] != encoder.n_voxels:
-        about = config["about"]
-        raise MismatchError(
-            f"{options.betas}: {betas.shape[1]} voxels, expected the {encoder.n_voxels} of "
-            f"{about['subject']}, {about['roi']}, in the "
-            "order of their voxel file; export it with the same region"
-        )
-    if encoder.uses_diffusion:
-        _steer(encoder, config["about"], betas, names, options)
-    else:
-        autoencoder = load_autoencoder_of(config["about"], options.autoencoder)
-        latents = encode(encoder, betas, repetitions)
-        pictures = decode_latents(
-            latents, autoencoder, batch_size=_BATCH, progress=progress("decoding, batches")
-        )
-        write_pictures(pictures, names, options.to)
-    print(f"{len(names)} pictures in {options.to}")
-    if config["about"]["data.source"] == "simulated":
-        print("SIMULATED DATA: the encoder was trained on a simulated brain", file=sys.stderr)
-
-
-def _steer(
-    encoder: "Encoder",
-    about: dict,
-    betas: np.ndarray,
-    names: list[str],
-    options: argparse.Namespace,
-) -> None:
-    """Make pictures by Stable Diffusion, with the settings of ``params.yaml``; a call that was
-    cut off goes on.
-    """
-    from fmri2img.generation.diffusion_pictures import PictureMaker, Request
-    from fmri2img.generation.diffusion_reconstructions import decode_both, picture_seed
-    from fmri2img.generation.pictures import write_pictures
-    from fmri2img.pretrained.diffusion import open_diffusion_of
-
-    params = load_params()
-    diffusion = open_diffusion_of(about, options.autoencoder)
-    maker = PictureMaker.of(diffusion, params.generate, params.machine.generation_batch)
-    scenes, prompts = decode_both(encoder, betas)
-    seeds = [picture_seed(params.generate.seed, int(name)) for name in names]
-    requests = [Request(*parts) for parts in zip(names, seeds, prompts, scenes, strict=True)]
-    predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
-    pictures = maker.make_all(
-        requests,
-        options.to / ".unfinished",
-        [diffusion.weights, predicted],
-        progress=progress("pictures"),
-    )
-    for name in names:
-        write_pictures(pictures.read(name)[None], [name], options.to)
-    pictures.forget()
-
-
-def _encoder_folder(name: str, temporary: Path) -> Path:
-    """Return an encoder's folder; one of the registry is fetched and verified."""
-    if not name.startswith("models:"):
-        return Path(name)
-    from fmri2img.tracking.registry import download, resolve
-    from fmri2img.tracking.store import required
-
-    with required():
-        return download(resolve(_open(), name), temporary)
-
-
-def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Read betas in percent signal change, averaged over repetitions.
-
-    Parameters
-    ----------
-    path : Path
-        ``.npz`` with ``betas_percent`` and ``image_ids_0based``, of which trials of the same image
-        are averaged; or ``.npy``.
-    repetitions : int or None
-        Trials that each row of a ``.npy`` averages.
-
-    Returns
-    -------
-    names : list of str
-        Of the pictures.
-    betas : ndarray, shape (n, n_voxels), float32
-    repetitions : ndarray, shape (n,), int64
-
-    Raises
-    ------
-    FormatError
-        If it is neither.
-    ConfigError
-        If ``repetitions`` is needed.
-    """
-    from fmri2img.responses.repetitions import average_repetitions
-
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; make it with fmri2img export")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise FormatError(
-            f"{path}: not a .npy or .npz file of plain arrays ({error}); nothing else is read"
-        ) from error
-    if isinstance(loaded, np.ndarray):
-        if loaded.ndim != 2 or loaded.dtype.kind != "f":
-            raise FormatError(
-                f"{path}: shape {loaded.shape}, {loaded.dtype}; expected (n, n_voxels), floating "
-                "point, percent signal change"
-            )
-        if repetitions is None:
-            raise ConfigError(
-                f"{path}: say how many trials each row averages, such as --repetitions 3"
-            )
-        if repetitions < 1:
-            raise ConfigError(
-                f"--repetitions: {repetitions}; expected the number of trials that each row "
-                "averages, 1 or more"
-            )
-        return (
-            [f"{row:05d}" for row in range(len(loaded))],
-            loaded.astype(np.float32),
-            np.full(len(loaded), repetitions),
-        )
-    with loaded:
-        if absent := {"betas_percent", "image_ids_0based"} - set(loaded.files):
-            raise FormatError(
-                f"{path}: {sorted(absent)[0]} is not in it; expected the arrays that fmri2img "
-                "export writes"
-            )
-        trials, ids = loaded["betas_percent"], loaded["image_ids_0based"]
-    order = np.argsort(ids, kind="stable")
-    images, counts = np.unique(ids, return_counts=True)
-    averages = average_repetitions(trials[order], ids[order], images)
-    return [f"{image:05d}" for image in images], averages.astype(np.float32), counts
 
 
 def track(options: argparse.Namespace) -> None:  # noqa: ARG001

@@ -17,7 +17,7 @@ from fmri2img.generation.diffusion_pictures import (
     Request,
 )
 from fmri2img.generation.pictures import resize_pictures
-from fmri2img.generation.reconstructions import (
+from fmri2img.generation.reconstruct import (
     check_fit,
     choose_shown,
     partial_betas,

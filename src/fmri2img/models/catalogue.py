@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file, save
 
 import fmri2img.models
-from fmri2img.config import PARAMS_PATH, Params, check_section
+from fmri2img.config import PARAMS_PATH, Params
 from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.files import hash_file, write_bytes, write_json
 from fmri2img.models.base import Encoder
+from fmri2img.params_file import check_section
 
 WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
-SEEDS_NAME = (
-    "seeds.safetensors"  # weights from other seeds, to tell how much results depend on the seed
-)
+# Weights from other seeds, to tell how much results depend on the seed.
+SEEDS_NAME = "seeds.safetensors"
 _NOT_MODELS = ("base", "catalogue")
 
 

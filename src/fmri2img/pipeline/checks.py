@@ -7,10 +7,11 @@ import importlib.util
 import json
 from pathlib import Path, PurePosixPath
 
-from fmri2img.config import PARAMS_PATH, ProjectParams, load_params, near
+from fmri2img.config import PARAMS_PATH, ProjectParams
 from fmri2img.exceptions import ConfigError
 from fmri2img.files import write_json
 from fmri2img.layout import ledger_path
+from fmri2img.params_file import load_params, near
 from fmri2img.provenance.source import parse_module
 
 _MODELS = Path(__file__).parent / "models"

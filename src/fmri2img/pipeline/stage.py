@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from fmri2img.config import PARAMS_PATH, load_params
+from fmri2img.config import PARAMS_PATH
 from fmri2img.exceptions import ConfigError, Fmri2imgError, MissingDataError
+from fmri2img.params_file import load_params
 from fmri2img.pipeline.checks import check_once
 from fmri2img.provenance.accept import forget_acceptance
 from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed

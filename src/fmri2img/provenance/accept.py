@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fmri2img.config import PARAMS_PATH, load_params
+from fmri2img.config import PARAMS_PATH
 from fmri2img.exceptions import FormatError, MismatchError, UnavailableError
 from fmri2img.files import hash_file, read_json, write_json
 from fmri2img.layout import FINGERPRINTS, receipt_path
+from fmri2img.params_file import load_params
 from fmri2img.provenance.fingerprint import SOURCE, write_fingerprints
 from fmri2img.provenance.lineage import LockedStage, read_lock
 from fmri2img.provenance.receipts import Receipt

@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Self
 
 from fmri2img.exceptions import MissingDataError
-from fmri2img.provenance.source import STATEMENTS, Definition, Module, is_quiet, parse_module
+from fmri2img.provenance.definitions import STATEMENTS, Definition, Module
+from fmri2img.provenance.source import is_quiet, parse_module
 from fmri2img.provenance.templates import Template, parse_template
 
 # Code that cannot change an output, each with its reason. A name stands for all that it holds.
@@ -22,9 +23,9 @@ CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.pipeline.stage": "options, progress bars and error lines",
     "fmri2img.config.MachineParams": "no result depends on the machine",
     "fmri2img.config.ProjectParams": "its sections count one by one, where they are used",
-    "fmri2img.config.check_params": "checks params.yaml, whose values DVC follows by themselves",
-    "fmri2img.config.check_section": "the same",
-    "fmri2img.config.load_params": "the same",
+    "fmri2img.params_file.check_params": "checks values that DVC follows by themselves",
+    "fmri2img.params_file.check_section": "the same",
+    "fmri2img.params_file.load_params": "the same",
     "fmri2img.exceptions": "words for the user",
     "fmri2img.fetching.fetch.check_not_pulled": "stops, or lets pass",
     "fmri2img.provenance.lineage": "tells where files come from",

@@ -4,9 +4,8 @@ import numpy as np
 
 from fmri2img.containers import Examples
 
-_VOXELS_AT_ONCE = (
-    1024  # 27 000 trials of them take 110 MB; a copy of all voxels of nsdgeneral takes 1.7 GB
-)
+# 27 000 trials of them take 110 MB; a copy of all voxels of nsdgeneral takes 1.7 GB.
+_VOXELS_AT_ONCE = 1024
 
 
 def average_repetitions(

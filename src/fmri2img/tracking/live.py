@@ -4,7 +4,6 @@ Epochs go to the JSONL file first; a thread of their own sends them on, a few at
 store could not take, it gets when training is over, or by ``fmri2img track``.
 """
 
-import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any, Self
 
 from fmri2img.files import write_text
 from fmri2img.layout import live_run_path
+from fmri2img.tracking.run_notes import ENDED, read_note, run_name
 
 _SECONDS_BETWEEN, _SECONDS_AFTER_FAILURE, _LAST_WAIT = 2.0, 15.0, 5.0
-_ENDED = "ended"
 
 
 class LiveCurve:
@@ -65,7 +64,7 @@ class LiveCurve:
         """
         self._stop()
         if self.run_id:  # until the run is complete: a store that is away now gets the rest later
-            write_text(self.note, f"{self.run_id}\n{_ENDED}")
+            write_text(self.note, f"{self.run_id}\n{ENDED}")
         return self.run_id
 
     def _stop(self) -> None:
@@ -80,7 +79,7 @@ class LiveCurve:
 
     def _send(self) -> bool:
         # Imported here, in the thread: MLflow takes seconds to load.
-        from fmri2img.tracking.runs import log_curve
+        from fmri2img.tracking.curves import log_curve
         from fmri2img.tracking.store import STORE_ERRORS, open_store
 
         with self.lock:
@@ -99,7 +98,7 @@ class LiveCurve:
 
     def _run(self, client: Any, experiment: str, records: list[dict[str, float]]) -> str:
         """Return the run of an earlier start of the same training, or a new one."""
-        from fmri2img.tracking.runs import holds_curve
+        from fmri2img.tracking.curves import holds_curve
 
         # A resumed training tells its earlier epochs again, with the same scores; one with other
         # settings has others.
@@ -112,20 +111,7 @@ class LiveCurve:
         return run_id
 
 
-def read_note(note: Path) -> tuple[str, bool]:
-    """Return the id of the run of a training, empty if it has none, and whether the training has
-    ended.
-    """
-    run_id, _, ended = (note.read_text() if note.exists() else "").partition("\n")
-    return run_id, ended == _ENDED
-
-
 def live_curve(subject: str, model: str, about: dict[str, Any]) -> LiveCurve:
     """Open the run of a training; ``about`` as in the encoder's config."""
     tags = {key: str(value) for key, value in about.items()} | {"model": model}
     return LiveCurve(run_name(subject, model), tags, live_run_path(subject, model))
-
-
-def run_name(subject: str, model: str) -> str:
-    """Return how a run is called: by its encoder, and by the experiment if DVC runs one."""
-    return f"{subject}-{model} {os.environ.get('DVC_EXP_NAME', '')}".rstrip()

@@ -15,6 +15,7 @@ import yaml
 from mlflow.entities import DatasetInput, LoggedModelOutput, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
+from fmri2img.tracking.champions import move_alias
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.registry import (
     CONFIG_TAG,
@@ -23,7 +24,6 @@ from fmri2img.tracking.registry import (
     champion_of,
     find_version,
     list_versions,
-    move_alias,
 )
 from fmri2img.tracking.runs import find_run
 from fmri2img.tracking.store import open_experiment

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
-from mlflow.exceptions import MlflowException
 
 from fmri2img.containers import Examples, Reconstructions
 from fmri2img.evaluation.documents import flat_metrics
@@ -44,24 +42,23 @@ from fmri2img.layout import (
 )
 from fmri2img.models.catalogue import CONFIG_NAME, WEIGHTS_NAME, model_class
 from fmri2img.provenance.accept import accepted_for
+from fmri2img.tracking.champions import propose
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
-from fmri2img.tracking.live import read_note, run_name
+from fmri2img.tracking.curves import MOST_METRICS, holds_curve, log_curve, milliseconds
+from fmri2img.tracking.registration import describe, register
 from fmri2img.tracking.registry import (
     CONFIG_TAG,
     MD5_TAG,
     SCORES_NAME,
     champion_of,
-    describe,
-    propose,
-    register,
     registered_name,
 )
+from fmri2img.tracking.run_notes import read_note, run_name
 from fmri2img.tracking.store import forgiving, open_store
 
 # Set last, so that what broke off is logged again. They hold the MD5 of the file with the numbers.
 _TRAINING_TAG, _EVALUATION_TAG = "logged.training", "logged.evaluation"
 logger = logging.getLogger(__name__)
-_MOST_METRICS = 1000  # that one call takes
 _N_PICTURES = 8
 
 
@@ -310,8 +307,8 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
         encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}"
     )
     metrics = _points(flat_metrics(document, encoding["regions"]))
-    for start in range(0, len(metrics), _MOST_METRICS):
-        client.log_batch(run_id, metrics=metrics[start : start + _MOST_METRICS])
+    for start in range(0, len(metrics), MOST_METRICS):
+        client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
     pictures = picture_pairs(subject, model)
     run = client.get_run(run_id)
     broke_off = _EVALUATION_TAG not in run.data.tags
@@ -337,11 +334,6 @@ def _points(metrics: dict[str, float]) -> list[Metric]:
     return [Metric(name, float(value), now, 0) for name, value in metrics.items()]
 
 
-def milliseconds() -> int:
-    """Return the time as MLflow has it."""
-    return int(time.time() * 1000)
-
-
 def _curve(subject: str, model: str) -> list[dict[str, float]]:
     """Return a learning curve, one record an epoch."""
     text = read_text(curve_path(subject, model), remedy=f"dvc repro train@{subject}-{model}")
@@ -349,38 +341,6 @@ def _curve(subject: str, model: str) -> list[dict[str, float]]:
         {key: float(value) for key, value in row.items()}
         for row in csv.DictReader(io.StringIO(text))
     ]
-
-
-def holds_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, float]]) -> bool:
-    """Whether a run is there, and what it has of a curve is the same, so that the rest may be
-    added.
-    """
-    try:
-        history = client.get_metric_history(run_id, "curve/train_loss")
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # of another store
-            return False
-        raise
-    values = {int(record["epoch"]): record["train_loss"] for record in records}
-    return all(values.get(point.step, point.value) == point.value for point in history)
-
-
-def log_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, float]]) -> None:
-    """Log the epochs that a run lacks; each record has ``epoch`` and scores."""
-    names = {name for record in records for name in record} - {"epoch"}
-    known = {
-        name: {point.step for point in client.get_metric_history(run_id, f"curve/{name}")}
-        for name in names
-    }
-    now = milliseconds()
-    points = [
-        Metric(f"curve/{name}", record[name], now, int(record["epoch"]))
-        for record in records
-        for name in record
-        if name != "epoch" and int(record["epoch"]) not in known[name]
-    ]
-    for start in range(0, len(points), _MOST_METRICS):
-        client.log_batch(run_id, metrics=points[start : start + _MOST_METRICS])
 
 
 def _datasets(subject: str, model: str) -> list[DatasetInput]:

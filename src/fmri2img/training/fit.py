@@ -7,7 +7,7 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,45 +16,21 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 
-from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.exceptions import MismatchError, UnavailableError
 from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
 from fmri2img.provenance.fingerprint import code_digest
-from fmri2img.responses.repetitions import average_repetitions, averaged_betas
-from fmri2img.responses.splits import Split
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
 from fmri2img.training.loop import Trainer, ValidationTensors, validate
-from fmri2img.training.objectives import (
-    Objective,
-    Targets,
-    out_of_memory_advice,
-    pick_precision,
-    squared_error,
-)
+from fmri2img.training.objectives import Objective, Targets, squared_error
+from fmri2img.training.precision import out_of_memory_advice, pick_precision
 from fmri2img.training.processes import process_state
+from fmri2img.training.training_set import TrainingSet
 
 if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 logger = logging.getLogger(__name__)
 _TRIALS_AT_ONCE = 2000
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """All that training may see; test images and their trials are left out when it is built.
-
-    Attributes
-    ----------
-    train : TrainingTensors
-    validation : ValidationTensors
-    train_images, validation_images : ndarray, shape (n, side, side, 3), uint8
-    """
-
-    train: TrainingTensors
-    validation: ValidationTensors
-    train_images: np.ndarray
-    validation_images: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -74,73 +50,6 @@ class TrainingResult:
     facts: dict[str, float]
     validation_loss: float
     validation_pattern_correlation: float
-
-
-def make_training_set(
-    examples: Examples,
-    split: Split,
-    latents: Latents,
-    prior: Latents,
-    *,
-    with_pictures: bool = True,
-) -> TrainingSet:
-    """Collect the trials of training images and the averages of validation images.
-
-    Parameters
-    ----------
-    examples, split, latents
-        The subject's.
-    prior : Latents
-        Of other pictures; any of the subject's own split are left out, so that nothing is chosen on
-        pictures that were learnt from.
-    with_pictures : bool
-        Whether a loss needs them.
-    """
-    train_ids, validation_ids = split.ids("train"), split.ids("validation")
-    others = prior.only(
-        np.setdiff1d(
-            prior.image_ids,
-            np.concatenate([split.ids(name) for name in ("train", "validation", "test")]),
-        )
-    )
-    trials = examples.trials_of(train_ids)
-    betas, trial_ids = examples.percent(trials), examples.trial_image_ids[trials]
-    train_latents = torch.from_numpy(latents.of(train_ids))
-    train = TrainingTensors(
-        betas=torch.from_numpy(betas),
-        trial_images=torch.from_numpy(np.searchsorted(train_ids, trial_ids)),
-        image_betas=torch.from_numpy(average_repetitions(betas, trial_ids, train_ids)),
-        latents=train_latents,
-        roi_labels=torch.from_numpy(examples.roi_labels.astype(np.int64)),
-        energies=torch.from_numpy(latents.only(train_ids).energies),
-        prior_latents=torch.from_numpy(others.values),
-        prior_energies=torch.from_numpy(others.energies),
-        roi_names={int(label): name for label, name in examples.provenance["roi_names"].items()},
-    )
-    validation = ValidationTensors(
-        image_betas=torch.from_numpy(averaged_betas(examples, validation_ids)),
-        latents=torch.from_numpy(latents.of(validation_ids)),
-        train_mean_latent=train_latents.mean(0),
-        repetitions=torch.from_numpy(examples.repetitions_of(validation_ids)),
-    )
-    pictures = [
-        examples.images[examples.rows_of(ids)] if with_pictures else examples.images[:0]
-        for ids in (train_ids, validation_ids)
-    ]
-    return TrainingSet(train, validation, *pictures)
-
-
-def make_diffusion_set(examples: Examples, split: Split, targets: DiffusionTargets) -> TrainingSet:
-    """Collect the same for an encoder that steers Stable Diffusion: its latents are z, and it
-    has c as well, of training images.
-    """
-    none = np.zeros((len(targets.image_ids), 0, 1, 1), np.float32)
-    scenes = Latents(targets.image_ids, targets.scenes.astype(np.float32), none, targets.provenance)
-    data = make_training_set(
-        examples, split, scenes, scenes.only(targets.image_ids[:0]), with_pictures=False
-    )
-    prompts = targets.prompts[targets.rows_of(split.ids("train"))]
-    return replace(data, train=replace(data.train, prompts=torch.from_numpy(prompts)))
 
 
 def fit_encoder(

@@ -50,7 +50,7 @@ class UnsureMap:
     title : str
         For which pictures.
     shares : ndarray, shape (h, w)
-        `generation.reconstructions.unsure_places`: 1 where it knows nothing.
+        `generation.reconstruct.unsure_places`: 1 where it knows nothing.
     """
 
     title: str

@@ -7,7 +7,8 @@ from sqlalchemy.exc import OperationalError
 
 from fmri2img.layout import live_run_path
 from fmri2img.tracking import live
-from fmri2img.tracking.live import LiveCurve, live_curve, read_note
+from fmri2img.tracking.live import LiveCurve, live_curve
+from fmri2img.tracking.run_notes import read_note
 from fmri2img.tracking.runs import log_encoder
 from fmri2img.tracking.store import open_store
 from tracking.conftest import ABOUT

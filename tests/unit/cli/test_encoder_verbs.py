@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fmri2img.cli.encoder_verbs import read_betas
+from fmri2img.cli.decode_verb import read_betas
 from fmri2img.exceptions import ConfigError, FormatError, MissingDataError
 
 

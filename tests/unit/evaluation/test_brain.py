@@ -14,7 +14,7 @@ from fmri2img.evaluation.brain import (
     score_encoding_model,
     score_responses,
 )
-from fmri2img.evaluation.encoding_model import fit_encoding_model
+from fmri2img.evaluation.encoding_fit import fit_encoding_model
 from fmri2img.responses.splits import Split
 
 N_IMAGES, N_VOXELS, N_REPETITIONS = 240, 11, 2

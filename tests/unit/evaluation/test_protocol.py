@@ -25,7 +25,7 @@ from fmri2img.models.base import VoxelNormalizer
 from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
 from fmri2img.responses.splits import Split
 from fmri2img.simulation.scenes import render_image
-from fmri2img.training.fit import make_training_set
+from fmri2img.training.training_set import make_training_set
 
 N_IMAGES, N_MANY = 12, 1000
 MINDEYE = PRESETS["mindeye"]

@@ -27,9 +27,9 @@ from fmri2img.nsd import sessions
 from fmri2img.nsd.betas import read_session_betas
 from fmri2img.nsd.conversion import convert_roi
 from fmri2img.nsd.design import read_responses
-from fmri2img.nsd.examples import create_examples
 from fmri2img.nsd.extraction import Region, extract_betas
 from fmri2img.nsd.paths import STIMULI, on_disk
+from fmri2img.nsd.picture_join import create_examples
 from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.provenance.receipts import Receipt

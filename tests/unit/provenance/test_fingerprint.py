@@ -44,7 +44,7 @@ def stale(program, before, file, text):
     "file",
     [
         "fmri2img/storage.py",
-        "fmri2img/containers.py",
+        "fmri2img/containers/stored.py",
         "fmri2img/config.py",
         "fmri2img/models/ridge.py",
         "fmri2img/files.py",
@@ -96,7 +96,7 @@ SAVES = {
 }  # fmt: skip
 CONSTANTS = {
     ("fmri2img/storage.py", "_CHUNK_BYTES"): SAVES,
-    ("fmri2img/containers.py", "UNITS_PER_PERCENT"): {
+    ("fmri2img/containers/units.py", "UNITS_PER_PERCENT"): {
         "evaluate",
         "extract_betas",
         "fetch_nsd",
@@ -109,7 +109,7 @@ CONSTANTS = {
     ("fmri2img/nsd/design.py", "N_SUBJECTS"): {"extract_betas", "fetch_nsd"},
     ("fmri2img/nsd/volumes.py", "_READ_AHEAD_BYTES"): {"extract_betas"},
     ("fmri2img/nsd/extraction.py", "_VOXELS_AT_ONCE"): {"extract_betas"},
-    ("fmri2img/nsd/examples.py", "_VOXELS_AT_ONCE"): {"create_examples"},
+    ("fmri2img/nsd/picture_join.py", "_VOXELS_AT_ONCE"): {"create_examples"},
     ("fmri2img/nsd/stimuli.py", "STIMULUS_SIDE"): {"collect_truth"},
     ("fmri2img/fetching/bucket.py", "_ATTEMPTS"): {"fetch_nsd"},
     ("fmri2img/fetching/partial.py", "_BLOCK_BYTES"): {"fetch_nsd"},

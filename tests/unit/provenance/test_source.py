@@ -3,7 +3,8 @@ from pathlib import PurePosixPath
 import pytest
 
 from fmri2img.exceptions import FormatError
-from fmri2img.provenance.source import STATEMENTS, parse_module
+from fmri2img.provenance.definitions import STATEMENTS
+from fmri2img.provenance.source import parse_module
 
 BASE = '''
 """What the module is for."""

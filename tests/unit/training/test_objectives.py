@@ -10,7 +10,8 @@ from fmri2img.exceptions import ConfigError, UnavailableError
 from fmri2img.models.catalogue import check_settings
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.training.loop import learning_rate_factor
-from fmri2img.training.objectives import Objective, Targets, contrastive_loss, pick_precision
+from fmri2img.training.objectives import Objective, Targets, contrastive_loss
+from fmri2img.training.precision import pick_precision
 
 SECTION = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]["basic_ae"]
 N, SIDE = 6, 4  # images; cells of the latent grid
@@ -184,9 +185,7 @@ def test_precision_is_asked_for_or_what_pays(monkeypatch):
         pick_precision(settings(precision="fp16"), cpu)
     automatic = settings(precision="auto", loss="pixels")
     for can, wanted in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(
-            "fmri2img.training.objectives._cpu_multiplies_bf16", lambda can=can: can
-        )
+        monkeypatch.setattr("fmri2img.training.precision._cpu_multiplies_bf16", lambda can=can: can)
         assert pick_precision(automatic, cpu) == wanted
         assert (
             pick_precision(settings(precision="auto"), cpu) == torch.float32

@@ -9,7 +9,7 @@ from conftest import REPOSITORY
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
-from fmri2img.generation.reconstructions import predict_latents, reconstruct, unsure_places
+from fmri2img.generation.reconstruct import predict_latents, reconstruct, unsure_places
 from fmri2img.models.catalogue import (
     check_settings,
     load_seeds,
@@ -21,16 +21,10 @@ from fmri2img.models.catalogue import (
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.responses.splits import split_images
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
-from fmri2img.training.fit import (
-    TrainingResult,
-    fit_encoder,
-    fit_other_seeds,
-    make_diffusion_set,
-    make_training_set,
-    remove_checkpoints,
-)
+from fmri2img.training.fit import TrainingResult, fit_encoder, fit_other_seeds, remove_checkpoints
 from fmri2img.training.loop import Trainer
 from fmri2img.training.records import EpochLog, judge_by_latents, write_curve
+from fmri2img.training.training_set import make_diffusion_set, make_training_set
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 FAST = {"epochs": 4, "batch_size": 32, "learning_rate": 0.002}
@@ -444,7 +438,7 @@ def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp
     def grey(latents, *_, **__):  # decoding takes ten times as long as all the rest
         return np.full((len(latents), 128, 128, 3), 128, np.uint8)
 
-    monkeypatch.setattr("fmri2img.generation.reconstructions.decode_latents", grey)
+    monkeypatch.setattr("fmri2img.generation.reconstruct.decode_latents", grey)
     examples, split, latents = subject
     autoencoder = decoder()
     made = {**latents.provenance, "autoencoder": autoencoder.identity}

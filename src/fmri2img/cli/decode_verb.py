@@ -1,0 +1,185 @@
+"""The verb of ``fmri2img`` that makes pictures from betas."""
+
+import argparse
+import hashlib
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.params_file import load_params
+from fmri2img.pipeline.stage import progress
+
+if TYPE_CHECKING:
+    from fmri2img.models.base import Encoder
+
+
+_BATCH = 16
+ADDRESS = "models:/NAME@champion or models:/NAME/NUMBER, as fmri2img list shows them"
+
+
+def add_decode_verb(verbs: argparse._SubParsersAction) -> None:
+    """Add it to the command."""
+    verb = verbs.add_parser("decode", help="reconstruct pictures from betas with a trained encoder")
+    verb.add_argument(
+        "betas",
+        type=Path,
+        help=".npz of fmri2img export, or .npy of shape (n, n_voxels), percent signal change",
+    )
+    verb.add_argument("--model", required=True, help=f"{ADDRESS}; or an encoder's folder")
+    verb.add_argument("--to", type=Path, required=True, help="folder for the pictures")
+    verb.add_argument(
+        "--repetitions", type=int, help="trials that each row averages; needed with .npy"
+    )
+    verb.add_argument(
+        "--autoencoder",
+        default="",
+        help="folder or hub id (Stable Diffusion's, for takagi), if it is not where it was",
+    )
+    verb.set_defaults(run=decode_betas)
+
+
+def decode_betas(options: argparse.Namespace) -> None:
+    """Write one picture a row, or an image id."""
+    from fmri2img.generation.pictures import decode_latents, write_pictures
+    from fmri2img.generation.reconstruct import encode
+    from fmri2img.models.catalogue import load_encoder
+    from fmri2img.pretrained.autoencoder import load_autoencoder_of
+
+    names, betas, repetitions = read_betas(options.betas, options.repetitions)
+    with tempfile.TemporaryDirectory() as temporary:
+        encoder, config = load_encoder(_encoder_folder(options.model, Path(temporary)))
+    if betas.shape[1] != encoder.n_voxels:
+        about = config["about"]
+        raise MismatchError(
+            f"{options.betas}: {betas.shape[1]} voxels, expected the {encoder.n_voxels} of "
+            f"{about['subject']}, {about['roi']}, in the "
+            "order of their voxel file; export it with the same region"
+        )
+    if encoder.uses_diffusion:
+        _steer(encoder, config["about"], betas, names, options)
+    else:
+        autoencoder = load_autoencoder_of(config["about"], options.autoencoder)
+        latents = encode(encoder, betas, repetitions)
+        pictures = decode_latents(
+            latents, autoencoder, batch_size=_BATCH, progress=progress("decoding, batches")
+        )
+        write_pictures(pictures, names, options.to)
+    print(f"{len(names)} pictures in {options.to}")
+    if config["about"]["data.source"] == "simulated":
+        print("SIMULATED DATA: the encoder was trained on a simulated brain", file=sys.stderr)
+
+
+def _steer(
+    encoder: "Encoder",
+    about: dict,
+    betas: np.ndarray,
+    names: list[str],
+    options: argparse.Namespace,
+) -> None:
+    """Make pictures by Stable Diffusion, with the settings of ``params.yaml``; a call that was
+    cut off goes on.
+    """
+    from fmri2img.generation.diffusion_pictures import PictureMaker, Request
+    from fmri2img.generation.diffusion_reconstructions import decode_both, picture_seed
+    from fmri2img.generation.pictures import write_pictures
+    from fmri2img.pretrained.diffusion import open_diffusion_of
+
+    params = load_params()
+    diffusion = open_diffusion_of(about, options.autoencoder)
+    maker = PictureMaker.of(diffusion, params.generate, params.machine.generation_batch)
+    scenes, prompts = decode_both(encoder, betas)
+    seeds = [picture_seed(params.generate.seed, int(name)) for name in names]
+    requests = [Request(*parts) for parts in zip(names, seeds, prompts, scenes, strict=True)]
+    predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
+    pictures = maker.make_all(
+        requests,
+        options.to / ".unfinished",
+        [diffusion.weights, predicted],
+        progress=progress("pictures"),
+    )
+    for name in names:
+        write_pictures(pictures.read(name)[None], [name], options.to)
+    pictures.forget()
+
+
+def _encoder_folder(name: str, temporary: Path) -> Path:
+    """Return an encoder's folder; one of the registry is fetched and verified."""
+    if not name.startswith("models:"):
+        return Path(name)
+    from fmri2img.tracking.registry import download, resolve
+    from fmri2img.tracking.store import open_store, required
+
+    with required():
+        return download(resolve(open_store()[0], name), temporary)
+
+
+def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Read betas in percent signal change, averaged over repetitions.
+
+    Parameters
+    ----------
+    path : Path
+        ``.npz`` with ``betas_percent`` and ``image_ids_0based``, of which trials of the same image
+        are averaged; or ``.npy``.
+    repetitions : int or None
+        Trials that each row of a ``.npy`` averages.
+
+    Returns
+    -------
+    names : list of str
+        Of the pictures.
+    betas : ndarray, shape (n, n_voxels), float32
+    repetitions : ndarray, shape (n,), int64
+
+    Raises
+    ------
+    FormatError
+        If it is neither.
+    ConfigError
+        If ``repetitions`` is needed.
+    """
+    from fmri2img.responses.repetitions import average_repetitions
+
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; make it with fmri2img export")
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, OSError) as error:
+        raise FormatError(
+            f"{path}: not a .npy or .npz file of plain arrays ({error}); nothing else is read"
+        ) from error
+    if isinstance(loaded, np.ndarray):
+        if loaded.ndim != 2 or loaded.dtype.kind != "f":
+            raise FormatError(
+                f"{path}: shape {loaded.shape}, {loaded.dtype}; expected (n, n_voxels), floating "
+                "point, percent signal change"
+            )
+        if repetitions is None:
+            raise ConfigError(
+                f"{path}: say how many trials each row averages, such as --repetitions 3"
+            )
+        if repetitions < 1:
+            raise ConfigError(
+                f"--repetitions: {repetitions}; expected the number of trials that each row "
+                "averages, 1 or more"
+            )
+        return (
+            [f"{row:05d}" for row in range(len(loaded))],
+            loaded.astype(np.float32),
+            np.full(len(loaded), repetitions),
+        )
+    with loaded:
+        if absent := {"betas_percent", "image_ids_0based"} - set(loaded.files):
+            raise FormatError(
+                f"{path}: {sorted(absent)[0]} is not in it; expected the arrays that fmri2img "
+                "export writes"
+            )
+        trials, ids = loaded["betas_percent"], loaded["image_ids_0based"]
+    order = np.argsort(ids, kind="stable")
+    images, counts = np.unique(ids, return_counts=True)
+    averages = average_repetitions(trials[order], ids[order], images)
+    return [f"{image:05d}" for image in images], averages.astype(np.float32), counts

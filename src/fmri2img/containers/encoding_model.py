@@ -1,0 +1,32 @@
+"""The way back from latents to voxels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fmri2img.containers.stored import Stored
+
+
+@dataclass(frozen=True)
+class EncodingModel(Stored):
+    """A linear map from latents to z-scored responses, fitted on training images.
+
+    Attributes
+    ----------
+    weights : ndarray, shape (d, n_voxels), float32
+    latent_mean : ndarray, shape (d,), float32
+    response_mean : ndarray, shape (n_voxels,), float32
+    provenance : dict
+    """
+
+    weights: np.ndarray
+    latent_mean: np.ndarray
+    response_mean: np.ndarray
+    provenance: dict
+
+    def predict(self, latents: np.ndarray) -> np.ndarray:
+        """Predict responses to pictures from their latents, shape (n, d); returns (n, n_voxels),
+        SDs of training trials.
+        """
+        predicted: np.ndarray = (latents - self.latent_mean) @ self.weights + self.response_mean
+        return predicted

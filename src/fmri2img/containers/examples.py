@@ -1,0 +1,70 @@
+"""Pictures and the trials in which they were shown."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fmri2img.containers.ids import find_rows
+from fmri2img.containers.units import to_percent
+from fmri2img.containers.voxels import OVER_VOXELS, Voxels
+
+
+@dataclass(frozen=True)
+class Examples(Voxels):
+    """Pictures and the trials in which they were seen.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (n_images,), int64
+        Ascending.
+    images : ndarray, shape (n_images, side, side, 3), uint8
+    is_shared : ndarray, shape (n_images,), bool
+    betas : ndarray, shape (n_trials, n_voxels), int16
+        300 units a percent; sorted by image, then by time.
+    trial_image_ids : ndarray, shape (n_trials,), int64
+        Ascending.
+    trial_session : ndarray, shape (n_trials,), int16
+    """
+
+    image_ids: np.ndarray
+    images: np.ndarray
+    is_shared: np.ndarray
+    betas: np.ndarray
+    trial_image_ids: np.ndarray
+    trial_session: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._check_lengths(
+            images=["image_ids", "images", "is_shared"],
+            trials=["betas", "trial_image_ids", "trial_session"],
+            voxels=OVER_VOXELS,
+        )
+
+    def rows_of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return the position of each image, shape (n,).
+
+        Raises
+        ------
+        MismatchError
+            If an image is not among the examples.
+        """
+        return find_rows(self.image_ids, image_ids, "examples")
+
+    def trials_of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return the rows of all trials that showed one of the images, ascending."""
+        return np.flatnonzero(np.isin(self.trial_image_ids, image_ids))
+
+    def repetitions_of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return how many trials showed each image, shape (n,), int64."""
+        first, last = (
+            np.searchsorted(self.trial_image_ids, image_ids, side=side)
+            for side in ("left", "right")
+        )
+        return last - first
+
+    def percent(self, trials: np.ndarray) -> np.ndarray:
+        """Return betas of some trials in percent signal change, NaN where invalid, shape (n,
+        n_voxels), float32.
+        """
+        session_rows = np.searchsorted(self.sessions, self.trial_session[trials])
+        return to_percent(self.betas[trials], self.valid[session_rows])

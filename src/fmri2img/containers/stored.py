@@ -1,0 +1,153 @@
+"""What all containers share: frozen arrays and one ``provenance`` dict, saved as HDF5."""
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import h5py
+
+from fmri2img import __version__
+from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.files import replacing
+from fmri2img.storage import StoredArray, write_array, writing
+
+# Axes and units of the arrays in a file, for who opens it without this project.
+_MEANINGS: dict[str, tuple[str, str]] = {
+    "voxel_ijk": (
+        "voxels, (i, j, k)",
+        "0-based position in the functional volume, NIfTI order (x from left, y from posterior, z "
+        "from inferior)",
+    ),
+    "roi_labels": ("voxels", "label of the region; names in the attribute provenance, roi_names"),
+    "ncsnr": (
+        "voxels",
+        "signal SD over noise SD as NSD ships it, over all its trials, test images included; NaN: "
+        "none",
+    ),
+    "training_ncsnr": (
+        "voxels",
+        "signal SD over noise SD on images that are not shared; NaN: not estimated",
+    ),
+    "in_brain": ("voxels", "whether NSD's liberal brain mask holds the voxel"),
+    "sessions": ("sessions", "session number, from 1"),
+    "valid": (
+        "sessions, voxels",
+        "whether the voxel has data in the session; where not, betas are 0",
+    ),
+    "saturated": ("sessions, voxels", "number of trials at the limit of int16"),
+    "affine": ("4, 4", "voxel indices to millimetres, NSD's slab-centred convention"),
+    "betas": ("trials, voxels", "1/300 percent signal change"),
+    "image_ids": (
+        "trials in a voxel file, else images",
+        "0-based 73k id: row of NSD's stimulus file",
+    ),
+    "is_shared": ("as image_ids", "whether the image is one of NSD's 1000 shared ones"),
+    "session": ("trials", "session number, from 1"),
+    "run": ("trials", "NSD run number, 1 to 12, rest runs not counted"),
+    "trial": ("trials", "trial number within the run, from 1"),
+    "repetition": ("trials", "how often the image was shown before: 0, 1 or 2"),
+    "images": ("images, rows, columns, RGB", "0 to 255"),
+    "trial_image_ids": ("trials", "0-based 73k id"),
+    "trial_session": ("trials", "session number, from 1"),
+    "values": ("images, channels, rows, columns", "latents in the autoencoder's scaled units"),
+    "energies": (
+        "images, bands, rows, columns",
+        "mean amplitude of oriented bands of the luminance in each cell",
+    ),
+    "scenes": (
+        "images, channels, rows, columns",
+        "Stable Diffusion's latents of pictures of 320 x 320, in scaled units",
+    ),
+    "prompts": (
+        "images, tokens, features",
+        "text embeddings, averaged over the captions of an image",
+    ),
+    "samples": ("test images, samples, rows, columns, RGB", "0 to 255"),
+    "latent_sd": (
+        "images, channels, rows, columns",
+        "SD that the encoder states for the error of its latents",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Base of all containers: a frozen dataclass of arrays and one ``provenance`` dict, saved as
+    HDF5.
+    """
+
+    stays_on_disk: ClassVar[tuple[str, ...]] = ()  # arrays that `open` never reads whole
+
+    def save(self, path: Path) -> None:
+        """Write the container to ``path`` in one step; the same contents give the same bytes."""
+        with replacing(path) as partial, writing(partial) as file:
+            file.attrs["container"] = type(self).__name__
+            file.attrs["written_by"] = f"fmri2img {__version__}"
+            for item in fields(self):
+                value = getattr(self, item.name)
+                if isinstance(value, dict):
+                    file.attrs[item.name] = json.dumps(value, sort_keys=True)
+                else:
+                    write_array(file, item.name, value)
+                    if item.name in _MEANINGS:
+                        file[item.name].attrs["axes"], file[item.name].attrs["meaning"] = _MEANINGS[
+                            item.name
+                        ]
+
+    @classmethod
+    def open(cls, path: Path, *, remedy: str, on_disk: Collection[str] = ()) -> Self:
+        """Read a container.
+
+        Parameters
+        ----------
+        path : Path
+        remedy : str
+            The command that makes the file.
+        on_disk : collection of str
+            Arrays that stay in the file and are read as they are indexed (`storage.StoredArray`).
+
+        Raises
+        ------
+        MissingDataError
+            If the file is not there.
+        FormatError
+            If it is not such a container.
+        """
+        if not path.exists():
+            raise MissingDataError(f"{path} not found; run: {remedy}")
+        try:
+            with h5py.File(path, "r") as file:
+                if file.attrs.get("container") != cls.__name__:
+                    raise FormatError(
+                        f"{path}: expected a {cls.__name__} file, got "
+                        f"{file.attrs.get('container')!r}; run: {remedy}"
+                    )
+                values = {
+                    item.name: _read(
+                        file, path, item.name, item.name in (*cls.stays_on_disk, *on_disk)
+                    )
+                    for item in fields(cls)
+                }
+        except (OSError, KeyError) as error:
+            raise FormatError(
+                f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}"
+            ) from error
+        return cls(**values)
+
+    def _check_lengths(self, **groups: list[str]) -> None:
+        for group, names in groups.items():
+            lengths = {name: len(getattr(self, name)) for name in names}
+            if len(set(lengths.values())) > 1:
+                raise MismatchError(
+                    f"{type(self).__name__}: arrays over {group} differ in length: {lengths}; make "
+                    "the file anew"
+                )
+
+
+def _read(file: h5py.File, path: Path, name: str, stays_on_disk: bool) -> Any:
+    if name in file.attrs:
+        return json.loads(file.attrs[name])
+    stored = file[name]
+    return StoredArray(path, name, stored.shape, stored.dtype) if stays_on_disk else stored[()]

@@ -1,0 +1,41 @@
+"""Betas trial by trial, and what is known of their voxels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fmri2img.containers.voxels import OVER_VOXELS, Voxels
+
+
+@dataclass(frozen=True)
+class TrialBetas(Voxels):
+    """Betas of one subject, trial by trial in time order; holds all that is ever needed from the
+    raw files but pictures.
+
+    Attributes
+    ----------
+    betas : ndarray, shape (n_trials, n_voxels), int16
+        300 units a percent signal change.
+    image_ids : ndarray, shape (n_trials,), int64
+    is_shared : ndarray, shape (n_trials,), bool
+        Whether the image is one of NSD's 1000 shared ones.
+    session, run, trial : ndarray, shape (n_trials,), int16
+        NSD's counts, from 1.
+    repetition : ndarray, shape (n_trials,), int8
+        0, 1 or 2, counted over the sessions that were read.
+    """
+
+    betas: np.ndarray
+    image_ids: np.ndarray
+    is_shared: np.ndarray
+    session: np.ndarray
+    run: np.ndarray
+    trial: np.ndarray
+    repetition: np.ndarray
+
+    def __post_init__(self) -> None:
+        self._check_lengths(
+            trials=["betas", "image_ids", "is_shared", "session", "run", "trial", "repetition"],
+            voxels=OVER_VOXELS,
+            sessions=["sessions", "valid", "saturated"],
+        )

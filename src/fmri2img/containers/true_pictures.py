@@ -1,0 +1,39 @@
+"""Test pictures as the dataset stores them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fmri2img.containers.ids import find_rows
+from fmri2img.containers.stored import Stored
+
+
+@dataclass(frozen=True)
+class TruePictures(Stored):
+    """Test images as NSD stores them: what reconstructions are compared with.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (n,), int64
+        Ascending.
+    images : ndarray, shape (n, 425, 425, 3), uint8
+    provenance : dict
+        ``data_source`` and the MD5 of the receipt.
+    """
+
+    image_ids: np.ndarray
+    images: np.ndarray
+    provenance: dict
+
+    def __post_init__(self) -> None:
+        self._check_lengths(images=["image_ids", "images"])
+
+    def of(self, image_ids: np.ndarray) -> np.ndarray:
+        """Return some pictures, shape (n, 425, 425, 3).
+
+        Raises
+        ------
+        MismatchError
+            If one is not there.
+        """
+        return self.images[find_rows(self.image_ids, image_ids, "true pictures")]

@@ -1,0 +1,61 @@
+"""What is known of each voxel."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fmri2img.containers.stored import Stored
+
+OVER_VOXELS = ["voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain"]
+
+
+@dataclass(frozen=True)
+class Voxels(Stored):
+    """What is known of each voxel; part of the files of betas and of examples.
+
+    Attributes
+    ----------
+    voxel_ijk : ndarray, shape (n_voxels, 3), int16
+        0-based position in the functional volume.
+    roi_labels : ndarray, shape (n_voxels,), int16
+    ncsnr : ndarray, shape (n_voxels,), float32
+        As NSD ships it, over all its trials, test images included: for description, not for
+        selection. NaN for responses from time series, of which NSD ships none.
+    training_ncsnr : ndarray, shape (n_voxels,), float32
+        Estimated here from the trials of images that are not shared; NaN if it was not asked for.
+    in_brain : ndarray, shape (n_voxels,), bool
+        Whether NSD's liberal brain mask holds the voxel.
+    sessions : ndarray, shape (n_sessions,), int16
+        Session numbers, from 1.
+    valid : ndarray, shape (n_sessions, n_voxels), bool
+        Whether the voxel has data in the session.
+    saturated : ndarray, shape (n_sessions, n_voxels), int16
+        Trials whose beta is at the limit of int16 (109.2 %).
+    affine : ndarray, shape (4, 4)
+    provenance : dict
+        ``subject``, ``data_source``, ``region`` (ROI, where it was drawn, mapping, MD5 of the label
+        volume), ``roi_names`` (label to name), ``func_space``, ``beta_version``, ``responses``
+        (betas or timeseries), ``voxel_mm``, ``grid``, ``selection``, ``code_version`` and
+        ``receipts`` (MD5 of each receipt, as in ``dvc.lock``, and one SHA-256 over its records).
+    """
+
+    voxel_ijk: np.ndarray
+    roi_labels: np.ndarray
+    ncsnr: np.ndarray
+    training_ncsnr: np.ndarray
+    in_brain: np.ndarray
+    sessions: np.ndarray
+    valid: np.ndarray
+    saturated: np.ndarray
+    affine: np.ndarray
+    provenance: dict
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels."""
+        return len(self.roi_labels)
+
+    @property
+    def roi_names(self) -> list[str]:
+        """Name of each voxel's region, shape (n_voxels,)."""
+        return [self.provenance["roi_names"][str(label)] for label in self.roi_labels]

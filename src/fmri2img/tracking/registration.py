@@ -1,0 +1,200 @@
+"""A version of an encoder, logged as a model with its code, and described."""
+
+import shutil
+import tempfile
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
+from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+
+from fmri2img.files import hash_file
+from fmri2img.models.catalogue import CONFIG_NAME, WEIGHTS_NAME
+from fmri2img.tracking.registry import FOLDER, find_version, registered_name
+
+_SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
+
+
+# All that served_encoder.py imports; a test loads a model where there is nothing else.
+_SERVED_CODE = [
+    *("__init__.py", "config.py", "exceptions.py", "files.py", "params_file.py", "models/*.py"),
+    *(
+        "pretrained/__init__.py",
+        "pretrained/autoencoder.py",
+        "generation/__init__.py",
+        "generation/pictures.py",
+    ),
+]
+
+
+# MLflow puts the copy before everything else that can be imported.
+_FIND_THE_REST = """
+# What this copy lacks is taken from the installed package, where there is one.
+__path__ = __import__("pkgutil").extend_path(__path__, __name__)
+"""
+
+
+_REQUIRED = (
+    "mlflow",
+    "torch",
+    "numpy",
+    "safetensors",
+    "pydantic",
+    "PyYAML",
+    "himalaya",
+    "scikit-learn",
+    "diffusers",
+    "pillow",
+)
+
+
+_SHOWN = {
+    "pixcorr": "PixCorr",
+    "pattern_correlation": "latent pattern r",
+    "two_way": "latent 2-way",
+}
+
+
+def register(
+    client: mlflow.MlflowClient,
+    run_id: str,
+    folder: Path,
+    config: dict[str, Any],
+    tags: dict[str, str],
+) -> None:
+    """Log weights, config and code as a model, and register a version of it, unless there is one
+    with the same bytes.
+
+    Parameters
+    ----------
+    client : MlflowClient
+    run_id : str
+    folder : Path
+        Holds weights and config.
+    config : dict
+    tags : dict of str to str
+        With the MD5 of the weights.
+    """
+    name = registered_name(config["model"], tags["subject"])
+    if find_version(client, name, tags) is not None:
+        return
+    files = {file: hash_file(folder / file, "md5") for file in (WEIGHTS_NAME, CONFIG_NAME)}
+    float32 = np.dtype("float32")
+    signature = ModelSignature(
+        inputs=Schema([TensorSpec(float32, (-1, config["n_voxels"]))]),
+        outputs=Schema([TensorSpec(float32, (-1, *config["latent_shape"]))]),
+        params=ParamSchema(
+            [
+                ParamSpec("repetitions", DataType.long, 3),  # trials that each row averages
+                ParamSpec("output", DataType.string, "latents"),
+                ParamSpec("allow_missing", DataType.boolean, False),
+            ]
+        ),
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        served, code = Path(temporary) / FOLDER, _copy_code(Path(temporary))
+        served.mkdir()
+        for file in files:  # what serves, and nothing else
+            shutil.copyfile(folder / file, served / file)
+        # A run that ended in another process is opened again, or the model would belong to none.
+        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            info = mlflow.pyfunc.log_model(
+                name="encoder",
+                python_model=str(_SERVED_MODEL),
+                artifacts={FOLDER: str(served)},
+                code_paths=[str(code)],
+                signature=signature,
+                model_config={"md5": files},
+                pip_requirements=[f"{package}=={version(package)}" for package in _REQUIRED],
+            )
+    try:
+        client.create_registered_model(
+            name,
+            description="Betas in percent signal change, float32 (n, voxels), to latents of Stable "
+            "Diffusion's VAE.",
+        )
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    text = _description(config, None)
+    client.create_model_version(
+        name, info.model_uri, run_id, tags=tags, description=text, model_id=info.model_id
+    )
+
+
+def _copy_code(folder: Path) -> Path:
+    """Copy the part of this package that serves: on a server far away each file of a model costs
+    a second.
+    """
+    package = Path(__file__).parents[1]
+    for name in _SERVED_CODE:
+        for path in package.glob(name):
+            target = folder / package.name / path.relative_to(package)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    with (folder / package.name / "__init__.py").open("a") as file:
+        file.write(_FIND_THE_REST)
+    return folder / package.name
+
+
+def describe(
+    client: mlflow.MlflowClient,
+    config: dict[str, Any],
+    tags: dict[str, str],
+    document: dict[str, Any],
+) -> None:
+    """Put test scores with intervals into the description of a version.
+
+    Parameters
+    ----------
+    client, config, tags
+        As `register` takes them.
+    document : dict
+        From `evaluation.documents.metrics_document`.
+    """
+    name = registered_name(config["model"], tags["subject"])
+    version = find_version(client, name, tags)
+    if version is not None:
+        client.update_model_version(
+            name, version.number, description=_description(config, document)
+        )
+
+
+def _description(config: dict[str, Any], document: dict[str, Any] | None) -> str:
+    about = config["about"]
+    lines = ["**SIMULATED DATA, not brain data.**"] if about["data.source"] == "simulated" else []
+    decoded = (
+        f"z and c of {about['diffusion']}"
+        if "diffusion" in about
+        else f"latents of {about['autoencoder']}"
+    )
+    lines += [
+        f"**Data**: {about['subject']}, {about['roi']} ({config['n_voxels']} voxels), "
+        f"{about['beta_version']}, {about['func_space']}, "
+        f"{about['sessions']} sessions, {about['n_train_images']} training images; {decoded}."
+    ]
+    if document is None:
+        lines += ["**Test scores**: not evaluated yet."]
+    else:
+        scores = [
+            f"{title} {document['test'][metric]:.3f} [{low:.3f}, {high:.3f}] (shuffled "
+            f"{document['floor_shuffled'][metric]:.3f})"
+            for metric, title in _SHOWN.items()
+            for low, high in [document["interval"]["test"][metric]]
+        ]
+        lines += [
+            f"**Test scores**, {document['about']['n_test_images']} images, 95 % intervals over "
+            f"images: {'; '.join(scores)}."
+        ]
+    lines += [
+        "**Limits**: for this subject's voxels, in this order, in percent signal change; pictures "
+        "of 128 x 128; intervals say nothing "
+        "about other people or sessions."
+    ]
+    return "\n\n".join(lines)
