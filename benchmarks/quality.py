@@ -39,9 +39,9 @@ from fmri2img.evaluation.inference import bootstrap_intervals
 from fmri2img.evaluation.latent_scores import pattern_correlations
 from fmri2img.evaluation.picture_scores import pixel_correlations
 from fmri2img.files import write_json
-from fmri2img.generation.pictures import decode_latents
+from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder
-from fmri2img.models.catalogue import model_class
+from fmri2img.models.registry import model_class
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.training.fit import fit_encoder
 

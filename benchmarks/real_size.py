@@ -17,7 +17,7 @@ import yaml
 from measuring import put_section, run_measured, say, sized, table
 
 from fmri2img.containers import DiffusionTargets, Examples, Latents
-from fmri2img.models.catalogue import model_class, save_encoder
+from fmri2img.models.registry import model_class, save_encoder
 from fmri2img.responses.splits import Split
 from fmri2img.training.fit import fit_encoder
 from fmri2img.training.training_set import TrainingSet, make_diffusion_set, make_training_set

@@ -25,11 +25,11 @@ import torch
 import yaml
 from measuring import put_section, sized, table
 
-from fmri2img.models.catalogue import check_settings, load_encoder, model_class, save_encoder
+from fmri2img.models.registry import check_settings, load_encoder, model_class, save_encoder
 from fmri2img.tracking.registration import register
-from fmri2img.tracking.registry import registered_name
 from fmri2img.tracking.runs import md5_tags
 from fmri2img.tracking.store import open_store
+from fmri2img.tracking.versions import registered_name
 
 PROJECT = Path(__file__).resolve().parents[1]
 N_VOXELS, N_REQUESTS = sized((15_724, 200), (20, 2))

@@ -139,7 +139,7 @@ def ours(
     divided by its steps.
     """
     from fmri2img.models.base import TrainingTensors
-    from fmri2img.models.catalogue import model_class
+    from fmri2img.models.registry import model_class
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
     from fmri2img.training.fit import fit_encoder
     from fmri2img.training.loop import ValidationTensors

@@ -295,7 +295,7 @@ class ProjectParams(Params):
     """The whole of ``params.yaml``.
 
     The settings of a model, ``train.<model>``, are checked by the model itself
-    (``models.catalogue``).
+    (``models.registry``).
     """
 
     subjects: Annotated[list[Subject], Field(min_length=1)]

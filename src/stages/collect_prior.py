@@ -4,25 +4,18 @@ what is likely, without brain data.
 
 import numpy as np
 
-from fmri2img.containers import Latents
 from fmri2img.features.prior import pool_pictures
-from fmri2img.layout import latents_path, prior_path, split_path
+from fmri2img.layout import prior_path
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
-from fmri2img.responses.splits import Split
+from fmri2img.pipeline.subject import SubjectData
 
 
 def main() -> None:
     """Write latents and energies of every picture that is nobody's test image."""
     subjects = load_params().subjects
-    latents = [
-        Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
-        for subject in subjects
-    ]
-    splits = [
-        Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
-        for subject in subjects
-    ]
+    latents = [SubjectData(subject).latents() for subject in subjects]
+    splits = [SubjectData(subject).split() for subject in subjects]
     pool_pictures(latents, held_out=np.concatenate([split.ids("test") for split in splits])).save(
         prior_path()
     )

@@ -4,21 +4,18 @@ without raw files.
 
 import numpy as np
 
-from fmri2img.layout import split_path, truth_path
+from fmri2img.layout import truth_path
 from fmri2img.nsd.picture_join import collect_truth
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
+from fmri2img.pipeline.subject import SubjectData
 from fmri2img.provenance.receipts import raw_files
-from fmri2img.responses.splits import Split
 
 
 def main() -> None:
     """Write the true pictures."""
     params = load_params()
-    splits = [
-        Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
-        for subject in params.subjects
-    ]
+    splits = [SubjectData(subject).split() for subject in params.subjects]
     image_ids = np.unique(np.concatenate([split.ids("test") for split in splits]))
     collect_truth(
         image_ids, raw_files("shared", params.machine), progress=progress("pictures")

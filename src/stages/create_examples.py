@@ -1,19 +1,17 @@
 """Join trials with the pictures they showed."""
 
-from fmri2img.containers import TrialBetas
-from fmri2img.layout import examples_path, voxels_path
+from fmri2img.layout import examples_path
 from fmri2img.nsd.picture_join import create_examples
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
+from fmri2img.pipeline.subject import SubjectData
 from fmri2img.provenance.receipts import raw_files
 
 
 def main(subject: str) -> None:
     """Write the examples of one subject."""
     params = load_params()
-    trials = TrialBetas.open(
-        voxels_path(subject), remedy=f"dvc repro extract_betas@{subject}", on_disk=["betas"]
-    )
+    trials = SubjectData(subject).trial_betas(on_disk=["betas"])
     shared = raw_files("shared", params.machine)
     examples = create_examples(
         trials, shared, image_size=params.create_examples.image_size, progress=progress("pictures")

@@ -1,22 +1,19 @@
 """Encode every picture with the frozen autoencoder, and measure its contrasts."""
 
-from fmri2img.containers import Examples, Latents
+from fmri2img.containers import Latents
 from fmri2img.features.energies import contrast_energies
 from fmri2img.features.vae_latents import encode_images
-from fmri2img.layout import examples_path, latents_path
+from fmri2img.layout import latents_path
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
+from fmri2img.pipeline.subject import SubjectData
 from fmri2img.pretrained.autoencoder import load_autoencoder
 
 
 def main(subject: str) -> None:
     """Write the latents of one subject's images."""
     params = load_params()
-    examples = Examples.open(
-        examples_path(subject),
-        remedy=f"dvc repro create_examples@{subject}",
-        on_disk=["images", "betas"],
-    )
+    examples = SubjectData(subject).examples(on_disk=["images", "betas"])
     autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
     values = encode_images(
         examples.images,

@@ -1,77 +1,13 @@
 """Collect the captions of all subjects' pictures, by 73k id, for a model that learns from them."""
 
-from pathlib import Path
-
-import numpy as np
-
-from fmri2img.config import ProjectParams
-from fmri2img.exceptions import ConfigError
-from fmri2img.fetching.caption_archive import fetch_captions
-from fmri2img.files import hash_file, write_json
-from fmri2img.layout import captions_path, coco_folder, split_path
-from fmri2img.models.catalogue import model_class
-from fmri2img.nsd.coco_captions import CAPTION_FILES, read_captions, read_coco_ids
-from fmri2img.nsd.paths import STIM_INFO
 from fmri2img.params_file import load_params
+from fmri2img.pipeline.picture_captions import collect_captions
 from fmri2img.pipeline.stage import run_stage
-from fmri2img.provenance.receipts import raw_files
-from fmri2img.responses.splits import Split
-from fmri2img.simulation.scene_captions import write_captions
 
 
 def main(model: str) -> None:
     """Write the captions; none for a model that does without."""
-    params = load_params()
-    if not model_class(model).uses_diffusion:
-        write_json(captions_path(model), {"captions": {}})
-        return
-    splits = [
-        Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
-        for subject in params.subjects
-    ]
-    image_ids = np.unique(
-        np.concatenate(
-            [split.ids(part) for split in splits for part in ("train", "validation", "test")]
-        )
-    )
-    shared = raw_files("shared", params.machine)
-    pictures = (
-        image_ids,
-        *read_coco_ids(shared.locate(STIM_INFO), image_ids, remedy=shared.remedy),
-    )
-    data_source = shared.receipt.data_source
-    folder = _folder(params, data_source, pictures)
-    files = {
-        name: hash_file(folder / name)
-        for name in CAPTION_FILES.values()
-        if (folder / name).exists()
-    }
-    captions = {
-        f"{image_id:05d}": texts for image_id, texts in read_captions(folder, *pictures).items()
-    }
-    write_json(
-        captions_path(model), {"captions": captions, "data_source": data_source, "sha256": files}
-    )
-
-
-def _folder(
-    params: ProjectParams, data_source: str, pictures: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> Path:
-    """Return the folder with caption files, written or fetched if need be."""
-    if params.fetch_captions.folder is not None:
-        return Path(params.fetch_captions.folder).expanduser()
-    if data_source != "simulated":
-        fetch_captions(params.fetch_captions.url, coco_folder())
-    elif params.fetch_nsd.source == "simulated":
-        write_captions(coco_folder(), params.fetch_nsd.simulation, *pictures)
-    else:
-        raise ConfigError(
-            f"params.yaml: fetch_nsd.source is {params.fetch_nsd.source}, and its files are "
-            "simulated: which scenes they show is not known "
-            "here; name the folder with their captions in fetch_captions.folder "
-            "(data/raw/coco/annotations, where they were simulated)"
-        )
-    return coco_folder()
+    collect_captions(model, load_params())
 
 
 if __name__ == "__main__":

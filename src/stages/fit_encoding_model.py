@@ -1,6 +1,5 @@
 """Fit the way back from latents to voxels, and say how much of each region's signal it explains."""
 
-from fmri2img.containers import Examples, Latents
 from fmri2img.evaluation.brain import ceiling_source, score_encoding_model
 from fmri2img.evaluation.documents import encoding_document
 from fmri2img.evaluation.encoding_fit import fit_encoding_model
@@ -8,21 +7,18 @@ from fmri2img.files import write_json
 from fmri2img.layout import (
     encoding_model_path,
     encoding_scores_path,
-    examples_path,
-    latents_path,
-    split_path,
 )
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
-from fmri2img.responses.splits import Split
+from fmri2img.pipeline.subject import SubjectData
 
 
 def main(subject: str) -> None:
     """Write the encoding model and its scores."""
     params = load_params().fit_encoding_model
-    examples = Examples.open(examples_path(subject), remedy=f"dvc repro create_examples@{subject}")
-    split = Split.open(split_path(subject), remedy=f"dvc repro split_examples@{subject}")
-    latents = Latents.open(latents_path(subject), remedy=f"dvc repro encode_latents@{subject}")
+    examples = SubjectData(subject).examples()
+    split = SubjectData(subject).split()
+    latents = SubjectData(subject).latents()
     model = fit_encoding_model(examples, split, latents, params)
     model.save(encoding_model_path(subject))
     regions = score_encoding_model(

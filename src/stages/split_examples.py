@@ -2,21 +2,17 @@
 
 import numpy as np
 
-from fmri2img.containers import Examples
-from fmri2img.layout import examples_path, split_path
+from fmri2img.layout import split_path
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
+from fmri2img.pipeline.subject import SubjectData
 from fmri2img.responses.splits import check_selection, split_images
 
 
 def main(subject: str) -> None:
     """Write the split of one subject."""
     params = load_params().split_examples
-    examples = Examples.open(
-        examples_path(subject),
-        remedy=f"dvc repro create_examples@{subject}",
-        on_disk=["images", "betas"],
-    )
+    examples = SubjectData(subject).examples(on_disk=["images", "betas"])
     check_selection(params.kind, examples.provenance["selection"])
     split = split_images(
         examples.image_ids,

@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from fmri2img.containers import DiffusionTargets, Examples, Latents
-from fmri2img.models.catalogue import check_settings, model_class, save_encoder
+from fmri2img.models.registry import check_settings, model_class, save_encoder
 from fmri2img.responses.splits import Split
 from fmri2img.training.fit import fit_encoder
 from fmri2img.training.training_set import make_diffusion_set, make_training_set

@@ -3,7 +3,7 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.exceptions import ConfigError, MissingDataError
-from fmri2img.models.catalogue import check_settings, model_names
+from fmri2img.models.registry import check_settings, model_names
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.checks import check_once, check_project
 

@@ -44,9 +44,9 @@ def add_decode_verb(verbs: argparse._SubParsersAction) -> None:
 
 def decode_betas(options: argparse.Namespace) -> None:
     """Write one picture a row, or an image id."""
-    from fmri2img.generation.pictures import decode_latents, write_pictures
+    from fmri2img.generation.decode import decode_latents, write_pictures
     from fmri2img.generation.reconstruct import encode
-    from fmri2img.models.catalogue import load_encoder
+    from fmri2img.models.registry import load_encoder
     from fmri2img.pretrained.autoencoder import load_autoencoder_of
 
     names, betas, repetitions = read_betas(options.betas, options.repetitions)
@@ -83,9 +83,9 @@ def _steer(
     """Make pictures by Stable Diffusion, with the settings of ``params.yaml``; a call that was
     cut off goes on.
     """
+    from fmri2img.generation.decode import write_pictures
     from fmri2img.generation.diffusion_pictures import PictureMaker, Request
     from fmri2img.generation.diffusion_reconstructions import decode_both, picture_seed
-    from fmri2img.generation.pictures import write_pictures
     from fmri2img.pretrained.diffusion import open_diffusion_of
 
     params = load_params()
@@ -110,8 +110,8 @@ def _encoder_folder(name: str, temporary: Path) -> Path:
     """Return an encoder's folder; one of the registry is fetched and verified."""
     if not name.startswith("models:"):
         return Path(name)
-    from fmri2img.tracking.registry import download, resolve
     from fmri2img.tracking.store import open_store, required
+    from fmri2img.tracking.versions import download, resolve
 
     with required():
         return download(resolve(open_store()[0], name), temporary)

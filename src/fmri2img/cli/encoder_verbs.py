@@ -79,8 +79,8 @@ def _open() -> "mlflow.MlflowClient":
 
 def list_encoders(options: argparse.Namespace) -> None:
     """Print a table."""
-    from fmri2img.tracking.registry import list_versions, summary
     from fmri2img.tracking.store import required
+    from fmri2img.tracking.versions import list_versions, summary
 
     with required():
         client = _open()
@@ -106,8 +106,8 @@ def list_encoders(options: argparse.Namespace) -> None:
 def promote_encoder(options: argparse.Namespace) -> None:
     """Move the alias."""
     from fmri2img.tracking.champions import promote
-    from fmri2img.tracking.registry import resolve
     from fmri2img.tracking.store import required
+    from fmri2img.tracking.versions import resolve
 
     with required():
         client = _open()
@@ -117,8 +117,8 @@ def promote_encoder(options: argparse.Namespace) -> None:
 def retire_encoder(options: argparse.Namespace) -> None:
     """Remove the aliases."""
     from fmri2img.tracking.champions import retire
-    from fmri2img.tracking.registry import resolve
     from fmri2img.tracking.store import required
+    from fmri2img.tracking.versions import resolve
 
     with required():
         client = _open()
@@ -135,8 +135,8 @@ def retire_encoder(options: argparse.Namespace) -> None:
 def restore_encoder(options: argparse.Namespace) -> None:
     """Bring weights, config and the weights of other seeds into place."""
     from fmri2img.sharing.restore import fetch_recorded, put_in_place
-    from fmri2img.tracking.registry import CONFIG_TAG, MD5_TAG, download, resolve
     from fmri2img.tracking.store import required
+    from fmri2img.tracking.versions import CONFIG_TAG, MD5_TAG, download, resolve
 
     with required():
         item = resolve(_open(), options.encoder)

@@ -26,7 +26,7 @@ from PIL import Image
 from fmri2img.config import GenerateParams
 from fmri2img.exceptions import UnavailableError
 from fmri2img.files import replacing
-from fmri2img.generation.pictures import decode_latents, from_network_range, resize_pictures
+from fmri2img.generation.decode import decode_latents, from_network_range, resize_pictures
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder, pick_device
 from fmri2img.pretrained.diffusion import CELL_PIXELS, PICTURE_CELLS, DiffusionFolder
 

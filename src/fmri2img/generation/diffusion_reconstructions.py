@@ -1,14 +1,16 @@
 """What an encoder that steers Stable Diffusion makes of averaged betas."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from fmri2img.containers import Examples, Latents, Reconstructions
+from fmri2img.containers import Reconstructions
+from fmri2img.generation.decode import resize_pictures
 from fmri2img.generation.diffusion_pictures import (
     PICTURE_SIDE,
     MadePictures,
@@ -16,17 +18,15 @@ from fmri2img.generation.diffusion_pictures import (
     Progress,
     Request,
 )
-from fmri2img.generation.pictures import resize_pictures
 from fmri2img.generation.reconstruct import (
+    Inputs,
+    PartialBetas,
     check_fit,
-    choose_shown,
     partial_betas,
     pictures_alone,
 )
 from fmri2img.models.base import Encoder
-from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 from fmri2img.responses.repetitions import averaged_betas
-from fmri2img.responses.splits import Split
 from fmri2img.storage import StreamedArray
 
 _ROWS_AT_ONCE = 256
@@ -58,18 +58,36 @@ def decode_both(encoder: Encoder, betas: np.ndarray) -> tuple[np.ndarray, np.nda
     return np.concatenate(scenes), np.concatenate(prompts)
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """What an encoder decodes of every image, and of some repetitions of test images.
+
+    Attributes
+    ----------
+    z_latents : ndarray, shape (n + m, 4, 40, 40), float32
+        Of ``n`` images, test images first, then of ``m`` averages of some repetitions.
+    text_embeddings : ndarray, shape (n + m, 77, 768), float16
+    names : list of str
+        Of the first picture of each row.
+    seeds : list of tuple of int
+        Of the noise of each of these pictures.
+    """
+
+    z_latents: np.ndarray
+    text_embeddings: np.ndarray
+    names: list[str]
+    seeds: list[tuple[int, ...]]
+
+    def digest(self) -> str:
+        """Return a SHA-256 of all that is decoded."""
+        content = self.z_latents.tobytes() + self.text_embeddings.tobytes()
+        return hashlib.sha256(content).hexdigest()
+
+
 def reconstruct_by_diffusion(
-    encoder: Encoder,
-    examples: Examples,
-    split: Split,
-    latents: Latents,
-    autoencoder: FrozenAutoencoder,
+    inputs: Inputs,
     *,
     maker: PictureMaker,
-    n_train_images: int,
-    batch_size: int,
-    rng: np.random.Generator,
-    encode_pictures: Callable[[np.ndarray], np.ndarray],
     folder: Path,
     made_from: Any,
     progress: Progress = lambda items, **_: items,
@@ -83,8 +101,7 @@ def reconstruct_by_diffusion(
 
     Parameters
     ----------
-    encoder, examples, split, latents, autoencoder, n_train_images, batch_size, rng, encode_pictures
-        As `predict.reconstruct` takes them.
+    inputs : Inputs
     maker : PictureMaker
     folder : Path
     made_from : object of JSON
@@ -99,96 +116,105 @@ def reconstruct_by_diffusion(
     generated : MadePictures
         To be forgotten when all that is made of ``reconstructions`` is saved.
     """
-    check_fit(encoder, examples, latents, autoencoder)
-    test_ids, train_ids = split.ids("test"), split.ids("train")
-    shown = choose_shown(train_ids, n_train_images, rng)
-    image_ids, part = np.concatenate([test_ids, shown]), partial_betas(examples, test_ids)
-    betas = [averaged_betas(examples, ids) for ids in (test_ids, shown) if len(ids)]
-    scenes, prompts = decode_both(encoder, np.concatenate([*betas, part.betas]))
-    seed, n_samples = maker.settings.seed, maker.settings.n_samples
-    names = [f"{image_id:05d}-0" for image_id in image_ids]
-    seeds = [picture_seed(seed, int(image_id)) for image_id in image_ids]
+    check_fit(inputs.encoder, inputs.examples, inputs.latents, inputs.autoencoder)
+    partial = partial_betas(inputs.examples, inputs.split.ids("test"))
+    decoded = _decode(inputs, partial, maker.settings.seed)
+    requests = _requests(inputs.split.ids("test"), decoded, maker)
+    key = [made_from, decoded.digest()]
+    generated = maker.make_all(requests, folder, key, progress=progress)
+    return _collect(inputs, partial, decoded, generated, maker, made_from), generated
+
+
+def _decode(inputs: Inputs, partial: PartialBetas, seed: int) -> _Decoded:
+    """Decode z and c of all images, then of averages of some repetitions."""
+    groups = (ids for ids in (inputs.split.ids("test"), inputs.train_ids) if len(ids))
+    betas = [averaged_betas(inputs.examples, ids) for ids in groups]
+    z_latents, text_embeddings = decode_both(
+        inputs.encoder, np.concatenate([*betas, partial.betas])
+    )
+    names = [f"{image_id:05d}-0" for image_id in inputs.image_ids]
+    seeds = [picture_seed(seed, int(image_id)) for image_id in inputs.image_ids]
     for image_id, first, count in zip(
-        part.image_ids.tolist(), part.first.tolist(), part.count.tolist(), strict=True
+        partial.image_ids.tolist(), partial.first.tolist(), partial.count.tolist(), strict=True
     ):
         names.append(f"{image_id:05d}-{first}+{count}")
         seeds.append(picture_seed(seed, image_id, 10 * first + count, _FROM_SOME))
-    requests = [
-        Request(name, noise_seed, prompt, scene)
-        for name, noise_seed, scene, prompt in zip(names, seeds, scenes, prompts, strict=True)
-    ]
-    for row, image_id in enumerate(test_ids.tolist()):
-        requests += [
-            Request(
-                f"{image_id:05d}-{sample}",
-                picture_seed(seed, image_id, sample),
-                prompts[row],
-                scenes[row],
-            )
-            for sample in range(1, n_samples)
-        ]
-        requests.append(
-            Request(
-                f"{image_id:05d}-c", picture_seed(seed, image_id, 0, _FROM_C), prompts[row], None
-            )
-        )
-    predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
-    generated = maker.make_all(requests, folder, [made_from, predicted], progress=progress)
+    return _Decoded(z_latents, text_embeddings, names, seeds)
 
-    side, n_test = examples.images.shape[1], len(test_ids)
-    first = _resize_each(generated, names, side)
-    images, partial_images = first[: len(image_ids)], first[len(image_ids) :]
+
+def _requests(test_ids: np.ndarray, decoded: _Decoded, maker: PictureMaker) -> list[Request]:
+    """Return all pictures to make: one a row, then further samples and c alone of test images."""
+    seed, z_latents, embeddings = maker.settings.seed, decoded.z_latents, decoded.text_embeddings
+    parts = zip(decoded.names, decoded.seeds, embeddings, z_latents, strict=True)
+    requests = [Request(*part) for part in parts]
+    for row, image_id in enumerate(test_ids.tolist()):
+        for sample in range(1, maker.settings.n_samples):
+            name, noise = f"{image_id:05d}-{sample}", picture_seed(seed, image_id, sample)
+            requests.append(Request(name, noise, embeddings[row], z_latents[row]))
+        noise = picture_seed(seed, image_id, 0, _FROM_C)
+        requests.append(Request(f"{image_id:05d}-c", noise, embeddings[row], None))
+    return requests
+
+
+def _collect(
+    inputs: Inputs,
+    partial: PartialBetas,
+    decoded: _Decoded,
+    generated: MadePictures,
+    maker: PictureMaker,
+    made_from: Any,
+) -> Reconstructions:
+    """Join the generated pictures, made as small as the examples', with what no encoder makes."""
+    side, test_ids = inputs.examples.images.shape[1], inputs.split.ids("test")
+    n_images, n_test, cells = len(inputs.image_ids), len(test_ids), inputs.latents.values.shape[1:]
+    first = _resize_each(generated, decoded.names, side)
     variant_images = np.stack(
         [
-            resize_pictures(maker.scene_pictures(scenes[:n_test]), side),
+            resize_pictures(maker.scene_pictures(decoded.z_latents[:n_test]), side),
             _resize_each(generated, [f"{image_id:05d}-c" for image_id in test_ids], side),
         ]
     )
-    encoded_again = encode_pictures(np.concatenate([first, *variant_images]))
-    alone = len(first) + n_test
-    cells = latents.values.shape[1:]
-
-    def samples() -> Iterator[tuple[int, np.ndarray]]:
-        for row, image_id in enumerate(test_ids):
-            yield (
-                row,
-                np.stack(
-                    [generated.read(f"{image_id:05d}-{sample}") for sample in range(n_samples)]
-                ),
-            )
-
-    stored: Any = StreamedArray(
-        (n_test, n_samples, PICTURE_SIDE, PICTURE_SIDE, 3), np.dtype(np.uint8), samples
-    )
-    reconstructions = Reconstructions(
-        image_ids=image_ids,
-        split=np.array([b"test"] * n_test + [b"train"] * len(shown)),
-        latents=encoded_again[: len(image_ids)],
-        latent_sd=np.full((len(image_ids), *cells), np.nan, np.float32),
-        images=images,
-        **pictures_alone(
-            latents, image_ids, train_ids, autoencoder, encode_pictures, batch_size=batch_size
-        ),
-        partial_image_ids=part.image_ids,
-        partial_first=part.first,
-        partial_count=part.count,
-        partial_latents=encoded_again[len(image_ids) : len(first)],
-        partial_images=partial_images,
-        partial_seen=encoded_again[len(image_ids) : len(first)],
+    encoded_again = inputs.encode_pictures(np.concatenate([first, *variant_images]))
+    ends = (n_images, len(first), len(first) + n_test)
+    latents, of_some, z_alone, c_alone = np.split(encoded_again, ends)
+    return Reconstructions(
+        image_ids=inputs.image_ids,
+        split=inputs.parts,
+        latents=latents,
+        latent_sd=np.full((n_images, *cells), np.nan, np.float32),
+        images=first[:n_images],
+        **pictures_alone(inputs),
+        partial_image_ids=partial.image_ids,
+        partial_first=partial.first,
+        partial_count=partial.count,
+        partial_latents=of_some,
+        partial_images=first[n_images:],
+        partial_seen=of_some,
         seed_latents=np.zeros((0, n_test, *cells), np.float32),
         seed_images=np.zeros((0, n_test, side, side, 3), np.uint8),
-        samples=stored,
-        scenes=scenes[:n_test].astype(np.float16),
-        prompts=prompts[:n_test],
+        samples=_samples(generated, test_ids, maker.settings.n_samples),
+        scenes=decoded.z_latents[:n_test].astype(np.float16),
+        prompts=decoded.text_embeddings[:n_test],
         variant_images=variant_images,
-        variant_latents=np.stack([encoded_again[len(first) : alone], encoded_again[alone:]]),
+        variant_latents=np.stack([z_alone, c_alone]),
         provenance={
-            **examples.provenance,
-            "autoencoder": autoencoder.identity,
+            **inputs.examples.provenance,
+            "autoencoder": inputs.autoencoder.identity,
             "diffusion": made_from,
         },
     )
-    return reconstructions, generated
+
+
+def _samples(generated: MadePictures, test_ids: np.ndarray, n_samples: int) -> Any:
+    """Return all pictures of each test image, read from the folder as they are saved."""
+
+    def blocks() -> Iterator[tuple[int, np.ndarray]]:
+        for row, image_id in enumerate(test_ids):
+            names = (f"{image_id:05d}-{sample}" for sample in range(n_samples))
+            yield row, np.stack([generated.read(name) for name in names])
+
+    shape = (len(test_ids), n_samples, PICTURE_SIDE, PICTURE_SIDE, 3)
+    return StreamedArray(shape, np.dtype(np.uint8), blocks)
 
 
 def _resize_each(generated: MadePictures, names: list[str], side: int) -> np.ndarray:

@@ -2,47 +2,78 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import torch
 
 from fmri2img.containers import Examples, Latents, Reconstructions, without_diffusion
 from fmri2img.exceptions import MismatchError
-from fmri2img.generation.pictures import decode_latents
+from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder, check_same_autoencoder
 from fmri2img.responses.repetitions import average_repetitions, averaged_betas
 from fmri2img.responses.splits import Split
 
 
-def reconstruct(
-    encoder: Encoder,
-    examples: Examples,
-    split: Split,
-    latents: Latents,
-    autoencoder: FrozenAutoencoder,
-    *,
-    n_train_images: int,
-    batch_size: int,
-    rng: np.random.Generator,
-    encode_pictures: Callable[[np.ndarray], np.ndarray],
-    other_seeds: Sequence[Encoder] = (),
-) -> Reconstructions:
-    """Reconstruct all test images and some training images.
+@dataclass(frozen=True)
+class Inputs:
+    """What reconstructions of one encoder are made from.
 
-    Parameters
+    Attributes
     ----------
     encoder : Encoder
     examples, split, latents
         The subject's.
     autoencoder : FrozenAutoencoder
         The one that made ``latents``.
-    n_train_images : int
-    batch_size : int
-    rng : Generator
-        Chooses the training images.
     encode_pictures : callable
         Pictures, uint8, to the autoencoder's latents (`features.vae_latents.encode_images`).
+    n_train_images : int
+        Training images that are reconstructed beside the test images.
+    batch_size : int
+        Pictures decoded at a time.
+    seed : int
+        Of the choice of training images.
+    """
+
+    encoder: Encoder
+    examples: Examples
+    split: Split
+    latents: Latents
+    autoencoder: FrozenAutoencoder
+    encode_pictures: Callable[[np.ndarray], np.ndarray]
+    n_train_images: int
+    batch_size: int
+    seed: int
+
+    @cached_property
+    def train_ids(self) -> np.ndarray:
+        """Ids of the training images that are reconstructed, ascending, shape (n,)."""
+        rng, ids = np.random.default_rng(self.seed), self.split.ids("train")
+        return np.sort(rng.choice(ids, size=min(self.n_train_images, len(ids)), replace=False))
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """Ids of all images that are reconstructed: test images first, shape (n,)."""
+        return np.concatenate([self.split.ids("test"), self.train_ids])
+
+    @property
+    def parts(self) -> np.ndarray:
+        """Part of the split of each of these images, ``test`` or ``train``, shape (n,), bytes."""
+        return np.array([b"test"] * len(self.split.test) + [b"train"] * len(self.train_ids))
+
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        """Return the pictures of latents (n, 4, h, w), shape (n, side, side, 3), uint8."""
+        return decode_latents(latents, self.autoencoder, batch_size=self.batch_size)
+
+
+def reconstruct(inputs: Inputs, other_seeds: Sequence[Encoder] = ()) -> Reconstructions:
+    """Reconstruct all test images and some training images.
+
+    Parameters
+    ----------
+    inputs : Inputs
     other_seeds : sequence of Encoder
         The same encoder trained from other seeds.
 
@@ -55,45 +86,41 @@ def reconstruct(
     MismatchError
         If the autoencoder is not the one of the latents, or the encoder is one of other voxels.
     """
-    check_fit(encoder, examples, latents, autoencoder)
-    train_ids = split.ids("train")
-    shown = choose_shown(train_ids, n_train_images, rng)
-    image_ids = np.concatenate([split.ids("test"), shown])
-    predicted = np.concatenate(
-        [predict_latents(encoder, examples, ids) for ids in (split.ids("test"), shown) if len(ids)]
-    )
-    spread = encoder.spread(
-        len(image_ids), torch.from_numpy(examples.repetitions_of(image_ids))
-    ).numpy()
-    partial = predict_partial(encoder, examples, split.ids("test"))
-    by_seed = [predict_latents(other, examples, split.ids("test")) for other in other_seeds]
-    seed_images = [decode_latents(values, autoencoder, batch_size=batch_size) for values in by_seed]
-    images = decode_latents(predicted, autoencoder, batch_size=batch_size)
-    n_test = len(split.test)
-    partial_images = decode_latents(partial["partial_latents"], autoencoder, batch_size=batch_size)
+    check_fit(inputs.encoder, inputs.examples, inputs.latents, inputs.autoencoder)
+    encoder, examples, test_ids = inputs.encoder, inputs.examples, inputs.split.ids("test")
+    groups = (ids for ids in (test_ids, inputs.train_ids) if len(ids))
+    predicted = np.concatenate([predict_latents(encoder, examples, ids) for ids in groups])
+    repetitions = torch.from_numpy(examples.repetitions_of(inputs.image_ids))
+    by_seed = [predict_latents(other, examples, test_ids) for other in other_seeds]
+    seed_images = [inputs.decode(latents) for latents in by_seed]
+    images = inputs.decode(predicted)
+    none = (0, len(test_ids))
     return Reconstructions(
-        image_ids=image_ids,
-        split=np.array([b"test"] * len(split.test) + [b"train"] * len(shown)),
+        image_ids=inputs.image_ids,
+        split=inputs.parts,
         latents=predicted,
-        latent_sd=spread,
+        latent_sd=encoder.spread(len(repetitions), repetitions).numpy(),
         images=images,
-        **pictures_alone(
-            latents, image_ids, train_ids, autoencoder, encode_pictures, batch_size=batch_size
-        ),
-        **partial,
-        partial_images=partial_images,
-        partial_seen=encode_pictures(partial_images)
-        if len(partial_images)
-        else partial["partial_latents"],
-        seed_latents=np.stack(by_seed)
-        if by_seed
-        else np.zeros((0, n_test, *predicted.shape[1:]), np.float32),
-        seed_images=np.stack(seed_images)
-        if seed_images
-        else np.zeros((0, n_test, *images.shape[1:]), np.uint8),
-        **without_diffusion(n_test, images.shape[1:], predicted.shape[1:]),
-        provenance={**examples.provenance, "autoencoder": autoencoder.identity},
+        **pictures_alone(inputs),
+        **_from_some_repetitions(inputs),
+        seed_latents=_stacked(by_seed, (*none, *predicted.shape[1:]), np.float32),
+        seed_images=_stacked(seed_images, (*none, *images.shape[1:]), np.uint8),
+        **without_diffusion(len(test_ids), images.shape[1:], predicted.shape[1:]),
+        provenance={**examples.provenance, "autoencoder": inputs.autoencoder.identity},
     )
+
+
+def _stacked(arrays: list[np.ndarray], shape: tuple[int, ...], kind: type) -> np.ndarray:
+    """Stack arrays, or return an empty one of a shape where there are none."""
+    return np.stack(arrays) if arrays else np.zeros(shape, kind)
+
+
+def _from_some_repetitions(inputs: Inputs) -> dict[str, np.ndarray]:
+    """Return what single repetitions and the first two give, as `Reconstructions` keeps it."""
+    partial = predict_partial(inputs.encoder, inputs.examples, inputs.split.ids("test"))
+    images = inputs.decode(partial["partial_latents"])
+    again = inputs.encode_pictures(images) if len(images) else partial["partial_latents"]
+    return {**partial, "partial_images": images, "partial_seen": again}
 
 
 def check_fit(
@@ -115,30 +142,18 @@ def check_fit(
         )
 
 
-def choose_shown(train_ids: np.ndarray, n_images: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the training images that are reconstructed too, ascending."""
-    return np.sort(rng.choice(train_ids, size=min(n_images, len(train_ids)), replace=False))
-
-
-def pictures_alone(
-    latents: Latents,
-    image_ids: np.ndarray,
-    train_ids: np.ndarray,
-    autoencoder: FrozenAutoencoder,
-    encode_pictures: Callable[[np.ndarray], np.ndarray],
-    *,
-    batch_size: int,
-) -> dict[str, np.ndarray]:
-    """Return the parts of `containers.Reconstructions` that no encoder has a part in:
-    ``ceiling`` and the mean over training images.
+def pictures_alone(inputs: Inputs) -> dict[str, np.ndarray]:
+    """Return the parts of `Reconstructions` in which no encoder has a part: what the autoencoder
+    alone makes of the images (``ceiling``), and of the mean over training images.
     """
-    mean_latent = latents.of(train_ids).mean(axis=0, dtype=np.float64).astype(np.float32)
-    mean_decoded = decode_latents(mean_latent[None], autoencoder, batch_size=1)[0]
+    train = inputs.latents.of(inputs.split.ids("train"))
+    mean_latent = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean_decoded = decode_latents(mean_latent[None], inputs.autoencoder, batch_size=1)[0]
     return {
-        "ceiling": decode_latents(latents.of(image_ids), autoencoder, batch_size=batch_size),
+        "ceiling": inputs.decode(inputs.latents.of(inputs.image_ids)),
         "mean_latent": mean_latent,
         "mean_decoded": mean_decoded,
-        "mean_seen": encode_pictures(mean_decoded[None])[0],
+        "mean_seen": inputs.encode_pictures(mean_decoded[None])[0],
     }
 
 

@@ -1,1 +1,1 @@
-"""Encoders: betas in percent signal change to latents. One file a model; see models.catalogue."""
+"""Encoders: betas in percent signal change to latents. One file a model; see models.registry."""

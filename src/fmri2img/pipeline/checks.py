@@ -31,7 +31,7 @@ def check_project() -> ProjectParams:
         a listed model too, or something that the settings need and that is not there.
     """
     params = load_params()
-    from fmri2img.models.catalogue import check_settings, model_class, model_names  # starts torch
+    from fmri2img.models.registry import check_settings, model_class, model_names  # starts torch
 
     for model in params.models:
         if model not in (names := model_names()):

@@ -10,6 +10,7 @@ from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.files import read_json, write_json
 
 SplitName = Literal["train", "validation", "test"]
+PARTS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

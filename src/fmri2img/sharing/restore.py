@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fmri2img.exceptions import ChangedDataError, ConfigError, MismatchError
 from fmri2img.files import hash_file, replacing
-from fmri2img.models.catalogue import SEEDS_NAME
+from fmri2img.models.registry import SEEDS_NAME
 
 logger = logging.getLogger(__name__)
 

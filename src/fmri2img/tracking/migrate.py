@@ -17,7 +17,9 @@ from mlflow.exceptions import MlflowException
 
 from fmri2img.tracking.champions import move_alias
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
-from fmri2img.tracking.registry import (
+from fmri2img.tracking.runs import find_run
+from fmri2img.tracking.store import open_experiment
+from fmri2img.tracking.versions import (
     CONFIG_TAG,
     MD5_TAG,
     Registered,
@@ -25,8 +27,6 @@ from fmri2img.tracking.registry import (
     find_version,
     list_versions,
 )
-from fmri2img.tracking.runs import find_run
-from fmri2img.tracking.store import open_experiment
 
 _FROM, _DONE = "migrated.from", "migrated.done"
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # that one call takes

@@ -14,8 +14,8 @@ from mlflow.models import ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from fmri2img.files import hash_file
-from fmri2img.models.catalogue import CONFIG_NAME, WEIGHTS_NAME
-from fmri2img.tracking.registry import FOLDER, find_version, registered_name
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME
+from fmri2img.tracking.versions import FOLDER, find_version, registered_name
 
 _SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
 
@@ -27,7 +27,7 @@ _SERVED_CODE = [
         "pretrained/__init__.py",
         "pretrained/autoencoder.py",
         "generation/__init__.py",
-        "generation/pictures.py",
+        "generation/decode.py",
     ),
 ]
 

@@ -40,21 +40,21 @@ from fmri2img.layout import (
     training_path,
     validation_path,
 )
-from fmri2img.models.catalogue import CONFIG_NAME, WEIGHTS_NAME, model_class
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
 from fmri2img.provenance.accept import accepted_for
 from fmri2img.tracking.champions import propose
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.curves import MOST_METRICS, holds_curve, log_curve, milliseconds
 from fmri2img.tracking.registration import describe, register
-from fmri2img.tracking.registry import (
+from fmri2img.tracking.run_notes import read_note, run_name
+from fmri2img.tracking.store import forgiving, open_store
+from fmri2img.tracking.versions import (
     CONFIG_TAG,
     MD5_TAG,
     SCORES_NAME,
     champion_of,
     registered_name,
 )
-from fmri2img.tracking.run_notes import read_note, run_name
-from fmri2img.tracking.store import forgiving, open_store
 
 # Set last, so that what broke off is logged again. They hold the MD5 of the file with the numbers.
 _TRAINING_TAG, _EVALUATION_TAG = "logged.training", "logged.evaluation"

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from PIL import Image
 
-from fmri2img.models.catalogue import check_files, load_encoder
+from fmri2img.models.registry import check_files, load_encoder
 
 DEFAULT_REPETITIONS = 3  # NSD's number
 _BATCH = 16
@@ -71,7 +71,7 @@ class ServedEncoder(mlflow.pyfunc.PythonModel):
         return latents if wanted["output"] == "latents" else self._pictures(latents)
 
     def _pictures(self, latents: np.ndarray) -> np.ndarray:
-        from fmri2img.generation.pictures import decode_latents  # diffusers takes seconds to load
+        from fmri2img.generation.decode import decode_latents  # diffusers takes seconds to load
         from fmri2img.pretrained.autoencoder import load_autoencoder_of
 
         if self.autoencoder is None:

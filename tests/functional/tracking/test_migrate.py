@@ -3,9 +3,9 @@ import numpy as np
 import torch
 
 from fmri2img.tracking.migrate import client_of, migrate
-from fmri2img.tracking.registry import resolve
 from fmri2img.tracking.runs import log_encoder, propose_champions
 from fmri2img.tracking.store import open_experiment, open_store
+from fmri2img.tracking.versions import resolve
 
 
 def test_everything_arrives_once(project, monkeypatch):

@@ -10,9 +10,9 @@ import pytest
 from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.layout import encoder_folder
 from fmri2img.tracking.champions import difference, promote, retire
-from fmri2img.tracking.registry import champion_of, download, list_versions, resolve, summary
 from fmri2img.tracking.runs import propose_champions
 from fmri2img.tracking.store import open_store
+from fmri2img.tracking.versions import champion_of, download, list_versions, resolve, summary
 
 RIDGE, OURS = "models:/fmri2img-ridge-subj01", "models:/fmri2img-default-subj01"
 

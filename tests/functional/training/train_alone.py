@@ -17,7 +17,7 @@ import yaml
 from safetensors.torch import save_file
 
 from fmri2img.models.base import TrainingTensors
-from fmri2img.models.catalogue import check_settings, model_class
+from fmri2img.models.registry import check_settings, model_class
 from fmri2img.training import loop
 from fmri2img.training.fit import fit_encoder
 from fmri2img.training.loop import ValidationTensors

@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 from conftest import REPOSITORY
 from fmri2img.exceptions import FormatError, UnavailableError
 from fmri2img.features.vae_latents import encode_images, to_network_range
-from fmri2img.generation.pictures import decode_latents, from_network_range
+from fmri2img.generation.decode import decode_latents, from_network_range
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.simulation.scenes import render_image
 

@@ -16,8 +16,8 @@ from fmri2img.models._forward import (
 )
 from fmri2img.models._inversion import noise_factor, relative_noise, shrink_covariance
 from fmri2img.models.base import TrainingTensors
-from fmri2img.models.catalogue import check_settings, model_class
 from fmri2img.models.default import misfit_share
+from fmri2img.models.registry import check_settings, model_class
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 SHAPE, ENERGY_SHAPE = (4, 6, 5), (2, 3, 3)

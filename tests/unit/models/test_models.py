@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from conftest import REPOSITORY
 from fmri2img.exceptions import MissingDataError
 from fmri2img.models.base import TrainingTensors, VoxelNormalizer
-from fmri2img.models.catalogue import (
+from fmri2img.models.registry import (
     check_settings,
     load_encoder,
     model_class,

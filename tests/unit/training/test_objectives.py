@@ -7,7 +7,7 @@ from accelerate import Accelerator
 
 from conftest import REPOSITORY
 from fmri2img.exceptions import ConfigError, UnavailableError
-from fmri2img.models.catalogue import check_settings
+from fmri2img.models.registry import check_settings
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.training.loop import learning_rate_factor
 from fmri2img.training.objectives import Objective, Targets, contrastive_loss

@@ -9,8 +9,8 @@ from conftest import REPOSITORY
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
-from fmri2img.generation.reconstruct import predict_latents, reconstruct, unsure_places
-from fmri2img.models.catalogue import (
+from fmri2img.generation.reconstruct import Inputs, predict_latents, reconstruct, unsure_places
+from fmri2img.models.registry import (
     check_settings,
     load_seeds,
     model_class,
@@ -444,14 +444,18 @@ def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp
     made = {**latents.provenance, "autoencoder": autoencoder.identity}
     latents = replace(latents, provenance=made)
     encoder, _ = fit(training_set(examples, split, latents), tmp_path, name)
-    how = {"n_train_images": 2, "batch_size": 8, "rng": np.random.default_rng(0)}
-
-    def encode(pictures):
-        return np.zeros((len(pictures), 4, 16, 16), np.float32)
-
-    found = reconstruct(
-        encoder, examples, split, latents, autoencoder, encode_pictures=encode, **how
+    inputs = Inputs(
+        encoder=encoder,
+        examples=examples,
+        split=split,
+        latents=latents,
+        autoencoder=autoencoder,
+        encode_pictures=lambda pictures: np.zeros((len(pictures), 4, 16, 16), np.float32),
+        n_train_images=2,
+        batch_size=8,
+        seed=0,
     )
+    found = reconstruct(inputs)
     repetitions = torch.from_numpy(examples.repetitions_of(found.image_ids))
     assert repetitions.tolist() == [
         np.count_nonzero(examples.trial_image_ids == image_id) for image_id in found.image_ids
@@ -475,15 +479,7 @@ def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp
         MismatchError,
         match=r"trained on 90 voxels, the examples of subj01 have 80; run: dvc repro train",
     ):
-        reconstruct(
-            encoder,
-            replace(examples, **fewer),
-            split,
-            latents,
-            autoencoder,
-            encode_pictures=encode,
-            **how,
-        )
+        reconstruct(replace(inputs, examples=replace(examples, **fewer)))
 
 
 def test_log_and_curve_hold_every_epoch(subject, tmp_path):

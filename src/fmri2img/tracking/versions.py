@@ -15,7 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from fmri2img.exceptions import ConfigError, MissingDataError
-from fmri2img.models.catalogue import CONFIG_NAME, WEIGHTS_NAME, check_files
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, check_files
 
 logger = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"

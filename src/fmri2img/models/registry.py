@@ -19,7 +19,7 @@ from fmri2img.params_file import check_section
 WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
 # Weights from other seeds, to tell how much results depend on the seed.
 SEEDS_NAME = "seeds.safetensors"
-_NOT_MODELS = ("base", "catalogue")
+_NOT_MODELS = ("base", "registry")
 
 
 def model_names() -> list[str]:

@@ -1,0 +1,135 @@
+"""Put all subjects and models side by side, and name each subject's champion."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.config import ProjectParams
+from fmri2img.evaluation.documents import (
+    check_scored_alike,
+    corrected_p,
+    means_over_subjects,
+    paired_differences,
+)
+from fmri2img.files import replacing, write_json, write_text
+from fmri2img.layout import comparison_path, scores_path
+from fmri2img.pipeline.subject import EncoderData, SubjectData
+from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
+from fmri2img.viz.pages import comparison_page
+
+_Documents = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """Test pictures that the figure shows, and what the autoencoder alone makes of them.
+
+    Attributes
+    ----------
+    truth, ceiling : ndarray, shape (n, side, side, 3), uint8
+    data_source : str
+    """
+
+    truth: np.ndarray
+    ceiling: np.ndarray
+    data_source: str
+
+
+def compare_subjects(params: ProjectParams) -> None:
+    """Write the comparison, and propose the best encoder of each subject as its champion.
+
+    Parameters
+    ----------
+    params : ProjectParams
+    """
+    encoders = [
+        EncoderData(subject, model) for subject in params.subjects for model in params.models
+    ]
+    documents = {encoder.name: encoder.metrics() for encoder in encoders}
+    check_scored_alike(documents)
+    p_values = corrected_p(documents)
+    runs: list[ComparedRun] = []
+    shown: dict[str, _Shown] = {}
+    for subject in params.subjects:
+        mine = [encoder for encoder in encoders if encoder.subject == subject]
+        own, shown[subject] = _runs_of(mine, documents, p_values, params.compare.n_pictures)
+        runs += own
+    _write(runs, documents, shown)
+    # MLflow takes seconds to load, and nothing above may wait for it.
+    from fmri2img.tracking.runs import log_comparison
+
+    names = [(encoder.subject, encoder.model) for encoder in encoders]
+    log_comparison(names, {run.subject: run.model for run in runs if run.is_champion})
+
+
+def _runs_of(
+    encoders: list[EncoderData],
+    documents: _Documents,
+    p_values: dict[str, dict[str, float]],
+    n_pictures: int,
+) -> tuple[list[ComparedRun], _Shown]:
+    """Collect the encoders of one subject; the best on validation images is its champion."""
+    validation = {
+        encoder.model: encoder.training_scores()["validation/pattern_correlation"]
+        for encoder in encoders
+    }
+    champion = max(validation, key=lambda model: validation[model])
+    runs = []
+    for encoder in encoders:
+        reconstructions = encoder.reconstructions()
+        rows = reconstructions.rows("test")[:n_pictures]
+        runs.append(
+            ComparedRun.of(
+                encoder.subject,
+                encoder.model,
+                documents[encoder.name],
+                p_values[encoder.name],
+                validation[encoder.model],
+                encoder.model == champion,
+                reconstructions.images[rows],
+            )
+        )
+    examples = SubjectData(encoders[0].subject).examples()
+    truth = examples.images[examples.rows_of(reconstructions.image_ids[rows])]
+    ceiling = reconstructions.ceiling[rows]
+    return runs, _Shown(truth, ceiling, examples.provenance["data_source"])
+
+
+def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Shown]) -> None:
+    """Write figure, page, Markdown and JSON."""
+    data_source = list(shown.values())[-1].data_source
+    truth = {subject: pictures.truth for subject, pictures in shown.items()}
+    ceiling = {subject: pictures.ceiling for subject, pictures in shown.items()}
+    with replacing(comparison_path("png")) as partial:
+        comparison_figure(runs, truth, ceiling, data_source).savefig(partial, dpi=110)
+    tables: dict[str, dict[str, pd.DataFrame]] = {subject: {} for subject in shown}
+    for run in runs:
+        tables[run.subject][run.model] = pd.read_csv(scores_path(run.subject, run.model))
+    differences, means = paired_differences(tables), means_over_subjects(tables)
+    figure = comparison_path("png").read_bytes()
+    encoding = {subject: SubjectData(subject).encoding_scores() for subject in shown}
+    page = comparison_page(
+        [_described(run, documents) for run in runs],
+        data_source,
+        differences,
+        means,
+        encoding,
+        figure,
+    )
+    write_text(comparison_path("html"), page)
+    markdown = comparison_markdown(runs, data_source, comparison_path("png").name)
+    write_text(comparison_path("md"), markdown)
+    summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
+    document = {"data_source": data_source, "runs": summaries}
+    write_json(comparison_path("json"), document | {"means": means, "differences": differences})
+
+
+def _described(run: ComparedRun, documents: _Documents) -> dict[str, Any]:
+    return {
+        "subject": run.subject,
+        "model": run.model,
+        "champion": run.is_champion,
+        "document": documents[f"{run.subject}/{run.model}"],
+    }

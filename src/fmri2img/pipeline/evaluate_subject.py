@@ -1,0 +1,150 @@
+"""Score one encoder on the test images, beside floors and ceilings, and write its page."""
+
+from typing import Any
+
+import numpy as np
+
+from fmri2img.config import ProjectParams
+from fmri2img.containers import Reconstructions, TruePictures
+from fmri2img.evaluation.diffusion_scores import identify_by_samples, score_halves
+from fmri2img.evaluation.documents import (
+    latent_map_table,
+    metrics_document,
+    references_document,
+    repetition_table,
+    score_table,
+)
+from fmri2img.evaluation.network_scores import Networks, open_networks
+from fmri2img.evaluation.score import (
+    Rows,
+    Scores,
+    TestTruth,
+    join_truth,
+    model_rows,
+    reference_rows,
+    score_model,
+    score_rows,
+)
+from fmri2img.files import write_json, write_text
+from fmri2img.layout import (
+    latent_map_path,
+    metrics_path,
+    references_path,
+    repetitions_path,
+    report_path,
+    scores_path,
+)
+from fmri2img.pipeline.subject import EncoderData, SubjectData, open_truth
+from fmri2img.viz.pages import ReportData, run_page
+
+
+def score_references_of(subject: str, params: ProjectParams) -> None:
+    """Write the scores of the rows that all encoders of a subject share.
+
+    Parameters
+    ----------
+    subject : str
+    params : ProjectParams
+    """
+    data = SubjectData(subject)
+    examples, split, latents = data.examples(), data.split(), data.latents()
+    ridge = data.encoder("ridge").reconstructions()
+    truth = join_truth(examples, split, latents, open_truth(), data.encoding_model())
+    networks = open_networks(params.evaluate.networks, params.machine.weights_folder)
+    scores = score_rows(truth, reference_rows(truth, examples, split, ridge), networks)
+    document = references_document(scores, truth, settings=params.evaluate.model_dump())
+    write_json(references_path(subject), document)
+
+
+def evaluate_subject(subject: str, model: str, params: ProjectParams) -> None:
+    """Write the scores and the page of one encoder, and only then add them to its run in MLflow.
+
+    Parameters
+    ----------
+    subject, model : str
+    params : ProjectParams
+    """
+    data, settings = SubjectData(subject), params.evaluate.model_dump()
+    reconstructions = data.encoder(model).reconstructions()
+    examples, split, latents, pictures = (
+        data.examples(),
+        data.split(),
+        data.latents(),
+        open_truth(),
+    )
+    networks = open_networks(params.evaluate.networks, params.machine.weights_folder)
+    truth = join_truth(examples, split, latents, pictures, data.encoding_model())
+    seed = settings["seed"]
+    rows, parts = model_rows(truth, examples, split, latents, reconstructions, seed=seed)
+    of_tests = {name: settings[name] for name in ("n_permutations", "n_bootstrap", "seed")}
+    scores = score_model(truth, rows, parts, networks, **of_tests)
+    steering = _score_diffusion(data.encoder(model), reconstructions, pictures, networks, settings)
+    document = metrics_document(
+        scores,
+        truth,
+        reconstructions,
+        split,
+        data.references(),
+        settings=settings,
+        steering=steering,
+    )
+    _write(data.encoder(model), document, scores, truth, rows, reconstructions)
+    # MLflow takes seconds to load, and nothing above may wait for it.
+    from fmri2img.tracking.runs import log_encoder
+
+    log_encoder(subject, model)
+
+
+def _score_diffusion(
+    data: EncoderData,
+    reconstructions: Reconstructions,
+    pictures: TruePictures,
+    networks: Networks,
+    settings: dict[str, Any],
+) -> dict[str, dict]:
+    """Score what only encoders have that steer Stable Diffusion; nothing for others."""
+    if not len(reconstructions.samples):
+        return {}
+    resampling = {name: settings[name] for name in ("n_bootstrap", "seed")}
+    halves = score_halves(
+        reconstructions,
+        data.targets(),
+        SubjectData(data.subject).split(),
+        **resampling,
+        n_permutations=settings["n_permutations"],
+    )
+    shown = pictures.of(reconstructions.image_ids[reconstructions.rows("test")])
+    by_samples = identify_by_samples(shown, reconstructions.samples, networks, **resampling)
+    return {"halves": halves, "identification_by_samples": by_samples}
+
+
+def _write(
+    data: EncoderData,
+    document: dict[str, Any],
+    scores: Scores,
+    truth: TestTruth,
+    rows: Rows,
+    reconstructions: Reconstructions,
+) -> None:
+    """Write the metrics, the tables for plots and the page."""
+    subject, model = data.subject, data.model
+    profile: np.ndarray = scores.profile.reshape(reconstructions.latents.shape[1:])
+    write_json(metrics_path(subject, model), document)
+    write_text(scores_path(subject, model), score_table(scores.rows, truth.image_ids))
+    write_text(repetitions_path(subject, model), repetition_table(scores))
+    write_text(latent_map_path(subject, model), latent_map_table(profile))
+    page = run_page(
+        ReportData(
+            subject=subject,
+            model=model,
+            document=document,
+            encoding=SubjectData(subject).encoding_scores(),
+            per_image=scores.rows.per_image,
+            image_ids=truth.image_ids,
+            seen=truth.small,
+            ceiling=reconstructions.ceiling[reconstructions.rows("test")],
+            reconstructed=rows.pictures["model"],
+            profile=profile,
+        )
+    )
+    write_text(report_path(subject, model), page)

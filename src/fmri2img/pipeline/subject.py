@@ -1,0 +1,152 @@
+"""What the pipeline has made of a subject, each file opened where it is asked for.
+
+Every file has one remedy, the stage that makes it, which is written down here and nowhere else.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from fmri2img.containers import (
+    DiffusionTargets,
+    EncodingModel,
+    Examples,
+    Latents,
+    Reconstructions,
+    TrialBetas,
+    TruePictures,
+)
+from fmri2img.files import read_json
+from fmri2img.layout import (
+    captions_path,
+    encoding_model_path,
+    encoding_scores_path,
+    examples_path,
+    latents_path,
+    metrics_path,
+    prior_path,
+    reconstructions_path,
+    references_path,
+    roi_table_path,
+    split_path,
+    targets_path,
+    training_path,
+    truth_path,
+    voxels_path,
+)
+from fmri2img.responses.splits import Split
+
+_Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SubjectData:
+    """The files of one subject.
+
+    Attributes
+    ----------
+    subject : str
+    """
+
+    subject: str
+
+    def region(self) -> _Json:
+        """Return the region's labels with their names, and where it was drawn."""
+        return read_json(roi_table_path(self.subject), remedy=self._remedy("convert_roi"))
+
+    def trial_betas(self, *, on_disk: Collection[str] = ()) -> TrialBetas:
+        """Open the betas, trial by trial; arrays ``on_disk`` are read as they are indexed."""
+        path = voxels_path(self.subject)
+        return TrialBetas.open(path, remedy=self._remedy("extract_betas"), on_disk=on_disk)
+
+    def examples(self, *, on_disk: Collection[str] = ()) -> Examples:
+        """Open pictures and betas; arrays ``on_disk`` are read as they are indexed."""
+        path = examples_path(self.subject)
+        return Examples.open(path, remedy=self._remedy("create_examples"), on_disk=on_disk)
+
+    def split(self) -> Split:
+        """Open the division of images into training, validation and test."""
+        return Split.open(split_path(self.subject), remedy=self._remedy("split_examples"))
+
+    def latents(self) -> Latents:
+        """Open the latents of all pictures."""
+        return Latents.open(latents_path(self.subject), remedy=self._remedy("encode_latents"))
+
+    def encoding_model(self) -> EncodingModel:
+        """Open the linear model from latents to voxels."""
+        path = encoding_model_path(self.subject)
+        return EncodingModel.open(path, remedy=self._remedy("fit_encoding_model"))
+
+    def encoding_scores(self) -> _Json:
+        """Return what the encoding model explains of each region."""
+        path = encoding_scores_path(self.subject)
+        return read_json(path, remedy=self._remedy("fit_encoding_model"))
+
+    def references(self) -> _Json:
+        """Return the scores of floors, ceilings and ridge."""
+        return read_json(references_path(self.subject), remedy=self._remedy("score_references"))
+
+    def encoder(self, model: str) -> "EncoderData":
+        """Return the files of one of the subject's encoders."""
+        return EncoderData(self.subject, model)
+
+    def _remedy(self, stage: str) -> str:
+        return f"dvc repro {stage}@{self.subject}"
+
+
+@dataclass(frozen=True)
+class EncoderData:
+    """The files of one encoder of one subject.
+
+    Attributes
+    ----------
+    subject, model : str
+    """
+
+    subject: str
+    model: str
+
+    @property
+    def name(self) -> str:
+        """How tables and documents call it, such as ``subj01/ridge``."""
+        return f"{self.subject}/{self.model}"
+
+    def targets(self) -> DiffusionTargets:
+        """Open what the model learns beside latents."""
+        path = targets_path(self.subject, self.model)
+        return DiffusionTargets.open(path, remedy=self._remedy("make_targets"))
+
+    def training_scores(self) -> dict[str, float]:
+        """Return its scores on validation images, and facts about its training."""
+        path = training_path(self.subject, self.model)
+        scores: dict[str, float] = read_json(path, remedy=self._remedy("train"))
+        return scores
+
+    def reconstructions(self) -> Reconstructions:
+        """Open what it makes of the test images."""
+        path = reconstructions_path(self.subject, self.model)
+        return Reconstructions.open(path, remedy=self._remedy("predict"))
+
+    def metrics(self) -> _Json:
+        """Return its scores on the test images."""
+        return read_json(metrics_path(self.subject, self.model), remedy=self._remedy("evaluate"))
+
+    def _remedy(self, stage: str) -> str:
+        return f"dvc repro {stage}@{self.subject}-{self.model}"
+
+
+def open_prior() -> Latents:
+    """Open the latents of all subjects' pictures but the test images."""
+    return Latents.open(prior_path(), remedy="dvc repro collect_prior")
+
+
+def open_truth() -> TruePictures:
+    """Open the test images of all subjects as the dataset stores them."""
+    return TruePictures.open(truth_path(), remedy="dvc repro collect_truth")
+
+
+def read_captions_of(model: str) -> dict[str, list[str]]:
+    """Return the captions of all subjects' pictures, by image id."""
+    remedy = f"dvc repro fetch_captions@{model}"
+    captions: dict[str, list[str]] = read_json(captions_path(model), remedy=remedy)["captions"]
+    return captions

@@ -1,0 +1,228 @@
+"""Train one encoder for one subject, save it, and only then tell MLflow."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from fmri2img.config import AutoencoderParams, Params, ProjectParams
+from fmri2img.containers import Latents
+from fmri2img.files import write_json, write_text
+from fmri2img.layout import (
+    CHECKPOINTS,
+    curve_path,
+    encoder_folder,
+    training_path,
+    validation_path,
+)
+from fmri2img.models.base import Encoder
+from fmri2img.models.registry import check_settings, model_class, save_encoder, save_seeds
+from fmri2img.pipeline.subject import SubjectData, open_prior
+from fmri2img.responses.splits import Split
+from fmri2img.tracking.live import LiveCurve, live_curve
+from fmri2img.training.fit import (
+    TrainingResult,
+    fit_encoder,
+    fit_other_seeds,
+    remove_checkpoints,
+)
+from fmri2img.training.loop import ValidationTensors, predict_validation, validation_scores
+from fmri2img.training.processes import is_main_process, launch_again
+from fmri2img.training.records import (
+    describe_encoder,
+    epoch_log,
+    judge_by_latents,
+    training_metrics,
+    validation_table,
+    write_curve,
+)
+from fmri2img.training.training_set import TrainingSet, make_diffusion_set, make_training_set
+
+if TYPE_CHECKING:
+    from fmri2img.pretrained.autoencoder import FrozenAutoencoder
+
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One training, without its data.
+
+    Attributes
+    ----------
+    subject, model : str
+    kind : subclass of Encoder
+    settings : Params
+        The model's own.
+    autoencoder : AutoencoderParams
+    latents : Latents
+        Of the subject's pictures.
+    split : Split
+    about : dict
+        What the encoder is made from; part of its config.
+    owner : str
+        Subject, model and voxels in words.
+    side : int
+        Of the subject's pictures, in pixels.
+    """
+
+    subject: str
+    model: str
+    kind: type[Encoder]
+    settings: Params
+    autoencoder: AutoencoderParams
+    latents: Latents
+    split: Split
+    about: dict[str, Any]
+    owner: str
+    side: int
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where an unfinished training is kept."""
+        return CHECKPOINTS / self.subject / f"{self.model}.safetensors"
+
+    def load_decoder(self) -> "FrozenAutoencoder":
+        """Load the frozen autoencoder of the subject's latents."""
+        # Takes seconds; only a pixel loss needs it.
+        from fmri2img.pretrained.autoencoder import check_same_autoencoder, load_autoencoder
+
+        autoencoder = load_autoencoder(self.autoencoder.source, self.autoencoder.revision)
+        return check_same_autoencoder(self.latents.provenance["autoencoder"], autoencoder)
+
+
+def train_subject(subject: str, model: str, params: ProjectParams) -> None:
+    """Train an encoder and those of its other seeds; write weights, scores and curve; register it.
+
+    Parameters
+    ----------
+    subject, model : str
+    params : ProjectParams
+    """
+    settings, kind = check_settings(model, params.train[model]), model_class(model)
+    if kind.trained_by_gradient:
+        launch_again(params.machine.launch)
+    task, data = _collect(SubjectData(subject), model, kind, settings, params.autoencoder)
+    validation = data.validation
+    with _followed_live(task) as live:
+        encoder, result = _fit(task, data, live)
+        others = fit_other_seeds(
+            task.kind,
+            task.settings,
+            data,
+            load_decoder=task.load_decoder,
+            checkpoint=task.checkpoint,
+            on_epoch=epoch_log(subject, f"{model}-seeds"),
+            owner=task.owner,
+        )
+    if not is_main_process():
+        return
+    del data  # writing weights takes as much memory again as they have
+    _save(task, encoder, others, *_judge(task, encoder, result, validation))
+    # MLflow takes seconds to load, and nothing above may wait for it or fail with it.
+    from fmri2img.tracking.runs import log_encoder
+
+    run = live.close() if live else ""
+    log_encoder(subject, model, is_new=True, live_run=run, evaluation=False)
+
+
+def _collect(
+    data: SubjectData,
+    model: str,
+    kind: type[Encoder],
+    settings: Params,
+    autoencoder: AutoencoderParams,
+) -> tuple[_Task, TrainingSet]:
+    """Collect what training may see; the subject's other files are closed again."""
+    examples, split, latents = data.examples(on_disk=["images"]), data.split(), data.latents()
+    roi = data.region()["roi"]
+    about = describe_encoder(examples, split, latents, roi)
+    if kind.uses_diffusion:
+        targets = data.encoder(model).targets()
+        training_set = make_diffusion_set(examples, split, targets)
+        about |= targets.provenance["about"]
+    else:
+        with_pictures = getattr(settings, "loss", "latents") != "latents"
+        training_set = make_training_set(
+            examples, split, latents, open_prior(), with_pictures=with_pictures
+        )
+    region = " + ".join(roi) if isinstance(roi, list) else roi
+    task = _Task(
+        subject=data.subject,
+        model=model,
+        kind=kind,
+        settings=settings,
+        autoencoder=autoencoder,
+        latents=latents,
+        split=split,
+        about=about,
+        owner=f"{data.subject}/{model} on {examples.n_voxels} voxels of {region}",
+        side=examples.images.shape[1],
+    )
+    return task, training_set
+
+
+@contextmanager
+def _followed_live(task: _Task) -> Iterator[LiveCurve | None]:
+    """Send epochs to MLflow while the block runs; None where there are none to send."""
+    if not (task.kind.trained_by_gradient and is_main_process()):
+        yield None
+        return
+    with live_curve(task.subject, task.model, task.about) as live:
+        yield live
+
+
+def _fit(task: _Task, data: TrainingSet, live: LiveCurve | None) -> tuple[Encoder, TrainingResult]:
+    return fit_encoder(
+        task.kind,
+        task.settings,
+        data,
+        load_decoder=task.load_decoder,
+        checkpoint=task.checkpoint,
+        on_epoch=epoch_log(task.subject, task.model, live.add if live else None),
+        owner=task.owner,
+    )
+
+
+def _judge(
+    task: _Task, encoder: Encoder, result: TrainingResult, validation: ValidationTensors
+) -> tuple[TrainingResult, torch.Tensor]:
+    """Score the validation images in the project's latents, in which all encoders compare."""
+    if not task.kind.uses_diffusion:
+        return result, validation_scores(encoder, validation)
+    predicted = predict_validation(encoder, validation).numpy()
+    truth = task.latents.of(task.split.ids("validation"))
+    mean = task.latents.of(task.split.ids("train")).mean(axis=0)
+    return judge_by_latents(result, truth, _encode_again(task, predicted), mean)
+
+
+def _encode_again(task: _Task, z_latents: np.ndarray) -> np.ndarray:
+    """Return the project's latents of the pictures that z latents stand for."""
+    from fmri2img.features.vae_latents import encode_images
+    from fmri2img.generation.decode import latents_of_pictures
+    from fmri2img.pretrained.autoencoder import load_autoencoder_of
+
+    encode = partial(encode_images, autoencoder=task.load_decoder(), batch_size=_BATCH)
+    return latents_of_pictures(z_latents, load_autoencoder_of(task.about), encode, task.side)
+
+
+def _save(
+    task: _Task,
+    encoder: Encoder,
+    others: list[Encoder],
+    result: TrainingResult,
+    scores: torch.Tensor,
+) -> None:
+    """Write weights, config, curve and validation scores, and remove what was unfinished."""
+    subject, model, folder = task.subject, task.model, encoder_folder(task.subject, task.model)
+    save_encoder(encoder, model, folder, task.about)
+    write_curve(curve_path(subject, model), result.history)
+    write_json(training_path(subject, model), training_metrics(result))
+    write_text(validation_path(subject, model), validation_table(scores, task.split))
+    save_seeds(others, folder)
+    remove_checkpoints(task.checkpoint)
