@@ -109,3 +109,13 @@ def test_the_demo_autoencoder_is_trained(monkeypatch, tmp_path):
     )
     run_script(SCRIPTS / "train_demo_vae.py", monkeypatch, *sizes, *few)
     assert (tmp_path / "vae/diffusion_pytorch_model.safetensors").exists()
+
+
+def test_large_files_do_not_enter_a_commit(tmp_path, monkeypatch, capsys):
+    (tmp_path / "small.txt").write_bytes(b"x")
+    (tmp_path / "large.h5").write_bytes(bytes(1_000_001))
+    files = (tmp_path / "small.txt", tmp_path / "large.h5")
+    with pytest.raises(SystemExit, match="1"):
+        run_script(SCRIPTS / "refuse_large_files.py", monkeypatch, *files)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"{tmp_path}/large.h5: 1.0 MB, expected at most 1 MB; results belong")

@@ -9,9 +9,12 @@ import mlflow
 import pytest
 import yaml
 
+import fmri2img.provenance.rewritten as rewritten
 from conftest import REPOSITORY
+from fmri2img.provenance.fingerprint import fingerprints
 from fmri2img.provenance.lineage import LockLoader
 from fmri2img.provenance.reach import Program, Reach, is_excused
+from fmri2img.provenance.rewritten import fingerprint_md5
 from miniature import changed_params, clone
 from pipeline.projects import repro, run
 
@@ -268,6 +271,23 @@ def test_without_raw_files_a_changed_reader_is_accepted_and_training_goes_on(wit
     assert newest.data.tags["code.accepted"].startswith(
         f"extract_betas@subj02 made by fingerprint {md5}, kept under fingerprint "
     )
+
+
+def test_rewritten_code_with_the_same_golden_results_is_accepted(copied, monkeypatch):
+    """Raw files are here: it is the golden results that make it unnecessary to read them again."""
+    was = fingerprint_of_last_run(copied, "extract_betas").decode()
+    make_real_change(copied)
+    now = fingerprints(Program.read(copied / "src"))["extract_betas"]
+    entry = {"now": fingerprint_md5(now), "earlier": {fingerprint_md5(was): "0.1"}}
+    monkeypatch.setattr(rewritten, "_entries", lambda: {"extract_betas": entry})
+    words = "its code was rewritten since version 0.1, golden results the same to the bit"
+    assert why(copied, "extract_betas@subj02")[0] == (
+        f"extract_betas@subj02: {words}: to keep the results, run fmri2img accept"
+    )
+    said = run(copied, "fmri2img", "accept", check=False).stdout
+    assert f"kept extract_betas@subj02: {words}" in said
+    note = json.loads((copied / "accepted.json").read_text())["extract_betas@subj02"]
+    assert note["differs_in"] == ["rewritten since version 0.1, golden results the same to the bit"]
 
 
 def fingerprint_of_last_run(project, stage):

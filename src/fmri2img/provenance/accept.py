@@ -145,6 +145,8 @@ def _decide(pipeline: Pipeline, name: str, *, has_raw: bool) -> Decision:
     ]
     if others:
         return Decision(name, False, others[0].words, code.names)
+    if code.equivalent:
+        return Decision(name, True, f"its code was {code.equivalent}", (code.equivalent,))
     if not code.names:
         return Decision(name, True, "the code means the same")
     if name.partition("@")[0] not in RAW_STAGES:

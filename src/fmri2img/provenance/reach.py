@@ -28,10 +28,18 @@ CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.params_file.load_params": "the same",
     "fmri2img.exceptions": "words for the user",
     "fmri2img.fetching.fetch.check_not_pulled": "stops, or lets pass",
-    "fmri2img.provenance.lineage": "tells where files come from",
     "fmri2img.nsd.sessions._code": "names the pieces of an unfinished extraction",
     "fmri2img.parallel": "where jobs run, not what they do",
-    "fmri2img.provenance": "tells why stages run",
+    **dict.fromkeys(
+        [
+            f"fmri2img.provenance.{module}"
+            for module in (
+                *("accept", "definitions", "fingerprint", "history", "lineage", "reach"),
+                *("rewritten", "source", "templates", "used_names", "why"),
+            )
+        ],
+        "tells where files come from, and why stages run",  # receipts, of the same room, count
+    ),
     "fmri2img.tracking": "MLflow, which is no output",
     "fmri2img.training.fit._fingerprint": "names the checkpoint of an unfinished training",
     "fmri2img.training.processes": "in how many processes a training runs",

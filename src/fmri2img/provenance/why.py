@@ -1,7 +1,6 @@
 """Why a stage would run: the first thing that has changed since it last ran, in words."""
 
 import difflib
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from fmri2img.provenance.lineage import (
     read_lock,
 )
 from fmri2img.provenance.reach import Program
+from fmri2img.provenance.rewritten import fingerprint_md5, same_results
 
 FINGERPRINT_STAGE = "fingerprint"
 _MOST_NAMES = 5
@@ -44,12 +44,15 @@ class Cause:
         spelling only.
     brief : str
         The same in words that fit every stage to which it happens; empty if ``words`` do.
+    equivalent : str
+        Of ``code``: how it is known that results stay the same (`rewritten`); empty if it is not.
     """
 
     kind: str
     words: str
     names: tuple[str, ...] = ()
     brief: str = ""
+    equivalent: str = ""
 
 
 @dataclass
@@ -241,10 +244,7 @@ class Pipeline:
         """
         stage, fingerprint = self.locked[name], self.fingerprint_of(name)
         now = self.texts.get(fingerprint, "")
-        if (
-            stage.deps.get((FINGERPRINTS / f"{fingerprint}.txt").as_posix())
-            == hashlib.md5(now.encode(), usedforsecurity=False).hexdigest()
-        ):
+        if stage.deps.get((FINGERPRINTS / f"{fingerprint}.txt").as_posix()) == fingerprint_md5(now):
             return None
         was = self.history.text(fingerprint, stage)
         if was is None:
@@ -259,6 +259,13 @@ class Pipeline:
                 "code",
                 "dvc.lock names its source files, as version 0.1 did; they mean the same: to keep "
                 "the results, run fmri2img accept",
+            )
+        if version := same_results(fingerprint, was, now):
+            rewritten = f"rewritten since version {version}, golden results the same to the bit"
+            return Cause(
+                "code",
+                f"its code was {rewritten}: to keep the results, run fmri2img accept",
+                equivalent=rewritten,
             )
         names = differing(was, now)
         return Cause("code", f"code changed: {self.describe(names, was, now)}", tuple(names))

@@ -1,0 +1,47 @@
+"""Code that was rewritten and gives the same results: which earlier fingerprints count as today's.
+
+``rewritten.json`` is written by ``tests/golden/rewritten.py`` after the golden results were found
+bit-equal. An entry counts for the code that it was written for and no other: whoever edits a stage
+afterwards has no equivalent of it any more.
+"""
+
+import hashlib
+import json
+from functools import cache
+from importlib.resources import files
+
+NAME = "rewritten.json"
+
+
+def fingerprint_md5(text: str) -> str:
+    """Return the MD5 of a fingerprint's text, as ``dvc.lock`` has it."""
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def same_results(name: str, was: str, now: str) -> str:
+    """Say since which version a stage's code was rewritten without any change of its results.
+
+    Parameters
+    ----------
+    name : str
+        Of the fingerprint: a stage, or ``stage/model``.
+    was, now : str
+        Texts of `fingerprint.fingerprints`.
+
+    Returns
+    -------
+    str
+        The version; empty if nothing is known.
+    """
+    entry = _entries().get(name, {"now": "", "earlier": {}})
+    if entry["now"] != fingerprint_md5(now):
+        return ""
+    version: str = entry["earlier"].get(fingerprint_md5(was), "")
+    return version
+
+
+@cache
+def _entries() -> dict[str, dict]:
+    path = files("fmri2img.provenance").joinpath(NAME)
+    entries: dict[str, dict] = json.loads(path.read_text(encoding="utf-8"))
+    return entries

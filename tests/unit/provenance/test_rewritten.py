@@ -1,0 +1,40 @@
+import json
+
+import pytest
+
+import fmri2img.provenance.rewritten as rewritten
+from conftest import REPOSITORY
+from fmri2img.provenance.rewritten import fingerprint_md5, same_results
+
+WAS, NOW = "read_betas 1 2\n", "read_session 3 4\n"
+
+
+@pytest.fixture
+def known(monkeypatch):
+    entry = {"now": fingerprint_md5(NOW), "earlier": {fingerprint_md5(WAS): "0.1"}}
+    monkeypatch.setattr(rewritten, "_entries", lambda: {"extract_betas": entry})
+
+
+def test_rewritten_code_is_known_by_both_fingerprints(known):
+    assert same_results("extract_betas", WAS, NOW) == "0.1"
+
+
+@pytest.mark.parametrize(
+    ("name", "was", "now"),
+    [
+        pytest.param("extract_betas", WAS, NOW + "new 5 6\n", id="edited since"),
+        pytest.param("extract_betas", WAS + "x 7 8\n", NOW, id="other code before"),
+        pytest.param("train/ridge", WAS, NOW, id="another stage"),
+    ],
+)
+def test_any_other_code_is_not_equivalent(known, name, was, now):
+    assert same_results(name, was, now) == ""
+
+
+def test_the_file_names_stages_and_versions():
+    path = REPOSITORY / "src/fmri2img/provenance" / rewritten.NAME
+    entries = json.loads(path.read_text())
+    assert "extract_betas" in entries
+    for entry in entries.values():
+        assert len(entry["now"]) == 32
+        assert set(entry["earlier"].values()) <= {"0.1"}
