@@ -73,7 +73,8 @@ def main() -> None:
 
 def simulate(folder: Path) -> None:
     """Write one session at the real size, unless an earlier run has."""
-    from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
+    from fmri2img.simulation.dataset import SimulatedSubject
+    from fmri2img.simulation.stimuli_files import simulate_shared
 
     if (folder / "complete").exists():
         return

@@ -26,8 +26,8 @@ import yaml
 from measuring import put_section, sized, table
 
 from fmri2img.models.registry import check_settings, load_encoder, model_class, save_encoder
+from fmri2img.tracking.encoder_files import md5_tags
 from fmri2img.tracking.registration import register
-from fmri2img.tracking.runs import md5_tags
 from fmri2img.tracking.store import open_store
 from fmri2img.tracking.versions import registered_name
 

@@ -19,8 +19,9 @@ from fmri2img.nsd.paths import on_disk
 from fmri2img.nsd.rois import read_labels
 from fmri2img.params_file import load_params
 from fmri2img.responses.ncsnr import estimate_ncsnr
-from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
+from fmri2img.simulation.dataset import SimulatedSubject
 from fmri2img.simulation.scenes import render_image
+from fmri2img.simulation.stimuli_files import simulate_shared
 from fmri2img.simulation.trial_order import shown_images
 from fmri2img.simulation.voxel_responses import PUBLISHED_NCSNR
 

@@ -12,7 +12,8 @@ from fmri2img.layout import ledger_path, receipt_path, voxels_path
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import byte_progress, run_stage
 from fmri2img.provenance.receipts import Ledger, Receipt, raw_files
-from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
+from fmri2img.simulation.dataset import SimulatedSubject
+from fmri2img.simulation.stimuli_files import simulate_shared
 
 
 def main(subject: str, check: bool, dry_run: bool) -> None:

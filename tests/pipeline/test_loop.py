@@ -116,12 +116,12 @@ def test_comments_run_the_fingerprint_and_nothing_else(copied):
 def test_a_change_is_told_from_what_to_what_and_runs_what_it_reaches(copied):
     edit(
         copied,
-        "src/fmri2img/evaluation/documents.py",
+        "src/fmri2img/evaluation/comparisons.py",
         "_RESAMPLES_AT_ONCE = ",
         "_RESAMPLES_AT_ONCE = 1 + ",
     )
     assert why(copied) == [
-        "compare: code changed: _RESAMPLES_AT_ONCE (src/fmri2img/evaluation/documents.py)"
+        "compare: code changed: _RESAMPLES_AT_ONCE (src/fmri2img/evaluation/comparisons.py)"
     ]
     with changed_params(copied) as params:
         params["train"]["basic_ae"]["epochs"] = 2

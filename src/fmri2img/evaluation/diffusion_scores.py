@@ -27,7 +27,7 @@ from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
 from fmri2img.evaluation.latent_scores import dimension_correlations, pattern_correlations
 from fmri2img.evaluation.network_scores import CLIP_SCALE, IMAGENET_SCALE, LITE_SCALE, Networks
 from fmri2img.evaluation.picture_scores import unit_rows
-from fmri2img.evaluation.score import derangement
+from fmri2img.evaluation.rows import derangement
 from fmri2img.responses.splits import Split
 from fmri2img.storage import StoredArray
 

@@ -21,7 +21,8 @@ from fmri2img.evaluation.picture_scores import (
     shrink,
     ssim_table,
 )
-from fmri2img.evaluation.score import HEADLINE, derangement
+from fmri2img.evaluation.rows import derangement
+from fmri2img.evaluation.score import HEADLINE
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.storage import read_arrays
 

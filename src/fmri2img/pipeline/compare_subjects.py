@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.config import ProjectParams
-from fmri2img.evaluation.documents import (
+from fmri2img.evaluation.comparisons import (
     check_scored_alike,
     corrected_p,
     means_over_subjects,

@@ -15,16 +15,8 @@ from fmri2img.evaluation.documents import (
     score_table,
 )
 from fmri2img.evaluation.network_scores import Networks, open_networks
-from fmri2img.evaluation.score import (
-    Rows,
-    Scores,
-    TestTruth,
-    join_truth,
-    model_rows,
-    reference_rows,
-    score_model,
-    score_rows,
-)
+from fmri2img.evaluation.rows import Rows, TestTruth, join_truth, model_rows, reference_rows
+from fmri2img.evaluation.score import Scores, score_model, score_rows
 from fmri2img.files import write_json, write_text
 from fmri2img.layout import (
     latent_map_path,

@@ -12,17 +12,14 @@ from pathlib import Path, PurePosixPath
 import h5py
 import numpy as np
 from joblib import Parallel, delayed
-from PIL import Image, ImageOps
 
 from fmri2img.config import FetchNsdParams, NsdParams, SimulationParams
 from fmri2img.containers import UNITS_PER_PERCENT, to_stored_units
-from fmri2img.exceptions import MissingDataError
 from fmri2img.nsd.design import (
     RUNS_PER_SESSION,
     SESSIONS_HELD,
     TR_SECONDS,
     TRIALS_PER_SESSION,
-    ExperimentDesign,
     rest_runs_shift,
 )
 from fmri2img.nsd.mapping import map_nearest
@@ -30,7 +27,6 @@ from fmri2img.nsd.paths import (
     STIMULI,
     BetaVersion,
     SubjectFiles,
-    fsaverage_label_table,
     on_disk,
     subject_number,
 )
@@ -41,7 +37,6 @@ from fmri2img.responses.ncsnr import estimate_ncsnr
 from fmri2img.simulation import files as writers
 from fmri2img.simulation.cortex import (
     ANAT_VOXEL_MM,
-    ATLASES_ON_FSAVERAGE,
     SIMULATED_ROIS,
     Cortex,
     anat_labels,
@@ -52,7 +47,7 @@ from fmri2img.simulation.cortex import (
     locate,
     split_hemispheres,
 )
-from fmri2img.simulation.scenes import CATEGORIES, describe_scene, paint_scene
+from fmri2img.simulation.scenes import CATEGORIES, describe_scene
 from fmri2img.simulation.trial_order import (
     SimulatedDesign,
     draw_design,
@@ -71,96 +66,6 @@ from fmri2img.simulation.voxel_responses import (
 )
 
 _REMEDY = "dvc repro --force --single-item fetch_nsd_shared"
-
-
-def simulate_shared(
-    root: Path, nsd: NsdParams, simulation: SimulationParams, subjects: list[str]
-) -> list[PurePosixPath]:
-    """Write design tables and the pictures that the named subjects see.
-
-    Parameters
-    ----------
-    root : Path
-        Becomes the NSD root.
-    nsd : NsdParams
-        Sessions count: only what they show is painted.
-    simulation : SimulationParams
-    subjects : list of str
-
-    Returns
-    -------
-    list of PurePosixPath
-        The files, relative to ``root``.
-    """
-    design = draw_design(simulation.seed)
-    written = [writers.write_notice(root), *writers.write_design(root, design, simulation.seed)]
-    shown = [_shown_in(design.experiment, subject, nsd) for subject in subjects]
-    image_ids = np.unique(np.concatenate(shown))
-    written.append(
-        writers.write_stimuli(
-            root, image_ids, _pictures(simulation, image_ids, design.experiment.shared_image_ids)
-        )
-    )
-    for roi in ATLASES_ON_FSAVERAGE:
-        written += writers.write_label_tables(root, [fsaverage_label_table(roi)], LABEL_NAMES[roi])
-    return written
-
-
-def _shown_in(design: ExperimentDesign, subject: str, nsd: NsdParams) -> np.ndarray:
-    number = subject_number(subject)
-    return shown_images(design, number, nsd.sessions_of(subject, SESSIONS_HELD[number - 1]))
-
-
-def _pictures(
-    simulation: SimulationParams, image_ids: np.ndarray, shared_ids: np.ndarray
-) -> Iterator[np.ndarray]:
-    """Paint scenes, or crop a folder's pictures, on all cores and in order."""
-    if simulation.pictures == "scenes":
-        jobs = (delayed(_paint)(simulation.seed, int(image_id)) for image_id in image_ids)
-    else:
-        shared, unique = _divide_folder(Path(simulation.pictures))
-        sources = (
-            (shared if is_shared else unique) for is_shared in np.isin(image_ids, shared_ids)
-        )
-        jobs = (
-            delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths))
-            for image_id, paths in zip(image_ids, sources, strict=True)
-        )
-    return Parallel(n_jobs=-1, batch_size=8, return_as="generator")(jobs)
-
-
-def _divide_folder(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Keep every tenth picture for the shared images: a crop of a test picture must not be among
-    the others.
-    """
-    paths = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")
-    )
-    if len(paths) < 2:
-        raise MissingDataError(
-            f"{folder}: got {len(paths)} .jpg or .png pictures, expected at least 2; "
-            "set fetch_nsd.simulation.pictures to scenes or to a folder of pictures"
-        )
-    return paths[::10], [path for index, path in enumerate(paths) if index % 10]
-
-
-def _paint(seed: int, image_id: int) -> np.ndarray:
-    return paint_scene(describe_scene(seed, image_id), writers.IMAGE_SIDE)
-
-
-def _crop(path: Path, turn: int) -> np.ndarray:
-    """Cut a square; later uses of the same picture are mirrored and cut elsewhere, so that no
-    two are alike.
-    """
-    rng = np.random.default_rng([turn, 425])
-    with Image.open(path) as picture:
-        whole = picture.convert("RGB")
-    side = round(min(whole.size) * (1.0 if turn == 0 else rng.uniform(0.6, 0.95)))
-    left, top = (round((extent - side) * rng.random()) for extent in whole.size)
-    square = whole.crop((left, top, left + side, top + side)).resize(
-        (writers.IMAGE_SIDE,) * 2, Image.Resampling.BICUBIC
-    )
-    return np.asarray(ImageOps.mirror(square) if turn % 2 else square)
 
 
 @dataclass(frozen=True)

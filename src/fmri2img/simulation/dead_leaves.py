@@ -8,8 +8,8 @@ photograph is needed.
 
 import numpy as np
 
-from fmri2img.simulation.objects import Part
 from fmri2img.simulation.painting import paint_parts
+from fmri2img.simulation.parts import Part
 
 
 def render_leaves(seed: int, index: int, size: int = 256) -> np.ndarray:

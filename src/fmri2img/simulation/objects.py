@@ -3,11 +3,9 @@
 Coordinates are fractions of the picture: x to the right, y down, (0, 0) the upper left corner.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
-Colour = tuple[float, float, float]
+from fmri2img.simulation.parts import Part, jitter, pick, polygon, shadow
 
 _VIVID = (
     (0.78, 0.16, 0.14),
@@ -45,86 +43,12 @@ WALLS = (
 )
 
 
-@dataclass(frozen=True)
-class Part:
-    """One painted shape.
-
-    Attributes
-    ----------
-    kind : str
-        ``"ellipse"``, ``"box"`` (rounded) or ``"polygon"`` (convex, clockwise on the screen).
-    centre, half_size : tuple of float
-        In fractions of the picture; for a polygon the box that holds it.
-    colour : tuple of float
-        Red, green, blue in 0..1.
-    angle : float
-        Rotation in radians (ellipse and box).
-    texture, ruffle : float
-        Contrast of the 1/f texture, and how far it displaces the outline (fraction of size).
-    shade : float
-        Strength of the light gradient across the part.
-    opacity : float
-        0..1; below 1 for shadows.
-    softness : float
-        Width of the outline in fractions of the picture, besides one pixel.
-    vertices : tuple of (x, y)
-        Corners of a polygon, in fractions of the picture.
-    """
-
-    kind: str
-    centre: tuple[float, float]
-    half_size: tuple[float, float]
-    colour: tuple[float, float, float]
-    angle: float = 0.0
-    texture: float = 0.10
-    ruffle: float = 0.0
-    shade: float = 0.25
-    opacity: float = 1.0
-    softness: float = 0.0
-    vertices: tuple[tuple[float, float], ...] = ()
-
-
-def jitter(rng: np.random.Generator, colour: tuple[float, ...], spread: float = 0.06) -> Colour:
-    """Vary a colour: a shared change of brightness and a smaller one of each channel."""
-    values = np.asarray(colour) * np.exp(rng.normal(0, 2 * spread)) + rng.normal(0, spread, 3)
-    red, green, blue = np.clip(values, 0.02, 0.98)
-    return float(red), float(green), float(blue)
-
-
-def _pick(
-    rng: np.random.Generator, palette: tuple, spread: float = 0.05
-) -> tuple[float, float, float]:
-    return jitter(rng, palette[rng.integers(len(palette))], spread)
-
-
-def polygon(vertices: list, colour: tuple, **settings: float) -> Part:
-    """Build a convex polygon from its corners, clockwise on the screen."""
-    points = np.asarray(vertices)
-    low, high = points.min(0), points.max(0)
-    corners = tuple((float(x), float(y)) for x, y in points)
-    return Part(
-        "polygon",
-        tuple((low + high) / 2),
-        tuple((high - low) / 2),
-        colour,
-        vertices=corners,
-        **settings,
-    )
-
-
-def _shadow(x: float, foot: float, width: float) -> Part:
-    half = (width, 0.18 * width)
-    return Part(
-        "ellipse", (x, foot), half, (0.05, 0.05, 0.07), opacity=0.4, texture=0, softness=0.02
-    )
-
-
 def _person(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
-    shirt, trousers, skin = _pick(rng, _VIVID), _pick(rng, _VIVID), _pick(rng, _SKIN)
-    hair = _pick(rng, _COATS)
+    shirt, trousers, skin = pick(rng, _VIVID), pick(rng, _VIVID), pick(rng, _SKIN)
+    hair = pick(rng, _COATS)
     lean = rng.normal(0, 0.12)
     limb = 0.045 * size
-    parts = [_shadow(x, foot, 0.2 * size)]
+    parts = [shadow(x, foot, 0.2 * size)]
     for side in (-1, 1):
         parts.append(
             Part(
@@ -150,11 +74,11 @@ def _person(rng: np.random.Generator, x: float, foot: float, size: float) -> lis
 
 
 def _animal(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
-    coat = _pick(rng, _COATS)
+    coat = pick(rng, _COATS)
     belly = jitter(rng, coat, 0.1)
     way = rng.choice((-1, 1))
     body_y = foot - 0.42 * size
-    parts = [_shadow(x, foot, 0.4 * size)]
+    parts = [shadow(x, foot, 0.4 * size)]
     legs = (-0.27, -0.17, 0.17, 0.27)
     parts += [
         Part("box", (x + offset * size, foot - 0.17 * size), (0.04 * size, 0.18 * size), belly)
@@ -198,7 +122,7 @@ def _animal(rng: np.random.Generator, x: float, foot: float, size: float) -> lis
 
 
 def _vehicle(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
-    paint = _pick(rng, _VIVID)
+    paint = pick(rng, _VIVID)
     glass, tyre = jitter(rng, (0.55, 0.66, 0.74)), (0.07, 0.07, 0.08)
     length, height = 0.5 * size, 0.13 * size
     tall = rng.random() < 0.3
@@ -206,7 +130,7 @@ def _vehicle(rng: np.random.Generator, x: float, foot: float, size: float) -> li
     body_y = foot - 0.1 * size - height
     roof_y = body_y - height - cabin[1] + 0.03 * size
     parts = [
-        _shadow(x, foot, length),
+        shadow(x, foot, length),
         Part("box", (x, roof_y), cabin, paint),
         Part(
             "box",
@@ -235,14 +159,14 @@ def _vehicle(rng: np.random.Generator, x: float, foot: float, size: float) -> li
 
 def _building(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
     wall, roof = (
-        _pick(rng, WALLS + _VIVID[:2]),
-        _pick(rng, ((0.45, 0.18, 0.13), (0.28, 0.28, 0.30), (0.5, 0.34, 0.2))),
+        pick(rng, WALLS + _VIVID[:2]),
+        pick(rng, ((0.45, 0.18, 0.13), (0.28, 0.28, 0.30), (0.5, 0.34, 0.2))),
     )
     glass = jitter(rng, (0.25, 0.30, 0.38), 0.1)
     half_width = rng.uniform(0.22, 0.42) * size
     height = rng.uniform(0.5, 1.0) * size
     top = foot - height
-    parts = [_shadow(x, foot, 1.1 * half_width)]
+    parts = [shadow(x, foot, 1.1 * half_width)]
     parts.append(
         Part(
             "box", (x, foot - height / 2), (half_width, height / 2), wall, texture=0.25, shade=0.35
@@ -265,8 +189,8 @@ def _building(rng: np.random.Generator, x: float, foot: float, size: float) -> l
 
 
 def _tree(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
-    bark, leaf = jitter(rng, (0.30, 0.21, 0.14)), _pick(rng, _LEAVES)
-    parts = [_shadow(x, foot, 0.3 * size)]
+    bark, leaf = jitter(rng, (0.30, 0.21, 0.14)), pick(rng, _LEAVES)
+    parts = [shadow(x, foot, 0.3 * size)]
     parts.append(
         Part("box", (x, foot - 0.25 * size), (0.045 * size, 0.27 * size), bark, texture=0.4)
     )
@@ -295,11 +219,11 @@ def _tree(rng: np.random.Generator, x: float, foot: float, size: float) -> list[
 
 def _boat(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
     hull, sail = (
-        _pick(rng, _VIVID),
-        _pick(rng, ((0.94, 0.92, 0.88), (0.85, 0.3, 0.2), (0.9, 0.8, 0.5))),
+        pick(rng, _VIVID),
+        pick(rng, ((0.94, 0.92, 0.88), (0.85, 0.3, 0.2), (0.9, 0.8, 0.5))),
     )
     deck = foot - 0.16 * size
-    parts = [_shadow(x, foot + 0.02 * size, 0.42 * size)]
+    parts = [shadow(x, foot + 0.02 * size, 0.42 * size)]
     bow, keel = 0.45 * size, 0.3 * size
     parts.append(
         polygon(
@@ -332,14 +256,14 @@ def _food(rng: np.random.Generator, x: float, foot: float, size: float) -> list[
     y = foot - 0.2 * size
     plate = jitter(rng, (0.90, 0.89, 0.86))
     parts = [
-        _shadow(x, y + 0.04 * size, 0.56 * size),
+        shadow(x, y + 0.04 * size, 0.56 * size),
         Part("ellipse", (x, y), (0.52 * size, 0.27 * size), plate, texture=0.05),
         Part("ellipse", (x, y), (0.40 * size, 0.20 * size), jitter(rng, plate, 0.02), texture=0.05),
     ]
     for _ in range(int(rng.integers(3, 10))):
         centre = (x + rng.normal(0, 0.16) * size, y + rng.normal(-0.03, 0.07) * size)
         radius = rng.uniform(0.06, 0.16) * size
-        colour = _pick(rng, _VIVID[:4] + _COATS[:2])
+        colour = pick(rng, _VIVID[:4] + _COATS[:2])
         half_size = (radius, radius * rng.uniform(0.5, 1))
         parts.append(
             Part("ellipse", centre, half_size, colour, texture=0.4, ruffle=0.15, shade=0.5)
@@ -348,7 +272,7 @@ def _food(rng: np.random.Generator, x: float, foot: float, size: float) -> list[
 
 
 def _flower(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
-    petal, heart = _pick(rng, _VIVID), _pick(rng, ((0.85, 0.68, 0.15), (0.32, 0.2, 0.1)))
+    petal, heart = pick(rng, _VIVID), pick(rng, ((0.85, 0.68, 0.15), (0.32, 0.2, 0.1)))
     stem = jitter(rng, (0.22, 0.42, 0.16))
     y = foot - 0.68 * size
     parts = [Part("box", (x, foot - 0.33 * size), (0.018 * size, 0.35 * size), stem)]
@@ -368,7 +292,7 @@ def _flower(rng: np.random.Generator, x: float, foot: float, size: float) -> lis
 
 
 def _balloon(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
-    first, second = _pick(rng, _VIVID), _pick(rng, _VIVID)
+    first, second = pick(rng, _VIVID), pick(rng, _VIVID)
     y = foot - 0.62 * size
     parts = [Part("ellipse", (x, y), (0.34 * size, 0.38 * size), first, shade=0.5)]
     stripes = ((0.22, second), (0.09, first))
@@ -401,8 +325,8 @@ def _balloon(rng: np.random.Generator, x: float, foot: float, size: float) -> li
 
 
 def _vase(rng: np.random.Generator, x: float, foot: float, size: float) -> list[Part]:
-    glaze = _pick(rng, _VIVID)
-    parts = [_shadow(x, foot, 0.3 * size)]
+    glaze = pick(rng, _VIVID)
+    parts = [shadow(x, foot, 0.3 * size)]
     for _ in range(int(rng.integers(0, 5))):
         parts += _flower(rng, x + rng.normal(0, 0.1) * size, foot - 0.35 * size, 0.55 * size)
     neck = foot - 0.5 * size

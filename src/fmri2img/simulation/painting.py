@@ -4,7 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fmri2img.simulation.objects import Part
+from fmri2img.simulation.parts import Part
 
 TEXTURE_SIZE = 512
 N_TEXTURES = 12

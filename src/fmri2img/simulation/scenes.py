@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fmri2img.simulation.objects import BUILDERS, WALLS, Part, jitter, polygon
+from fmri2img.simulation.objects import BUILDERS, WALLS
 from fmri2img.simulation.painting import (
     N_TEXTURES,
     TEXTURE_SIZE,
@@ -22,6 +22,7 @@ from fmri2img.simulation.painting import (
     paint_part,
     texture_bank,
 )
+from fmri2img.simulation.parts import Part, jitter, polygon
 
 CATEGORIES = (
     "person",

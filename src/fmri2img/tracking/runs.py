@@ -7,20 +7,13 @@ which is also what ``dvc.lock`` records. No run id is kept in any output of the 
 
 import csv
 import io
-import json
 import logging
-import os
-import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mlflow
-import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 
-from fmri2img.containers import Examples, Reconstructions
 from fmri2img.evaluation.documents import flat_metrics
 from fmri2img.exceptions import MissingDataError
 from fmri2img.files import hash_file, read_json, read_text
@@ -28,23 +21,22 @@ from fmri2img.layout import (
     curve_path,
     encoder_folder,
     encoding_scores_path,
-    examples_path,
-    latents_path,
     live_run_path,
     metrics_path,
-    prior_path,
-    reconstructions_path,
     report_path,
-    split_path,
-    targets_path,
     training_path,
     validation_path,
 )
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
-from fmri2img.provenance.accept import accepted_for
 from fmri2img.tracking.champions import propose
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.curves import MOST_METRICS, holds_curve, log_curve, milliseconds
+from fmri2img.tracking.encoder_files import (
+    EncoderFiles,
+    dataset_inputs,
+    lineage_tags,
+    md5_tags,
+    picture_pairs,
+)
 from fmri2img.tracking.registration import describe, register
 from fmri2img.tracking.run_notes import read_note, run_name
 from fmri2img.tracking.store import forgiving, open_store
@@ -59,58 +51,6 @@ from fmri2img.tracking.versions import (
 # Set last, so that what broke off is logged again. They hold the MD5 of the file with the numbers.
 _TRAINING_TAG, _EVALUATION_TAG = "logged.training", "logged.evaluation"
 logger = logging.getLogger(__name__)
-_N_PICTURES = 8
-
-
-@dataclass(frozen=True)
-class EncoderFiles:
-    """What is on disk of one encoder.
-
-    Attributes
-    ----------
-    subject, model : str
-    config : dict
-    md5 : dict of str to str
-        Tags with the MD5 of weights and config: together they are the encoder.
-    """
-
-    subject: str
-    model: str
-    config: dict[str, Any]
-    md5: dict[str, str]
-
-    @classmethod
-    def of(cls, subject: str, model: str) -> "EncoderFiles":
-        """Find them.
-
-        Raises
-        ------
-        MissingDataError
-            If weights or config are not there.
-        """
-        folder, remedy = encoder_folder(subject, model), f"dvc repro train@{subject}-{model}"
-        config = read_json(folder / CONFIG_NAME, remedy=remedy)
-        return cls(subject, model, config, md5_tags(folder))
-
-    @property
-    def tags(self) -> dict[str, str]:
-        """What it is and was made from, as text."""
-        about = {key: str(value) for key, value in self.config["about"].items()}
-        # Results that were kept although code has changed since they were made (fmri2img accept).
-        accepted = (
-            {"code.accepted": "; ".join(phrases)} if (phrases := accepted_for(self.subject)) else {}
-        )
-        return {**about, **accepted, "model": self.model, **self.md5}
-
-
-def md5_tags(folder: Path) -> dict[str, str]:
-    """Return the MD5 of an encoder's weights and config, which ``dvc.lock`` records too, as
-    tags.
-    """
-    return {
-        MD5_TAG: hash_file(folder / WEIGHTS_NAME, "md5"),
-        CONFIG_TAG: hash_file(folder / CONFIG_NAME, "md5"),
-    }
 
 
 def log_encoder(
@@ -293,7 +233,7 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
         params=[Param(key, str(value)) for key, value in params.items()],
     )
     log_curve(client, run_id, _curve(subject, model))
-    client.log_inputs(run_id, datasets=_datasets(subject, model))
+    client.log_inputs(run_id, datasets=dataset_inputs(subject, model))
     client.log_text(run_id, read_text(validation_path(subject, model), remedy=remedy), SCORES_NAME)
     register(client, run_id, encoder_folder(subject, model), files.config, files.tags)
     client.set_tag(run_id, _TRAINING_TAG, hash_file(training_path(subject, model), "md5"))
@@ -341,85 +281,3 @@ def _curve(subject: str, model: str) -> list[dict[str, float]]:
         {key: float(value) for key, value in row.items()}
         for row in csv.DictReader(io.StringIO(text))
     ]
-
-
-def _datasets(subject: str, model: str) -> list[DatasetInput]:
-    """Describe the files that training read; the digest of each is its MD5 in ``dvc.lock``."""
-    paths = {
-        "examples": examples_path(subject),
-        "split": split_path(subject),
-        "latents": latents_path(subject),
-    }
-    if model_class(model).uses_diffusion:
-        paths["targets"] = targets_path(subject, model)
-    return [
-        DatasetInput(
-            Dataset(
-                f"{kind}-{subject}",
-                hash_file(path, "md5"),
-                "local",
-                json.dumps({"uri": path.as_posix()}),
-            ),
-            [InputTag("mlflow.data.context", "training")],
-        )
-        for kind, path in paths.items()
-        if path.exists()
-    ]
-
-
-def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
-    """Return the first test images, seen | autoencoder alone | reconstructed, (h, w, 3), uint8.
-
-    The key is the image's 73k id: it stands for the same picture in every subject's run.
-    """
-    reconstructions = Reconstructions.open(
-        reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}"
-    )
-    examples = Examples.open(
-        examples_path(subject),
-        remedy=f"dvc repro create_examples@{subject}",
-        on_disk=["images", "betas"],
-    )
-    rows = reconstructions.rows("test")[:_N_PICTURES]
-    gap = np.full((reconstructions.images.shape[1], 4, 3), 255, dtype=np.uint8)
-    pictures = {}
-    for row, image_id in zip(rows, reconstructions.image_ids[rows], strict=True):
-        truth = examples.images[examples.rows_of(np.array([image_id]))[0]]
-        wide = np.concatenate(
-            [truth, gap, reconstructions.ceiling[row], gap, reconstructions.images[row]], axis=1
-        )
-        pictures[f"pictures/{image_id:05d}"] = wide.repeat(2, 0).repeat(2, 1)
-    return pictures
-
-
-def lineage_tags(files: EncoderFiles) -> dict[str, str]:
-    """Return tags that lead from a run to the bytes it used and the code that ran."""
-    subject = files.subject
-    inputs = [examples_path(subject), split_path(subject), latents_path(subject)]
-    inputs.append(
-        targets_path(subject, files.model)
-        if model_class(files.model).uses_diffusion
-        else prior_path()
-    )
-    tags = {"dvc.stage": f"train@{subject}-{files.model}"}
-    tags |= {
-        f"dvc.dep.{path.as_posix()}": hash_file(path, "md5") for path in inputs if path.exists()
-    }
-    if Path("params.yaml").exists():
-        tags["params.sha256"] = hash_file(Path("params.yaml"))
-    if name := os.environ.get("DVC_EXP_NAME"):
-        tags["dvc.exp_name"] = name
-    if commit := _git("rev-parse", "HEAD"):
-        tags["git.commit"] = commit
-        tags["git.dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower()
-    return tags
-
-
-def _git(*arguments: str) -> str:
-    """Return what git prints, or nothing where there is no git or no repository."""
-    try:
-        return subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

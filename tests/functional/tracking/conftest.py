@@ -20,7 +20,8 @@ from fmri2img.layout import (
     validation_path,
 )
 from fmri2img.models.registry import check_settings, model_class, save_encoder
-from fmri2img.tracking.runs import log_encoder, md5_tags
+from fmri2img.tracking.encoder_files import md5_tags
+from fmri2img.tracking.runs import log_encoder
 from fmri2img.tracking.store import open_store
 from miniature import inside, move_store
 

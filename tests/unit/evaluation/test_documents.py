@@ -2,16 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmri2img.evaluation.documents import (
+from fmri2img.evaluation.comparisons import (
     check_scored_alike,
     compared_metrics,
     corrected_p,
-    flat_metrics,
-    latent_map_table,
     mean_over_subjects,
     paired_differences,
-    seed_spread,
 )
+from fmri2img.evaluation.documents import flat_metrics, latent_map_table, seed_spread
 from fmri2img.exceptions import MismatchError
 
 METRICS = ("pixcorr", "ssim", "pattern_correlation", "two_way")

@@ -21,7 +21,7 @@ from fmri2img.evaluation.latent_scores import (
     resampled_dimension_correlation,
 )
 from fmri2img.evaluation.network_scores import NO_NETWORKS
-from fmri2img.evaluation.score import (
+from fmri2img.evaluation.rows import (
     MODEL_ROWS,
     Parts,
     Rows,
@@ -31,9 +31,8 @@ from fmri2img.evaluation.score import (
     model_rows,
     nearest_rows,
     reference_rows,
-    score_model,
-    score_rows,
 )
+from fmri2img.evaluation.score import score_model, score_rows
 from fmri2img.exceptions import MismatchError
 from fmri2img.responses.splits import Split
 

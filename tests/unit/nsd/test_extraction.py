@@ -34,7 +34,8 @@ from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.provenance.receipts import Receipt
 from fmri2img.responses.ncsnr import estimate_ncsnr
-from fmri2img.simulation.dataset import SimulatedSubject, simulate_shared
+from fmri2img.simulation.dataset import SimulatedSubject
+from fmri2img.simulation.stimuli_files import simulate_shared
 
 WINDOWS = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
 ALL = ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=WINDOWS)

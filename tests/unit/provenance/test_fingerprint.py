@@ -134,10 +134,15 @@ CONSTANTS = {
         "evaluate",
         "score_references",
     },
-    ("fmri2img/evaluation/documents.py", "_RESAMPLES_AT_ONCE"): {"compare"},
+    ("fmri2img/evaluation/comparisons.py", "_RESAMPLES_AT_ONCE"): {"compare"},
+    ("fmri2img/provenance/receipts.py", "SIMULATED_NOTICE"): {
+        "fetch_captions",
+        "fetch_nsd",
+        "make_targets",
+    },
     ("fmri2img/evaluation/picture_folders.py", "_SMALL"): set(),  # a verb's
     ("fmri2img/parallel.py", "_CONNECT_SECONDS"): set(),  # where jobs run
-    ("fmri2img/tracking/runs.py", "_N_PICTURES"): set(),  # MLflow
+    ("fmri2img/tracking/encoder_files.py", "_N_PICTURES"): set(),  # MLflow
 }
 
 

@@ -1,0 +1,183 @@
+"""Encoders side by side: paired differences, means over subjects, corrected p-values."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
+from fmri2img.evaluation.network_scores import NETWORK_METRICS
+from fmri2img.exceptions import MismatchError
+
+# On which models are compared with each other, and which tables show; by the headline preset.
+COMPARED = ("pixcorr", "ssim", *NETWORK_METRICS, "pattern_correlation", "two_way")
+
+
+_RESAMPLES_AT_ONCE = 500
+
+
+def paired_differences(
+    tables: dict[str, dict[str, pd.DataFrame]], *, n_resamples: int = 10_000, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Compare every model with ridge on the same images.
+
+    Parameters
+    ----------
+    tables : dict of str to dict of str to DataFrame
+        Subject to model to the scores of each image (`score_table`).
+    n_resamples, seed : int
+        Of the bootstrap and of the sign flips.
+
+    Returns
+    -------
+    list of dict
+        ``subject``, ``models``, ``metric``, ``mean`` difference, 95 % ``interval``, sign-flip ``p``
+        and ``p_holm`` over the whole list.
+    """
+    rng = np.random.default_rng(seed)
+    differences: list[dict[str, Any]] = []
+    for subject, scores in tables.items():
+        reference = scores["ridge"].set_index("image_id")
+        for model, table in scores.items():
+            if model == "ridge":
+                continue
+            for metric in compared_metrics(table.columns, scores["ridge"].columns):
+                difference = (table.set_index("image_id")[metric] - reference[metric]).to_numpy()
+                ((low, high),) = bootstrap_intervals(difference[None], n_resamples, rng)
+                p_value = sign_flip_p(difference, n_resamples, rng)
+                item = {
+                    "subject": subject,
+                    "models": f"{model} - ridge",
+                    "metric": metric,
+                    "mean": round(float(difference.mean()), 6),
+                }
+                differences.append(
+                    item
+                    | {
+                        "interval": [round(float(low), 6), round(float(high), 6)],
+                        "p": round(p_value, 6),
+                    }
+                )
+    adjusted = holm({str(number): item["p"] for number, item in enumerate(differences)})
+    return [
+        item | {"p_holm": round(adjusted[str(number)], 6)}
+        for number, item in enumerate(differences)
+    ]
+
+
+def compared_metrics(*columns: Iterable[str]) -> list[str]:
+    """Return the metrics on which models are compared: the headline preset's, where all tables
+    have them.
+    """
+    shared = set.intersection(*map(set, columns))
+    return [metric for metric in COMPARED if metric in shared]
+
+
+def mean_over_subjects(
+    tables: dict[str, pd.DataFrame], metric: str, *, n_resamples: int = 10_000, seed: int = 0
+) -> dict[str, Any]:
+    """Return the unweighted mean over subjects of one model, with a 95 % percentile interval over
+    images.
+
+    Subjects saw the same test images, so an image is drawn for all subjects at once: what makes one
+    hard for all stays in the interval. It says nothing about other subjects.
+
+    Parameters
+    ----------
+    tables : dict of str to DataFrame
+        Subject to the scores of each image (`score_table`).
+    metric : str
+    n_resamples, seed : int
+
+    Returns
+    -------
+    dict
+        ``mean``, ``interval``, and ``subjects``: each one's mean.
+    """
+    joined = pd.concat(
+        {subject: table.set_index("image_id")[metric] for subject, table in tables.items()}, axis=1
+    ).to_numpy()
+    is_scored = np.isfinite(joined)  # (n_images, n_subjects)
+    values = np.where(is_scored, joined, 0)
+    rng = np.random.default_rng(seed)
+    means = []
+    for start in range(0, n_resamples, _RESAMPLES_AT_ONCE):
+        size = min(_RESAMPLES_AT_ONCE, n_resamples - start)
+        counts = rng.multinomial(
+            len(values), np.full(len(values), 1 / len(values)), size=size
+        ).astype(np.float64)
+        means.append((counts @ values / np.maximum(counts @ is_scored, 1)).mean(axis=1))
+    low, high = np.percentile(np.concatenate(means), (2.5, 97.5))
+    subject_means = values.sum(axis=0) / is_scored.sum(axis=0)
+    return {
+        "mean": round(float(subject_means.mean()), 6),
+        "interval": [round(float(low), 6), round(float(high), 6)],
+        "subjects": dict(zip(tables, subject_means.round(6).tolist(), strict=True)),
+    }
+
+
+def means_over_subjects(tables: dict[str, dict[str, pd.DataFrame]]) -> list[dict[str, Any]]:
+    """Return `mean_over_subjects` of every model and metric: ``model``, and ``scores`` by metric.
+
+    Parameters
+    ----------
+    tables : dict of str to dict of str to DataFrame
+        Subject to model to the scores of each image.
+    """
+    means = []
+    for model in next(iter(tables.values())):
+        mine = {subject: scores[model] for subject, scores in tables.items()}
+        metrics = compared_metrics(*(table.columns for table in mine.values()))
+        means.append(
+            {
+                "model": model,
+                "scores": {metric: mean_over_subjects(mine, metric) for metric in metrics},
+            }
+        )
+    return means
+
+
+def check_scored_alike(documents: dict[str, dict[str, Any]]) -> None:
+    """Refuse to put scores side by side that come from other weights, settings or data.
+
+    Parameters
+    ----------
+    documents : dict of str to dict
+        Name, such as subj01/ridge, to what `metrics_document` returned.
+
+    Raises
+    ------
+    MismatchError
+        If two differ.
+    """
+    (first, reference), *others = documents.items()
+    for name, document in others:
+        for key in ("weights", "versions", "preset", "networks", "data_source", "test_set"):
+            ours, theirs = reference["about"][key], document["about"][key]
+            if ours != theirs:
+                raise MismatchError(
+                    f"{name} and {first} were scored with different {key}: {theirs} and {ours}; "
+                    "run: dvc repro --force score_references evaluate"
+                )
+
+
+def corrected_p(documents: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return permutation p of every metric in every document, by Holm's correction over all of
+    them.
+
+    Parameters
+    ----------
+    documents : dict of str to dict
+        Name, such as subj01/ridge, to what `metrics_document` returned.
+    """
+    flat = {
+        f"{name}|{metric}": value
+        for name, document in documents.items()
+        for metric, value in document["p"].items()
+    }
+    adjusted = holm(flat)
+    return {
+        name: {metric: round(adjusted[f"{name}|{metric}"], 6) for metric in document["p"]}
+        for name, document in documents.items()
+    }

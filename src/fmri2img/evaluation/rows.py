@@ -1,0 +1,342 @@
+"""Rows of the tables: predictions of the test images, joined with the truth by image id."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fmri2img.containers import (
+    VARIANTS,
+    EncodingModel,
+    Examples,
+    Latents,
+    Reconstructions,
+    TruePictures,
+    find_rows,
+)
+from fmri2img.evaluation.brain import MeasuredResponses
+from fmri2img.responses.splits import Split
+
+# Rows of every table. Predictors that know nothing of the test trials; what others make of the same
+# trials; what pictures alone allow.
+FLOORS = ("grey", "train_mean", "mean_latent", "shuffled", "nearest_train")
+
+
+CEILINGS = ("vae_ceiling", "resize_ceiling")
+
+
+# Rows that depend on the encoder; the others are the subject's. One that steers Stable Diffusion
+# has `containers.VARIANTS`, too.
+MODEL_ROWS = ("model", "single_trial", "shuffled", "nearest_train")
+
+
+REFERENCE_ROWS = ("ridge", "grey", "train_mean", "mean_latent", *CEILINGS)
+
+
+@dataclass(frozen=True)
+class TestTruth:
+    """What predictions of the test images are compared with.
+
+    Attributes
+    ----------
+    image_ids : ndarray, shape (n,)
+    pictures : ndarray, shape (n, height, width, 3), uint8
+        As NSD stores them.
+    small : ndarray, shape (n, side, side, 3), uint8
+        As large as reconstructions.
+    latents : ndarray, shape (n, d)
+    train_mean, train_sd : ndarray, shape (d,)
+        Of training images' latents, as all means that centre.
+    responses : MeasuredResponses
+    n_repetitions : ndarray, shape (n,)
+        Trials that showed each image.
+    """
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    image_ids: np.ndarray
+    pictures: np.ndarray
+    small: np.ndarray
+    latents: np.ndarray
+    train_mean: np.ndarray
+    train_sd: np.ndarray
+    responses: MeasuredResponses
+    n_repetitions: np.ndarray
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Predictions of the test images, in the order of `TestTruth`.
+
+    Attributes
+    ----------
+    pictures : dict of str to ndarray, shape (n, side, side, 3) or (1, side, side, 3), uint8
+        Row to prediction; a single picture is the same for all images.
+    latents : dict of str to ndarray, shape (n, d)
+        Of rows that have latents.
+    shuffles : dict of str to (str, ndarray)
+        Rows that are another one in another order, shape (n,); they stand among ``pictures`` and
+        ``latents`` too.
+    """
+
+    pictures: dict[str, np.ndarray]
+    latents: dict[str, np.ndarray]
+    shuffles: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an encoder made of some repetitions only, and what its training from other seeds made of
+    all.
+
+    Attributes
+    ----------
+    repetitions : dict of int to (ndarray, ndarray, ndarray)
+        Number of averaged repetitions to rows of test images, latents and pictures: of the images
+        that were shown most often.
+    reliability : tuple of ndarray, shape (m, d), or None
+        Latents from the first and from the second repetition alone.
+    seen_again : dict of str to ndarray, shape (m, d)
+        Row to the latents that the autoencoder finds in its pictures, of images that were shown
+        again (``MeasuredResponses.image_ids``): ``model`` reconstructed from the first repetition
+        alone, ``shuffled``, the decoded ``mean_latent``, and the ``truth``.
+    seeds : Rows
+        ``seed_1`` and so on: what the encoder made from further seeds.
+    stated_sd : ndarray, shape (n, d)
+        SD that the encoder states for the error of each latent number; NaN: it states none.
+    """
+
+    repetitions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    reliability: tuple[np.ndarray, np.ndarray] | None
+    seen_again: dict[str, np.ndarray]
+    seeds: Rows
+    stated_sd: np.ndarray
+
+
+def join_truth(
+    examples: Examples,
+    split: Split,
+    latents: Latents,
+    pictures: TruePictures,
+    encoding: EncodingModel,
+) -> TestTruth:
+    """Collect the truth of a subject's test images, by 73k id."""
+    image_ids, train_ids = split.ids("test"), split.ids("train")
+    train = latents.of(train_ids).reshape(len(train_ids), -1)
+    _, shown = np.unique(
+        examples.trial_image_ids[examples.trials_of(image_ids)], return_counts=True
+    )
+    return TestTruth(
+        image_ids=image_ids,
+        pictures=pictures.of(image_ids),
+        small=examples.images[examples.rows_of(image_ids)],
+        latents=latents.of(image_ids).reshape(len(image_ids), -1),
+        train_mean=train.mean(axis=0, dtype=np.float64).astype(np.float32),
+        train_sd=train.std(axis=0, dtype=np.float64).astype(np.float32),
+        responses=MeasuredResponses.of(encoding, examples, split),
+        n_repetitions=shown,
+    )
+
+
+def reference_rows(
+    truth: TestTruth, examples: Examples, split: Split, ridge: Reconstructions
+) -> Rows:
+    """Make the rows that all encoders of a subject share (`REFERENCE_ROWS`), from training
+    images and from ridge's file.
+    """
+    test = ridge.rows("test")
+    rows = test[
+        find_rows(ridge.image_ids[test], truth.image_ids, "images that ridge reconstructed")
+    ]
+    side = ridge.images.shape[1]
+    mean_picture = (
+        examples.images[examples.rows_of(split.ids("train"))].mean(axis=0).round().astype(np.uint8)
+    )
+    return Rows(
+        pictures={
+            "ridge": ridge.images[rows],
+            "grey": np.full((1, side, side, 3), 128, np.uint8),
+            "train_mean": mean_picture[None],
+            "mean_latent": ridge.mean_decoded[None],
+            "vae_ceiling": ridge.ceiling[rows],
+            "resize_ceiling": truth.small,
+        },
+        latents={
+            "ridge": ridge.latents[rows].reshape(len(rows), -1),
+            "mean_latent": np.broadcast_to(truth.train_mean, truth.latents.shape),
+            "vae_ceiling": truth.latents,
+        },
+    )
+
+
+def model_rows(
+    truth: TestTruth,
+    examples: Examples,
+    split: Split,
+    latents: Latents,
+    reconstructions: Reconstructions,
+    *,
+    seed: int,
+) -> tuple[Rows, Parts]:
+    """Join an encoder's predictions with the truth by 73k id, and make the rows that depend on it
+    (`MODEL_ROWS`).
+
+    Parameters
+    ----------
+    truth : TestTruth
+    examples, split, latents
+        The subject's.
+    reconstructions : Reconstructions
+        Of the encoder.
+    seed : int
+        Of the shuffled row.
+    """
+    test = reconstructions.rows("test")
+    rows = test[find_rows(reconstructions.image_ids[test], truth.image_ids, "reconstructions")]
+    predicted, images = (
+        reconstructions.latents[rows].reshape(len(rows), -1),
+        reconstructions.images[rows],
+    )
+    train_ids = split.ids("train")
+    train_latents = latents.of(train_ids).reshape(len(train_ids), -1)
+    nearest = nearest_rows(predicted, train_latents)
+    shuffle = derangement(len(rows), np.random.default_rng(seed))
+    single_latents, single_images = predicted.copy(), images.copy()
+    first = (reconstructions.partial_first == 0) & (reconstructions.partial_count == 1)
+    at = np.searchsorted(truth.image_ids, reconstructions.partial_image_ids[first])
+    single_latents[at], single_images[at] = (
+        reconstructions.partial_latents[first].reshape(-1, predicted.shape[1]),
+        reconstructions.partial_images[first],
+    )
+    order = np.searchsorted(reconstructions.image_ids[test], truth.image_ids)
+    variants = dict(
+        zip(
+            VARIANTS,
+            zip(reconstructions.variant_images, reconstructions.variant_latents, strict=True),
+            strict=False,
+        )
+    )
+    table = Rows(
+        pictures={
+            "model": images,
+            "single_trial": single_images,
+            "shuffled": images[shuffle],
+            "nearest_train": examples.images[examples.rows_of(train_ids)[nearest]],
+            **{name: pictures[order] for name, (pictures, _) in variants.items()},
+        },
+        latents={
+            "model": predicted,
+            "single_trial": single_latents,
+            "shuffled": predicted[shuffle],
+            "nearest_train": train_latents[nearest],
+            **{
+                name: values[order].reshape(len(order), -1)
+                for name, (_, values) in variants.items()
+            },
+        },
+        shuffles={"shuffled": ("model", shuffle)},
+    )
+    seeds = Rows(
+        pictures={
+            f"seed_{number}": pictures[order]
+            for number, pictures in enumerate(reconstructions.seed_images, start=1)
+        },
+        latents={
+            f"seed_{number}": values[order].reshape(len(order), -1)
+            for number, values in enumerate(reconstructions.seed_latents, start=1)
+        },
+    )
+    parts = Parts(
+        repetitions=_repetitions(reconstructions, truth, predicted, images),
+        reliability=_reliability(reconstructions),
+        seen_again=_seen_again(reconstructions, truth, seed),
+        seeds=seeds,
+        stated_sd=reconstructions.latent_sd[rows].reshape(len(rows), -1),
+    )
+    return table, parts
+
+
+def nearest_rows(predicted: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """Return, for each predicted latent, the training image whose latent is closest, shape (n,)."""
+    squared = (train**2).sum(axis=1)
+    return np.array([(squared - 2 * train @ one).argmin() for one in predicted], dtype=np.int64)
+
+
+def derangement(n_images: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a random order in which no image keeps its place, shape (n,)."""
+    order = rng.permutation(n_images)
+    shuffled = np.empty(n_images, dtype=np.int64)
+    shuffled[order] = np.roll(order, 1)
+    return shuffled
+
+
+def _repetitions(
+    reconstructions: Reconstructions, truth: TestTruth, predicted: np.ndarray, images: np.ndarray
+) -> dict:
+    shown = truth.n_repetitions
+    most = max((count for count in (2, 3) if (shown == count).sum() >= 2), default=0)
+    if not most:
+        return {}
+    rows = np.flatnonzero(shown == most)
+    curve = {most: (rows, predicted[rows], images[rows])}
+    for count in range(1, most):
+        chosen = np.flatnonzero(
+            (reconstructions.partial_first == 0) & (reconstructions.partial_count == count)
+        )
+        at = chosen[
+            find_rows(
+                reconstructions.partial_image_ids[chosen],
+                truth.image_ids[rows],
+                "predictions from some of the repetitions",
+            )
+        ]
+        curve[count] = (
+            rows,
+            reconstructions.partial_latents[at].reshape(len(at), -1),
+            reconstructions.partial_images[at],
+        )
+    return dict(sorted(curve.items()))
+
+
+def _seen_again(
+    reconstructions: Reconstructions, truth: TestTruth, seed: int
+) -> dict[str, np.ndarray]:
+    ids = truth.responses.image_ids
+    if not len(ids):
+        return {}
+    first = np.flatnonzero(
+        (reconstructions.partial_first == 0) & (reconstructions.partial_count == 1)
+    )
+    rows = first[
+        find_rows(
+            reconstructions.partial_image_ids[first],
+            ids,
+            "reconstructions from the first repetition",
+        )
+    ]
+    encoded_again = reconstructions.partial_seen[rows].reshape(len(rows), -1)
+    return {
+        "model": encoded_again,
+        "shuffled": encoded_again[derangement(len(rows), np.random.default_rng(seed))]
+        if len(rows) > 1
+        else encoded_again,
+        "mean_latent": np.broadcast_to(reconstructions.mean_seen.reshape(-1), encoded_again.shape),
+        "truth": truth.latents[find_rows(truth.image_ids, ids, "test images")],
+    }
+
+
+def _reliability(reconstructions: Reconstructions) -> tuple[np.ndarray, np.ndarray] | None:
+    first, second = (
+        np.flatnonzero(
+            (reconstructions.partial_first == number) & (reconstructions.partial_count == 1)
+        )
+        for number in (0, 1)
+    )
+    if len(second) < 3:
+        return None
+    first = first[
+        np.searchsorted(
+            reconstructions.partial_image_ids[first], reconstructions.partial_image_ids[second]
+        )
+    ]
+    flat = reconstructions.partial_latents.reshape(len(reconstructions.partial_latents), -1)
+    return flat[first], flat[second]

@@ -1,0 +1,161 @@
+"""What is on disk of one encoder, as its run in MLflow shows it."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.entities import Dataset, DatasetInput, InputTag
+
+from fmri2img.containers import Examples, Reconstructions
+from fmri2img.files import hash_file, read_json
+from fmri2img.layout import (
+    encoder_folder,
+    examples_path,
+    latents_path,
+    prior_path,
+    reconstructions_path,
+    split_path,
+    targets_path,
+)
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
+from fmri2img.provenance.accept import accepted_for
+from fmri2img.tracking.versions import CONFIG_TAG, MD5_TAG
+
+_N_PICTURES = 8
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """What is on disk of one encoder.
+
+    Attributes
+    ----------
+    subject, model : str
+    config : dict
+    md5 : dict of str to str
+        Tags with the MD5 of weights and config: together they are the encoder.
+    """
+
+    subject: str
+    model: str
+    config: dict[str, Any]
+    md5: dict[str, str]
+
+    @classmethod
+    def of(cls, subject: str, model: str) -> "EncoderFiles":
+        """Find them.
+
+        Raises
+        ------
+        MissingDataError
+            If weights or config are not there.
+        """
+        folder, remedy = encoder_folder(subject, model), f"dvc repro train@{subject}-{model}"
+        config = read_json(folder / CONFIG_NAME, remedy=remedy)
+        return cls(subject, model, config, md5_tags(folder))
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What it is and was made from, as text."""
+        about = {key: str(value) for key, value in self.config["about"].items()}
+        # Results that were kept although code has changed since they were made (fmri2img accept).
+        accepted = (
+            {"code.accepted": "; ".join(phrases)} if (phrases := accepted_for(self.subject)) else {}
+        )
+        return {**about, **accepted, "model": self.model, **self.md5}
+
+
+def md5_tags(folder: Path) -> dict[str, str]:
+    """Return the MD5 of an encoder's weights and config, which ``dvc.lock`` records too, as
+    tags.
+    """
+    return {
+        MD5_TAG: hash_file(folder / WEIGHTS_NAME, "md5"),
+        CONFIG_TAG: hash_file(folder / CONFIG_NAME, "md5"),
+    }
+
+
+def dataset_inputs(subject: str, model: str) -> list[DatasetInput]:
+    """Describe the files that training read; the digest of each is its MD5 in ``dvc.lock``."""
+    paths = {
+        "examples": examples_path(subject),
+        "split": split_path(subject),
+        "latents": latents_path(subject),
+    }
+    if model_class(model).uses_diffusion:
+        paths["targets"] = targets_path(subject, model)
+    return [
+        DatasetInput(
+            Dataset(
+                f"{kind}-{subject}",
+                hash_file(path, "md5"),
+                "local",
+                json.dumps({"uri": path.as_posix()}),
+            ),
+            [InputTag("mlflow.data.context", "training")],
+        )
+        for kind, path in paths.items()
+        if path.exists()
+    ]
+
+
+def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
+    """Return the first test images, seen | autoencoder alone | reconstructed, (h, w, 3), uint8.
+
+    The key is the image's 73k id: it stands for the same picture in every subject's run.
+    """
+    reconstructions = Reconstructions.open(
+        reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}"
+    )
+    examples = Examples.open(
+        examples_path(subject),
+        remedy=f"dvc repro create_examples@{subject}",
+        on_disk=["images", "betas"],
+    )
+    rows = reconstructions.rows("test")[:_N_PICTURES]
+    gap = np.full((reconstructions.images.shape[1], 4, 3), 255, dtype=np.uint8)
+    pictures = {}
+    for row, image_id in zip(rows, reconstructions.image_ids[rows], strict=True):
+        truth = examples.images[examples.rows_of(np.array([image_id]))[0]]
+        wide = np.concatenate(
+            [truth, gap, reconstructions.ceiling[row], gap, reconstructions.images[row]], axis=1
+        )
+        pictures[f"pictures/{image_id:05d}"] = wide.repeat(2, 0).repeat(2, 1)
+    return pictures
+
+
+def lineage_tags(files: EncoderFiles) -> dict[str, str]:
+    """Return tags that lead from a run to the bytes it used and the code that ran."""
+    subject = files.subject
+    inputs = [examples_path(subject), split_path(subject), latents_path(subject)]
+    inputs.append(
+        targets_path(subject, files.model)
+        if model_class(files.model).uses_diffusion
+        else prior_path()
+    )
+    tags = {"dvc.stage": f"train@{subject}-{files.model}"}
+    tags |= {
+        f"dvc.dep.{path.as_posix()}": hash_file(path, "md5") for path in inputs if path.exists()
+    }
+    if Path("params.yaml").exists():
+        tags["params.sha256"] = hash_file(Path("params.yaml"))
+    if name := os.environ.get("DVC_EXP_NAME"):
+        tags["dvc.exp_name"] = name
+    if commit := _git("rev-parse", "HEAD"):
+        tags["git.commit"] = commit
+        tags["git.dirty"] = str(bool(_git("status", "--porcelain", "--untracked-files=no"))).lower()
+    return tags
+
+
+def _git(*arguments: str) -> str:
+    """Return what git prints, or nothing where there is no git or no repository."""
+    try:
+        return subprocess.run(
+            ["git", *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
