@@ -7,19 +7,23 @@ for that run's miniature, whose arrays it compares once more.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fmri2img.layout import FINGERPRINTS
 from fmri2img.provenance.fingerprint import SOURCE, fingerprints
-from fmri2img.provenance.reach import SUFFIXES, Program
+from fmri2img.provenance.reach import Program
 from fmri2img.provenance.rewritten import NAME, fingerprint_md5
 from golden.collect import collect_metrics, collect_miniature
 from golden.compare import differences, load
 from miniature import REPOSITORY
+
+OWN_FINGERPRINTS = "from stages.fingerprint import main; main()"
 
 
 def main():
@@ -37,7 +41,7 @@ def main():
         sys.exit(f"the miniature was made by other code of {other[0]}; make it anew")
     entries = {name: {"now": md5, "earlier": {}} for name, md5 in made.items()}
     for version, _, commit in (item.partition("=") for item in options.versions):
-        for name, text in at(commit).items():
+        for name, text in at(commit):
             if name in entries and fingerprint_md5(text) != made[name]:
                 entries[name]["earlier"][fingerprint_md5(text)] = version
     path = REPOSITORY / "src/fmri2img/provenance" / NAME
@@ -46,18 +50,30 @@ def main():
 
 
 def at(commit):
-    """The fingerprints of a commit's sources, as today's code takes them."""
+    """The fingerprints of a commit's sources: as today's code takes them, for a lock that names
+    source files, and as its own code took them, which a later lock names. Pairs of name and text.
+    """
 
-    def git(*words):
-        command = ["git", *words]
-        return subprocess.run(
-            command, cwd=REPOSITORY, capture_output=True, text=True, check=True
-        ).stdout
+    def git(*words, cwd=REPOSITORY):
+        subprocess.run(["git", *words], cwd=cwd, capture_output=True, text=True, check=True)
 
-    names = git("ls-tree", "-r", "--name-only", commit, str(SOURCE)).split()
-    paths = [path for path in names if path.endswith(SUFFIXES)]
-    sources = {path.removeprefix(f"{SOURCE}/"): git("show", f"{commit}:{path}") for path in paths}
-    return fingerprints(Program.parse(sources))
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        git("worktree", "add", "--detach", str(tree), commit)
+        try:
+            pairs = list(fingerprints(Program.read(tree / SOURCE)).items())
+            if (tree / "src/stages/fingerprint.py").exists():
+                command = [sys.executable, "-c", OWN_FINGERPRINTS]
+                environment = os.environ | {"PYTHONPATH": str(tree / SOURCE)}
+                subprocess.run(command, cwd=tree, env=environment, check=True)
+                kept = tree / FINGERPRINTS
+                names = sorted(path.relative_to(kept) for path in kept.rglob("*.txt"))
+                pairs += [
+                    (name.with_suffix("").as_posix(), (kept / name).read_text()) for name in names
+                ]
+        finally:
+            git("worktree", "remove", "--force", str(tree))
+    return pairs
 
 
 if __name__ == "__main__":
