@@ -195,7 +195,7 @@ def extract_here(folder: Path, n_sessions: int) -> None:
     from fmri2img.nsd.paths import EXPDESIGN
     from fmri2img.provenance.receipts import FileRecord, Ledger, RawFiles, Receipt
     from fmri2img.responses.ncsnr import estimate_ncsnr
-    from fmri2img.simulation.files import write_responses
+    from fmri2img.simulation.raw_formats import write_responses
     from fmri2img.simulation.trial_order import draw_design, responses_table
 
     root, work = folder / f"nsd-{n_sessions}", folder / "work"

@@ -65,9 +65,8 @@ FEW_EPOCHS, MANY_EPOCHS = (
 )
 MANY_IMAGES = 2000
 N_DECODED = sized(100, 4)  # of the test images
-MANY = sized(
-    13, 2
-)  # repetitions of every picture for the ceiling: ten times the trials of ten sessions
+# Repetitions of every picture for the ceiling: ten times the trials of ten sessions.
+MANY = sized(13, 2)
 TINY_DEFAULT = sized(
     {},
     {

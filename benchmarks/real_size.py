@@ -49,10 +49,11 @@ def make_data(uses_diffusion: bool) -> TrainingSet:
     does.
     """
     generator = torch.Generator().manual_seed(0)
+    # One test image: a split needs it.
     own, n = (
         N_IMAGES + N_VALIDATION + 1,
         N_IMAGES + N_VALIDATION + 1 + N_OTHERS,
-    )  # one test image: a split needs it
+    )
     coarse = torch.randn(n, 4, 4, 4, generator=generator)
     values = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear").numpy()
     energies = torch.randn(n, *N_ENERGIES, generator=generator).numpy()

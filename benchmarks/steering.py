@@ -113,9 +113,8 @@ def make_pictures() -> dict:
         steps_offset=1,
     )
     generator, empty = np.random.default_rng(0), np.zeros((77, 768), np.float32)
-    n_steps = (
-        50 if on_gpu else 2
-    )  # a CPU takes minutes for all of them: two numbers of steps tell what a step takes
+    # A CPU takes minutes for all of them: two numbers of steps tell what a step takes.
+    n_steps = 50 if on_gpu else 2
     seconds: dict[str, float] = {}
     for batch in (1, 4, 8, 16) if on_gpu else (1,):
         requests = [

@@ -190,9 +190,8 @@ def ours(
         checkpoint=folder / f"checkpoint-{os.getpid()}.safetensors",
         on_epoch=lambda _: times.append(time.perf_counter()),
     )
-    yield from (
-        (after - before) / n_steps for before, after in pairwise(times[:-1])
-    )  # the last epoch writes a checkpoint too
+    # The last epoch writes a checkpoint too.
+    yield from ((after - before) / n_steps for before, after in pairwise(times[:-1]))
 
 
 def child(way: str, batch_size: int, n_steps: int, folder: Path) -> None:

@@ -87,9 +87,8 @@ def main() -> None:
             storage="sqlite:///optuna.db",
             load_if_exists=True,
         )
-        study.sampler = optuna.samplers.TPESampler(
-            seed=len(study.trials)
-        )  # a study that goes on does not try the same again
+        # A study that goes on does not try the same again.
+        study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
 
         def objective(trial: optuna.Trial) -> float:
             settings = dict(draw(trial, spec) for spec in options.settings)

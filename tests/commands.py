@@ -114,9 +114,8 @@ def _place(folder, environment):
     """Stand in a folder, with other variables and without anybody's logging, and leave no trace."""
     before, variables, root = Path.cwd(), dict(os.environ), logging.getLogger()
     handlers, level, path = root.handlers[:], root.level, list(sys.path)
-    noisy = {
-        name: logging.getLogger(name).level for name in ("dvc", "dvc_objects", "dvc_data")
-    }  # which verbs silence
+    # Which verbs silence.
+    noisy = {name: logging.getLogger(name).level for name in ("dvc", "dvc_objects", "dvc_data")}
     os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.environ.update(environment)
     root.handlers[:] = []

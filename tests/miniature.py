@@ -127,9 +127,10 @@ def make_miniature(folder):
 
     ``traced.json`` beside it says which functions of this project each stage ran.
     """
+    # Diffusers takes seconds to load, and most tests do without.
     from tiny_diffusion import (
         write_tiny_diffusion,
-    )  # diffusers takes seconds to load, and most tests do without
+    )
 
     traced = {}
     # Without attention among the words of a caption, which would take as long as all the rest.
@@ -180,9 +181,8 @@ def _traced():
     calls = set()
 
     def watch(frame, event, argument):
-        calls.add(
-            (frame.f_back.f_code if frame.f_back else None, frame.f_code)
-        )  # and no line of it: nothing is returned
+        # And no line of it: nothing is returned.
+        calls.add((frame.f_back.f_code if frame.f_back else None, frame.f_code))
 
     sys.settrace(watch)
     try:

@@ -18,8 +18,8 @@ def ledger_path(name: str) -> Path:
 
 
 def fingerprint_path(stage: str, model: str = "") -> Path:
-    """Fingerprint of a stage's code (`provenance.fingerprint`); of the model too where the stage
-    loads it by its name.
+    """Fingerprint of a stage's code (`provenance.stage_fingerprints`); of the model too where the
+    stage loads it by its name.
     """
     return FINGERPRINTS / stage / f"{model}.txt" if model else FINGERPRINTS / f"{stage}.txt"
 

@@ -4,7 +4,7 @@ no more.
 
 from fmri2img.layout import FINGERPRINTS
 from fmri2img.pipeline.stage import run_stage
-from fmri2img.provenance.fingerprint import write_fingerprints
+from fmri2img.provenance.stage_fingerprints import write_fingerprints
 
 
 def main() -> None:

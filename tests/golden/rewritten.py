@@ -16,9 +16,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fmri2img.layout import FINGERPRINTS
-from fmri2img.provenance.fingerprint import SOURCE, fingerprints
 from fmri2img.provenance.reach import Program
 from fmri2img.provenance.rewritten import NAME, fingerprint_md5
+from fmri2img.provenance.stage_fingerprints import SOURCE, fingerprints
 from golden.collect import collect_metrics, collect_miniature
 from golden.compare import differences, load
 from miniature import REPOSITORY

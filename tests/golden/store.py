@@ -5,9 +5,8 @@ import shutil
 import sqlite3
 
 PLACE = "/the/project"  # stands for the folder that the store was made in
-_ELSEWHERE = re.compile(
-    r"/(?:tmp|home|work|root|var)/(?:[^\s'\",]*/)?"
-)  # temporary folders, and the scripts of whoever made it
+# Temporary folders, and the scripts of whoever made it.
+_ELSEWHERE = re.compile(r"/(?:tmp|home|work|root|var)/(?:[^\s'\",]*/)?")
 _TEXTS = ("", ".yaml", ".txt", ".json")
 
 

@@ -138,9 +138,8 @@ def test_a_store_of_version_0_1_opens_and_goes_on(tmp_path, monkeypatch):
     assert len(before) == 3
     log_encoder("subj01", "default", evaluation=False)  # all is there: nothing is added
     assert {run.info.run_id: run.data.metrics for run in client.search_runs([experiment])} == before
-    monkeypatch.setattr(
-        sys, "path", list(sys.path)
-    )  # an encoder that is loaded puts its code first
+    # An encoder that is loaded puts its code first.
+    monkeypatch.setattr(sys, "path", list(sys.path))
     encoder = mlflow.pyfunc.load_model("models:/fmri2img-ridge-subj01/2")
     assert encoder.predict(np.ones((2, 9), np.float32)).shape == (2, 4, 16, 16)
 

@@ -109,9 +109,8 @@ def test_commands_run_as_they_are_printed(page, content, documented):
         if words[:2] == ["fmri2img", "export"] and words[-1].endswith(".npz"):
             with np.load(documented / words[-1]) as exported:
                 few = np.unique(exported["image_ids_0based"])[:3]
-            keep_images(
-                documented / words[-1], few
-            )  # what follows decodes them, and all of them take minutes
+            # What follows decodes them, and all of them take minutes.
+            keep_images(documented / words[-1], few)
 
 
 @of("python")

@@ -122,9 +122,8 @@ def test_betas_become_pictures(project, tmp_path):
     found = Reconstructions.open(project / "data/reconstructions/subj02/ridge.h5", remedy="")
     row = found.rows("test")[0]
     fmri2img(project, "export", "data/voxels/subj02.h5", "--to", tmp_path / "betas.npz")
-    keep_images(
-        tmp_path / "betas.npz", found.image_ids[found.rows("test")[:3]]
-    )  # to decode all of them takes a minute
+    # To decode all of them takes a minute.
+    keep_images(tmp_path / "betas.npz", found.image_ids[found.rows("test")[:3]])
     said = fmri2img(
         project,
         "decode",

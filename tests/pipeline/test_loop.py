@@ -11,10 +11,10 @@ import yaml
 
 import fmri2img.provenance.rewritten as rewritten
 from conftest import REPOSITORY
-from fmri2img.provenance.fingerprint import fingerprints
 from fmri2img.provenance.lineage import LockLoader
 from fmri2img.provenance.reach import Program, Reach, is_excused
 from fmri2img.provenance.rewritten import fingerprint_md5
+from fmri2img.provenance.stage_fingerprints import fingerprints
 from miniature import changed_params, clone
 from pipeline.projects import repro, run
 
@@ -198,9 +198,8 @@ def test_a_lock_in_a_merge_conflict_gets_a_remedy_that_works(copied):
 
 def test_where_raw_files_are_changed_code_is_not_accepted(copied):
     edit(copied, READER, "def read_session_betas(", "CHANGED = 1\n\n\ndef read_session_betas(")
-    assert (
-        "nothing to accept" in run(copied, "fmri2img", "accept").stdout
-    )  # a constant that nobody uses
+    # A constant that nobody uses.
+    assert "nothing to accept" in run(copied, "fmri2img", "accept").stdout
     make_real_change(copied)
     before = (copied / "dvc.lock").read_text()
     result = run(copied, "fmri2img", "accept", "extract_betas", check=False)

@@ -157,9 +157,8 @@ def test_runs_models_and_pictures_are_in_mlflow(project):
     )
     experiment = client.get_experiment_by_name("fmri2img")
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
-    assert set(runs) == {
-        f"{SUBJECT}-{model}" for model in MODELS
-    }  # of the three that the project had before, too
+    # Of the three that the project had before, too.
+    assert set(runs) == {f"{SUBJECT}-{model}" for model in MODELS}
     runs = {name: run for name, run in runs.items() if name.partition("-")[2] in PAIR}
     names = [set(run.data.metrics) for run in runs.values()]
     # What only one kind of training has: its facts, and a spread over seeds.

@@ -8,9 +8,9 @@ from conftest import REPOSITORY
 from fmri2img.config import ProjectParams
 from fmri2img.layout import fingerprint_path
 from fmri2img.models.registry import model_names
-from fmri2img.provenance.fingerprint import fingerprints
-from fmri2img.provenance.fingerprint import model_names as models_in_source
 from fmri2img.provenance.reach import CANNOT_CHANGE_OUTPUTS, Program
+from fmri2img.provenance.stage_fingerprints import fingerprints
+from fmri2img.provenance.stage_fingerprints import model_names as models_in_source
 
 SOURCE = REPOSITORY / "src"
 TEXT = (REPOSITORY / "dvc.yaml").read_text()

@@ -51,11 +51,13 @@ def add_score_verbs(verbs: argparse._SubParsersAction) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Print scores beside their floors."""
     from fmri2img.evaluation.network_scores import NETWORK_NAMES, open_networks
+
+    # Starts torch, which other verbs need not wait for.
     from fmri2img.evaluation.picture_folders import (
         evaluate_pictures,
         join,
         read_pictures,
-    )  # starts torch, which other verbs need not wait for
+    )
 
     names = NETWORK_NAMES if options.networks == ["all"] else options.networks
     if unknown := [name for name in names if name not in NETWORK_NAMES]:

@@ -63,9 +63,8 @@ def latent_summary(
     squared, squared_baseline = (error**2).sum(axis=0), (baseline**2).sum(axis=0)
     centred = predicted - predicted.mean(axis=0)
     spread = float((centred**2).sum())
-    varies = (
-        spread > 1e-12 * squared_baseline.sum()
-    )  # what rounding leaves of a constant prediction is no signal
+    # What rounding leaves of a constant prediction is no signal.
+    varies = spread > 1e-12 * squared_baseline.sum()
     return {
         "dimension_correlation": float(dimension_correlations(truth, predicted).mean()),
         "r2_mean": float((1 - squared / squared_baseline).mean()),

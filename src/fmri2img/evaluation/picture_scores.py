@@ -305,9 +305,8 @@ def unit_rows(values: np.ndarray) -> np.ndarray:
     precision = np.float64 if values.dtype == np.float64 else np.float32
     centred: np.ndarray = values.astype(precision)
     centred -= values.mean(axis=1, keepdims=True, dtype=np.float64).astype(precision)
-    length = np.array(
-        [[np.sqrt(_dot(row, row))] for row in centred], dtype=precision
-    )  # row by row: features may take a gigabyte
+    # Row by row: features may take a gigabyte.
+    length = np.array([[np.sqrt(_dot(row, row))] for row in centred], dtype=precision)
     # What rounding leaves of a constant row is no signal.
     size: np.ndarray = np.array([[np.sqrt(_dot(row, row))] for row in values], dtype=precision)
     constant: np.ndarray = length <= np.multiply(size, 1e-6)

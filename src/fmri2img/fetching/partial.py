@@ -54,9 +54,8 @@ class PartialFile:
         )
         if not partial.part_path.exists() or partial._journal_lines()[:1] != [heading]:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial.journal_path.unlink(
-                missing_ok=True
-            )  # the journal never says more than the file holds
+            # The journal never says more than the file holds.
+            partial.journal_path.unlink(missing_ok=True)
             with partial.part_path.open("wb") as content:
                 content.truncate(file.size)
             partial._append(heading)

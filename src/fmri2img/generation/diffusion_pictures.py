@@ -115,9 +115,8 @@ class PictureMaker:
             settings.precision == "auto" and device.type == "cuda"
         )
         if empty_prompt is None:
-            empty_prompt = (
-                diffusion.load_text().embed([""])[0].numpy().astype(np.float16)
-            )  # as targets keep it
+            # As targets keep it.
+            empty_prompt = diffusion.load_text().embed([""])[0].numpy().astype(np.float16)
         try:
             unet = diffusion.load_unet(device, torch.float16 if half else torch.float32)
             return cls(
@@ -147,9 +146,8 @@ class PictureMaker:
         c alone.
         """
         timesteps = self._timesteps()
-        noise = torch.stack([_noise(request.seed) for request in requests]).to(
-            self.device
-        )  # float32, the same on every device
+        # Float32, the same on every device.
+        noise = torch.stack([_noise(request.seed) for request in requests]).to(self.device)
         if requests[0].scene is None:
             latents = noise
         else:

@@ -20,8 +20,8 @@ from fmri2img.nsd.design import RUNS_PER_SESSION, TR_SECONDS, TRIALS_PER_SESSION
 from fmri2img.nsd.paths import SubjectFiles, subject_number
 from fmri2img.nsd.timeseries import RunFiles, read_session_responses
 from fmri2img.parallel import run_jobs
-from fmri2img.provenance.fingerprint import code_digest
 from fmri2img.provenance.receipts import RawFiles, Watch
+from fmri2img.provenance.stage_fingerprints import code_digest
 from fmri2img.storage import JoinedArray, write_array, writing
 
 Progress = Callable[..., Iterable]

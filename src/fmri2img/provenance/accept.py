@@ -12,9 +12,9 @@ from fmri2img.exceptions import FormatError, MismatchError, UnavailableError
 from fmri2img.files import hash_file, read_json, write_json
 from fmri2img.layout import FINGERPRINTS, receipt_path
 from fmri2img.params_file import load_params
-from fmri2img.provenance.fingerprint import SOURCE, write_fingerprints
 from fmri2img.provenance.lineage import LockedStage, read_lock
 from fmri2img.provenance.receipts import Receipt
+from fmri2img.provenance.stage_fingerprints import SOURCE, write_fingerprints
 from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
 
 ACCEPTED_PATH = Path("accepted.json")
@@ -78,9 +78,8 @@ def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(
-        logging.WARNING
-    )  # it would say for every stage that it writes
+    # It would say for every stage that it writes.
+    logging.getLogger("dvc").setLevel(logging.WARNING)
     pipeline = Pipeline.read(root)
     names = pipeline.matching(wanted) if wanted else pipeline.order
     stale = [

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fmri2img.layout import FINGERPRINTS
-from fmri2img.provenance.fingerprint import SOURCE, fingerprints
 from fmri2img.provenance.lineage import LOCK_PATH, LockedStage
 from fmri2img.provenance.reach import SUFFIXES, Program
+from fmri2img.provenance.stage_fingerprints import SOURCE, fingerprints
 
 _MOST_COMMITS = 300  # that are looked through for the source files of an old lock
 

@@ -34,7 +34,7 @@ CANNOT_CHANGE_OUTPUTS = {
         [
             f"fmri2img.provenance.{module}"
             for module in (
-                *("accept", "definitions", "fingerprint", "history", "lineage", "reach"),
+                *("accept", "definitions", "history", "stage_fingerprints", "lineage", "reach"),
                 *("rewritten", "source", "templates", "used_names", "why"),
             )
         ],

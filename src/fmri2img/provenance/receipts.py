@@ -176,9 +176,8 @@ class Ledger:
         key, state = self._state(file)
         with self._lock:
             known = self._known.get(key, [])
-            kept = (
-                known[4] if known[3:4] == [sha256] else ""
-            )  # hashed anew, the same bytes still have the ETag they came with
+            # Hashed anew, the same bytes still have the ETag they came with.
+            kept = known[4] if known[3:4] == [sha256] else ""
             self._known[key] = [*state, sha256, etag or kept]
             if self._path is not None:
                 write_json(self._path, self._known)

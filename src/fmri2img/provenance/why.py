@@ -12,7 +12,6 @@ import yaml
 from fmri2img.config import PARAMS_PATH
 from fmri2img.exceptions import ConfigError, FormatError
 from fmri2img.layout import FINGERPRINTS
-from fmri2img.provenance.fingerprint import SOURCE, differing, fingerprints
 from fmri2img.provenance.history import CodeHistory
 from fmri2img.provenance.lineage import (
     LOCK_PATH,
@@ -23,6 +22,7 @@ from fmri2img.provenance.lineage import (
 )
 from fmri2img.provenance.reach import Program
 from fmri2img.provenance.rewritten import fingerprint_md5, same_results
+from fmri2img.provenance.stage_fingerprints import SOURCE, differing, fingerprints
 
 FINGERPRINT_STAGE = "fingerprint"
 _MOST_NAMES = 5

@@ -129,9 +129,8 @@ def _average_stored(
     ascending, starts, counts = np.unique(
         trial_image_ids[order], return_index=True, return_counts=True
     )
-    sums = np.add.reduceat(
-        betas[order], starts, axis=0, dtype=precision
-    )  # whole numbers: exact in either precision
+    # Whole numbers: exact in either precision.
+    sums = np.add.reduceat(betas[order], starts, axis=0, dtype=precision)
     return (sums / counts[:, None].astype(precision))[np.searchsorted(ascending, images)]
 
 

@@ -219,11 +219,12 @@ def _verify_objects(remote: str, root: Path) -> None:
 
 def _run(action: str, shipment: Shipment, root: Path) -> None:
     log.info("dvc %s --remote %s, %d stages", action, shipment.remote, len(shipment.stages))
+    # Says which objects it refused.
     result = _dvc(
         [action, "--remote", shipment.remote, *shipment.stages, "--verbose"],
         root,
         module="fmri2img.sharing.transfer",
-    )  # says which objects it refused
+    )
     said = f"{result.stdout}\n{result.stderr}"
     paths = {md5: path for path, (md5, _) in shipment.outs.items()}
     missing = [

@@ -34,7 +34,7 @@ from fmri2img.nsd.rois import LABEL_NAMES
 from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.responses.ncsnr import estimate_ncsnr
-from fmri2img.simulation import files as writers
+from fmri2img.simulation import raw_formats as writers
 from fmri2img.simulation.cortex import (
     ANAT_VOXEL_MM,
     SIMULATED_ROIS,

@@ -8,7 +8,7 @@ from fmri2img.config import SimulationParams
 from fmri2img.exceptions import ConfigError
 from fmri2img.files import write_json
 from fmri2img.nsd.coco_captions import CAPTION_FILES
-from fmri2img.simulation.files import SIMULATED_MARK
+from fmri2img.simulation.raw_formats import SIMULATED_MARK
 from fmri2img.simulation.scenes import Scene, describe_scene
 
 N_CAPTIONS = 5  # COCO's number

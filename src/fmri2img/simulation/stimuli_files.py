@@ -12,7 +12,7 @@ from fmri2img.exceptions import MissingDataError
 from fmri2img.nsd.design import SESSIONS_HELD, ExperimentDesign
 from fmri2img.nsd.paths import fsaverage_label_table, subject_number
 from fmri2img.nsd.rois import LABEL_NAMES
-from fmri2img.simulation import files as writers
+from fmri2img.simulation import raw_formats as writers
 from fmri2img.simulation.cortex import ATLASES_ON_FSAVERAGE
 from fmri2img.simulation.scenes import describe_scene, paint_scene
 from fmri2img.simulation.trial_order import draw_design, shown_images

@@ -40,9 +40,8 @@ class LiveCurve:
 
     def add(self, record: dict[str, float]) -> None:
         """Take one epoch, with ``epoch`` and scores; returns at once."""
-        rounded = {
-            name: round(value, 6) for name, value in record.items()
-        }  # as in the curve's file, which other stores get it from
+        # As in the curve's file, which other stores get it from.
+        rounded = {name: round(value, 6) for name, value in record.items()}
         with self.lock:
             self.waiting.append(rounded)
 

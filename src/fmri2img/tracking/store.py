@@ -99,9 +99,8 @@ def _creation(uri: str) -> AbstractContextManager:
         "sqlite:"
     ):  # a server sees to it, and nobody shall wait in line for a dead one
         return nullcontext()
-    return FileLock(
-        project_root() / ".mlflow.lock", is_singleton=True
-    )  # one object, so that it may be taken within itself
+    # One object, so that it may be taken within itself.
+    return FileLock(project_root() / ".mlflow.lock", is_singleton=True)
 
 
 def open_experiment(client: mlflow.MlflowClient) -> str:

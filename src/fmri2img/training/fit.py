@@ -18,7 +18,7 @@ from accelerate.utils.memory import should_reduce_batch_size
 
 from fmri2img.exceptions import MismatchError, UnavailableError
 from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
-from fmri2img.provenance.fingerprint import code_digest
+from fmri2img.provenance.stage_fingerprints import code_digest
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
 from fmri2img.training.loop import Trainer, ValidationTensors, validate
 from fmri2img.training.objectives import Objective, Targets, squared_error

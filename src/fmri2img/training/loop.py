@@ -115,9 +115,8 @@ class Trainer:
         self.average = _copy(encoder) if settings.ema_decay else {}
         self.best: dict[str, torch.Tensor] = {}
         self.stored = time.monotonic()
-        self.loss_sum = torch.zeros(
-            (), device=accelerator.device
-        )  # of samples; asking the device for it would make it wait
+        # Of samples; asking the device for it would make it wait.
+        self.loss_sum = torch.zeros((), device=accelerator.device)
 
     def run(self, on_epoch: Callable[[EpochRecord], None]) -> list[EpochRecord]:
         """Train; ``on_epoch`` is told of each epoch, those of an earlier run included."""

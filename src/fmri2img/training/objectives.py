@@ -193,9 +193,8 @@ class Objective:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the gradient of the weighted pixel term by the predicted latents, and the term."""
         leaf = predicted.detach().float().requires_grad_()
-        scale = (
-            accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
-        )  # fp16 gradients would vanish
+        # Fp16 gradients would vanish.
+        scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
         total = leaf.new_zeros(())
         window = _draw_window(
             leaf.shape[2:], self.settings.pixel_window, torch.Generator().manual_seed(seed)

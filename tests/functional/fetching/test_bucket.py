@@ -132,9 +132,8 @@ def test_a_second_fetch_brings_nothing(params, tmp_path, monkeypatch):
     first = fetch(params, tmp_path / "nsd", ledger)
     monkeypatch.setattr(Bucket, "_fetch", lambda *_: pytest.fail("fetched again"))
     assert fetch(params, tmp_path / "nsd", Ledger(tmp_path / "ledger.json")) == first
-    assert (
-        fetch(params, tmp_path / "nsd", Ledger(None)) == first
-    )  # a lost ledger costs reading, not fetching
+    # A lost ledger costs reading, not fetching.
+    assert fetch(params, tmp_path / "nsd", Ledger(None)) == first
 
 
 def test_a_damaged_file_is_fetched_again(miniature, params, tmp_path):

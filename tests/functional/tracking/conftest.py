@@ -119,9 +119,8 @@ def project(tmp_path, monkeypatch, empty_store):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     shutil.copy(empty_store / "mlflow.db", tmp_path)
     move_store(tmp_path / "mlflow.db", empty_store, tmp_path)
-    monkeypatch.setattr(
-        sys, "path", list(sys.path)
-    )  # an encoder that is loaded puts its code first
+    # An encoder that is loaded puts its code first.
+    monkeypatch.setattr(sys, "path", list(sys.path))
     yield Project(tmp_path)
     while mlflow.active_run():
         mlflow.end_run()

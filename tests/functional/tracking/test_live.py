@@ -205,9 +205,8 @@ def test_a_server_that_is_killed_and_started_again_loses_nothing(project, server
     assert longest < 1
     project.train(epochs=40)
     server.kill()
-    log_encoder(
-        "subj01", "ridge", is_new=True, live_run=run_id, evaluation=False
-    )  # nobody there: a warning
+    # Nobody there: a warning.
+    log_encoder("subj01", "ridge", is_new=True, live_run=run_id, evaluation=False)
     server.start()
     log_encoder("subj01", "ridge", evaluation=False)
     client, experiment = open_store()

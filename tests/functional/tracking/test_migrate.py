@@ -66,9 +66,8 @@ def test_what_the_team_has_decided_stays(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     project.train_and_log("default", weight=2.0)
     propose_champions({"subj01": "default"})
-    project.train_and_log(
-        "ridge", weight=3.0
-    )  # its first version there; somebody else's first version has other bytes
+    # Its first version there; somebody else's first version has other bytes.
+    project.train_and_log("ridge", weight=3.0)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     project.train_and_log("ridge", weight=1.0)
     propose_champions({"subj01": "ridge"})

@@ -28,9 +28,8 @@ def test_the_first_encoder_becomes_champion_and_a_better_one_takes_its_place(pro
     assert aliases(client) == {f"{RIDGE}/1": ("champion",)}
     project.train_and_log("default", weight=2.0, score=0.4)
     propose_champions({"subj01": "default"})
-    assert aliases(client) == {
-        f"{OURS}/1": ("champion",)
-    }  # one champion a subject, whatever the model
+    # One champion a subject, whatever the model.
+    assert aliases(client) == {f"{OURS}/1": ("champion",)}
     gain = difference(client, resolve(client, f"{OURS}@champion"), resolve(client, f"{RIDGE}/1"))
     assert (gain.mean, gain.n_images) == (pytest.approx(0.1), 30)
     assert champion_of(client, "subj01").uri == f"{OURS}/1"

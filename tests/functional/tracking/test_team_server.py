@@ -184,9 +184,8 @@ def test_a_lab_moves_to_its_server(project, team, monkeypatch):
     json_type = {"Content-Type": "application/json"}
     assert ask(users, "admin", SECRETS["MLFLOW_ADMIN_PASSWORD"], account, **json_type) == 200
     assert ask(search, "ana", "anas-password-1") == 200
-    monkeypatch.setenv(
-        "MLFLOW_TRACKING_USERNAME", "ana"
-    )  # whoever is in the lab goes on from what others logged
+    # Whoever is in the lab goes on from what others logged.
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ana")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "anas-password-1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
     project.train_and_log("default", weight=2.0, score=0.6)

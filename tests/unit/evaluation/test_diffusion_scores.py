@@ -113,9 +113,8 @@ def test_each_half_is_scored_beside_its_floor(halves):
         scores = found[half]
         assert scores["two_way"] == 1
         assert scores["two_way_p"] == 0.01
-        centre = (
-            truth[: N_TRAIN - 5].astype(np.float64).mean(0)
-        )  # of training images, not of validation or test
+        # Of training images, not of validation or test.
+        centre = truth[: N_TRAIN - 5].astype(np.float64).mean(0)
         seen, decoded_too = (
             (values.astype(np.float64) - centre).reshape(N_TEST, -1)
             for values in (truth[N_TRAIN:], made)

@@ -52,9 +52,8 @@ def test_means_over_subjects_draw_an_image_for_all_subjects_at_once(rng):
     assert found["mean"] == pytest.approx(difficulty.mean() + 8 / 3, abs=1e-6)
     assert list(found["subjects"]) == ["subj01", "subj02", "subj05"]
     half = (found["interval"][1] - found["interval"][0]) / 2
-    assert half == pytest.approx(
-        1.96 * difficulty.std() / np.sqrt(200), rel=0.1
-    )  # not narrower for three subjects
+    # Not narrower for three subjects.
+    assert half == pytest.approx(1.96 * difficulty.std() / np.sqrt(200), rel=0.1)
 
 
 def test_an_image_that_one_subject_did_not_see_counts_for_the_others():

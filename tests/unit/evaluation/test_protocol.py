@@ -113,9 +113,8 @@ def test_constant_prediction(pictures, rng):
     features = rng.normal(size=(60, 30))
     same = np.repeat(rng.normal(size=(1, 30)), 60, axis=0)
     assert two_way_identification(similarity_matrix(features, same)).mean() == pytest.approx(0.5)
-    assert (
-        two_way_identification(similarity_matrix(features, same), "ground_truth").mean() == 0
-    )  # ties are failures
+    # Ties are failures.
+    assert two_way_identification(similarity_matrix(features, same), "ground_truth").mean() == 0
 
 
 def test_direction():

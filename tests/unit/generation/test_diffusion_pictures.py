@@ -94,9 +94,8 @@ def empty_prompt(folder):
 def test_schedule_start_guidance_and_scaling_are_those_of_the_method(diffusion, requests, strength):
     made = make_maker(diffusion, strength=strength).make(requests[:1])[0]
     expected = plain_picture(diffusion.path, requests[0], strength=strength)
-    assert (
-        np.abs(made - expected).max() < 1.5
-    )  # rounding to whole numbers, of the scene and of the picture, and a little arithmetic
+    # Rounding to whole numbers, of the scene and of the picture, and a little arithmetic.
+    assert np.abs(made - expected).max() < 1.5
     assert np.abs(made - expected).mean() < 0.3
     assert expected.std() > 5
 

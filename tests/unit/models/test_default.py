@@ -39,9 +39,8 @@ def world(rng):
     centres = rng.integers(0, 30, N_VOXELS)
     weights = rng.normal(size=(N_VOXELS, 4, 30)) * np.exp(-distance[centres] / 2)[:, None]
     energies = rng.normal(size=(N_IMAGES + N_TEST, N_ENERGIES))
-    near = (
-        3 * (rows[centres] // 2) + columns[centres] * 3 // 5
-    )  # the cell of the 3 x 3 grid that a voxel sees
+    # The cell of the 3 x 3 grid that a voxel sees.
+    near = 3 * (rows[centres] // 2) + columns[centres] * 3 // 5
     contrast = rng.normal(size=(N_VOXELS, 2, 1)) * (np.arange(9) == near[:, None])[:, None]
     signal = (
         latents @ weights.reshape(N_VOXELS, D).T
@@ -195,9 +194,8 @@ def test_what_repeats_with_the_image_is_told_from_noise(rng):
     share = misfit_share(torch.nn.Identity(), data, pairs, folds, windows, torch.tensor([10.0]))
     assert share == pytest.approx(1 / 3, abs=0.03)
     assert relative_noise(3, data.repetitions.float(), 0.0) == pytest.approx(1 / 3)
-    assert relative_noise(3, data.repetitions.float(), 1.0) == pytest.approx(
-        1 / 2
-    )  # a reference of two trials' worth
+    # A reference of two trials' worth.
+    assert relative_noise(3, data.repetitions.float(), 1.0) == pytest.approx(1 / 2)
 
 
 def test_fewer_repetitions_are_trusted_less(world):
@@ -292,10 +290,11 @@ def test_windows_cover_both_grids_at_the_same_place():
     assert windows.shape == (1 + 9 + 9, D + N_ENERGIES)
     assert (windows[0] == 1).all()
     assert (windows[1:].amax(0) > 0.3).all()
+    # The first of size 2.
     latent, energy = (
         windows[10, :30].reshape(6, 5),
         windows[10, D : D + 9].reshape(3, 3),
-    )  # the first of size 2
+    )
     middle = [
         float((part.sum(1) / part.sum() * (torch.arange(len(part)) + 0.5)).sum() / len(part))
         for part in (latent, energy)

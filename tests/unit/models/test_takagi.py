@@ -137,9 +137,8 @@ def test_z_comes_from_early_voxels_and_c_from_ventral_ones(data, rng):
         assert bool((encoder.condition(other) != encoder.condition(betas)).any()) == changes_c
     assert encoder(betas).shape == (4, *Z_SHAPE)
     assert encoder.condition(betas).shape == (4, 77, 768)
-    assert torch.equal(
-        encoder.condition(betas)[:, 0], torch.full((4, 768), 0.5)
-    )  # what never varies is its mean
+    # What never varies is its mean.
+    assert torch.equal(encoder.condition(betas)[:, 0], torch.full((4, 768), 0.5))
 
 
 def test_both_grids_are_scored_whichever_counts(data):

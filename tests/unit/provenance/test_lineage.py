@@ -34,9 +34,8 @@ def test_small_numbers_are_numbers_as_dvc_writes_them(tmp_path):
     (tmp_path / "dvc.lock").write_text(LOCK)
     stage = read_lock(tmp_path)["train@subj01-takagi"]
     assert stage.params["train.takagi"] == {"penalties": [1e-6, 1e-5, 0.1, 1], "name": "1e"}
-    assert stage.deps == {
-        "data/a.h5": "0123456789abcdef0123456789abcdef"
-    }  # and no number, whatever its digits
+    # And no number, whatever its digits.
+    assert stage.deps == {"data/a.h5": "0123456789abcdef0123456789abcdef"}
     assert (
         changed_params(
             stage, {"train": {"takagi": {"penalties": [0.000001, 0.00001, 0.1, 1], "name": "1e"}}}

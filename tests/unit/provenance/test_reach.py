@@ -1,7 +1,7 @@
 import pytest
 
-from fmri2img.provenance.fingerprint import differing, fingerprints
 from fmri2img.provenance.reach import Program, Reach
+from fmri2img.provenance.stage_fingerprints import differing, fingerprints
 
 FILES = {
     "fmri2img/__init__.py": "",

@@ -19,7 +19,7 @@ from fmri2img.nsd.rois import LABEL_NAMES
 from fmri2img.nsd.volumes import slab_centre_affine
 from fmri2img.simulation.cortex import ANAT_VOXEL_MM, INVALID_COORDINATE, SIMULATED_ROIS
 from fmri2img.simulation.dataset import SimulatedSubject
-from fmri2img.simulation.files import SIMULATED_MARK
+from fmri2img.simulation.raw_formats import SIMULATED_MARK
 from fmri2img.simulation.stimuli_files import _divide_folder, simulate_shared
 from fmri2img.simulation.trial_order import draw_design, responses_table
 

@@ -13,9 +13,8 @@ def data(rng):
     trial_images = torch.from_numpy(
         rng.permutation([image for image in range(N_IMAGES) for _ in range(1 + image % 3)])
     )
-    betas = (
-        torch.arange(len(trial_images)).float()[:, None].expand(-1, N_VOXELS)
-    )  # each trial holds its own number
+    # Each trial holds its own number.
+    betas = torch.arange(len(trial_images)).float()[:, None].expand(-1, N_VOXELS)
     latents, none = torch.zeros(N_IMAGES, 4, 2, 2), torch.zeros(0, 0, 1, 1)
     return TrainingTensors(
         betas,

@@ -108,9 +108,8 @@ def test_augmentation_changes_training_only_and_follows_the_seed(autoencoder):
         torch.manual_seed(seed)
         losses.append(step(found, predicted, rows)[0].item())
     assert losses[0] == losses[1] != losses[2]
-    assert (
-        losses[0] < step(plain, predicted, rows)[0].item()
-    )  # noise, blurred, is nearer to anything
+    # Noise, blurred, is nearer to anything.
+    assert losses[0] < step(plain, predicted, rows)[0].item()
     assert found.evaluate(predicted.detach(), rows) == plain.evaluate(predicted.detach(), rows)
 
 
@@ -148,9 +147,8 @@ def test_the_decoders_batch_is_halved_until_it_fits(autoencoder, monkeypatch):
     found = objective(autoencoder, loss="pixels")
     monkeypatch.setattr(torch, "tensor", lambda values, **_: torch.as_tensor(values))
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    monkeypatch.setattr(
-        "gc.collect", lambda *_: 0
-    )  # after each attempt: a minute, among all that other tests have left
+    # After each attempt: a minute, among all that other tests have left.
+    monkeypatch.setattr("gc.collect", lambda *_: 0)
     gpu = SimpleNamespace(device=torch.device("meta"), scaler=None, gather=lambda tensor: tensor)
     tried, fits = [], 3
 
@@ -187,9 +185,8 @@ def test_precision_is_asked_for_or_what_pays(monkeypatch):
     for can, wanted in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr("fmri2img.training.precision._cpu_multiplies_bf16", lambda can=can: can)
         assert pick_precision(automatic, cpu) == wanted
-        assert (
-            pick_precision(settings(precision="auto"), cpu) == torch.float32
-        )  # a loss on latents needs no decoder
+        # A loss on latents needs no decoder.
+        assert pick_precision(settings(precision="auto"), cpu) == torch.float32
 
 
 def test_schedules_are_those_of_torch():

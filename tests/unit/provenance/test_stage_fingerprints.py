@@ -7,8 +7,8 @@ import re
 import pytest
 
 from conftest import REPOSITORY
-from fmri2img.provenance.fingerprint import code_digest, fingerprints, write_fingerprints
 from fmri2img.provenance.reach import PACKAGES, SUFFIXES, Program
+from fmri2img.provenance.stage_fingerprints import code_digest, fingerprints, write_fingerprints
 
 SOURCE = REPOSITORY / "src"
 FILES = {
