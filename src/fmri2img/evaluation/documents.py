@@ -102,7 +102,7 @@ def encoding_document(
 def metrics_document(
     scores: Scores,
     truth: TestTruth,
-    found: Reconstructions,
+    reconstructions: Reconstructions,
     split: Split,
     references: dict[str, Any],
     *,
@@ -130,7 +130,8 @@ def metrics_document(
     for key, ours in scored_by.items():
         if (theirs := references["about"][key]) != ours:
             raise MismatchError(
-                f"floors and ceilings of {found.provenance['subject']} were scored with other "
+                f"floors and ceilings of {reconstructions.provenance['subject']} were scored with "
+                "other "
                 f"{key}: {theirs}, now {ours}; "
                 "run: dvc repro --force score_references"
             )
@@ -140,24 +141,24 @@ def metrics_document(
         for section, values in references.items()
         if section not in ("interval", "about")
     }
-    intervals = {SECTIONS[row]: _ends(found) for row, found in scores.intervals.items()}
+    intervals = {SECTIONS[row]: _ends(pairs) for row, pairs in scores.intervals.items()}
     about = {
-        "data_source": found.provenance["data_source"],
-        "subject": found.provenance["subject"],
+        "data_source": reconstructions.provenance["data_source"],
+        "subject": reconstructions.provenance["subject"],
         "test_set": split.kind,
         "n_test_images": len(split.test),
         "test_images": f"{len(split.test)} shared images"
         if split.kind == "shared"
         else f"{len(split.test)} images drawn at random",
-        "sessions": found.provenance.get("sessions", "all that the voxel file holds"),
+        "sessions": reconstructions.provenance.get("sessions", "all that the voxel file holds"),
         "preset": HEADLINE,
         "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
         "antialias": PRESETS[HEADLINE].antialias,
         "repetitions": "betas averaged over the repetitions of each image; single_trial: the first "
         "only",
-        "reconstructions_per_image": max(1, found.samples.shape[1]),
+        "reconstructions_per_image": max(1, reconstructions.samples.shape[1]),
         "scored_reconstruction": "the first; identification_by_samples: all"
-        if found.samples.shape[1]
+        if reconstructions.samples.shape[1]
         else "the only one",
         "constant_reconstructions": scores.n_constant,
         "two_way_fixed": "prediction",
@@ -165,7 +166,7 @@ def metrics_document(
         "ssim": "two-dimensional, grey, Gaussian window",
         "intervals": "95 % over images, BCa bootstrap; percentile for dimension_correlation",
         "precision_of_networks": "float32",
-        "autoencoder": found.provenance["autoencoder"],
+        "autoencoder": reconstructions.provenance["autoencoder"],
         "p_of": f"random pairings; PixCorr at {truth.small.shape[1]} x {truth.small.shape[1]}, "
         "SSIM at 64 x 64",
         "retrieval": "cosine of latents",

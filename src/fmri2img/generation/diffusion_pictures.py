@@ -146,7 +146,7 @@ class PictureMaker:
         c alone.
         """
         timesteps = self._timesteps()
-        # Float32, the same on every device.
+        # float32, the same on every device.
         noise = torch.stack([_noise(request.seed) for request in requests]).to(self.device)
         if requests[0].scene is None:
             latents = noise

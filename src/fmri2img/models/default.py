@@ -123,7 +123,7 @@ class Model(Encoder):
         ):  # nothing can be judged on so few: predict what is likely before any response
             self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
             self.posterior_sd.copy_(
-                world.priors(world.seen, [1.0])[1.0]
+                world.priors(world.descriptions, [1.0])[1.0]
                 .diagonal()[: world.n_latents]
                 .sqrt()
                 .expand_as(self.posterior_sd)
@@ -132,13 +132,13 @@ class Model(Encoder):
             return {}
         voxels = self.normalizer(data.image_betas)
         voxel_mean = (counts @ voxels) / counts.sum()
-        pairs = Pairs(world.seen, voxels.sub_(voxel_mean), counts)
+        pairs = Pairs(world.descriptions, voxels.sub_(voxel_mean), counts)
         folds = torch.from_numpy(
             np.random.default_rng(settings.seed).permutation(len(counts))
             % min(settings.n_folds, len(counts))
         )
         windows = list(make_windows(world.grids, settings.window_sizes))
-        penalties = torch.tensor(settings.penalties) * world.seen[:, : world.n_latents].var(
+        penalties = torch.tensor(settings.penalties) * world.descriptions[:, : world.n_latents].var(
             dim=0, correction=0
         ).mean().clamp(min=1e-12)
         share = misfit_share(self.normalizer, data, pairs, folds, windows, penalties)
@@ -168,7 +168,7 @@ class _World:
 
     Attributes
     ----------
-    seen : Tensor, shape (n, d)
+    descriptions : Tensor, shape (n, d)
         Of training images: latents first, then energies.
     others : Tensor, shape (d, d)
         Sum of products of those of pictures without brain data, of which there are ``n_others``.
@@ -178,7 +178,7 @@ class _World:
         Of the latents, and of energies if there are any.
     """
 
-    seen: torch.Tensor
+    descriptions: torch.Tensor
     others: torch.Tensor
     n_others: int
     latent_mean: torch.Tensor
@@ -213,11 +213,15 @@ class _World:
         """How many of a description's numbers are the latent's."""
         return int(np.prod(self.grids[0]))
 
-    def priors(self, seen: torch.Tensor, shrinkages: list[float]) -> dict[float, torch.Tensor]:
+    def priors(
+        self, descriptions: torch.Tensor, shrinkages: list[float]
+    ) -> dict[float, torch.Tensor]:
         """Return the covariances of descriptions of some training images and of all other
         pictures, by shrinkage.
         """
-        sample = (seen.T @ seen + self.others).double() / (len(seen) + self.n_others)
+        sample = (descriptions.T @ descriptions + self.others).double() / (
+            len(descriptions) + self.n_others
+        )
         return {
             shrinkage: shrink_covariance(sample, shrinkage, self.grids) for shrinkage in shrinkages
         }

@@ -123,7 +123,7 @@ def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.n
         with igzip.open(path, "rb") as packed, io.BufferedReader(packed, _READ_AHEAD_BYTES) as file:
             header = _read_stream_header(file, path, mask, remedy)
             volume = np.empty(mask.size, dtype=header.get_data_dtype())
-            # X runs fastest in the file.
+            # x runs fastest in the file.
             positions = np.ravel_multi_index(np.nonzero(mask), mask.shape, order="F")
             for index in range(header.get_data_shape()[3]):
                 if (got := file.readinto(volume.data.cast("B"))) != volume.nbytes:

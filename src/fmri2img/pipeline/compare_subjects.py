@@ -54,8 +54,10 @@ def compare_subjects(params: ProjectParams) -> None:
     shown: dict[str, _Shown] = {}
     for subject in params.subjects:
         mine = [encoder for encoder in encoders if encoder.subject == subject]
-        own, shown[subject] = _runs_of(mine, documents, p_values, params.compare.n_pictures)
-        runs += own
+        runs_of_subject, shown[subject] = _runs_of(
+            mine, documents, p_values, params.compare.n_pictures
+        )
+        runs += runs_of_subject
     _write(runs, documents, shown)
     # MLflow takes seconds to load, and nothing above may wait for it.
     from fmri2img.tracking.runs import log_comparison

@@ -193,7 +193,7 @@ class Objective:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the gradient of the weighted pixel term by the predicted latents, and the term."""
         leaf = predicted.detach().float().requires_grad_()
-        # Fp16 gradients would vanish.
+        # fp16 gradients would vanish.
         scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
         total = leaf.new_zeros(())
         window = _draw_window(

@@ -1,0 +1,79 @@
+"""How the code is kept: short lines, files and functions, names that are found."""
+
+import ast
+import statistics
+from collections import Counter
+
+import pytest
+
+from conftest import REPOSITORY
+
+SOURCE = REPOSITORY / "src"
+MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
+STAGES = sorted((SOURCE / "stages").glob("[a-z]*.py"))
+
+
+def functions():
+    """(path, definition, its lines of code: no docstring, no comment, no blank line)."""
+    for path in MODULES:
+        text = path.read_text(encoding="utf-8")
+        lines = text.splitlines()
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                start = node.lineno
+                if ast.get_docstring(node) is not None:
+                    start = node.body[0].end_lineno + 1
+                body = [line.strip() for line in lines[start - 1 : node.end_lineno]]
+                yield path, node, [line for line in body if line and not line.startswith("#")]
+
+
+def test_no_line_is_over_100_columns():
+    folders = ("src", "tests", "benchmarks", "scripts")
+    paths = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
+    long = [
+        f"{path.relative_to(REPOSITORY)}:{number}"
+        for path in paths
+        if "store" not in path.relative_to(REPOSITORY).parts  # as version 0.1 left it
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if len(line) > 100
+    ]
+    assert not long
+
+
+def test_no_module_is_over_400_lines():
+    long = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert not {name: length for name, length in long.items() if length > 400}
+
+
+def test_no_two_modules_have_one_name():
+    names = Counter(path.name for path in MODULES)
+    assert not [name for name, number in names.items() if number > 1]
+
+
+@pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
+def test_a_stage_script_is_short_and_typed(path):
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 60
+    used = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    assert "Any" not in used
+
+
+def test_functions_are_short():
+    sizes = sorted(len(code) for _, _, code in functions())
+    assert len(sizes) > 1000
+    assert statistics.median(sizes) <= 8
+    assert sizes[int(0.95 * len(sizes))] <= 30
+
+
+def test_variables_are_nouns_of_the_field():
+    """Words that say nothing of what they hold."""
+    empty = {"what", "how", "found", "made", "seen", "own"}
+    used = [
+        f"{path.relative_to(SOURCE)}: {node.name}: {word}"
+        for path, node, _ in functions()
+        for word in sorted(
+            empty & {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
+            | empty & {item.arg for item in ast.walk(node) if isinstance(item, ast.arg)}
+        )
+    ]
+    assert not used
