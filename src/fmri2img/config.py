@@ -225,7 +225,7 @@ class GenerateParams(Params):
     Attributes
     ----------
     n_steps : int
-        Of DDIM, from noise to picture.
+        Steps of DDIM from noise to picture.
     strength : float
         Share of the steps that a picture decoded from z goes through.
     guidance : float

@@ -126,7 +126,7 @@ def check_section(
     ----------
     section : subclass of BaseModel
     values : object
-        As YAML gave them.
+        The section's values, as YAML gives them.
     text : str
         The whole file, to find lines in.
     path : Path

@@ -131,7 +131,7 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
     Returns
     -------
     names : list of str
-        Of the pictures.
+        Name of each picture.
     betas : ndarray, shape (n, n_voxels), float32
     repetitions : ndarray, shape (n,), int64
 

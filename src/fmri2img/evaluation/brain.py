@@ -190,7 +190,7 @@ def score_responses(
     rows : mapping of str to ndarray, shape (m, d)
         Row to latents of its pictures, for ``responses.image_ids``.
     n_resamples : int
-        Of the bootstrap over images.
+        Resamples of the bootstrap over images.
     rng : Generator
 
     Returns

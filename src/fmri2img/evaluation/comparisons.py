@@ -27,7 +27,7 @@ def paired_differences(
     tables : dict of str to dict of str to DataFrame
         Subject to model to the scores of each image (`score_table`).
     n_resamples, seed : int
-        Of the bootstrap and of the sign flips.
+        Size and seed of the bootstrap and of the sign-flip test.
 
     Returns
     -------

@@ -235,9 +235,9 @@ def flat_metrics(
     Parameters
     ----------
     document : dict
-        From `metrics_document`.
+        The metrics document, as `metrics_document` makes it.
     regions : dict of str to dict of str to float
-        From `encoding_document`.
+        The regions of an encoding document, as `encoding_document` makes it.
     """
     rows = {name: values for name, values in document.items() if name not in _STRUCTURED}
     rows |= {f"repetitions_{count}": values for count, values in document["repetitions"].items()}

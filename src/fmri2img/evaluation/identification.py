@@ -130,7 +130,7 @@ def exact_top1(n_above: np.ndarray, pool: int = POOL) -> np.ndarray:
     Parameters
     ----------
     n_above : ndarray, shape (n,)
-        From `n_higher`.
+        Number of distractors that score at least as high, from `n_higher`.
     pool : int
         At most n.
 

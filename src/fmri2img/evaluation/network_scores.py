@@ -120,7 +120,7 @@ class Networks:
     loaded : dict of str to FrozenNetwork
         By key of `pretrained.scoring_networks.WEIGHTS`.
     read_outs : tuple of str
-        That were asked for.
+        Names of the read-outs that were asked for.
     absent : dict of str to str
         Metric to the reason why it is not there.
     """
@@ -151,9 +151,9 @@ def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
     Parameters
     ----------
     names : sequence of str
-        Among `NETWORK_NAMES`.
+        Names of networks, among `NETWORK_NAMES`.
     folder : Path or None
-        Of weights; None: their makers' hubs.
+        Folder that holds the weights; None: they come from their makers' hubs.
 
     Raises
     ------

@@ -200,9 +200,9 @@ def evaluate_pictures(
     ----------
     ids : list of str
     truth, predicted : ndarray, shape (n, side, side, 3), uint8
-        Of different sides, maybe.
+        Pictures; the two sides may differ in size.
     networks : Networks
-        In whose features they are compared, too.
+        Networks in whose features the pictures are compared, too.
     n_bootstrap, n_permutations, seed : int
 
     Returns

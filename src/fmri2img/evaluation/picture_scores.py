@@ -252,7 +252,7 @@ def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> n
     ----------
     truth, predicted : ndarray, shape (n, size, size, 3), uint8
     side : int
-        To which they are brought first, antialiased.
+        Side to which the pictures are shrunk first, antialiased.
     """
     grey = [
         torch.from_numpy(shrink(images, side) @ _GREY_WEIGHTS.astype(np.float32))

@@ -40,9 +40,9 @@ class TestTruth:
     ----------
     image_ids : ndarray, shape (n,)
     pictures : ndarray, shape (n, height, width, 3), uint8
-        As NSD stores them.
+        The test pictures as NSD stores them.
     small : ndarray, shape (n, side, side, 3), uint8
-        As large as reconstructions.
+        The test pictures, as large as reconstructions.
     latents : ndarray, shape (n, d)
     train_mean, train_sd : ndarray, shape (d,)
         Of training images' latents, as all means that centre.
@@ -72,7 +72,7 @@ class Rows:
     pictures : dict of str to ndarray, shape (n, side, side, 3) or (1, side, side, 3), uint8
         Row to prediction; a single picture is the same for all images.
     latents : dict of str to ndarray, shape (n, d)
-        Of rows that have latents.
+        Row to predicted latents, for rows that have latents.
     shuffles : dict of str to (str, ndarray)
         Rows that are another one in another order, shape (n,); they stand among ``pictures`` and
         ``latents`` too.
@@ -186,9 +186,9 @@ def model_rows(
     examples, split, latents
         The subject's.
     reconstructions : Reconstructions
-        Of the encoder.
+        What the encoder makes of the test images.
     seed : int
-        Of the shuffled row.
+        Seed of the order of the shuffled row.
     """
     test = reconstructions.rows("test")
     rows = test[find_rows(reconstructions.image_ids[test], truth.image_ids, "reconstructions")]

@@ -87,7 +87,7 @@ def score_rows(
     rows : Rows
     networks : Networks
     presets : sequence of str
-        By whose recipes.
+        Names of the recipes (`PRESETS`) by which pictures are scored.
 
     Returns
     -------
@@ -148,7 +148,7 @@ class Scores:
     Attributes
     ----------
     rows : RowScores
-        Of `MODEL_ROWS`.
+        Scores of the rows of `MODEL_ROWS`.
     intervals : dict of str to dict of str to tuple
         By row and metric; 95 %, BCa bootstrap over images, percentile for
         ``dimension_correlation``, which the model alone has.
@@ -159,7 +159,7 @@ class Scores:
         error over that which the encoder itself states, if it does; 1 is calibrated, more is too
         sure.
     retrieval : dict of str to dict of str to float
-        In latents, ``raw`` and ``centred`` on the training mean.
+        Retrieval scores in latents, ``raw`` and ``centred`` on the training mean.
     repetitions : dict of int to dict of str to float
         Number of averaged repetitions to metric.
     seeds : dict of str to list of float

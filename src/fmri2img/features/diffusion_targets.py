@@ -61,7 +61,7 @@ def encode_scenes(
     Returns
     -------
     ndarray, shape (n, 4, 40, 40), float16
-        In scaled units.
+        Latents in scaled units.
     """
 
     def encode(rows: np.ndarray) -> np.ndarray:

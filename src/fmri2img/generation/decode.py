@@ -26,7 +26,7 @@ def decode_latents(
     Parameters
     ----------
     latents : ndarray, shape (n, 4, h, w), float32
-        In scaled units.
+        Latents in the autoencoder's scaled units.
     autoencoder : FrozenAutoencoder
     batch_size : int
     progress : callable
@@ -79,7 +79,7 @@ def latents_of_pictures(
     encode_pictures : callable
         Pictures, uint8, to the other's latents.
     side : int
-        Of the pictures that it takes.
+        Side of the pictures that ``encode_pictures`` takes, in pixels.
     """
     return encode_pictures(resize_pictures(decode_latents(latents, decoder, batch_size=1), side))
 

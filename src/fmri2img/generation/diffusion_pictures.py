@@ -46,7 +46,7 @@ class Request:
     Attributes
     ----------
     name : str
-        Of its file, unique.
+        Name of the picture's file; unique.
     seed : tuple of int
         Of its noise; no other picture's order or number changes it.
     prompt : ndarray, shape (77, 768)
@@ -287,7 +287,7 @@ class MadePictures:
     ----------
     folder : Path
     parent : Path
-        Holds those of other runs, too.
+        Folder that holds the pictures of other runs, too.
     """
 
     folder: Path

@@ -68,9 +68,9 @@ class _Decoded:
         Of ``n`` images, test images first, then of ``m`` averages of some repetitions.
     text_embeddings : ndarray, shape (n + m, 77, 768), float16
     names : list of str
-        Of the first picture of each row.
+        Name of the first picture of each row.
     seeds : list of tuple of int
-        Of the noise of each of these pictures.
+        Seed of the noise of each of these pictures.
     """
 
     z_latents: np.ndarray

@@ -34,7 +34,7 @@ class Inputs:
     batch_size : int
         Pictures decoded at a time.
     seed : int
-        Of the choice of training images.
+        Seed of the choice of training images.
     """
 
     encoder: Encoder

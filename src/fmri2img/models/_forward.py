@@ -164,7 +164,7 @@ class Candidates:
     windows, penalties : Tensor, shape (n_candidates, v), int64
         Numbers, the best first.
     shares : Tensor, shape (n_candidates, v)
-        Of sum 1.
+        Share of each candidate window; the shares of a voxel sum to 1.
     """
 
     windows: torch.Tensor

@@ -26,7 +26,7 @@ class ImageRidge:
     weights : Tensor, shape (n_targets, n_voxels)
     bias : Tensor, shape (n_targets,)
     penalties : Tensor, shape (n_targets,)
-        That ``weights`` were solved with.
+        Penalty that the weights of each target were solved with.
     r2 : dict of str to float
         Name of a list of penalties to the share of variance over held-out training images that its
         best penalties explain, mean over the targets that vary; empty if none does. Penalties were
@@ -70,7 +70,7 @@ def solve_image_ridge(
     trial_images : Tensor, shape (n_trials,), int64
         Row of each trial's image; every image has a trial.
     targets : Tensor, shape (n_images, n_targets)
-        Of any floating type.
+        Targets, in any floating type.
     folds : Tensor, shape (n_images,), int64
         Number of the fold in which an image is held out.
     grids : dict of str to list of float

@@ -91,7 +91,7 @@ def relative_noise(
     counts : Tensor, shape (n_images,)
         Trials of each training image; `noise_factor` multiplies residuals of averages by them.
     share : float
-        From `misfit_share`.
+        Share of the misfit, from `misfit_share`.
     """
     reference = share * float(counts.mean()) + (1 - share)
     return (share + (1 - share) / repetitions) / reference

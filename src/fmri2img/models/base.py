@@ -25,7 +25,7 @@ class GradientSettings(Params):
     norm : str
         ``l2`` or ``l1``, of both errors.
     pixel_weight : float
-        Of the pixel term if ``loss`` is ``both``.
+        Weight of the pixel term if ``loss`` is ``both``.
     pixel_window : int
         Side, in cells of the latent grid, of the random window that the decoder sees in training;
         validation sees whole pictures.
@@ -33,11 +33,11 @@ class GradientSettings(Params):
         Of a term that pulls a prediction towards its own image and away from the others of the
         batch.
     temperature : float
-        Of that term.
+        Temperature of the contrastive term's softmax.
     epochs, patience : int
         ``patience`` is how many epochs without a better validation loss end the training.
     batch_size : int
-        Of one step, over all processes.
+        Samples of one step, over all processes.
     decoder_batch : int or "auto"
         Pictures decoded at a time; the step is the same. ``auto`` finds what fits into a GPU, and
         what is fastest on a CPU.
@@ -197,7 +197,7 @@ class Encoder(nn.Module):
     latent_shape : tuple of int
         (4, h, w).
     settings : Params
-        Its own settings.
+        The encoder's own settings.
 
     Attributes
     ----------
@@ -242,7 +242,7 @@ class Encoder(nn.Module):
         Returns
         -------
         Tensor, shape (n, 4, h, w), float32
-            In scaled units.
+            Predicted latents in scaled units.
         """
         return self.decode_voxels(self.normalizer(betas))
 

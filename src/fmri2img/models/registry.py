@@ -151,9 +151,9 @@ def load_encoder(
     Returns
     -------
     encoder : Encoder
-        In evaluation mode.
+        The encoder, in evaluation mode.
     config : dict
-        As saved, with ``about``.
+        The config as saved, with ``about``.
 
     Raises
     ------

@@ -146,11 +146,11 @@ def solve_by_himalaya(
     voxels : callable
         Gives rows of the regressors, shape (n, n_voxels), of mean 0 over all.
     targets : Tensor, shape (n_rows, n_targets)
-        Of mean 0.
+        Targets, centred: each column has mean 0.
     folds : Tensor, shape (n_rows,), int64
     penalties : list of float
     bands : Tensor, shape (n_voxels,), int64
-        From 0.
+        Number of each voxel's band, from 0.
     gammas : ndarray, shape (n_draws, n_bands)
         The squared weights of a band cost the penalty over its factor.
 

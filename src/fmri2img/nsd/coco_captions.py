@@ -74,7 +74,7 @@ def read_captions(
     Parameters
     ----------
     folder : Path
-        Holds the files of `CAPTION_FILES`.
+        Folder that holds the files of `CAPTION_FILES`.
     image_ids, coco_ids, splits : ndarray, shape (n,)
         As `read_coco_ids` takes and gives them.
 

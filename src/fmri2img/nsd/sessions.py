@@ -36,7 +36,7 @@ class Pieces:
     Attributes
     ----------
     paths : tuple of Path
-        In the order of sessions.
+        One file for each session, in the order of sessions.
     """
 
     paths: tuple[Path, ...]
@@ -145,7 +145,7 @@ def locate_sessions(
         From `design.read_responses`.
     nsd : NsdParams
     params : TimeseriesParams
-        For responses from time series.
+        Windows of responses from time series.
     watch : callable
         Opens a bar of bytes for files that have to be hashed.
 

@@ -33,11 +33,11 @@ class _Task:
     subject : str
     diffusion : DiffusionFolder
     shared : RawFiles
-        With the pictures.
+        Raw files that all subjects share, the pictures among them.
     image_ids : ndarray, shape (n,)
         All images that the subject saw, ascending.
     captions : list of list of str
-        Of each image.
+        Captions of each image.
     batch_size : int
     folder : Path
         Keeps finished blocks.

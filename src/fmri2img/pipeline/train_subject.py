@@ -61,14 +61,14 @@ class _Task:
         The model's own.
     autoencoder : AutoencoderParams
     latents : Latents
-        Of the subject's pictures.
+        Latents of the subject's pictures.
     split : Split
     about : dict
         What the encoder is made from; part of its config.
     owner : str
         Subject, model and voxels in words.
     side : int
-        Of the subject's pictures, in pixels.
+        Side of the subject's pictures, in pixels.
     """
 
     subject: str

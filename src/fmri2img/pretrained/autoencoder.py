@@ -55,7 +55,7 @@ class FrozenAutoencoder:
         Returns
         -------
         Tensor, shape (n, 4, height / 8, width / 8)
-            In scaled units.
+            Latents in scaled units.
         """
         output = self.network.encode(images)
         latents = output.latent_dist.mode() if hasattr(output, "latent_dist") else output.latents
@@ -67,7 +67,7 @@ class FrozenAutoencoder:
         Parameters
         ----------
         latents : Tensor, shape (n, 4, h, w)
-            In scaled units.
+            Latents in scaled units.
 
         Returns
         -------
@@ -140,7 +140,7 @@ def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoen
     Parameters
     ----------
     about : dict
-        From the encoder's config.
+        The entry ``about`` of the encoder's config.
     source : str
         A folder or hub id; if empty, where it was when the encoder was trained.
 

@@ -229,7 +229,7 @@ def open_diffusion_of(about: dict[str, Any], source: str = "") -> DiffusionFolde
     Parameters
     ----------
     about : dict
-        From the encoder's config.
+        The entry ``about`` of the encoder's config.
     source : str
         A folder or hub id; if empty, where it was when the encoder was trained.
 

@@ -32,7 +32,7 @@ class Weights:
     Attributes
     ----------
     file : str
-        Its name in a folder of weights.
+        Name of the file in a folder of weights.
     url : str
         Where its makers publish it; empty for a file that comes with a package.
     sha256 : str

@@ -68,7 +68,7 @@ def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
     Returns
     -------
     list of Decision
-        Of the stages whose code has changed.
+        One for each stage whose code has changed.
 
     Raises
     ------

@@ -146,7 +146,7 @@ class Origin:
         ``same bytes``, ``other bytes`` or ``not here``, compared with what is recorded; ``a
         folder`` is not compared.
     stage : LockedStage or None
-        That made it.
+        The stage that made the file; None for what no stage made.
     inputs : tuple of Origin
         Outputs of earlier stages among its dependencies.
     code : dict of str to str

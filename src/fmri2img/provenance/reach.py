@@ -58,7 +58,7 @@ class Program:
     Attributes
     ----------
     modules : dict of str to Module
-        By dotted name.
+        Modules by dotted name.
     templates : dict of str to Template
         Page templates by file name.
     """

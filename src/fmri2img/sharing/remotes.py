@@ -64,7 +64,7 @@ class Shipment:
     remote : str
     url : str
     stages : tuple of str
-        As the lock file names them.
+        Stages, as the lock file names them.
     outs : dict of str to (str, int)
         MD5 and bytes by path.
     """

@@ -71,7 +71,7 @@ def put_in_place(files: dict[str, Path], folder: Path, *, replace: bool) -> list
     Parameters
     ----------
     files : dict of str to Path
-        By name.
+        Files by name.
     folder : Path
     replace : bool
         Whether other bytes that stand there are replaced.

@@ -97,7 +97,7 @@ class Cortex:
     func_voxel_mm : float
         1.8 or 1.
     semi_axes : ndarray, shape (3,)
-        Of the brain, millimetres.
+        Half the brain's length along each axis, in millimetres.
     fold_waves : ndarray, shape (n_waves, 3)
         Spatial frequencies of the folds over directions.
     fold_phases : ndarray, shape (n_waves,)
@@ -357,7 +357,7 @@ def anat_labels(cortex: Cortex) -> tuple[dict[str, np.ndarray], np.ndarray]:
     Returns
     -------
     labels : dict of str to ndarray, shape (x, y, z), int16
-        By ROI name.
+        Label volume of each ROI, by name.
     is_left : ndarray, shape (x, y, z), bool
     """
     shape = cortex.anat_shape

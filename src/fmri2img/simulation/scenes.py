@@ -154,7 +154,7 @@ def paint_scene(scene: Scene, size: int = 425) -> np.ndarray:
     Parameters
     ----------
     scene : Scene
-        From `describe_scene`.
+        The scene, from `describe_scene`.
     size : int
         Side of the picture in pixels; 425 is NSD's.
 

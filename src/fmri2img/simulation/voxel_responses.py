@@ -119,7 +119,7 @@ def draw_voxels(
     Parameters
     ----------
     points : CorticalPoints
-        Of the n voxels.
+        Where the n voxels lie on the cortex.
     labels : ndarray, shape (n_voxels,)
         prf-visualrois; voxels with 0 are treated as higher visual cortex.
     subject_number : int
@@ -190,7 +190,7 @@ def noise_free_responses(
     ----------
     model : VoxelModel
     features : ndarray, shape (n_images, 11, 289)
-        From `image_features`.
+        Features of the images, from `image_features`.
     categories : ndarray, shape (n_images,)
         Index into ``scenes.CATEGORIES``, or -1 if unknown.
 

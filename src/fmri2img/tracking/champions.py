@@ -128,7 +128,7 @@ def propose(client: mlflow.MlflowClient, subject: str, name: str, tags: dict[str
     client : MlflowClient
     subject : str
     name : str
-        In the registry.
+        Name of the registered model.
     tags : dict of str to str
         MD5 of its weights and config.
     """

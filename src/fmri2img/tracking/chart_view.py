@@ -43,7 +43,7 @@ def chart_view(image_keys: Sequence[str]) -> str:
     Parameters
     ----------
     image_keys : sequence of str
-        Of the pictures that runs hold.
+        Keys of the pictures that runs hold.
     """
     bars = [
         (_TEST, f"{row}/{metric}")

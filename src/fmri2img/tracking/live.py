@@ -22,7 +22,7 @@ class LiveCurve:
     Parameters
     ----------
     name : str
-        Of the run.
+        Name of the run.
     tags : dict of str to str
     note : Path
         Keeps the run's id beside the checkpoint: a training that goes on after a kill goes on in

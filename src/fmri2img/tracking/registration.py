@@ -75,10 +75,10 @@ def register(
     client : MlflowClient
     run_id : str
     folder : Path
-        Holds weights and config.
+        Folder that holds weights and config.
     config : dict
     tags : dict of str to str
-        With the MD5 of the weights.
+        Tags of the version, the MD5 of the weights among them.
     """
     name = registered_name(config["model"], tags["subject"])
     if find_version(client, name, tags) is not None:

@@ -32,7 +32,7 @@ class Registered:
     Attributes
     ----------
     name, number : str
-        As MLflow has them.
+        Name and version number in MLflow.
     aliases : tuple of str
     tags : dict of str to str
     run_id : str

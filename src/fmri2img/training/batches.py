@@ -25,14 +25,14 @@ class Batch:
     betas : Tensor, shape (n, n_repetitions, n_voxels)
         Percent signal change, on the device; NaN where invalid.
     weights : Tensor, shape (n, n_repetitions)
-        With which trials are averaged, after z-scoring.
+        Weights of the mean over trials, which are z-scored before.
     rows : Tensor, shape (n,), int64
         Images, rows of the latents; on the CPU.
     share : float
         What this process's mean loss counts, so that the mean over processes is that of the whole
         step.
     n_samples : int
-        Of the whole step.
+        Samples of the whole step, over all processes.
     seed : int
         Of what all processes draw alike in this step.
     """

@@ -37,7 +37,7 @@ class Progress:
     total_steps : int
         Since the beginning.
     loss_sum : float
-        Of the losses of the epoch's finished steps.
+        Sum of the losses of the epoch's finished steps.
     best_epoch : int
     best_loss : float
     history : list of EpochRecord

@@ -43,7 +43,7 @@ class TrainingResult:
     facts : dict of str to float
         What the encoder's solver or the loop found worth telling.
     validation_loss, validation_pattern_correlation : float
-        Of the weights that were kept.
+        Validation scores of the weights that were kept.
     """
 
     history: list[EpochRecord]

@@ -101,7 +101,7 @@ def judge_by_latents(
     Parameters
     ----------
     result : TrainingResult
-        Its validation scores, of what it decodes, are kept as facts.
+        Result of the training; the scores of what the encoder itself predicts are kept as facts.
     truth, encoded_again : ndarray, shape (n_images, 4, h, w)
         True latents of validation images, and those of its pictures.
     train_mean : ndarray, shape (4, h, w)
@@ -109,7 +109,7 @@ def judge_by_latents(
     Returns
     -------
     result : TrainingResult
-        With the scores of the latents in their place.
+        The same result with the scores of the latents in their place.
     scores : Tensor, shape (n_images,)
         Pattern correlations.
     """

@@ -27,7 +27,7 @@ class GalleryItem:
         ``test`` or ``train``.
     truth, ceiling, reconstruction : ndarray, shape (side, side, 3), uint8
     scores : dict of str to float
-        By title.
+        Scores by title.
     others : dict of str to ndarray, shape (side, side, 3), uint8
         Further pictures by title.
     """
@@ -48,7 +48,7 @@ class UnsureMap:
     Attributes
     ----------
     title : str
-        For which pictures.
+        Name of the pictures that the map is about.
     shares : ndarray, shape (h, w)
         `generation.reconstruct.unsure_places`: 1 where it knows nothing.
     """

@@ -42,7 +42,7 @@ class ReportData:
     ----------
     subject, model : str
     document : dict
-        As in ``reports/metrics``.
+        The metrics document, as in ``reports/metrics``.
     encoding : dict
         What the encoding model explains of each region, as in ``reports/encoding``.
     per_image : dict of str to dict of str to ndarray, shape (n,)
