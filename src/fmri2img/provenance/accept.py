@@ -55,8 +55,8 @@ def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
     """Decide on every stale stage, and write into ``dvc.lock`` what is accepted.
 
     A stage is accepted if nothing but its code has changed, its outputs are those that the lock
-    names (or not here), and the code either means the same, or reads raw files where there are
-    none. ``accepted.json`` keeps a note of the latter.
+    names (or not here), and the code either means the same, or was rewritten with the same golden
+    results, or reads raw files where there are none. ``accepted.json`` keeps a note of the last.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def _decide(pipeline: Pipeline, name: str, *, has_raw: bool) -> Decision:
     if others:
         return Decision(name, False, others[0].words, code.names)
     if code.equivalent:
-        return Decision(name, True, f"its code was {code.equivalent}", (code.equivalent,))
+        return Decision(name, True, f"its code was {code.equivalent}")
     if not code.names:
         return Decision(name, True, "the code means the same")
     if name.partition("@")[0] not in RAW_STAGES:
