@@ -57,6 +57,8 @@ def evaluate_subject(subject: str, model: str, params: ProjectParams) -> None:
     params : ProjectParams
     """
     data, settings = SubjectData(subject), params.evaluate.model_dump()
+    # First of all what may be missing: scoring takes minutes.
+    references, encoding = data.references(), data.encoding_scores()
     reconstructions = data.encoder(model).reconstructions()
     examples, split, latents, pictures = (
         data.examples(),
@@ -76,11 +78,11 @@ def evaluate_subject(subject: str, model: str, params: ProjectParams) -> None:
         truth,
         reconstructions,
         split,
-        data.references(),
+        references,
         settings=settings,
         steering=steering,
     )
-    _write(data.encoder(model), document, scores, truth, rows, reconstructions)
+    _write(data.encoder(model), document, encoding, scores, truth, rows, reconstructions)
     # MLflow takes seconds to load, and nothing above may wait for it.
     from fmri2img.tracking.runs import log_encoder
 
@@ -113,6 +115,7 @@ def _score_diffusion(
 def _write(
     data: EncoderData,
     document: dict[str, Any],
+    encoding: dict[str, Any],
     scores: Scores,
     truth: TestTruth,
     rows: Rows,
@@ -130,7 +133,7 @@ def _write(
             subject=subject,
             model=model,
             document=document,
-            encoding=SubjectData(subject).encoding_scores(),
+            encoding=encoding,
             per_image=scores.rows.per_image,
             image_ids=truth.image_ids,
             seen=truth.small,
