@@ -83,10 +83,10 @@ class Decoded:
 @pytest.fixture
 def halves(rng):
     ids = np.arange(100, 100 + N_TEST + N_TRAIN)
-    scenes = rng.normal(1, 1, (len(ids), 4, 40, 40)).astype(np.float16)
-    prompts = rng.normal(0, 1, (len(ids), 77, 768)).astype(np.float16)
+    scenes = rng.normal(1, 1, (len(ids), 4, 20, 20)).astype(np.float16)
+    prompts = rng.normal(0, 1, (len(ids), 77, 96)).astype(np.float16)
     prompts[:, 0] = 7  # the first token of every text
-    targets = DiffusionTargets(ids, scenes, prompts, np.zeros((77, 768), np.float16), {})
+    targets = DiffusionTargets(ids, scenes, prompts, np.zeros((77, 96), np.float16), {})
     test = ids[N_TRAIN:]
     noise = [rng.normal(0, 3, values[N_TRAIN:].shape) for values in (scenes, prompts)]
     decoded = Decoded(

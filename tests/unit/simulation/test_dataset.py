@@ -281,6 +281,7 @@ def test_only_shown_pictures_take_room(miniature, variables):
         assert brick[shown[7]].std() > 5
 
 
+@pytest.mark.functional
 def test_same_seed_same_bytes(miniature, tmp_path):
     simulate_shared(tmp_path, miniature.nsd, miniature.fetch.simulation, [SUBJECT])
     again = SimulatedSubject(SUBJECT, miniature.nsd, miniature.fetch, tmp_path).write()
