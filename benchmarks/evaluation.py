@@ -11,7 +11,8 @@ from skimage.metrics import structural_similarity
 
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.evaluation.inference import bootstrap_intervals
-from fmri2img.evaluation.picture_scores import PRESETS, score_pictures
+from fmri2img.evaluation.metrics.picture_metrics import score_pictures
+from fmri2img.evaluation.presets import PRESETS
 
 N_IMAGES, N_IN_LOOP = sized((1000, 60), (8, 4))
 GREY = np.array([0.2125, 0.7154, 0.0721])

@@ -34,10 +34,10 @@ from worlds import (
     make_world,
 )
 
+from fmri2img.evaluation.correlation import pixel_correlations
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.evaluation.inference import bootstrap_intervals
-from fmri2img.evaluation.latent_scores import pattern_correlations
-from fmri2img.evaluation.picture_scores import pixel_correlations
+from fmri2img.evaluation.metrics.latent_metrics import pattern_correlations
 from fmri2img.files import write_json
 from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder

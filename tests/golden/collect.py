@@ -17,6 +17,7 @@ import nibabel
 import numpy as np
 from safetensors.numpy import load_file
 
+from fmri2img.evaluation.table_rows import ROWS
 from golden.machine import sketch
 from miniature import MODELS, REPOSITORY, SUBJECT
 
@@ -93,14 +94,45 @@ def collect_metrics(template):
     documents = {}
     for model in MODELS:
         text = (template / f"reports/metrics/{SUBJECT}/{model}.json").read_text()
-        documents[model] = json.loads(
-            re.sub(r'"/[^"]*/project-diffusion"', '"project-diffusion"', text)
+        documents[model] = as_0_1(
+            json.loads(re.sub(r'"/[^"]*/project-diffusion"', '"project-diffusion"', text))
         )
     for name in ("encoding", "references"):
         documents[name] = json.loads((template / f"reports/{name}/{SUBJECT}.json").read_text())
+    documents["references"] = as_0_1(documents["references"])
     documents["comparison"] = json.loads((template / "reports/comparison.json").read_text())
     documents["splits"] = json.loads((template / f"data/splits/{SUBJECT}.json").read_text())
     return {key: value for key, value in flatten(documents).items() if not _is_machine(key)}
+
+
+def as_0_1(document):
+    """A metrics document as version 0.1 wrote it, so that its golden numbers stay as they were
+    made.
+    """
+    old = {ROWS[row].key: values_of(scores) for row, scores in document["rows"].items()}
+    old["interval"] = {
+        ROWS[row].key: ends for row, scores in document["rows"].items() if (ends := ends_of(scores))
+    }
+    old["about"] = document["about"] | {"absent": document["absent"]}
+    if not document["families"]:
+        return old
+    kept = ("latent", "repetitions", "seeds", "brain")
+    old |= {name: document[name] for name in kept}
+    old |= {f"retrieval_{name}": values for name, values in document["retrieval"].items()}
+    if document["halves"]:
+        steering = ("halves", "identification_by_samples")
+        old |= {name: document[name] for name in steering}
+    return old | {"p": document["families"]["permutation"]["p"]}
+
+
+def values_of(scores):
+    return {metric: score["value"] for metric, score in scores.items()}
+
+
+def ends_of(scores):
+    return {
+        metric: [score["low"], score["high"]] for metric, score in scores.items() if "low" in score
+    }
 
 
 def _is_machine(key):

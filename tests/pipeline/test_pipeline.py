@@ -11,6 +11,7 @@ import yaml
 
 import miniature
 from fmri2img.containers import Examples, Latents, Reconstructions, TrialBetas
+from fmri2img.evaluation.table_rows import ROWS
 from fmri2img.responses.splits import Split
 from miniature import MODELS, PAIR, SUBJECT, copy_project
 from pipeline.projects import repro, run
@@ -54,42 +55,34 @@ def test_reconstructions_are_joined_by_id(project):
 def test_metrics_hold_floors_ceiling_and_what_they_depend_on(project):
     document = json.loads((project / "reports/metrics/subj02/ridge.json").read_text())
     assert set(document) == {
-        "test",
-        "floor_grey",
-        "floor_train_mean",
-        "floor_mean_latent",
-        "floor_shuffled",
-        "floor_nearest_train",
-        "single_trial",
-        "reference_ridge",
-        "ceiling",
-        "ceiling_resize",
-        "interval",
-        "p",
+        "version",
+        "about",
+        "notes",
+        "rows",
+        "families",
+        "absent",
         "latent",
-        "retrieval_raw",
-        "retrieval_centred",
+        "retrieval",
         "repetitions",
         "seeds",
         "brain",
-        "about",
+        "halves",
+        "identification_by_samples",
     }
-    assert document["reference_ridge"] == document["test"]
+    rows = document["rows"]
+    assert set(rows) == set(ROWS) - {"z_only", "c_only"}
+    assert rows["ridge"] == rows["model"]
     assert document["about"]["truth_pixels"] == [425, 425]
-    assert document["ceiling"]["pattern_correlation"] == pytest.approx(1)
-    assert document["ceiling"]["two_way"] == 1
-    assert set(document["interval"]) == {
-        name
-        for name in document
-        if name.split("_")[0] in ("test", "floor", "single", "reference", "ceiling")
-    }
+    assert rows["vae_ceiling"]["pattern_correlation"]["value"] == pytest.approx(1)
+    assert rows["vae_ceiling"]["two_way"]["value"] == 1
+    assert all("low" in scores["pixcorr"] for scores in rows.values())
+    assert document["notes"] == ["Simulated data: these numbers come from a simulated brain."]
     about = document["about"]
     assert about["data_source"] == "simulated"
     fields = {
         "preset",
         "versions",
         "weights",
-        "absent",
         "test_set",
         "test_ids_sha256",
         "subject",
@@ -98,9 +91,9 @@ def test_metrics_hold_floors_ceiling_and_what_they_depend_on(project):
         "seed",
     }
     assert fields <= set(about)
-    assert "two_way_effnet_lite0" in document["test"]
-    assert about["absent"]["two_way_clip"] == "not asked for"
-    assert "two_way_clip" not in document["test"]
+    assert "two_way_effnet_lite0" in rows["model"]
+    assert document["absent"]["two_way_clip"] == "not asked for"
+    assert "two_way_clip" not in rows["model"]
 
 
 def test_spread_over_seeds_and_the_brains_side_are_there(project):
@@ -111,7 +104,7 @@ def test_spread_over_seeds_and_the_brains_side_are_there(project):
     assert ridge["seeds"] == {}  # in closed form
     assert len(network["seeds"]["pixcorr"]["values"]) == 2
     assert network["seeds"]["pixcorr"]["values"][0] == pytest.approx(
-        network["test"]["pixcorr"], abs=1e-6
+        network["rows"]["model"]["pixcorr"]["value"], abs=1e-6
     )
     regions = json.loads((project / "reports/encoding/subj02.json").read_text())["regions"]
     assert set(regions) == set(ridge["brain"])
@@ -195,9 +188,10 @@ def test_runs_models_and_pictures_are_in_mlflow(project):
     assert runs["subj02-ridge"].data.tags["dvc.model_md5"] == weights
     described = client.get_model_version("fmri2img-ridge-subj02", "1").description
     scores = json.loads((project / "reports/metrics/subj02/ridge.json").read_text())
-    low, high = scores["interval"]["test"]["pixcorr"]
+    score = scores["rows"]["model"]["pixcorr"]
+    low, high = score["low"], score["high"]
     assert f"{scores['about']['n_test_images']} images" in described
-    assert f"PixCorr {scores['test']['pixcorr']:.3f} [{low:.3f}, {high:.3f}]" in described
+    assert f"PixCorr {score['value']:.3f} [{low:.3f}, {high:.3f}] (floor " in described
     champions = [
         name
         for name in MODELS

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fmri2img.cli.decode_verb import ADDRESS, add_decode_verb
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.exceptions import ConfigError
 from fmri2img.files import hash_file, read_json
 from fmri2img.layout import (
@@ -211,9 +212,7 @@ def track_encoders() -> None:
         trained = read_json(
             training_path(subject, model), remedy=f"dvc repro train@{subject}-{model}"
         )
-        best[subject] = max(
-            best.get(subject, (-np.inf, "")), (trained["validation/pattern_correlation"], model)
-        )
+        best[subject] = max(best.get(subject, (-np.inf, "")), (trained[CHAMPION_SCORE], model))
     # A champion that somebody chose stays.
     propose_champions(
         {subject: model for subject, (_, model) in best.items()}, where_there_is_none=True

@@ -50,7 +50,7 @@ def add_score_verbs(verbs: argparse._SubParsersAction) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print scores beside their floors."""
-    from fmri2img.evaluation.network_scores import NETWORK_NAMES, open_networks
+    from fmri2img.evaluation.network_features import NETWORK_NAMES, open_networks
 
     # Starts torch, which other verbs need not wait for.
     from fmri2img.evaluation.picture_folders import (

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fmri2img.containers import EncodingModel, Examples, Latents
+from fmri2img.evaluation.correlation import row_correlations
 from fmri2img.evaluation.inference import bootstrap_intervals
-from fmri2img.evaluation.picture_scores import row_correlations
 from fmri2img.responses.ncsnr import noise_ceiling
 from fmri2img.responses.repetitions import average_zscored
 from fmri2img.responses.splits import Split

@@ -7,12 +7,10 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
-from fmri2img.evaluation.network_scores import NETWORK_METRICS
+from fmri2img.evaluation.metrics.catalogue import paired_metrics
+from fmri2img.evaluation.metrics_document import MetricsDocument
+from fmri2img.evaluation.table_rows import REFERENCE
 from fmri2img.exceptions import MismatchError
-
-# On which models are compared with each other, and which tables show; by the headline preset.
-COMPARED = ("pixcorr", "ssim", *NETWORK_METRICS, "pattern_correlation", "two_way")
-
 
 _RESAMPLES_AT_ONCE = 500
 
@@ -38,17 +36,17 @@ def paired_differences(
     rng = np.random.default_rng(seed)
     differences: list[dict[str, Any]] = []
     for subject, scores in tables.items():
-        reference = scores["ridge"].set_index("image_id")
+        reference = scores[REFERENCE].set_index("image_id")
         for model, table in scores.items():
-            if model == "ridge":
+            if model == REFERENCE:
                 continue
-            for metric in compared_metrics(table.columns, scores["ridge"].columns):
+            for metric in compared_metrics(table.columns, scores[REFERENCE].columns):
                 difference = (table.set_index("image_id")[metric] - reference[metric]).to_numpy()
                 ((low, high),) = bootstrap_intervals(difference[None], n_resamples, rng)
                 p_value = sign_flip_p(difference, n_resamples, rng)
                 item = {
                     "subject": subject,
-                    "models": f"{model} - ridge",
+                    "models": f"{model} - {REFERENCE}",
                     "metric": metric,
                     "mean": round(float(difference.mean()), 6),
                 }
@@ -71,7 +69,7 @@ def compared_metrics(*columns: Iterable[str]) -> list[str]:
     have them.
     """
     shared = set.intersection(*map(set, columns))
-    return [metric for metric in COMPARED if metric in shared]
+    return [metric for metric in paired_metrics() if metric in shared]
 
 
 def mean_over_subjects(
@@ -138,13 +136,13 @@ def means_over_subjects(tables: dict[str, dict[str, pd.DataFrame]]) -> list[dict
     return means
 
 
-def check_scored_alike(documents: dict[str, dict[str, Any]]) -> None:
+def check_scored_alike(documents: dict[str, MetricsDocument]) -> None:
     """Refuse to put scores side by side that come from other weights, settings or data.
 
     Parameters
     ----------
-    documents : dict of str to dict
-        Name, such as subj01/ridge, to what `metrics_document` returned.
+    documents : dict of str to MetricsDocument
+        Documents by name, such as subj01/ridge.
 
     Raises
     ------
@@ -154,7 +152,7 @@ def check_scored_alike(documents: dict[str, dict[str, Any]]) -> None:
     (first, reference), *others = documents.items()
     for name, document in others:
         for key in ("weights", "versions", "preset", "networks", "data_source", "test_set"):
-            ours, theirs = reference["about"][key], document["about"][key]
+            ours, theirs = reference.about[key], document.about[key]
             if ours != theirs:
                 raise MismatchError(
                     f"{name} and {first} were scored with different {key}: {theirs} and {ours}; "
@@ -162,22 +160,22 @@ def check_scored_alike(documents: dict[str, dict[str, Any]]) -> None:
                 )
 
 
-def corrected_p(documents: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+def corrected_p(documents: dict[str, MetricsDocument]) -> dict[str, dict[str, float]]:
     """Return permutation p of every metric in every document, by Holm's correction over all of
     them.
 
     Parameters
     ----------
-    documents : dict of str to dict
-        Name, such as subj01/ridge, to what `metrics_document` returned.
+    documents : dict of str to MetricsDocument
+        Documents by name, such as subj01/ridge.
     """
     flat = {
         f"{name}|{metric}": value
         for name, document in documents.items()
-        for metric, value in document["p"].items()
+        for metric, value in document.p_values.items()
     }
     adjusted = holm(flat)
     return {
-        name: {metric: round(adjusted[f"{name}|{metric}"], 6) for metric in document["p"]}
+        name: {metric: round(adjusted[f"{name}|{metric}"], 6) for metric in document.p_values}
         for name, document in documents.items()
     }

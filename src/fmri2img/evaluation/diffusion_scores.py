@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from fmri2img.containers import DiffusionTargets, Reconstructions
+from fmri2img.evaluation.correlation import unit_rows
 from fmri2img.evaluation.identification import (
     similarity_matrix,
     similarity_of_units,
@@ -24,10 +25,15 @@ from fmri2img.evaluation.identification import (
     two_way_table,
 )
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
-from fmri2img.evaluation.latent_scores import dimension_correlations, pattern_correlations
-from fmri2img.evaluation.network_scores import CLIP_SCALE, IMAGENET_SCALE, LITE_SCALE, Networks
-from fmri2img.evaluation.picture_scores import unit_rows
-from fmri2img.evaluation.rows import derangement
+from fmri2img.evaluation.metrics.latent_metrics import (
+    DIMENSION,
+    PATTERN,
+    TWO_WAY,
+    dimension_correlations,
+    pattern_correlations,
+)
+from fmri2img.evaluation.network_features import CLIP_SCALE, IMAGENET_SCALE, LITE_SCALE, Networks
+from fmri2img.evaluation.predictions import derangement
 from fmri2img.responses.splits import Split
 from fmri2img.storage import StoredArray
 
@@ -39,7 +45,7 @@ class _Layer:
     network: str
     layer: str
     side: int
-    how: Image.Resampling
+    filter: Image.Resampling
     scale: tuple[tuple[float, ...], tuple[float, ...]]
 
 
@@ -123,13 +129,29 @@ def _prepare(pictures: Iterable[np.ndarray], layer: _Layer) -> torch.Tensor:
     side), float32.
     """
     resized = [
-        np.asarray(Image.fromarray(picture).resize((layer.side, layer.side), layer.how))
+        np.asarray(Image.fromarray(picture).resize((layer.side, layer.side), layer.filter))
         for picture in pictures
     ]
     mean, deviation = (np.asarray(values, dtype=np.float32) for values in layer.scale)
     return torch.from_numpy(
         (np.stack(resized).astype(np.float32) / 255 - mean) / deviation
     ).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What only encoders have that steer Stable Diffusion.
+
+    Attributes
+    ----------
+    halves : dict of str to dict of str to float
+        From `score_halves`.
+    samples : dict of str to dict of str to float
+        From `identify_by_samples`.
+    """
+
+    halves: dict[str, dict[str, float]]
+    samples: dict[str, dict[str, float]]
 
 
 def score_halves(
@@ -166,35 +188,51 @@ def score_halves(
             values.reshape(len(test), -1).astype(np.float32) for values in (known[rows], decoded)
         )
         varies = truth.std(axis=0) > 0  # the first token of every text is the same
-        truth, predicted, mean = truth[:, varies], predicted[:, varies], mean[varies]
-        similarity = similarity_matrix(truth - mean, predicted - mean)
-        per_image = {
-            "two_way": two_way_identification(similarity),
-            "pattern_correlation": pattern_correlations(truth, predicted, mean),
-        }
-        rng = np.random.default_rng(seed)
-        ends = bootstrap_intervals(np.stack(list(per_image.values())), n_bootstrap, rng)
-        p_values = permutation_p(
-            {"two_way": two_way_table(similarity), "pattern_correlation": similarity},
-            n_permutations,
-            rng,
+        scores[half] = _score_half(
+            truth[:, varies],
+            predicted[:, varies],
+            mean[varies],
+            order,
+            n_bootstrap=n_bootstrap,
+            n_permutations=n_permutations,
+            rng=np.random.default_rng(seed),
         )
-        floors = {
-            "two_way": two_way_identification(similarity[:, order]),
-            "pattern_correlation": pattern_correlations(truth, predicted[order], mean),
+    return scores
+
+
+def _score_half(
+    truth: np.ndarray,
+    predicted: np.ndarray,
+    mean: np.ndarray,
+    order: np.ndarray,
+    *,
+    n_bootstrap: int,
+    n_permutations: int,
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    similarity = similarity_matrix(truth - mean, predicted - mean)
+    per_image = {
+        TWO_WAY.name: two_way_identification(similarity),
+        PATTERN.name: pattern_correlations(truth, predicted, mean),
+    }
+    ends = bootstrap_intervals(np.stack(list(per_image.values())), n_bootstrap, rng)
+    tables = {TWO_WAY.name: two_way_table(similarity), PATTERN.name: similarity}
+    p_values = permutation_p(tables, n_permutations, rng)
+    floors = {
+        TWO_WAY.name: two_way_identification(similarity[:, order]),
+        PATTERN.name: pattern_correlations(truth, predicted[order], mean),
+    }
+    shuffled = dimension_correlations(truth, predicted[order])
+    scores = {
+        DIMENSION.name: float(dimension_correlations(truth, predicted).mean()),
+        f"{DIMENSION.name}_shuffled": float(shuffled.mean()),
+    }
+    for (metric, values), (low, high) in zip(per_image.items(), ends, strict=True):
+        scores |= {
+            metric: float(values.mean()),
+            f"{metric}_low": float(low),
+            f"{metric}_high": float(high),
+            f"{metric}_shuffled": float(floors[metric].mean()),
+            f"{metric}_p": p_values[metric],
         }
-        scores[half] = {
-            "dimension_correlation": float(dimension_correlations(truth, predicted).mean()),
-            "dimension_correlation_shuffled": float(
-                dimension_correlations(truth, predicted[order]).mean()
-            ),
-        }
-        for (metric, values), (low, high) in zip(per_image.items(), ends, strict=True):
-            scores[half] |= {
-                metric: float(values.mean()),
-                f"{metric}_low": float(low),
-                f"{metric}_high": float(high),
-                f"{metric}_shuffled": float(floors[metric].mean()),
-                f"{metric}_p": p_values[metric],
-            }
     return scores

@@ -9,11 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from fmri2img.containers import VARIANTS, Reconstructions
-from fmri2img.evaluation.brain import ALL_VOXELS
-from fmri2img.evaluation.picture_scores import PRESETS
-from fmri2img.evaluation.rows import FLOORS, TestTruth
-from fmri2img.evaluation.score import HEADLINE, RowScores, Scores
+from fmri2img.containers import Reconstructions
+from fmri2img.evaluation.diffusion_scores import Steering
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC
+from fmri2img.evaluation.metrics_document import MetricsDocument, Score
+from fmri2img.evaluation.predictions import TestTruth
+from fmri2img.evaluation.presets import HEADLINE, PRESETS
+from fmri2img.evaluation.score import RowScores, Scores
+from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.exceptions import MismatchError
 from fmri2img.responses.splits import Split
 
@@ -28,42 +31,30 @@ _PACKAGES = (
     "himalaya",
 )
 
-# Row to its name in the metrics document.
-SECTIONS = {
-    "model": "test",
-    "single_trial": "single_trial",
-    "ridge": "reference_ridge",
-    "vae_ceiling": "ceiling",
-    "resize_ceiling": "ceiling_resize",
-    **{variant: variant for variant in VARIANTS},
-}
-SECTIONS |= {row: f"floor_{row}" for row in FLOORS}
-# Sections of a document that hold no plain numbers by metric.
-_STRUCTURED = (
-    "interval",
-    "about",
-    "repetitions",
-    "seeds",
-    "brain",
-    "halves",
-    "identification_by_samples",
-)
-
 
 def references_document(
     scores: RowScores, truth: TestTruth, *, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """Return the scores of rows for ``reports/references``: a section for each row (`SECTIONS`),
-    ``interval``, and ``about``.
+) -> MetricsDocument:
+    """Return the scores of the rows that all encoders of a subject share, for
+    ``reports/references``.
     """
     intervals = scores.intervals(settings["n_bootstrap"], np.random.default_rng(settings["seed"]))
-    sections: dict[str, Any] = {
-        SECTIONS[row]: _rounded(means) for row, means in scores.means.items()
-    }
-    about = _scored_by(scores, truth) | settings
-    return sections | {
-        "interval": {SECTIONS[row]: _ends(pairs) for row, pairs in intervals.items()},
-        "about": about,
+    return MetricsDocument(
+        about=_scored_by(scores, truth) | settings,
+        rows=_scored_rows(scores, intervals),
+        absent=scores.absent,
+    )
+
+
+def _scored_rows(
+    scores: RowScores, intervals: dict[str, dict[str, tuple[float, float]]]
+) -> dict[str, dict[str, Score]]:
+    return {
+        row: {
+            metric: Score(value, *intervals[row].get(metric, (None, None)))
+            for metric, value in means.items()
+        }
+        for row, means in scores.means.items()
     }
 
 
@@ -72,7 +63,6 @@ def _scored_by(scores: RowScores, truth: TestTruth) -> dict[str, Any]:
     return {
         "test_ids_sha256": hashlib.sha256(",".join(map(str, truth.image_ids)).encode()).hexdigest(),
         "weights": scores.weights,
-        "absent": scores.absent,
         "versions": package_versions(),
     }
 
@@ -104,22 +94,25 @@ def metrics_document(
     truth: TestTruth,
     reconstructions: Reconstructions,
     split: Split,
-    references: dict[str, Any],
+    references: MetricsDocument,
     *,
     settings: dict[str, Any],
-    steering: dict[str, dict[str, dict[str, float]]],
-) -> dict[str, Any]:
-    """Return all numbers, and what they depend on, for ``reports/metrics``; rounded to 6 digits.
+    steering: Steering | None,
+) -> MetricsDocument:
+    """Return all numbers, and what they depend on, for ``reports/metrics``.
 
-    ``steering`` holds ``halves`` and ``identification_by_samples`` (`evaluation.diffusion_scores`)
-    of an encoder that steers Stable Diffusion.
-
-    Returns
-    -------
-    dict
-        A section for each row (`SECTIONS`), those of the subject (``references``, from
-        `references_document`) among them; then intervals, p-values, what describes the latents,
-        retrieval, repetitions, seeds, brain, and ``about``.
+    Parameters
+    ----------
+    scores : Scores
+    truth : TestTruth
+    reconstructions : Reconstructions
+    split : Split
+    references : MetricsDocument
+        From `references_document`; its rows stand in the document, too.
+    settings : dict
+        The section ``evaluate`` of params.yaml.
+    steering : Steering or None
+        Of an encoder that steers Stable Diffusion.
 
     Raises
     ------
@@ -127,74 +120,77 @@ def metrics_document(
         If the references were scored with other weights, packages or images.
     """
     scored_by = _scored_by(scores.rows, truth)
+    subject = reconstructions.provenance["subject"]
+    _check_references(references, scored_by | {"absent": scores.rows.absent}, subject)
+    n_samples = reconstructions.samples.shape[1]
+    return MetricsDocument(
+        about=_about(truth, reconstructions, split)
+        | {
+            "constant_reconstructions": scores.n_constant,
+            "reconstructions_per_image": max(1, n_samples),
+            "scored_reconstruction": "the first; identification_by_samples: all"
+            if n_samples
+            else "the only one",
+        }
+        | scored_by
+        | settings,
+        rows=_scored_rows(scores.rows, scores.intervals) | references.rows,
+        absent=scores.rows.absent,
+        p_values=scores.p_values,
+        latent=scores.latent,
+        retrieval=scores.retrieval,
+        repetitions={str(count): values for count, values in scores.repetitions.items()},
+        seeds={metric: seed_spread(values) for metric, values in scores.seeds.items()},
+        brain=scores.brain,
+        halves=steering.halves if steering else {},
+        samples=steering.samples if steering else {},
+        notes=_notes(reconstructions),
+    )
+
+
+def _check_references(references: MetricsDocument, scored_by: dict, subject: str) -> None:
     for key, ours in scored_by.items():
-        if (theirs := references["about"][key]) != ours:
+        theirs = references.absent if key == "absent" else references.about[key]
+        if theirs != ours:
             raise MismatchError(
-                f"floors and ceilings of {reconstructions.provenance['subject']} were scored with "
-                "other "
-                f"{key}: {theirs}, now {ours}; "
-                "run: dvc repro --force score_references"
+                f"floors and ceilings of {subject} were scored with other {key}: {theirs}, now "
+                f"{ours}; run: dvc repro --force score_references"
             )
-    rows = {SECTIONS[row]: _rounded(means) for row, means in scores.rows.means.items()}
-    shared = {
-        section: values
-        for section, values in references.items()
-        if section not in ("interval", "about")
-    }
-    intervals = {SECTIONS[row]: _ends(pairs) for row, pairs in scores.intervals.items()}
-    about = {
-        "data_source": reconstructions.provenance["data_source"],
-        "subject": reconstructions.provenance["subject"],
+
+
+def _about(truth: TestTruth, reconstructions: Reconstructions, split: Split) -> dict[str, Any]:
+    provenance = reconstructions.provenance
+    return {
+        "data_source": provenance["data_source"],
+        "subject": provenance["subject"],
         "test_set": split.kind,
         "n_test_images": len(split.test),
         "test_images": f"{len(split.test)} shared images"
         if split.kind == "shared"
         else f"{len(split.test)} images drawn at random",
-        "sessions": reconstructions.provenance.get("sessions", "all that the voxel file holds"),
+        "sessions": provenance.get("sessions", "all that the voxel file holds"),
         "preset": HEADLINE,
         "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
         "antialias": PRESETS[HEADLINE].antialias,
         "repetitions": "betas averaged over the repetitions of each image; single_trial: the first "
         "only",
-        "reconstructions_per_image": max(1, reconstructions.samples.shape[1]),
-        "scored_reconstruction": "the first; identification_by_samples: all"
-        if reconstructions.samples.shape[1]
-        else "the only one",
-        "constant_reconstructions": scores.n_constant,
         "two_way_fixed": "prediction",
         "truth_pixels": list(truth.pictures.shape[1:3]),
         "ssim": "two-dimensional, grey, Gaussian window",
         "intervals": "95 % over images, BCa bootstrap; percentile for dimension_correlation",
         "precision_of_networks": "float32",
-        "autoencoder": reconstructions.provenance["autoencoder"],
+        "autoencoder": provenance["autoencoder"],
         "p_of": f"random pairings; PixCorr at {truth.small.shape[1]} x {truth.small.shape[1]}, "
         "SSIM at 64 x 64",
         "retrieval": "cosine of latents",
-        **scored_by,
-        **settings,
     }
-    return {
-        **rows,
-        **shared,
-        "interval": intervals | references["interval"],
-        "p": _rounded(scores.p_values),
-        "latent": _rounded(scores.latent),
-        "retrieval_raw": _rounded(scores.retrieval["raw"]),
-        "retrieval_centred": _rounded(scores.retrieval["centred"]),
-        "repetitions": {
-            str(count): _rounded(values) for count, values in scores.repetitions.items()
-        },
-        "seeds": {metric: seed_spread(values) for metric, values in scores.seeds.items()},
-        "brain": {
-            region: {row: _rounded(values) for row, values in rows.items()}
-            for region, rows in scores.brain.items()
-        },
-        **{
-            name: {part: _rounded(values) for part, values in parts.items()}
-            for name, parts in steering.items()
-        },
-        "about": about,
-    }
+
+
+def _notes(reconstructions: Reconstructions) -> tuple[str, ...]:
+    """Return what a reader of the numbers has to know."""
+    if reconstructions.provenance["data_source"] != "simulated":
+        return ()
+    return ("Simulated data: these numbers come from a simulated brain.",)
 
 
 def seed_spread(values: list[float]) -> dict[str, Any]:
@@ -222,52 +218,9 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in values.items()}
 
 
-def _ends(intervals: dict[str, tuple[float, float]]) -> dict[str, list[float]]:
-    return {metric: [round(end, 6) for end in ends] for metric, ends in intervals.items()}
-
-
-def flat_metrics(
-    document: dict[str, Any], regions: dict[str, dict[str, float]]
-) -> dict[str, float]:
-    """Return ``section/metric`` to value, the names used in MLflow; of intervals the model's, of
-    regions all voxels together.
-
-    Parameters
-    ----------
-    document : dict
-        The metrics document, as `metrics_document` makes it.
-    regions : dict of str to dict of str to float
-        The regions of an encoding document, as `encoding_document` makes it.
-    """
-    rows = {name: values for name, values in document.items() if name not in _STRUCTURED}
-    rows |= {f"repetitions_{count}": values for count, values in document["repetitions"].items()}
-    rows["seeds_sd"] = {metric: spread["sd"] for metric, spread in document["seeds"].items()}
-    flat = {
-        f"{row}/{metric}": value for row, means in rows.items() for metric, value in means.items()
-    }
-    for metric, (low, high) in document["interval"]["test"].items():
-        flat |= {f"interval/{metric}_low": low, f"interval/{metric}_high": high}
-    flat |= {
-        f"brain/{row}": values["mean"]
-        for row, values in document["brain"].get(ALL_VOXELS, {}).items()
-    }
-    flat |= {
-        f"halves/{half}_{metric}": value
-        for half, values in document.get("halves", {}).items()
-        for metric, value in values.items()
-    }
-    samples = document.get("identification_by_samples", {})
-    flat |= {
-        f"identification_by_samples/{layer}_{metric}": value
-        for layer, values in samples.items()
-        for metric, value in values.items()
-    }
-    return flat | {f"encoding/{metric}": value for metric, value in regions[ALL_VOXELS].items()}
-
-
 def score_table(scores: RowScores, image_ids: np.ndarray) -> str:
     """Return the model's scores of each test image as CSV."""
-    model = scores.per_image["model"]
+    model = scores.per_image[MODEL]
     return _csv(
         ["image_id", *model],
         zip(image_ids, *(_cells(values) for values in model.values()), strict=True),
@@ -276,9 +229,8 @@ def score_table(scores: RowScores, image_ids: np.ndarray) -> str:
 
 def repetition_table(scores: Scores) -> str:
     """Return the scores by number of averaged repetitions as CSV."""
-    metrics = list(
-        next(iter(scores.repetitions.values()), {"n_images": 0.0, "pattern_correlation": 0.0})
-    )
+    nothing = {"n_images": 0.0, CHAMPION_METRIC: 0.0}
+    metrics = list(next(iter(scores.repetitions.values()), nothing))
     lines = (
         [count, *_cells(np.array(list(values.values())))]
         for count, values in scores.repetitions.items()

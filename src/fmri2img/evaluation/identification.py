@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import gammaln
 
-from fmri2img.evaluation.picture_scores import unit_rows
+from fmri2img.evaluation.correlation import unit_rows
 
 Fixed = Literal["prediction", "ground_truth"]
 POOL = 300

@@ -11,23 +11,19 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fmri2img.evaluation.documents import package_versions
-from fmri2img.evaluation.identification import similarity_matrix, two_way_table
+from fmri2img.evaluation.identification import two_way_table
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
-from fmri2img.evaluation.network_scores import Networks, score_in_networks
-from fmri2img.evaluation.picture_scores import (
-    PRESETS,
-    constant_pictures,
-    score_pictures,
-    shrink,
-    ssim_table,
-)
-from fmri2img.evaluation.rows import derangement
-from fmri2img.evaluation.score import HEADLINE
+from fmri2img.evaluation.metrics.picture_metrics import PAIRED_SIDE, PIXCORR, constant_pictures
+from fmri2img.evaluation.network_features import Networks
+from fmri2img.evaluation.predictions import Predictions, ShownPictures, derangement
+from fmri2img.evaluation.presets import HEADLINE, PRESETS
+from fmri2img.evaluation.score import RowScores, score_rows
+from fmri2img.evaluation.table_rows import MODEL, SHUFFLED
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.storage import read_arrays
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
-_SMALL = 128
+_GREY, _PIXEL_TWO_WAY = "grey", "pixel_two_way"
 
 
 @dataclass(frozen=True)
@@ -210,68 +206,67 @@ def evaluate_pictures(
     dict
         ``scores``, ``floor_grey``, ``floor_shuffled``: metric to mean; ``interval``; ``p``;
         ``images``: metric to the score of each id; ``about``. Names without a preset are the
-        headline's (`pixels.PRESETS`).
+        headline's (`presets.PRESETS`).
     """
     rng = np.random.default_rng(seed)
     order = derangement(len(ids), rng)
-    plain = {"scores": predicted, "floor_grey": np.full((1, *predicted.shape[1:]), 128, np.uint8)}
-    rows = plain | {"floor_shuffled": predicted[order]}
-    tables: dict[str, np.ndarray] = {}
-    per_image: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows}
-    for name, preset in PRESETS.items():
-        prefix = "" if name == HEADLINE else f"{name}_"
-        for row, scores in score_pictures(truth, rows, preset.bring).items():
-            per_image[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
-        for row, features in score_in_networks(
-            truth,
-            plain,
-            networks,
-            preset,
-            shuffles={"floor_shuffled": ("scores", order)},
-            tables_of=("scores",),
-        ).items():
-            per_image[row] |= features.per_image
-            tables |= features.tables
-    small = [shrink(images, _SMALL).reshape(len(ids), -1) for images in (truth, predicted)]
-    similarity = similarity_matrix(*small)
-    right_pairs = np.diag(table := two_way_table(similarity))
-    per_image["scores"]["pixel_two_way"] = right_pairs
-    ends = bootstrap_intervals(np.stack(list(per_image["scores"].values())), n_bootstrap, rng)
-    tables |= {"pixcorr": similarity, "ssim": ssim_table(truth, predicted), "pixel_two_way": table}
-    p_values = permutation_p(tables, n_permutations, rng)
-    return {
-        **{
-            row: {metric: round(float(values.mean()), 6) for metric, values in scores.items()}
-            for row, scores in per_image.items()
+    rows = Predictions(
+        {
+            MODEL: predicted,
+            _GREY: np.full((1, *predicted.shape[1:]), 128, np.uint8),
+            SHUFFLED: predicted[order],
         },
+        latents={},
+        shuffles={SHUFFLED: (MODEL, order)},
+        tested=(MODEL,),
+    )
+    scored = score_rows(ShownPictures(truth, truth), rows, networks)
+    pairs = two_way_table(scored.tables[MODEL][PIXCORR.name])
+    scores = scored.per_image[MODEL] | {_PIXEL_TWO_WAY: np.diag(pairs)}
+    ends = bootstrap_intervals(np.stack(list(scores.values())), n_bootstrap, rng)
+    tables = scored.tables[MODEL] | {_PIXEL_TWO_WAY: pairs}
+    p_values = permutation_p(tables, n_permutations, rng)
+    floors = {f"floor_{row}": _rounded_means(scored.per_image[row]) for row in (_GREY, SHUFFLED)}
+    return {
+        "scores": _rounded_means(scores),
+        **floors,
         "interval": {
             metric: [round(float(end), 6) for end in pair]
-            for metric, pair in zip(per_image["scores"], ends, strict=True)
+            for metric, pair in zip(scores, ends, strict=True)
         },
         "p": {metric: round(value, 6) for metric, value in p_values.items()},
         "images": {
             metric: dict(zip(ids, values.round(6).tolist(), strict=True))
-            for metric, values in per_image["scores"].items()
+            for metric, values in scores.items()
         },
-        "about": {
-            "n_images": len(ids),
-            "constant_reconstructions": constant_pictures(predicted),
-            "ids_sha256": hashlib.sha256(",".join(ids).encode()).hexdigest(),
-            "preset": HEADLINE,
-            "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
-            "antialias": PRESETS[HEADLINE].antialias,
-            "two_way_fixed": "prediction",
-            "reconstructions_per_image": 1,
-            "weights": networks.weights,
-            "absent": networks.absent,
-            "truth_pixels": list(truth.shape[1:3]),
-            "reconstruction_pixels": list(predicted.shape[1:3]),
-            "pixel_two_way": f"PixCorr at {_SMALL} x {_SMALL}, fixed prediction, chance 0.5",
-            "intervals": "95 % over images, BCa bootstrap",
-            "p_of": f"random pairings; PixCorr at {_SMALL} x {_SMALL}, SSIM at 64 x 64",
-            "seed": seed,
-            "n_bootstrap": n_bootstrap,
-            "n_permutations": n_permutations,
-            "versions": package_versions(),
-        },
+        "about": _about(ids, truth, predicted, scored)
+        | {"seed": seed, "n_bootstrap": n_bootstrap, "n_permutations": n_permutations},
+    }
+
+
+def _rounded_means(scores: dict[str, np.ndarray]) -> dict[str, float]:
+    return {metric: round(float(values.mean()), 6) for metric, values in scores.items()}
+
+
+def _about(
+    ids: list[str], truth: np.ndarray, predicted: np.ndarray, scored: RowScores
+) -> dict[str, Any]:
+    """Return what the scores depend on."""
+    return {
+        "n_images": len(ids),
+        "constant_reconstructions": constant_pictures(predicted),
+        "ids_sha256": hashlib.sha256(",".join(ids).encode()).hexdigest(),
+        "preset": HEADLINE,
+        "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
+        "antialias": PRESETS[HEADLINE].antialias,
+        "two_way_fixed": "prediction",
+        "reconstructions_per_image": 1,
+        "weights": scored.weights,
+        "absent": scored.absent,
+        "truth_pixels": list(truth.shape[1:3]),
+        "reconstruction_pixels": list(predicted.shape[1:3]),
+        "pixel_two_way": f"PixCorr at {PAIRED_SIDE} x {PAIRED_SIDE}, fixed prediction, chance 0.5",
+        "intervals": "95 % over images, BCa bootstrap",
+        "p_of": f"random pairings; PixCorr at {PAIRED_SIDE} x {PAIRED_SIDE}, SSIM at 64 x 64",
+        "versions": package_versions(),
     }

@@ -1,36 +1,32 @@
 """All scores of one encoder on the test images, each beside its floors, references and ceilings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fmri2img.evaluation.brain import score_responses
-from fmri2img.evaluation.identification import (
-    cosine_matrix,
-    retrieval_scores,
-    similarity_matrix,
-    two_way_identification,
-    two_way_table,
-)
+from fmri2img.evaluation.identification import cosine_matrix, retrieval_scores
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
-from fmri2img.evaluation.latent_scores import (
+from fmri2img.evaluation.metrics.catalogue import families
+from fmri2img.evaluation.metrics.declaration import FamilyScores
+from fmri2img.evaluation.metrics.latent_metrics import (
+    DIMENSION,
     dimension_correlations,
+    latent_scores,
     latent_summary,
-    pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.network_scores import Networks, score_in_networks
-from fmri2img.evaluation.picture_scores import (
-    PRESETS,
+from fmri2img.evaluation.metrics.network_metrics import absent_metrics
+from fmri2img.evaluation.metrics.picture_metrics import (
+    PIXCORR_SMALL,
     constant_pictures,
-    row_correlations,
-    score_pictures,
-    ssim_table,
+    pixel_correlation_of_small,
 )
-from fmri2img.evaluation.rows import Parts, Rows, TestTruth
-
-HEADLINE = "mindeye"
+from fmri2img.evaluation.network_features import Networks
+from fmri2img.evaluation.predictions import Parts, Predictions, ShownPictures, TestTruth
+from fmri2img.evaluation.presets import HEADLINE, PRESETS
+from fmri2img.evaluation.table_rows import MODEL
 
 
 @dataclass(frozen=True)
@@ -42,11 +38,9 @@ class RowScores:
     per_image : dict of str to dict of str to ndarray, shape (n,)
         Row to metric to scores of each image.
     means : dict of str to dict of str to float
-        Row to metric to mean over images; ``dimension_correlation``, which no single image has,
-        among them.
+        Row to metric to mean over images; those that no single image has among them.
     tables : dict of str to dict of str to ndarray, shape (n, n)
-        Row to metric in a network to the score of every pairing, for permutation tests; of the
-        model alone.
+        Row to metric to the score of every pairing, for permutation tests; of the model alone.
     absent : dict of str to str
         Metric to the reason why it was not computed.
     weights : dict of str to str
@@ -77,14 +71,19 @@ class RowScores:
 
 
 def score_rows(
-    truth: TestTruth, rows: Rows, networks: Networks, *, presets: Sequence[str] = tuple(PRESETS)
+    truth: ShownPictures,
+    predictions: Predictions,
+    networks: Networks,
+    *,
+    presets: Sequence[str] = tuple(PRESETS),
 ) -> RowScores:
-    """Score predictions in pixels, in networks and in latents.
+    """Score predictions by every declared metric of the spaces that they are in.
 
     Parameters
     ----------
-    truth : TestTruth
-    rows : Rows
+    truth : ShownPictures
+        With latents, if predictions have some.
+    predictions : Predictions
     networks : Networks
     presets : sequence of str
         Names of the recipes (`PRESETS`) by which pictures are scored.
@@ -94,51 +93,33 @@ def score_rows(
     RowScores
         The headline preset's metrics by plain names, others under ``<preset>_``.
     """
-    per_image: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows.pictures}
-    tables: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows.pictures}
-    for name in presets:
-        preset, prefix = PRESETS[name], "" if name == HEADLINE else f"{name}_"
-        for row, scores in score_pictures(truth.pictures, rows.pictures, preset.bring).items():
-            per_image[row] |= {f"{prefix}{metric}": values for metric, values in scores.items()}
-        pictures = {
-            row: values for row, values in rows.pictures.items() if row not in rows.shuffles
-        }
-        for row, row_scores in score_in_networks(
-            truth.pictures, pictures, networks, preset, shuffles=rows.shuffles, tables_of=("model",)
-        ).items():
-            per_image[row] |= row_scores.per_image
-            tables[row] |= row_scores.tables
-    for row, values in rows.latents.items():
-        per_image[row] |= latent_scores(truth.latents, values, truth.train_mean, truth.train_sd)
-    means = {
-        row: {metric: float(scores.mean()) for metric, scores in row_scores.items()}
-        for row, row_scores in per_image.items()
-    }
-    for row, values in rows.latents.items():
-        means[row]["dimension_correlation"] = float(
-            dimension_correlations(truth.latents, values).mean()
-        )
-    return RowScores(per_image, means, tables, networks.absent, networks.weights)
+    per_image: dict[str, dict[str, np.ndarray]] = {row: {} for row in predictions.pictures}
+    means: dict[str, dict[str, float]] = {row: {} for row in predictions.pictures}
+    tables: dict[str, dict[str, np.ndarray]] = {row: {} for row in predictions.tested}
+    for scores in _scores_of_families(truth, predictions, networks, presets):
+        for row, metrics in scores.per_image.items():
+            per_image[row] |= metrics
+            means[row] |= {metric: float(values.mean()) for metric, values in metrics.items()}
+        for row, numbers in scores.means.items():
+            means[row] |= numbers
+        for row, pairings in scores.tables.items():
+            tables[row] |= pairings
+    return RowScores(per_image, means, tables, absent_metrics(networks), networks.weights)
 
 
-def latent_scores(
-    truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray, train_sd: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return pattern correlations and latent 2-way identification, both directions, centred on
-    the training mean; each of shape (n,).
-    """
-    scores = {
-        "pattern_correlation": pattern_correlations(truth, predicted, train_mean),
-        "pattern_correlation_scaled": pattern_correlations(truth, predicted, train_mean, train_sd),
-    }
-    if np.allclose(predicted, train_mean):  # centred, nothing is left that could be identified
-        return scores
-    similarity = similarity_matrix(truth - train_mean, predicted - train_mean)
-    ground_truth = two_way_identification(similarity, "ground_truth")
-    return scores | {
-        "two_way": two_way_identification(similarity),
-        "two_way_ground_truth": ground_truth,
-    }
+def _scores_of_families(
+    truth: ShownPictures, predictions: Predictions, networks: Networks, presets: Sequence[str]
+) -> list[FamilyScores]:
+    """Return what each family says; those that depend on the preset first, preset by preset."""
+    spaces = {"pictures", "networks"} | ({"latents"} if predictions.latents else set())
+    usable = [
+        family for family in families() if {metric.space for metric in family.metrics} <= spaces
+    ]
+    by_preset = [family for family in usable if family.depends_on_preset]
+    plain = [family for family in usable if not family.depends_on_preset]
+    calls = [(family, preset) for preset in presets for family in by_preset]
+    calls += [(family, HEADLINE) for family in plain]
+    return [family.score(truth, predictions, networks, PRESETS[preset]) for family, preset in calls]
 
 
 @dataclass(frozen=True)
@@ -148,16 +129,16 @@ class Scores:
     Attributes
     ----------
     rows : RowScores
-        Scores of the rows of `MODEL_ROWS`.
+        Scores of the rows that depend on the encoder.
     intervals : dict of str to dict of str to tuple
-        By row and metric; 95 %, BCa bootstrap over images, percentile for
-        ``dimension_correlation``, which the model alone has.
+        By row and metric; 95 %, BCa bootstrap over images, percentile for the correlation of
+        latent numbers, which the model alone has.
     p_values : dict of str to float
         Permutation p of the model's metrics.
     latent : dict of str to float
-        `latents.latent_summary` of the model, ``reliability``, and ``error_over_stated``: the RMS
-        error over that which the encoder itself states, if it does; 1 is calibrated, more is too
-        sure.
+        `latent_metrics.latent_summary` of the model, ``reliability``, and ``error_over_stated``:
+        the RMS error over that which the encoder itself states, if it does; 1 is calibrated, more
+        is too sure.
     retrieval : dict of str to dict of str to float
         Retrieval scores in latents, ``raw`` and ``centred`` on the training mean.
     repetitions : dict of int to dict of str to float
@@ -187,7 +168,7 @@ class Scores:
 
 def score_model(
     truth: TestTruth,
-    rows: Rows,
+    rows: Predictions,
     parts: Parts,
     networks: Networks,
     *,
@@ -200,91 +181,67 @@ def score_model(
     Parameters
     ----------
     truth : TestTruth
-    rows : Rows
-        `MODEL_ROWS`.
+    rows : Predictions
+        The rows that depend on the encoder.
     parts : Parts
     networks : Networks
     n_permutations, n_bootstrap : int
     seed : int
-
-    Returns
-    -------
-    Scores
     """
     rng = np.random.default_rng(seed)
-    predicted = rows.latents["model"]
+    predicted = rows.latents[MODEL]
     scored = score_rows(truth, rows, networks)
     intervals = scored.intervals(n_bootstrap, rng)
     low, high = np.percentile(
         resampled_dimension_correlation(truth.latents, predicted, n_bootstrap, rng), (2.5, 97.5)
     )
-    intervals["model"]["dimension_correlation"] = (float(low), float(high))
-    centred_truth, centred = truth.latents - truth.train_mean, predicted - truth.train_mean
+    intervals[MODEL][DIMENSION.name] = (float(low), float(high))
+    p_values = permutation_p(scored.tables[MODEL], n_permutations, rng)
+    centred = [values - truth.train_mean for values in (truth.latents, predicted)]
     retrieval = {
-        "raw": cosine_matrix(truth.latents, predicted),
-        "centred": cosine_matrix(centred_truth, centred),
+        "raw": retrieval_scores(cosine_matrix(truth.latents, predicted), rng),
+        "centred": retrieval_scores(cosine_matrix(*centred), rng),
     }
-    latent = latent_summary(truth.latents, predicted, truth.train_mean)
-    if not np.isnan(parts.stated_sd).any():
-        latent["error_over_stated"] = float(
-            np.sqrt(((predicted - truth.latents) ** 2).mean() / (parts.stated_sd**2).mean())
-        )
-    if parts.reliability is not None:
-        latent["reliability"] = float(dimension_correlations(*parts.reliability).mean())
-    tables = (
-        dict(_pairings(truth, rows.pictures["model"], similarity_matrix(centred_truth, centred)))
-        | scored.tables["model"]
-    )
     return Scores(
         rows=scored,
         intervals=intervals,
-        p_values=permutation_p(tables, n_permutations, rng),
-        latent=latent,
-        retrieval={
-            name: retrieval_scores(similarity, rng) for name, similarity in retrieval.items()
-        },
+        p_values=p_values,
+        latent=_latent_summary(truth, predicted, parts),
+        retrieval=retrieval,
         repetitions={
             count: _scores_of_repetitions(truth, *part) for count, part in parts.repetitions.items()
         },
-        seeds=_scores_of_seeds(truth, scored.means["model"], parts.seeds, networks),
+        seeds=_scores_of_seeds(truth, scored.means[MODEL], parts.seeds, networks),
         brain=score_responses(truth.responses, parts.seen_again, n_bootstrap, rng),
         profile=dimension_correlations(truth.latents, predicted),
-        n_constant=constant_pictures(rows.pictures["model"]),
+        n_constant=constant_pictures(rows.pictures[MODEL]),
     )
 
 
-def _pairings(
-    truth: TestTruth, images: np.ndarray, centred: np.ndarray
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield metric and its score of every pairing of image (rows) and prediction (columns).
-
-    PixCorr is that of pictures as small as the reconstructions and SSIM that of 64 x 64: all pairs
-    at 425 x 425 would take hours.
-    """
-    yield (
-        "pixcorr",
-        similarity_matrix(truth.small.reshape(len(images), -1), images.reshape(len(images), -1)),
-    )
-    yield "ssim", ssim_table(truth.small, images)
-    yield "pattern_correlation", centred
-    yield "two_way", two_way_table(centred)
+def _latent_summary(truth: TestTruth, predicted: np.ndarray, parts: Parts) -> dict[str, float]:
+    summary = latent_summary(truth.latents, predicted, truth.train_mean)
+    if not np.isnan(parts.stated_sd).any():
+        summary["error_over_stated"] = float(
+            np.sqrt(((predicted - truth.latents) ** 2).mean() / (parts.stated_sd**2).mean())
+        )
+    if parts.reliability is not None:
+        summary["reliability"] = float(dimension_correlations(*parts.reliability).mean())
+    return summary
 
 
 def _scores_of_repetitions(
     truth: TestTruth, rows: np.ndarray, latents: np.ndarray, pictures: np.ndarray
 ) -> dict[str, float]:
-    scores = latent_scores(truth.latents[rows], latents, truth.train_mean, truth.train_sd)
-    small = truth.small[rows]
-    scores["pixcorr_small"] = row_correlations(
-        small.reshape(len(rows), -1), pictures.reshape(len(rows), -1)
-    )
+    scores = latent_scores(truth.latents[rows], latents, truth.train_mean, truth.train_sd) | {
+        PIXCORR_SMALL.name: pixel_correlation_of_small(truth.small[rows], pictures)
+    }
     return {"n_images": float(len(rows))} | {
         metric: float(values.mean()) for metric, values in scores.items()
     }
 
 
 def _scores_of_seeds(
-    truth: TestTruth, first_seed: dict[str, float], seeds: Rows, networks: Networks
+    truth: TestTruth, first_seed: dict[str, float], seeds: Predictions, networks: Networks
 ) -> dict[str, list[float]]:
     others = list(score_rows(truth, seeds, networks, presets=(HEADLINE,)).means.values())
     return {

@@ -1,7 +1,6 @@
 """Put all subjects and models side by side, and name each subject's champion."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,13 +12,15 @@ from fmri2img.evaluation.comparisons import (
     means_over_subjects,
     paired_differences,
 )
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
+from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.files import replacing, write_json, write_text
 from fmri2img.layout import comparison_path, scores_path
 from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
-from fmri2img.viz.pages import comparison_page
+from fmri2img.viz.pages import ListedRun, comparison_page
 
-_Documents = dict[str, dict[str, Any]]
+_Documents = dict[str, MetricsDocument]
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,7 @@ def _runs_of(
     n_pictures: int,
 ) -> tuple[list[ComparedRun], _Shown]:
     """Collect the encoders of one subject; the best on validation images is its champion."""
-    validation = {
-        encoder.model: encoder.training_scores()["validation/pattern_correlation"]
-        for encoder in encoders
-    }
+    validation = {encoder.model: encoder.training_scores()[CHAMPION_SCORE] for encoder in encoders}
     champion = max(validation, key=lambda model: validation[model])
     runs = []
     for encoder in encoders:
@@ -113,7 +111,7 @@ def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Sho
     figure = comparison_path("png").read_bytes()
     encoding = {subject: SubjectData(subject).encoding_scores() for subject in shown}
     page = comparison_page(
-        [_described(run, documents) for run in runs],
+        [_listed(run, documents) for run in runs],
         data_source,
         differences,
         means,
@@ -128,10 +126,6 @@ def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Sho
     write_json(comparison_path("json"), document | {"means": means, "differences": differences})
 
 
-def _described(run: ComparedRun, documents: _Documents) -> dict[str, Any]:
-    return {
-        "subject": run.subject,
-        "model": run.model,
-        "champion": run.is_champion,
-        "document": documents[f"{run.subject}/{run.model}"],
-    }
+def _listed(run: ComparedRun, documents: _Documents) -> ListedRun:
+    document = documents[f"{run.subject}/{run.model}"]
+    return ListedRun(run.subject, run.model, run.is_champion, document)

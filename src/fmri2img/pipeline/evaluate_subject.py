@@ -6,7 +6,7 @@ import numpy as np
 
 from fmri2img.config import ProjectParams
 from fmri2img.containers import Reconstructions, TruePictures
-from fmri2img.evaluation.diffusion_scores import identify_by_samples, score_halves
+from fmri2img.evaluation.diffusion_scores import Steering, identify_by_samples, score_halves
 from fmri2img.evaluation.documents import (
     latent_map_table,
     metrics_document,
@@ -14,9 +14,17 @@ from fmri2img.evaluation.documents import (
     repetition_table,
     score_table,
 )
-from fmri2img.evaluation.network_scores import Networks, open_networks
-from fmri2img.evaluation.rows import Rows, TestTruth, join_truth, model_rows, reference_rows
+from fmri2img.evaluation.metrics_document import MetricsDocument
+from fmri2img.evaluation.network_features import Networks, open_networks
+from fmri2img.evaluation.predictions import (
+    Predictions,
+    TestTruth,
+    join_truth,
+    model_rows,
+    reference_rows,
+)
 from fmri2img.evaluation.score import Scores, score_model, score_rows
+from fmri2img.evaluation.table_rows import MODEL, REFERENCE
 from fmri2img.files import write_json, write_text
 from fmri2img.layout import (
     latent_map_path,
@@ -40,12 +48,12 @@ def score_references_of(subject: str, params: ProjectParams) -> None:
     """
     data = SubjectData(subject)
     examples, split, latents = data.examples(), data.split(), data.latents()
-    ridge = data.encoder("ridge").reconstructions()
+    ridge = data.encoder(REFERENCE).reconstructions()
     truth = join_truth(examples, split, latents, open_truth(), data.encoding_model())
     networks = open_networks(params.evaluate.networks, params.machine.weights_folder)
     scores = score_rows(truth, reference_rows(truth, examples, split, ridge), networks)
     document = references_document(scores, truth, settings=params.evaluate.model_dump())
-    write_json(references_path(subject), document)
+    write_json(references_path(subject), document.to_json())
 
 
 def evaluate_subject(subject: str, model: str, params: ProjectParams) -> None:
@@ -95,10 +103,10 @@ def _score_diffusion(
     pictures: TruePictures,
     networks: Networks,
     settings: dict[str, Any],
-) -> dict[str, dict]:
+) -> Steering | None:
     """Score what only encoders have that steer Stable Diffusion; nothing for others."""
     if not len(reconstructions.samples):
-        return {}
+        return None
     resampling = {name: settings[name] for name in ("n_bootstrap", "seed")}
     halves = score_halves(
         reconstructions,
@@ -109,22 +117,22 @@ def _score_diffusion(
     )
     shown = pictures.of(reconstructions.image_ids[reconstructions.rows("test")])
     by_samples = identify_by_samples(shown, reconstructions.samples, networks, **resampling)
-    return {"halves": halves, "identification_by_samples": by_samples}
+    return Steering(halves, by_samples)
 
 
 def _write(
     data: EncoderData,
-    document: dict[str, Any],
+    document: MetricsDocument,
     encoding: dict[str, Any],
     scores: Scores,
     truth: TestTruth,
-    rows: Rows,
+    rows: Predictions,
     reconstructions: Reconstructions,
 ) -> None:
     """Write the metrics, the tables for plots and the page."""
     subject, model = data.subject, data.model
     profile: np.ndarray = scores.profile.reshape(reconstructions.latents.shape[1:])
-    write_json(metrics_path(subject, model), document)
+    write_json(metrics_path(subject, model), document.to_json())
     write_text(scores_path(subject, model), score_table(scores.rows, truth.image_ids))
     write_text(repetitions_path(subject, model), repetition_table(scores))
     write_text(latent_map_path(subject, model), latent_map_table(profile))
@@ -136,9 +144,9 @@ def _write(
             encoding=encoding,
             per_image=scores.rows.per_image,
             image_ids=truth.image_ids,
-            seen=truth.small,
+            shown=truth.small,
             ceiling=reconstructions.ceiling[reconstructions.rows("test")],
-            reconstructed=rows.pictures["model"],
+            reconstructed=rows.pictures[MODEL],
             profile=profile,
         )
     )

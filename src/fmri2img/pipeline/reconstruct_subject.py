@@ -6,8 +6,8 @@ import numpy as np
 
 from fmri2img.config import ProjectParams
 from fmri2img.containers import Reconstructions
-from fmri2img.evaluation.latent_scores import pattern_correlations
-from fmri2img.evaluation.picture_scores import pixel_correlations
+from fmri2img.evaluation.correlation import pixel_correlations
+from fmri2img.evaluation.metrics.latent_metrics import pattern_correlations
 from fmri2img.features.vae_latents import encode_images
 from fmri2img.files import write_text
 from fmri2img.generation.reconstruct import Inputs, reconstruct, unsure_places

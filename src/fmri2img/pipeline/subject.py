@@ -16,6 +16,7 @@ from fmri2img.containers import (
     TrialBetas,
     TruePictures,
 )
+from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.files import read_json
 from fmri2img.layout import (
     captions_path,
@@ -82,9 +83,10 @@ class SubjectData:
         path = encoding_scores_path(self.subject)
         return read_json(path, remedy=self._remedy("fit_encoding_model"))
 
-    def references(self) -> _Json:
+    def references(self) -> MetricsDocument:
         """Return the scores of floors, ceilings and ridge."""
-        return read_json(references_path(self.subject), remedy=self._remedy("score_references"))
+        path = references_path(self.subject)
+        return MetricsDocument.read(path, remedy=self._remedy("score_references"))
 
     def encoder(self, model: str) -> "EncoderData":
         """Return the files of one of the subject's encoders."""
@@ -127,9 +129,10 @@ class EncoderData:
         path = reconstructions_path(self.subject, self.model)
         return Reconstructions.open(path, remedy=self._remedy("predict"))
 
-    def metrics(self) -> _Json:
+    def metrics(self) -> MetricsDocument:
         """Return its scores on the test images."""
-        return read_json(metrics_path(self.subject, self.model), remedy=self._remedy("evaluate"))
+        path = metrics_path(self.subject, self.model)
+        return MetricsDocument.read(path, remedy=self._remedy("evaluate"))
 
     def _remedy(self, stage: str) -> str:
         return f"dvc repro {stage}@{self.subject}-{self.model}"

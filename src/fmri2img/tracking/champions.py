@@ -11,6 +11,7 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from fmri2img.evaluation.inference import bootstrap_intervals
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC
 from fmri2img.exceptions import MismatchError
 from fmri2img.tracking.versions import (
     CHALLENGER,
@@ -79,7 +80,7 @@ def _validation_scores(client: mlflow.MlflowClient, item: Registered) -> pd.Seri
                 f"the validation scores of {item.uri} are not in its run {item.run_id}"
             ) from error
         table = pd.read_csv(io.StringIO(path.read_text()))
-    scores: pd.Series = table.set_index("image_id")["pattern_correlation"].sort_index()
+    scores: pd.Series = table.set_index("image_id")[CHAMPION_METRIC].sort_index()
     return scores
 
 

@@ -8,6 +8,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from fmri2img.evaluation.metrics.catalogue import (
+    CHAMPION_METRIC,
+    CHAMPION_SCORE,
+    VALIDATION_LOSS,
+    headline_metrics,
+)
+from fmri2img.evaluation.table_rows import CEILING, MODEL, ROWS
+
 VIEW_KEY = "scores"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW_KEY}"
 _OWN = {"deleted": False, "isGenerated": False}  # what MLflow generates, it also removes
@@ -19,14 +27,10 @@ _AXES: dict[str, Any] = {
     "yAxisExpressions": [],
 }
 _AXES |= {"range": {}, "lineSmoothness": 0, "useGlobalXaxisKey": True}
+# Columns of the table of runs, and of lists in the terminal.
+LISTED_SCORES = tuple(f"{ROWS[MODEL].key}/{metric}" for metric in headline_metrics())
 _N_RUNS = 10  # that MLflow shows pictures of
-_FLOORS = {
-    "pixcorr": "floor_shuffled",
-    "pattern_correlation": "floor_shuffled",
-    "two_way": "floor_shuffled",
-    "ssim": "floor_grey",
-}
-_CURVES = ("curve/validation_pattern_correlation", "curve/validation_loss", "curve/train_loss")
+_CURVES = (f"curve/validation_{CHAMPION_METRIC}", "curve/validation_loss", "curve/train_loss")
 # Cards in a row and their height, in pixels; by title.
 _TEST, _VALIDATION, _TRAINING, _PICTURES = (
     "Test: score, floor, ceiling",
@@ -47,10 +51,10 @@ def chart_view(image_keys: Sequence[str]) -> str:
     """
     bars = [
         (_TEST, f"{row}/{metric}")
-        for metric, floor in _FLOORS.items()
-        for row in ("test", floor, "ceiling")
+        for metric in headline_metrics()
+        for row in (ROWS[MODEL].key, "floor", ROWS[CEILING].key)
     ]
-    bars += [(_VALIDATION, "validation/pattern_correlation"), (_VALIDATION, "validation/loss")]
+    bars += [(_VALIDATION, CHAMPION_SCORE), (_VALIDATION, VALIDATION_LOSS)]
     charts = [_chart(section, "BAR", metric) | {"metricKey": metric} for section, metric in bars]
     charts += [
         _chart(_TRAINING, "LINE", metric)
@@ -84,10 +88,7 @@ def chart_view(image_keys: Sequence[str]) -> str:
         "runsHiddenMode": "FIRST_10_RUNS",
         "selectedColumns": [
             *(f"tags.`{tag}`" for tag in ("subject", "model", "data.source")),
-            *(
-                f"metrics.`{metric}`"
-                for metric in ("validation/pattern_correlation", "test/pixcorr", "test/two_way")
-            ),
+            *(f"metrics.`{metric}`" for metric in (CHAMPION_SCORE, *LISTED_SCORES)),
         ],
     }
     return json.dumps(

@@ -13,6 +13,9 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
+from fmri2img.evaluation.metrics.catalogue import headline_metrics, title_of
+from fmri2img.evaluation.metrics_document import MetricsDocument
+from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.files import hash_file
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME
 from fmri2img.tracking.versions import FOLDER, find_version, registered_name
@@ -51,13 +54,6 @@ _REQUIRED = (
     "diffusers",
     "pillow",
 )
-
-
-_SHOWN = {
-    "pixcorr": "PixCorr",
-    "pattern_correlation": "latent pattern r",
-    "two_way": "latent 2-way",
-}
 
 
 def register(
@@ -147,7 +143,7 @@ def describe(
     client: mlflow.MlflowClient,
     config: dict[str, Any],
     tags: dict[str, str],
-    document: dict[str, Any],
+    document: MetricsDocument,
 ) -> None:
     """Put test scores with intervals into the description of a version.
 
@@ -155,8 +151,7 @@ def describe(
     ----------
     client, config, tags
         As `register` takes them.
-    document : dict
-        From `evaluation.documents.metrics_document`.
+    document : MetricsDocument
     """
     name = registered_name(config["model"], tags["subject"])
     version = find_version(client, name, tags)
@@ -166,7 +161,7 @@ def describe(
         )
 
 
-def _description(config: dict[str, Any], document: dict[str, Any] | None) -> str:
+def _description(config: dict[str, Any], document: MetricsDocument | None) -> str:
     about = config["about"]
     lines = ["**SIMULATED DATA, not brain data.**"] if about["data.source"] == "simulated" else []
     decoded = (
@@ -182,15 +177,10 @@ def _description(config: dict[str, Any], document: dict[str, Any] | None) -> str
     if document is None:
         lines += ["**Test scores**: not evaluated yet."]
     else:
-        scores = [
-            f"{title} {document['test'][metric]:.3f} [{low:.3f}, {high:.3f}] (shuffled "
-            f"{document['floor_shuffled'][metric]:.3f})"
-            for metric, title in _SHOWN.items()
-            for low, high in [document["interval"]["test"][metric]]
-        ]
+        scores = [_score_text(document, metric) for metric in headline_metrics()]
         lines += [
-            f"**Test scores**, {document['about']['n_test_images']} images, 95 % intervals over "
-            f"images: {'; '.join(scores)}."
+            f"**Test scores**, {document.n_images} images, 95 % intervals over images, floor in "
+            f"brackets: {'; '.join(filter(None, scores))}."
         ]
     lines += [
         "**Limits**: for this subject's voxels, in this order, in percent signal change; pictures "
@@ -198,3 +188,12 @@ def _description(config: dict[str, Any], document: dict[str, Any] | None) -> str
         "about other people or sessions."
     ]
     return "\n\n".join(lines)
+
+
+def _score_text(document: MetricsDocument, metric: str) -> str:
+    """Return one score in words; nothing if the encoder has none."""
+    score, floor = document.rows[MODEL].get(metric), document.floor(metric)
+    if score is None or score.low is None or score.high is None or floor is None:
+        return ""
+    ends = f"[{score.low:.3f}, {score.high:.3f}]"
+    return f"{title_of(metric)} {score.value:.3f} {ends} (floor {floor.value:.3f})"

@@ -14,7 +14,7 @@ from pathlib import Path
 import mlflow
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from fmri2img.evaluation.documents import flat_metrics
+from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.exceptions import MissingDataError
 from fmri2img.files import hash_file, read_json, read_text
 from fmri2img.layout import (
@@ -242,11 +242,11 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
 def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles) -> None:
     subject, model = files.subject, files.model
     remedy = f"dvc repro evaluate@{subject}-{model}"
-    document = read_json(metrics_path(subject, model), remedy=remedy)
+    document = MetricsDocument.read(metrics_path(subject, model), remedy=remedy)
     encoding = read_json(
         encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}"
     )
-    metrics = _points(flat_metrics(document, encoding["regions"]))
+    metrics = _points(document.flat(encoding["regions"]))
     for start in range(0, len(metrics), MOST_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
     pictures = picture_pairs(subject, model)

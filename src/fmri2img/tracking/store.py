@@ -15,8 +15,9 @@ from filelock import FileLock
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.exceptions import Fmri2imgError, UnavailableError
-from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
+from fmri2img.tracking.chart_view import LISTED_SCORES, VIEW_TAG, chart_view
 
 logger = logging.getLogger(__name__)
 # What a store may fail with: MLflow's own, the network, the database behind it, a driver that is
@@ -25,15 +26,16 @@ STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, ImportError)
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # its import has set another one
 EXPERIMENT = "fmri2img"
 _DVC_COPIES = (".dvc", "tmp", "exps")
-_NOTE = """\
+_SCORES = ", ".join(f"`{name}`" for name in LISTED_SCORES)
+_NOTE = f"""\
 Encoders from visual-cortex betas to VAE latents: one run for each subject and model.
 
 - **View "Scores"** (the button *Views* of the chart view): test scores beside floor and ceiling,
-  validation, curves, pictures. A score means little without its floor. Sections `test`, `floor_*`,
-  `ceiling`, `interval`, `brain`, ... hold all others.
+  validation, curves, pictures. A score means little without its floor: the best that a
+  prediction scores which knows no test trial. Sections `test`, `floor`, `floor_*`, `ceiling`,
+  `interval`, `brain`, ... hold all others.
 - **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`,
-  `dvc.exp_name`; metrics `test/pixcorr`, `test/pattern_correlation`, `test/two_way`,
-  `interval/pixcorr_low`, `interval/pixcorr_high`, `validation/pattern_correlation`.
+  `dvc.exp_name`; metrics `{CHAMPION_SCORE}`, {_SCORES}.
 - **Pictures** `pictures/<73k id>`: seen, autoencoder alone, reconstructed; the same picture under
   the same key in every run.
 - `report.html` in a run's artifacts has all its scores with intervals.

@@ -14,6 +14,8 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, headline_metrics
+from fmri2img.evaluation.table_rows import MODEL, ROWS
 from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, check_files
 
@@ -192,10 +194,10 @@ def download(item: Registered, folder: Path) -> Path:
 def summary(client: mlflow.MlflowClient, item: Registered) -> dict[str, str]:
     """Return what a list shows of a version."""
     metrics = client.get_run(item.run_id).data.metrics
-    shown = {
-        "validation r": "validation/pattern_correlation",
-        "PixCorr": "test/pixcorr",
-        "2-way": "test/two_way",
+    shown = {"validation r": CHAMPION_SCORE}
+    shown |= {
+        metric.narrow_heading: f"{ROWS[MODEL].key}/{name}"
+        for name, metric in headline_metrics().items()
     }
     scores = {
         title: f"{metrics[metric]:.3f}" if metric in metrics else ""

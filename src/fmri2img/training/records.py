@@ -15,6 +15,11 @@ import torch
 from tqdm import tqdm
 
 from fmri2img.containers import Examples, Latents
+from fmri2img.evaluation.metrics.catalogue import (
+    CHAMPION_METRIC,
+    CHAMPION_SCORE,
+    VALIDATION_LOSS,
+)
 from fmri2img.files import write_text
 from fmri2img.layout import LOGS
 from fmri2img.responses.splits import Split
@@ -85,7 +90,7 @@ def validation_table(scores: torch.Tensor, split: Split) -> str:
     """Return the score of each validation image as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_id", "pattern_correlation"])
+    writer.writerow(["image_id", CHAMPION_METRIC])
     writer.writerows(
         (image_id, f"{score:.6f}")
         for image_id, score in zip(split.validation, scores.tolist(), strict=True)
@@ -118,7 +123,7 @@ def judge_by_latents(
     )
     facts_of_own = {
         "own_validation_loss": result.validation_loss,
-        "own_validation_pattern_correlation": result.validation_pattern_correlation,
+        f"own_validation_{CHAMPION_METRIC}": result.validation_pattern_correlation,
     }
     loss, correlation = float(((truth - encoded_again) ** 2).mean()), float(scores.mean())
     # In closed form there is one record.
@@ -135,8 +140,8 @@ def training_metrics(result: TrainingResult) -> dict[str, float]:
     runs.
     """
     metrics = {
-        "validation/loss": result.validation_loss,
-        "validation/pattern_correlation": result.validation_pattern_correlation,
+        VALIDATION_LOSS: result.validation_loss,
+        CHAMPION_SCORE: result.validation_pattern_correlation,
         **{f"training/{name}": value for name, value in result.facts.items()},
     }
     return {name: round(value, 6) for name, value in metrics.items()}

@@ -11,17 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from fmri2img.viz.titles import METRIC_TITLES, ROW_SECTIONS, ROW_TITLES, SUBJECT_ROWS
-
-# Shown in the table and in the figure; the pages show all.
-_SHOWN = (
-    "pixcorr",
-    "ssim",
-    "two_way_effnet_lite0",
-    "pattern_correlation",
-    "dimension_correlation",
-    "two_way",
-)
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC, shown_in_comparison, title_of
+from fmri2img.evaluation.metrics_document import MetricsDocument
+from fmri2img.evaluation.table_rows import CEILING, MODEL, REFERENCE, ROWS, SUBJECT_ROWS
 
 _COLOURS = ("#3b6fb6", "#d97a2b", "#4a9a5b", "#a04d8f", "#7a7a7a", "#b8a12f")
 _FLOOR_STYLES = {"grey": ":", "train_mean": "-.", "mean_latent": "--", "shuffled": (0, (1, 3))}
@@ -64,25 +56,26 @@ class ComparedRun:
         cls,
         subject: str,
         model: str,
-        document: dict,
+        document: MetricsDocument,
         p_values: dict,
         validation: float,
         is_champion: bool,
         pictures: np.ndarray,
     ) -> Self:
         """Build from a metrics document (``reports/metrics``)."""
-        means = {
-            row: document[section]
-            for row, section in ROW_SECTIONS.items()
-            if section in document and row != "ridge"
+        means = {row: document.means(row) for row in ROWS if row in document.rows}
+        means.pop(REFERENCE, None)
+        intervals = {
+            metric: [score.low, score.high]
+            for metric, score in document.rows[MODEL].items()
+            if score.low is not None
         }
-        n_images = document["about"]["n_test_images"]
         return cls(
             subject,
             model,
-            n_images,
+            document.n_images,
             means,
-            document["interval"]["test"],
+            intervals,
             p_values,
             validation,
             is_champion,
@@ -95,7 +88,7 @@ class ComparedRun:
             "means": self.means,
             "interval": self.intervals,
             "p_holm": self.p_values,
-            "validation_pattern_correlation": self.validation,
+            f"validation_{CHAMPION_METRIC}": self.validation,
             "champion": self.is_champion,
             "n_test_images": self.n_images,
         }
@@ -125,18 +118,18 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
         lines += [f"## {subject} ({mine[0].n_images} test images)", ""]
         shown = shown_metrics(mine)
         lines += [
-            "| | " + " | ".join(METRIC_TITLES[metric] for metric in shown) + " | validation |",
+            "| | " + " | ".join(title_of(metric) for metric in shown) + " | validation |",
             "|---|" + "---:|" * (len(shown) + 1),
         ]
         lines += [_model_row(run, shown) for run in mine]
         # Some rows depend on the model; the others are the subject's.
         for row in ("z_only", "c_only", "single_trial", "nearest_train", "shuffled"):
             lines += [
-                _floor_row(f"{ROW_TITLES[row]}, {run.model}", run.means[row], shown)
+                _floor_row(f"{ROWS[row].title}, {run.model}", run.means[row], shown)
                 for run in mine
                 if row in run.means
             ]
-        lines += [_floor_row(ROW_TITLES[row], mine[0].means[row], shown) for row in SUBJECT_ROWS]
+        lines += [_floor_row(ROWS[row].title, mine[0].means[row], shown) for row in SUBJECT_ROWS]
         lines.append("")
     lines += [
         "Permutation p (predictions paired with images at random), by Holm's correction over this "
@@ -148,14 +141,18 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
 
 def shown_metrics(runs: list[ComparedRun]) -> list[str]:
     """Return the metrics that all runs have, of those shown."""
-    return [metric for metric in _SHOWN if all(metric in run.means["model"] for run in runs)]
+    return [
+        metric
+        for metric in shown_in_comparison()
+        if all(metric in run.means[MODEL] for run in runs)
+    ]
 
 
 def _model_row(run: ComparedRun, shown: list[str]) -> str:
     cells = []
     for metric in shown:
         low, high = run.intervals[metric]
-        cells.append(f"**{run.means['model'][metric]:.3f}** [{low:.3f}, {high:.3f}]")
+        cells.append(f"**{run.means[MODEL][metric]:.3f}** [{low:.3f}, {high:.3f}]")
     star = " \\*" if run.is_champion else ""
     return f"| **{run.model}**{star} | " + " | ".join(cells) + f" | {run.validation:.3f} |"
 
@@ -166,9 +163,7 @@ def _floor_row(title: str, means: dict, shown: list[str]) -> str:
 
 
 def _p_text(run: ComparedRun) -> str:
-    values = ", ".join(
-        f"{METRIC_TITLES.get(metric, metric)} {value:.4f}" for metric, value in run.p_values.items()
-    )
+    values = ", ".join(f"{title_of(metric)} {value:.4f}" for metric, value in run.p_values.items())
     return f"{run.subject} {run.model}: {values}"
 
 
@@ -230,7 +225,7 @@ def _draw_scores(figure: SubFigure, runs: list[ComparedRun]) -> None:
                 subjects.index(run.subject)
                 + (models.index(run.model) - (len(models) - 1) / 2) * width
             )
-            value, (low, high) = run.means["model"][metric], run.intervals[metric]
+            value, (low, high) = run.means[MODEL][metric], run.intervals[metric]
             colour = _COLOURS[models.index(run.model) % len(_COLOURS)]
             axis.bar(x, value, 0.9 * width, color=colour, label=run.model)
             axis.errorbar(
@@ -242,7 +237,7 @@ def _draw_scores(figure: SubFigure, runs: list[ComparedRun]) -> None:
                 linewidth=1,
             )
         _draw_floors(axis, runs, subjects, metric)
-        axis.set_title(METRIC_TITLES[metric].replace("Net-Lite0 ", "Net-Lite0\n"), fontsize=9)
+        axis.set_title(title_of(metric).replace("Net-Lite0 ", "Net-Lite0\n"), fontsize=9)
         axis.set_xticks(range(len(subjects)), subjects, fontsize=8)
         axis.tick_params(axis="y", labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
@@ -270,14 +265,14 @@ def _draw_floors(axis: Axes, runs: list[ComparedRun], subjects: list[str], metri
                     linestyle=style,
                     color="#444444",
                     linewidth=1.2,
-                    label=ROW_TITLES[floor],
+                    label=ROWS[floor].title,
                 )
         axis.plot(
             span,
-            [means["vae_ceiling"][metric]] * 2,
+            [means[CEILING][metric]] * 2,
             color="#b03030",
             linewidth=1.2,
-            label=ROW_TITLES["vae_ceiling"],
+            label=ROWS[CEILING].title,
         )
 
 

@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-_SHOWN = {
-    "pixcorr": "PixCorr",
-    "pattern_correlation": "latent pattern r",
-    "two_way": "latent 2-way",
-}
-_FLOORS = ("grey", "train_mean", "mean_latent", "shuffled")
+from fmri2img.evaluation.metrics.catalogue import headline_metrics
+from fmri2img.evaluation.metrics_document import floor_of
+from fmri2img.evaluation.table_rows import MODEL
+
+_GAP = 2
 
 
 def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> str:
@@ -21,22 +20,22 @@ def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> s
     pages : list of Path
         Files worth opening.
     """
-    width = max(len(run["name"]) for run in runs) + 4
-    lines = [
-        "",
-        f"{'test images':{width}s}" + "".join(f"{title:>24s}" for title in _SHOWN.values()),
-    ]
-    for run in runs:
-        name = f"{run['name']}{' *' if run['champion'] else ''}"
-        cells = [
-            f"{run['means']['model'][metric]:.3f}  (floor {_floor(run, metric):.3f})"
-            for metric in _SHOWN
-        ]
-        lines.append(f"{name:{width}s}" + "".join(f"{cell:>24s}" for cell in cells))
+    shown = {
+        name: metric
+        for name, metric in headline_metrics().items()
+        if any(name in run["means"][MODEL] for run in runs)
+    }
+    cells = [[_cell(run, name) for name in shown] for run in runs]
+    titles = [metric.narrow_heading for metric in shown.values()]
+    widths = [max(map(len, column)) + _GAP for column in zip(titles, *cells, strict=True)]
+    names = [f"{run['name']}{' *' if run['champion'] else ''}" for run in runs]
+    first = max(len("test images"), *map(len, names))
+    lines = ["", _line("test images", titles, first, widths)]
+    lines += [_line(name, values, first, widths) for name, values in zip(names, cells, strict=True)]
     lines += [
         "",
-        "* champion, chosen on validation images.  floor: the best prediction that knows no test "
-        "trial.",
+        "* champion, chosen on validation images.",
+        "In brackets, the floor: the best score of a prediction that knows no test trial.",
     ]
     if data_source == "simulated":
         lines += ["SIMULATED DATA: painted scenes, a simulated brain. These are no brain results."]
@@ -52,5 +51,15 @@ def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> s
     return "\n".join(lines)
 
 
-def _floor(run: dict, metric: str) -> float:
-    return max(run["means"][row][metric] for row in _FLOORS if metric in run["means"][row])
+def _cell(run: dict, metric: str) -> str:
+    """Return a score with its floor in brackets."""
+    score = run["means"][MODEL].get(metric)
+    if score is None:
+        return "–"
+    floor = floor_of(metric, run["means"])
+    return f"{score:.3f} ({floor.value:.3f})" if floor else f"{score:.3f}"
+
+
+def _line(name: str, cells: list[str], first: int, widths: list[int]) -> str:
+    padded = (f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))
+    return f"{name:{first}s}{''.join(padded)}"

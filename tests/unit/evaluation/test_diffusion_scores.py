@@ -6,7 +6,7 @@ import torch
 
 from fmri2img.containers import DiffusionTargets
 from fmri2img.evaluation.diffusion_scores import _LAYERS, identify_by_samples, score_halves
-from fmri2img.evaluation.network_scores import Networks, open_networks
+from fmri2img.evaluation.network_features import Networks, open_networks
 from fmri2img.pretrained.scoring_networks import FrozenNetwork, build_network
 from fmri2img.responses.splits import Split
 
@@ -28,7 +28,7 @@ class MeanColours(torch.nn.Module):
 
 @pytest.fixture
 def networks():
-    return Networks({"effnet_lite0": FrozenNetwork(MeanColours().eval())}, ("effnet_lite0",), {})
+    return Networks({"effnet_lite0": FrozenNetwork(MeanColours().eval())}, ("effnet_lite0",))
 
 
 def mean_colours(pictures):

@@ -9,7 +9,8 @@ from fmri2img.evaluation.comparisons import (
     mean_over_subjects,
     paired_differences,
 )
-from fmri2img.evaluation.documents import flat_metrics, latent_map_table, seed_spread
+from fmri2img.evaluation.documents import latent_map_table, seed_spread
+from fmri2img.evaluation.metrics_document import MetricsDocument, Score
 from fmri2img.exceptions import MismatchError
 
 METRICS = ("pixcorr", "ssim", "pattern_correlation", "two_way")
@@ -86,7 +87,8 @@ def test_scores_by_other_weights_are_not_put_side_by_side():
         "data_source": "nsd",
         "test_set": "shared",
     }
-    check_scored_alike({"subj01/ridge": {"about": about}, "subj02/ridge": {"about": dict(about)}})
+    ours = MetricsDocument(about, {})
+    check_scored_alike({"subj01/ridge": ours, "subj02/ridge": MetricsDocument(dict(about), {})})
     with pytest.raises(
         MismatchError,
         match=r"subj02/ridge and subj01/ridge were scored with different weights: .*; run: dvc "
@@ -94,16 +96,16 @@ def test_scores_by_other_weights_are_not_put_side_by_side():
     ):
         check_scored_alike(
             {
-                "subj01/ridge": {"about": about},
-                "subj02/ridge": {"about": about | {"weights": {"a.pth": "22"}}},
+                "subj01/ridge": ours,
+                "subj02/ridge": MetricsDocument(about | {"weights": {"a.pth": "22"}}, {}),
             }
         )
 
 
 def test_p_of_all_encoders_is_corrected_together():
     documents = {
-        "subj01/ridge": {"p": {"pixcorr": 0.01, "ssim": 0.04}},
-        "subj02/ridge": {"p": {"pixcorr": 0.02}},
+        "subj01/ridge": MetricsDocument({}, {}, p_values={"pixcorr": 0.01, "ssim": 0.04}),
+        "subj02/ridge": MetricsDocument({}, {}, p_values={"pixcorr": 0.02}),
     }
     found = corrected_p(documents)
     assert found == {
@@ -113,19 +115,25 @@ def test_p_of_all_encoders_is_corrected_together():
 
 
 def test_names_for_mlflow_are_those_it_takes():
-    document = {
-        "test": {"pixcorr": 0.5},
-        "interval": {"test": {"pixcorr": [0.4, 0.6]}},
-        "repetitions": {"2": {"two_way": 0.7}},
-        "seeds": {"pixcorr": {"sd": 0.01}},
-        "brain": {
+    document = MetricsDocument(
+        about={},
+        rows={
+            "model": {"pixcorr": Score(0.5, 0.4, 0.6)},
+            "grey": {"pixcorr": Score(0.0)},
+            "shuffled": {"pixcorr": Score(0.1)},
+        },
+        repetitions={"2": {"two_way": 0.7}},
+        seeds={"pixcorr": {"sd": 0.01}},
+        brain={
             region: {"model": {"mean": 0.2, "low": 0.1, "high": 0.3}}
             for region in ("all voxels", "V1 (fovea)")
         },
-        "about": {},
-    }
-    assert flat_metrics(document, {"all voxels": {"r2": 3.0}, "V1 (fovea)": {"r2": 4.0}}) == {
+    )
+    assert document.flat({"all voxels": {"r2": 3.0}, "V1 (fovea)": {"r2": 4.0}}) == {
         "test/pixcorr": 0.5,
+        "floor/pixcorr": 0.1,
+        "floor_grey/pixcorr": 0.0,
+        "floor_shuffled/pixcorr": 0.1,
         "repetitions_2/two_way": 0.7,
         "seeds_sd/pixcorr": 0.01,
         "interval/pixcorr_low": 0.4,

@@ -14,17 +14,16 @@ from fmri2img.containers import (
 )
 from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
 from fmri2img.evaluation.documents import repetition_table
-from fmri2img.evaluation.latent_scores import (
+from fmri2img.evaluation.metrics.latent_metrics import (
     dimension_correlations,
     latent_summary,
     pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.network_scores import NO_NETWORKS
-from fmri2img.evaluation.rows import (
-    MODEL_ROWS,
+from fmri2img.evaluation.network_features import NO_NETWORKS
+from fmri2img.evaluation.predictions import (
     Parts,
-    Rows,
+    Predictions,
     TestTruth,
     derangement,
     join_truth,
@@ -125,12 +124,13 @@ def make_rows(truth, rng, predicted=None, images=None):
     predicted = truth.latents if predicted is None else predicted
     images = truth.pictures if images is None else images
     shuffle = derangement(len(images), rng)
-    table = Rows(
+    table = Predictions(
         pictures=dict.fromkeys(("model", "single_trial"), images)
         | dict.fromkeys(("shuffled", "nearest_train"), images[shuffle]),
         latents=dict.fromkeys(("model", "single_trial"), predicted)
         | dict.fromkeys(("shuffled", "nearest_train"), predicted[shuffle]),
         shuffles={"shuffled": ("model", shuffle)},
+        tested=("model",),
     )
     rows = np.arange(3)
     parts = Parts(
@@ -141,7 +141,7 @@ def make_rows(truth, rng, predicted=None, images=None):
             "shuffled": predicted[[1, 2, 0]],
             "truth": truth.latents[:3],
         },
-        seeds=Rows({"seed_1": images}, {"seed_1": predicted}),
+        seeds=Predictions({"seed_1": images}, {"seed_1": predicted}),
         stated_sd=np.full_like(predicted, 2.0),
     )
     return table, parts
@@ -151,7 +151,7 @@ def reference(truth):
     mean = truth.pictures.mean(0).round().astype(np.uint8)[None]
     flat = {"train_mean": mean, "mean_latent": mean, "grey": np.full_like(mean, 128)}
     latents = {"vae_ceiling": truth.latents, "mean_latent": np.zeros_like(truth.latents)}
-    return Rows(flat | {"vae_ceiling": truth.pictures}, latents)
+    return Predictions(flat | {"vae_ceiling": truth.pictures}, latents)
 
 
 def score(truth, rows, parts, networks=NO_NETWORKS):
@@ -195,7 +195,7 @@ def test_floors_know_nothing(rng):
     assert means["mean_latent"]["pattern_correlation"] == 0
     assert "two_way" not in means["mean_latent"]  # nothing left to identify
     shuffle = derangement(len(pictures), rng)
-    floor = Rows({"shuffled": pictures[shuffle]}, {"shuffled": truth.latents[shuffle]})
+    floor = Predictions({"shuffled": pictures[shuffle]}, {"shuffled": truth.latents[shuffle]})
     shuffled = score_rows(truth, floor, NO_NETWORKS).means["shuffled"]
     assert shuffled["two_way"] == pytest.approx(0.5, abs=0.12)
     assert shuffled["pattern_correlation"] == pytest.approx(0, abs=0.1)
@@ -208,7 +208,7 @@ def test_scores_come_with_intervals_and_p(pictures, rng):
         *make_rows(truth, rng, predicted=rng.normal(size=(len(pictures), 36)).astype(np.float32)),
     )
     assert set(scores.intervals["model"]) == set(scores.rows.means["model"])
-    assert set(scores.intervals) == set(MODEL_ROWS)
+    assert set(scores.intervals) == {"model", "single_trial", "shuffled", "nearest_train"}
     for row, ends in scores.intervals.items():
         for metric, (low, high) in ends.items():
             assert low - 1e-9 <= scores.rows.means[row][metric] <= high + 1e-9
@@ -220,13 +220,13 @@ def test_the_spread_over_seeds_is_apart_from_images(pictures, rng):
     truth = make_truth(pictures, rng)
     rows, parts = make_rows(truth, rng)
     noisy = truth.latents + rng.normal(size=truth.latents.shape).astype(np.float32)
-    others = Rows(
+    others = Predictions(
         dict.fromkeys(("seed_1", "seed_2"), pictures), dict.fromkeys(("seed_1", "seed_2"), noisy)
     )
     seeds = score(truth, rows, replace(parts, seeds=others)).seeds["pattern_correlation"]
     assert seeds[0] == pytest.approx(1)
     assert seeds[1] == seeds[2] < 0.9
-    assert score(truth, rows, replace(parts, seeds=Rows({}, {}))).seeds == {}
+    assert score(truth, rows, replace(parts, seeds=Predictions({}, {}))).seeds == {}
 
 
 def test_constant_reconstructions_are_counted(pictures, rng):

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from commands import fmri2img
-from fmri2img.evaluation.network_scores import NO_NETWORKS
+from fmri2img.evaluation.network_features import NO_NETWORKS
 from fmri2img.evaluation.picture_folders import evaluate_pictures, join, read_pictures
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 

@@ -18,8 +18,11 @@ from fmri2img.evaluation.identification import (
     similarity_matrix,
     two_way_identification,
 )
-from fmri2img.evaluation.network_scores import READ_OUTS, open_networks, prepare, score_in_networks
-from fmri2img.evaluation.picture_scores import PRESETS, constant_pictures, score_pictures
+from fmri2img.evaluation.metrics.network_metrics import score_in_networks
+from fmri2img.evaluation.metrics.picture_metrics import constant_pictures, score_pictures
+from fmri2img.evaluation.network_features import READ_OUTS, open_networks, prepare
+from fmri2img.evaluation.predictions import Predictions, ShownPictures
+from fmri2img.evaluation.presets import PRESETS
 from fmri2img.exceptions import MismatchError
 from fmri2img.models.base import VoxelNormalizer
 from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
@@ -29,6 +32,14 @@ from fmri2img.training.training_set import make_training_set
 
 N_IMAGES, N_MANY = 12, 1000
 MINDEYE = PRESETS["mindeye"]
+
+
+def in_networks(truth, predicted, networks):
+    """Scores of one row of pictures in networks."""
+    rows = Predictions({"model": predicted}, {})
+    return score_in_networks(ShownPictures(truth, truth), rows, networks, MINDEYE).per_image[
+        "model"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -76,9 +87,7 @@ def lite():
 def test_identity(pictures, lite, rng):
     found = score_pictures(pictures, {"model": pictures}, MINDEYE.bring)["model"]
     np.testing.assert_allclose([*found["pixcorr"], *found["ssim"]], 1, atol=1e-6)
-    features = score_in_networks(pictures, {"model": pictures}, lite, MINDEYE, shuffles={})[
-        "model"
-    ].per_image
+    features = in_networks(pictures, pictures, lite)
     assert (features["two_way_effnet_lite0"] == 1).all()
     assert (features["two_way_effnet_lite0_ground_truth"] == 1).all()
     np.testing.assert_allclose(features["effnet_lite0_distance"], 0, atol=1e-5)
@@ -242,8 +251,7 @@ def test_everything_is_joined_by_73k_id(pictures, lite, rng):
     predicted = np.roll(pictures, 1, axis=0) // 2
     rows = {"model": predicted}, {"model": predicted[order]}
     found, other = (
-        score_pictures(truth, row, MINDEYE.bring)["model"]
-        | score_in_networks(truth, row, lite, MINDEYE, shuffles={})["model"].per_image
+        score_pictures(truth, row, MINDEYE.bring)["model"] | in_networks(truth, row["model"], lite)
         for truth, row in zip((pictures, pictures[order]), rows, strict=True)
     )
     for metric, values in found.items():

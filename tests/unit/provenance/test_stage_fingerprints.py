@@ -126,8 +126,11 @@ CONSTANTS = {
     ("fmri2img/training/objectives.py", "_CPU_DECODER_BATCH"): {"train"},
     ("fmri2img/training/batches.py", "_RESIDENT_SHARE"): {"train"},
     ("fmri2img/generation/diffusion_reconstructions.py", "_ROWS_AT_ONCE"): {"predict"},
-    ("fmri2img/evaluation/picture_scores.py", "NSD_SIZE"): {"evaluate", "score_references"},
-    ("fmri2img/evaluation/network_scores.py", "_BATCH"): {"evaluate", "score_references"},
+    ("fmri2img/evaluation/metrics/picture_metrics.py", "NSD_SIZE"): {
+        "evaluate",
+        "score_references",
+    },
+    ("fmri2img/evaluation/metrics/network_metrics.py", "_BATCH"): {"evaluate", "score_references"},
     ("fmri2img/evaluation/identification.py", "POOL"): {"evaluate"},
     ("fmri2img/evaluation/inference.py", "_RESAMPLES_AT_ONCE"): {
         "compare",

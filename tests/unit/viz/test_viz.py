@@ -4,9 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fmri2img.evaluation.metrics_document import MetricsDocument, Score
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.gallery import GalleryItem, UnsureMap, gallery_page
-from fmri2img.viz.pages import ReportData, comparison_page, run_page
+from fmri2img.viz.pages import ListedRun, ReportData, comparison_page, run_page
 from fmri2img.viz.summary import terminal_summary
 
 METRICS = (
@@ -19,30 +20,23 @@ METRICS = (
 )
 
 
+FLAT = {"pixcorr": Score(0.2), "ssim": Score(0.4)}
+
+
 @pytest.fixture
 def runs(rng):
     def document(score):
-        means = dict.fromkeys(METRICS, score)
+        def row(value, low=None, high=None):
+            return dict.fromkeys(METRICS, Score(value, low, high))
+
         rows = {
-            "test": means,
-            "ceiling": dict.fromkeys(METRICS, 1.0),
-            "floor_shuffled": dict.fromkeys(METRICS, 0.1),
+            "model": row(score, score - 0.05, score + 0.05),
+            "vae_ceiling": row(1.0),
+            "shuffled": row(0.1),
+            **dict.fromkeys(("single_trial", "nearest_train", "resize_ceiling"), row(0.3)),
+            **dict.fromkeys(("grey", "train_mean", "mean_latent"), FLAT),
         }
-        rows |= {
-            name: dict.fromkeys(METRICS, 0.3)
-            for name in ("single_trial", "floor_nearest_train", "ceiling_resize")
-        }
-        rows |= {
-            f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4}
-            for name in ("grey", "train_mean", "mean_latent")
-        }
-        interval = {"test": {metric: [score - 0.05, score + 0.05] for metric in METRICS}}
-        return {
-            **rows,
-            "interval": interval,
-            "p": {"pixcorr": 0.001},
-            "about": {"n_test_images": 37},
-        }
+        return MetricsDocument({"n_test_images": 37}, rows, p_values={"pixcorr": 0.001})
 
     pictures = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     return [
@@ -87,7 +81,18 @@ def test_summary_names_files_and_the_next_command(runs):
     summaries = [run.summary() | {"name": f"{run.subject}/{run.model}"} for run in runs]
     text = terminal_summary(summaries, "simulated", ["reports/comparison.md"])
     assert "subj01/ridge *" in text
-    assert "0.610  (floor 0.200)" in text
+    assert "0.610 (0.200)" in text
+    heads = next(line for line in text.splitlines() if line.startswith("test images"))
+    assert heads.split()[2:] == [
+        "PixCorr",
+        "SSIM",
+        "EffNet-L0",
+        "2-way",
+        "latent",
+        "r",
+        "latent",
+        "2-way",
+    ]
     assert "SIMULATED DATA" in text
     assert "reports/comparison.md" in text
     assert "make ui" in text
@@ -136,67 +141,43 @@ def test_gallery_shows_where_the_encoder_is_unsure(rng):
 
 
 @pytest.fixture
-def document(rng):
+def document():
     beside = (
         "ssim_columnwise",
         "two_way_ground_truth",
         "brain_diffuser_pixcorr",
         "brain_diffuser_ssim",
     )
-    means = dict.fromkeys((*METRICS, *beside), 0.6)
+    scores = dict.fromkeys((*METRICS, *beside), Score(0.6, 0.55, 0.65))
     rows = dict.fromkeys(
-        (
-            "test",
-            "single_trial",
-            "reference_ridge",
-            "floor_shuffled",
-            "floor_nearest_train",
-            "ceiling",
-        ),
-        means,
+        ("model", "single_trial", "ridge", "shuffled", "nearest_train", "vae_ceiling"), scores
     )
-    rows |= {
-        f"floor_{name}": {"pixcorr": 0.2, "ssim": 0.4}
-        for name in ("grey", "train_mean", "mean_latent")
-    }
-    curve = {
-        str(count): {
-            "n_images": 9,
-            "pattern_correlation": 0.1 * count,
-            "two_way": 0.6,
-            "pixcorr_small": 0.3,
-        }
-        for count in (1, 2, 3)
-    }
-    about = {
-        "data_source": "simulated",
-        "n_test_images": 12,
-        "test_set": "shared",
-        "constant_reconstructions": 2,
-        "reconstructions_per_image": 1,
-    }
-    about |= {
-        "absent": {"two_way_clip": "weights lost", "swav_distance": "not asked for"},
-        "weights": {"a": "12ab"},
-    }
-    return {
-        **rows,
-        "ceiling_resize": {"pixcorr": 0.97, "ssim": 0.8},
-        "interval": {"test": {metric: [0.55, 0.65] for metric in means}},
-        "seeds": {"pixcorr": {"values": [0.6, 0.62, 0.58], "mean": 0.6, "sd": 0.02}},
-        "brain": {
-            "all voxels": {
-                row: {"mean": 0.31, "low": 0.2, "high": 0.4}
-                for row in ("model", "shuffled", "mean_latent", "truth")
-            }
+    rows |= dict.fromkeys(("grey", "train_mean", "mean_latent"), FLAT)
+    rows["resize_ceiling"] = {"pixcorr": Score(0.97), "ssim": Score(0.8)}
+    numbers = {"pattern_correlation": 0.1, "two_way": 0.6, "pixcorr_small": 0.3}
+    ends = {"mean": 0.31, "low": 0.2, "high": 0.4}
+    return MetricsDocument(
+        about={
+            "data_source": "simulated",
+            "n_test_images": 12,
+            "test_set": "shared",
+            "constant_reconstructions": 2,
+            "reconstructions_per_image": 1,
+            "weights": {"a": "12ab"},
+            "versions": {"numpy": "2"},
         },
-        "p": {"pixcorr": 0.001},
-        "latent": {"r2_mean": 0.21},
-        "retrieval_raw": {"image_to_brain_top1": 0.3},
-        "retrieval_centred": {"image_to_brain_top1": 0.4},
-        "repetitions": curve,
-        "about": about | {"versions": {"numpy": "2"}},
-    }
+        absent={"two_way_clip": "weights lost", "swav_distance": "not asked for"},
+        rows=rows,
+        seeds={"pixcorr": {"values": [0.6, 0.62, 0.58], "mean": 0.6, "sd": 0.02}},
+        brain={"all voxels": dict.fromkeys(("model", "shuffled", "mean_latent", "truth"), ends)},
+        p_values={"pixcorr": 0.001},
+        latent={"r2_mean": 0.21},
+        retrieval={
+            "raw": {"image_to_brain_top1": 0.3},
+            "centred": {"image_to_brain_top1": 0.4},
+        },
+        repetitions={str(count): {"n_images": 9} | numbers for count in (1, 2, 3)},
+    )
 
 
 ENCODING = {
@@ -263,7 +244,7 @@ def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, r
 @pytest.fixture
 def comparison(document):
     def render(data_source, differences=()):
-        runs = [{"subject": "subj01", "model": "ridge", "champion": True, "document": document}]
+        runs = [ListedRun("subj01", "ridge", True, document)]
         means = [
             {
                 "model": "ridge",

@@ -8,17 +8,20 @@ from PIL import Image
 from scipy.spatial.distance import correlation
 from torch import nn
 
-from fmri2img.evaluation.network_scores import (
-    NETWORK_METRICS,
+from fmri2img.evaluation.metrics.network_metrics import (
+    FAMILY,
+    absent_metrics,
+    score_in_networks,
+)
+from fmri2img.evaluation.network_features import (
     READ_OUTS,
     Networks,
-    metric_names,
     open_networks,
     prepare,
     read_outs_of,
-    score_in_networks,
 )
-from fmri2img.evaluation.picture_scores import PRESETS
+from fmri2img.evaluation.predictions import Predictions, ShownPictures
+from fmri2img.evaluation.presets import PRESETS
 from fmri2img.exceptions import FormatError, UnavailableError
 from fmri2img.pretrained.scoring_networks import (
     _BUILDERS,
@@ -30,6 +33,15 @@ from fmri2img.pretrained.scoring_networks import (
 
 IMAGENET = (np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
 N_IMAGES = 9
+PLAIN = {metric.name for metric in FAMILY.metrics if metric.level != "variant"}
+
+
+def scored(truth, networks, *, shuffles=None, tested=(), **rows):
+    """Score rows of pictures by the headline preset."""
+    shuffles = shuffles or {}
+    pictures = rows | {row: rows[of][order] for row, (of, order) in shuffles.items()}
+    predictions = Predictions(pictures, {}, shuffles, tested)
+    return score_in_networks(ShownPictures(truth, truth), predictions, networks, PRESETS["mindeye"])
 
 
 @pytest.fixture
@@ -63,7 +75,7 @@ def test_read_out_is_the_layer_and_leaves_no_hook(tiny, rng):
 
 
 def test_scores_agree_with_scipy_and_a_double_loop(tiny, images, rng):
-    networks = Networks(dict.fromkeys(("alexnet", "swav"), tiny), ("alexnet_2", "swav"), {})
+    networks = Networks(dict.fromkeys(("alexnet", "swav"), tiny), ("alexnet_2", "swav"))
     read_outs = {
         name: READ_OUTS[name].__class__(**{**vars(READ_OUTS[name]), "layer": "pool"})
         for name in networks.read_outs
@@ -71,28 +83,29 @@ def test_scores_agree_with_scipy_and_a_double_loop(tiny, images, rng):
     predicted = np.roll(images, 2, axis=0) // 2 + images // 2
     order = rng.permutation(N_IMAGES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fmri2img.evaluation.network_scores.READ_OUTS", READ_OUTS | read_outs)
-        rows = {"model": predicted, "grey": predicted[:1]}
-        found = score_in_networks(
+        patch.setattr("fmri2img.evaluation.network_features.READ_OUTS", READ_OUTS | read_outs)
+        patch.setattr(
+            "fmri2img.evaluation.metrics.network_metrics.READ_OUTS", READ_OUTS | read_outs
+        )
+        scores = scored(
             images,
-            rows,
             networks,
-            PRESETS["mindeye"],
+            model=predicted,
+            grey=predicted[:1],
             shuffles={"shuffled": ("model", order)},
-            tables_of=["model"],
+            tested=("model",),
         )
-        assert found["grey"].tables == {}
-        again = score_in_networks(
-            images, {"model": predicted[order]}, networks, PRESETS["mindeye"], shuffles={}
-        )
+        assert set(scores.tables) == {"model"}
+        again = scored(images, networks, model=predicted[order]).per_image
+    per_image = scores.per_image
     features = [
         tiny.read_out(prepare(values, read_outs["swav"], PRESETS["mindeye"]), "pool")
         for values in (images, predicted)
     ]
     expected = [correlation(a, b) for a, b in zip(*features, strict=True)]
-    np.testing.assert_allclose(found["model"].per_image["swav_distance"], expected, atol=1e-5)
-    for metric, values in again["model"].per_image.items():
-        np.testing.assert_allclose(found["shuffled"].per_image[metric], values, atol=1e-6)
+    np.testing.assert_allclose(per_image["model"]["swav_distance"], expected, atol=1e-5)
+    for metric, values in again["model"].items():
+        np.testing.assert_allclose(per_image["shuffled"][metric], values, atol=1e-6)
     features = [
         tiny.read_out(prepare(values, read_outs["alexnet_2"], PRESETS["mindeye"]), "pool")
         for values in (images, predicted)
@@ -101,11 +114,10 @@ def test_scores_agree_with_scipy_and_a_double_loop(tiny, images, rng):
     two_way = [
         np.mean([r[i, j] < r[j, j] for i in range(N_IMAGES) if i != j]) for j in range(N_IMAGES)
     ]
-    np.testing.assert_allclose(found["model"].per_image["two_way_alexnet_2"], two_way)
-    np.testing.assert_allclose(np.diag(found["model"].tables["two_way_alexnet_2"]), two_way)
-    assert (
-        found["grey"].per_image["two_way_alexnet_2_ground_truth"] == 0
-    ).all()  # one prediction for all: ties
+    np.testing.assert_allclose(per_image["model"]["two_way_alexnet_2"], two_way)
+    np.testing.assert_allclose(np.diag(scores.tables["model"]["two_way_alexnet_2"]), two_way)
+    # One prediction for all: ties.
+    assert (per_image["grey"]["two_way_alexnet_2_ground_truth"] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -146,13 +158,9 @@ def test_the_eight_published_metrics_have_names_and_lite0_its_own():
         "effnet_b_distance",
         "swav_distance",
     }
-    assert set(NETWORK_METRICS) == published | {"two_way_effnet_lite0", "effnet_lite0_distance"}
+    assert published | {"two_way_effnet_lite0", "effnet_lite0_distance"} == PLAIN
     assert read_outs_of(["alexnet", "effnet_lite0"]) == ["alexnet_2", "alexnet_5", "effnet_lite0"]
     assert read_outs_of(["effnet_b"]) == ["effnet_b"]
-    assert metric_names("effnet_lite0") == {
-        "two_way": "two_way_effnet_lite0",
-        "distance": "effnet_lite0_distance",
-    }
 
 
 def test_lite0_comes_along_and_classifies_known_photographs():
@@ -190,20 +198,19 @@ def test_what_is_not_here_is_absent_with_a_reason_and_never_zero(tmp_path, caplo
     networks = open_networks(["effnet_lite0", "clip"], tmp_path)
     assert networks.of("effnet_lite0", "mindeye") is not None
     assert networks.of("effnet_lite0", "brain_diffuser") is networks.of("clip", "mindeye") is None
-    headline = {metric for metric in networks.absent if not metric.startswith("brain_diffuser_")}
-    assert headline == set(NETWORK_METRICS) - {"two_way_effnet_lite0", "effnet_lite0_distance"}
-    assert {f"brain_diffuser_{metric}" for metric in headline} == set(networks.absent) - headline
-    assert networks.absent["two_way_clip"] == "asked for, but package or weights were not there"
-    assert networks.absent["swav_distance"] == "not asked for"
+    absent = absent_metrics(networks)
+    headline = {metric for metric in absent if not metric.startswith("brain_diffuser_")}
+    assert headline == PLAIN - {"two_way_effnet_lite0", "effnet_lite0_distance"}
+    assert {f"brain_diffuser_{metric}" for metric in headline} == set(absent) - headline
+    assert absent["two_way_clip"] == "asked for, but package or weights were not there"
+    assert absent["swav_distance"] == "not asked for"
     assert (
         f"{tmp_path}/clip-vit-large-patch14.safetensors not found; fetch it from "
         "https://huggingface.co/openai" in caplog.text
     )
     images = np.zeros((2, 32, 32, 3), np.uint8)
-    found = score_in_networks(images, {"model": images}, networks, PRESETS["mindeye"], shuffles={})[
-        "model"
-    ].per_image
-    assert not [metric for metric in found if "clip" in metric]
+    scores = scored(images, networks, model=images).per_image["model"]
+    assert not [metric for metric in scores if "clip" in metric]
 
 
 def test_weights_with_the_wrong_hash_are_refused(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
-"""Rows of the tables: predictions of the test images, joined with the truth by image id."""
+"""What the rows of the tables predict, joined with the truth by image id."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,35 +15,37 @@ from fmri2img.containers import (
     find_rows,
 )
 from fmri2img.evaluation.brain import MeasuredResponses
+from fmri2img.evaluation.table_rows import CEILING, MODEL, REFERENCE, SHUFFLED
 from fmri2img.responses.splits import Split
-
-# Rows of every table. Predictors that know nothing of the test trials; what others make of the same
-# trials; what pictures alone allow.
-FLOORS = ("grey", "train_mean", "mean_latent", "shuffled", "nearest_train")
-
-
-CEILINGS = ("vae_ceiling", "resize_ceiling")
-
-
-# Rows that depend on the encoder; the others are the subject's. One that steers Stable Diffusion
-# has `containers.VARIANTS`, too.
-MODEL_ROWS = ("model", "single_trial", "shuffled", "nearest_train")
-
-
-REFERENCE_ROWS = ("ridge", "grey", "train_mean", "mean_latent", *CEILINGS)
 
 
 @dataclass(frozen=True)
-class TestTruth:
+class ShownPictures:
+    """Pictures that were seen.
+
+    Attributes
+    ----------
+    pictures : ndarray, shape (n, height, width, 3), uint8
+        The pictures as they were shown.
+    small : ndarray, shape (n, side, side, 3), uint8
+        The same pictures, as large as reconstructions.
+    """
+
+    pictures: np.ndarray
+    small: np.ndarray
+
+
+@dataclass(frozen=True)
+class TestTruth(ShownPictures):
     """What predictions of the test images are compared with.
 
     Attributes
     ----------
-    image_ids : ndarray, shape (n,)
     pictures : ndarray, shape (n, height, width, 3), uint8
-        The test pictures as NSD stores them.
+        The test pictures as the dataset stores them.
     small : ndarray, shape (n, side, side, 3), uint8
         The test pictures, as large as reconstructions.
+    image_ids : ndarray, shape (n,)
     latents : ndarray, shape (n, d)
     train_mean, train_sd : ndarray, shape (d,)
         Of training images' latents, as all means that centre.
@@ -54,8 +57,6 @@ class TestTruth:
     __test__ = False  # not a test class, whatever pytest thinks of its name
 
     image_ids: np.ndarray
-    pictures: np.ndarray
-    small: np.ndarray
     latents: np.ndarray
     train_mean: np.ndarray
     train_sd: np.ndarray
@@ -64,8 +65,8 @@ class TestTruth:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Predictions of the test images, in the order of `TestTruth`.
+class Predictions:
+    """Predictions of the test images by several rows of a table, in the order of the truth.
 
     Attributes
     ----------
@@ -74,13 +75,21 @@ class Rows:
     latents : dict of str to ndarray, shape (n, d)
         Row to predicted latents, for rows that have latents.
     shuffles : dict of str to (str, ndarray)
-        Rows that are another one in another order, shape (n,); they stand among ``pictures`` and
+        Rows that are another row in another order, shape (n,); they stand among ``pictures`` and
         ``latents`` too.
+    tested : tuple of str
+        Rows whose scores of every pairing are kept, for permutation tests.
     """
 
     pictures: dict[str, np.ndarray]
     latents: dict[str, np.ndarray]
     shuffles: dict[str, tuple[str, np.ndarray]] = field(default_factory=dict)
+    tested: tuple[str, ...] = ()
+
+    @property
+    def unshuffled(self) -> dict[str, np.ndarray]:
+        """Pictures of the rows that are no other row in another order."""
+        return {row: images for row, images in self.pictures.items() if row not in self.shuffles}
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,7 @@ class Parts:
         Row to the latents that the autoencoder finds in its pictures, of images that were shown
         again (``MeasuredResponses.image_ids``): ``model`` reconstructed from the first repetition
         alone, ``shuffled``, the decoded ``mean_latent``, and the ``truth``.
-    seeds : Rows
+    seeds : Predictions
         ``seed_1`` and so on: what the encoder made from further seeds.
     stated_sd : ndarray, shape (n, d)
         SD that the encoder states for the error of each latent number; NaN: it states none.
@@ -108,7 +117,7 @@ class Parts:
     repetitions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
     reliability: tuple[np.ndarray, np.ndarray] | None
     seen_again: dict[str, np.ndarray]
-    seeds: Rows
+    seeds: Predictions
     stated_sd: np.ndarray
 
 
@@ -139,9 +148,9 @@ def join_truth(
 
 def reference_rows(
     truth: TestTruth, examples: Examples, split: Split, ridge: Reconstructions
-) -> Rows:
-    """Make the rows that all encoders of a subject share (`REFERENCE_ROWS`), from training
-    images and from ridge's file.
+) -> Predictions:
+    """Make the rows that all encoders of a subject share, from training images and from ridge's
+    file.
     """
     test = ridge.rows("test")
     rows = test[
@@ -151,19 +160,19 @@ def reference_rows(
     mean_picture = (
         examples.images[examples.rows_of(split.ids("train"))].mean(axis=0).round().astype(np.uint8)
     )
-    return Rows(
+    return Predictions(
         pictures={
-            "ridge": ridge.images[rows],
+            REFERENCE: ridge.images[rows],
             "grey": np.full((1, side, side, 3), 128, np.uint8),
             "train_mean": mean_picture[None],
             "mean_latent": ridge.mean_decoded[None],
-            "vae_ceiling": ridge.ceiling[rows],
+            CEILING: ridge.ceiling[rows],
             "resize_ceiling": truth.small,
         },
         latents={
-            "ridge": ridge.latents[rows].reshape(len(rows), -1),
+            REFERENCE: ridge.latents[rows].reshape(len(rows), -1),
             "mean_latent": np.broadcast_to(truth.train_mean, truth.latents.shape),
-            "vae_ceiling": truth.latents,
+            CEILING: truth.latents,
         },
     )
 
@@ -176,9 +185,9 @@ def model_rows(
     reconstructions: Reconstructions,
     *,
     seed: int,
-) -> tuple[Rows, Parts]:
-    """Join an encoder's predictions with the truth by 73k id, and make the rows that depend on it
-    (`MODEL_ROWS`).
+) -> tuple[Predictions, Parts]:
+    """Join an encoder's predictions with the truth by image id, and make the rows that depend on
+    it.
 
     Parameters
     ----------
@@ -196,10 +205,62 @@ def model_rows(
         reconstructions.latents[rows].reshape(len(rows), -1),
         reconstructions.images[rows],
     )
+    order = np.searchsorted(reconstructions.image_ids[test], truth.image_ids)
+    shuffle = derangement(len(rows), np.random.default_rng(seed))
     train_ids = split.ids("train")
     train_latents = latents.of(train_ids).reshape(len(train_ids), -1)
     nearest = nearest_rows(predicted, train_latents)
-    shuffle = derangement(len(rows), np.random.default_rng(seed))
+    variants = _in_order(
+        VARIANTS, reconstructions.variant_images, reconstructions.variant_latents, order
+    )
+    single = _from_single_trials(reconstructions, truth, predicted, images)
+    table = Predictions(
+        pictures={
+            MODEL: images,
+            "single_trial": single.pictures["single_trial"],
+            SHUFFLED: images[shuffle],
+            "nearest_train": examples.images[examples.rows_of(train_ids)[nearest]],
+            **variants.pictures,
+        },
+        latents={
+            MODEL: predicted,
+            "single_trial": single.latents["single_trial"],
+            SHUFFLED: predicted[shuffle],
+            "nearest_train": train_latents[nearest],
+            **variants.latents,
+        },
+        shuffles={SHUFFLED: (MODEL, shuffle)},
+        tested=(MODEL,),
+    )
+    n_seeds = len(reconstructions.seed_images)
+    names = [f"seed_{number}" for number in range(1, n_seeds + 1)]
+    parts = Parts(
+        repetitions=_repetitions(reconstructions, truth, predicted, images),
+        reliability=_reliability(reconstructions),
+        seen_again=_seen_again(reconstructions, truth, seed),
+        seeds=_in_order(names, reconstructions.seed_images, reconstructions.seed_latents, order),
+        stated_sd=reconstructions.latent_sd[rows].reshape(len(rows), -1),
+    )
+    return table, parts
+
+
+def _in_order(
+    names: Sequence[str], pictures: np.ndarray, latents: np.ndarray, order: np.ndarray
+) -> Predictions:
+    """Bring further predictions, one along the first axis each, into the order of the truth."""
+    known = list(zip(names, pictures, latents, strict=False))
+    return Predictions(
+        pictures={name: images[order] for name, images, _ in known},
+        latents={name: values[order].reshape(len(order), -1) for name, _, values in known},
+    )
+
+
+def _from_single_trials(
+    reconstructions: Reconstructions, truth: TestTruth, predicted: np.ndarray, images: np.ndarray
+) -> Predictions:
+    """Put predictions from the first trial in the place of those from all trials, where there are
+    several.
+    """
     single_latents, single_images = predicted.copy(), images.copy()
     first = (reconstructions.partial_first == 0) & (reconstructions.partial_count == 1)
     at = np.searchsorted(truth.image_ids, reconstructions.partial_image_ids[first])
@@ -207,52 +268,7 @@ def model_rows(
         reconstructions.partial_latents[first].reshape(-1, predicted.shape[1]),
         reconstructions.partial_images[first],
     )
-    order = np.searchsorted(reconstructions.image_ids[test], truth.image_ids)
-    variants = dict(
-        zip(
-            VARIANTS,
-            zip(reconstructions.variant_images, reconstructions.variant_latents, strict=True),
-            strict=False,
-        )
-    )
-    table = Rows(
-        pictures={
-            "model": images,
-            "single_trial": single_images,
-            "shuffled": images[shuffle],
-            "nearest_train": examples.images[examples.rows_of(train_ids)[nearest]],
-            **{name: pictures[order] for name, (pictures, _) in variants.items()},
-        },
-        latents={
-            "model": predicted,
-            "single_trial": single_latents,
-            "shuffled": predicted[shuffle],
-            "nearest_train": train_latents[nearest],
-            **{
-                name: values[order].reshape(len(order), -1)
-                for name, (_, values) in variants.items()
-            },
-        },
-        shuffles={"shuffled": ("model", shuffle)},
-    )
-    seeds = Rows(
-        pictures={
-            f"seed_{number}": pictures[order]
-            for number, pictures in enumerate(reconstructions.seed_images, start=1)
-        },
-        latents={
-            f"seed_{number}": values[order].reshape(len(order), -1)
-            for number, values in enumerate(reconstructions.seed_latents, start=1)
-        },
-    )
-    parts = Parts(
-        repetitions=_repetitions(reconstructions, truth, predicted, images),
-        reliability=_reliability(reconstructions),
-        seen_again=_seen_again(reconstructions, truth, seed),
-        seeds=seeds,
-        stated_sd=reconstructions.latent_sd[rows].reshape(len(rows), -1),
-    )
-    return table, parts
+    return Predictions({"single_trial": single_images}, {"single_trial": single_latents})
 
 
 def nearest_rows(predicted: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -315,8 +331,8 @@ def _seen_again(
     ]
     encoded_again = reconstructions.partial_seen[rows].reshape(len(rows), -1)
     return {
-        "model": encoded_again,
-        "shuffled": encoded_again[derangement(len(rows), np.random.default_rng(seed))]
+        MODEL: encoded_again,
+        SHUFFLED: encoded_again[derangement(len(rows), np.random.default_rng(seed))]
         if len(rows) > 1
         else encoded_again,
         "mean_latent": np.broadcast_to(reconstructions.mean_seen.reshape(-1), encoded_again.shape),

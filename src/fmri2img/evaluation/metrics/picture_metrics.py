@@ -10,125 +10,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.ndimage import correlate1d
 
-NSD_SIZE = 425
-PICTURE_METRICS = ("pixcorr", "ssim", "ssim_columnwise")
+from fmri2img.evaluation.correlation import inner_product, row_correlations, unit_rows
+from fmri2img.evaluation.identification import similarity_matrix
+from fmri2img.evaluation.metrics.declaration import Family, FamilyScores, Metric
+from fmri2img.evaluation.network_features import Networks
+from fmri2img.evaluation.predictions import Predictions, ShownPictures
+from fmri2img.evaluation.presets import HEADLINE, PRESETS, Preset, shrink
+from fmri2img.evaluation.table_rows import SHUFFLED
+
+PIXCORR = Metric(name="pixcorr", title="PixCorr", chance=0.0, level="headline", published=True)
+SSIM = Metric(name="ssim", title="SSIM", chance=SHUFFLED, level="headline", published=True)
+_COLUMNWISE = SSIM.variant("ssim_columnwise", "SSIM, column-wise")
+_COMPUTED = (PIXCORR, SSIM, _COLUMNWISE)
+# Of pictures as small as the reconstructions: for curves over repetitions.
+PIXCORR_SMALL = PIXCORR.variant("pixcorr_small", "PixCorr, small pictures")
 # Constants of Wang et al. for a data range of 1: (0.01)^2 and (0.03)^2.
 _C1, _C2 = 1e-4, 9e-4
 _GREY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 _BORDER = 5
+PAIRED_SIDE = 128  # of the pictures whose PixCorr is taken of all pairs
 _WINDOW = np.exp(-0.5 * (np.arange(-_BORDER, _BORDER + 1) / 1.5) ** 2)
 _WINDOW /= _WINDOW.sum()
-
-
-def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> np.ndarray:
-    """Resize pictures bilinearly, as tensors are.
-
-    Parameters
-    ----------
-    images : ndarray, shape (n, height, width, 3), uint8, or float32 of 0 to 1
-    size : int
-        Side of the result.
-    antialias : bool
-        Whether shrinking averages over all pixels that fall together.
-
-    Returns
-    -------
-    ndarray, shape (n, size, size, 3), float32
-        0 to 1.
-    """
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
-    tensor = tensor.float() / 255 if images.dtype == np.uint8 else tensor
-    if tensor.shape[2:] != (size, size):
-        tensor = torch.nn.functional.interpolate(
-            tensor, (size, size), mode="bilinear", antialias=antialias
-        )
-    return tensor.permute(0, 2, 3, 1).contiguous().numpy()  # (n, size, size, 3)
-
-
-def shrink(images: np.ndarray, size: int) -> np.ndarray:
-    """Resize as `resize_tensor` does, antialiased, a few pictures at a time: a thousand at once
-    would take gigabytes.
-    """
-    return np.concatenate(
-        [
-            resize_tensor(images[start : start + 32], size, antialias=True)
-            for start in range(0, len(images), 32)
-        ]
-    )
-
-
-def resize_file(
-    images: np.ndarray, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC
-) -> np.ndarray:
-    """Resize pictures as Pillow does with files, always antialiased, to 8 bits.
-
-    Parameters
-    ----------
-    images : ndarray, shape (n, height, width, 3), uint8
-    size : int
-    resample : Resampling
-
-    Returns
-    -------
-    ndarray, shape (n, size, size, 3), float32
-        0 to 1.
-    """
-    if images.shape[1:3] == (size, size):
-        return images.astype(np.float32) / 255
-    return (
-        np.stack(
-            [np.asarray(Image.fromarray(image).resize((size, size), resample)) for image in images]
-        ).astype(np.float32)
-        / 255
-    )
-
-
-@dataclass(frozen=True)
-class Preset:
-    """How pictures are brought to a common size before they are compared.
-
-    Attributes
-    ----------
-    name : str
-    common_size : int or None
-        Everything is first resized to this, which takes finer detail from the truth; None: the
-        truth stays as it is.
-    antialias : bool
-    """
-
-    name: str
-    common_size: int | None
-    antialias: bool
-
-    def bring(self, images: np.ndarray) -> np.ndarray:
-        """Bring pictures to 425 x 425 for PixCorr and SSIM.
-
-        Parameters
-        ----------
-        images : ndarray, shape (n, height, width, 3), uint8
-
-        Returns
-        -------
-        ndarray, shape (n, 425, 425, 3), float32
-        """
-        if self.common_size is None:
-            return resize_file(images, NSD_SIZE)
-        return resize_tensor(
-            resize_tensor(images, self.common_size, antialias=self.antialias),
-            NSD_SIZE,
-            antialias=self.antialias,
-        )
-
-
-# MindEye1/2: src/Reconstruction_Metrics.py, src/final_evaluations.ipynb. Brain-Diffuser:
-# scripts/evaluate_reconstruction.py.
-PRESETS = {
-    "mindeye": Preset("mindeye", 256, antialias=False),
-    "brain_diffuser": Preset("brain_diffuser", None, antialias=True),
-}
 
 
 @dataclass(frozen=True)
@@ -156,7 +60,7 @@ class Moments:
         return cls(unit_rows(picture.reshape(1, -1))[0], grey, _blurs(grey), _blurs(grey * grey))
 
     def scores(self, other: "Moments") -> tuple[float, float, float]:
-        """Return PixCorr, SSIM and column-wise SSIM (`PICTURE_METRICS`)."""
+        """Return PixCorr, SSIM and column-wise SSIM."""
         products = _blurs(self.grey * other.grey)
         ssim, columnwise = (
             float(
@@ -170,7 +74,7 @@ class Moments:
             )
             for kind in (0, 1)
         )
-        return float(_dot(self.unit, other.unit)), ssim, columnwise
+        return float(inner_product(self.unit, other.unit)), ssim, columnwise
 
 
 def _blurs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -208,7 +112,7 @@ def score_pictures(
     Returns
     -------
     dict of str to dict of str to ndarray, shape (n,)
-        Row to metric (`PICTURE_METRICS`) to scores.
+        Row to metric to scores.
 
         PixCorr is Pearson's correlation over all pixels and channels in one vector, 0 for a
         constant picture. SSIM is that of Wang et al. 2004, doi:10.1109/TIP.2003.819861, on grey
@@ -236,10 +140,10 @@ def score_pictures(
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         scores = np.array(list(pool.map(score, range(len(truth))))).reshape(
-            len(truth), len(rows), len(PICTURE_METRICS)
+            len(truth), len(rows), len(_COMPUTED)
         )
     return {
-        row: dict(zip(PICTURE_METRICS, scores[:, number].T, strict=True))
+        row: dict(zip([metric.name for metric in _COMPUTED], scores[:, number].T, strict=True))
         for number, row in enumerate(rows)
     }
 
@@ -274,50 +178,74 @@ def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> n
     return torch.stack(columns, dim=1).numpy()
 
 
-def pixel_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return PixCorr of each pair as it is, shape (n,): 0 where a picture is constant and the
-    correlation undefined.
-
-    Parameters
-    ----------
-    truth, predicted : ndarray, shape (n, size, size, 3)
-    """
-    return row_correlations(truth.reshape(len(truth), -1), predicted.reshape(len(predicted), -1))
-
-
-def row_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return Pearson's correlation of each pair of rows, 0 where a row is constant, shape (n,)."""
-    first, second = unit_rows(first), unit_rows(second)
-    return np.array([_dot(*rows) for rows in zip(first, second, strict=True)])
-
-
-def _dot(first: np.ndarray, second: np.ndarray) -> np.float64:
-    """Return the inner product, summed in float64: in float32, half a million pixels cost the
-    sixth digit.
-    """
-    return np.einsum("i,i->", first, second, dtype=np.float64)
-
-
-def unit_rows(values: np.ndarray) -> np.ndarray:
-    """Centre each row and scale it to unit length; a constant row becomes 0. Shape (n, d);
-    float64 stays, others become float32.
-    """
-    precision = np.float64 if values.dtype == np.float64 else np.float32
-    centred: np.ndarray = values.astype(precision)
-    centred -= values.mean(axis=1, keepdims=True, dtype=np.float64).astype(precision)
-    # Row by row: features may take a gigabyte.
-    length = np.array([[np.sqrt(_dot(row, row))] for row in centred], dtype=precision)
-    # What rounding leaves of a constant row is no signal.
-    size: np.ndarray = np.array([[np.sqrt(_dot(row, row))] for row in values], dtype=precision)
-    constant: np.ndarray = length <= np.multiply(size, 1e-6)
-    centred /= np.where(constant, 1, length)
-    centred[constant[:, 0]] = 0
-    return centred
-
-
 def constant_pictures(images: np.ndarray) -> int:
     """Return how many pictures have one value in all pixels and channels: their PixCorr is
     undefined and counted as 0.
     """
     flat = images.reshape(len(images), -1)
     return int((flat == flat[:, :1]).all(axis=1).sum())
+
+
+def pixel_correlation_of_small(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Return PixCorr of pictures as small as the reconstructions, shape (n,).
+
+    Parameters
+    ----------
+    truth, predicted : ndarray, shape (n, side, side, 3), uint8
+    """
+    return row_correlations(truth.reshape(len(truth), -1), predicted.reshape(len(truth), -1))
+
+
+def pairings(truth: ShownPictures, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """Return metric to the score of every pairing of image (rows) and prediction (columns).
+
+    PixCorr is that of pictures of 128 x 128 and SSIM that of 64 x 64: all pairs of larger ones
+    would take hours.
+
+    Parameters
+    ----------
+    truth : ShownPictures
+    predicted : ndarray, shape (n, side, side, 3), uint8
+    """
+    sides = [truth.small, predicted]
+    if any(images.shape[1] != PAIRED_SIDE for images in sides):
+        sides = [shrink(images, PAIRED_SIDE) for images in sides]
+    return {
+        PIXCORR.name: similarity_matrix(*(images.reshape(len(images), -1) for images in sides)),
+        SSIM.name: ssim_table(truth.small, predicted),
+    }
+
+
+def score_by_preset(
+    truth: ShownPictures, predictions: Predictions, networks: Networks, preset: Preset
+) -> FamilyScores:
+    """Score predictions by one recipe; every pairing by the headline's only."""
+    del networks
+    scores = score_pictures(truth.pictures, predictions.pictures, preset.bring)
+    named = {
+        row: {f"{preset.prefix}{metric}": values for metric, values in metrics.items()}
+        for row, metrics in scores.items()
+    }
+    tables = {
+        row: pairings(truth, predictions.pictures[row])
+        for row in predictions.tested
+        if preset.name == HEADLINE
+    }
+    return FamilyScores(named, {}, tables)
+
+
+FAMILY = Family(
+    metrics=(
+        *_COMPUTED,
+        PIXCORR_SMALL,
+        *(
+            metric.variant(f"{preset.prefix}{metric.name}", f"{metric.title}, {preset.title}")
+            for preset in PRESETS.values()
+            for metric in _COMPUTED
+            if preset.name != HEADLINE
+        ),
+    ),
+    score=score_by_preset,
+    depends_on_preset=True,
+    place=0,
+)

@@ -2,7 +2,37 @@
 
 import numpy as np
 
-from fmri2img.evaluation.picture_scores import row_correlations
+from fmri2img.evaluation.correlation import row_correlations
+from fmri2img.evaluation.identification import (
+    similarity_matrix,
+    two_way_identification,
+    two_way_table,
+)
+from fmri2img.evaluation.metrics.declaration import Family, FamilyScores, Metric
+from fmri2img.evaluation.network_features import Networks
+from fmri2img.evaluation.predictions import Predictions, TestTruth
+from fmri2img.evaluation.presets import Preset
+
+PATTERN = Metric(
+    name="pattern_correlation",
+    title="latent pattern r",
+    short="latent r",
+    chance=0.0,
+    space="latents",
+    level="headline",
+)
+DIMENSION = Metric(
+    name="dimension_correlation",
+    title="latent dimension r",
+    chance=0.0,
+    space="latents",
+    of_each_image=False,
+)
+TWO_WAY = Metric(
+    name="two_way", title="latent 2-way", chance=0.5, space="latents", level="headline"
+)
+_FIXED_TRUTH = TWO_WAY.variant("two_way_ground_truth", f"{TWO_WAY.title}, fixed truth")
+_SCALED = PATTERN.variant("pattern_correlation_scaled", f"{PATTERN.title}, z-scored")
 
 
 def pattern_correlations(
@@ -66,7 +96,7 @@ def latent_summary(
     # What rounding leaves of a constant prediction is no signal.
     varies = spread > 1e-12 * squared_baseline.sum()
     return {
-        "dimension_correlation": float(dimension_correlations(truth, predicted).mean()),
+        DIMENSION.name: float(dimension_correlations(truth, predicted).mean()),
         "r2_mean": float((1 - squared / squared_baseline).mean()),
         "r2_weighted": float(1 - squared.sum() / squared_baseline.sum()),
         "mse": float((error**2).mean()),
@@ -113,3 +143,58 @@ def resampled_dimension_correlation(
             np.where(defined, covariance / np.sqrt(np.where(defined, product, 1)), 0).mean(axis=1)
         )
     return np.concatenate(means)
+
+
+def latent_scores(
+    truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray, train_sd: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return pattern correlations and two-way identification, both directions, centred on the
+    training mean; each of shape (n,).
+
+    Parameters
+    ----------
+    truth, predicted : ndarray, shape (n, d)
+    train_mean, train_sd : ndarray, shape (d,)
+    """
+    scores = {
+        PATTERN.name: pattern_correlations(truth, predicted, train_mean),
+        _SCALED.name: pattern_correlations(truth, predicted, train_mean, train_sd),
+    }
+    if np.allclose(predicted, train_mean):  # centred, nothing is left that could be identified
+        return scores
+    similarity = similarity_matrix(truth - train_mean, predicted - train_mean)
+    fixed_truth = two_way_identification(similarity, "ground_truth")
+    return scores | {
+        TWO_WAY.name: two_way_identification(similarity),
+        _FIXED_TRUTH.name: fixed_truth,
+    }
+
+
+def score_latents(
+    truth: TestTruth, predictions: Predictions, networks: Networks, preset: Preset
+) -> FamilyScores:
+    """Score the rows that have latents."""
+    del networks, preset
+    rows = predictions.latents
+    tables = {}
+    for row in (row for row in predictions.tested if row in rows):
+        similarity = similarity_matrix(
+            truth.latents - truth.train_mean, rows[row] - truth.train_mean
+        )
+        tables[row] = {PATTERN.name: similarity, TWO_WAY.name: two_way_table(similarity)}
+    return FamilyScores(
+        {
+            row: latent_scores(truth.latents, values, truth.train_mean, truth.train_sd)
+            for row, values in rows.items()
+        },
+        {
+            row: {DIMENSION.name: float(dimension_correlations(truth.latents, values).mean())}
+            for row, values in rows.items()
+        },
+        tables,
+    )
+
+
+FAMILY = Family(
+    metrics=(PATTERN, DIMENSION, TWO_WAY, _FIXED_TRUTH, _SCALED), score=score_latents, place=2
+)

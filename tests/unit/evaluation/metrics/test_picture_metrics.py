@@ -4,18 +4,14 @@ import scipy.stats
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from fmri2img.evaluation.picture_scores import (
-    PRESETS,
+from fmri2img.evaluation.correlation import pixel_correlations, row_correlations, unit_rows
+from fmri2img.evaluation.metrics.picture_metrics import (
     Moments,
     constant_pictures,
-    pixel_correlations,
-    resize_file,
-    resize_tensor,
-    row_correlations,
     score_pictures,
     ssim_table,
-    unit_rows,
 )
+from fmri2img.evaluation.presets import PRESETS, resize_file, resize_tensor
 
 WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 SSIM = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}

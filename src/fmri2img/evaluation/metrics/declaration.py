@@ -1,0 +1,152 @@
+"""What a score declares about itself, so that no table, page or run has to know it."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from fmri2img.evaluation.network_features import Networks
+from fmri2img.evaluation.predictions import Predictions
+from fmri2img.evaluation.presets import Preset
+from fmri2img.evaluation.table_rows import FLOORS
+from fmri2img.exceptions import ConfigError
+
+Space = Literal["pictures", "networks", "latents"]
+# headline: every table, page, chart and summary; main: the comparison, too; more: the pages of
+# one encoder; variant: another recipe for a score that is there already.
+Level = Literal["headline", "main", "more", "variant"]
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A score of predictions, one number for each test image unless it says otherwise.
+
+    Attributes
+    ----------
+    name : str
+        Its key in files and in MLflow: lower case, digits, underscores.
+    title : str
+        Its heading in tables and figures, without a mark of direction.
+    short : str
+        The same where there is little room; the title if left out.
+    chance : float or str
+        What a prediction that knows nothing scores: a number that follows from the definition, or
+        the name of the floor row that stands for it where none does.
+    space : str
+        What is compared: ``pictures``, their features in ``networks``, or ``latents``. Only
+        encoders that predict latents have scores in latents.
+    higher_is_better : bool
+    level : str
+        How widely it is shown: ``headline``, ``main``, ``more`` or ``variant``.
+    published : bool
+        Whether tables of the literature have it.
+    network : str
+        Network without whose weights it is absent; empty: it needs none.
+    of_each_image : bool
+        Whether single images have it; if not, it has neither pairs nor means over subjects.
+
+    Raises
+    ------
+    ConfigError
+        If the name is no name, or the chance level is missing or is no floor.
+    """
+
+    name: str
+    title: str
+    short: str = ""
+    chance: float | str | None = None
+    space: Space = "pictures"
+    higher_is_better: bool = True
+    level: Level = "main"
+    published: bool = False
+    network: str = ""
+    of_each_image: bool = True
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"metric {self.name!r}: expected a name of lower-case letters, digits and "
+                "underscores, such as pixel_error"
+            )
+        is_number = isinstance(self.chance, int | float) and math.isfinite(self.chance)
+        if not is_number and self.chance not in FLOORS:
+            raise ConfigError(
+                f"metric {self.name}: expected a chance level, got {self.chance!r}; give chance= a "
+                f"number, or the floor that stands for it: {', '.join(FLOORS)}"
+            )
+
+    @property
+    def heading(self) -> str:
+        """The title, with an arrow where less is better."""
+        return self._marked(self.title)
+
+    @property
+    def narrow_heading(self) -> str:
+        """The same where there is little room."""
+        return self._marked(self.short or self.title)
+
+    def _marked(self, title: str) -> str:
+        return title if self.higher_is_better else f"{title} ↓"
+
+    def best(self, values: Mapping[str, float]) -> str:
+        """Return the key of the best of some values."""
+        return (max if self.higher_is_better else min)(values, key=lambda name: values[name])
+
+    def variant(self, name: str, title: str) -> "Metric":
+        """Return the same score by another recipe, shown among the variants only."""
+        return replace(self, name=name, title=title, short="", level="variant", published=False)
+
+
+@dataclass(frozen=True)
+class FamilyScores:
+    """What a family of metrics says of several predictions.
+
+    Attributes
+    ----------
+    per_image : dict of str to dict of str to ndarray, shape (n,)
+        Row to metric to the score of each image.
+    means : dict of str to dict of str to float
+        Row to metric to one number for all images, of metrics that single images do not have.
+    tables : dict of str to dict of str to ndarray, shape (n, n)
+        Row to metric to the score, higher is better, that each prediction (columns) would have
+        were each image (rows) the right one; of rows whose chance level is tested.
+    """
+
+    per_image: dict[str, dict[str, np.ndarray]]
+    means: dict[str, dict[str, float]]
+    tables: dict[str, dict[str, np.ndarray]]
+
+    @classmethod
+    def of(cls, per_image: dict[str, dict[str, np.ndarray]]) -> "FamilyScores":
+        """Return scores of single images, and nothing else."""
+        return cls(per_image, {}, {})
+
+
+Score = Callable[[Any, Predictions, Networks, Preset], FamilyScores]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Metrics that are computed together, and the function that computes them.
+
+    Attributes
+    ----------
+    metrics : tuple of Metric
+        In the order in which tables show them.
+    score : callable
+        From truth, predictions, networks and preset to `FamilyScores`. Rows that lack what a
+        metric compares are left out.
+    depends_on_preset : bool
+        Whether it is called for each recipe of `presets.PRESETS`; if not, once.
+    place : int
+        Families with lower numbers stand first in tables.
+    """
+
+    metrics: tuple[Metric, ...]
+    score: Score
+    depends_on_preset: bool = False
+    place: int = 10

@@ -1,0 +1,128 @@
+"""How two public code bases bring pictures to a common size before they compare them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+NSD_SIZE = 425
+
+
+def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> np.ndarray:
+    """Resize pictures bilinearly, as tensors are.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, height, width, 3), uint8, or float32 of 0 to 1
+    size : int
+        Side of the result.
+    antialias : bool
+        Whether shrinking averages over all pixels that fall together.
+
+    Returns
+    -------
+    ndarray, shape (n, size, size, 3), float32
+        0 to 1.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
+    tensor = tensor.float() / 255 if images.dtype == np.uint8 else tensor
+    if tensor.shape[2:] != (size, size):
+        tensor = torch.nn.functional.interpolate(
+            tensor, (size, size), mode="bilinear", antialias=antialias
+        )
+    return tensor.permute(0, 2, 3, 1).contiguous().numpy()  # (n, size, size, 3)
+
+
+def shrink(images: np.ndarray, size: int) -> np.ndarray:
+    """Resize as `resize_tensor` does, antialiased, a few pictures at a time: a thousand at once
+    would take gigabytes.
+    """
+    return np.concatenate(
+        [
+            resize_tensor(images[start : start + 32], size, antialias=True)
+            for start in range(0, len(images), 32)
+        ]
+    )
+
+
+def resize_file(
+    images: np.ndarray, size: int, resample: Image.Resampling = Image.Resampling.BICUBIC
+) -> np.ndarray:
+    """Resize pictures as Pillow does with files, always antialiased, to 8 bits.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n, height, width, 3), uint8
+    size : int
+    resample : Resampling
+
+    Returns
+    -------
+    ndarray, shape (n, size, size, 3), float32
+        0 to 1.
+    """
+    if images.shape[1:3] == (size, size):
+        return images.astype(np.float32) / 255
+    return (
+        np.stack(
+            [np.asarray(Image.fromarray(image).resize((size, size), resample)) for image in images]
+        ).astype(np.float32)
+        / 255
+    )
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How pictures are brought to a common size before they are compared.
+
+    Attributes
+    ----------
+    name : str
+    common_size : int or None
+        Everything is first resized to this, which takes finer detail from the truth; None: the
+        truth stays as it is.
+    antialias : bool
+    prefix : str
+        Start of the names of scores by this recipe; empty for the headline's.
+    title : str
+        What their headings say of it.
+    """
+
+    name: str
+    common_size: int | None
+    antialias: bool
+    prefix: str = ""
+    title: str = ""
+
+    def bring(self, images: np.ndarray) -> np.ndarray:
+        """Bring pictures to 425 x 425 for PixCorr and SSIM.
+
+        Parameters
+        ----------
+        images : ndarray, shape (n, height, width, 3), uint8
+
+        Returns
+        -------
+        ndarray, shape (n, 425, 425, 3), float32
+        """
+        if self.common_size is None:
+            return resize_file(images, NSD_SIZE)
+        return resize_tensor(
+            resize_tensor(images, self.common_size, antialias=self.antialias),
+            NSD_SIZE,
+            antialias=self.antialias,
+        )
+
+
+# MindEye1/2: src/Reconstruction_Metrics.py, src/final_evaluations.ipynb. Brain-Diffuser:
+# scripts/evaluate_reconstruction.py.
+PRESETS = {
+    "mindeye": Preset("mindeye", 256, antialias=False),
+    "brain_diffuser": Preset(
+        "brain_diffuser", None, antialias=True, prefix="brain_diffuser_", title="Brain-Diffuser"
+    ),
+}
+
+
+HEADLINE = "mindeye"  # whose scores stand in tables; others are variants
