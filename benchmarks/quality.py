@@ -47,7 +47,7 @@ from fmri2img.training.fit import fit_encoder
 
 SUBJECTS, SEEDS = sized(((1, 2, 5, 7), (1, 2, 3)), ((1,), (1,)))
 SESSIONS = (1, 3, 10)
-MODELS = ("ridge", "basic_ae", "low_level", "default")
+MODELS = ("ridge", "basic_ae", "low_level", "bayes")
 METRICS = {"pattern": "latent r", "pixcorr": "PixCorr", "two_way": "2-way"}
 # As in params.yaml, but a network for 300 voxels: with 1024 hidden units and 64 channels it was no
 # better, and took longer.
@@ -67,7 +67,7 @@ MANY_IMAGES = 2000
 N_DECODED = sized(100, 4)  # of the test images
 # Repetitions of every picture for the ceiling: ten times the trials of ten sessions.
 MANY = sized(13, 2)
-TINY_DEFAULT = sized(
+TINY_BAYES = sized(
     {},
     {
         "penalties": [1000],
@@ -105,10 +105,10 @@ def all_jobs(kinds: list[str]) -> Iterator[Job]:
     for kind, subject in product(kinds, SUBJECTS):
         yield Job(kind, subject, SEEDS[0], SESSIONS[-1])
     for kind, subject in product(kinds, SUBJECTS):
-        yield Job(kind, subject, SEEDS[0], 0, models=("default",))
+        yield Job(kind, subject, SEEDS[0], 0, models=("bayes",))
     for variant in list(VARIANTS)[1:]:
         kind = "scenes" if variant == "category" else kinds[-1]
-        yield Job(kind, 1, 1, 3, variant, ("ridge", "default"))
+        yield Job(kind, 1, 1, 3, variant, ("ridge", "bayes"))
     for kind, seed, subject in product(kinds, SEEDS[1:], SUBJECTS):
         yield Job(kind, subject, seed, SESSIONS[-1])
 
@@ -120,7 +120,7 @@ def train(world: World, name: str, folder: Path) -> Encoder:
         "basic_ae": sized({"n_seeds": 1}, {"n_seeds": 1, "hidden_sizes": [16], "epochs": 1}),
         "low_level": low_level,
     }.get(name, {})
-    section |= TINY_DEFAULT if name == "default" else {}
+    section |= TINY_BAYES if name == "bayes" else {}
     kind = model_class(name)
     settings = kind.Settings.model_validate(section)
     checkpoint = folder / f"{os.getpid()}-{name}.safetensors"
@@ -255,17 +255,17 @@ def score_table(work: Path, kinds: list[str]) -> str:
                 low, high = bootstrap_intervals(values[None], 10_000, np.random.default_rng(0))[0]
                 cells.append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]")
             size = f"{sessions} ({len(seeds_of(work, kind, sessions))} seeds)"
-            rows.append([kind, size, f"**{model}**" if model == "default" else model, *cells])
+            rows.append([kind, size, f"**{model}**" if model == "bayes" else model, *cells])
         if sessions == SESSIONS[-1]:
             many = [
-                load(Job(kind, subject, SEEDS[0], 0, models=("default",)), work)["default"]
+                load(Job(kind, subject, SEEDS[0], 0, models=("bayes",)), work)["bayes"]
                 for subject in SUBJECTS
             ]
             rows.append(
                 [
                     kind,
                     "100",
-                    "default: the ceiling of the data",
+                    "bayes: the ceiling of the data",
                     *(f"{np.mean([one[metric] for one in many]):.3f}" for metric in METRICS),
                 ]
             )
@@ -273,7 +273,7 @@ def score_table(work: Path, kinds: list[str]) -> str:
 
 
 def gain_table(work: Path, kinds: list[str]) -> str:
-    """Return what ``default`` gains over each other model, for each subject: the smallest lower
+    """Return what ``bayes`` gains over each other model, for each subject: the smallest lower
     end of all paired intervals too.
     """
     rows = []
@@ -284,7 +284,7 @@ def gain_table(work: Path, kinds: list[str]) -> str:
             for subject in SUBJECTS:
                 ours, theirs = (
                     over_seeds(work, kind, subject, sessions, model, metric)
-                    for model in ("default", other)
+                    for model in ("bayes", other)
                 )
                 low, _ = bootstrap_intervals(
                     (ours - theirs)[None], 10_000, np.random.default_rng(0)
@@ -293,11 +293,11 @@ def gain_table(work: Path, kinds: list[str]) -> str:
                 lowest.append(low)
             cells.append(f"{min(gains):+.3f} to {max(gains):+.3f} (> {min(lowest):+.3f})")
         rows.append([kind, str(sessions), other, *cells])
-    return table(["pictures", "sessions", "default less", *METRICS.values()], rows)
+    return table(["pictures", "sessions", "bayes less", *METRICS.values()], rows)
 
 
 def third_table(work: Path, kinds: list[str]) -> str:
-    """Return default with three sessions beside ridge with ten, and default with ten beside its
+    """Return bayes with three sessions beside ridge with ten, and bayes with ten beside its
     ceiling.
     """
     rows = []
@@ -306,19 +306,17 @@ def third_table(work: Path, kinds: list[str]) -> str:
         seeds = [seed for seed in seeds_of(work, kind, 3) if seed in seeds_of(work, kind, 10)]
         few, all_of_them = (
             [over_seeds(work, kind, subject, n, model, metric, seeds) for subject in SUBJECTS]
-            for n, model in ((3, "default"), (10, "ridge"))
+            for n, model in ((3, "bayes"), (10, "ridge"))
         )
         gains = [
             float((ours - theirs).mean()) for ours, theirs in zip(few, all_of_them, strict=True)
         ]
         ten = [
-            over_seeds(work, kind, subject, 10, "default", metric, SEEDS[:1]).mean()
+            over_seeds(work, kind, subject, 10, "bayes", metric, SEEDS[:1]).mean()
             for subject in SUBJECTS
         ]
         many = [
-            load(Job(kind, subject, SEEDS[0], 0, models=("default",)), work)["default"][
-                metric
-            ].mean()
+            load(Job(kind, subject, SEEDS[0], 0, models=("bayes",)), work)["bayes"][metric].mean()
             for subject in SUBJECTS
         ]
         shares = [100 * own / best for own, best in zip(ten, many, strict=True)]
@@ -334,23 +332,23 @@ def third_table(work: Path, kinds: list[str]) -> str:
         [
             "pictures",
             "metric",
-            "default, 3 sessions, less ridge, 10",
-            "default, 10 sessions, of its ceiling",
+            "bayes, 3 sessions, less ridge, 10",
+            "bayes, 10 sessions, of its ceiling",
         ],
         rows,
     )
 
 
 def variant_table(work: Path, kinds: list[str]) -> str:
-    """Return ridge beside default where voxels are not what the simulator has."""
+    """Return ridge beside bayes where voxels are not what the simulator has."""
     rows = []
     for variant, what in VARIANTS.items():
         kind = "scenes" if variant == "category" else kinds[-1]
-        models = MODELS if variant == "as simulated" else ("ridge", "default")
+        models = MODELS if variant == "as simulated" else ("ridge", "bayes")
         scores = load(Job(kind, 1, 1, 3, variant, models), work)
         cells = []
         for metric in METRICS:
-            difference = scores["default"][metric] - scores["ridge"][metric]
+            difference = scores["bayes"][metric] - scores["ridge"][metric]
             low, high = bootstrap_intervals(difference[None], 10_000, np.random.default_rng(0))[0]
             cells.append(
                 f"{scores['ridge'][metric].mean():.3f} {difference.mean():+.3f} [{low:+.3f}, "
@@ -403,7 +401,7 @@ def main() -> None:
     put_section("quality thirds", third_table(options.work, kinds))
     put_section(
         "quality variants",
-        "Subject 1, one seed, 3 sessions: ridge, and what default gains.\n\n"
+        "Subject 1, one seed, 3 sessions: ridge, and what bayes gains.\n\n"
         + variant_table(options.work, kinds),
     )
 

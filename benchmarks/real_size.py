@@ -28,7 +28,7 @@ REPETITIONS = 3
 N_ENERGIES = (12, 8, 8)
 WHAT = {
     "ridge": "whole training: 5 folds, 6 penalties",
-    "default": "whole training: windows, noise and prior, chosen in nested folds",
+    "bayes": "whole training: windows, noise and prior, chosen in nested folds",
     "low_level": "one epoch, loss on latents, hidden size 4096",
     "takagi": "whole training: ridges of 6738 and 6740 voxels to 6400 and 59 136 numbers, 5 folds, "
     "13 penalties",
@@ -44,7 +44,7 @@ CHANGES: dict[str, dict] = {
 _AT_ONCE = 500
 
 
-def make_data(uses_diffusion: bool) -> TrainingSet:
+def make_data(kind: str) -> TrainingSet:
     """Make what the stage ``train`` reads, a few images at a time, and prepare it as the stage
     does.
     """
@@ -92,7 +92,7 @@ def make_data(uses_diffusion: bool) -> TrainingSet:
     )
     parts = (tuple(part.tolist()) for part in np.split(ids[:own], [N_IMAGES, own - 1]))
     split = Split("shared", *parts)
-    if uses_diffusion:
+    if kind == "diffusion":
         return make_diffusion_set(examples, split, make_targets(coarse[:own], generator))
     pictures = Latents(ids, values, energies, examples.provenance)
     return make_training_set(
@@ -102,15 +102,17 @@ def make_data(uses_diffusion: bool) -> TrainingSet:
 
 def make_targets(coarse: torch.Tensor, generator: torch.Generator) -> DiffusionTargets:
     """Make Stable Diffusion's latents and embeddings of the same images."""
-    scenes = torch.nn.functional.interpolate(coarse, size=(40, 40), mode="bilinear").half().numpy()
-    prompts, mixing = (
+    z_latents = (
+        torch.nn.functional.interpolate(coarse, size=(40, 40), mode="bilinear").half().numpy()
+    )
+    embeddings, mixing = (
         np.empty((len(coarse), 77, 768), np.float16),
         torch.randn(64, 77 * 768, generator=generator) / 8,
     )
     for start in range(0, len(coarse), _AT_ONCE):
         part = coarse[start : start + _AT_ONCE].flatten(1) @ mixing
-        prompts[start : start + _AT_ONCE] = part.unflatten(1, (77, 768)).half().numpy()
-    return DiffusionTargets(np.arange(len(coarse)), scenes, prompts, prompts[0], {})
+        embeddings[start : start + _AT_ONCE] = part.unflatten(1, (77, 768)).half().numpy()
+    return DiffusionTargets(np.arange(len(coarse)), z_latents, embeddings, embeddings[0], {})
 
 
 def child(name: str) -> None:
@@ -119,7 +121,7 @@ def child(name: str) -> None:
     settings = kind.Settings.model_validate(
         yaml.safe_load(PARAMS.read_text())["train"][name] | CHANGES.get(name, {})
     )
-    data = make_data(kind.uses_diffusion)
+    data = make_data(kind.kind)
     start = time.perf_counter()
     with TemporaryDirectory() as folder:
         how = {

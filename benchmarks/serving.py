@@ -130,7 +130,7 @@ def main() -> None:
     """Measure, and write the table."""
     rows = []
     betas = np.random.default_rng(0).normal(size=(1, N_VOXELS)).astype(np.float32).round(4)
-    for model in sys.argv[1:] or sized(["ridge", "default"], ["ridge"]):
+    for model in sys.argv[1:] or sized(["ridge", "bayes"], ["ridge"]):
         with TemporaryDirectory() as temporary:
             os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{temporary}/mlflow.db"
             os.chdir(temporary)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from fmri2img.config import NsdParams
 from fmri2img.features.energies import contrast_energies
-from fmri2img.features.vae_latents import encode_images
+from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.models.base import TrainingTensors
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.simulation.cortex import func_to_anat_mm
@@ -75,7 +75,7 @@ def load_pool(stimuli: str, photos: Path | None, cache: Path) -> Pool:
             *Parallel(n_jobs=sized(-1, 1), batch_size=32)(jobs), strict=True
         )
         small = np.stack(pictures)
-        latents = encode_images(small, load_autoencoder(str(VAE), "main"), batch_size=32)
+        latents = encode_pictures(small, load_autoencoder(str(VAE), "main"), batch_size=32)
         cache.mkdir(parents=True, exist_ok=True)
         np.savez(
             path,

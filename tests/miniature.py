@@ -23,7 +23,12 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 SUBJECT, SESSION, N_SAMPLES = "subj02", 20, 2
 PAIR = ["ridge", "basic_ae"]
-MODELS = ["ridge", "default", "basic_ae", "low_level", "takagi"]
+BY_KIND = {
+    "latents": ["ridge", "bayes", "basic_ae", "low_level"],
+    "pixels": [],
+    "diffusion": ["takagi"],
+}
+MODELS = [model for models in BY_KIND.values() for model in models]
 # What a user has before anything has run.
 _FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "data/.gitignore")
 _FOLDERS = ("src", "rois", "models/demo-vae")
@@ -37,7 +42,7 @@ _SMALL = {
         "epochs": 3,
         "n_seeds": 2,
     },
-    "default": {
+    "bayes": {
         "window_sizes": [1.0],
         "n_folds": 2,
         "penalties": [100, 10000],
@@ -137,7 +142,7 @@ def make_miniature(folder):
     diffusion = write_tiny_diffusion(diffusion_of(folder), text_layers=0)
     small_project(folder)
     with changed_params(folder) as params:
-        params["models"] = MODELS
+        params["models"] = BY_KIND
         # Few test images: most of the time goes into decoding and scoring them.
         params["split_examples"] |= {"kind": "random", "n_train_random": 558}
         params["convert_roi"]["roi"] = "streams"
@@ -239,7 +244,7 @@ def make_pair(source, folder):
     clone(source, folder)
     others = [model for model in MODELS if model not in PAIR]
     with changed_params(folder) as params:
-        params["models"] = PAIR
+        params["models"] = {"latents": PAIR, "pixels": [], "diffusion": []}
     lock = yaml.load((folder / "dvc.lock").read_text(), LockLoader)  # noqa: S506
     lock["stages"] = {
         name: stage for name, stage in lock["stages"].items() if not name.endswith(tuple(others))

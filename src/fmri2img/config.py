@@ -3,6 +3,8 @@ error with its line.
 """
 
 import os
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -291,6 +293,35 @@ class CompareParams(Params):
     n_pictures: Annotated[int, Field(ge=1)]
 
 
+class ModelLists(Params):
+    """Which encoders are trained, by kind.
+
+    Attributes
+    ----------
+    latents : list of str
+        They predict latents, which the frozen decoder turns into pictures.
+    pixels : list of str
+        They predict pictures.
+    diffusion : list of str
+        They steer Stable Diffusion, and learn from captions too.
+    """
+
+    latents: Annotated[list[ModelName], Field(min_length=1)]
+    pixels: list[ModelName]
+    diffusion: list[ModelName]
+
+    def by_kind(self) -> dict[str, list[str]]:
+        """Return the names by kind."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        """Go through all names."""
+        return chain.from_iterable(self.by_kind().values())
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_kind().values()))
+
+
 class ProjectParams(Params):
     """The whole of ``params.yaml``.
 
@@ -299,7 +330,7 @@ class ProjectParams(Params):
     """
 
     subjects: Annotated[list[Subject], Field(min_length=1)]
-    models: Annotated[list[ModelName], Field(min_length=1)]
+    models: ModelLists
     machine: MachineParams
     nsd: NsdParams
     fetch_nsd: FetchNsdParams

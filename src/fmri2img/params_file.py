@@ -45,9 +45,29 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
             f"{path}: got {type(values).__name__}, expected sections with keys; bring it back: git "
             f"checkout {path}"
         )
+    _refuse_old_names(values, text, path)
     params = check_section(ProjectParams, values, text=text, path=path)
     check_params(params, text=text, path=path)
     return params
+
+
+def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
+    """Name what a key of version 0.1 is called now."""
+    models, train = values.get("models"), values.get("train")
+    renamed = {
+        "models": (isinstance(models, list), "a list in version 0.1, lists by kind since 0.2"),
+        "train.default": (
+            isinstance(train, dict) and "default" in train,
+            "called train.bayes since version 0.2",
+        ),
+    }
+    for keys, (is_old, words) in renamed.items():
+        if is_old:
+            line = _line_of(text, keys.split("."))
+            raise ConfigError(
+                f"{path}{f', line {line}' if line else ''}: {keys}: {words}; run: fmri2img "
+                "migrate-project"
+            )
 
 
 def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_PATH) -> None:
@@ -71,7 +91,7 @@ def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_P
         line = _line_of(text, keys.split("."))
         raise ConfigError(f"{path}{f', line {line}' if line else ''}: {keys}: {words}")
 
-    for keys, names in (("subjects", params.subjects), ("models", params.models)):
+    for keys, names in (("subjects", params.subjects), ("models", list(params.models))):
         if twice := [name for name in names if names.count(name) > 1]:
             refuse(keys, f"{twice[0]} is listed {names.count(twice[0])} times; list it once")
     if unknown := [model for model in params.models if model not in params.train]:
@@ -81,9 +101,9 @@ def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_P
             f"{where}{near(unknown[0], params.train)}; add one, or choose from: "
             f"{', '.join(params.train)}",
         )
-    if "ridge" not in params.models:
+    if "ridge" not in params.models.latents:
         refuse(
-            "models",
+            "models.latents",
             "ridge is missing; every table shows it as the linear reference: add it to the list",
         )
     if params.fetch_nsd.source != "simulated":

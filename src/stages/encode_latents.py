@@ -2,7 +2,7 @@
 
 from fmri2img.containers import Latents
 from fmri2img.features.energies import contrast_energies
-from fmri2img.features.vae_latents import encode_images
+from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.layout import latents_path
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
@@ -15,7 +15,7 @@ def main(subject: str) -> None:
     params = load_params()
     examples = SubjectData(subject).examples(on_disk=["images", "betas"])
     autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
-    values = encode_images(
+    values = encode_pictures(
         examples.images,
         autoencoder,
         batch_size=params.encode_latents.batch_size,

@@ -24,7 +24,7 @@ _SMALL = {
         "epochs": 2,
         "n_seeds": 1,
     },
-    "default": {
+    "bayes": {
         "penalties": [100, 10000],
         "prior_shrinkages": [0.2],
         "noise_shrinkages": [0.75],

@@ -140,7 +140,7 @@ def test_what_is_missing_changed_or_never_ran_is_told(copied):
         (copied / "models/demo-vae/config.json").read_text() + "\n"
     )
     with changed_params(copied) as params:
-        params["models"].append("low_level")
+        params["models"]["latents"].append("low_level")
     lines = why(copied)
     assert (
         "collect_truth: an output is not here; bring back what is recorded with dvc checkout or "

@@ -26,7 +26,7 @@ def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(pair_temp
     """A project that trained others, and then lists the model without having what it needs."""
     project = clone(pair_template, tmp_path / "project")
     with changed_params(project) as params:
-        params["models"].append("takagi")
+        params["models"]["diffusion"].append("takagi")
         params["diffusion"]["source"] = "CompVis/stable-diffusion-v1-4"
     result = run(project, "dvc", "repro", "--keep-going", "make_targets", check=False)
     assert result.returncode != 0
@@ -58,9 +58,9 @@ def test_targets_are_of_all_images_and_captions_of_the_right_ones(project, templ
     text = open_diffusion(str(diffusion_of(template)), "main").load_text()
     image_id = targets.image_ids[40]
     expected = text.embed(captions["captions"][f"{image_id:05d}"]).mean(0).numpy()
-    np.testing.assert_allclose(targets.prompts[40], expected, atol=2e-3, rtol=1e-3)
+    np.testing.assert_allclose(targets.text_embeddings[40], expected, atol=2e-3, rtol=1e-3)
     np.testing.assert_allclose(
-        targets.empty_prompt, text.embed([""])[0].numpy(), atol=2e-3, rtol=1e-3
+        targets.empty_text, text.embed([""])[0].numpy(), atol=2e-3, rtol=1e-3
     )
     assert (
         len(DiffusionTargets.open(project / "data/targets/subj02/ridge.h5", remedy="").image_ids)
@@ -89,8 +89,8 @@ def test_reconstructions_hold_samples_variants_and_what_was_decoded(project):
     assert found.samples.shape == (len(test), N_SAMPLES, 512, 512, 3)
     assert (found.samples[0][0] != found.samples[0][1]).any()
     assert found.variant_images.shape == (2, len(test), 128, 128, 3)
-    assert found.scenes.shape == (len(test), 4, 40, 40)
-    assert found.prompts.shape == (len(test), 77, 768)
+    assert found.z_latents.shape == (len(test), 4, 40, 40)
+    assert found.text_embeddings.shape == (len(test), 77, 768)
     assert not (project / ".checkpoints/generated").exists() or not list(
         (project / ".checkpoints/generated").rglob("*.png")
     )
@@ -238,6 +238,6 @@ def test_other_captions_make_other_prompts_and_keep_the_scenes(project):
         hidden.rename(stimuli)
         captions.write_text(text)
         path.write_bytes(kept)
-    np.testing.assert_array_equal(after.scenes, before.scenes)
-    changed = (after.prompts != before.prompts).any(axis=(1, 2))
+    np.testing.assert_array_equal(after.z_latents, before.z_latents)
+    changed = (after.text_embeddings != before.text_embeddings).any(axis=(1, 2))
     assert np.flatnonzero(changed).tolist() == [3]

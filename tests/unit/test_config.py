@@ -53,10 +53,10 @@ def test_shipped_params_are_valid(params_file):
             r"line \d+: subjects.1: got 'subj11'",
         ),
         (
-            "models: [ridge, default]",
-            "models: [ridge, perceptron]",
-            r"there is no section train.perceptron; .*choose from: ridge, basic_ae, low_level, "
-            r"default",
+            "latents: [ridge, bayes]",
+            "latents: [ridge, perceptron]",
+            r"there is no section train.perceptron; .*choose from: ridge, basic_ae, upscaling_ae, "
+            r"low_level, bayes",
         ),
         (
             "image_size: 128",
@@ -97,14 +97,14 @@ def test_shipped_params_are_valid(params_file):
             r"line 3: subjects: subj01 is listed 2 times; list it once",
         ),
         (
-            "models: [ridge, default]",
-            "models: [default]",
-            r"line 4: models: ridge is missing; every table shows it",
+            "latents: [ridge, bayes]",
+            "latents: [bayes]",
+            r"line 5: models.latents: ridge is missing; every table shows it",
         ),
         (
-            "models: [ridge, default]",
-            "models: [ridge, defalt]",
-            r"no section train.defalt \(did you mean default\?\); add one",
+            "latents: [ridge, bayes]",
+            "latents: [ridge, bayse]",
+            r"no section train.bayse \(did you mean bayes or basic_ae\?\); add",
         ),
         (
             "    n_folds: 5",
@@ -121,7 +121,7 @@ def test_shipped_params_are_valid(params_file):
             "responses: timeseries",
             r"nsd.responses: timeseries are not simulated; set fetch_nsd.simulation",
         ),
-        ("models: [ridge, default]", "models: [ridge, nets]\n  - x", r"line \d+: not valid YAML"),
+        ("latents: [ridge, bayes]", "latents: [ridge, nets]\n  - x", r"line \d+: not valid YAML"),
     ],
 )
 def test_faults_are_named_in_one_line(params_file, old, new, message, monkeypatch):
@@ -129,6 +129,32 @@ def test_faults_are_named_in_one_line(params_file, old, new, message, monkeypatc
     monkeypatch.chdir(path.parent)
     with pytest.raises(ConfigError, match=message) as caught:
         check_project()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "models:                         #",
+            "models: [ridge, default] #",
+            r"line 4: models: a list in version 0.1, lists by kind since 0.2; run: fmri2img",
+        ),
+        (
+            "  bayes:\n",
+            "  default:\n",
+            r"line \d+: train.default: called train.bayes since version 0.2; run: fmri2img",
+        ),
+    ],
+)
+def test_params_with_old_names_say_the_new_ones(params_file, old, new, message):
+    path = params_file(old, new)
+    if "latents: [" in (text := path.read_text()) and "models: [" in text:
+        kinds = ("latents:", "pixels:", "diffusion: [")
+        lines = text.splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not line.strip().startswith(kinds)))
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_params(path)
     assert "\n" not in str(caught.value)
 
 
@@ -186,9 +212,14 @@ def test_all_sessions_are_those_the_subject_did(params_file):
             r"or add src/fmri2",
         ),
         (
-            "models: [ridge, default]       # also: basic_ae, low_level, takagi. r",
-            "models: [ridge, takagi] # r",
+            "diffusion: []                 #",
+            "diffusion: [takagi]  #",
             r"diffusion.source: there is no folder ./x; name",
+        ),
+        (
+            "latents: [ridge, bayes]",
+            "latents: [ridge, upscaling_ae]",
+            r"models.latents: upscaling_ae is of the kind pixels; move it to models.pixels",
         ),
     ],
 )

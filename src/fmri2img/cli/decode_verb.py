@@ -1,23 +1,15 @@
 """The verb of ``fmri2img`` that makes pictures from betas."""
 
 import argparse
-import hashlib
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
-from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress
 
-if TYPE_CHECKING:
-    from fmri2img.models.base import Encoder
-
-
-_BATCH = 16
 ADDRESS = "models:/NAME@champion or models:/NAME/NUMBER, as fmri2img list shows them"
 
 
@@ -44,10 +36,8 @@ def add_decode_verb(verbs: argparse._SubParsersAction) -> None:
 
 def decode_betas(options: argparse.Namespace) -> None:
     """Write one picture a row, or an image id."""
-    from fmri2img.generation.decode import decode_latents, write_pictures
-    from fmri2img.generation.reconstruct import encode
+    from fmri2img.generation.renderers.base import NewBetas, renderer_of
     from fmri2img.models.registry import load_encoder
-    from fmri2img.pretrained.autoencoder import load_autoencoder_of
 
     names, betas, repetitions = read_betas(options.betas, options.repetitions)
     with tempfile.TemporaryDirectory() as temporary:
@@ -59,51 +49,19 @@ def decode_betas(options: argparse.Namespace) -> None:
             f"{about['subject']}, {about['roi']}, in the "
             "order of their voxel file; export it with the same region"
         )
-    if encoder.uses_diffusion:
-        _steer(encoder, config["about"], betas, names, options)
-    else:
-        autoencoder = load_autoencoder_of(config["about"], options.autoencoder)
-        latents = encode(encoder, betas, repetitions)
-        pictures = decode_latents(
-            latents, autoencoder, batch_size=_BATCH, progress=progress("decoding, batches")
-        )
-        write_pictures(pictures, names, options.to)
+    new = NewBetas(
+        names=names,
+        betas=betas,
+        repetitions=repetitions,
+        about=config["about"],
+        source=options.autoencoder,
+        folder=options.to,
+        progress=progress,
+    )
+    renderer_of(type(encoder)).write(encoder, new)
     print(f"{len(names)} pictures in {options.to}")
     if config["about"]["data.source"] == "simulated":
         print("SIMULATED DATA: the encoder was trained on a simulated brain", file=sys.stderr)
-
-
-def _steer(
-    encoder: "Encoder",
-    about: dict,
-    betas: np.ndarray,
-    names: list[str],
-    options: argparse.Namespace,
-) -> None:
-    """Make pictures by Stable Diffusion, with the settings of ``params.yaml``; a call that was
-    cut off goes on.
-    """
-    from fmri2img.generation.decode import write_pictures
-    from fmri2img.generation.diffusion_pictures import PictureMaker, Request
-    from fmri2img.generation.diffusion_reconstructions import decode_both, picture_seed
-    from fmri2img.pretrained.diffusion import open_diffusion_of
-
-    params = load_params()
-    diffusion = open_diffusion_of(about, options.autoencoder)
-    maker = PictureMaker.of(diffusion, params.generate, params.machine.generation_batch)
-    scenes, prompts = decode_both(encoder, betas)
-    seeds = [picture_seed(params.generate.seed, int(name)) for name in names]
-    requests = [Request(*parts) for parts in zip(names, seeds, prompts, scenes, strict=True)]
-    predicted = hashlib.sha256(scenes.tobytes() + prompts.tobytes()).hexdigest()
-    pictures = maker.make_all(
-        requests,
-        options.to / ".unfinished",
-        [diffusion.weights, predicted],
-        progress=progress("pictures"),
-    )
-    for name in names:
-        write_pictures(pictures.read(name)[None], [name], options.to)
-    pictures.forget()
 
 
 def _encoder_folder(name: str, temporary: Path) -> Path:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fmri2img.cli.decode_verb import ADDRESS, add_decode_verb
-from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.exceptions import ConfigError
 from fmri2img.files import hash_file, read_json
 from fmri2img.layout import (
@@ -135,6 +134,7 @@ def retire_encoder(options: argparse.Namespace) -> None:
 
 def restore_encoder(options: argparse.Namespace) -> None:
     """Bring weights, config and the weights of other seeds into place."""
+    from fmri2img.models.registry import stage_of
     from fmri2img.sharing.restore import fetch_recorded, put_in_place
     from fmri2img.tracking.store import required
     from fmri2img.tracking.versions import CONFIG_TAG, MD5_TAG, download, resolve
@@ -146,7 +146,7 @@ def restore_encoder(options: argparse.Namespace) -> None:
     print(f"{item.uri}: {model} of {subject}, MD5 of its weights {item.tags[MD5_TAG]}")
     wanted, stage = (
         {"model.safetensors": item.tags[MD5_TAG], "config.json": item.tags[CONFIG_TAG]},
-        f"train@{subject}-{model}",
+        stage_of("train", subject, model),
     )
     commit = commit_that_recorded(set(wanted.values()), stage)
     print(f"recorded by commit {commit[:10]}" if commit else "no commit here has recorded it")
@@ -181,6 +181,8 @@ def track(options: argparse.Namespace) -> None:  # noqa: ARG001
 
 def track_encoders() -> None:
     """Log, and say for each encoder what was missing in the store."""
+    from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
+    from fmri2img.models.registry import stage_of
     from fmri2img.tracking.runs import mirror, propose_champions
     from fmri2img.tracking.store import required
 
@@ -210,7 +212,7 @@ def track_encoders() -> None:
     best: dict[str, tuple[float, str]] = {}
     for subject, model in on_disk:
         trained = read_json(
-            training_path(subject, model), remedy=f"dvc repro train@{subject}-{model}"
+            training_path(subject, model), remedy=f"dvc repro {stage_of('train', subject, model)}"
         )
         best[subject] = max(best.get(subject, (-np.inf, "")), (trained[CHAMPION_SCORE], model))
     # A champion that somebody chose stays.
@@ -223,7 +225,9 @@ def _is_scored(stages: dict, subject: str, model: str) -> bool:
     """Whether the scores on disk are those of the weights on disk, and pictures and page are
     there too.
     """
-    stage = stages.get(f"evaluate@{subject}-{model}")
+    from fmri2img.models.registry import stage_of
+
+    stage = stages.get(stage_of("evaluate", subject, model))
     weights, scores = (
         encoder_folder(subject, model) / "model.safetensors",
         metrics_path(subject, model),

@@ -9,7 +9,7 @@ from fmri2img.containers.encoding_model import EncodingModel
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.ids import find_rows
 from fmri2img.containers.latents import Latents
-from fmri2img.containers.reconstructions import VARIANTS, Reconstructions, without_diffusion
+from fmri2img.containers.reconstructions import VARIANTS, Reconstructions
 from fmri2img.containers.stored import Stored
 from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.containers.trial_betas import TrialBetas
@@ -32,5 +32,4 @@ __all__ = [
     "find_rows",
     "to_percent",
     "to_stored_units",
-    "without_diffusion",
 ]

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -56,11 +56,11 @@ _MEANINGS: dict[str, tuple[str, str]] = {
         "images, bands, rows, columns",
         "mean amplitude of oriented bands of the luminance in each cell",
     ),
-    "scenes": (
+    "z_latents": (
         "images, channels, rows, columns",
         "Stable Diffusion's latents of pictures of 320 x 320, in scaled units",
     ),
-    "prompts": (
+    "text_embeddings": (
         "images, tokens, features",
         "text embeddings, averaged over the captions of an image",
     ),
@@ -79,6 +79,9 @@ class Stored:
     """
 
     stays_on_disk: ClassVar[tuple[str, ...]] = ()  # arrays that `open` never reads whole
+    earlier_names: ClassVar[dict[str, str]] = {}  # what version 0.1 called an array
+    # Arrays that version 0.1 wrote without entries where an encoder has nothing.
+    once_empty: ClassVar[tuple[str, ...]] = ()
 
     def save(self, path: Path) -> None:
         """Write the container to ``path`` in one step; the same contents give the same bytes."""
@@ -87,6 +90,8 @@ class Stored:
             file.attrs["written_by"] = f"fmri2img {__version__}"
             for item in fields(self):
                 value = getattr(self, item.name)
+                if value is None:
+                    continue
                 if isinstance(value, dict):
                     file.attrs[item.name] = json.dumps(value, sort_keys=True)
                 else:
@@ -124,11 +129,11 @@ class Stored:
                         f"{path}: expected a {cls.__name__} file, got "
                         f"{file.attrs.get('container')!r}; run: {remedy}"
                     )
+                kept = {*cls.stays_on_disk, *on_disk}
                 values = {
-                    item.name: _read(
-                        file, path, item.name, item.name in (*cls.stays_on_disk, *on_disk)
-                    )
+                    item.name: _read(file, path, name, item.name in kept)
                     for item in fields(cls)
+                    if (name := cls._name_in(file, item.name)) or item.default is MISSING
                 }
         except (OSError, KeyError) as error:
             raise FormatError(
@@ -136,9 +141,22 @@ class Stored:
             ) from error
         return cls(**values)
 
+    @classmethod
+    def _name_in(cls, file: h5py.File, name: str) -> str:
+        """Return what a file calls an array; empty if it is optional and not there."""
+        for known in (name, cls.earlier_names.get(name, name)):
+            if known in file.attrs:
+                return known
+            if known in file and not (name in cls.once_empty and 0 in file[known].shape):
+                return known
+        optional = {item.name for item in fields(cls) if item.default is not MISSING}
+        return "" if name in optional else name
+
     def _check_lengths(self, **groups: list[str]) -> None:
         for group, names in groups.items():
-            lengths = {name: len(getattr(self, name)) for name in names}
+            lengths = {
+                name: len(getattr(self, name)) for name in names if getattr(self, name) is not None
+            }
             if len(set(lengths.values())) > 1:
                 raise MismatchError(
                     f"{type(self).__name__}: arrays over {group} differ in length: {lengths}; make "

@@ -1,7 +1,7 @@
 """What Stable Diffusion makes of pictures and captions."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -11,33 +11,38 @@ from fmri2img.containers.stored import Stored
 
 @dataclass(frozen=True)
 class DiffusionTargets(Stored):
-    """What Stable Diffusion makes of pictures and captions; without rows for a model that learns
-    from latents alone.
+    """What Stable Diffusion makes of pictures and captions.
 
     Attributes
     ----------
     image_ids : ndarray, shape (n_images,), int64
         Ascending.
-    scenes : ndarray, shape (n_images, 4, 40, 40), float16
+    z_latents : ndarray, shape (n_images, 4, 40, 40), float16
         Latents of the pictures at 320 x 320, in scaled units: "z".
-    prompts : ndarray, shape (n_images, 77, 768), float16
+    text_embeddings : ndarray, shape (n_images, 77, 768), float16
         Text embeddings, averaged over an image's captions: "c".
-    empty_prompt : ndarray, shape (77, 768), float16
+    empty_text : ndarray, shape (77, 768), float16
         Embedding of the empty text.
     provenance : dict
-        ``data_source``; ``scenes`` and ``prompts``: hashes of what each was made with and from;
-        ``about``: Stable Diffusion's identity, as configs of encoders record it; ``n_captions``,
-        ``n_truncated``.
+        ``data_source``; ``z_latents`` and ``text_embeddings``: hashes of what each was made with
+        and from; ``about``: Stable Diffusion's identity, as configs of encoders record it;
+        ``n_captions``, ``n_truncated``.
     """
 
+    earlier_names: ClassVar[dict[str, str]] = {
+        "z_latents": "scenes",
+        "text_embeddings": "prompts",
+        "empty_text": "empty_prompt",
+    }
+
     image_ids: np.ndarray
-    scenes: np.ndarray
-    prompts: np.ndarray
-    empty_prompt: np.ndarray
+    z_latents: np.ndarray
+    text_embeddings: np.ndarray
+    empty_text: np.ndarray
     provenance: dict
 
     def __post_init__(self) -> None:
-        self._check_lengths(images=["image_ids", "scenes", "prompts"])
+        self._check_lengths(images=["image_ids", "z_latents", "text_embeddings"])
 
     @classmethod
     def nothing(cls) -> Self:
@@ -50,6 +55,11 @@ class DiffusionTargets(Stored):
             np.zeros((77, 768), half),
             {},
         )
+
+    def made_from(self, name: str) -> dict[str, Any] | None:
+        """Return the hashes of what an array was made with and from; None: nothing is known."""
+        earlier: dict[str, Any] | None = self.provenance.get(self.earlier_names[name])
+        return self.provenance.get(name, earlier)
 
     def rows_of(self, image_ids: np.ndarray) -> np.ndarray:
         """Return the position of each image, shape (n,).

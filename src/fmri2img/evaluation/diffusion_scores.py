@@ -180,9 +180,10 @@ def score_halves(
     order = derangement(len(test), np.random.default_rng(seed))
     scores = {}
     for half, known, decoded in (
-        ("z", targets.scenes, reconstructions.scenes),
-        ("c", targets.prompts, reconstructions.prompts),
+        ("z", targets.z_latents, reconstructions.z_latents),
+        ("c", targets.text_embeddings, reconstructions.text_embeddings),
     ):
+        assert decoded is not None  # noqa: S101  (only such encoders come here)
         mean = known[train].mean(axis=0, dtype=np.float64).astype(np.float32).reshape(-1)
         truth, predicted = (
             values.reshape(len(test), -1).astype(np.float32) for values in (known[rows], decoded)

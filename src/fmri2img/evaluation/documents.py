@@ -20,6 +20,7 @@ from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.exceptions import MismatchError
 from fmri2img.responses.splits import Split
 
+_PLACES = ["channel", "row", "column", "correlation"]
 _PACKAGES = (
     "numpy",
     "scipy",
@@ -122,7 +123,7 @@ def metrics_document(
     scored_by = _scored_by(scores.rows, truth)
     subject = reconstructions.provenance["subject"]
     _check_references(references, scored_by | {"absent": scores.rows.absent}, subject)
-    n_samples = reconstructions.samples.shape[1]
+    n_samples = reconstructions.n_samples
     return MetricsDocument(
         about=_about(truth, reconstructions, split)
         | {
@@ -238,11 +239,15 @@ def repetition_table(scores: Scores) -> str:
     return _csv(["repetitions", *metrics], lines)
 
 
-def latent_map_table(profile: np.ndarray) -> str:
-    """Return the correlation of each latent number as CSV; profile of shape (channels, h, w)."""
+def latent_map_table(profile: np.ndarray | None) -> str:
+    """Return the correlation of each latent number as CSV; profile of shape (channels, h, w), or
+    None for an encoder that predicts no latents.
+    """
+    if profile is None:
+        return _csv(_PLACES, ())
     places = np.indices(profile.shape).reshape(3, -1)
     return _csv(
-        ["channel", "row", "column", "correlation"],
+        _PLACES,
         zip(*places.tolist(), _cells(profile.reshape(-1)), strict=True),
     )
 

@@ -1,5 +1,6 @@
 """What the rows of the tables predict, joined with the truth by image id."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -99,9 +100,9 @@ class Parts:
 
     Attributes
     ----------
-    repetitions : dict of int to (ndarray, ndarray, ndarray)
+    repetitions : dict of int to (ndarray, ndarray or None, ndarray)
         Number of averaged repetitions to rows of test images, latents and pictures: of the images
-        that were shown most often.
+        that were shown most often. None: the encoder predicts no latents.
     reliability : tuple of ndarray, shape (m, d), or None
         Latents from the first and from the second repetition alone.
     seen_again : dict of str to ndarray, shape (m, d)
@@ -110,15 +111,16 @@ class Parts:
         alone, ``shuffled``, the decoded ``mean_latent``, and the ``truth``.
     seeds : Predictions
         ``seed_1`` and so on: what the encoder made from further seeds.
-    stated_sd : ndarray, shape (n, d)
-        SD that the encoder states for the error of each latent number; NaN: it states none.
+    stated_sd : ndarray, shape (n, d), or None
+        SD that the encoder states for the error of each latent number; NaN, or None: it states
+        none.
     """
 
-    repetitions: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    repetitions: dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray]]
     reliability: tuple[np.ndarray, np.ndarray] | None
     seen_again: dict[str, np.ndarray]
     seeds: Predictions
-    stated_sd: np.ndarray
+    stated_sd: np.ndarray | None
 
 
 def join_truth(
@@ -170,7 +172,7 @@ def reference_rows(
             "resize_ceiling": truth.small,
         },
         latents={
-            REFERENCE: ridge.latents[rows].reshape(len(rows), -1),
+            REFERENCE: _flat(ridge.any_latents[rows]),
             "mean_latent": np.broadcast_to(truth.train_mean, truth.latents.shape),
             CEILING: truth.latents,
         },
@@ -201,74 +203,89 @@ def model_rows(
     """
     test = reconstructions.rows("test")
     rows = test[find_rows(reconstructions.image_ids[test], truth.image_ids, "reconstructions")]
-    predicted, images = (
-        reconstructions.latents[rows].reshape(len(rows), -1),
-        reconstructions.images[rows],
-    )
     order = np.searchsorted(reconstructions.image_ids[test], truth.image_ids)
     shuffle = derangement(len(rows), np.random.default_rng(seed))
     train_ids = split.ids("train")
     train_latents = latents.of(train_ids).reshape(len(train_ids), -1)
-    nearest = nearest_rows(predicted, train_latents)
+    nearest = nearest_rows(_flat(reconstructions.any_latents[rows]), train_latents)
+    images = reconstructions.images[rows]
+    pictures = {
+        MODEL: images,
+        "single_trial": _from_single_trials(
+            images, reconstructions.partial_images, reconstructions, truth
+        ),
+        SHUFFLED: images[shuffle],
+        "nearest_train": examples.images[examples.rows_of(train_ids)[nearest]],
+    }
+    predicted: dict[str, np.ndarray] = {}
+    if reconstructions.latents is not None and reconstructions.partial_latents is not None:
+        ours = _flat(reconstructions.latents[rows])
+        of_some = _flat(reconstructions.partial_latents)
+        predicted = {
+            MODEL: ours,
+            "single_trial": _from_single_trials(ours, of_some, reconstructions, truth),
+            SHUFFLED: ours[shuffle],
+            "nearest_train": train_latents[nearest],
+        }
     variants = _in_order(
         VARIANTS, reconstructions.variant_images, reconstructions.variant_latents, order
     )
-    single = _from_single_trials(reconstructions, truth, predicted, images)
     table = Predictions(
-        pictures={
-            MODEL: images,
-            "single_trial": single.pictures["single_trial"],
-            SHUFFLED: images[shuffle],
-            "nearest_train": examples.images[examples.rows_of(train_ids)[nearest]],
-            **variants.pictures,
-        },
-        latents={
-            MODEL: predicted,
-            "single_trial": single.latents["single_trial"],
-            SHUFFLED: predicted[shuffle],
-            "nearest_train": train_latents[nearest],
-            **variants.latents,
-        },
+        pictures=pictures | variants.pictures,
+        latents=predicted | variants.latents,
         shuffles={SHUFFLED: (MODEL, shuffle)},
         tested=(MODEL,),
     )
-    n_seeds = len(reconstructions.seed_images)
+    n_seeds = 0 if reconstructions.seed_images is None else len(reconstructions.seed_images)
     names = [f"seed_{number}" for number in range(1, n_seeds + 1)]
+    stated = reconstructions.latent_sd
     parts = Parts(
-        repetitions=_repetitions(reconstructions, truth, predicted, images),
+        repetitions=_repetitions(reconstructions, truth, predicted.get(MODEL), images),
         reliability=_reliability(reconstructions),
         seen_again=_seen_again(reconstructions, truth, seed),
         seeds=_in_order(names, reconstructions.seed_images, reconstructions.seed_latents, order),
-        stated_sd=reconstructions.latent_sd[rows].reshape(len(rows), -1),
+        stated_sd=_flat(stated[rows]) if stated is not None else None,
     )
     return table, parts
 
 
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), math.prod(values.shape[1:]))
+
+
 def _in_order(
-    names: Sequence[str], pictures: np.ndarray, latents: np.ndarray, order: np.ndarray
+    names: Sequence[str],
+    pictures: np.ndarray | None,
+    latents: np.ndarray | None,
+    order: np.ndarray,
 ) -> Predictions:
     """Bring further predictions, one along the first axis each, into the order of the truth."""
-    known = list(zip(names, pictures, latents, strict=False))
     return Predictions(
-        pictures={name: images[order] for name, images, _ in known},
-        latents={name: values[order].reshape(len(order), -1) for name, _, values in known},
+        pictures={
+            name: images[order]
+            for name, images in zip(names, () if pictures is None else pictures, strict=False)
+        },
+        latents={
+            name: _flat(values[order])
+            for name, values in zip(names, () if latents is None else latents, strict=False)
+        },
     )
 
 
 def _from_single_trials(
-    reconstructions: Reconstructions, truth: TestTruth, predicted: np.ndarray, images: np.ndarray
-) -> Predictions:
+    from_all: np.ndarray,
+    from_some: np.ndarray,
+    reconstructions: Reconstructions,
+    truth: TestTruth,
+) -> np.ndarray:
     """Put predictions from the first trial in the place of those from all trials, where there are
     several.
     """
-    single_latents, single_images = predicted.copy(), images.copy()
+    single = from_all.copy()
     first = (reconstructions.partial_first == 0) & (reconstructions.partial_count == 1)
     at = np.searchsorted(truth.image_ids, reconstructions.partial_image_ids[first])
-    single_latents[at], single_images[at] = (
-        reconstructions.partial_latents[first].reshape(-1, predicted.shape[1]),
-        reconstructions.partial_images[first],
-    )
-    return Predictions({"single_trial": single_images}, {"single_trial": single_latents})
+    single[at] = from_some[first]
+    return single
 
 
 def nearest_rows(predicted: np.ndarray, train: np.ndarray) -> np.ndarray:
@@ -286,14 +303,21 @@ def derangement(n_images: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _repetitions(
-    reconstructions: Reconstructions, truth: TestTruth, predicted: np.ndarray, images: np.ndarray
-) -> dict:
+    reconstructions: Reconstructions,
+    truth: TestTruth,
+    predicted: np.ndarray | None,
+    images: np.ndarray,
+) -> dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray]]:
     shown = truth.n_repetitions
     most = max((count for count in (2, 3) if (shown == count).sum() >= 2), default=0)
     if not most:
         return {}
     rows = np.flatnonzero(shown == most)
-    curve = {most: (rows, predicted[rows], images[rows])}
+    of_some = reconstructions.partial_latents
+    ours = None if predicted is None else predicted[rows]
+    curve: dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray]] = {
+        most: (rows, ours, images[rows])
+    }
     for count in range(1, most):
         chosen = np.flatnonzero(
             (reconstructions.partial_first == 0) & (reconstructions.partial_count == count)
@@ -307,7 +331,7 @@ def _repetitions(
         ]
         curve[count] = (
             rows,
-            reconstructions.partial_latents[at].reshape(len(at), -1),
+            None if of_some is None else _flat(of_some[at]),
             reconstructions.partial_images[at],
         )
     return dict(sorted(curve.items()))
@@ -347,12 +371,12 @@ def _reliability(reconstructions: Reconstructions) -> tuple[np.ndarray, np.ndarr
         )
         for number in (0, 1)
     )
-    if len(second) < 3:
+    if len(second) < 3 or reconstructions.partial_latents is None:
         return None
     first = first[
         np.searchsorted(
             reconstructions.partial_image_ids[first], reconstructions.partial_image_ids[second]
         )
     ]
-    flat = reconstructions.partial_latents.reshape(len(reconstructions.partial_latents), -1)
+    flat = _flat(reconstructions.partial_latents)
     return flat[first], flat[second]

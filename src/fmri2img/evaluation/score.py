@@ -148,8 +148,9 @@ class Scores:
         empty if there are none.
     brain : dict of str to dict of str to dict of str to float
         `brain.score_responses` of ``Parts.seen_again``.
-    profile : ndarray, shape (d,)
-        Correlation over images of each latent number.
+    profile : ndarray, shape (d,), or None
+        Correlation over images of each latent number; None for an encoder that predicts no
+        latents, which has neither ``latent`` nor ``retrieval``, too.
     n_constant : int
         Reconstructions of a single colour: their PixCorr counts as 0.
     """
@@ -162,7 +163,7 @@ class Scores:
     repetitions: dict[int, dict[str, float]]
     seeds: dict[str, list[float]]
     brain: dict[str, dict[str, dict[str, float]]]
-    profile: np.ndarray
+    profile: np.ndarray | None
     n_constant: int
 
 
@@ -189,38 +190,38 @@ def score_model(
     seed : int
     """
     rng = np.random.default_rng(seed)
-    predicted = rows.latents[MODEL]
+    predicted = rows.latents.get(MODEL)
     scored = score_rows(truth, rows, networks)
     intervals = scored.intervals(n_bootstrap, rng)
-    low, high = np.percentile(
-        resampled_dimension_correlation(truth.latents, predicted, n_bootstrap, rng), (2.5, 97.5)
-    )
-    intervals[MODEL][DIMENSION.name] = (float(low), float(high))
+    if predicted is not None:
+        resampled = resampled_dimension_correlation(truth.latents, predicted, n_bootstrap, rng)
+        low, high = np.percentile(resampled, (2.5, 97.5))
+        intervals[MODEL][DIMENSION.name] = (float(low), float(high))
     p_values = permutation_p(scored.tables[MODEL], n_permutations, rng)
-    centred = [values - truth.train_mean for values in (truth.latents, predicted)]
-    retrieval = {
-        "raw": retrieval_scores(cosine_matrix(truth.latents, predicted), rng),
-        "centred": retrieval_scores(cosine_matrix(*centred), rng),
-    }
+    retrieval: dict[str, dict[str, float]] = {}
+    if predicted is not None:
+        centred = [values - truth.train_mean for values in (truth.latents, predicted)]
+        retrieval["raw"] = retrieval_scores(cosine_matrix(truth.latents, predicted), rng)
+        retrieval["centred"] = retrieval_scores(cosine_matrix(*centred), rng)
     return Scores(
         rows=scored,
         intervals=intervals,
         p_values=p_values,
-        latent=_latent_summary(truth, predicted, parts),
+        latent=_latent_summary(truth, predicted, parts) if predicted is not None else {},
         retrieval=retrieval,
         repetitions={
             count: _scores_of_repetitions(truth, *part) for count, part in parts.repetitions.items()
         },
         seeds=_scores_of_seeds(truth, scored.means[MODEL], parts.seeds, networks),
         brain=score_responses(truth.responses, parts.seen_again, n_bootstrap, rng),
-        profile=dimension_correlations(truth.latents, predicted),
+        profile=dimension_correlations(truth.latents, predicted) if predicted is not None else None,
         n_constant=constant_pictures(rows.pictures[MODEL]),
     )
 
 
 def _latent_summary(truth: TestTruth, predicted: np.ndarray, parts: Parts) -> dict[str, float]:
     summary = latent_summary(truth.latents, predicted, truth.train_mean)
-    if not np.isnan(parts.stated_sd).any():
+    if parts.stated_sd is not None and not np.isnan(parts.stated_sd).any():
         summary["error_over_stated"] = float(
             np.sqrt(((predicted - truth.latents) ** 2).mean() / (parts.stated_sd**2).mean())
         )
@@ -230,11 +231,12 @@ def _latent_summary(truth: TestTruth, predicted: np.ndarray, parts: Parts) -> di
 
 
 def _scores_of_repetitions(
-    truth: TestTruth, rows: np.ndarray, latents: np.ndarray, pictures: np.ndarray
+    truth: TestTruth, rows: np.ndarray, latents: np.ndarray | None, pictures: np.ndarray
 ) -> dict[str, float]:
-    scores = latent_scores(truth.latents[rows], latents, truth.train_mean, truth.train_sd) | {
-        PIXCORR_SMALL.name: pixel_correlation_of_small(truth.small[rows], pictures)
-    }
+    scores = {PIXCORR_SMALL.name: pixel_correlation_of_small(truth.small[rows], pictures)}
+    if latents is not None:
+        means = truth.train_mean, truth.train_sd
+        scores = latent_scores(truth.latents[rows], latents, *means) | scores
     return {"n_images": float(len(rows))} | {
         metric: float(values.mean()) for metric, values in scores.items()
     }

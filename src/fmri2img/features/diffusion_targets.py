@@ -32,7 +32,7 @@ _BLOCK_IMAGES = 64
 
 
 @torch.no_grad()
-def encode_scenes(
+def encode_z_latents(
     read: Callable[[np.ndarray], Iterator[np.ndarray]],
     image_ids: np.ndarray,
     autoencoder: FrozenAutoencoder,
@@ -96,7 +96,7 @@ def embed_captions(
     progress: Progress = lambda items, **_: items,
 ) -> tuple[np.ndarray, int]:
     """Embed the captions of each image and average over them; ``batch_size``, ``folder`` and so on
-    as in `encode_scenes`.
+    as in `encode_z_latents`.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def embed_captions(
 
     Returns
     -------
-    prompts : ndarray, shape (n, 77, 768), float16
+    text_embeddings : ndarray, shape (n, 77, 768), float16
     n_truncated : int
         Captions of which the end was cut off.
     """
@@ -129,7 +129,7 @@ def embed_captions(
     blocks = progress(
         _blocks(len(captions), embed, folder, made_from), total=-(-len(captions) // _BLOCK_IMAGES)
     )
-    prompts = np.concatenate(list(blocks))
+    embeddings = np.concatenate(list(blocks))
     n_truncated = text.n_too_long([caption for texts in captions for caption in texts])
     if n_truncated:
         logger.warning(
@@ -137,7 +137,7 @@ def embed_captions(
             n_truncated,
             sum(map(len, captions)),
         )
-    return prompts, n_truncated
+    return embeddings, n_truncated
 
 
 def _blocks(
@@ -175,5 +175,5 @@ def _shrink(picture: np.ndarray) -> np.ndarray:
 
 
 def forget_blocks(folder: Path) -> None:
-    """Delete the blocks of `encode_scenes` and `embed_captions`: their results are saved."""
+    """Delete the blocks of `encode_z_latents` and `embed_captions`: their results are saved."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -16,7 +16,7 @@ def to_network_range(images: np.ndarray) -> torch.Tensor:
 
 
 @torch.no_grad()
-def encode_images(
+def encode_pictures(
     images: np.ndarray,
     autoencoder: FrozenAutoencoder,
     *,

@@ -61,29 +61,6 @@ def resize_pictures(pictures: np.ndarray, side: int) -> np.ndarray:
     return np.stack(resized) if resized else np.zeros((0, side, side, 3), np.uint8)
 
 
-def latents_of_pictures(
-    latents: np.ndarray,
-    decoder: FrozenAutoencoder,
-    encode_pictures: Callable[[np.ndarray], np.ndarray],
-    side: int,
-) -> np.ndarray:
-    """Return the latents that another autoencoder finds in decoded pictures, shape (n, 4, h, w).
-
-    In them encoders of different latents can be compared.
-
-    Parameters
-    ----------
-    latents : ndarray, shape (n, 4, h, w), float32
-    decoder : FrozenAutoencoder
-        Theirs.
-    encode_pictures : callable
-        Pictures, uint8, to the other's latents.
-    side : int
-        Side of the pictures that ``encode_pictures`` takes, in pixels.
-    """
-    return encode_pictures(resize_pictures(decode_latents(latents, decoder, batch_size=1), side))
-
-
 def write_pictures(pictures: np.ndarray, names: Sequence[str], folder: Path) -> list[Path]:
     """Write pictures (n, h, w, 3), uint8, as PNG files of these names, without ending; returns
     their paths.

@@ -49,15 +49,15 @@ class Request:
         Name of the picture's file; unique.
     seed : tuple of int
         Of its noise; no other picture's order or number changes it.
-    prompt : ndarray, shape (77, 768)
-    scene : ndarray, shape (4, 40, 40), or None
+    text_embedding : ndarray, shape (77, 768)
+    z_latent : ndarray, shape (4, 40, 40), or None
         None: the picture comes from c alone.
     """
 
     name: str
     seed: tuple[int, ...]
-    prompt: np.ndarray
-    scene: np.ndarray | None
+    text_embedding: np.ndarray
+    z_latent: np.ndarray | None
 
 
 class PictureMaker:
@@ -69,7 +69,7 @@ class PictureMaker:
     scheduler : DDIMScheduler
     autoencoder : FrozenAutoencoder
         Stable Diffusion's own.
-    empty_prompt : ndarray, shape (77, 768)
+    empty_text : ndarray, shape (77, 768)
     settings : GenerateParams
     batch : int or "auto"
         Pictures at a time.
@@ -80,7 +80,7 @@ class PictureMaker:
         unet: Any,
         scheduler: Any,
         autoencoder: FrozenAutoencoder,
-        empty_prompt: np.ndarray,
+        empty_text: np.ndarray,
         settings: GenerateParams,
         batch: int | Literal["auto"],
     ) -> None:
@@ -91,7 +91,7 @@ class PictureMaker:
             settings,
         )
         self.device: torch.device = autoencoder.device
-        self.empty_prompt = torch.from_numpy(empty_prompt).to(self.device, unet.dtype)
+        self.empty_text = torch.from_numpy(empty_text).to(self.device, unet.dtype)
         self._is_fixed = batch != "auto"
         self._batch = _FIRST_BATCH.get(self.device.type, 1) if batch == "auto" else batch
 
@@ -101,7 +101,7 @@ class PictureMaker:
         diffusion: DiffusionFolder,
         settings: GenerateParams,
         batch: int | Literal["auto"],
-        empty_prompt: np.ndarray | None = None,
+        empty_text: np.ndarray | None = None,
     ) -> "PictureMaker":
         """Load what is needed; the empty prompt is embedded anew if it is not given.
 
@@ -114,16 +114,16 @@ class PictureMaker:
         half = settings.precision == "float16" or (
             settings.precision == "auto" and device.type == "cuda"
         )
-        if empty_prompt is None:
+        if empty_text is None:
             # As targets keep it.
-            empty_prompt = diffusion.load_text().embed([""])[0].numpy().astype(np.float16)
+            empty_text = diffusion.load_text().embed([""])[0].numpy().astype(np.float16)
         try:
             unet = diffusion.load_unet(device, torch.float16 if half else torch.float32)
             return cls(
                 unet,
                 diffusion.load_scheduler(),
                 diffusion.load_autoencoder(device),
-                empty_prompt,
+                empty_text,
                 settings,
                 batch,
             )
@@ -136,9 +136,9 @@ class PictureMaker:
                 "or do without the GPU: CUDA_VISIBLE_DEVICES="
             ) from error
 
-    def scene_pictures(self, scenes: np.ndarray) -> np.ndarray:
+    def pictures_of_z(self, z_latents: np.ndarray) -> np.ndarray:
         """Decode z (n, 4, 40, 40) to pictures (n, 320, 320, 3), uint8: what z alone says."""
-        return decode_latents(scenes.astype(np.float32), self.autoencoder, batch_size=1)
+        return decode_latents(z_latents.astype(np.float32), self.autoencoder, batch_size=1)
 
     @torch.no_grad()
     def make(self, requests: Sequence[Request]) -> np.ndarray:
@@ -148,15 +148,17 @@ class PictureMaker:
         timesteps = self._timesteps()
         # float32, the same on every device.
         noise = torch.stack([_noise(request.seed) for request in requests]).to(self.device)
-        if requests[0].scene is None:
+        if requests[0].z_latent is None:
             latents = noise
         else:
             n_denoised = self.settings.n_denoised
             # One step more than is denoised, where there is one.
             first = timesteps[max(0, len(timesteps) - n_denoised - 1)]
             timesteps = timesteps[len(timesteps) - n_denoised :]
-            scenes = np.stack([request.scene for request in requests if request.scene is not None])
-            enlarged = resize_pictures(self.scene_pictures(scenes), PICTURE_SIDE)
+            z_latents = np.stack(
+                [request.z_latent for request in requests if request.z_latent is not None]
+            )
+            enlarged = resize_pictures(self.pictures_of_z(z_latents), PICTURE_SIDE)
             pictures = (
                 torch.from_numpy(enlarged).permute(0, 3, 1, 2).float().to(self.device) / 127.5 - 1
             )
@@ -165,12 +167,12 @@ class PictureMaker:
                 noise,
                 first[None],
             )
-        prompts = torch.from_numpy(np.stack([request.prompt for request in requests])).to(
-            self.device, self.unet.dtype
-        )
+        embeddings = torch.from_numpy(
+            np.stack([request.text_embedding for request in requests])
+        ).to(self.device, self.unet.dtype)
         for step in timesteps:
             latents = self.scheduler.step(
-                self._guided_noise(latents, prompts, step), step, latents, eta=0.0
+                self._guided_noise(latents, embeddings, step), step, latents, eta=0.0
             ).prev_sample
         return np.concatenate(
             [from_network_range(self.autoencoder.decode(one[None])) for one in latents]
@@ -183,16 +185,16 @@ class PictureMaker:
         return steps
 
     def _guided_noise(
-        self, latents: torch.Tensor, prompts: torch.Tensor, step: torch.Tensor
+        self, latents: torch.Tensor, embeddings: torch.Tensor, step: torch.Tensor
     ) -> torch.Tensor:
         """Return the predicted noise, (n, 4, 64, 64): without the condition, plus ``guidance``
         times what the condition changes.
         """
         # On a CPU one by one: a batch is no faster there, and would round each picture differently.
-        at_once = 1 if self.device.type == "cpu" else len(prompts)
+        at_once = 1 if self.device.type == "cpu" else len(embeddings)
         noises = []
-        for part, wanted in zip(latents.split(at_once), prompts.split(at_once), strict=True):
-            conditions = torch.cat([self.empty_prompt.expand(len(wanted), -1, -1), wanted])
+        for part, wanted in zip(latents.split(at_once), embeddings.split(at_once), strict=True):
+            conditions = torch.cat([self.empty_text.expand(len(wanted), -1, -1), wanted])
             both = torch.cat([part, part]).to(self.unet.dtype)
             without, with_it = (
                 self.unet(both, step, encoder_hidden_states=conditions).sample.float().chunk(2)
@@ -231,7 +233,7 @@ class PictureMaker:
         pictures = MadePictures(folder / hashlib.sha256(key.encode()).hexdigest()[:16], folder)
         waiting = [request for request in requests if not pictures.holds(request.name)]
         # All of a batch take the same steps.
-        waiting.sort(key=lambda request: request.scene is None)
+        waiting.sort(key=lambda request: request.z_latent is None)
         for _ in progress(
             self._making(waiting, pictures),
             total=len(requests),
@@ -245,7 +247,9 @@ class PictureMaker:
         while start < len(waiting):
             batch = waiting[start : start + self._batch]
             batch = [
-                request for request in batch if (request.scene is None) == (batch[0].scene is None)
+                request
+                for request in batch
+                if (request.z_latent is None) == (batch[0].z_latent is None)
             ]
             try:
                 pictures = self.make(batch)

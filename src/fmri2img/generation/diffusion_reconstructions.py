@@ -53,9 +53,9 @@ def decode_both(encoder: Encoder, betas: np.ndarray) -> tuple[np.ndarray, np.nda
         torch.from_numpy(betas[start : start + _ROWS_AT_ONCE])
         for start in range(0, len(betas), _ROWS_AT_ONCE)
     ]
-    scenes = [encoder(part).numpy() for part in parts]
-    prompts = [encoder.condition(part).half().numpy() for part in parts]
-    return np.concatenate(scenes), np.concatenate(prompts)
+    z_latents = [encoder(part).numpy() for part in parts]
+    embeddings = [encoder.condition(part).half().numpy() for part in parts]
+    return np.concatenate(z_latents), np.concatenate(embeddings)
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _collect(
     first = _resize_each(generated, decoded.names, side)
     variant_images = np.stack(
         [
-            resize_pictures(maker.scene_pictures(decoded.z_latents[:n_test]), side),
+            resize_pictures(maker.pictures_of_z(decoded.z_latents[:n_test]), side),
             _resize_each(generated, [f"{image_id:05d}-c" for image_id in test_ids], side),
         ]
     )
@@ -190,11 +190,9 @@ def _collect(
         partial_latents=of_some,
         partial_images=first[n_images:],
         partial_seen=of_some,
-        seed_latents=np.zeros((0, n_test, *cells), np.float32),
-        seed_images=np.zeros((0, n_test, side, side, 3), np.uint8),
         samples=_samples(generated, test_ids, maker.settings.n_samples),
-        scenes=decoded.z_latents[:n_test].astype(np.float16),
-        prompts=decoded.text_embeddings[:n_test],
+        z_latents=decoded.z_latents[:n_test].astype(np.float16),
+        text_embeddings=decoded.text_embeddings[:n_test],
         variant_images=variant_images,
         variant_latents=np.stack([z_alone, c_alone]),
         provenance={

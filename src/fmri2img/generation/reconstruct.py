@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from fmri2img.containers import Examples, Latents, Reconstructions, without_diffusion
+from fmri2img.containers import Examples, Latents, Reconstructions
 from fmri2img.exceptions import MismatchError
 from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder
@@ -28,7 +28,7 @@ class Inputs:
     autoencoder : FrozenAutoencoder
         The one that made ``latents``.
     encode_pictures : callable
-        Pictures, uint8, to the autoencoder's latents (`features.vae_latents.encode_images`).
+        Pictures, uint8, to the autoencoder's latents (`features.vae_latents.encode_pictures`).
     n_train_images : int
         Training images that are reconstructed beside the test images.
     batch_size : int
@@ -92,9 +92,7 @@ def reconstruct(inputs: Inputs, other_seeds: Sequence[Encoder] = ()) -> Reconstr
     predicted = np.concatenate([predict_latents(encoder, examples, ids) for ids in groups])
     repetitions = torch.from_numpy(examples.repetitions_of(inputs.image_ids))
     by_seed = [predict_latents(other, examples, test_ids) for other in other_seeds]
-    seed_images = [inputs.decode(latents) for latents in by_seed]
     images = inputs.decode(predicted)
-    none = (0, len(test_ids))
     return Reconstructions(
         image_ids=inputs.image_ids,
         split=inputs.parts,
@@ -103,16 +101,50 @@ def reconstruct(inputs: Inputs, other_seeds: Sequence[Encoder] = ()) -> Reconstr
         images=images,
         **pictures_alone(inputs),
         **_from_some_repetitions(inputs),
-        seed_latents=_stacked(by_seed, (*none, *predicted.shape[1:]), np.float32),
-        seed_images=_stacked(seed_images, (*none, *images.shape[1:]), np.uint8),
-        **without_diffusion(len(test_ids), images.shape[1:], predicted.shape[1:]),
+        seed_latents=np.stack(by_seed) if by_seed else None,
+        seed_images=np.stack([inputs.decode(latents) for latents in by_seed]) if by_seed else None,
         provenance={**examples.provenance, "autoencoder": inputs.autoencoder.identity},
     )
 
 
-def _stacked(arrays: list[np.ndarray], shape: tuple[int, ...], kind: type) -> np.ndarray:
-    """Stack arrays, or return an empty one of a shape where there are none."""
-    return np.stack(arrays) if arrays else np.zeros(shape, kind)
+def reconstruct_pictures(
+    inputs: Inputs,
+    other_seeds: Sequence[Encoder],
+    to_pictures: Callable[[np.ndarray], np.ndarray],
+) -> Reconstructions:
+    """Do the same with an encoder that predicts pictures in place of latents.
+
+    Parameters
+    ----------
+    inputs : Inputs
+    other_seeds : sequence of Encoder
+    to_pictures : callable
+        From predictions to pictures, uint8.
+    """
+    check_fit(inputs.encoder, inputs.examples, inputs.latents, inputs.autoencoder)
+    encoder, examples, test_ids = inputs.encoder, inputs.examples, inputs.split.ids("test")
+    groups = (ids for ids in (test_ids, inputs.train_ids) if len(ids))
+    images = to_pictures(
+        np.concatenate([predict_latents(encoder, examples, ids) for ids in groups])
+    )
+    by_seed = [to_pictures(predict_latents(other, examples, test_ids)) for other in other_seeds]
+    partial = predict_partial(encoder, examples, test_ids)
+    partial_images = to_pictures(partial.pop("partial_latents"))
+    cells = inputs.latents.values.shape[1:]
+    return Reconstructions(
+        image_ids=inputs.image_ids,
+        split=inputs.parts,
+        images=images,
+        found_latents=inputs.encode_pictures(images),
+        **pictures_alone(inputs),
+        **partial,
+        partial_images=partial_images,
+        partial_seen=inputs.encode_pictures(partial_images)
+        if len(partial_images)
+        else np.zeros((0, *cells), np.float32),
+        seed_images=np.stack(by_seed) if by_seed else None,
+        provenance={**examples.provenance, "autoencoder": inputs.autoencoder.identity},
+    )
 
 
 def _from_some_repetitions(inputs: Inputs) -> dict[str, np.ndarray]:
@@ -225,7 +257,7 @@ def predict_partial(
     `containers.Reconstructions` keeps them.
     """
     part = partial_betas(examples, image_ids)
-    latents = encode(encoder, part.betas, part.count.astype(np.int64))
+    latents = predict_from(encoder, part.betas, part.count.astype(np.int64))
     return {
         "partial_image_ids": part.image_ids,
         "partial_first": part.first,
@@ -235,9 +267,9 @@ def predict_partial(
 
 
 @torch.no_grad()
-def encode(encoder: Encoder, betas: np.ndarray, repetitions: np.ndarray) -> np.ndarray:
-    """Return the encoder's latents, shape (n, 4, h, w), of betas in percent (n, n_voxels),
-    averages of ``repetitions`` trials (n,).
+def predict_from(encoder: Encoder, betas: np.ndarray, repetitions: np.ndarray) -> np.ndarray:
+    """Return what an encoder predicts, latents (n, 4, h, w) or pictures (n, 3, side, side), from
+    betas in percent (n, n_voxels), averages of ``repetitions`` trials (n,).
     """
     if not len(betas):
         return np.zeros((0, *encoder.latent_shape), dtype=np.float32)
@@ -248,7 +280,8 @@ def predict_latents(encoder: Encoder, examples: Examples, image_ids: np.ndarray)
     """Predict latents from betas averaged over the repetitions of each image, shape (n_images,
     4, h, w).
     """
-    return encode(encoder, averaged_betas(examples, image_ids), examples.repetitions_of(image_ids))
+    betas = averaged_betas(examples, image_ids)
+    return predict_from(encoder, betas, examples.repetitions_of(image_ids))
 
 
 def unsure_places(

@@ -11,6 +11,8 @@ from fmri2img.config import Params
 
 LATENT_SHAPE = (4, 16, 16)
 _VOXELS_AT_ONCE = 512
+# The list of params.yaml that a model stands in: what it needs on disk before it is trained.
+Kind = Literal["latents", "pixels", "diffusion"]
 _Weight = Annotated[float, Field(ge=0)]
 
 
@@ -125,7 +127,7 @@ class TrainingTensors:
     prior_energies : Tensor, shape (n_pictures, channels, rows, columns)
     roi_names : dict of int to str
         Number of a region to its name.
-    prompts : Tensor, shape (n_images, 77, 768), float16
+    text_embeddings : Tensor, shape (n_images, 77, 768), float16
         Text embeddings of the images, for encoders that use Stable Diffusion; their ``latents`` are
         Stable Diffusion's, (4, 40, 40), and they have no prior. Without rows for others.
     """
@@ -139,7 +141,7 @@ class TrainingTensors:
     prior_latents: torch.Tensor
     prior_energies: torch.Tensor
     roi_names: dict[int, str] = field(default_factory=dict)
-    prompts: torch.Tensor = field(
+    text_embeddings: torch.Tensor = field(
         default_factory=lambda: torch.zeros(0, 77, 768, dtype=torch.float16)
     )
 
@@ -201,6 +203,13 @@ class Encoder(nn.Module):
 
     Attributes
     ----------
+    kind : str
+        ``latents``, ``pixels`` or ``diffusion``: the list of ``models`` in ``params.yaml`` that it
+        stands in.
+    targets : str
+        What it learns: a module of `training.targets`.
+    renderer : str
+        How its predictions become pictures: a module of `generation.renderers`.
     latent_sd : Tensor, shape (4, h, w)
         How far a predicted latent number is from the true one, as an SD: from the model itself
         where it has a closed form, else the RMS error on validation images.
@@ -209,9 +218,9 @@ class Encoder(nn.Module):
     Settings: ClassVar[type[Params]]
     trained_by_gradient: ClassVar[bool] = True
     states_its_spread: ClassVar[bool] = False  # whether `solve` sets ``latent_sd``
-    # Whether latents are Stable Diffusion's, of pictures at 320 x 320, and `condition` gives what
-    # steers it.
-    uses_diffusion: ClassVar[bool] = False
+    kind: ClassVar[Kind] = "latents"
+    targets: ClassVar[str] = "latent_targets"
+    renderer: ClassVar[str] = "latent_decoder"
     latent_sd: torch.Tensor
 
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
@@ -219,6 +228,16 @@ class Encoder(nn.Module):
         self.n_voxels, self.latent_shape, self.settings = n_voxels, tuple(latent_shape), settings
         self.normalizer = VoxelNormalizer(n_voxels)
         self.register_buffer("latent_sd", torch.ones(self.latent_shape))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any
+    ) -> None:
+        # `solve` may have found other shapes than the encoder was built with.
+        for name, buffer in self.named_buffers(recurse=False):
+            stored = state_dict.get(f"{prefix}{name}")
+            if stored is not None and stored.shape != buffer.shape:
+                self.register_buffer(name, torch.empty_like(stored))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (for subclasses)
         """Map z-scored voxels (n, n_voxels) to latents (n, 4, h, w)."""
@@ -247,8 +266,8 @@ class Encoder(nn.Module):
         return self.decode_voxels(self.normalizer(betas))
 
     def condition(self, betas: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (for subclasses)
-        """Predict text embeddings (n, 77, 768) from betas (n, n_voxels); only for encoders with
-        ``uses_diffusion = True``.
+        """Predict text embeddings (n, 77, 768) from betas (n, n_voxels); only for encoders of
+        the kind ``diffusion``.
         """
         raise TypeError(f"{type(self).__name__} has no text condition")
 

@@ -20,6 +20,8 @@ WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
 # Weights from other seeds, to tell how much results depend on the seed.
 SEEDS_NAME = "seeds.safetensors"
 _NOT_MODELS = ("base", "registry")
+# What version 0.1 called them: their weights and configs open as they are.
+EARLIER_NAMES = {"default": "bayes"}
 
 
 def model_names() -> list[str]:
@@ -36,6 +38,7 @@ def model_class(name: str) -> type[Encoder]:
     ConfigError
         If there is no such encoder.
     """
+    name = EARLIER_NAMES.get(name, name)
     if name not in model_names():
         raise ConfigError(
             f"{PARAMS_PATH}: models: there is no model {name!r}; choose from: "
@@ -43,6 +46,12 @@ def model_class(name: str) -> type[Encoder]:
         )
     model: type[Encoder] = importlib.import_module(f"fmri2img.models.{name}").Model
     return model
+
+
+def stage_of(script: str, subject: str, model: str) -> str:
+    """Return the name in ``dvc.yaml`` of the stage that runs a script for one encoder."""
+    kind = model_class(model).kind
+    return f"{script}{'' if kind == 'latents' else f'_{kind}'}@{subject}-{model}"
 
 
 def check_settings(name: str, values: dict[str, Any]) -> Params:

@@ -19,7 +19,7 @@ from fmri2img.exceptions import ConfigError
 from fmri2img.models._image_ridge import solve_image_ridge
 from fmri2img.models.base import Encoder, TrainingTensors
 
-_PROMPT_SHAPE = (77, 768)
+_TEXT_SHAPE = (77, 768)
 # Labels that ``auto`` stands for: those of streams, or those of prf-visualrois that come nearest.
 _AUTO = {
     "z": (("early",), ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d")),
@@ -59,13 +59,15 @@ class Model(Encoder):
 
     Settings = Settings
     trained_by_gradient = False
-    uses_diffusion = True
+    kind = "diffusion"
+    targets = "steering_targets"
+    renderer = "stable_diffusion"
 
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
         super().__init__(n_voxels, latent_shape, settings)
         for part, n_targets in (
             ("z", int(np.prod(latent_shape))),
-            ("c", int(np.prod(_PROMPT_SHAPE))),
+            ("c", int(np.prod(_TEXT_SHAPE))),
         ):
             self._set(
                 part,
@@ -80,20 +82,6 @@ class Model(Encoder):
         for name, value in (("voxels", voxels), ("weights", weights), ("bias", bias)):
             self.register_buffer(f"{part}_{name}", value)
 
-    def _load_from_state_dict(
-        self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any
-    ) -> None:
-        # How many voxels each ridge reads stands in the file.
-        for part in ("z", "c"):
-            self._set(
-                part,
-                *(
-                    torch.empty_like(state_dict[f"{prefix}{part}_{name}"])
-                    for name in ("voxels", "weights", "bias")
-                ),
-            )
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
     def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:
         """Map z-scored voxels (n, n_voxels) to z (n, 4, 40, 40)."""
         return self._apply_ridge("z", voxels).unflatten(1, self.latent_shape)  # (n, 4, 40, 40)
@@ -101,7 +89,7 @@ class Model(Encoder):
     def condition(self, betas: torch.Tensor) -> torch.Tensor:
         """Predict c, shape (n, 77, 768), from betas in percent signal change (n, n_voxels)."""
         return self._apply_ridge("c", self.normalizer(betas)).unflatten(
-            1, _PROMPT_SHAPE
+            1, _TEXT_SHAPE
         )  # (n, 77, 768)
 
     def _apply_ridge(self, part: str, voxels: torch.Tensor) -> torch.Tensor:
@@ -129,7 +117,7 @@ class Model(Encoder):
                 folds[held_out] = number
         grids = {"published": settings.published_penalties, "wide": settings.wide_penalties}
         facts: dict[str, float] = {}
-        for part, targets in (("z", data.latents), ("c", data.prompts)):
+        for part, targets in (("z", data.latents), ("c", data.text_embeddings)):
             voxels = _voxels_of(data, part, getattr(settings, f"{part}_labels"))
             ridge = solve_image_ridge(
                 torch.cat(

@@ -31,15 +31,11 @@ def check_project() -> ProjectParams:
         a listed model too, or something that the settings need and that is not there.
     """
     params = load_params()
-    from fmri2img.models.registry import check_settings, model_class, model_names  # starts torch
+    from fmri2img.models.registry import model_names  # starts torch
 
-    for model in params.models:
-        if model not in (names := model_names()):
-            raise ConfigError(
-                f"{PARAMS_PATH}: models: there is no model {model!r}{near(model, names)}; choose "
-                f"from: {', '.join(names)}"
-            )
-        check_settings(model, params.train[model])
+    for kind, models in params.models.by_kind().items():
+        for model in models:
+            _check_model(model, kind, params)
     if stray := [name for name in params.train if name not in model_names()]:
         words = (
             f"there is no such model{near(stray[0], model_names())}; remove the section, or "
@@ -47,7 +43,7 @@ def check_project() -> ProjectParams:
         )
         raise ConfigError(f"{PARAMS_PATH}: train.{stray[0]}: {words}")
     _check_folder("autoencoder.source", params.autoencoder.source, "config.json")
-    if any(model_class(model).uses_diffusion for model in params.models):
+    if params.models.diffusion:
         _check_folder("diffusion.source", params.diffusion.source, "unet")
         if params.fetch_captions.folder is not None:
             _check_folder(
@@ -57,6 +53,31 @@ def check_project() -> ProjectParams:
             )
     _check_machine(params)
     return params
+
+
+def _check_model(name: str, kind: str, params: ProjectParams) -> None:
+    """Refuse a model that does not exist, stands in the wrong list, or asks for what nobody
+    makes.
+    """
+    # They start torch.
+    from fmri2img.generation.renderers.base import renderer_of
+    from fmri2img.models.registry import check_settings, model_class, model_names
+    from fmri2img.training.targets.base import targets_of
+
+    if name not in (names := model_names()):
+        raise ConfigError(
+            f"{PARAMS_PATH}: models.{kind}: there is no model {name!r}{near(name, names)}; choose "
+            f"from: {', '.join(names)}"
+        )
+    model = model_class(name)
+    if model.kind != kind:
+        raise ConfigError(
+            f"{PARAMS_PATH}: models.{kind}: {name} is of the kind {model.kind}; move it to "
+            f"models.{model.kind}"
+        )
+    check_settings(name, params.train[name])
+    targets_of(model)
+    renderer_of(model)
 
 
 def _check_folder(key: str, source: str, needed: str) -> None:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from fmri2img.config import ProjectParams
 from fmri2img.containers import Reconstructions, TruePictures
 from fmri2img.evaluation.diffusion_scores import Steering, identify_by_samples, score_halves
@@ -105,7 +103,7 @@ def _score_diffusion(
     settings: dict[str, Any],
 ) -> Steering | None:
     """Score what only encoders have that steer Stable Diffusion; nothing for others."""
-    if not len(reconstructions.samples):
+    if reconstructions.samples is None:
         return None
     resampling = {name: settings[name] for name in ("n_bootstrap", "seed")}
     halves = score_halves(
@@ -131,7 +129,9 @@ def _write(
 ) -> None:
     """Write the metrics, the tables for plots and the page."""
     subject, model = data.subject, data.model
-    profile: np.ndarray = scores.profile.reshape(reconstructions.latents.shape[1:])
+    profile = scores.profile
+    if profile is not None and reconstructions.latents is not None:
+        profile = profile.reshape(reconstructions.latents.shape[1:])
     write_json(metrics_path(subject, model), document.to_json())
     write_text(scores_path(subject, model), score_table(scores.rows, truth.image_ids))
     write_text(repetitions_path(subject, model), repetition_table(scores))

@@ -9,7 +9,6 @@ from fmri2img.exceptions import ConfigError
 from fmri2img.fetching.caption_archive import fetch_captions
 from fmri2img.files import hash_file, write_json
 from fmri2img.layout import captions_path, coco_folder
-from fmri2img.models.registry import model_class
 from fmri2img.nsd.coco_captions import CAPTION_FILES, read_captions, read_coco_ids
 from fmri2img.nsd.paths import STIM_INFO
 from fmri2img.pipeline.subject import SubjectData
@@ -21,16 +20,13 @@ _Pictures = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def collect_captions(model: str, params: ProjectParams) -> None:
-    """Write the captions of all subjects' pictures; none for a model that does without.
+    """Write the captions of all subjects' pictures.
 
     Parameters
     ----------
     model : str
     params : ProjectParams
     """
-    if not model_class(model).uses_diffusion:
-        write_json(captions_path(model), {"captions": {}})
-        return
     splits = [SubjectData(subject).split() for subject in params.subjects]
     image_ids = np.unique(np.concatenate([split.ids(part) for split in splits for part in PARTS]))
     shared = raw_files("shared", params.machine)

@@ -24,6 +24,8 @@ from fmri2img.provenance.accept import forget_acceptance
 from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
 
 Item = TypeVar("Item")
+# Scripts that are one stage in dvc.yaml for each kind of encoders.
+_OF_EACH_KIND = ("train", "predict", "evaluate")
 _FLAGS = {
     "check": "read every raw byte anew and compare it with the receipt",
     "dry_run": "say what would be fetched and how large it is, and stop",
@@ -64,6 +66,10 @@ def run_stage(main: Callable[..., None], arguments: list[str] | None = None) -> 
 def _stage_name(stage: ModuleType | None, options: dict[str, Any]) -> str:
     """Return a stage's name in ``dvc.yaml``."""
     script = Path(stage.__file__).stem if stage and stage.__file__ else ""
+    if model := options.get("model") if script in _OF_EACH_KIND else None:
+        kinds = load_params().models.by_kind()
+        kind = next((kind for kind, names in kinds.items() if model in names), "latents")
+        script += "" if kind == "latents" else f"_{kind}"
     item = "-".join(value for value in options.values() if isinstance(value, str))
     return script if not item else f"{script}_shared" if item == "shared" else f"{script}@{item}"
 
@@ -166,7 +172,7 @@ def _check_names(options: dict[str, str]) -> None:
     params = load_params()
     for option, section, known in (
         ("subject", "subjects", ["shared", *params.subjects]),
-        ("model", "models", params.models),
+        ("model", "models", list(params.models)),
     ):
         if (name := options.get(option)) is not None and name not in known:
             listed = ", ".join(item for item in known if item != "shared")

@@ -35,6 +35,7 @@ from fmri2img.layout import (
     truth_path,
     voxels_path,
 )
+from fmri2img.models.registry import stage_of
 from fmri2img.responses.splits import Split
 
 _Json = dict[str, Any]
@@ -116,7 +117,8 @@ class EncoderData:
     def targets(self) -> DiffusionTargets:
         """Open what the model learns beside latents."""
         path = targets_path(self.subject, self.model)
-        return DiffusionTargets.open(path, remedy=self._remedy("make_targets"))
+        remedy = f"dvc repro make_targets@{self.subject}-{self.model}"
+        return DiffusionTargets.open(path, remedy=remedy)
 
     def training_scores(self) -> dict[str, float]:
         """Return its scores on validation images, and facts about its training."""
@@ -135,7 +137,7 @@ class EncoderData:
         return MetricsDocument.read(path, remedy=self._remedy("evaluate"))
 
     def _remedy(self, stage: str) -> str:
-        return f"dvc repro {stage}@{self.subject}-{self.model}"
+        return f"dvc repro {stage_of(stage, self.subject, self.model)}"
 
 
 def open_prior() -> Latents:

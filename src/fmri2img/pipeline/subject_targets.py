@@ -12,7 +12,6 @@ from fmri2img.containers import DiffusionTargets
 from fmri2img.exceptions import FormatError, MissingDataError
 from fmri2img.files import json_bytes
 from fmri2img.layout import captions_path, target_blocks_folder, targets_path
-from fmri2img.models.registry import model_class
 from fmri2img.nsd.paths import STIMULI
 from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.pipeline.stage import progress
@@ -76,10 +75,7 @@ def make_targets_of(subject: str, model: str, params: ProjectParams) -> None:
     params : ProjectParams
     """
     path = targets_path(subject, model)
-    if not model_class(model).uses_diffusion:
-        DiffusionTargets.nothing().save(path)
-        return
-    # Late: it takes seconds to load, and most models do without.
+    # Late: they take seconds to load.
     from fmri2img.features.diffusion_targets import forget_blocks
     from fmri2img.pretrained.diffusion import open_diffusion
 
@@ -119,23 +115,23 @@ def _earlier(path: Path) -> DiffusionTargets:
 
 def _compute(task: _Task, earlier: DiffusionTargets) -> DiffusionTargets:
     """Compute what an earlier file does not have."""
-    scenes_from, prompts_from = task.made_from()
-    prompts, empty = earlier.prompts, earlier.empty_prompt
+    pictures_from, texts_from = task.made_from()
+    embeddings, empty = earlier.text_embeddings, earlier.empty_text
     n_truncated = earlier.provenance.get("n_truncated")
-    if earlier.provenance.get("prompts") != prompts_from:
-        prompts, empty, n_truncated = _embed(task, prompts_from)
-    scenes = earlier.scenes
-    if earlier.provenance.get("scenes") != scenes_from:
-        scenes = _encode(task, scenes_from)
+    if earlier.made_from("text_embeddings") != texts_from:
+        embeddings, empty, n_truncated = _embed(task, texts_from)
+    z_latents = earlier.z_latents
+    if earlier.made_from("z_latents") != pictures_from:
+        z_latents = _encode(task, pictures_from)
     provenance = {
         "data_source": task.shared.receipt.data_source,
-        "scenes": scenes_from,
-        "prompts": prompts_from,
+        "z_latents": pictures_from,
+        "text_embeddings": texts_from,
         "about": task.diffusion.describe(),
         "n_captions": sum(map(len, task.captions)),
         "n_truncated": n_truncated,
     }
-    return DiffusionTargets(task.image_ids, scenes, prompts, empty, provenance)
+    return DiffusionTargets(task.image_ids, z_latents, embeddings, empty, provenance)
 
 
 def _embed(task: _Task, made_from: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, int]:
@@ -143,7 +139,7 @@ def _embed(task: _Task, made_from: dict[str, Any]) -> tuple[np.ndarray, np.ndarr
     from fmri2img.features.diffusion_targets import embed_captions
 
     text = task.diffusion.load_text()
-    prompts, n_truncated = embed_captions(
+    embeddings, n_truncated = embed_captions(
         task.captions,
         text,
         batch_size=task.batch_size,
@@ -151,15 +147,15 @@ def _embed(task: _Task, made_from: dict[str, Any]) -> tuple[np.ndarray, np.ndarr
         made_from=made_from,
         progress=progress(f"{task.subject} captions"),
     )
-    return prompts, text.embed([""])[0].numpy().astype(np.float16), n_truncated
+    return embeddings, text.embed([""])[0].numpy().astype(np.float16), n_truncated
 
 
 def _encode(task: _Task, made_from: dict[str, Any]) -> np.ndarray:
     """Encode the pictures at 320 x 320."""
-    from fmri2img.features.diffusion_targets import encode_scenes
+    from fmri2img.features.diffusion_targets import encode_z_latents
 
     stimuli = task.shared.locate(STIMULI)
-    return encode_scenes(
+    return encode_z_latents(
         lambda ids: iterate_images(stimuli, ids, remedy=task.shared.remedy),
         task.image_ids,
         task.diffusion.load_autoencoder(),

@@ -3,11 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from fmri2img.config import AutoencoderParams, Params, ProjectParams
@@ -41,7 +39,8 @@ from fmri2img.training.records import (
     validation_table,
     write_curve,
 )
-from fmri2img.training.training_set import TrainingSet, make_diffusion_set, make_training_set
+from fmri2img.training.targets.base import Sources, targets_of
+from fmri2img.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
@@ -142,15 +141,9 @@ def _collect(
     examples, split, latents = data.examples(on_disk=["images"]), data.split(), data.latents()
     roi = data.region()["roi"]
     about = describe_encoder(examples, split, latents, roi)
-    if kind.uses_diffusion:
-        targets = data.encoder(model).targets()
-        training_set = make_diffusion_set(examples, split, targets)
-        about |= targets.provenance["about"]
-    else:
-        with_pictures = getattr(settings, "loss", "latents") != "latents"
-        training_set = make_training_set(
-            examples, split, latents, open_prior(), with_pictures=with_pictures
-        )
+    sources = Sources(examples, split, latents, settings, open_prior, data.encoder(model).targets)
+    targets = targets_of(kind).collect(sources)
+    about |= targets.about
     region = " + ".join(roi) if isinstance(roi, list) else roi
     task = _Task(
         subject=data.subject,
@@ -164,7 +157,7 @@ def _collect(
         owner=f"{data.subject}/{model} on {examples.n_voxels} voxels of {region}",
         side=examples.images.shape[1],
     )
-    return task, training_set
+    return task, targets.data
 
 
 @contextmanager
@@ -193,22 +186,18 @@ def _judge(
     task: _Task, encoder: Encoder, result: TrainingResult, validation: ValidationTensors
 ) -> tuple[TrainingResult, torch.Tensor]:
     """Score the validation images in the project's latents, in which all encoders compare."""
-    if not task.kind.uses_diffusion:
+    if targets_of(task.kind).are_latents:
         return result, validation_scores(encoder, validation)
+    # Late: renderers load networks, and most trainings do without.
+    from fmri2img.features.vae_latents import encode_pictures
+    from fmri2img.generation.renderers.base import renderer_of
+
     predicted = predict_validation(encoder, validation).numpy()
+    pictures = renderer_of(task.kind).preview(predicted, task.about, task.side)
+    encoded_again = encode_pictures(pictures, task.load_decoder(), batch_size=_BATCH)
     truth = task.latents.of(task.split.ids("validation"))
     mean = task.latents.of(task.split.ids("train")).mean(axis=0)
-    return judge_by_latents(result, truth, _encode_again(task, predicted), mean)
-
-
-def _encode_again(task: _Task, z_latents: np.ndarray) -> np.ndarray:
-    """Return the project's latents of the pictures that z latents stand for."""
-    from fmri2img.features.vae_latents import encode_images
-    from fmri2img.generation.decode import latents_of_pictures
-    from fmri2img.pretrained.autoencoder import load_autoencoder_of
-
-    encode = partial(encode_images, autoencoder=task.load_decoder(), batch_size=_BATCH)
-    return latents_of_pictures(z_latents, load_autoencoder_of(task.about), encode, task.side)
+    return judge_by_latents(result, truth, encoded_again, mean)
 
 
 def _save(

@@ -28,6 +28,7 @@ CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.params_file.load_params": "the same",
     "fmri2img.exceptions": "words for the user",
     "fmri2img.fetching.fetch.check_not_pulled": "stops, or lets pass",
+    "fmri2img.models.registry.stage_of": "names a stage in words for the user",
     "fmri2img.nsd.sessions._code": "names the pieces of an unfinished extraction",
     "fmri2img.parallel": "where jobs run, not what they do",
     **dict.fromkeys(

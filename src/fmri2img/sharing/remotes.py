@@ -34,13 +34,13 @@ SHARED_STAGES = (
     "fetch_captions",
     "make_targets",
 )
-MODEL_STAGES = (*SHARED_STAGES, "train")
+MODEL_STAGES = (*SHARED_STAGES, "train", "train_pixels", "train_diffusion")
 ALL_STAGES = (
     *MODEL_STAGES,
     "fit_encoding_model",
-    "predict",
+    *("predict", "predict_pixels", "predict_diffusion"),
     "score_references",
-    "evaluate",
+    *("evaluate", "evaluate_pixels", "evaluate_diffusion"),
     "compare",
 )
 # What may differ between a colleague's parameters and those of pulled files only if raw files are

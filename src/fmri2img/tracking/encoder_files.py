@@ -16,14 +16,13 @@ from fmri2img.layout import (
     encoder_folder,
     examples_path,
     latents_path,
-    prior_path,
     reconstructions_path,
     split_path,
-    targets_path,
 )
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class, stage_of
 from fmri2img.provenance.accept import accepted_for
 from fmri2img.tracking.versions import CONFIG_TAG, MD5_TAG
+from fmri2img.training.targets.base import targets_of
 
 _N_PICTURES = 8
 
@@ -54,7 +53,8 @@ class EncoderFiles:
         MissingDataError
             If weights or config are not there.
         """
-        folder, remedy = encoder_folder(subject, model), f"dvc repro train@{subject}-{model}"
+        folder = encoder_folder(subject, model)
+        remedy = f"dvc repro {stage_of('train', subject, model)}"
         config = read_json(folder / CONFIG_NAME, remedy=remedy)
         return cls(subject, model, config, md5_tags(folder))
 
@@ -86,8 +86,8 @@ def dataset_inputs(subject: str, model: str) -> list[DatasetInput]:
         "split": split_path(subject),
         "latents": latents_path(subject),
     }
-    if model_class(model).uses_diffusion:
-        paths["targets"] = targets_path(subject, model)
+    further = targets_of(model_class(model)).files(subject, model)
+    paths |= {path.parts[1]: path for path in further if path.parts[1] == "targets"}
     return [
         DatasetInput(
             Dataset(
@@ -109,7 +109,8 @@ def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
     The key is the image's 73k id: it stands for the same picture in every subject's run.
     """
     reconstructions = Reconstructions.open(
-        reconstructions_path(subject, model), remedy=f"dvc repro predict@{subject}-{model}"
+        reconstructions_path(subject, model),
+        remedy=f"dvc repro {stage_of('predict', subject, model)}",
     )
     examples = Examples.open(
         examples_path(subject),
@@ -132,12 +133,8 @@ def lineage_tags(files: EncoderFiles) -> dict[str, str]:
     """Return tags that lead from a run to the bytes it used and the code that ran."""
     subject = files.subject
     inputs = [examples_path(subject), split_path(subject), latents_path(subject)]
-    inputs.append(
-        targets_path(subject, files.model)
-        if model_class(files.model).uses_diffusion
-        else prior_path()
-    )
-    tags = {"dvc.stage": f"train@{subject}-{files.model}"}
+    inputs += targets_of(model_class(files.model)).files(subject, files.model)
+    tags = {"dvc.stage": stage_of("train", subject, files.model)}
     tags |= {
         f"dvc.dep.{path.as_posix()}": hash_file(path, "md5") for path in inputs if path.exists()
     }

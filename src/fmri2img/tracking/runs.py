@@ -27,6 +27,7 @@ from fmri2img.layout import (
     training_path,
     validation_path,
 )
+from fmri2img.models.registry import stage_of
 from fmri2img.tracking.champions import propose
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.curves import MOST_METRICS, holds_curve, log_curve, milliseconds
@@ -225,7 +226,7 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     about, settings = files.config["about"], files.config["settings"]
     params = {"model": model, "n_voxels": files.config["n_voxels"], **about}
     params |= {f"{model}.{key}": value for key, value in settings.items()}
-    remedy = f"dvc repro train@{subject}-{model}"
+    remedy = f"dvc repro {stage_of('train', subject, model)}"
     scores = read_json(training_path(subject, model), remedy=remedy)
     client.log_batch(
         run_id,
@@ -241,7 +242,7 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
 
 def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles) -> None:
     subject, model = files.subject, files.model
-    remedy = f"dvc repro evaluate@{subject}-{model}"
+    remedy = f"dvc repro {stage_of('evaluate', subject, model)}"
     document = MetricsDocument.read(metrics_path(subject, model), remedy=remedy)
     encoding = read_json(
         encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}"
@@ -276,7 +277,8 @@ def _points(metrics: dict[str, float]) -> list[Metric]:
 
 def _curve(subject: str, model: str) -> list[dict[str, float]]:
     """Return a learning curve, one record an epoch."""
-    text = read_text(curve_path(subject, model), remedy=f"dvc repro train@{subject}-{model}")
+    remedy = f"dvc repro {stage_of('train', subject, model)}"
+    text = read_text(curve_path(subject, model), remedy=remedy)
     return [
         {key: float(value) for key, value in row.items()}
         for row in csv.DictReader(io.StringIO(text))

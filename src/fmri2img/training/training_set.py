@@ -88,9 +88,12 @@ def make_diffusion_set(examples: Examples, split: Split, targets: DiffusionTarge
     has c as well, of training images.
     """
     none = np.zeros((len(targets.image_ids), 0, 1, 1), np.float32)
-    scenes = Latents(targets.image_ids, targets.scenes.astype(np.float32), none, targets.provenance)
-    data = make_training_set(
-        examples, split, scenes, scenes.only(targets.image_ids[:0]), with_pictures=False
+    z_latents = Latents(
+        targets.image_ids, targets.z_latents.astype(np.float32), none, targets.provenance
     )
-    prompts = targets.prompts[targets.rows_of(split.ids("train"))]
-    return replace(data, train=replace(data.train, prompts=torch.from_numpy(prompts)))
+    data = make_training_set(
+        examples, split, z_latents, z_latents.only(targets.image_ids[:0]), with_pictures=False
+    )
+    embeddings = targets.text_embeddings[targets.rows_of(split.ids("train"))]
+    train = replace(data.train, text_embeddings=torch.from_numpy(embeddings))
+    return replace(data, train=train)

@@ -140,17 +140,20 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
 
 
 def shown_metrics(runs: list[ComparedRun]) -> list[str]:
-    """Return the metrics that all runs have, of those shown."""
+    """Return the metrics that a run has, of those shown."""
     return [
         metric
         for metric in shown_in_comparison()
-        if all(metric in run.means[MODEL] for run in runs)
+        if any(metric in run.means[MODEL] for run in runs)
     ]
 
 
 def _model_row(run: ComparedRun, shown: list[str]) -> str:
     cells = []
     for metric in shown:
+        if metric not in run.means[MODEL]:
+            cells.append("–")
+            continue
         low, high = run.intervals[metric]
         cells.append(f"**{run.means[MODEL][metric]:.3f}** [{low:.3f}, {high:.3f}]")
     star = " \\*" if run.is_champion else ""
@@ -220,7 +223,7 @@ def _draw_scores(figure: SubFigure, runs: list[ComparedRun]) -> None:
     models = list(dict.fromkeys(run.model for run in runs))
     width = 0.8 / len(models)
     for axis, metric in zip(axes, shown, strict=True):
-        for run in runs:
+        for run in (run for run in runs if metric in run.means[MODEL]):
             x = (
                 subjects.index(run.subject)
                 + (models.index(run.model) - (len(models) - 1) / 2) * width

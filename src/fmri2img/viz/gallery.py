@@ -63,7 +63,8 @@ def gallery_items(
     """Put each reconstruction beside its truth, (n, side, side, 3), uint8, with its scores by
     title, each of shape (n,).
     """
-    others = dict(zip(_VARIANT_TITLES, reconstructions.variant_images, strict=False))
+    variants = reconstructions.variant_images
+    others = dict(zip(_VARIANT_TITLES, () if variants is None else variants, strict=False))
     tests = {row: number for number, row in enumerate(reconstructions.rows("test").tolist())}
     return [
         GalleryItem(

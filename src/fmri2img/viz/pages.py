@@ -36,6 +36,8 @@ from fmri2img.viz.score_figures import (
     repetition_curve,
 )
 
+_RETRIEVAL_TITLES = {"raw": "raw", "centred": "centred on the training mean"}
+
 
 @dataclass(frozen=True)
 class ReportData:
@@ -52,8 +54,8 @@ class ReportData:
     image_ids : ndarray, shape (n,)
     shown, ceiling, reconstructed : ndarray, shape (n, side, side, 3), uint8
         The test pictures, what the autoencoder alone makes of them, and the encoder.
-    profile : ndarray, shape (channels, h, w)
-        Correlation over images of each latent number.
+    profile : ndarray, shape (channels, h, w), or None
+        Correlation over images of each latent number; None: the encoder predicts no latents.
     """
 
     subject: str
@@ -65,7 +67,7 @@ class ReportData:
     shown: np.ndarray
     ceiling: np.ndarray
     reconstructed: np.ndarray
-    profile: np.ndarray
+    profile: np.ndarray | None
 
 
 def run_page(data: ReportData) -> str:
@@ -83,6 +85,7 @@ def run_page(data: ReportData) -> str:
         ),
         figures=_figures(data),
         picked=_picked(data),
+        picked_by=title_of(_picked_by(data)),
         seeds=_seed_lines(document),
         regions=_region_lines(regions, document.brain),
         encoding=data.encoding["about"],
@@ -91,10 +94,7 @@ def run_page(data: ReportData) -> str:
         halves_metrics=HALVES_METRICS,
         halves_over_images=HALVES_OVER_IMAGES,
         by_samples=document.samples,
-        retrieval={
-            "raw": document.retrieval["raw"],
-            "centred on the training mean": document.retrieval["centred"],
-        },
+        retrieval={_RETRIEVAL_TITLES[name]: scores for name, scores in document.retrieval.items()},
     )
 
 
@@ -122,7 +122,7 @@ def _figures(data: ReportData) -> dict[str, str | None]:
     histograms = distributions(data.per_image[MODEL], data.per_image[SHUFFLED], data.model)
     return {
         "distributions": figure_uri(histograms),
-        "maps": figure_uri(latent_maps(data.profile)),
+        "maps": figure_uri(latent_maps(data.profile)) if data.profile is not None else None,
         "repetitions": figure_uri(repetition_curve(repetitions)) if repetitions else None,
         "regions": figure_uri(
             explained_by_region({name: regions[name] for name in _all_first(regions)})
@@ -139,11 +139,12 @@ def _tables(document: MetricsDocument, model: str) -> list[dict]:
     pictures = [name for name in plain_metrics("pictures", "networks") if name in scored]
     variants = [name for name in scored if name not in (*pictures, *latents)]
     rows = [row for row in ROWS if row in document.rows and not (row == REFERENCE and model == row)]
-    return [
-        _table("Pictures", pictures, rows, document),
-        _table("Latents and responses", latents, rows, document),
-        _table("Variants of the picture scores", variants, rows, document),
-    ]
+    tables = {
+        "Pictures": pictures,
+        "Latents and responses": latents,
+        "Variants of the picture scores": variants,
+    }
+    return [_table(title, names, rows, document) for title, names in tables.items() if names]
 
 
 def _seed_lines(document: MetricsDocument) -> list[tuple[str, dict, float]]:
@@ -214,7 +215,7 @@ def comparison_page(
     shown = {
         name: metric
         for name, metric in plain_metrics().items()
-        if all(name in run.document.rows[MODEL] for run in runs)
+        if any(name in run.document.rows[MODEL] for run in runs)
     }
     document = runs[0].document
     return _render(
@@ -289,9 +290,15 @@ def _table(title: str, metrics: list[str], rows: list[str], document: MetricsDoc
     return {"title": title, "heads": [title_of(metric) for metric in metrics], "lines": lines}
 
 
+def _picked_by(data: ReportData) -> str:
+    """Return the metric by which images are picked: the champion's, or the first that there is."""
+    scored = data.per_image[MODEL]
+    return CHAMPION_METRIC if CHAMPION_METRIC in scored else next(iter(scored))
+
+
 def _picked(data: ReportData) -> list[dict]:
-    """Return the best, the median and the worst images by latent pattern correlation."""
-    scores = data.per_image[MODEL][CHAMPION_METRIC]
+    """Return the best, the median and the worst images."""
+    scores = data.per_image[MODEL][_picked_by(data)]
     order = np.argsort(-scores, kind="stable")
     middle = len(order) // 2
     groups = {

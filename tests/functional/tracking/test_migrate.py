@@ -64,8 +64,8 @@ def test_everything_arrives_once(project, monkeypatch):
 def test_what_the_team_has_decided_stays(project, monkeypatch):
     uri = f"sqlite:///{project.root}/team.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    project.train_and_log("default", weight=2.0)
-    propose_champions({"subj01": "default"})
+    project.train_and_log("bayes", weight=2.0)
+    propose_champions({"subj01": "bayes"})
     # Its first version there; somebody else's first version has other bytes.
     project.train_and_log("ridge", weight=3.0)
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
@@ -76,7 +76,7 @@ def test_what_the_team_has_decided_stays(project, monkeypatch):
     lines = list(migrate(source, target))
     assert lines == ["run subj01-ridge", "version models:/fmri2img-ridge-subj01/1"]
     assert len(target.search_model_versions("name = 'fmri2img-ridge-subj01'")) == 2
-    assert list(target.get_registered_model("fmri2img-default-subj01").aliases) == ["champion"]
+    assert list(target.get_registered_model("fmri2img-bayes-subj01").aliases) == ["champion"]
     assert not target.get_registered_model("fmri2img-ridge-subj01").aliases
     project.train_and_log("ridge", weight=1.0)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)

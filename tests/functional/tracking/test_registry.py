@@ -14,7 +14,7 @@ from fmri2img.tracking.runs import propose_champions
 from fmri2img.tracking.store import open_store
 from fmri2img.tracking.versions import champion_of, download, list_versions, resolve, summary
 
-RIDGE, OURS = "models:/fmri2img-ridge-subj01", "models:/fmri2img-default-subj01"
+RIDGE, OURS = "models:/fmri2img-ridge-subj01", "models:/fmri2img-bayes-subj01"
 
 
 def aliases(client, subject="subj01"):
@@ -26,8 +26,8 @@ def test_the_first_encoder_becomes_champion_and_a_better_one_takes_its_place(pro
     propose_champions({"subj01": "ridge"})
     client, _ = open_store()
     assert aliases(client) == {f"{RIDGE}/1": ("champion",)}
-    project.train_and_log("default", weight=2.0, score=0.4)
-    propose_champions({"subj01": "default"})
+    project.train_and_log("bayes", weight=2.0, score=0.4)
+    propose_champions({"subj01": "bayes"})
     # One champion a subject, whatever the model.
     assert aliases(client) == {f"{OURS}/1": ("champion",)}
     gain = difference(client, resolve(client, f"{OURS}@champion"), resolve(client, f"{RIDGE}/1"))
@@ -40,8 +40,8 @@ def test_an_encoder_that_is_not_shown_to_be_better_is_the_challenger(project, ca
     caplog.set_level(logging.INFO)
     project.train_and_log("ridge", weight=1.0, score=0.3)
     propose_champions({"subj01": "ridge"})
-    project.train_and_log("default", weight=2.0, score=0.3)
-    propose_champions({"subj01": "default"})
+    project.train_and_log("bayes", weight=2.0, score=0.3)
+    propose_champions({"subj01": "bayes"})
     client, _ = open_store()
     assert aliases(client) == {f"{RIDGE}/1": ("champion",), f"{OURS}/1": ("challenger",)}
     assert f"{OURS}/1 is the challenger" in caplog.text
@@ -60,7 +60,7 @@ def test_an_encoder_that_is_not_shown_to_be_better_is_the_challenger(project, ca
 def test_a_worse_encoder_is_refused_with_its_interval(project):
     project.train_and_log("ridge", weight=1.0, score=0.4)
     propose_champions({"subj01": "ridge"})
-    project.train_and_log("default", weight=2.0, score=0.3)
+    project.train_and_log("bayes", weight=2.0, score=0.3)
     client, _ = open_store()
     with pytest.raises(
         MismatchError, match=r"-0\.1000 \[-0\.1000, -0\.1000\] on 30 validation images"
@@ -75,8 +75,8 @@ def test_a_worse_encoder_is_refused_with_its_interval(project):
 def test_scores_on_other_data_are_not_compared(change, project):
     project.train_and_log("ridge", weight=1.0, score=0.3)
     propose_champions({"subj01": "ridge"})
-    project.train_and_log("default", weight=2.0, score=0.9, **change)
-    propose_champions({"subj01": "default"})
+    project.train_and_log("bayes", weight=2.0, score=0.9, **change)
+    propose_champions({"subj01": "bayes"})
     client, _ = open_store()
     assert aliases(client) == {f"{RIDGE}/1": ("champion",), f"{OURS}/1": ("challenger",)}
 

@@ -188,14 +188,14 @@ def test_a_lab_moves_to_its_server(project, team, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ana")
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "anas-password-1")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
-    project.train_and_log("default", weight=2.0, score=0.6)
-    propose_champions({"subj01": "default"})
+    project.train_and_log("bayes", weight=2.0, score=0.6)
+    propose_champions({"subj01": "bayes"})
     client, experiment = open_store()
     assert {run.info.run_name for run in client.search_runs([experiment])} == {
         "subj01-ridge",
-        "subj01-default",
+        "subj01-bayes",
     }
-    assert client.get_registered_model("fmri2img-default-subj01").aliases == {"champion": "1"}
+    assert client.get_registered_model("fmri2img-bayes-subj01").aliases == {"champion": "1"}
     assert client.get_registered_model("fmri2img-ridge-subj01").aliases == {}
     stored = {
         item["Key"].rsplit("/", 1)[-1]

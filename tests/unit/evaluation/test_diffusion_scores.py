@@ -73,8 +73,8 @@ class Decoded:
     """The part of reconstructions that is scored."""
 
     image_ids: np.ndarray
-    scenes: np.ndarray
-    prompts: np.ndarray
+    z_latents: np.ndarray
+    text_embeddings: np.ndarray
 
     def rows(self, split):  # noqa: ARG002 (as containers have it)
         return np.arange(len(self.image_ids))
@@ -83,17 +83,17 @@ class Decoded:
 @pytest.fixture
 def halves(rng):
     ids = np.arange(100, 100 + N_TEST + N_TRAIN)
-    scenes = rng.normal(1, 1, (len(ids), 4, 20, 20)).astype(np.float16)
-    prompts = rng.normal(0, 1, (len(ids), 77, 96)).astype(np.float16)
-    prompts[:, 0] = 7  # the first token of every text
-    targets = DiffusionTargets(ids, scenes, prompts, np.zeros((77, 96), np.float16), {})
+    z_latents = rng.normal(1, 1, (len(ids), 4, 20, 20)).astype(np.float16)
+    text_embeddings = rng.normal(0, 1, (len(ids), 77, 96)).astype(np.float16)
+    text_embeddings[:, 0] = 7  # the first token of every text
+    targets = DiffusionTargets(ids, z_latents, text_embeddings, np.zeros((77, 96), np.float16), {})
     test = ids[N_TRAIN:]
-    noise = [rng.normal(0, 3, values[N_TRAIN:].shape) for values in (scenes, prompts)]
+    noise = [rng.normal(0, 3, values[N_TRAIN:].shape) for values in (z_latents, text_embeddings)]
     decoded = Decoded(
         test,
         *(
             (values[N_TRAIN:] + one).astype(np.float16)
-            for values, one in zip((scenes, prompts), noise, strict=True)
+            for values, one in zip((z_latents, text_embeddings), noise, strict=True)
         ),
     )
     return (
@@ -107,8 +107,8 @@ def test_each_half_is_scored_beside_its_floor(halves):
     targets, decoded, split = halves
     found = score_halves(decoded, targets, split, **HOW, n_permutations=99)
     for half, truth, made in (
-        ("z", targets.scenes, decoded.scenes),
-        ("c", targets.prompts, decoded.prompts),
+        ("z", targets.z_latents, decoded.z_latents),
+        ("c", targets.text_embeddings, decoded.text_embeddings),
     ):
         scores = found[half]
         assert scores["two_way"] == 1
@@ -139,7 +139,7 @@ def test_noise_finds_nothing(halves, rng):
         decoded.image_ids,
         *(
             rng.normal(size=values.shape).astype(np.float16)
-            for values in (decoded.scenes, decoded.prompts)
+            for values in (decoded.z_latents, decoded.text_embeddings)
         ),
     )
     found = score_halves(noise, targets, split, **HOW, n_permutations=99)
@@ -151,7 +151,9 @@ def test_noise_finds_nothing(halves, rng):
 def test_training_and_test_order_of_ids_do_not_matter(halves):
     targets, decoded, split = halves
     order = np.random.default_rng(1).permutation(N_TEST)
-    turned = Decoded(decoded.image_ids[order], decoded.scenes[order], decoded.prompts[order])
+    turned = Decoded(
+        decoded.image_ids[order], decoded.z_latents[order], decoded.text_embeddings[order]
+    )
     ours, theirs = (
         score_halves(one, targets, split, **HOW, n_permutations=99) for one in (decoded, turned)
     )

@@ -10,7 +10,6 @@ from fmri2img.containers import (
     Latents,
     Reconstructions,
     TruePictures,
-    without_diffusion,
 )
 from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
 from fmri2img.evaluation.documents import repetition_table
@@ -316,7 +315,6 @@ def subject(rng):
         mean_seen=true.mean(axis=0),
         seed_latents=np.stack([true, true]),
         seed_images=np.stack([small[31:], small[31:]]),
-        **without_diffusion(N_TEST, small.shape[1:], LATENT),
         provenance=examples.provenance,
     )
     pictures = TruePictures(ids, small.repeat(2, 1).repeat(2, 2), provenance={})

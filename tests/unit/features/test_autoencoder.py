@@ -9,7 +9,7 @@ from sklearn.decomposition import PCA
 
 from conftest import REPOSITORY
 from fmri2img.exceptions import FormatError, UnavailableError
-from fmri2img.features.vae_latents import encode_images, to_network_range
+from fmri2img.features.vae_latents import encode_pictures, to_network_range
 from fmri2img.generation.decode import decode_latents, from_network_range
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.simulation.scenes import render_image
@@ -54,13 +54,13 @@ def patch_pca(images):
 
 def test_it_beats_a_linear_code_of_the_same_size(autoencoder, scenes):
     decoded = decode_latents(
-        encode_images(scenes, autoencoder, batch_size=5), autoencoder, batch_size=5
+        encode_pictures(scenes, autoencoder, batch_size=5), autoencoder, batch_size=5
     )
     assert psnr(scenes, decoded) > psnr(scenes, patch_pca(scenes)) + 1
 
 
 def test_latents_have_the_geometry_of_stable_diffusion(autoencoder, scenes):
-    latents = encode_images(scenes, autoencoder, batch_size=5)
+    latents = encode_pictures(scenes, autoencoder, batch_size=5)
     assert latents.shape == (12, 4, 16, 16)
     assert latents.dtype == np.float32
     assert 0.5 < latents.std() < 2
@@ -68,8 +68,8 @@ def test_latents_have_the_geometry_of_stable_diffusion(autoencoder, scenes):
 
 def test_batch_size_does_not_change_a_latent(autoencoder, scenes):
     np.testing.assert_allclose(
-        encode_images(scenes, autoencoder, batch_size=12),
-        encode_images(scenes, autoencoder, batch_size=1),
+        encode_pictures(scenes, autoencoder, batch_size=12),
+        encode_pictures(scenes, autoencoder, batch_size=1),
         atol=1e-4,
     )
 

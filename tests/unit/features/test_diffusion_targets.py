@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fmri2img.features.diffusion_targets import embed_captions, encode_scenes, forget_blocks
+from fmri2img.features.diffusion_targets import embed_captions, encode_z_latents, forget_blocks
 from fmri2img.pretrained.diffusion import open_diffusion
 from fmri2img.simulation.scenes import render_image
 
@@ -41,13 +41,15 @@ def embed(text, folder, made_from="x"):
 
 
 def test_an_image_has_the_mean_of_its_captions(text, tmp_path):
-    prompts, n_truncated = embed(text, tmp_path)
-    assert prompts.shape == (N_IMAGES, 77, 768)
-    assert prompts.dtype == np.float16
+    embeddings, n_truncated = embed(text, tmp_path)
+    assert embeddings.shape == (N_IMAGES, 77, 768)
+    assert embeddings.dtype == np.float16
     assert n_truncated == 0
     expected = text.embed(CAPTIONS[1]).mean(0).numpy()
-    np.testing.assert_allclose(prompts[1], expected, atol=2e-3, rtol=1e-3)
-    np.testing.assert_allclose(prompts[-1], text.embed(["a boat"])[0].numpy(), atol=2e-3, rtol=1e-3)
+    np.testing.assert_allclose(embeddings[1], expected, atol=2e-3, rtol=1e-3)
+    np.testing.assert_allclose(
+        embeddings[-1], text.embed(["a boat"])[0].numpy(), atol=2e-3, rtol=1e-3
+    )
 
 
 def test_long_captions_are_told_with_their_number(text, tmp_path, caplog):
@@ -92,7 +94,7 @@ def test_blocks_of_something_else_are_not_used(text, tmp_path):
 def test_scenes_are_the_mode_of_the_picture_at_320(tiny_diffusion, tmp_path):
     autoencoder = open_diffusion(str(tiny_diffusion), "main").load_autoencoder(torch.device("cpu"))
     pictures = {image_id: render_image(3, image_id, 85) for image_id in (5, 6, 8)}
-    scenes = encode_scenes(
+    z_latents = encode_z_latents(
         lambda ids: (pictures[image_id] for image_id in ids),
         np.array([5, 6, 8]),
         autoencoder,
@@ -100,7 +102,7 @@ def test_scenes_are_the_mode_of_the_picture_at_320(tiny_diffusion, tmp_path):
         folder=tmp_path,
         made_from=0,
     )
-    assert scenes.shape == (3, 4, 40, 40)
+    assert z_latents.shape == (3, 4, 40, 40)
     large = (
         np.asarray(
             Image.fromarray(pictures[8]).resize((320, 320), Image.Resampling.LANCZOS), np.float32
@@ -113,7 +115,7 @@ def test_scenes_are_the_mode_of_the_picture_at_320(tiny_diffusion, tmp_path):
             torch.from_numpy(large).permute(2, 0, 1)[None]
         ).latent_dist.mode()
     np.testing.assert_allclose(
-        scenes[2],
+        z_latents[2],
         (expected[0] * autoencoder.network.config.scaling_factor).numpy(),
         atol=2e-3,
         rtol=1e-3,

@@ -23,15 +23,15 @@ def diffusion(tiny_diffusion):
 @pytest.fixture(scope="module")
 def requests(diffusion):
     rng = np.random.default_rng(4)
-    prompts = (
+    embeddings = (
         diffusion.load_text(torch.device("cpu"))
         .embed(["a photo of a boat", "food on the vase", "a tree"])
         .numpy()
     )
-    scenes = rng.normal(size=(3, 4, 40, 40)).astype(np.float32)
+    z_latents = rng.normal(size=(3, 4, 40, 40)).astype(np.float32)
     return [
-        Request(f"{row:05d}-0", (0, 100 + row, 0), prompt, scene)
-        for row, (prompt, scene) in enumerate(zip(prompts, scenes, strict=True))
+        Request(f"{row:05d}-0", (0, 100 + row, 0), embedding, z_latent)
+        for row, (embedding, z_latent) in enumerate(zip(embeddings, z_latents, strict=True))
     ]
 
 
@@ -57,9 +57,9 @@ def plain_picture(folder, request, *, strength, n_steps=3, guidance=5.0):
     last = n_steps
     x = noise
     with torch.no_grad():
-        if request.scene is not None:
+        if request.z_latent is not None:
             last = int(strength * n_steps)
-            small = vae.decode(torch.from_numpy(request.scene)[None] / SCALE).sample[0]
+            small = vae.decode(torch.from_numpy(request.z_latent)[None] / SCALE).sample[0]
             small = ((small.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
             large = np.asarray(
                 Image.fromarray(small).resize((512, 512), Image.Resampling.BICUBIC)
@@ -72,11 +72,12 @@ def plain_picture(folder, request, *, strength, n_steps=3, guidance=5.0):
             )
             alpha = alphas[times[min(last, n_steps - 1)]]
             x = alpha**0.5 * z + (1 - alpha) ** 0.5 * noise
-        empty = empty_prompt(folder)
+        empty = empty_text(folder)
         for step in range(last - 1, -1, -1):
-            prompt = torch.from_numpy(request.prompt)[None]
+            embedding = torch.from_numpy(request.text_embedding)[None]
             unconditional, conditional = (
-                unet(x, times[step], encoder_hidden_states=text).sample for text in (empty, prompt)
+                unet(x, times[step], encoder_hidden_states=text).sample
+                for text in (empty, embedding)
             )
             predicted = unconditional + guidance * (conditional - unconditional)
             alpha, before = alphas[times[step]], alphas[times[step - 1]] if step else alphas[0]
@@ -86,7 +87,7 @@ def plain_picture(folder, request, *, strength, n_steps=3, guidance=5.0):
     return ((decoded.clamp(-1, 1) + 1) * 127.5).permute(1, 2, 0).numpy()
 
 
-def empty_prompt(folder):
+def empty_text(folder):
     return open_diffusion(str(folder), "main").load_text(torch.device("cpu")).embed([""])
 
 
@@ -94,14 +95,14 @@ def empty_prompt(folder):
 def test_schedule_start_guidance_and_scaling_are_those_of_the_method(diffusion, requests, strength):
     made = make_maker(diffusion, strength=strength).make(requests[:1])[0]
     expected = plain_picture(diffusion.path, requests[0], strength=strength)
-    # Rounding to whole numbers, of the scene and of the picture, and a little arithmetic.
+    # Rounding to whole numbers, of the z_latent and of the picture, and a little arithmetic.
     assert np.abs(made - expected).max() < 1.5
     assert np.abs(made - expected).mean() < 0.3
     assert expected.std() > 5
 
 
 def test_c_alone_starts_from_noise_and_takes_all_steps(diffusion, requests, maker):
-    alone = Request("c", (0, 7), requests[1].prompt, None)
+    alone = Request("c", (0, 7), requests[1].text_embedding, None)
     assert (
         np.abs(maker.make([alone])[0] - plain_picture(diffusion.path, alone, strength=0.8)).max()
         < 1
@@ -129,19 +130,22 @@ def test_fifty_steps_start_at_the_noise_of_step_40(diffusion, requests, monkeypa
 
 
 def test_guidance_1_is_the_condition_alone_and_0_the_empty_prompt(diffusion, requests):
-    latents, prompt = torch.randn(1, 4, 64, 64), torch.from_numpy(requests[0].prompt)[None]
+    latents, embedding = (
+        torch.randn(1, 4, 64, 64),
+        torch.from_numpy(requests[0].text_embedding)[None],
+    )
     step = torch.tensor(401)
     with torch.no_grad():
-        for guidance, text in ((1.0, prompt), (0.0, empty_prompt(diffusion.path))):
+        for guidance, text in ((1.0, embedding), (0.0, empty_text(diffusion.path))):
             maker = make_maker(diffusion, guidance=guidance)
             expected = maker.unet(latents, step, encoder_hidden_states=text).sample
             torch.testing.assert_close(
-                maker._guided_noise(latents, prompt, step), expected, atol=1e-5, rtol=1e-4
+                maker._guided_noise(latents, embedding, step), expected, atol=1e-5, rtol=1e-4
             )
 
 
 def test_batch_and_order_change_no_byte(diffusion, requests, maker, tmp_path):
-    everything = [*requests, Request("0-c", (9, 1), requests[0].prompt, None)]
+    everything = [*requests, Request("0-c", (9, 1), requests[0].text_embedding, None)]
     names = [request.name for request in everything]
     expected = maker.make_all(everything, tmp_path / "a", 0)
     for number, (batch, order) in enumerate(
@@ -154,11 +158,11 @@ def test_batch_and_order_change_no_byte(diffusion, requests, maker, tmp_path):
 
 
 def test_another_seed_gives_another_picture_and_the_same_scene(requests, maker):
-    other = Request("x", (1, 100, 0), requests[0].prompt, requests[0].scene)
+    other = Request("x", (1, 100, 0), requests[0].text_embedding, requests[0].z_latent)
     first, second = maker.make([requests[0], other])
     assert (first != second).mean() > 0.5
     np.testing.assert_array_equal(
-        maker.scene_pictures(requests[0].scene[None]), maker.scene_pictures(other.scene[None])
+        maker.pictures_of_z(requests[0].z_latent[None]), maker.pictures_of_z(other.z_latent[None])
     )
 
 

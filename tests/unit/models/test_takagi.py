@@ -50,7 +50,7 @@ def data(rng):
         none,
         torch.zeros(0, 0, 1, 1),
         roi_names=NAMES,
-        prompts=torch.from_numpy(c).half(),
+        text_embeddings=torch.from_numpy(c).half(),
     )
 
 

@@ -167,7 +167,7 @@ def test_a_changed_constant_runs_the_stages_that_use_it_and_no_other(
     assert {name.partition("/")[0] for name in found} == CONSTANTS[file, constant]
 
 
-@pytest.mark.parametrize("model", ["ridge", "default", "low_level", "basic_ae", "takagi"])
+@pytest.mark.parametrize("model", ["ridge", "bayes", "low_level", "basic_ae", "takagi"])
 def test_a_change_of_one_model_runs_no_other(program, before, model):
     file = f"fmri2img/models/{model}.py"
     found = stale(program, before, file, FILES[file] + "\nNEW = 1\n")

@@ -102,8 +102,10 @@ def with_prompts(data, split):
     """What an encoder that steers Stable Diffusion learns beside: noise, the same whatever the
     subject's test trials hold.
     """
-    prompts = np.random.default_rng(5).normal(size=(len(split.train), 77, 768)).astype(np.float16)
-    return replace(data, train=replace(data.train, prompts=torch.from_numpy(prompts)))
+    embeddings = (
+        np.random.default_rng(5).normal(size=(len(split.train), 77, 768)).astype(np.float16)
+    )
+    return replace(data, train=replace(data.train, text_embeddings=torch.from_numpy(embeddings)))
 
 
 def decoder():
@@ -340,7 +342,7 @@ def test_an_unknown_loss_names_the_known_ones():
         check_settings("basic_ae", SECTIONS["basic_ae"] | {"loss": "hinge"})
     with pytest.raises(
         ConfigError,
-        match="there is no model 'vit'; choose from: basic_ae, default, low_level, ridge",
+        match="there is no model 'vit'; choose from: basic_ae, bayes, low_level, ridge",
     ):
         model_class("vit")
     with pytest.raises(ConfigError, match="blur and zoom change the pictures of a pixel loss"):
@@ -372,7 +374,7 @@ def test_validation_says_how_many_trials_were_averaged(subject, tmp_path):
         data.validation.repetitions.tolist()
         == subject[0].repetitions_of(subject[1].ids("validation")).tolist()
     )
-    encoder, result = fit(data, tmp_path, "default")
+    encoder, result = fit(data, tmp_path, "bayes")
     with torch.no_grad():
         right = encoder(data.validation.image_betas, data.validation.repetitions)
     assert result.validation_loss == pytest.approx(
@@ -433,7 +435,7 @@ def test_output_of_another_shape_is_refused(subject, tmp_path):
         fit(training_set(*subject), tmp_path, bottleneck=[4, 4, 4])
 
 
-@pytest.mark.parametrize("name", ["default", "ridge"])
+@pytest.mark.parametrize("name", ["bayes", "ridge"])
 def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp_path, monkeypatch):
     def grey(latents, *_, **__):  # decoding takes ten times as long as all the rest
         return np.full((len(latents), 128, 128, 3), 128, np.uint8)
@@ -466,7 +468,7 @@ def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp
     maps = unsure_places(encoder, examples, split, latents)
     assert list(maps) == (
         ["2 repetitions"]
-        if name == "default" and len(set(repetitions.tolist())) > 1
+        if name == "bayes" and len(set(repetitions.tolist())) > 1
         else ["all pictures"]
     )
     shares = next(iter(maps.values()))
@@ -500,19 +502,21 @@ def test_what_steers_diffusion_never_comes_from_a_test_image(subject, tmp_path):
     examples, split, _ = subject
     rng = np.random.default_rng(8)
     ids = examples.image_ids
-    scenes = rng.normal(size=(len(ids), 4, 40, 40)).astype(np.float16)
-    prompts = rng.normal(size=(len(ids), 77, 768)).astype(np.float16)
-    targets = DiffusionTargets(ids, scenes, prompts, np.zeros((77, 768), np.float16), {})
+    z_latents = rng.normal(size=(len(ids), 4, 40, 40)).astype(np.float16)
+    embeddings = rng.normal(size=(len(ids), 77, 768)).astype(np.float16)
+    targets = DiffusionTargets(ids, z_latents, embeddings, np.zeros((77, 768), np.float16), {})
     weights = []
     for name in ("", "test", "train"):
-        values, texts, betas = scenes.copy(), prompts.copy(), examples.betas.copy()
+        values, texts, betas = z_latents.copy(), embeddings.copy(), examples.betas.copy()
         if name:
             rows = np.searchsorted(ids, split.ids(name))
             values[rows], texts[rows] = 50, -50
         if name == "test":
             betas[examples.trials_of(split.ids("test"))] = 12_345
         data = make_diffusion_set(
-            replace(examples, betas=betas), split, replace(targets, scenes=values, prompts=texts)
+            replace(examples, betas=betas),
+            split,
+            replace(targets, z_latents=values, text_embeddings=texts),
         )
         encoder, _ = fit(data, tmp_path / f"takagi-{name}", "takagi")
         weights.append(

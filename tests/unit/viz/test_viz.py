@@ -133,7 +133,7 @@ def test_gallery_shows_where_the_encoder_is_unsure(rng):
         UnsureMap("3 repetitions", np.full((4, 4), 0.81)),
     ]
     page = gallery_page(
-        [item], subject="subj01", model="default", data_source="simulated", facts={}, unsure=maps
+        [item], subject="subj01", model="bayes", data_source="simulated", facts={}, unsure=maps
     )
     assert re.search(r"1 repetition<br><b>93 %</b>.*3 repetitions<br><b>81 %</b>", page, re.DOTALL)
     assert page.count("data:image/png") == 3  # two maps and the scale

@@ -34,7 +34,7 @@ _Positive = Annotated[float, Field(gt=0)]
 
 
 class Settings(Params):
-    """``train.default`` in ``params.yaml``.
+    """``train.bayes`` in ``params.yaml``.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ from fmri2img.models._forward import (
 )
 from fmri2img.models._inversion import noise_factor, relative_noise, shrink_covariance
 from fmri2img.models.base import TrainingTensors
-from fmri2img.models.default import misfit_share
+from fmri2img.models.bayes import misfit_share
 from fmri2img.models.registry import check_settings, model_class
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
@@ -93,7 +93,7 @@ def r2(encoder, betas, latents, mean):
 def test_it_finds_more_than_ridge_where_voxels_see_a_spot(world):
     data, betas, latents = world
     mean = data.latents.flatten(1).mean(0)
-    ours, facts = solved("default", data)
+    ours, facts = solved("bayes", data)
     ridge, _ = solved("ridge", data)
     assert r2(ours, betas, latents, mean) > r2(ridge, betas, latents, mean) + 0.03
     assert facts["windowed_share"] > 0.8
@@ -102,9 +102,7 @@ def test_it_finds_more_than_ridge_where_voxels_see_a_spot(world):
 def test_contrasts_explain_what_would_be_noise(world):
     data, betas, latents = world
     mean = data.latents.flatten(1).mean(0)
-    with_them, without = (
-        solved("default", data, energies=energies)[0] for energies in (True, False)
-    )
+    with_them, without = (solved("bayes", data, energies=energies)[0] for energies in (True, False))
     assert r2(with_them, betas, latents, mean) > r2(without, betas, latents, mean) + 0.01
 
 
@@ -114,9 +112,9 @@ def test_pictures_of_others_help_where_there_are_few(world):
     few = replace(data, betas=data.betas[:80], trial_images=data.trial_images[:80], **few)
     richer = replace(few, prior_latents=data.latents[40:], prior_energies=data.energies[40:])
     mean = latents.mean(0)
-    with_them, without = (solved("default", part)[0] for part in (richer, few))
+    with_them, without = (solved("bayes", part)[0] for part in (richer, few))
     assert r2(with_them, betas, latents, mean) > r2(without, betas, latents, mean) + 0.01
-    ignored, _ = solved("default", richer, prior_pictures=False)
+    ignored, _ = solved("bayes", richer, prior_pictures=False)
     assert torch.equal(ignored.gains, without.gains)
 
 
@@ -126,7 +124,7 @@ def test_its_posterior_is_that_of_gaussian_regression(n_voxels, repetitions, wor
     """With known weights, prior and noise the map is the textbook's: S W (W^T S W + C)^-1."""
     data, _, _ = world
     data = replace(data, betas=data.betas[:, :n_voxels], image_betas=data.image_betas[:, :n_voxels])
-    encoder, facts = solved("default", data)
+    encoder, facts = solved("bayes", data)
     counts, settings = data.repetitions.float(), encoder.settings
     latents, voxels = data.latents.flatten(1), encoder.normalizer(data.image_betas)
     energies = data.energies - data.energies.mean(0)
@@ -200,7 +198,7 @@ def test_what_repeats_with_the_image_is_told_from_noise(rng):
 
 def test_fewer_repetitions_are_trusted_less(world):
     data, betas, _ = world
-    encoder, _ = solved("default", data)
+    encoder, _ = solved("bayes", data)
     sizes = [encoder.gains[number].norm() for number in range(3)]
     assert sizes[0] < sizes[1] < sizes[2]
     spreads = [encoder.spread(1, torch.tensor([number])).mean() for number in (1, 2, 3)]
@@ -214,7 +212,7 @@ def test_fewer_repetitions_are_trusted_less(world):
 
 def test_the_stated_spread_is_that_of_the_errors(world):
     data, betas, latents = world
-    encoder, _ = solved("default", data)
+    encoder, _ = solved("bayes", data)
     with torch.no_grad():
         errors = encoder(betas, TWICE).flatten(1) - latents
     assert float(
@@ -226,7 +224,7 @@ def test_without_signal_it_predicts_the_mean(world, rng):
     data, betas, _ = world
     noise = torch.from_numpy(rng.normal(size=data.betas.shape)).float()
     averages = torch.stack([noise[data.trial_images == image].mean(0) for image in range(N_IMAGES)])
-    encoder, facts = solved("default", replace(data, betas=noise, image_betas=averages))
+    encoder, facts = solved("bayes", replace(data, betas=noise, image_betas=averages))
     latents = data.latents.flatten(1)
     with torch.no_grad():
         spread = (
@@ -323,7 +321,7 @@ def test_voxels_without_variance_or_data_say_nothing(world):
     broken = replace(data, betas=data.betas.clone(), image_betas=data.image_betas.clone())
     for values in (broken.betas, broken.image_betas):
         values[:, 3], values[:, 4] = 5.0, torch.nan
-    encoder, _ = solved("default", broken)
+    encoder, _ = solved("bayes", broken)
     assert float(encoder.gains[:, 3:5].abs().max()) == 0
     with torch.no_grad():
         assert torch.isfinite(encoder(betas)).all()

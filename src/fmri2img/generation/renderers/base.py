@@ -1,0 +1,143 @@
+"""What every renderer can do."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any, Literal
+
+import numpy as np
+
+from fmri2img.config import GenerateParams
+from fmri2img.containers import DiffusionTargets, Reconstructions
+from fmri2img.exceptions import ConfigError
+from fmri2img.generation import renderers
+from fmri2img.generation.reconstruct import Inputs
+from fmri2img.models.base import Encoder
+from fmri2img.params_file import near
+
+_NOT_RENDERERS = ("base",)
+Progress = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One encoder whose pictures are wanted, beside `reconstruct.Inputs`.
+
+    Attributes
+    ----------
+    about : dict
+        The ``about`` of the encoder's config.
+    load_other_seeds : callable
+        Loads the same encoder trained from other seeds.
+    open_targets : callable
+        Opens what Stable Diffusion makes of the subject's pictures.
+    settings : GenerateParams
+        Of Stable Diffusion.
+    batch : int or "auto"
+        Pictures that Stable Diffusion makes at a time.
+    folder : Path
+        Keeps finished pictures of a call that is cut off.
+    progress : callable
+        Wraps an iterable, to show how far it is.
+    """
+
+    about: dict[str, Any]
+    load_other_seeds: Callable[[], Sequence[Encoder]]
+    open_targets: Callable[[], DiffusionTargets]
+    settings: GenerateParams
+    batch: int | Literal["auto"]
+    folder: Path
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """Reconstructions, and what has to be cleared when all that is made of them is saved.
+
+    Attributes
+    ----------
+    reconstructions : Reconstructions
+    forget : callable
+        Removes unfinished work.
+    """
+
+    reconstructions: Reconstructions
+    forget: Callable[[], None] = field(default=lambda: None)
+
+
+@dataclass(frozen=True)
+class NewBetas:
+    """Betas of which ``fmri2img decode`` makes pictures.
+
+    Attributes
+    ----------
+    names : list of str
+        Name of each picture.
+    betas : ndarray, shape (n, n_voxels), float32
+        Percent signal change.
+    repetitions : ndarray, shape (n,), int64
+        Trials that each row averages.
+    about : dict
+        The ``about`` of the encoder's config.
+    source : str
+        Where networks lie now, if not where they were; else empty.
+    folder : Path
+        Gets the pictures.
+    progress : callable
+    """
+
+    names: list[str]
+    betas: np.ndarray
+    repetitions: np.ndarray
+    about: dict[str, Any]
+    source: str
+    folder: Path
+    progress: Callable[[str], Progress]
+
+
+class Renderer(ABC):
+    """One way from predictions to pictures."""
+
+    # Whether what an encoder states about its error is about the project's latents.
+    states_errors_of_latents = False
+
+    @abstractmethod
+    def reconstruct(self, inputs: Inputs, task: Task) -> Rendered:
+        """Reconstruct all test images and some training images."""
+
+    @abstractmethod
+    def preview(self, predicted: np.ndarray, about: dict[str, Any], side: int) -> np.ndarray:
+        """Return pictures (n, side, side, 3), uint8, of predictions, by which an encoder is judged
+        on validation images; not called where predictions are the project's latents.
+        """
+
+    @abstractmethod
+    def write(self, encoder: Encoder, new: NewBetas) -> None:
+        """Write one picture for each row of new betas."""
+
+    def facts(self, about: dict[str, Any]) -> dict[str, str]:  # noqa: ARG002  (for subclasses)
+        """Return what the gallery says of the renderer."""
+        return {}
+
+
+def renderer_of(model: type[Encoder]) -> Renderer:
+    """Return the renderer that a model names.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such renderer.
+    """
+    names = [module.name for module in iter_modules(renderers.__path__)]
+    known = [name for name in names if name not in _NOT_RENDERERS]
+    if model.renderer not in known:
+        raise ConfigError(
+            f"{model.__module__}: renderer: there is no {model.renderer!r}"
+            f"{near(model.renderer, known)}; choose from: {', '.join(known)}, or add "
+            f"src/fmri2img/generation/renderers/{model.renderer}.py"
+        )
+    made: Renderer = import_module(f"fmri2img.generation.renderers.{model.renderer}").RENDERER
+    return made

@@ -1,0 +1,41 @@
+"""Latents to pictures by the frozen decoder of the project's autoencoder."""
+
+from typing import Any
+
+import numpy as np
+
+from fmri2img.generation.decode import decode_latents, write_pictures
+from fmri2img.generation.reconstruct import Inputs, predict_from, reconstruct
+from fmri2img.generation.renderers.base import NewBetas, Rendered, Renderer, Task
+from fmri2img.models.base import Encoder
+from fmri2img.pretrained.autoencoder import load_autoencoder_of
+
+_BATCH = 16
+
+
+class LatentDecoder(Renderer):
+    """The frozen decoder: every predicted latent becomes one picture."""
+
+    states_errors_of_latents = True
+
+    def reconstruct(self, inputs: Inputs, task: Task) -> Rendered:
+        """Decode what the encoder and its other seeds predict."""
+        return Rendered(reconstruct(inputs, task.load_other_seeds()))
+
+    def preview(self, predicted: np.ndarray, about: dict[str, Any], side: int) -> np.ndarray:
+        """Refuse: such encoders are judged by the latents that they predict."""
+        raise NotImplementedError
+
+    def write(self, encoder: Encoder, new: NewBetas) -> None:
+        """Decode one picture a row."""
+        autoencoder = load_autoencoder_of(new.about, new.source)
+        pictures = decode_latents(
+            predict_from(encoder, new.betas, new.repetitions),
+            autoencoder,
+            batch_size=_BATCH,
+            progress=new.progress("decoding, batches"),
+        )
+        write_pictures(pictures, new.names, new.folder)
+
+
+RENDERER = LatentDecoder()

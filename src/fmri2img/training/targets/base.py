@@ -1,0 +1,99 @@
+"""What every kind of targets has: where it comes from, and the training set that is made of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
+
+from fmri2img.config import Params
+from fmri2img.containers import DiffusionTargets, Examples, Latents
+from fmri2img.exceptions import ConfigError
+from fmri2img.models.base import Encoder
+from fmri2img.params_file import near
+from fmri2img.responses.splits import Split
+from fmri2img.training import targets
+from fmri2img.training.training_set import TrainingSet
+
+_NOT_TARGETS = ("base",)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What targets may be made from.
+
+    Attributes
+    ----------
+    examples, split, latents
+        The subject's.
+    settings : Params
+        The model's own.
+    open_prior : callable
+        Opens the latents of pictures that only other subjects saw.
+    open_diffusion_targets : callable
+        Opens what Stable Diffusion makes of the subject's pictures and captions.
+    """
+
+    examples: Examples
+    split: Split
+    latents: Latents
+    settings: Params
+    open_prior: Callable[[], Latents]
+    open_diffusion_targets: Callable[[], DiffusionTargets]
+
+
+@dataclass(frozen=True)
+class CollectedTargets:
+    """The training set of one model.
+
+    Attributes
+    ----------
+    data : TrainingSet
+        Its ``latents`` are what the model predicts, whatever that is.
+    about : dict of str to str
+        What an encoder's config records of them.
+    """
+
+    data: TrainingSet
+    about: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """One kind of targets.
+
+    Attributes
+    ----------
+    collect : callable
+        From `Sources` to `CollectedTargets`; it sees training and validation images only.
+    are_latents : bool
+        Whether predictions are latents of the project's autoencoder. If not, the encoder is judged
+        by the latents that the autoencoder finds in its pictures.
+    files : callable
+        From subject and model to the files that it reads beside examples, split and latents.
+    """
+
+    collect: Callable[[Sources], CollectedTargets]
+    are_latents: bool
+    files: Callable[[str, str], list[Path]] = lambda _subject, _model: []
+
+
+def targets_of(model: type[Encoder]) -> Targets:
+    """Return what a model learns.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such kind of targets.
+    """
+    names = [module.name for module in iter_modules(targets.__path__)]
+    known = [name for name in names if name not in _NOT_TARGETS]
+    if model.targets not in known:
+        raise ConfigError(
+            f"{model.__module__}: targets: nobody makes {model.targets!r}"
+            f"{near(model.targets, known)}; choose from: {', '.join(known)}, or add "
+            f"src/fmri2img/training/targets/{model.targets}.py"
+        )
+    made: Targets = import_module(f"fmri2img.training.targets.{model.targets}").TARGETS
+    return made

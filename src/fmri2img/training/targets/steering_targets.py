@@ -1,0 +1,19 @@
+"""What steers Stable Diffusion: z latents of pictures and text embeddings of their captions."""
+
+from fmri2img.layout import targets_path
+from fmri2img.training.targets.base import CollectedTargets, Sources, Targets
+from fmri2img.training.training_set import make_diffusion_set
+
+
+def collect(sources: Sources) -> CollectedTargets:
+    """Collect training trials, z latents and text embeddings."""
+    targets = sources.open_diffusion_targets()
+    data = make_diffusion_set(sources.examples, sources.split, targets)
+    return CollectedTargets(data, targets.provenance["about"])
+
+
+TARGETS = Targets(
+    collect,
+    are_latents=False,
+    files=lambda subject, model: [targets_path(subject, model)],
+)
