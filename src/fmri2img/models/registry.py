@@ -30,6 +30,11 @@ def model_names() -> list[str]:
     return [name for name in names if name not in _NOT_MODELS and not name.startswith("_")]
 
 
+def current_name(name: str) -> str:
+    """Return what a model is called today."""
+    return EARLIER_NAMES.get(name, name)
+
+
 def model_class(name: str) -> type[Encoder]:
     """Return an encoder's class.
 
@@ -38,7 +43,7 @@ def model_class(name: str) -> type[Encoder]:
     ConfigError
         If there is no such encoder.
     """
-    name = EARLIER_NAMES.get(name, name)
+    name = current_name(name)
     if name not in model_names():
         raise ConfigError(
             f"{PARAMS_PATH}: models: there is no model {name!r}; choose from: "

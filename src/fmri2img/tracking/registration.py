@@ -17,7 +17,7 @@ from fmri2img.evaluation.metrics.catalogue import headline_metrics, title_of
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.files import hash_file
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, current_name
 from fmri2img.tracking.versions import FOLDER, find_version, registered_name
 
 _SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
@@ -76,7 +76,7 @@ def register(
     tags : dict of str to str
         Tags of the version, the MD5 of the weights among them.
     """
-    name = registered_name(config["model"], tags["subject"])
+    name = registered_name(current_name(config["model"]), tags["subject"])
     if find_version(client, name, tags) is not None:
         return
     files = {file: hash_file(folder / file, "md5") for file in (WEIGHTS_NAME, CONFIG_NAME)}
@@ -153,7 +153,7 @@ def describe(
         As `register` takes them.
     document : MetricsDocument
     """
-    name = registered_name(config["model"], tags["subject"])
+    name = registered_name(current_name(config["model"]), tags["subject"])
     version = find_version(client, name, tags)
     if version is not None:
         client.update_model_version(

@@ -1,0 +1,121 @@
+"""Files of version 0.1 that have another name or another layout now."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fmri2img.config import ModelLists
+from fmri2img.evaluation.documents_0_1 import upgrade
+from fmri2img.exceptions import FormatError
+from fmri2img.files import json_bytes, write_bytes
+from fmri2img.models.registry import EARLIER_NAMES
+
+# Where files are called by the model: its name is a folder, or a file's name before the ending.
+_BY_MODEL = (
+    *("models/*/{}", "data/reconstructions/*/{}.h5", "data/targets/*/{}.h5", "reports/*/*/{}.*"),
+    *("logs/*/{}.jsonl", "logs/*/{}-seeds.jsonl", "data/captions/{}.json"),
+)
+_DOCUMENTS = ("reports/metrics/*/*.json", "reports/references/*.json")
+_PAGES = ("reports/gallery/*/{}.html", "reports/runs/*/{}.html")
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """What becomes of one file or folder.
+
+    Attributes
+    ----------
+    words : str
+        What, for the user.
+    do : callable
+    was, now : Path
+        Relative to the project; the same where only the contents change.
+    md5 : (str, str) or None
+        Of the contents before and after, if they change.
+    size : int
+        Bytes afterwards, if they change.
+    """
+
+    words: str
+    do: Callable[[], None]
+    was: Path
+    now: Path
+    md5: tuple[str, str] | None = None
+    size: int = 0
+
+
+def changes_of_files(root: Path, models: ModelLists) -> list[FileChange]:
+    """Return what has to be done with the files of a project: contents first, then names."""
+    return [*_contents(root), *_placeholders(root, models), *_names(root)]
+
+
+def _contents(root: Path) -> Iterator[FileChange]:
+    """Yield documents of the earlier layout, and pages that name a model as it was called."""
+    for path in (path for pattern in _DOCUMENTS for path in sorted(root.glob(pattern))):
+        content = path.read_bytes()
+        try:
+            document = json.loads(content)
+        except ValueError as error:
+            raise FormatError(
+                f"{path}: not JSON ({error}); bring it back: dvc checkout {path}"
+            ) from error
+        if document.get("version", 1) == 1:
+            renewed = json_bytes(upgrade(document).to_json())
+            yield _rewritten(root, path, content, renewed, "metrics document of version 2")
+    for old, new in EARLIER_NAMES.items():
+        for path in (path for pattern in _PAGES for path in sorted(root.glob(pattern.format(old)))):
+            content = path.read_bytes()
+            subject = path.parent.name
+            renewed = content.replace(f"{subject} · {old}".encode(), f"{subject} · {new}".encode())
+            if renewed != content:
+                yield _rewritten(root, path, content, renewed, f"titles say {new}")
+
+
+def _rewritten(root: Path, path: Path, was: bytes, now: bytes, words: str) -> FileChange:
+    where = path.relative_to(root)
+    return FileChange(
+        f"{where}: {words}",
+        lambda: write_bytes(path, now),
+        where,
+        where,
+        (_md5(was), _md5(now)),
+        len(now),
+    )
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def _placeholders(root: Path, models: ModelLists) -> Iterator[FileChange]:
+    """Yield files without contents that version 0.1 wrote for models that need none."""
+    names = {*models.latents, *models.pixels, *EARLIER_NAMES}
+    for pattern in ("data/targets/*/{}.h5", "data/captions/{}.json"):
+        for path in (path for name in sorted(names) for path in root.glob(pattern.format(name))):
+            where = path.relative_to(root)
+            yield FileChange(f"{where}: removed, it holds nothing", path.unlink, where, where)
+
+
+def _names(root: Path) -> Iterator[FileChange]:
+    """Yield files and folders that are called by a model's earlier name."""
+    for old, new in EARLIER_NAMES.items():
+        for path in (
+            path for pattern in _BY_MODEL for path in sorted(root.glob(pattern.format(old)))
+        ):
+            if path.match("data/targets/*/*") or path.match("data/captions/*"):
+                continue  # removed, or of no use
+            target = path.with_name(path.name.replace(old, new, 1))
+            where, there = path.relative_to(root), target.relative_to(root)
+            yield FileChange(f"{where} -> {there}", _moving(path, target), where, there)
+
+
+def _moving(path: Path, target: Path) -> Callable[[], None]:
+    def move() -> None:
+        if target.is_dir() and path.is_dir():  # a call that was cut off
+            shutil.rmtree(target)
+        path.replace(target)
+
+    return move

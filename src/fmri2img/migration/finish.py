@@ -1,0 +1,77 @@
+"""What follows when names and layouts are of today: results kept under today's code, the registry,
+the comparison.
+"""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from fmri2img.exceptions import Fmri2imgError, UnavailableError
+from fmri2img.migration.registered_models import migrate_store
+from fmri2img.params_file import load_params
+from fmri2img.pipeline.compare_subjects import compare_subjects
+from fmri2img.provenance.accept import accept
+from fmri2img.provenance.lineage import LOCK_PATH
+from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
+from fmri2img.tracking.store import STORE_ERRORS
+
+_COMPARE = "compare"
+# Stages whose pages or documents were rewritten, and not by themselves.
+_WITH_PAGES = ("predict", "predict_diffusion", "evaluate", "evaluate_diffusion", "score_references")
+
+
+def finish(root: Path = Path()) -> Iterator[str]:
+    """Keep results under today's code, rename what is registered, and compare anew; yields a line
+    for each.
+
+    Parameters
+    ----------
+    root : Path
+        The project; also the working folder.
+
+    Raises
+    ------
+    MismatchError
+        If an output has other bytes than the lock names.
+    """
+    if (root / LOCK_PATH).exists():
+        decisions = accept(None, root)
+        if kept := [decision for decision in decisions if decision.is_accepted]:
+            yield f"{len(kept)} stages keep their results under today's code"
+        for decision in decisions:
+            if not decision.is_accepted:
+                yield f"{decision.stage} will run again: {decision.words}"
+    try:
+        yield from migrate_store()
+    except STORE_ERRORS as error:
+        reason = " ".join(str(error).split())
+        yield f"MLflow is as it was, its store cannot be reached: {reason}; run the same again"
+    if (root / LOCK_PATH).exists():
+        yield from _compare(root)
+
+
+def _compare(root: Path) -> Iterator[str]:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    pipeline = Pipeline.read(root)
+    others = [name for name in pipeline.order if name not in (FINGERPRINT_STAGE, _COMPARE)]
+    if not pipeline.causes(_COMPARE):
+        return
+    if stale := [name for name in others if pipeline.causes(name)]:
+        yield f"the comparison is made anew by dvc repro: {stale[0]} runs before it"
+        return
+    rewritten = [name for name in others if name.partition("@")[0] in _WITH_PAGES]
+    try:
+        compare_subjects(load_params())
+        with Repo(str(root)) as repo:
+            for name in (*rewritten, _COMPARE):  # their pages are not in DVC's cache yet
+                repo.commit(name, force=True)
+    except Fmri2imgError as error:
+        yield f"the comparison is made anew by dvc repro: {error}"
+        return
+    except DvcException as error:
+        words = " ".join(str(error).split())
+        raise UnavailableError(f"DVC could not note the comparison: {words}") from error
+    yield "reports/comparison: made anew"

@@ -1,0 +1,112 @@
+"""``fmri2img migrate-project``: everything of version 0.1 that is called or laid out otherwise now.
+
+Nothing is computed anew but the comparison. Weights, configs and arrays stay as they are, and so do
+their hashes: whoever pulled voxels need not extract them, and champions stay champions. Each step
+can be done again, so a call that was cut off is made good by the same call.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from fmri2img.config import PARAMS_PATH, ModelLists
+from fmri2img.exceptions import ConfigError, MissingDataError
+from fmri2img.files import write_text
+from fmri2img.migration.files import changes_of_files
+from fmri2img.migration.lock import migrate_lock
+from fmri2img.models.registry import EARLIER_NAMES, current_name, model_class, model_names
+from fmri2img.provenance.lineage import LOCK_PATH
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that is done.
+
+    Attributes
+    ----------
+    words : str
+        What, for the user.
+    do : callable
+    """
+
+    words: str
+    do: Callable[[], None]
+
+
+def plan(root: Path = Path()) -> list[Step]:
+    """Return what a project needs, in the order in which it is done; nothing if it is of today.
+
+    Parameters
+    ----------
+    root : Path
+        The project.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no ``params.yaml``.
+    ConfigError
+        If it cannot be read, or lists a model that there is not.
+    """
+    path = root / PARAMS_PATH
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run the command in the project's root folder")
+    text = path.read_text(encoding="utf-8")
+    renewed = migrate_params(text)
+    models = ModelLists.model_validate(yaml.safe_load(renewed)["models"])
+    changes = changes_of_files(root, models)
+    steps = []
+    if lock := migrate_lock(root, models, changes):
+        # First: were the files first, a stop in between would leave results that nobody vouches
+        # for.
+        words = f"{LOCK_PATH}: {lock.words}"
+        steps.append(Step(words, lambda: write_text(root / LOCK_PATH, lock.text)))
+    steps += [Step(change.words, change.do) for change in changes]
+    if renewed != text:
+        words = f"{PARAMS_PATH}: models by kind, today's names"
+        steps.append(Step(words, lambda: write_text(path, renewed)))
+    return steps
+
+
+def migrate_params(text: str) -> str:
+    """Return ``params.yaml`` with today's names; comments and everything else stay.
+
+    Parameters
+    ----------
+    text : str
+        The whole file.
+    """
+    document = yaml.compose(text)
+    if not isinstance(document, yaml.MappingNode):
+        raise ConfigError(f"{PARAMS_PATH}: expected sections with keys; bring the file back")
+    edits: list[tuple[int, int, str]] = []
+    for key, value in document.value:
+        if key.value == "models" and isinstance(value, yaml.SequenceNode):
+            names = [current_name(item.value) for item in value.value]
+            edits.append((key.start_mark.index, value.end_mark.index, _by_kind(names)))
+        if key.value == "train" and isinstance(value, yaml.MappingNode):
+            edits += [
+                (name.start_mark.index, name.end_mark.index, EARLIER_NAMES[name.value])
+                for name, _ in value.value
+                if name.value in EARLIER_NAMES
+            ]
+    for start, end, new in sorted(edits, reverse=True):
+        kept = text[end:]
+        # A block list ends at the next key; its line break belongs to what follows.
+        text = text[:start] + new + ("" if not text[start:end].endswith("\n") else "\n") + kept
+    return text
+
+
+def _by_kind(names: list[str]) -> str:
+    """Return the section ``models`` as text."""
+    lists: dict[str, list[str]] = {kind: [] for kind in ModelLists.model_fields}
+    for name in names:
+        if name not in model_names():
+            raise ConfigError(
+                f"{PARAMS_PATH}: models: there is no model {name!r}; choose from: "
+                f"{', '.join(model_names())}"
+            )
+        lists[model_class(name).kind].append(name)
+    return "models:" + "".join(f"\n  {kind}: [{', '.join(has)}]" for kind, has in lists.items())
