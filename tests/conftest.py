@@ -212,13 +212,20 @@ def tiny_diffusion(shared_folder) -> Path:
 
 @pytest.fixture(scope="session")
 def template(shared_folder) -> Path:
-    """The finished miniature project with every model; not to be changed, but cloned."""
+    """The finished miniature project with every model; not to be changed, but cloned.
+
+    FMRI2IMG_MINIATURE names the folder of an earlier run's: work on one test need not wait for it.
+    """
+    if kept := os.environ.get("FMRI2IMG_MINIATURE"):
+        return Path(kept) / "template"
     return made_once(shared_folder / "template", make_miniature)
 
 
 @pytest.fixture(scope="session")
 def pair_template(shared_folder, template) -> Path:
     """The same with two models; not to be changed, but cloned."""
+    if kept := os.environ.get("FMRI2IMG_MINIATURE"):
+        return Path(kept) / "pair"
     return made_once(shared_folder / "pair", lambda folder: make_pair(template, folder))
 
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import pkgutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,48 @@ def save_encoder(encoder: Encoder, name: str, folder: Path, about: dict[str, Any
         "about": about,
     }
     write_json(folder / CONFIG_NAME, config)
+
+
+@torch.no_grad()
+def save_verified(
+    encoder: Encoder,
+    name: str,
+    folder: Path,
+    about: dict[str, Any],
+    betas: torch.Tensor,
+) -> None:
+    """Do the same if the saved encoder gives the same output; otherwise nothing is replaced.
+
+    Parameters
+    ----------
+    encoder, name, folder, about
+        As `save_encoder` takes them.
+    betas : Tensor, shape (n, n_voxels)
+        Percent signal change, to try it with.
+
+    Raises
+    ------
+    MismatchError
+        If it cannot be rebuilt, or gives other output.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as temporary:
+        save_encoder(encoder, name, Path(temporary), about)
+        try:
+            rebuilt, _ = load_encoder(Path(temporary))
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise MismatchError(
+                f"{name}: its saved weights do not rebuild it ({' '.join(str(error).split())}); "
+                "nothing was replaced; build every parameter in __init__ from n_voxels, "
+                "latent_shape and settings"
+            ) from error
+        if not torch.equal(rebuilt(betas), encoder.cpu().eval()(betas)):
+            raise MismatchError(
+                f"{name}: saved and loaded again it gives other output; nothing was replaced; "
+                "what the output depends on has to be a parameter or a registered buffer"
+            )
+        for file in (WEIGHTS_NAME, CONFIG_NAME):
+            (Path(temporary) / file).replace(folder / file)
 
 
 def save_seeds(encoders: list[Encoder], folder: Path) -> None:

@@ -19,7 +19,7 @@ from fmri2img.layout import (
     validation_path,
 )
 from fmri2img.models.base import Encoder
-from fmri2img.models.registry import check_settings, model_class, save_encoder, save_seeds
+from fmri2img.models.registry import check_settings, model_class, save_seeds, save_verified
 from fmri2img.pipeline.subject import SubjectData, open_prior
 from fmri2img.responses.splits import Split
 from fmri2img.tracking.live import LiveCurve, live_curve
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 _BATCH = 8
+_N_TRIED = 4  # averages that a saved encoder is tried with before it replaces another
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,15 @@ def train_subject(subject: str, model: str, params: ProjectParams) -> None:
     if not is_main_process():
         return
     del data  # writing weights takes as much memory again as they have
-    _save(task, encoder, others, *_judge(task, encoder, result, validation))
+    judged = _judge(task, encoder, result, validation)
+    save_verified(
+        encoder,
+        model,
+        encoder_folder(subject, model),
+        task.about,
+        validation.image_betas[:_N_TRIED],
+    )
+    _save(task, others, *judged)
     # MLflow takes seconds to load, and nothing above may wait for it or fail with it.
     from fmri2img.tracking.runs import log_encoder
 
@@ -202,14 +211,12 @@ def _judge(
 
 def _save(
     task: _Task,
-    encoder: Encoder,
     others: list[Encoder],
     result: TrainingResult,
     scores: torch.Tensor,
 ) -> None:
-    """Write weights, config, curve and validation scores, and remove what was unfinished."""
+    """Write curve, validation scores and other seeds, and remove what was unfinished."""
     subject, model, folder = task.subject, task.model, encoder_folder(task.subject, task.model)
-    save_encoder(encoder, model, folder, task.about)
     write_curve(curve_path(subject, model), result.history)
     write_json(training_path(subject, model), training_metrics(result))
     write_text(validation_path(subject, model), validation_table(scores, task.split))

@@ -17,7 +17,7 @@ from fmri2img.evaluation.metrics.catalogue import headline_metrics, title_of
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.files import hash_file
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, current_name
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, current_name, model_class
 from fmri2img.tracking.versions import FOLDER, find_version, registered_name
 
 _SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
@@ -113,7 +113,7 @@ def register(
         client.create_registered_model(
             name,
             description="Betas in percent signal change, float32 (n, voxels), to latents of Stable "
-            "Diffusion's VAE.",
+            "Diffusion's VAE, or to pictures.",
         )
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
@@ -164,11 +164,11 @@ def describe(
 def _description(config: dict[str, Any], document: MetricsDocument | None) -> str:
     about = config["about"]
     lines = ["**SIMULATED DATA, not brain data.**"] if about["data.source"] == "simulated" else []
-    decoded = (
-        f"z and c of {about['diffusion']}"
-        if "diffusion" in about
-        else f"latents of {about['autoencoder']}"
-    )
+    decoded = {
+        "latents": f"latents of {about['autoencoder']}",
+        "pixels": "pictures of its own decoder",
+        "diffusion": f"z and c of {about.get('diffusion')}",
+    }[model_class(config["model"]).kind]
     lines += [
         f"**Data**: {about['subject']}, {about['roi']} ({config['n_voxels']} voxels), "
         f"{about['beta_version']}, {about['func_space']}, "

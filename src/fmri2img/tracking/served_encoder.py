@@ -20,7 +20,8 @@ _BATCH = 16
 
 
 class ServedEncoder(mlflow.pyfunc.PythonModel):
-    """Betas (n, n_voxels), float32, to latents (n, 4, h, w) or to pictures.
+    """Betas (n, n_voxels), float32, to latents (n, 4, h, w) or to pictures. An encoder that
+    predicts pictures gives those in place of latents, (n, 3, side, side) of -1 to 1.
 
     Parameters of a request: ``repetitions``, trials that each row averages; ``output``, ``latents``
     or ``png`` (base64, one text a row); ``allow_missing``, whether NaN stands for voxels without
@@ -71,9 +72,13 @@ class ServedEncoder(mlflow.pyfunc.PythonModel):
         return latents if wanted["output"] == "latents" else self._pictures(latents)
 
     def _pictures(self, latents: np.ndarray) -> np.ndarray:
-        from fmri2img.generation.decode import decode_latents  # diffusers takes seconds to load
+        # Diffusers takes seconds to load.
+        from fmri2img.generation.decode import decode_latents, from_network_range
         from fmri2img.pretrained.autoencoder import load_autoencoder_of
 
+        if self.encoder.kind == "pixels":  # pictures of -1 to 1 already
+            decoded = from_network_range(torch.from_numpy(latents))
+            return np.array([_png(picture) for picture in decoded], dtype=object)
         if self.autoencoder is None:
             self.autoencoder = load_autoencoder_of(
                 self.config["about"], os.environ.get("FMRI2IMG_AUTOENCODER", "")

@@ -133,9 +133,9 @@ def repetition_curve(curve: dict[str, dict[str, float]]) -> Figure:
     scored = next(iter(curve.values()))
     metrics = {name: title_of(name) for name in REPETITION_METRICS if name in scored}
     figure, axes = plt.subplots(
-        1, len(metrics), figsize=(2.9 * len(metrics), 2.5), layout="constrained"
+        1, len(metrics), figsize=(2.9 * len(metrics), 2.5), layout="constrained", squeeze=False
     )
-    for axis, (metric, title) in zip(axes, metrics.items(), strict=True):
+    for axis, (metric, title) in zip(axes[0], metrics.items(), strict=True):
         axis.plot(counts, [values[metric] for values in curve.values()], "o-", color=_BLUE)
         axis.set_xticks(counts)
         axis.set_title(title, fontsize=10)

@@ -31,6 +31,7 @@ FAST = {"epochs": 4, "batch_size": 32, "learning_rate": 0.002}
 ONE_REGION = {"takagi": {"z_labels": ["V1"], "c_labels": ["V1"]}}
 SMALL = {
     "basic_ae": {"hidden_sizes": [64], "bottleneck": [4, 8, 8], **FAST},
+    "upscaling_ae": {"hidden_sizes": [32], "bottleneck": [16, 8, 8], **FAST},
     "low_level": {
         "hidden_size": 64,
         "n_blocks": 1,
