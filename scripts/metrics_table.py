@@ -1,5 +1,5 @@
-"""Write the table of all declared metrics into docs/metrics.md: ``python scripts/metrics_table.py``;
-with ``--check``, say whether it is as it should be.
+"""Write the table of all declared metrics into docs/metrics.md; with ``--check``, only say whether
+it is as it should be.
 """
 
 import argparse

@@ -1,12 +1,14 @@
 """How the code is kept: short lines, files and functions, names that are found."""
 
 import ast
+import re
 import statistics
 from collections import Counter
 
 import pytest
 
 from conftest import REPOSITORY
+from fmri2img.evaluation.metrics.catalogue import all_metrics
 
 SOURCE = REPOSITORY / "src"
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if path.name != "__init__.py")
@@ -77,3 +79,44 @@ def test_variables_are_nouns_of_the_field():
         )
     ]
     assert not used
+
+
+def spelled_strings(path):
+    """Words of all strings of a module but docstrings, or of a whole template."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jinja":
+        return set(re.findall(r"\w+", text))
+    tree = ast.parse(text)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented) and ast.get_docstring(node) is not None
+    }
+    return {
+        word
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and id(node) not in docstrings
+        for word in re.findall(r"\w+", node.value)
+    }
+
+
+def test_a_metric_is_spelled_where_it_is_declared_and_nowhere_else():
+    names = set(all_metrics())
+    home = SOURCE / "fmri2img/evaluation/metrics"
+    paths = [path for path in SOURCE.rglob("*") if path.suffix in (".py", ".jinja")]
+    spelled = {
+        path.relative_to(SOURCE).as_posix(): words
+        for path in paths
+        if home not in path.parents and (words := names & spelled_strings(path))
+    }
+    assert not spelled
+
+
+def test_the_table_of_metrics_in_the_documentation_is_that_of_the_declarations():
+    page = (REPOSITORY / "docs/metrics.md").read_text(encoding="utf-8")
+    for name, metric in all_metrics().items():
+        assert f"| `{name}` | {metric.title} |" in page
+    assert page.count("\n| `") - page.count("\n| `version`") >= len(all_metrics())

@@ -36,7 +36,7 @@ def add_decode_verb(verbs: argparse._SubParsersAction) -> None:
 
 def decode_betas(options: argparse.Namespace) -> None:
     """Write one picture a row, or an image id."""
-    from fmri2img.generation.renderers.base import NewBetas, renderer_of
+    from fmri2img.generation.renderers.renderer import NewBetas, renderer_of
     from fmri2img.models.registry import load_encoder
 
     names, betas, repetitions = read_betas(options.betas, options.repetitions)

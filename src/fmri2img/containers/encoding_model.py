@@ -1,9 +1,11 @@
 """The way back from latents to voxels."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.stored import Stored
 
 
@@ -18,6 +20,12 @@ class EncodingModel(Stored):
     response_mean : ndarray, shape (n_voxels,), float32
     provenance : dict
     """
+
+    arrays: ClassVar[dict[str, Array]] = {
+        "weights": Array("float32", ("latent numbers", "voxels"), is_finite=True),
+        "latent_mean": Array("float32", ("latent numbers",), is_finite=True),
+        "response_mean": Array("float32", ("voxels",), is_finite=True),
+    }
 
     weights: np.ndarray
     latent_mean: np.ndarray

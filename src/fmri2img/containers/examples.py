@@ -1,9 +1,11 @@
 """Pictures and the trials in which they were shown."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.ids import find_rows
 from fmri2img.containers.units import to_percent
 from fmri2img.containers.voxels import OVER_VOXELS, Voxels
@@ -26,6 +28,15 @@ class Examples(Voxels):
     trial_session : ndarray, shape (n_trials,), int16
     """
 
+    arrays: ClassVar[dict[str, Array]] = Voxels.arrays | {
+        "image_ids": Array("id", ("images",), "ascending"),
+        "images": Array("uint8", ("images", "side", "side", 3)),
+        "is_shared": Array("bool", ("images",)),
+        "betas": Array("int16", ("trials", "voxels")),
+        "trial_image_ids": Array("id", ("trials",), "sorted"),
+        "trial_session": Array("int16", ("trials",)),
+    }
+
     image_ids: np.ndarray
     images: np.ndarray
     is_shared: np.ndarray
@@ -39,6 +50,12 @@ class Examples(Voxels):
             trials=["betas", "trial_image_ids", "trial_session"],
             voxels=OVER_VOXELS,
         )
+
+    def contradiction(self) -> str:
+        """Say whether trials showed unknown images, or belong to unknown sessions."""
+        if not np.isin(self.trial_image_ids, self.image_ids).all():
+            return "trial_image_ids: a trial showed an image that is not among image_ids"
+        return self.unknown_session("trial_session", self.trial_session)
 
     def rows_of(self, image_ids: np.ndarray) -> np.ndarray:
         """Return the position of each image, shape (n,).

@@ -1,9 +1,11 @@
 """Latents of pictures."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.ids import find_rows
 from fmri2img.containers.stored import Stored
 
@@ -22,6 +24,12 @@ class Latents(Stored):
     provenance : dict
         ``data_source`` and the autoencoder's identity: name, revision, sha256, scaling factor.
     """
+
+    arrays: ClassVar[dict[str, Array]] = {
+        "image_ids": Array("id", ("images",), "ascending"),
+        "values": Array("float32", ("images", 4, "rows", "columns"), is_finite=True),
+        "energies": Array("float32", ("images", "bands", "cells", "cells"), is_finite=True),
+    }
 
     image_ids: np.ndarray
     values: np.ndarray

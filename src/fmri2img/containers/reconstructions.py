@@ -5,10 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 
+from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.stored import Stored
 
 # What pictures of encoders that use Stable Diffusion are made from, beside both together.
 VARIANTS = ("z_only", "c_only")
+_LATENT = (4, "rows", "columns")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,32 @@ class Reconstructions(Stored):
     """
 
     stays_on_disk = ("samples",)  # gigabytes
+    arrays: ClassVar[dict[str, Array]] = {
+        "image_ids": Array("id", ("images",)),
+        "split": Array("bytes", ("images",)),
+        "images": Array("uint8", ("images", "side", "side", 3)),
+        "ceiling": Array("uint8", ("images", "side", "side", 3)),
+        "mean_latent": Array("float32", _LATENT, is_finite=True),
+        "mean_decoded": Array("uint8", ("side", "side", 3)),
+        "mean_seen": Array("float32", _LATENT, is_finite=True),
+        "partial_image_ids": Array("id", ("partial",)),
+        "partial_first": Array("int8", ("partial",)),
+        "partial_count": Array("int8", ("partial",)),
+        "partial_images": Array("uint8", ("partial", "side", "side", 3)),
+        "partial_seen": Array("float32", ("partial", *_LATENT), is_finite=True),
+        "latents": Array("float32", ("images", *_LATENT), is_finite=True),
+        "latent_sd": Array("float32", ("images", *_LATENT)),
+        "partial_latents": Array("float32", ("partial", *_LATENT), is_finite=True),
+        "found_latents": Array("float32", ("images", *_LATENT), is_finite=True),
+        "seed_images": Array("uint8", ("seeds", "test images", "side", "side", 3)),
+        "seed_latents": Array("float32", ("seeds", "test images", *_LATENT), is_finite=True),
+        "samples": Array("uint8", ("test images", "samples", 512, 512, 3)),
+        "z_latents": Array("float16", ("test images", 4, 40, 40), is_finite=True),
+        "text_embeddings": Array("float16", ("test images", 77, 768), is_finite=True),
+        "variant_images": Array("uint8", (2, "test images", "side", "side", 3)),
+        "variant_latents": Array("float32", (2, "test images", *_LATENT), is_finite=True),
+    }
+
     earlier_names: ClassVar[dict[str, str]] = {
         "z_latents": "scenes",
         "text_embeddings": "prompts",

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import h5py
 
 from fmri2img import __version__
+from fmri2img.containers.declared_arrays import Array, first_fault
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.files import replacing
 from fmri2img.storage import StoredArray, write_array, writing
@@ -80,6 +81,7 @@ class Stored:
 
     stays_on_disk: ClassVar[tuple[str, ...]] = ()  # arrays that `open` never reads whole
     earlier_names: ClassVar[dict[str, str]] = {}  # what version 0.1 called an array
+    arrays: ClassVar[dict[str, Array]] = {}  # what each is, for the check of a file
     # Arrays that version 0.1 wrote without entries where an encoder has nothing.
     once_empty: ClassVar[tuple[str, ...]] = ()
 
@@ -102,8 +104,10 @@ class Stored:
                         ]
 
     @classmethod
-    def open(cls, path: Path, *, remedy: str, on_disk: Collection[str] = ()) -> Self:
-        """Read a container.
+    def open(
+        cls, path: Path, *, remedy: str, on_disk: Collection[str] = (), subject: str = ""
+    ) -> Self:
+        """Read a container, and check it against what it declares.
 
         Parameters
         ----------
@@ -112,13 +116,18 @@ class Stored:
             The command that makes the file.
         on_disk : collection of str
             Arrays that stay in the file and are read as they are indexed (`storage.StoredArray`).
+        subject : str
+            Whose it has to be; empty: anybody's.
 
         Raises
         ------
         MissingDataError
             If the file is not there.
         FormatError
-            If it is not such a container.
+            If it is not such a container, or its arrays are not as they should be: dtype, shape,
+            order, finite numbers.
+        MismatchError
+            If it is another subject's.
         """
         if not path.exists():
             raise MissingDataError(f"{path} not found; run: {remedy}")
@@ -139,7 +148,19 @@ class Stored:
             raise FormatError(
                 f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}"
             ) from error
-        return cls(**values)
+        owner = values["provenance"].get("subject", subject)
+        if subject and owner != subject:
+            raise MismatchError(f"{path} is of {owner}, expected {subject}; run: {remedy}")
+        if fault := first_fault(cls.arrays, values):
+            raise FormatError(f"{path}: {fault}; run: {remedy}")
+        container = cls(**values)
+        if fault := container.contradiction():
+            raise FormatError(f"{path}: {fault}; run: {remedy}")
+        return container
+
+    def contradiction(self) -> str:
+        """Say which arrays contradict one another; empty if none do. For subclasses."""
+        return ""
 
     @classmethod
     def _name_in(cls, file: h5py.File, name: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.ids import find_rows
 from fmri2img.containers.stored import Stored
 
@@ -28,6 +29,13 @@ class DiffusionTargets(Stored):
         and from; ``about``: Stable Diffusion's identity, as configs of encoders record it;
         ``n_captions``, ``n_truncated``.
     """
+
+    arrays: ClassVar[dict[str, Array]] = {
+        "image_ids": Array("id", ("images",), "ascending"),
+        "z_latents": Array("float16", ("images", 4, 40, 40), is_finite=True),
+        "text_embeddings": Array("float16", ("images", 77, 768), is_finite=True),
+        "empty_text": Array("float16", (77, 768), is_finite=True),
+    }
 
     earlier_names: ClassVar[dict[str, str]] = {
         "z_latents": "scenes",

@@ -1,9 +1,11 @@
 """Betas trial by trial, and what is known of their voxels."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.voxels import OVER_VOXELS, Voxels
 
 
@@ -25,6 +27,16 @@ class TrialBetas(Voxels):
         0, 1 or 2, counted over the sessions that were read.
     """
 
+    arrays: ClassVar[dict[str, Array]] = Voxels.arrays | {
+        "betas": Array("int16", ("trials", "voxels")),
+        "image_ids": Array("id", ("trials",)),
+        "is_shared": Array("bool", ("trials",)),
+        "session": Array("int16", ("trials",), "sorted"),
+        "run": Array("int16", ("trials",)),
+        "trial": Array("int16", ("trials",)),
+        "repetition": Array("int8", ("trials",)),
+    }
+
     betas: np.ndarray
     image_ids: np.ndarray
     is_shared: np.ndarray
@@ -39,3 +51,10 @@ class TrialBetas(Voxels):
             voxels=OVER_VOXELS,
             sessions=["sessions", "valid", "saturated"],
         )
+
+    def contradiction(self) -> str:
+        """Say whether two trials stand at one place, or belong to unknown sessions."""
+        places = np.stack([self.session, self.run, self.trial], axis=1)
+        if len(np.unique(places, axis=0)) < len(places):
+            return "session, run, trial: two trials stand at one place"
+        return self.unknown_session("session", self.session)

@@ -1,9 +1,11 @@
 """Test pictures as the dataset stores them."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.ids import find_rows
 from fmri2img.containers.stored import Stored
 
@@ -20,6 +22,11 @@ class TruePictures(Stored):
     provenance : dict
         ``data_source`` and the MD5 of the receipt.
     """
+
+    arrays: ClassVar[dict[str, Array]] = {
+        "image_ids": Array("id", ("images",), "ascending"),
+        "images": Array("uint8", ("images", "side", "side", 3)),
+    }
 
     image_ids: np.ndarray
     images: np.ndarray

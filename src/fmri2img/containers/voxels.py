@@ -1,9 +1,11 @@
 """What is known of each voxel."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.stored import Stored
 
 OVER_VOXELS = ["voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain"]
@@ -39,6 +41,18 @@ class Voxels(Stored):
         ``receipts`` (MD5 of each receipt, as in ``dvc.lock``, and one SHA-256 over its records).
     """
 
+    arrays: ClassVar[dict[str, Array]] = {
+        "voxel_ijk": Array("int16", ("voxels", 3)),
+        "roi_labels": Array("int16", ("voxels",)),
+        "ncsnr": Array("float32", ("voxels",)),
+        "training_ncsnr": Array("float32", ("voxels",)),
+        "in_brain": Array("bool", ("voxels",)),
+        "sessions": Array("int16", ("sessions",), "ascending"),
+        "valid": Array("bool", ("sessions", "voxels")),
+        "saturated": Array("int16", ("sessions", "voxels")),
+        "affine": Array("float64", (4, 4), is_finite=True),
+    }
+
     voxel_ijk: np.ndarray
     roi_labels: np.ndarray
     ncsnr: np.ndarray
@@ -49,6 +63,11 @@ class Voxels(Stored):
     saturated: np.ndarray
     affine: np.ndarray
     provenance: dict
+
+    def unknown_session(self, name: str, of_trials: np.ndarray) -> str:
+        """Say that trials are of a session that ``sessions`` does not list; empty if none are."""
+        unknown = of_trials[~np.isin(of_trials, self.sessions)]
+        return f"{name}: session {unknown[0]} is not among sessions" if len(unknown) else ""
 
     @property
     def n_voxels(self) -> int:

@@ -12,6 +12,8 @@ import numpy as np
 from fmri2img.containers import Reconstructions
 from fmri2img.evaluation.diffusion_scores import Steering
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC
+from fmri2img.evaluation.metrics.latent_metrics import DIMENSION
+from fmri2img.evaluation.metrics.picture_metrics import SSIM
 from fmri2img.evaluation.metrics_document import MetricsDocument, Score
 from fmri2img.evaluation.predictions import TestTruth
 from fmri2img.evaluation.presets import HEADLINE, PRESETS
@@ -177,8 +179,8 @@ def _about(truth: TestTruth, reconstructions: Reconstructions, split: Split) -> 
         "only",
         "two_way_fixed": "prediction",
         "truth_pixels": list(truth.pictures.shape[1:3]),
-        "ssim": "two-dimensional, grey, Gaussian window",
-        "intervals": "95 % over images, BCa bootstrap; percentile for dimension_correlation",
+        SSIM.name: "two-dimensional, grey, Gaussian window",
+        "intervals": f"95 % over images, BCa bootstrap; percentile for {DIMENSION.name}",
         "precision_of_networks": "float32",
         "autoencoder": provenance["autoencoder"],
         "p_of": f"random pairings; PixCorr at {truth.small.shape[1]} x {truth.small.shape[1]}, "

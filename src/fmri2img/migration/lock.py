@@ -9,7 +9,7 @@ import yaml
 
 from fmri2img.config import ModelLists
 from fmri2img.exceptions import FormatError
-from fmri2img.migration.files import FileChange
+from fmri2img.migration.renamed_files import FileChange
 from fmri2img.models.registry import EARLIER_NAMES, current_name, stage_of
 from fmri2img.provenance.lineage import LOCK_PATH, LockLoader, check_lock
 

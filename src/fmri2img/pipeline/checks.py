@@ -60,9 +60,9 @@ def _check_model(name: str, kind: str, params: ProjectParams) -> None:
     makes.
     """
     # They start torch.
-    from fmri2img.generation.renderers.base import renderer_of
+    from fmri2img.generation.renderers.renderer import renderer_of
     from fmri2img.models.registry import check_settings, model_class, model_names
-    from fmri2img.training.targets.base import targets_of
+    from fmri2img.training.targets.kinds import targets_of
 
     if name not in (names := model_names()):
         raise ConfigError(

@@ -12,7 +12,7 @@ from fmri2img.evaluation.metrics.picture_metrics import PIXCORR
 from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.files import write_text
 from fmri2img.generation.reconstruct import Inputs, unsure_places
-from fmri2img.generation.renderers.base import Renderer, Task, renderer_of
+from fmri2img.generation.renderers.renderer import Renderer, Task, renderer_of
 from fmri2img.layout import (
     encoder_folder,
     gallery_path,

@@ -59,12 +59,22 @@ class SubjectData:
     def trial_betas(self, *, on_disk: Collection[str] = ()) -> TrialBetas:
         """Open the betas, trial by trial; arrays ``on_disk`` are read as they are indexed."""
         path = voxels_path(self.subject)
-        return TrialBetas.open(path, remedy=self._remedy("extract_betas"), on_disk=on_disk)
+        return TrialBetas.open(
+            path,
+            remedy=self._remedy("extract_betas"),
+            on_disk=on_disk,
+            subject=self.subject,
+        )
 
     def examples(self, *, on_disk: Collection[str] = ()) -> Examples:
         """Open pictures and betas; arrays ``on_disk`` are read as they are indexed."""
         path = examples_path(self.subject)
-        return Examples.open(path, remedy=self._remedy("create_examples"), on_disk=on_disk)
+        return Examples.open(
+            path,
+            remedy=self._remedy("create_examples"),
+            on_disk=on_disk,
+            subject=self.subject,
+        )
 
     def split(self) -> Split:
         """Open the division of images into training, validation and test."""
@@ -77,7 +87,9 @@ class SubjectData:
     def encoding_model(self) -> EncodingModel:
         """Open the linear model from latents to voxels."""
         path = encoding_model_path(self.subject)
-        return EncodingModel.open(path, remedy=self._remedy("fit_encoding_model"))
+        return EncodingModel.open(
+            path, remedy=self._remedy("fit_encoding_model"), subject=self.subject
+        )
 
     def encoding_scores(self) -> _Json:
         """Return what the encoding model explains of each region."""
@@ -129,7 +141,7 @@ class EncoderData:
     def reconstructions(self) -> Reconstructions:
         """Open what it makes of the test images."""
         path = reconstructions_path(self.subject, self.model)
-        return Reconstructions.open(path, remedy=self._remedy("predict"))
+        return Reconstructions.open(path, remedy=self._remedy("predict"), subject=self.subject)
 
     def metrics(self) -> MetricsDocument:
         """Return its scores on the test images."""

@@ -39,7 +39,7 @@ from fmri2img.training.records import (
     validation_table,
     write_curve,
 )
-from fmri2img.training.targets.base import Sources, targets_of
+from fmri2img.training.targets.kinds import Sources, targets_of
 from fmri2img.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ def _judge(
         return result, validation_scores(encoder, validation)
     # Late: renderers load networks, and most trainings do without.
     from fmri2img.features.vae_latents import encode_pictures
-    from fmri2img.generation.renderers.base import renderer_of
+    from fmri2img.generation.renderers.renderer import renderer_of
 
     predicted = predict_validation(encoder, validation).numpy()
     pictures = renderer_of(task.kind).preview(predicted, task.about, task.side)

@@ -22,7 +22,7 @@ from fmri2img.layout import (
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class, stage_of
 from fmri2img.provenance.accept import accepted_for
 from fmri2img.tracking.versions import CONFIG_TAG, MD5_TAG
-from fmri2img.training.targets.base import targets_of
+from fmri2img.training.targets.kinds import targets_of
 
 _N_PICTURES = 8
 

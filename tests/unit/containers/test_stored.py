@@ -2,8 +2,14 @@ import h5py
 import numpy as np
 import pytest
 
-from fmri2img.containers import DiffusionTargets, Reconstructions
-from fmri2img.exceptions import MismatchError
+from fmri2img.containers import (
+    DiffusionTargets,
+    Examples,
+    Latents,
+    Reconstructions,
+    TrialBetas,
+)
+from fmri2img.exceptions import FormatError, MismatchError
 
 N, N_TEST, SIDE = 5, 3, 8
 
@@ -75,3 +81,106 @@ def test_lengths_that_do_not_belong_together():
         reconstructions(
             latents=np.zeros((N, 4, 1, 1)), latent_sd=np.zeros((N - 1, 4, 1, 1), np.float32)
         )
+
+
+def examples(**changes):
+    arrays = {
+        "voxel_ijk": np.zeros((2, 3), np.int16),
+        "roi_labels": np.ones(2, np.int16),
+        "ncsnr": np.ones(2, np.float32),
+        "training_ncsnr": np.full(2, np.nan, np.float32),
+        "in_brain": np.ones(2, bool),
+        "sessions": np.array([1, 2], np.int16),
+        "valid": np.ones((2, 2), bool),
+        "saturated": np.zeros((2, 2), np.int16),
+        "affine": np.eye(4),
+        "provenance": {"subject": "subj01"},
+        "image_ids": np.array([3, 7, 9]),
+        "images": np.zeros((3, 8, 8, 3), np.uint8),
+        "is_shared": np.zeros(3, bool),
+        "betas": np.zeros((4, 2), np.int16),
+        "trial_image_ids": np.array([3, 3, 7, 9]),
+        "trial_session": np.array([1, 2, 1, 2], np.int16),
+    }
+    return Examples(**arrays | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"trial_image_ids": np.array([3, 7, 3, 9])},
+            "trial_image_ids: 3 after 7, expected sorted values",
+        ),
+        ({"image_ids": np.array([3, 7, 7])}, "image_ids: 7 after 7, expected ascending values"),
+        ({"image_ids": np.array([9, 7, 3])}, "image_ids: 7 after 9, expected ascending values"),
+        (
+            {"image_ids": np.array([3, 7, 8])},
+            "trial_image_ids: a trial showed an image that is not among image_ids",
+        ),
+        (
+            {"trial_session": np.array([1, 2, 1, 5], np.int16)},
+            "trial_session: session 5 is not among sessions",
+        ),
+        ({"betas": np.zeros((4, 2))}, "betas: dtype float64, expected int16"),
+        (
+            {"ncsnr": np.ones((2, 2), np.float32)},
+            r"ncsnr: shape \(2, 2\), expected \(voxels\)",
+        ),
+        (
+            {"valid": np.ones((2, 3), bool)},
+            "valid: 3 voxels, expected the 2 of voxel_ijk",
+        ),
+        (
+            {"images": np.zeros((3, 8, 9, 3), np.uint8)},
+            "images: 9 side, expected the 8 of images",
+        ),
+        ({"affine": np.full((4, 4), np.nan)}, r"affine: nan at \(0, 0\), expected finite numbers"),
+    ],
+)
+def test_a_file_whose_arrays_are_not_as_declared(tmp_path, changes, line):
+    examples(**changes).save(tmp_path / "e.h5")
+    with pytest.raises(FormatError, match=rf"e\.h5: {line}; run: dvc repro x"):
+        Examples.open(tmp_path / "e.h5", remedy="dvc repro x")
+
+
+def test_a_file_of_somebody_else(tmp_path):
+    examples().save(tmp_path / "e.h5")
+    assert Examples.open(tmp_path / "e.h5", remedy="", subject="subj01").n_voxels == 2
+    with pytest.raises(MismatchError, match=r"e\.h5 is of subj01, expected subj02; run: dvc repro"):
+        Examples.open(tmp_path / "e.h5", remedy="dvc repro", subject="subj02")
+
+
+def test_two_trials_at_one_place(tmp_path):
+    names = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain", "sessions")
+    known = examples()
+    voxels = {name: getattr(known, name) for name in (*names, "valid", "saturated", "affine")}
+    counts = np.array([1, 1, 2], np.int16)
+    TrialBetas(
+        **voxels,
+        provenance={},
+        betas=np.zeros((3, 2), np.int16),
+        image_ids=np.array([5, 2, 5]),
+        is_shared=np.zeros(3, bool),
+        session=counts,
+        run=np.ones(3, np.int16),
+        trial=np.ones(3, np.int16),
+        repetition=np.zeros(3, np.int8),
+    ).save(tmp_path / "v.h5")
+    with pytest.raises(FormatError, match="session, run, trial: two trials stand at one place"):
+        TrialBetas.open(tmp_path / "v.h5", remedy="")
+
+
+def test_latents_that_are_no_numbers(tmp_path):
+    values = np.zeros((2, 4, 2, 2), np.float32)
+    values[1, 0, 1, 0] = np.inf
+    none = np.zeros((2, 0, 1, 1), np.float32)
+    Latents(np.arange(2), values, none, {}).save(tmp_path / "l.h5")
+    with pytest.raises(FormatError, match=r"values: inf at \(1, 0, 1, 0\), expected finite"):
+        Latents.open(tmp_path / "l.h5", remedy="")
+
+
+def test_image_ids_may_be_texts(tmp_path):
+    ids = np.array([b"cat", b"dog", b"owl"])
+    examples(image_ids=ids, trial_image_ids=ids[[0, 0, 1, 2]]).save(tmp_path / "e.h5")
+    assert len(Examples.open(tmp_path / "e.h5", remedy="").image_ids) == 3

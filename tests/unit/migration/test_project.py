@@ -5,9 +5,9 @@ import yaml
 
 from fmri2img.config import ModelLists
 from fmri2img.exceptions import ConfigError, FormatError, MissingDataError
-from fmri2img.migration.files import changes_of_files
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.project import migrate_params, plan
+from fmri2img.migration.renamed_files import changes_of_files
 
 MODELS = ModelLists(latents=["ridge", "bayes"], pixels=[], diffusion=["takagi"])
 PARAMS = """\

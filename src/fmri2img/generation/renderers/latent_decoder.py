@@ -6,7 +6,7 @@ import numpy as np
 
 from fmri2img.generation.decode import decode_latents, write_pictures
 from fmri2img.generation.reconstruct import Inputs, predict_from, reconstruct
-from fmri2img.generation.renderers.base import NewBetas, Rendered, Renderer, Task
+from fmri2img.generation.renderers.renderer import NewBetas, Rendered, Renderer, Task
 from fmri2img.models.base import Encoder
 from fmri2img.pretrained.autoencoder import load_autoencoder_of
 

@@ -18,7 +18,7 @@ from fmri2img.generation.reconstruct import Inputs
 from fmri2img.models.base import Encoder
 from fmri2img.params_file import near
 
-_NOT_RENDERERS = ("base",)
+_NOT_RENDERERS = ("renderer",)
 Progress = Callable[..., Any]
 
 
@@ -139,5 +139,6 @@ def renderer_of(model: type[Encoder]) -> Renderer:
             f"{near(model.renderer, known)}; choose from: {', '.join(known)}, or add "
             f"src/fmri2img/generation/renderers/{model.renderer}.py"
         )
-    made: Renderer = import_module(f"fmri2img.generation.renderers.{model.renderer}").RENDERER
-    return made
+    module = import_module(f"fmri2img.generation.renderers.{model.renderer}")
+    declared: Renderer = module.RENDERER
+    return declared

@@ -16,7 +16,7 @@ from fmri2img.responses.splits import Split
 from fmri2img.training import targets
 from fmri2img.training.training_set import TrainingSet
 
-_NOT_TARGETS = ("base",)
+_NOT_TARGETS = ("kinds",)
 
 
 @dataclass(frozen=True)
@@ -95,5 +95,5 @@ def targets_of(model: type[Encoder]) -> Targets:
             f"{near(model.targets, known)}; choose from: {', '.join(known)}, or add "
             f"src/fmri2img/training/targets/{model.targets}.py"
         )
-    made: Targets = import_module(f"fmri2img.training.targets.{model.targets}").TARGETS
-    return made
+    declared: Targets = import_module(f"fmri2img.training.targets.{model.targets}").TARGETS
+    return declared

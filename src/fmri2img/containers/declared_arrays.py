@@ -1,0 +1,108 @@
+"""What a container says of its arrays, and the check of a file against it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from fmri2img.storage import StoredArray
+
+Order = Literal["any", "sorted", "ascending"]
+Axes = tuple[str | int, ...]
+# Image ids: numbers, or texts.
+_ID_KINDS = "iuSO"
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of a container.
+
+    Attributes
+    ----------
+    dtype : str
+        Name of its dtype in numpy; ``id``: integers or texts; ``bytes``: texts of any length.
+    axes : tuple of str or int
+        What each axis counts, or how long it is; arrays that share a word are equally long there.
+    order : str
+        ``sorted``: no value is below the one before; ``ascending``: each is above it.
+    is_finite : bool
+        Whether NaN and infinity are faults.
+    """
+
+    dtype: str
+    axes: Axes
+    order: Order = "any"
+    is_finite: bool = False
+
+    def fault(
+        self,
+        name: str,
+        values: np.ndarray | StoredArray,
+        lengths: dict[str, tuple[str, int]],
+    ) -> str:
+        """Return what is wrong with an array, in words; empty if nothing is.
+
+        Parameters
+        ----------
+        name : str
+            The array's.
+        values : array
+            One that stays on disk is not read: its dtype and shape are checked alone.
+        lengths : dict of str to (str, int)
+            Length of each axis met so far, with the array that has it; gets the new ones.
+        """
+        if not self._has_dtype(values.dtype):
+            return f"dtype {values.dtype}, expected {self.dtype}"
+        if len(values.shape) != len(self.axes):
+            return f"shape {tuple(values.shape)}, expected {self._words()}"
+        for axis, length in zip(self.axes, values.shape, strict=True):
+            if isinstance(axis, int):
+                if length != axis:
+                    return f"shape {tuple(values.shape)}, expected {self._words()}"
+                continue
+            owner, known = lengths.setdefault(axis, (name, length))
+            if known != length:
+                return f"{length} {axis}, expected the {known} of {owner}"
+        return "" if isinstance(values, StoredArray) else self._fault_of_values(values)
+
+    def _has_dtype(self, dtype: np.dtype) -> bool:
+        if self.dtype == "id":
+            return dtype.kind in _ID_KINDS
+        if self.dtype == "bytes":
+            return dtype.kind in "SO"
+        return bool(dtype == np.dtype(self.dtype))
+
+    def _words(self) -> str:
+        return f"({', '.join(map(str, self.axes))})"
+
+    def _fault_of_values(self, values: np.ndarray) -> str:
+        if self.is_finite and not np.isfinite(values).all():
+            place = tuple(int(index) for index in np.argwhere(~np.isfinite(values))[0])
+            return f"{values[place]} at {place}, expected finite numbers"
+        if self.order != "any" and len(values) > 1:
+            wrong = (
+                values[1:] < values[:-1] if self.order == "sorted" else values[1:] <= values[:-1]
+            )
+            if wrong.any():
+                row = int(np.argmax(wrong))
+                return f"{values[row + 1]} after {values[row]}, expected {self.order} values"
+        return ""
+
+
+def first_fault(arrays: Mapping[str, Array], values: Mapping[str, np.ndarray | StoredArray]) -> str:
+    """Return the first thing that is wrong with some arrays: name, and what; empty if nothing is.
+
+    Parameters
+    ----------
+    arrays : mapping of str to Array
+    values : mapping of str to array
+        Those that there are.
+    """
+    lengths: dict[str, tuple[str, int]] = {}
+    for name, array in arrays.items():
+        if name not in values:
+            continue
+        if fault := array.fault(name, values[name], lengths):
+            return f"{name}: {fault}"
+    return ""
