@@ -191,7 +191,7 @@ def extract_here(folder: Path, n_sessions: int) -> None:
     verified.
     """
     from fmri2img.config import ExtractBetasParams, MachineParams, TimeseriesParams
-    from fmri2img.nsd.extraction import Region, extract_betas
+    from fmri2img.nsd.extraction import Region, Resources, extract_betas
     from fmri2img.nsd.paths import EXPDESIGN
     from fmri2img.provenance.receipts import FileRecord, Ledger, RawFiles, Receipt
     from fmri2img.responses.ncsnr import estimate_ncsnr
@@ -244,9 +244,8 @@ def extract_here(folder: Path, n_sessions: int) -> None:
         region,
         NSD.model_copy(update={"sessions": sessions}),
         ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=windows),
-        machine=MachineParams.model_validate(machine),
-        workspace=work,
         estimate_ncsnr=estimate_ncsnr,
+        resources=Resources(MachineParams.model_validate(machine), work),
     ).save(folder / "voxels.h5")
     seconds = time.perf_counter() - start
     say(

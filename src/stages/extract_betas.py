@@ -4,7 +4,7 @@ import shutil
 
 from fmri2img.files import read_json
 from fmri2img.layout import pieces_path, roi_path, roi_table_path, voxels_path
-from fmri2img.nsd.extraction import Region, extract_betas
+from fmri2img.nsd.extraction import Region, Resources, extract_betas
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import byte_progress, progress, run_stage
 from fmri2img.provenance.receipts import raw_files
@@ -26,11 +26,10 @@ def main(subject: str) -> None:
         ),
         params.nsd,
         params.extract_betas,
-        machine=params.machine,
-        workspace=pieces_path(subject),
         estimate_ncsnr=estimate_ncsnr,
-        progress=progress("sessions"),
-        watch=byte_progress,
+        resources=Resources(
+            params.machine, pieces_path(subject), progress("sessions"), byte_progress
+        ),
     )
     trials.save(voxels_path(subject))
     shutil.rmtree(pieces_path(subject))

@@ -65,6 +65,17 @@ def test_functions_are_short():
     assert len(sizes) > 1000
     assert statistics.median(sizes) <= 8
     assert sizes[int(0.95 * len(sizes))] <= 30
+    assert sizes[-1] <= 50
+
+
+def test_functions_take_up_to_eight_parameters():
+    many = []
+    for path, node, _ in functions():
+        names = [item.arg for item in (*node.args.posonlyargs, *node.args.args)]
+        names = [name for name in names if name not in ("self", "cls")]
+        if len(names) + len(node.args.kwonlyargs) > 8:
+            many.append(f"{path.relative_to(SOURCE)}: {node.name}")
+    assert not many
 
 
 def test_variables_are_nouns_of_the_field():
@@ -77,6 +88,22 @@ def test_variables_are_nouns_of_the_field():
             empty & {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
             | empty & {item.arg for item in ast.walk(node) if isinstance(item, ast.arg)}
         )
+    ]
+    used += [
+        f"{path.relative_to(SOURCE)}: {item.target.id}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+        for item in node.body
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+        if item.target.id in empty
+    ]
+    bound = re.compile(r"{%-? *(?:set|for) +(\w+)(?: *, *(\w+))?")
+    used += [
+        f"{path.relative_to(SOURCE)}: {names}"
+        for path in SOURCE.rglob("*.jinja")
+        for names in bound.findall(path.read_text(encoding="utf-8"))
+        if empty & set(names)
     ]
     assert not used
 

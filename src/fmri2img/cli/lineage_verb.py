@@ -43,14 +43,7 @@ def show_lineage(options: argparse.Namespace) -> None:
     makes = {out for stage in stages.values() for out in stage.outs}
     if path not in makes and (receipts := receipts_that_list(path, Path("data/receipts"))):
         onwards = {str(receipt): trace_forward(str(receipt), stages) for receipt in receipts}
-        if options.json:
-            print(json.dumps(onwards, indent=2))
-        for receipt, outs in () if options.json else onwards.items():
-            print(
-                f"{path}\n  is pinned by {receipt}; made from files of that receipt:",
-                *(f"    {out}" for out in outs),
-                sep="\n",
-            )
+        _print_onwards(path, onwards, as_json=options.json)
         return
     if path not in makes and is_voxel_file:
         voxels = open_voxels(path)
@@ -86,6 +79,19 @@ def show_lineage(options: argparse.Namespace) -> None:
     )
     if runs := _runs_of(origin):
         print("in MLflow:", *(f"  {line}" for line in runs), sep="\n")
+
+
+def _print_onwards(path: str, onwards: dict[str, list[str]], *, as_json: bool) -> None:
+    """Print what was made from the receipts that list a raw file."""
+    if as_json:
+        print(json.dumps(onwards, indent=2))
+        return
+    for receipt, outs in onwards.items():
+        print(
+            f"{path}\n  is pinned by {receipt}; made from files of that receipt:",
+            *(f"    {out}" for out in outs),
+            sep="\n",
+        )
 
 
 def _runs_of(origin: Origin) -> list[str]:

@@ -16,8 +16,6 @@ from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
 from fmri2img.tracking.store import STORE_ERRORS
 
 _COMPARE = "compare"
-# Stages whose pages or documents were rewritten, and not by themselves.
-_WITH_PAGES = ("predict", "predict_diffusion", "evaluate", "evaluate_diffusion", "score_references")
 
 
 def finish(root: Path = Path()) -> Iterator[str]:
@@ -35,6 +33,7 @@ def finish(root: Path = Path()) -> Iterator[str]:
         If an output has other bytes than the lock names.
     """
     if (root / LOCK_PATH).exists():
+        _fill_cache(root)
         decisions = accept(None, root)
         if kept := [decision for decision in decisions if decision.is_accepted]:
             yield f"{len(kept)} stages keep their results under today's code"
@@ -50,11 +49,30 @@ def finish(root: Path = Path()) -> Iterator[str]:
         yield from _compare(root)
 
 
-def _compare(root: Path) -> Iterator[str]:
+def _fill_cache(root: Path) -> None:
+    """Give DVC's cache the outputs that were rewritten; only where they are those of the lock."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
+    try:
+        with Repo(str(root)) as repo, repo.lock:
+            outs = [out for stage in repo.index.stages for out in stage.outs if out.use_cache]
+            for out in outs:
+                recorded = out.hash_info
+                if recorded and out.exists and out.changed_cache():
+                    out.save()
+                    if out.hash_info == recorded:
+                        out.commit()
+    except DvcException as error:
+        words = " ".join(str(error).split())
+        raise UnavailableError(f"DVC could not take the rewritten pages: {words}") from error
+
+
+def _compare(root: Path) -> Iterator[str]:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
     pipeline = Pipeline.read(root)
     others = [name for name in pipeline.order if name not in (FINGERPRINT_STAGE, _COMPARE)]
     if not pipeline.causes(_COMPARE):
@@ -62,12 +80,10 @@ def _compare(root: Path) -> Iterator[str]:
     if stale := [name for name in others if pipeline.causes(name)]:
         yield f"the comparison is made anew by dvc repro: {stale[0]} runs before it"
         return
-    rewritten = [name for name in others if name.partition("@")[0] in _WITH_PAGES]
     try:
         compare_subjects(load_params())
         with Repo(str(root)) as repo:
-            for name in (*rewritten, _COMPARE):  # their pages are not in DVC's cache yet
-                repo.commit(name, force=True)
+            repo.commit(_COMPARE, force=True)
     except Fmri2imgError as error:
         yield f"the comparison is made anew by dvc repro: {error}"
         return

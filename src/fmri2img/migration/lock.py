@@ -117,6 +117,8 @@ def _entry(entry: dict[str, Any], name: str, changes: list[FileChange]) -> dict[
 
 def _file(item: dict[str, Any], changes: list[FileChange]) -> dict[str, Any]:
     renewed = dict(item)
+    if item["path"].startswith("src/"):  # code as it was: it is looked up in git by its path
+        return renewed
     for change in changes:
         if change.md5 and item["path"] == change.was.as_posix() and item["md5"] == change.md5[0]:
             renewed |= {"md5": change.md5[1], "size": change.size}

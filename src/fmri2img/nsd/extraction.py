@@ -69,6 +69,28 @@ class Region:
         return cls(labels, affine, names, _chosen_voxels(labels, names, chosen), about)
 
 
+@dataclass(frozen=True)
+class Resources:
+    """Where an extraction runs, and how it shows its progress.
+
+    Attributes
+    ----------
+    machine : MachineParams
+        Number of processes, or the Dask cluster.
+    workspace : Path
+        Folder for the pieces; the result refers to files in it until it is saved.
+    progress : callable
+        Wraps iterables, with ``total``.
+    watch : callable
+        Opens a bar of bytes for files that have to be hashed.
+    """
+
+    machine: MachineParams
+    workspace: Path
+    progress: Progress = lambda items, **_: items
+    watch: Watch = unwatched
+
+
 def extract_betas(
     raw: RawFiles,
     shared: RawFiles,
@@ -76,11 +98,8 @@ def extract_betas(
     nsd: NsdParams,
     params: ExtractBetasParams,
     *,
-    machine: MachineParams,
-    workspace: Path,
     estimate_ncsnr: NcsnrEstimator,
-    progress: Progress = lambda items, **_: items,
-    watch: Watch = unwatched,
+    resources: Resources,
 ) -> TrialBetas:
     """Read the responses of a region's voxels from all sessions.
 
@@ -92,16 +111,9 @@ def extract_betas(
         Voxels in functional space.
     nsd, params
         Space, version, sessions; labels, threshold, windows.
-    machine : MachineParams
-        Number of processes, or the Dask cluster.
-    workspace : Path
-        Folder for the pieces; the result refers to files in it until it is saved.
     estimate_ncsnr : callable
         `responses.ncsnr.estimate_ncsnr`: betas, sessions and image ids of trials to ncsnr.
-    progress : callable
-        Wraps iterables, with ``total``.
-    watch : callable
-        Opens a bar of bytes for files that have to be hashed.
+    resources : Resources
 
     Returns
     -------
@@ -116,13 +128,10 @@ def extract_betas(
     _check_order(image_ids, design, sessions, raw.name, str(files.responses()))
     # Whatever can be wrong is looked at before the sessions, which take the time.
     in_brain = _read_on_grid(raw, files.brainmask(), region) > 0
-    ncsnr = np.full(region.mask.shape, np.nan, dtype=np.float32)
-    if nsd.responses == "betas" and raw.lists(
-        files.ncsnr(nsd.beta_version)
-    ):  # NSD ships it for its betas only
-        ncsnr = _read_on_grid(raw, files.ncsnr(nsd.beta_version), region).astype(np.float32)
-    sources = locate_sessions(raw, sessions, trials, nsd, params.timeseries, watch=watch)
-    pieces = read_sessions(sources, region.mask, workspace, machine, progress=progress)
+    ncsnr = _shipped_ncsnr(raw, files, region, nsd)
+    machine, progress = resources.machine, resources.progress
+    sources = locate_sessions(raw, sessions, trials, nsd, params.timeseries, watch=resources.watch)
+    pieces = read_sessions(sources, region.mask, resources.workspace, machine, progress=progress)
     is_shared = np.isin(image_ids, design.shared_image_ids)
     ijk = np.argwhere(region.mask)
     training_ncsnr = np.full(len(ijk), np.nan, dtype=np.float32)
@@ -151,6 +160,18 @@ def extract_betas(
         trial=trials["trial"].to_numpy(np.int16),
         repetition=repetitions(image_ids).astype(np.int8),
     )
+
+
+def _shipped_ncsnr(
+    raw: RawFiles, files: SubjectFiles, region: Region, nsd: NsdParams
+) -> np.ndarray:
+    """Return NSD's ncsnr on the region's grid, shape (x, y, z), float32; NaN where it ships none:
+    for responses other than its betas.
+    """
+    path = files.ncsnr(nsd.beta_version)
+    if nsd.responses == "betas" and raw.lists(path):
+        return _read_on_grid(raw, path, region).astype(np.float32)
+    return np.full(region.mask.shape, np.nan, dtype=np.float32)
 
 
 def _training_ncsnr(

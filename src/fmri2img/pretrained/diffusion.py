@@ -178,6 +178,15 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
             f"diffusion.source {source}: {absent[0]} is not in it ({len(absent)} files missing); "
             "name another in params.yaml"
         )
+    _check_geometry(path, source)
+    hashes = {part: hash_file(path / part / _PARTS[part][1]) for part in _HASHED}
+    return DiffusionFolder(
+        path, {"name": source, "revision": "folder" if is_folder else revision, **hashes}
+    )
+
+
+def _check_geometry(path: Path, source: str) -> None:
+    """Refuse what is not a Stable Diffusion 1.x, by its configs."""
     configs = {
         part: _read_config(path / part / names[0])
         for part, names in _PARTS.items()
@@ -209,10 +218,6 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
                     f"diffusion.source {source}: {part} has {key} {got}, expected {value} as in "
                     f"Stable Diffusion 1.x; {_REMEDY}"
                 )
-    hashes = {part: hash_file(path / part / _PARTS[part][1]) for part in _HASHED}
-    return DiffusionFolder(
-        path, {"name": source, "revision": "folder" if is_folder else revision, **hashes}
-    )
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -14,7 +14,13 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
+from fmri2img.exceptions import (
+    ChangedDataError,
+    ConfigError,
+    Fmri2imgError,
+    MissingDataError,
+    UnavailableError,
+)
 from fmri2img.files import hash_file
 from fmri2img.provenance.lineage import changed_params, read_lock
 from fmri2img.provenance.receipts import Receipt
@@ -241,8 +247,14 @@ def _run(action: str, shipment: Shipment, root: Path) -> None:
         moved = [line for line in result.stdout.splitlines() if _MOVED.search(line)]
         print(moved[-1] if moved else "nothing was left to move")
         return
+    raise _failure(said, shipment, missing, root)
+
+
+def _failure(said: str, shipment: Shipment, missing: list[str], root: Path) -> Fmri2imgError:
+    """Return the error that DVC's words stand for."""
+    paths = {md5: path for path, (md5, _) in shipment.outs.items()}
     if refused := [paths[md5] for md5 in map("".join, _CORRUPT.findall(said)) if md5 in paths]:
-        raise ChangedDataError(
+        return ChangedDataError(
             f"remote {shipment.remote}: the object of {refused[0]} does not have the recorded "
             "bytes and was refused; "
             "have its owner delete that object there and run fmri2img share again, then run the "
@@ -254,7 +266,7 @@ def _run(action: str, shipment: Shipment, root: Path) -> None:
             for md5, path in paths.items()
             if (root / path).is_file() and hash_file(root / path, "md5") != md5
         ]
-        raise ChangedDataError(
+        return ChangedDataError(
             f"{unsaved[0] if unsaved else 'a file'}: its bytes here are not the recorded ones and "
             "are "
             "saved nowhere else, so they are kept and not "
@@ -267,7 +279,7 @@ def _run(action: str, shipment: Shipment, root: Path) -> None:
         if absent
         else " ".join(told[-1].split())
     )
-    raise UnavailableError(
+    return UnavailableError(
         f"remote {shipment.remote} ({shipment.url}): {reason}; check the remote and the network, "
         "or have its owner run "
         "fmri2img share again, then run the same command: what has arrived stays"

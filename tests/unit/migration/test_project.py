@@ -145,6 +145,7 @@ def test_the_lock_names_what_it_named_by_todays_names(project):
                 "cmd": "python -m stages.predict --subject subj01 --model default",
                 "deps": [
                     file("data/fingerprints/predict/default.txt"),
+                    file("src/fmri2img/models/default.py"),
                     file("data/targets/subj01/default.h5"),
                     file("models/subj01/default/model.safetensors"),
                 ],
@@ -174,6 +175,7 @@ def test_the_lock_names_what_it_named_by_todays_names(project):
     assert predict["cmd"] == "python -m stages.predict --subject subj01 --model bayes"
     assert [dep["path"] for dep in predict["deps"]] == [
         "data/fingerprints/predict/bayes.txt",
+        "src/fmri2img/models/default.py",  # by which accept finds the commit
         "models/subj01/bayes/model.safetensors",
     ]
     assert predict["params"]["params.yaml"] == {"predict": {"seed": 1}}

@@ -27,7 +27,7 @@ from fmri2img.nsd import sessions
 from fmri2img.nsd.betas import read_session_betas
 from fmri2img.nsd.conversion import convert_roi
 from fmri2img.nsd.design import read_responses
-from fmri2img.nsd.extraction import Region, extract_betas
+from fmri2img.nsd.extraction import Region, Resources, extract_betas
 from fmri2img.nsd.paths import STIMULI, on_disk
 from fmri2img.nsd.picture_join import create_examples
 from fmri2img.nsd.stimuli import iterate_images
@@ -52,18 +52,14 @@ def region(miniature, tmp_path_factory):
 
 def extract(miniature, region, workspace, *, params=ALL, machine=ONE_PROCESS, **nsd):
     """Extract, save and read again."""
-    shape = {
-        "machine": machine,
-        "workspace": workspace / "pieces",
-        "estimate_ncsnr": estimate_ncsnr,
-    }
     trials = extract_betas(
         miniature.raw,
         miniature.shared,
         region,
         miniature.nsd.model_copy(update=nsd),
         params,
-        **shape,
+        estimate_ncsnr=estimate_ncsnr,
+        resources=Resources(machine, workspace / "pieces"),
     )
     trials.save(workspace / "trials.h5")
     return TrialBetas.open(workspace / "trials.h5", remedy="")

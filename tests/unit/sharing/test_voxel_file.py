@@ -14,7 +14,7 @@ from conftest import ONE_PROCESS, SESSIONS
 from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
 from fmri2img.exceptions import MismatchError, MissingDataError
 from fmri2img.nsd.conversion import convert_roi
-from fmri2img.nsd.extraction import Region, extract_betas
+from fmri2img.nsd.extraction import Region, Resources, extract_betas
 from fmri2img.nsd.paths import on_disk
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
@@ -37,9 +37,8 @@ def path(miniature, tmp_path_factory):
     write_volume(folder / "roi.nii.gz", labels, 1.8)
     region = Region.read(folder / "roi.nii.gz", {"names": names}, "all", remedy="")
     shape = {
-        "machine": ONE_PROCESS,
-        "workspace": folder / "pieces",
         "estimate_ncsnr": estimate_ncsnr,
+        "resources": Resources(ONE_PROCESS, folder / "pieces"),
     }
     extract_betas(miniature.raw, miniature.shared, region, miniature.nsd, EVERYTHING, **shape).save(
         folder / "subj02.h5"

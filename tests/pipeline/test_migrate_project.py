@@ -1,0 +1,132 @@
+"""A finished project of version 0.1, as it was left, brought to today's names.
+
+``tests/golden/project_0_1.tar.xz`` was made by version 0.1 itself (460e1a7): one subject of few
+voxels, pictures of one colour, ``ridge`` and ``default``; without raw files, DVC's cache and the
+demo's autoencoder.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import tarfile
+
+import mlflow
+import pytest
+import yaml
+
+from commands import dvc, fmri2img
+from conftest import REPOSITORY
+from miniature import move_store
+
+ARCHIVE = REPOSITORY / "tests/golden/project_0_1.tar.xz"
+SUBJECT = "subj02"
+# What no migration may touch.
+KEPT = (
+    *("data/voxels", "data/examples", "data/latents", "data/splits", "data/rois"),
+    *("data/receipts", "data/prior.h5", "data/truth.h5", "models"),
+)
+
+
+def git(folder, *words):
+    subprocess.run(
+        ["git", "-c", "user.name=x", "-c", "user.email=x@localhost", *words],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+    )
+
+
+def contents(project):
+    """MD5 of every file that has to stay as it is, by today's path."""
+    paths = [
+        path
+        for name in KEPT
+        for path in ((project / name).rglob("*") if (project / name).is_dir() else [project / name])
+        if path.is_file() and "demo-vae" not in path.parts
+    ]
+    return {
+        path.relative_to(project).as_posix().replace("/default/", "/bayes/"): hashlib.md5(
+            path.read_bytes(), usedforsecurity=False
+        ).hexdigest()
+        for path in paths
+    }
+
+
+def fill_cache(project):
+    """Put outputs where DVC keeps them; a user's cache has them already."""
+    stages = yaml.safe_load((project / "dvc.lock").read_text())["stages"].values()
+    for out in (out for stage in stages for out in stage.get("outs", [])):
+        kept = project / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(project / out["path"], kept)
+
+
+@pytest.fixture(scope="module")
+def old_project(tmp_path_factory):
+    """What a user has after pulling today's code into a project of version 0.1."""
+    folder = tmp_path_factory.mktemp("old") / "project"
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    move_store(folder / "mlflow.db", "/the/project", folder)
+    (folder / "models").mkdir(exist_ok=True)
+    shutil.copytree(REPOSITORY / "models/demo-vae", folder / "models/demo-vae")
+    fill_cache(folder)
+    git(folder, "init", "-q", ".")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "version 0.1, finished")
+    shutil.rmtree(folder / "src")
+    for name in ("dvc.yaml", "data/.gitignore", ".gitignore"):
+        shutil.copyfile(REPOSITORY / name, folder / name)
+    shutil.copytree(
+        REPOSITORY / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg*")
+    )
+    return folder
+
+
+def test_it_is_told_what_to_run(old_project):
+    result = fmri2img(old_project, "check", check=False)
+    assert result.returncode == 1
+    assert "models: a list in version 0.1" in result.stderr
+    assert result.stderr.strip().endswith("run: fmri2img migrate-project")
+
+
+def test_a_dry_run_changes_nothing(old_project):
+    before = {path: path.read_bytes() for path in old_project.rglob("*.json") if path.is_file()}
+    result = fmri2img(old_project, "migrate-project", "--dry-run")
+    assert "models/subj02/default -> models/subj02/bayes" in result.stdout
+    assert result.stdout.splitlines()[-1].endswith("steps; nothing was changed")
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_everything_is_kept_and_nothing_is_stale(old_project):
+    before = contents(old_project)
+    lines = fmri2img(old_project, "migrate-project").stdout.splitlines()
+    assert contents(old_project) == before
+    assert "registered model fmri2img-default-subj02 -> fmri2img-bayes-subj02 (champion stays)" in (
+        lines
+    )
+    assert lines[-1] == "reports/comparison: made anew"
+    assert not [line for line in lines if "will run again" in line]
+    assert dvc(old_project, "status").stdout.strip() == "Data and pipelines are up to date."
+    assert fmri2img(old_project, "why").stdout.startswith("all ")
+    params = yaml.safe_load((old_project / "params.yaml").read_text())
+    assert params["models"] == {"latents": ["ridge", "bayes"], "pixels": [], "diffusion": []}
+    again = fmri2img(old_project, "migrate-project").stdout
+    assert again == "nothing to do: the project has today's names and layouts\n"
+
+
+def test_champions_stay_champions(old_project, monkeypatch):
+    monkeypatch.chdir(old_project)
+    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    names = {model.name for model in client.search_registered_models()}
+    assert names == {f"fmri2img-{model}-{SUBJECT}" for model in ("ridge", "bayes")}
+    assert client.get_registered_model(f"fmri2img-bayes-{SUBJECT}").aliases == {"champion": 1}
+    experiment = client.get_experiment_by_name("fmri2img")
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.run_name for run in runs} == {f"{SUBJECT}-ridge", f"{SUBJECT}-bayes"}
+    assert all("floor/pixcorr" in run.data.metrics for run in runs)
+    listed = fmri2img(old_project, "list").stdout
+    assert f"fmri2img-bayes-{SUBJECT}" in listed
+    comparison = (old_project / "reports/comparison.md").read_text()
+    assert "| **bayes** \\* |" in comparison
+    assert "default" not in comparison
