@@ -30,7 +30,7 @@ def test_targets_that_nobody_makes():
     model = type("Model", (Encoder,), {"targets": "latent_target", "__module__": "models.mine"})
     with pytest.raises(
         ConfigError,
-        match=r"models.mine: targets: nobody makes 'latent_target' \(did you mean latent_targets or "
+        match=r"targets: nobody makes 'latent_target' \(did you mean latent_targets or "
         r"steering_targets\?\); choose from: latent_targets, picture_targets, steering_targets, or",
     ):
         targets_of(model)
