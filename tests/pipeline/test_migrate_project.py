@@ -115,9 +115,8 @@ def test_everything_is_kept_and_nothing_is_stale(old_project):
     assert again == "nothing to do: the project has today's names and layouts\n"
 
 
-def test_champions_stay_champions(old_project, monkeypatch):
-    monkeypatch.chdir(old_project)
-    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+def test_champions_stay_champions(old_project):
+    client = mlflow.MlflowClient(f"sqlite:///{old_project}/mlflow.db")
     names = {model.name for model in client.search_registered_models()}
     assert names == {f"fmri2img-{model}-{SUBJECT}" for model in ("ridge", "bayes")}
     assert client.get_registered_model(f"fmri2img-bayes-{SUBJECT}").aliases == {"champion": 1}

@@ -94,7 +94,7 @@ def scores_of(project, model):
     return json.loads(path.read_text())["rows"]
 
 
-def test_a_metric_in_one_new_file_is_shown_everywhere(project, monkeypatch):
+def test_a_metric_in_one_new_file_is_shown_everywhere(project):
     carry_out(follow("A metric", project), project)
     rows = scores_of(project, "ridge")
     assert 0 < rows["model"]["contrast_kept"]["value"] < 1
@@ -108,8 +108,7 @@ def test_a_metric_in_one_new_file_is_shown_everywhere(project, monkeypatch):
         "| `contrast_kept` | contrast kept | pictures | higher |"
         in (project / "docs/metrics.md").read_text()
     )
-    monkeypatch.chdir(project)
-    client = mlflow.MlflowClient("sqlite:///mlflow.db")
+    client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
     experiment = client.get_experiment_by_name("fmri2img")
     runs = client.search_runs([experiment.experiment_id])
     metrics = [run.data.metrics for run in runs if run.data.tags["model"] in miniature.PAIR]

@@ -58,7 +58,7 @@ def decode_betas(options: argparse.Namespace) -> None:
         folder=options.to,
         progress=progress,
     )
-    renderer_of(type(encoder)).write(encoder, new)
+    renderer_of(type(encoder)).render_new(encoder, new)
     print(f"{len(names)} pictures in {options.to}")
     if config["about"]["data.source"] == "simulated":
         print("SIMULATED DATA: the encoder was trained on a simulated brain", file=sys.stderr)

@@ -258,13 +258,16 @@ class Reach:
                 self._await(self.program.modules[name].definitions[STATEMENTS])
 
     def _load(self, start: str) -> None:
-        """Count every module that an import by a name made at run time may mean."""
+        """Count every module that an import by a name made at run time may mean; of its classes the
+        methods that somebody asks for.
+        """
         meant = self._chosen.get(start)
         for name, module in self.program.modules.items():
             if name == meant if meant else name.startswith(start):
                 self._enter(name)
                 for definition in module.definitions.values():
-                    self._await(definition)
+                    if "." not in definition.name:
+                        self._await(definition)
 
     def _add_template(self, name: str) -> None:
         if name in self.program.templates and name not in self.templates:

@@ -26,7 +26,7 @@ class LatentDecoder(Renderer):
         """Refuse: such encoders are judged by the latents that they predict."""
         raise NotImplementedError
 
-    def write(self, encoder: Encoder, new: NewBetas) -> None:
+    def render_new(self, encoder: Encoder, new: NewBetas) -> None:
         """Decode one picture a row."""
         autoencoder = load_autoencoder_of(new.about, new.source)
         pictures = decode_latents(

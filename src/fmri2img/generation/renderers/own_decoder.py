@@ -28,7 +28,7 @@ class OwnDecoder(Renderer):
         del about
         return resize_pictures(to_pictures(predicted), side)
 
-    def write(self, encoder: Encoder, new: NewBetas) -> None:
+    def render_new(self, encoder: Encoder, new: NewBetas) -> None:
         """Predict one picture a row."""
         predicted = predict_from(encoder, new.betas, new.repetitions)
         write_pictures(to_pictures(predicted), new.names, new.folder)

@@ -115,7 +115,7 @@ class Renderer(ABC):
         """
 
     @abstractmethod
-    def write(self, encoder: Encoder, new: NewBetas) -> None:
+    def render_new(self, encoder: Encoder, new: NewBetas) -> None:
         """Write one picture for each row of new betas."""
 
     def facts(self, about: dict[str, Any]) -> dict[str, str]:  # noqa: ARG002  (for subclasses)

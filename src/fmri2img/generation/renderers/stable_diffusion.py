@@ -38,7 +38,7 @@ class StableDiffusion(Renderer):
         decoder = load_autoencoder_of(about)
         return resize_pictures(decode_latents(predicted, decoder, batch_size=1), side)
 
-    def write(self, encoder: Encoder, new: NewBetas) -> None:
+    def render_new(self, encoder: Encoder, new: NewBetas) -> None:
         """Make one picture a row, with the settings of ``params.yaml``; a call that was cut off
         goes on.
         """
