@@ -22,16 +22,15 @@ import numpy as np
 import psutil
 import yaml
 from measuring import (
-    NSD,
     SUBJECT,
     TINY,
     Measured,
-    fetch_params,
     make_pictures,
     peak_rss_mb,
     put_section,
     run_measured,
     say,
+    simulated_nsd,
     sized,
     table,
 )
@@ -79,9 +78,9 @@ def simulate(folder: Path) -> None:
     if (folder / "complete").exists():
         return
     pictures = make_pictures(folder / "pictures")
-    fetch = fetch_params(pictures, **SIZE, beta_formats=["hdf5", "nii.gz"])
-    simulate_shared(folder / "nsd", NSD, fetch.simulation, [SUBJECT])
-    SimulatedSubject(SUBJECT, NSD, fetch, folder / "nsd").write()
+    nsd = simulated_nsd(pictures, **SIZE, beta_formats=["hdf5", "nii.gz"])
+    simulate_shared(folder / "nsd", nsd, [SUBJECT])
+    SimulatedSubject(SUBJECT, nsd, folder / "nsd").write()
     (folder / "complete").touch()
 
 
@@ -232,7 +231,7 @@ def extract_here(folder: Path, n_sessions: int) -> None:
     }
     region = Region.read(on_disk(root, FILES.func_roi("nsdgeneral")), table_of, "all", remedy="")
     machine = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["machine"] | {
-        "nsd_root": str(root),
+        "raw_root": str(root),
         "n_jobs": -1,
     }
     windows = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
@@ -242,7 +241,9 @@ def extract_here(folder: Path, n_sessions: int) -> None:
         raw,
         shared,
         region,
-        NSD.model_copy(update={"sessions": sessions}),
+        simulated_nsd(folder / "pictures", **SIZE, beta_formats=["hdf5"]).model_copy(
+            update={"sessions": sessions}
+        ),
         ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=windows),
         estimate_ncsnr=estimate_ncsnr,
         resources=Resources(MachineParams.model_validate(machine), work),

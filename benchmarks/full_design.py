@@ -16,12 +16,11 @@ from pathlib import Path
 
 import yaml
 from measuring import (
-    NSD,
     SUBJECT,
-    fetch_params,
     make_pictures,
     put_section,
     run_measured,
+    simulated_nsd,
     sized,
     table,
 )
@@ -36,8 +35,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SESSIONS = sized("all", [1])
 STAGES = (
     ("fingerprint", "what the code means"),
-    ("fetch_nsd_shared", "hash the pictures (5.4 GB) and tables"),
-    (f"fetch_nsd@{SUBJECT}", "hash 40 sessions and the anatomy"),
+    ("fetch_raw_shared", "hash the pictures (5.4 GB) and tables"),
+    (f"fetch_raw@{SUBJECT}", "hash 40 sessions and the anatomy"),
     (f"convert_roi@{SUBJECT}", ""),
     (f"extract_betas@{SUBJECT}", "30 000 trials"),
     (f"create_examples@{SUBJECT}", "10 000 pictures, 425 to 128"),
@@ -85,10 +84,11 @@ def simulate(folder: Path) -> Path:
     tree, done = folder / "nsd", folder / "complete"
     if done.exists():
         return tree
-    nsd = NSD.model_copy(update={"sessions": SESSIONS})
-    fetch = fetch_params(make_pictures(folder / "pictures"), **SIZE, beta_formats=["hdf5"])
-    simulate_shared(tree, nsd, fetch.simulation, [SUBJECT])
-    SimulatedSubject(SUBJECT, nsd, fetch, tree).write()
+    pictures = make_pictures(folder / "pictures")
+    nsd = simulated_nsd(pictures, **SIZE, beta_formats=["hdf5"])
+    nsd = nsd.model_copy(update={"sessions": SESSIONS})
+    simulate_shared(tree, nsd, [SUBJECT])
+    SimulatedSubject(SUBJECT, nsd, tree).write()
     done.touch()
     return tree
 
@@ -103,9 +103,9 @@ def make_project(folder: Path, tree: Path) -> Path:
         )
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params |= {"subjects": [SUBJECT], "models": ["ridge"]}
-    params["machine"]["nsd_root"] = str(tree)
-    params["nsd"]["sessions"] = SESSIONS
-    params["fetch_nsd"]["source"] = "local"
+    params["dataset"] = "nsd"
+    params["machine"]["raw_root"] = str(tree)
+    params["datasets"]["nsd"] |= {"sessions": SESSIONS, "source": "local"}
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     for command in (["git", "init", "-q"], ["dvc", "init", "-q"]):
         subprocess.run(command, cwd=folder, check=True, env=environment())

@@ -20,13 +20,10 @@ from typing import Any
 import psutil
 from PIL import Image
 
-from fmri2img.config import BucketParams, FetchNsdParams, NsdParams, SimulationParams
+from fmri2img.config import SimulatedNsdParams, SimulationParams
 from fmri2img.simulation.scenes import render_image
 
 SUBJECT = "subj01"
-NSD = NsdParams(
-    func_space="func1pt8mm", responses="betas", beta_version="b3", beta_format="hdf5", sessions=[1]
-)
 README = Path(__file__).with_name("README.md")
 # Set by the tests: every benchmark at a size that takes seconds, and no table is written.
 TINY = os.environ.get("FMRI2IMG_TINY") == "1"
@@ -112,8 +109,8 @@ def make_pictures(folder: Path) -> Path:
     return folder
 
 
-def fetch_params(pictures: Path, **simulation: Any) -> FetchNsdParams:
-    """Return settings of the simulator."""
+def simulated_nsd(pictures: Path, **simulation: Any) -> SimulatedNsdParams:
+    """Return settings of one simulated session."""
     values = {
         "seed": 7,
         "pictures": str(pictures),
@@ -121,12 +118,13 @@ def fetch_params(pictures: Path, **simulation: Any) -> FetchNsdParams:
         "timeseries": False,
         **simulation,
     }
-    s3 = BucketParams(bucket="unused", region="unused", endpoint_url=None, part_mib=16)
-    return FetchNsdParams(
-        source="simulated",
-        accept_nsd_terms=False,
+    return SimulatedNsdParams(
+        func_space="func1pt8mm",
+        responses="betas",
+        beta_version="b3",
+        beta_format="hdf5",
+        sessions=[1],
         rois="all",
-        s3=s3,
         simulation=SimulationParams(**values),
     )
 

@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from measuring import fetch_params, sized
+from measuring import simulated_nsd, sized
 from PIL import Image
 
-from fmri2img.config import NsdParams
 from fmri2img.features.energies import contrast_energies
 from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.models.base import TrainingTensors
@@ -135,17 +134,10 @@ class World:
 @lru_cache(maxsize=2)
 def _brain(subject: int, seed: int) -> tuple[SimulatedSubject, VoxelModel, np.ndarray, np.ndarray]:
     """Return a simulated subject, the models of its labelled voxels, their labels and positions."""
-    nsd = NsdParams(
-        func_space="func1pt8mm",
-        responses="betas",
-        beta_version="b3",
-        beta_format="hdf5",
-        sessions="all",
-    )
-    fetch = fetch_params(
+    nsd = simulated_nsd(
         Path("unused"), seed=seed, volume_scale=0.3, n_visual_voxels=N_VOXELS, beta_formats=["hdf5"]
-    )
-    simulated = SimulatedSubject(f"subj{subject:02d}", nsd, fetch, Path("unused"))
+    ).model_copy(update={"sessions": "all"})
+    simulated = SimulatedSubject(f"subj{subject:02d}", nsd, Path("unused"))
     _, labels, _ = simulated._volumes
     labelled = labels["prf-visualrois"][simulated.visual_mask]
     kept = np.flatnonzero(labelled > 0)

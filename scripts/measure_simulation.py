@@ -14,6 +14,7 @@ from PIL import Image
 from skimage import data as skimage_data
 from sklearn.datasets import load_sample_images
 
+from fmri2img.config import SimulatedNsdParams
 from fmri2img.nsd.betas import read_session_betas
 from fmri2img.nsd.paths import on_disk
 from fmri2img.nsd.rois import read_labels
@@ -94,9 +95,7 @@ def print_ceilings(n_subjects: int, n_scenes: int) -> None:
     """Print the median ncsnr inside the visual ROI, recomputed from the written betas, beside
     the published one.
     """
-    params = load_params()
-    # With fewer sessions too few images have three repetitions to estimate from.
-    nsd = params.nsd.model_copy(update={"sessions": [1, 2, 3]})
+    nsd = SimulatedNsdParams.model_validate(load_params().datasets["simulated"])
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         subjects = [f"subj{number:02d}" for number in range(1, n_subjects + 1)]
@@ -106,17 +105,18 @@ def print_ceilings(n_subjects: int, n_scenes: int) -> None:
         pictures.mkdir()
         for image_id in range(n_scenes):
             Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
-        simulation = params.fetch_nsd.simulation.model_copy(
+        simulation = nsd.simulation.model_copy(
             update={"pictures": str(pictures), "beta_formats": ["hdf5"]}
         )
-        fetch = params.fetch_nsd.model_copy(update={"simulation": simulation})
-        simulate_shared(root, nsd, simulation, subjects)
+        # With fewer sessions too few images have three repetitions to estimate from.
+        nsd = nsd.model_copy(update={"sessions": [1, 2, 3], "simulation": simulation})
+        simulate_shared(root, nsd, subjects)
         heads = "".join(
             f"{head:>12s}" for head in ("published", "visual ROI", "difference", "nsdgeneral")
         )
         print(f"{'subject':10s}{heads}{'voxels':>8s}", flush=True)
         for subject, published in zip(subjects, PUBLISHED_NCSNR, strict=False):
-            simulated = SimulatedSubject(subject, nsd, fetch, root)
+            simulated = SimulatedSubject(subject, nsd, root)
             simulated.write()
             medians = {
                 roi: median_ncsnr(simulated, roi) for roi in ("prf-visualrois", "nsdgeneral")
@@ -139,7 +139,7 @@ def median_ncsnr(simulated: SimulatedSubject, roi: str) -> tuple[float, int]:
     ]
     betas = np.concatenate([read_session_betas(path, mask, remedy="") for path in paths])
     image_ids = shown_images(simulated.design.experiment, simulated.number, simulated.sessions)
-    found = estimate_ncsnr(betas, np.repeat(simulated.sessions, 750), image_ids)
+    found = estimate_ncsnr(betas, np.repeat(simulated.sessions, 750), image_ids, n_repetitions=3)
     return float(np.nanmedian(found)), int(mask.sum())
 
 

@@ -25,7 +25,9 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from fmri2img.config import BucketParams, FetchNsdParams, MachineParams, NsdParams, SimulationParams
+from fmri2img.config import BucketParams, MachineParams, SimulatedNsdParams, SimulationParams
+from fmri2img.datasets import simulated_dataset
+from fmri2img.datasets.protocol import Dataset, Setting
 from fmri2img.files import read_json, write_json
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt
 from fmri2img.simulation.dataset import SimulatedSubject
@@ -40,7 +42,7 @@ BUCKET = BucketParams(
     bucket="natural-scenes-dataset", region="us-east-2", endpoint_url=None, part_mib=1
 )
 ONE_PROCESS = MachineParams(
-    nsd_root="data/raw",
+    raw_root="data/raw",
     n_jobs=1,
     dask_scheduler=None,
     n_connections=2,
@@ -55,11 +57,14 @@ class Miniature:
     """A simulated experiment of one subject with two sessions and about 70 visual voxels."""
 
     root: Path
-    nsd: NsdParams
-    fetch: FetchNsdParams
+    nsd: SimulatedNsdParams
     subject: SimulatedSubject
     raw: RawFiles
     shared: RawFiles
+
+    @property
+    def dataset(self) -> Dataset:
+        return simulated_dataset.Reader(self.nsd, Setting(ONE_PROCESS, (SUBJECT,), Path("none")))
 
 
 def _refuse(*arguments, **options):
@@ -152,13 +157,6 @@ def picture_folder(shared_folder) -> Path:
 
 @pytest.fixture(scope="session")
 def miniature(shared_folder, picture_folder) -> Miniature:
-    nsd = NsdParams(
-        func_space="func1pt8mm",
-        responses="betas",
-        beta_version="b3",
-        beta_format="hdf5",
-        sessions=SESSIONS,
-    )
     simulation = SimulationParams(
         seed=3,
         volume_scale=0.16,
@@ -168,14 +166,20 @@ def miniature(shared_folder, picture_folder) -> Miniature:
         beta_formats=["hdf5", "nii.gz"],
         timeseries=True,
     )
-    fetch = FetchNsdParams(
-        source="simulated", accept_nsd_terms=False, rois="all", s3=BUCKET, simulation=simulation
+    nsd = SimulatedNsdParams(
+        func_space="func1pt8mm",
+        responses="betas",
+        beta_version="b3",
+        beta_format="hdf5",
+        sessions=SESSIONS,
+        rois="all",
+        simulation=simulation,
     )
 
     def simulate(root):
         written = {
-            "shared": simulate_shared(root, nsd, simulation, [SUBJECT]),
-            SUBJECT: SimulatedSubject(SUBJECT, nsd, fetch, root).write(),
+            "shared": simulate_shared(root, nsd, [SUBJECT]),
+            SUBJECT: SimulatedSubject(SUBJECT, nsd, root).write(),
         }
         write_json(
             root.with_suffix(".json"),
@@ -187,7 +191,7 @@ def miniature(shared_folder, picture_folder) -> Miniature:
     subject, shared = (
         raw_files_of(name, root, map(PurePosixPath, written[name])) for name in (SUBJECT, "shared")
     )
-    return Miniature(root, nsd, fetch, SimulatedSubject(SUBJECT, nsd, fetch, root), subject, shared)
+    return Miniature(root, nsd, SimulatedSubject(SUBJECT, nsd, root), subject, shared)
 
 
 def raw_files_of(name, root, paths) -> RawFiles:

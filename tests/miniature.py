@@ -112,8 +112,9 @@ def small_project(folder, **simulation):
     copy_project(REPOSITORY, folder)
     with changed_params(folder) as params:
         params["subjects"] = [SUBJECT]
-        params["nsd"]["sessions"] = [SESSION]
-        params["fetch_nsd"]["simulation"] |= {
+        simulated = params["datasets"]["simulated"]
+        simulated["sessions"] = [SESSION]
+        simulated["simulation"] |= {
             "volume_scale": 0.2,
             "n_visual_voxels": 150,
             "beta_formats": ["hdf5"],
@@ -231,7 +232,7 @@ def stages():
                 (
                     stage.addressing,
                     script,
-                    options | ({"check": False, "dry_run": False} if script == "fetch_nsd" else {}),
+                    options | ({"check": False, "dry_run": False} if script == "fetch_raw" else {}),
                 )
             )
         return found

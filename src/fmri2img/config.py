@@ -19,9 +19,13 @@ from pydantic import (
 from fmri2img.exceptions import ConfigError
 
 PARAMS_PATH = Path("params.yaml")
-NSD_ROOT_VARIABLE = "FMRI2IMG_NSD_ROOT"
-Subject = Annotated[str, StringConstraints(pattern=r"^subj0[1-8]$")]
+RAW_ROOT_VARIABLE = "FMRI2IMG_RAW_ROOT"
+# No hyphen: DVC joins names with it.
+Subject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+DatasetName = ModelName
+# shared: on the images that the dataset sets apart for tests.
+SplitKind = Literal["shared", "random"]
 Section = TypeVar("Section", bound=BaseModel)
 
 
@@ -36,7 +40,7 @@ class MachineParams(Params):
     follow it.
     """
 
-    nsd_root: str
+    raw_root: str
     n_jobs: int
     dask_scheduler: str | None
     n_connections: Annotated[int, Field(ge=1, le=256)]
@@ -50,11 +54,11 @@ class MachineParams(Params):
         return Path(self.network_weights).expanduser() if self.network_weights else None
 
     @property
-    def raw_root(self) -> Path:
-        """NSD root: the environment variable ``FMRI2IMG_NSD_ROOT`` if it is set, else
-        ``nsd_root``.
+    def raw_folder(self) -> Path:
+        """Where raw files lie: the environment variable ``FMRI2IMG_RAW_ROOT`` if it is set, else
+        ``raw_root``.
         """
-        return Path(os.environ.get(NSD_ROOT_VARIABLE) or self.nsd_root).expanduser()
+        return Path(os.environ.get(RAW_ROOT_VARIABLE) or self.raw_root).expanduser()
 
     @model_validator(mode="after")
     def _some_process(self) -> Self:
@@ -64,7 +68,7 @@ class MachineParams(Params):
 
 
 class NsdParams(Params):
-    """Which responses the project works on; shared by all stages that read raw files."""
+    """Which files of NSD the project works on, and which of their responses."""
 
     func_space: Literal["func1pt8mm", "func1mm"]
     responses: Literal["betas", "timeseries"]
@@ -74,6 +78,7 @@ class NsdParams(Params):
         Literal["all", "all_but_last_3"]
         | Annotated[list[Annotated[int, Field(ge=1, le=40)]], Field(min_length=1)]
     )
+    rois: Literal["all"] | Annotated[list[str], Field(min_length=1)]
 
     def sessions_of(self, subject: str, n_held: int) -> list[int]:
         """Return the sessions to use of a subject who did ``n_held``.
@@ -89,9 +94,8 @@ class NsdParams(Params):
             return list(range(1, n_held - 2))
         if beyond := [session for session in self.sessions if session > n_held]:
             raise ConfigError(
-                f"{PARAMS_PATH}: nsd.sessions names {beyond}, but {subject} did {n_held} sessions; "
-                f"name sessions 1 to {n_held}, "
-                "or say: all, all_but_last_3"
+                f"{PARAMS_PATH}: datasets: sessions names {beyond}, but {subject} did {n_held} "
+                f"sessions; name sessions 1 to {n_held}, or say: all, all_but_last_3"
             )
         return sorted(set(self.sessions))
 
@@ -117,14 +121,47 @@ class BucketParams(Params):
     part_mib: Annotated[int, Field(ge=1, le=1024)]
 
 
-class FetchNsdParams(Params):
-    """Where raw files come from and which of them."""
+class RealNsdParams(NsdParams):
+    """``datasets.nsd``: which of NSD's files, and where they come from."""
 
-    source: Literal["simulated", "s3", "local"]
+    source: Literal["s3", "local"]
     accept_nsd_terms: bool
-    rois: Literal["all"] | Annotated[list[str], Field(min_length=1)]
     s3: BucketParams
+
+    @model_validator(mode="after")
+    def _terms_accepted(self) -> Self:
+        if self.source == "s3" and not self.accept_nsd_terms:
+            raise ValueError(
+                "accept_nsd_terms: got false; read and accept NSD's terms "
+                "(https://naturalscenesdataset.org: research and education only, no passing on of "
+                "the data), then set it to true"
+            )
+        return self
+
+
+class SimulatedNsdParams(NsdParams):
+    """``datasets.simulated``: which of the simulated files, and what they hold."""
+
     simulation: SimulationParams
+
+    @model_validator(mode="after")
+    def _is_simulated(self) -> Self:
+        simulation = self.simulation
+        if self.responses == "timeseries" and not simulation.timeseries:
+            raise ValueError(
+                "responses: timeseries are not simulated; set simulation.timeseries to true"
+            )
+        if self.responses == "betas" and self.beta_version not in simulation.beta_versions:
+            raise ValueError(
+                f"beta_version: {self.beta_version} is not simulated; add it to "
+                "simulation.beta_versions"
+            )
+        if self.responses == "betas" and self.beta_format not in simulation.beta_formats:
+            raise ValueError(
+                f"beta_format: {self.beta_format} is not simulated; add it to "
+                "simulation.beta_formats"
+            )
+        return self
 
 
 class ConvertRoiParams(Params):
@@ -174,13 +211,13 @@ class ExtractBetasParams(Params):
 class CreateExamplesParams(Params):
     """Size of the pictures."""
 
-    image_size: Annotated[int, Field(ge=16, le=425, multiple_of=8)]
+    image_size: Annotated[int, Field(ge=16, multiple_of=8)]
 
 
 class SplitExamplesParams(Params):
     """How images are divided."""
 
-    kind: Literal["shared", "random"]
+    kind: SplitKind
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)]
     n_train_random: Annotated[int, Field(ge=1)]
     seed: int
@@ -326,14 +363,15 @@ class ProjectParams(Params):
     """The whole of ``params.yaml``.
 
     The settings of a model, ``train.<model>``, are checked by the model itself
-    (``models.registry``).
+    (``models.registry``), and so are those of a dataset, ``datasets.<dataset>``
+    (``datasets.named_datasets``).
     """
 
+    dataset: DatasetName
     subjects: Annotated[list[Subject], Field(min_length=1)]
     models: ModelLists
     machine: MachineParams
-    nsd: NsdParams
-    fetch_nsd: FetchNsdParams
+    datasets: dict[DatasetName, dict[str, Any]]
     convert_roi: ConvertRoiParams
     extract_betas: ExtractBetasParams
     create_examples: CreateExamplesParams

@@ -18,7 +18,7 @@ class ChangedDataError(Fmri2imgError):
 
 
 class FormatError(Fmri2imgError, ValueError):
-    """A file does not have the layout that NSD or this project documents."""
+    """A file does not have the layout that its dataset or this project documents."""
 
 
 class MismatchError(Fmri2imgError, ValueError):

@@ -18,8 +18,8 @@ def ledger_path(name: str) -> Path:
 
 
 def fingerprint_path(stage: str, model: str = "") -> Path:
-    """Fingerprint of a stage's code (`provenance.stage_fingerprints`); of the model too where the
-    stage loads it by its name.
+    """Fingerprint of a stage's code (`provenance.stage_fingerprints`); of the model, or the
+    dataset, too where the stage loads it by its name.
     """
     return FINGERPRINTS / stage / f"{model}.txt" if model else FINGERPRINTS / f"{stage}.txt"
 
@@ -70,12 +70,12 @@ def latents_path(subject: str) -> Path:
 
 
 def coco_folder() -> Path:
-    """COCO's caption files, fetched or simulated; never among somebody's copy of NSD."""
+    """COCO's caption files, fetched or simulated; never among somebody's own raw files."""
     return Path("data/raw/coco/annotations")
 
 
 def captions_path(model: str) -> Path:
-    """Captions of all subjects' pictures, by 73k id (`nsd.coco_captions`); none for a model that
+    """Captions of all subjects' pictures, by image id; none for a model that
     learns from latents alone.
     """
     return Path("data/captions") / f"{model}.json"

@@ -51,10 +51,25 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
     return params
 
 
+def _source(values: dict[str, Any]) -> Any:
+    """Return where version 0.1 had raw files from."""
+    fetch = values.get("fetch_nsd")
+    return fetch.get("source") if isinstance(fetch, dict) else None
+
+
 def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
     """Name what a key of version 0.1 is called now."""
-    models, train = values.get("models"), values.get("train")
+    models, train, machine = (values.get(key) for key in ("models", "train", "machine"))
     renamed = {
+        **{
+            key: (key in values, f"part of datasets.{'nsd' if real else 'simulated'} since 0.2")
+            for real in [_source(values) != "simulated"]
+            for key in ("nsd", "fetch_nsd")
+        },
+        "machine.nsd_root": (
+            isinstance(machine, dict) and "nsd_root" in machine,
+            "called machine.raw_root since version 0.2",
+        ),
         "models": (isinstance(models, list), "a list in version 0.1, lists by kind since 0.2"),
         "train.default": (
             isinstance(train, dict) and "default" in train,
@@ -105,24 +120,6 @@ def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_P
         refuse(
             "models.latents",
             "ridge is missing; every table shows it as the linear reference: add it to the list",
-        )
-    if params.fetch_nsd.source != "simulated":
-        return
-    nsd, simulation = params.nsd, params.fetch_nsd.simulation
-    if nsd.responses == "timeseries" and not simulation.timeseries:
-        refuse(
-            "nsd.responses",
-            "timeseries are not simulated; set fetch_nsd.simulation.timeseries to true",
-        )
-    if nsd.responses == "betas" and nsd.beta_version not in simulation.beta_versions:
-        refuse(
-            "nsd.beta_version",
-            f"{nsd.beta_version} is not simulated; add it to fetch_nsd.simulation.beta_versions",
-        )
-    if nsd.responses == "betas" and nsd.beta_format not in simulation.beta_formats:
-        refuse(
-            "nsd.beta_format",
-            f"{nsd.beta_format} is not simulated; add it to fetch_nsd.simulation.beta_formats",
         )
 
 

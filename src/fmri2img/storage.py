@@ -191,6 +191,9 @@ def write_array(file: h5py.File, name: str, values: AnyArray) -> None:
     if isinstance(values, JoinedArray):
         _join(file, name, values)
         return
+    if isinstance(values, np.ndarray) and values.dtype.kind == "U":
+        file.create_dataset(name, data=values.astype(object), dtype=h5py.string_dtype())
+        return
     target = create_array(file, name, values.shape, values.dtype)
     if isinstance(values, StreamedArray):
         for index, block in values.blocks():

@@ -1,11 +1,12 @@
-"""Put the test images of all subjects aside as NSD stores them: evaluation compares with them,
-without raw files.
+"""Put the test images of all subjects aside as the dataset stores them: evaluation compares with
+them, without raw files.
 """
 
 import numpy as np
 
+from fmri2img.datasets.named_datasets import open_dataset
+from fmri2img.datasets.picture_join import collect_truth
 from fmri2img.layout import truth_path
-from fmri2img.nsd.picture_join import collect_truth
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
 from fmri2img.pipeline.subject import SubjectData
@@ -17,9 +18,9 @@ def main() -> None:
     params = load_params()
     splits = [SubjectData(subject).split() for subject in params.subjects]
     image_ids = np.unique(np.concatenate([split.ids("test") for split in splits]))
-    collect_truth(
-        image_ids, raw_files("shared", params.machine), progress=progress("pictures")
-    ).save(truth_path())
+    shared = raw_files("shared", params.machine)
+    truth = collect_truth(image_ids, open_dataset(params), shared, progress=progress("pictures"))
+    truth.save(truth_path())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Join trials with the pictures they showed."""
 
+from fmri2img.datasets.named_datasets import open_dataset
+from fmri2img.datasets.picture_join import create_examples
 from fmri2img.layout import examples_path
-from fmri2img.nsd.picture_join import create_examples
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import progress, run_stage
 from fmri2img.pipeline.subject import SubjectData
@@ -14,7 +15,11 @@ def main(subject: str) -> None:
     trials = SubjectData(subject).trial_betas(on_disk=["betas"])
     shared = raw_files("shared", params.machine)
     examples = create_examples(
-        trials, shared, image_size=params.create_examples.image_size, progress=progress("pictures")
+        trials,
+        open_dataset(params),
+        shared,
+        image_size=params.create_examples.image_size,
+        progress=progress("pictures"),
     )
     examples.save(examples_path(subject))
 

@@ -6,14 +6,14 @@ from fmri2img.layout import split_path
 from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
-from fmri2img.responses.splits import check_selection, split_images
+from fmri2img.responses.splits import check_kind, split_images
 
 
 def main(subject: str) -> None:
     """Write the split of one subject."""
     params = load_params().split_examples
     examples = SubjectData(subject).examples(on_disk=["images", "betas"])
-    check_selection(params.kind, examples.provenance["selection"])
+    check_kind(params.kind, examples.provenance)
     split = split_images(
         examples.image_ids,
         examples.is_shared,

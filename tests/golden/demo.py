@@ -6,7 +6,7 @@ from fmri2img.files import read_json
 from golden.collect import describe_files, flatten
 from miniature import REPOSITORY, copy_project, inside, stages
 
-UP_TO = ("fetch_nsd", "convert_roi", "extract_betas", "create_examples", "split_examples")
+UP_TO = ("fetch_raw", "convert_roi", "extract_betas", "create_examples", "split_examples")
 
 
 def make_demo_examples(folder):

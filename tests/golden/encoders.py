@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from fmri2img.containers import DiffusionTargets, Examples, Latents
+from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.models.registry import check_settings, model_class, save_encoder
 from fmri2img.responses.splits import Split
 from fmri2img.training.fit import fit_encoder
@@ -52,11 +53,13 @@ def make_subject():
         valid=np.ones((1, N_VOXELS), bool),
         saturated=np.zeros((1, N_VOXELS), np.int16),
         affine=np.eye(4),
-        provenance={
-            "subject": "subj01",
-            "data_source": "simulated",
-            "roi_names": {"1": "V1", "2": "V2", "3": "V3", "4": "hV4"},
-        },
+        provenance=with_facts(
+            {
+                "subject": "subj01",
+                "data_source": "simulated",
+                "roi_names": {"1": "V1", "2": "V2", "3": "V3", "4": "hV4"},
+            }
+        ),
         image_ids=image_ids,
         images=rng.integers(0, 256, (N_IMAGES, 16, 16, 3), dtype=np.uint8),
         is_shared=np.zeros(N_IMAGES, bool),

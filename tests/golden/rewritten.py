@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fmri2img.layout import FINGERPRINTS
 from fmri2img.provenance.reach import Program
-from fmri2img.provenance.rewritten import NAME, current_fingerprint, fingerprint_md5
+from fmri2img.provenance.rewritten import NAME, current_fingerprints, fingerprint_md5
 from fmri2img.provenance.stage_fingerprints import SOURCE, fingerprints
 from golden.collect import collect_metrics, collect_miniature
 from golden.compare import differences, load
@@ -42,9 +42,9 @@ def main():
     entries = {name: {"now": md5, "earlier": {}} for name, md5 in made.items()}
     for version, _, commit in (item.partition("=") for item in options.versions):
         for name, text in at(commit):
-            name = current_fingerprint(name)
-            if name in entries and fingerprint_md5(text) != made[name]:
-                entries[name]["earlier"][fingerprint_md5(text)] = version
+            for current in current_fingerprints(name):
+                if current in entries and fingerprint_md5(text) != made[current]:
+                    entries[current]["earlier"][fingerprint_md5(text)] = version
     path = REPOSITORY / "src/fmri2img/provenance" / NAME
     path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
     print(f"{path}: {len(entries)} fingerprints")

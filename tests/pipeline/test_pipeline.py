@@ -241,7 +241,7 @@ def test_a_missing_raw_file_stops_extraction_and_keeps_earlier_results(project):
     assert result.stderr.count("\n") == 1
     assert "betas_session20.hdf5 not found" in result.stderr
     assert result.stderr.rstrip().endswith(
-        "fetch it again: dvc repro --force --single-item fetch_nsd@subj02"
+        "fetch it again: dvc repro --force --single-item fetch_raw@subj02"
     )
     assert (project / "data/voxels/subj02.h5").read_bytes() == before
 

@@ -24,7 +24,10 @@ _RECIPE = re.compile(r"^### (.+?)\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RECIPES = dict(_RECIPE.findall((REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")))
 # Packages in which a file is found by its being there.
-OPEN = ("evaluation.metrics", "models", "training.targets", "generation.renderers")
+OPEN = (
+    *("datasets", "evaluation.metrics", "models"),
+    *("training.targets", "generation.renderers"),
+)
 
 
 def follow(recipe, project):
@@ -39,7 +42,8 @@ def follow(recipe, project):
         if path.name == "params.yaml":
             with changed_params(project) as params:
                 for section, values in yaml.safe_load(rest).items():
-                    params[section] |= values
+                    is_section = isinstance(values, dict)
+                    params[section] = params[section] | values if is_section else values
         elif path.exists():
             end = "\n" if path.suffix == ".yaml" else "\n\n"
             path.write_text(f"{path.read_text(encoding='utf-8').rstrip()}\n{end}{rest}")
@@ -151,3 +155,48 @@ def test_a_stage(project):
     counts = json.loads((project / "reports/image_counts/subj02.json").read_text())
     assert set(counts) == {"train", "validation", "test"}
     assert Path(source, "stages/count_images.py").exists()
+
+
+def write_stripes(root):
+    """Responses of one person: 80 pictures of stripes, each shown twice, 30 voxels."""
+    rng = np.random.default_rng(8)
+    angles, phases = rng.uniform(0, np.pi, 80), rng.uniform(0, 2 * np.pi, 80)
+    rows, columns = np.mgrid[:64, :64] / 8
+    waves = [
+        np.sin(rows * np.cos(angle) + columns * np.sin(angle) + phase)
+        for angle, phase in zip(angles, phases, strict=True)
+    ]
+    pictures = np.repeat((127 + 90 * np.array(waves))[..., None], 3, axis=3).astype(np.uint8)
+    shown = np.concatenate([rng.permutation(80) for _ in range(2)])
+    root.mkdir()
+    np.save(root / "pictures.npy", pictures)
+    signal = pictures[:, ::8, ::8, 0].reshape(80, -1) / 128 - 1
+    responses = signal[shown] @ rng.normal(size=(64, 30)) / 4
+    np.savez(
+        root / "anna.npz",
+        betas=(responses + 0.2 * rng.normal(size=responses.shape)).astype(np.float32),
+        session=np.repeat([1, 2], 80),
+        run=np.ones(160, int),
+        trial=np.tile(np.arange(1, 81), 2),
+        image_id=shown,
+        voxel_ijk=np.stack(np.unravel_index(np.arange(30), (2, 3, 5)), axis=1),
+        region=np.array(["V1"] * 20 + ["V4"] * 10),
+    )
+
+
+def test_a_dataset_from_fetch_to_comparison(project):
+    with changed_params(project) as params:
+        params["models"]["latents"] = ["ridge"]
+        params["evaluate"]["networks"] = []
+    write_stripes(project / "data/stripes")
+    carry_out(follow("A dataset", project), project)
+    found = Reconstructions.open(project / "data/reconstructions/anna/ridge.h5", remedy="")
+    assert len(found.rows("test")) == 20
+    document = json.loads((project / "reports/metrics/anna/ridge.json").read_text())
+    assert document["about"]["data_source"] == "stripes"
+    assert document["about"]["truth_pixels"] == [64, 64]
+    rows = document["rows"]
+    assert rows["model"]["pattern_correlation"]["value"] > 0.1
+    page = (project / "reports/comparison.html").read_text()
+    assert "anna" in page
+    assert "SIMULATED" not in page

@@ -12,7 +12,7 @@ def test_a_whole_run_gives_the_bytes_of_the_finished_project(template, tmp_path)
     """
     project = copy_project(template, tmp_path / "project")
     with changed_params(project) as params:
-        params["models"]["latents"] = ["ridge"]
+        params["models"] |= {"latents": ["ridge"], "diffusion": []}
         params["evaluate"]["networks"] = []
     repro(project, by=miniature.run)
     made, known = outs(project), outs(template)

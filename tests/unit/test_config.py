@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from fmri2img.datasets.named_datasets import check_dataset_settings
 from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.models.registry import check_settings, model_names
 from fmri2img.params_file import load_params
@@ -37,20 +38,22 @@ def test_shipped_params_are_valid(params_file):
             r"params.yaml, line \d+: convert_roi\.maping: unknown key \(did you mean mapping\?\)",
         ),
         (
-            "    seed: 7",
-            "    sede: 7\n    seed: 7",
-            r"line \d+: fetch_nsd.simulation.sede: unknown key \(did you mean seed\?\); valid keys "
-            r"here: seed, volume_scale",
+            "      seed: 7",
+            "      sede: 7\n      seed: 7",
+            r"line \d+: datasets.simulated.simulation.sede: unknown key \(did you mean seed\?\); "
+            r"valid keys here: seed, volume_scale",
         ),
         (
             "volume_scale: 0.36",
             "volume_scale: large",
-            r"fetch_nsd.simulation.volume_scale: got 'large'; input should be a valid number",
+            r"datasets.simulated.simulation.volume_scale: got 'large'; input should be a valid "
+            r"number",
         ),
         (
             "subjects: [subj01, subj02]",
             "subjects: [subj01, subj11]",
-            r"line \d+: subjects.1: got 'subj11'",
+            r"subjects: simulated Natural Scenes Dataset has no subject 'subj11' \(did you mean "
+            r"subj\d+ or subj\d+\?\); choose from: subj01,",
         ),
         (
             "latents: [ridge, bayes]",
@@ -72,12 +75,13 @@ def test_shipped_params_are_valid(params_file):
         (
             "sessions: [1, 2]",
             "sessions: [1, 99]",
-            r"line \d+: nsd.sessions.1: got 99; input should be less than or equal to 40",
+            r"line \d+: datasets.simulated.sessions.1: got 99; input should be less than or "
+            r"equal to 40",
         ),
         (
             "sessions: [1, 2]",
             "sessions: []",
-            r"nsd.sessions: got \[\]; list should have at least 1 item",
+            r"datasets.simulated.sessions: got \[\]; list should have at least 1 item",
         ),
         (
             "labels: all",
@@ -89,17 +93,17 @@ def test_shipped_params_are_valid(params_file):
         (
             "subjects: [subj01, subj02]",
             "subjects: subj01",
-            r"line 3: subjects: got 'subj01'; input should be a valid list",
+            r"line 4: subjects: got 'subj01'; input should be a valid list",
         ),
         (
             "subjects: [subj01, subj02]",
             "subjects: [subj01, subj01]",
-            r"line 3: subjects: subj01 is listed 2 times; list it once",
+            r"line 4: subjects: subj01 is listed 2 times; list it once",
         ),
         (
             "latents: [ridge, bayes]",
             "latents: [bayes]",
-            r"line 5: models.latents: ridge is missing; every table shows it",
+            r"line 6: models.latents: ridge is missing; every table shows it",
         ),
         (
             "latents: [ridge, bayes]",
@@ -114,12 +118,13 @@ def test_shipped_params_are_valid(params_file):
         (
             "beta_version: b3",
             "beta_version: b2",
-            r"line \d+: nsd.beta_version: b2 is not simulated; add it to fetch_nsd.simulation",
+            r"line \d+: datasets.simulated: beta_version: b2 is not simulated; add it to "
+            r"simulation",
         ),
         (
             "responses: betas",
             "responses: timeseries",
-            r"nsd.responses: timeseries are not simulated; set fetch_nsd.simulation",
+            r"datasets.simulated: responses: timeseries are not simulated; set simulation",
         ),
         ("latents: [ridge, bayes]", "latents: [ridge, nets]\n  - x", r"line \d+: not valid YAML"),
     ],
@@ -138,12 +143,27 @@ def test_faults_are_named_in_one_line(params_file, old, new, message, monkeypatc
         (
             "models:                         #",
             "models: [ridge, default] #",
-            r"line 4: models: a list in version 0.1, lists by kind since 0.2; run: fmri2img",
+            r"line 5: models: a list in version 0.1, lists by kind since 0.2; run: fmri2img",
         ),
         (
             "  bayes:\n",
             "  default:\n",
             r"line \d+: train.default: called train.bayes since version 0.2; run: fmri2img",
+        ),
+        (
+            "datasets:\n",
+            "nsd:\n  func_space: func1pt8mm\ndatasets:\n",
+            r"line \d+: nsd: part of datasets.nsd since 0.2; run: fmri2img migrate-project",
+        ),
+        (
+            "datasets:\n",
+            "fetch_nsd:\n  source: simulated\ndatasets:\n",
+            r"line \d+: fetch_nsd: part of datasets.simulated since 0.2; run: fmri2img migrate",
+        ),
+        (
+            "  raw_root:",
+            "  nsd_root:",
+            r"line \d+: machine.nsd_root: called machine.raw_root since version 0.2; run: fmri2img",
         ),
     ],
 )
@@ -177,13 +197,15 @@ def test_unknown_model_lists_the_known_ones():
 
 
 def test_sessions_beyond_what_a_subject_did(params_file):
-    nsd = load_params(params_file("sessions: [1, 2]", "sessions: [1, 33]")).nsd
-    with pytest.raises(ConfigError, match=r"nsd.sessions names \[33\], but subj03 did 32 sessions"):
+    params = load_params(params_file("sessions: [1, 2]", "sessions: [1, 33]"))
+    nsd = check_dataset_settings("simulated", params.datasets)
+    with pytest.raises(ConfigError, match=r"sessions names \[33\], but subj03 did 32 sessions"):
         nsd.sessions_of("subj03", 32)
 
 
 def test_all_sessions_are_those_the_subject_did(params_file):
-    nsd = load_params(params_file("sessions: [1, 2]", "sessions: all")).nsd
+    params = load_params(params_file("sessions: [1, 2]", "sessions: all"))
+    nsd = check_dataset_settings("simulated", params.datasets)
     assert nsd.sessions_of("subj04", 30) == list(range(1, 31))
 
 
@@ -201,15 +223,27 @@ def test_all_sessions_are_those_the_subject_did(params_file):
             r"machine.network_weights: there is no folder no/such; name one, or null",
         ),
         (
-            "source: simulated ",
-            "source: s3 ",
-            r"fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms",
+            "dataset: simulated ",
+            "dataset: nsd ",
+            r"datasets.nsd: accept_nsd_terms: got false; read and accept NSD's terms",
         ),
         (
             "  takagi:   ",
             "  tagaki:   ",
             r"train.tagaki: there is no such model \(did you mean takagi\?\); remove the section, "
             r"or add src/fmri2",
+        ),
+        (
+            "  folder:   ",
+            "  fodler:   ",
+            r"datasets.fodler: there is no such dataset \(did you mean folder\?\); remove the "
+            r"section, or add src/fmri2img/datasets/fodler_dataset.py",
+        ),
+        (
+            "dataset: simulated ",
+            "dataset: simulatd ",
+            r"dataset: there is no dataset 'simulatd' \(did you mean simulated\?\); choose from: "
+            r"folder, nsd, simulated",
         ),
         (
             "diffusion: []                 #",

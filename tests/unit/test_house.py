@@ -31,7 +31,8 @@ def functions():
 
 def test_no_line_is_over_100_columns():
     folders = ("src", "tests", "benchmarks", "scripts")
-    paths = [path for folder in folders for path in (REPOSITORY / folder).rglob("*.py")]
+    files = (path for folder in folders for path in (REPOSITORY / folder).rglob("*"))
+    paths = [path for path in files if path.suffix in (".py", ".jinja")]
     long = [
         f"{path.relative_to(REPOSITORY)}:{number}"
         for path in paths
@@ -147,3 +148,57 @@ def test_the_table_of_metrics_in_the_documentation_is_that_of_the_declarations()
     for name, metric in all_metrics().items():
         assert f"| `{name}` | {metric.title} |" in page
     assert page.count("\n| `") - page.count("\n| `version`") >= len(all_metrics())
+
+
+# Below the voxel file, any dataset will do.
+BELOW = (
+    *("containers", "evaluation", "features", "generation", "models", "pipeline", "responses"),
+    *("sharing", "storage.py", "tracking", "training", "viz"),
+)
+# Each with its reason.
+KNOWS_NSD = {
+    "containers/files_0_1.py": "what files of version 0.1 leave unsaid",
+    "sharing/export.py": "forms in which two repositories keep NSD's data",
+    "viz/published.py": "published scores on NSD",
+}
+# Pixels, stored units a percent, images.
+NSD_NUMBERS = {repr(425), repr(300.0), repr(73_000)}
+NSD_WORDS = re.compile(r"\bnsd\b|73k|subj0\d|\bNSD\b|NSD's")
+
+
+def spelled_constants(path):
+    """NSD's words and numbers in the code of a module: docstrings may name it as an example."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return NSD_WORDS.findall(text)
+    tree = ast.parse(text)
+    numbers = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float)
+    ]
+    imported = [
+        node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fmri2img.nsd")
+    ]
+    words = [word for string in spelled_strings(path) for word in NSD_WORDS.findall(string)]
+    return [*words, *imported, *(number for number in numbers if repr(number) in NSD_NUMBERS)]
+
+
+def test_nothing_below_the_voxel_file_knows_nsd():
+    room = SOURCE / "fmri2img"
+    paths = [
+        path
+        for name in BELOW
+        for path in ([room / name] if name.endswith(".py") else (room / name).rglob("*"))
+        if path.suffix in (".py", ".jinja")
+    ]
+    assert len(paths) > 100
+    spelled = {
+        path.relative_to(room).as_posix(): constants
+        for path in paths
+        if path.relative_to(room).as_posix() not in KNOWS_NSD
+        and (constants := spelled_constants(path))
+    }
+    assert not spelled

@@ -6,9 +6,11 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.config import ProjectParams
+from fmri2img.datasets.named_datasets import dataset_names
 from fmri2img.layout import fingerprint_path
 from fmri2img.models.registry import model_names
 from fmri2img.provenance.reach import CANNOT_CHANGE_OUTPUTS, Program
+from fmri2img.provenance.stage_fingerprints import dataset_names as datasets_in_source
 from fmri2img.provenance.stage_fingerprints import fingerprints
 from fmri2img.provenance.stage_fingerprints import model_names as models_in_source
 
@@ -29,12 +31,14 @@ def script_of(stage: dict) -> Path:
 
 
 def test_every_stage_depends_on_the_fingerprint_of_its_script_and_on_no_source_file(program):
-    by_model = {name.partition("/")[0] for name in fingerprints(program) if "/" in name}
+    chosen = {
+        stage: "${dataset}" if item in dataset_names() else "${item.model}"
+        for stage, _, item in (name.partition("/") for name in fingerprints(program))
+        if item
+    }
     for name in OTHERS:
         script = script_of(STAGES[name]).stem
-        expected = fingerprint_path(
-            script, "${item.model}" if script in by_model else ""
-        ).as_posix()
+        expected = fingerprint_path(script, chosen.get(script, "")).as_posix()
         assert [dep for dep in STAGES[name]["deps"] if "fingerprints" in dep] == [expected]
         assert not [dep for dep in STAGES[name]["deps"] if dep.startswith("src")]
     assert STAGES["fingerprint"]["deps"] == ["src"]
@@ -49,7 +53,7 @@ def test_params_are_sections_that_the_config_knows(name):
     for key in STAGES[name]["params"]:
         section, _, rest = key.partition(".")
         field = ProjectParams.model_fields[section]
-        if rest and rest != "${item.model}":
+        if rest and rest not in ("${item.model}", "${dataset}"):
             assert rest in field.annotation.model_fields
 
 
@@ -57,13 +61,18 @@ def test_every_script_is_a_stage_and_every_section_is_used():
     scripts = {path.stem for path in (SOURCE / "stages").glob("*.py")} - {"__init__"}
     assert scripts == {script_of(stage).stem for stage in STAGES.values()}
     used = {key.partition(".")[0] for name in OTHERS for key in STAGES[name]["params"]}
-    assert used == set(ProjectParams.model_fields) - {"machine"}  # no result depends on the machine
+    # No result depends on the machine, and the dataset is part of paths and keys.
+    assert used == set(ProjectParams.model_fields) - {"machine", "dataset"}
 
 
 def test_what_is_excused_exists(program):
     for name in CANNOT_CHANGE_OUTPUTS:
         module, definition = program.resolve(name)
         assert definition is not None or module == name, name
+
+
+def test_datasets_in_the_source_are_those_that_run(program):
+    assert datasets_in_source(program) == dataset_names()
 
 
 def test_models_in_the_source_are_those_that_run(program):

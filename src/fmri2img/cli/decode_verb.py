@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.containers import id_name
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
 from fmri2img.pipeline.stage import progress
+from fmri2img.sharing.export import NAMES_IN_NPZ
 
 ADDRESS = "models:/NAME@champion or models:/NAME/NUMBER, as fmri2img list shows them"
 
@@ -19,7 +21,7 @@ def add_decode_verb(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "betas",
         type=Path,
-        help=".npz of fmri2img export, or .npy of shape (n, n_voxels), percent signal change",
+        help=".npz of fmri2img export, or .npy of shape (n, n_voxels), in the unit of its betas",
     )
     verb.add_argument("--model", required=True, help=f"{ADDRESS}; or an encoder's folder")
     verb.add_argument("--to", type=Path, required=True, help="folder for the pictures")
@@ -76,12 +78,12 @@ def _encoder_folder(name: str, temporary: Path) -> Path:
 
 
 def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Read betas in percent signal change, averaged over repetitions.
+    """Read betas in the unit that the encoder was trained with, averaged over repetitions.
 
     Parameters
     ----------
     path : Path
-        ``.npz`` with ``betas_percent`` and ``image_ids_0based``, of which trials of the same image
+        ``.npz`` of `sharing.export`, of which trials of the same image
         are averaged; or ``.npy``.
     repetitions : int or None
         Trials that each row of a ``.npy`` averages.
@@ -131,13 +133,14 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
             np.full(len(loaded), repetitions),
         )
     with loaded:
-        if absent := {"betas_percent", "image_ids_0based"} - set(loaded.files):
+        forms = [names for names in NAMES_IN_NPZ if set(names) <= set(loaded.files)]
+        if not forms:
+            absent = sorted(set(NAMES_IN_NPZ[0]) - set(loaded.files))
             raise FormatError(
-                f"{path}: {sorted(absent)[0]} is not in it; expected the arrays that fmri2img "
-                "export writes"
+                f"{path}: {absent[0]} is not in it; expected the arrays that fmri2img export writes"
             )
-        trials, ids = loaded["betas_percent"], loaded["image_ids_0based"]
+        trials, ids = (loaded[name] for name in forms[0])
     order = np.argsort(ids, kind="stable")
     images, counts = np.unique(ids, return_counts=True)
     averages = average_repetitions(trials[order], ids[order], images)
-    return [f"{image:05d}" for image in images], averages.astype(np.float32), counts
+    return [id_name(image) for image in images], averages.astype(np.float32), counts

@@ -23,7 +23,7 @@ def add_score_verbs(verbs: argparse._SubParsersAction) -> None:
         type=Path,
         nargs="?",
         default=truth_path(),
-        help="the same; if left out, data/truth.h5: NSD's test images",
+        help="the same; if left out, data/truth.h5: the dataset's test images",
     )
     verb.add_argument(
         "--subset",

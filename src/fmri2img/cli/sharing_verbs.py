@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from fmri2img.cli.encoder_verbs import track_encoders
+from fmri2img.datasets.named_datasets import terms_of
 from fmri2img.exceptions import UnavailableError
 from fmri2img.sharing.remotes import (
     ALL_STAGES,
@@ -25,7 +26,7 @@ def add_sharing_verbs(verbs: argparse._SubParsersAction) -> None:
             push_files,
             "push receipts, regions, voxels, examples, splits and latents to your group's remote",
         ),
-        ("pull", pull_files, "pull them; then dvc repro goes on from there, without NSD"),
+        ("pull", pull_files, "pull them; then dvc repro goes on from there, without raw files"),
     ):
         verb = verbs.add_parser(name, help=help_text)
         verb.add_argument("--remote", help="a DVC remote; the default one if left out")
@@ -51,7 +52,7 @@ def add_sharing_verbs(verbs: argparse._SubParsersAction) -> None:
             verb.add_argument(
                 "--members-only",
                 action="store_true",
-                help="only people who accepted NSD's agreement can read the remote",
+                help="only people whom the data's terms admit can read the remote",
             )
 
 
@@ -60,7 +61,8 @@ def push_files(options: argparse.Namespace) -> None:
     shipment = plan(options.remote, options.stages)
     print(*shipment.describe(), sep="\n")
     if not options.dry_run:
-        share(shipment, data_source_of(), members_only=options.members_only)
+        terms = terms_of(data_source_of())
+        share(shipment, terms, members_only=options.members_only)
 
 
 def pull_files(options: argparse.Namespace) -> None:
@@ -71,7 +73,7 @@ def pull_files(options: argparse.Namespace) -> None:
         print(
             f"note: params.yaml is not that of the pulled files: {'; '.join(differences)}; to use "
             "them, set it back "
-            "(git checkout params.yaml): otherwise dvc repro will ask for NSD's raw files",
+            "(git checkout params.yaml): otherwise dvc repro will ask for raw files",
             file=sys.stderr,
         )
     if not options.dry_run:

@@ -33,7 +33,5 @@ def export_voxels(options: argparse.Namespace) -> None:
         voxels = voxels.select(options.rois)
     for path in EXPORTERS[options.format](voxels, options.to):
         print(path)
-    if not voxels.is_simulated:
-        print(
-            "components of NSD: not for people who have not accepted its agreement", file=sys.stderr
-        )
+    if voxels.terms and not voxels.is_simulated:
+        print(voxels.terms, file=sys.stderr)

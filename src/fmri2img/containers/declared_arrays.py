@@ -11,7 +11,10 @@ from fmri2img.storage import StoredArray
 Order = Literal["any", "sorted", "ascending"]
 Axes = tuple[str | int, ...]
 # Image ids: numbers, or texts.
-_ID_KINDS = "iuSO"
+_ID_KINDS = "iuU"
+# Betas: whole numbers in the units of the dataset, or numbers as they are.
+_BETA_DTYPES = ("int16", "float32")
+_DTYPES = {"beta": " or ".join(_BETA_DTYPES), "id": "whole numbers or texts"}
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,8 @@ class Array:
     Attributes
     ----------
     dtype : str
-        Name of its dtype in numpy; ``id``: integers or texts; ``bytes``: texts of any length.
+        Name of its dtype in numpy; ``id``: integers or texts; ``bytes``: texts of any length;
+        ``beta``: int16 or float32.
     axes : tuple of str or int
         What each axis counts, or how long it is; arrays that share a word are equally long there.
     order : str
@@ -53,7 +57,7 @@ class Array:
             Length of each axis met so far, with the array that has it; gets the new ones.
         """
         if not self._has_dtype(values.dtype):
-            return f"dtype {values.dtype}, expected {self.dtype}"
+            return f"dtype {values.dtype}, expected {_DTYPES.get(self.dtype, self.dtype)}"
         if len(values.shape) != len(self.axes):
             return f"shape {tuple(values.shape)}, expected {self._words()}"
         for axis, length in zip(self.axes, values.shape, strict=True):
@@ -71,6 +75,8 @@ class Array:
             return dtype.kind in _ID_KINDS
         if self.dtype == "bytes":
             return dtype.kind in "SO"
+        if self.dtype == "beta":
+            return dtype.name in _BETA_DTYPES
         return bool(dtype == np.dtype(self.dtype))
 
     def _words(self) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.ids import find_rows
-from fmri2img.containers.units import to_percent
+from fmri2img.containers.units import Units
 from fmri2img.containers.voxels import OVER_VOXELS, Voxels
 
 
@@ -17,13 +17,13 @@ class Examples(Voxels):
 
     Attributes
     ----------
-    image_ids : ndarray, shape (n_images,), int64
+    image_ids : ndarray, shape (n_images,), int64 or str
         Ascending.
     images : ndarray, shape (n_images, side, side, 3), uint8
     is_shared : ndarray, shape (n_images,), bool
-    betas : ndarray, shape (n_trials, n_voxels), int16
-        300 units a percent; sorted by image, then by time.
-    trial_image_ids : ndarray, shape (n_trials,), int64
+    betas : ndarray, shape (n_trials, n_voxels), int16 or float32
+        In stored `units`; sorted by image, then by time.
+    trial_image_ids : ndarray, shape (n_trials,), int64 or str
         Ascending.
     trial_session : ndarray, shape (n_trials,), int16
     """
@@ -32,7 +32,7 @@ class Examples(Voxels):
         "image_ids": Array("id", ("images",), "ascending"),
         "images": Array("uint8", ("images", "side", "side", 3)),
         "is_shared": Array("bool", ("images",)),
-        "betas": Array("int16", ("trials", "voxels")),
+        "betas": Array("beta", ("trials", "voxels")),
         "trial_image_ids": Array("id", ("trials",), "sorted"),
         "trial_session": Array("int16", ("trials",)),
     }
@@ -79,9 +79,9 @@ class Examples(Voxels):
         )
         return last - first
 
-    def percent(self, trials: np.ndarray) -> np.ndarray:
-        """Return betas of some trials in percent signal change, NaN where invalid, shape (n,
+    def in_units(self, trials: np.ndarray) -> np.ndarray:
+        """Return betas of some trials in the dataset's unit, NaN where invalid, shape (n,
         n_voxels), float32.
         """
         session_rows = np.searchsorted(self.sessions, self.trial_session[trials])
-        return to_percent(self.betas[trials], self.valid[session_rows])
+        return Units.of(self.provenance).from_stored(self.betas[trials], self.valid[session_rows])

@@ -1,4 +1,8 @@
-"""Positions of image ids."""
+"""Image ids: whole numbers, or texts."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +21,25 @@ def find_rows(sorted_ids: np.ndarray, wanted: np.ndarray, where: str) -> np.ndar
     absent = sorted_ids[rows] != wanted if len(sorted_ids) else np.ones(len(wanted), bool)
     if absent.any():
         raise MismatchError(
-            f"image id {np.asarray(wanted)[absent][0]} (0-based) is not among the {where}; rebuild "
-            "both with: dvc repro"
+            f"image id {np.asarray(wanted)[absent][0]} is not among the {where}; rebuild both "
+            "with: dvc repro"
         )
     return rows
+
+
+def as_ids(values: Sequence[int | str]) -> np.ndarray:
+    """Return ids as an array, shape (n,): int64, or texts."""
+    are_texts = len(values) > 0 and isinstance(values[0], str)
+    return np.asarray(values, dtype=np.str_ if are_texts else np.int64)
+
+
+def id_name(image_id: Any) -> str:
+    """Return how files and keys call an image: numbers have five digits at least."""
+    return image_id if isinstance(image_id, str) else f"{image_id:05d}"
+
+
+def id_number(image_id: Any) -> int:
+    """Return a number that stands for an image in seeds: the same in every run."""
+    if isinstance(image_id, str):
+        return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "big")
+    return int(image_id)

@@ -39,7 +39,7 @@ class Reconstructions(Stored):
         Test images that were shown more than once, several times each.
     partial_first, partial_count : ndarray, shape (m,), int8
         Which repetition was the first of how many that were averaged: the first alone, the second
-        alone, the first two.
+        alone, the first two, and so on.
     partial_images : ndarray, shape (m, side, side, 3), uint8
         Reconstructed from those repetitions only.
     partial_seen : ndarray, shape (m, 4, 16, 16), float32

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import h5py
+import numpy as np
 
 from fmri2img import __version__
 from fmri2img.containers.declared_arrays import Array, first_fault
@@ -24,33 +25,39 @@ _MEANINGS: dict[str, tuple[str, str]] = {
     "roi_labels": ("voxels", "label of the region; names in the attribute provenance, roi_names"),
     "ncsnr": (
         "voxels",
-        "signal SD over noise SD as NSD ships it, over all its trials, test images included; NaN: "
-        "none",
+        "signal SD over noise SD as the dataset ships it, over all its trials, test images "
+        "included; NaN: none",
     ),
     "training_ncsnr": (
         "voxels",
         "signal SD over noise SD on images that are not shared; NaN: not estimated",
     ),
-    "in_brain": ("voxels", "whether NSD's liberal brain mask holds the voxel"),
+    "in_brain": ("voxels", "whether the dataset's brain mask holds the voxel"),
     "sessions": ("sessions", "session number, from 1"),
     "valid": (
         "sessions, voxels",
         "whether the voxel has data in the session; where not, betas are 0",
     ),
-    "saturated": ("sessions, voxels", "number of trials at the limit of int16"),
-    "affine": ("4, 4", "voxel indices to millimetres, NSD's slab-centred convention"),
-    "betas": ("trials, voxels", "1/300 percent signal change"),
+    "saturated": ("sessions, voxels", "number of trials at the limit of what is stored"),
+    "affine": ("4, 4", "voxel indices to millimetres, as the dataset has it"),
+    "betas": (
+        "trials, voxels",
+        "in the attribute provenance, units: per_unit of them are one unit; NaN: no data",
+    ),
     "image_ids": (
         "trials in a voxel file, else images",
-        "0-based 73k id: row of NSD's stimulus file",
+        "the dataset's name of the picture: a number or a text",
     ),
-    "is_shared": ("as image_ids", "whether the image is one of NSD's 1000 shared ones"),
+    "is_shared": (
+        "as image_ids",
+        "whether the image is one of those that the dataset sets apart for tests",
+    ),
     "session": ("trials", "session number, from 1"),
-    "run": ("trials", "NSD run number, 1 to 12, rest runs not counted"),
+    "run": ("trials", "run number within the session, from 1, rest runs not counted"),
     "trial": ("trials", "trial number within the run, from 1"),
-    "repetition": ("trials", "how often the image was shown before: 0, 1 or 2"),
+    "repetition": ("trials", "how often the image was shown before, from 0"),
     "images": ("images, rows, columns, RGB", "0 to 255"),
-    "trial_image_ids": ("trials", "0-based 73k id"),
+    "trial_image_ids": ("trials", "the dataset's name of the picture"),
     "trial_session": ("trials", "session number, from 1"),
     "values": ("images, channels, rows, columns", "latents in the autoencoder's scaled units"),
     "energies": (
@@ -148,6 +155,7 @@ class Stored:
             raise FormatError(
                 f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}"
             ) from error
+        values["provenance"] = cls.complete(values["provenance"])
         owner = values["provenance"].get("subject", subject)
         if subject and owner != subject:
             raise MismatchError(f"{path} is of {owner}, expected {subject}; run: {remedy}")
@@ -157,6 +165,11 @@ class Stored:
         if fault := container.contradiction():
             raise FormatError(f"{path}: {fault}; run: {remedy}")
         return container
+
+    @classmethod
+    def complete(cls, provenance: dict[str, Any]) -> dict[str, Any]:
+        """Return a file's provenance with what earlier versions left unsaid. For subclasses."""
+        return provenance
 
     def contradiction(self) -> str:
         """Say which arrays contradict one another; empty if none do. For subclasses."""
@@ -189,4 +202,7 @@ def _read(file: h5py.File, path: Path, name: str, stays_on_disk: bool) -> Any:
     if name in file.attrs:
         return json.loads(file.attrs[name])
     stored = file[name]
+    texts = h5py.check_string_dtype(stored.dtype)
+    if texts is not None and texts.length is None and not stays_on_disk:
+        return stored.asstr()[()].astype(np.str_)
     return StoredArray(path, name, stored.shape, stored.dtype) if stays_on_disk else stored[()]

@@ -16,19 +16,19 @@ class TrialBetas(Voxels):
 
     Attributes
     ----------
-    betas : ndarray, shape (n_trials, n_voxels), int16
-        300 units a percent signal change.
-    image_ids : ndarray, shape (n_trials,), int64
+    betas : ndarray, shape (n_trials, n_voxels), int16 or float32
+        In stored `units`.
+    image_ids : ndarray, shape (n_trials,), int64 or str
     is_shared : ndarray, shape (n_trials,), bool
-        Whether the image is one of NSD's 1000 shared ones.
+        Whether the image is one of those that the dataset sets apart for tests.
     session, run, trial : ndarray, shape (n_trials,), int16
-        NSD's counts, from 1.
+        The dataset's counts, from 1.
     repetition : ndarray, shape (n_trials,), int8
-        0, 1 or 2, counted over the sessions that were read.
+        How often the image was shown before, from 0, counted over the sessions that were read.
     """
 
     arrays: ClassVar[dict[str, Array]] = Voxels.arrays | {
-        "betas": Array("int16", ("trials", "voxels")),
+        "betas": Array("beta", ("trials", "voxels")),
         "image_ids": Array("id", ("trials",)),
         "is_shared": Array("bool", ("trials",)),
         "session": Array("int16", ("trials",), "sorted"),

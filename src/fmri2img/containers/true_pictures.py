@@ -12,13 +12,13 @@ from fmri2img.containers.stored import Stored
 
 @dataclass(frozen=True)
 class TruePictures(Stored):
-    """Test images as NSD stores them: what reconstructions are compared with.
+    """Test images as the dataset stores them: what reconstructions are compared with.
 
     Attributes
     ----------
-    image_ids : ndarray, shape (n,), int64
+    image_ids : ndarray, shape (n,), int64 or str
         Ascending.
-    images : ndarray, shape (n, 425, 425, 3), uint8
+    images : ndarray, shape (n, side, side, 3), uint8
     provenance : dict
         ``data_source`` and the MD5 of the receipt.
     """
@@ -36,7 +36,7 @@ class TruePictures(Stored):
         self._check_lengths(images=["image_ids", "images"])
 
     def of(self, image_ids: np.ndarray) -> np.ndarray:
-        """Return some pictures, shape (n, 425, 425, 3).
+        """Return some pictures, shape (n, side, side, 3).
 
         Raises
         ------

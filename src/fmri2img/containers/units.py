@@ -1,34 +1,64 @@
-"""Betas as NSD stores them and in percent signal change."""
+"""Betas as they are stored, and in the unit that the dataset declares."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 
-# Stored units of one percent signal change (NSD manual, "Functional data").
-UNITS_PER_PERCENT = 300.0
+PERCENT = "percent signal change"
 
 
-def to_stored_units(betas: np.ndarray) -> np.ndarray:
-    """Convert percent to stored units, int16, as MATLAB does: half away from zero, saturating,
-    NaN to 0.
-    """
-    scaled = np.nan_to_num(betas * UNITS_PER_PERCENT)
-    rounded = np.trunc(scaled + np.copysign(0.5, scaled))
-    return np.clip(rounded, -32_768, 32_767).astype(np.int16)
+@dataclass(frozen=True)
+class Units:
+    """What stored betas mean.
 
-
-def to_percent(stored: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Convert stored units to percent signal change.
-
-    Parameters
+    Attributes
     ----------
-    stored : ndarray, shape (n_trials, n_voxels), int16
-    valid : ndarray, shape (n_trials, n_voxels), bool
-        Whether the voxel has data in the trial's session.
-
-    Returns
-    -------
-    ndarray, shape (n_trials, n_voxels), float32
-        NaN where there are no data.
+    name : str
+        The unit, such as ``percent signal change``.
+    per_unit : float
+        What is stored for one unit; 1 where numbers are stored as they are.
     """
-    percent = stored / np.float32(UNITS_PER_PERCENT)
-    percent[~valid] = np.nan
-    return percent
+
+    name: str
+    per_unit: float = 1.0
+
+    @classmethod
+    def of(cls, provenance: dict[str, Any]) -> Self:
+        """Return the units that a container names."""
+        return cls(**provenance["units"])
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        return self.name if self.per_unit == 1 else f"{self.name}, {self.per_unit:g} a unit"
+
+    def record(self) -> dict[str, Any]:
+        """Return what a container's provenance keeps, as ``units``."""
+        return asdict(self)
+
+    def to_stored(self, betas: np.ndarray) -> np.ndarray:
+        """Convert betas to stored numbers, int16, as MATLAB does: half away from zero, saturating,
+        NaN to 0.
+        """
+        scaled = np.nan_to_num(betas * self.per_unit)
+        rounded = np.trunc(scaled + np.copysign(0.5, scaled))
+        limits = np.iinfo(np.int16)
+        return np.clip(rounded, limits.min, limits.max).astype(np.int16)
+
+    def from_stored(self, stored: np.ndarray, valid: np.ndarray) -> np.ndarray:
+        """Convert stored numbers to betas.
+
+        Parameters
+        ----------
+        stored : ndarray, shape (n_trials, n_voxels), int16 or float32
+        valid : ndarray, shape (n_trials, n_voxels), bool
+            Whether the voxel has data in the trial's session.
+
+        Returns
+        -------
+        ndarray, shape (n_trials, n_voxels), float32
+            NaN where there are no data.
+        """
+        betas = stored / np.float32(self.per_unit)
+        betas[~valid] = np.nan
+        return betas

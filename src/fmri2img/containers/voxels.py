@@ -1,11 +1,12 @@
 """What is known of each voxel."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fmri2img.containers.declared_arrays import Array
+from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.containers.stored import Stored
 
 OVER_VOXELS = ["voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain"]
@@ -21,24 +22,26 @@ class Voxels(Stored):
         0-based position in the functional volume.
     roi_labels : ndarray, shape (n_voxels,), int16
     ncsnr : ndarray, shape (n_voxels,), float32
-        As NSD ships it, over all its trials, test images included: for description, not for
-        selection. NaN for responses from time series, of which NSD ships none.
+        As the dataset ships it, over all its trials, test images included: for description, not for
+        selection. NaN where it ships none.
     training_ncsnr : ndarray, shape (n_voxels,), float32
         Estimated here from the trials of images that are not shared; NaN if it was not asked for.
     in_brain : ndarray, shape (n_voxels,), bool
-        Whether NSD's liberal brain mask holds the voxel.
+        Whether the dataset's brain mask holds the voxel.
     sessions : ndarray, shape (n_sessions,), int16
         Session numbers, from 1.
     valid : ndarray, shape (n_sessions, n_voxels), bool
         Whether the voxel has data in the session.
     saturated : ndarray, shape (n_sessions, n_voxels), int16
-        Trials whose beta is at the limit of int16 (109.2 %).
+        Trials whose beta is at the limit of what is stored.
     affine : ndarray, shape (4, 4)
     provenance : dict
         ``subject``, ``data_source``, ``region`` (ROI, where it was drawn, mapping, MD5 of the label
         volume), ``roi_names`` (label to name), ``func_space``, ``beta_version``, ``responses``
-        (betas or timeseries), ``voxel_mm``, ``grid``, ``selection``, ``code_version`` and
-        ``receipts`` (MD5 of each receipt, as in ``dvc.lock``, and one SHA-256 over its records).
+        (betas or timeseries), ``voxel_mm``, ``grid``, ``selection``, ``units`` (`units.Units`),
+        ``n_repetitions`` (how often an image is shown at most), ``splits``, ``title`` and
+        ``terms`` of the dataset, ``code_version`` and ``receipts``
+        (MD5 of each receipt, as in ``dvc.lock``, and one SHA-256 over its records).
     """
 
     arrays: ClassVar[dict[str, Array]] = {
@@ -63,6 +66,16 @@ class Voxels(Stored):
     saturated: np.ndarray
     affine: np.ndarray
     provenance: dict
+
+    @classmethod
+    def complete(cls, provenance: dict[str, Any]) -> dict[str, Any]:
+        """Return a file's provenance with the facts that version 0.1 left unsaid."""
+        return with_facts(provenance)
+
+    @property
+    def n_repetitions(self) -> int:
+        """How often an image is shown at most."""
+        return int(self.provenance["n_repetitions"])
 
     def unknown_session(self, name: str, of_trials: np.ndarray) -> str:
         """Say that trials are of a session that ``sessions`` does not list; empty if none are."""

@@ -30,12 +30,12 @@ def regions_of(examples: Examples) -> dict[str, np.ndarray]:
 
 def ceiling_source(examples: Examples) -> str:
     """Say which ncsnr gives the noise ceilings: the one estimated on images that are not shared
-    if there is one, else NSD's own.
+    if there is one, else the dataset's own.
     """
     if np.isfinite(examples.training_ncsnr).any():
         return "ncsnr estimated on images that are not shared"
     return (
-        "ncsnr as NSD ships it, from all repetitions, those of test images among them "
+        "ncsnr as the dataset ships it, from all repetitions, those of test images among them "
         "(extract_betas.recompute_ncsnr avoids that)"
     )
 

@@ -130,7 +130,7 @@ def join_truth(
     pictures: TruePictures,
     encoding: EncodingModel,
 ) -> TestTruth:
-    """Collect the truth of a subject's test images, by 73k id."""
+    """Collect the truth of a subject's test images, by image id."""
     image_ids, train_ids = split.ids("test"), split.ids("train")
     train = latents.of(train_ids).reshape(len(train_ids), -1)
     _, shown = np.unique(
@@ -309,8 +309,9 @@ def _repetitions(
     images: np.ndarray,
 ) -> dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray]]:
     shown = truth.n_repetitions
-    most = max((count for count in (2, 3) if (shown == count).sum() >= 2), default=0)
-    if not most:
+    often = [count for count in np.unique(shown).tolist() if (shown == count).sum() >= 2]
+    most = max(often, default=0)
+    if most < 2:
         return {}
     rows = np.flatnonzero(shown == most)
     of_some = reconstructions.partial_latents

@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-NSD_SIZE = 425
-
 
 def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> np.ndarray:
     """Resize pictures bilinearly, as tensors are.
@@ -95,22 +93,24 @@ class Preset:
     prefix: str = ""
     title: str = ""
 
-    def bring(self, images: np.ndarray) -> np.ndarray:
-        """Bring pictures to 425 x 425 for PixCorr and SSIM.
+    def bring(self, images: np.ndarray, side: int) -> np.ndarray:
+        """Bring pictures to the size in which the dataset stores them, for PixCorr and SSIM.
 
         Parameters
         ----------
         images : ndarray, shape (n, height, width, 3), uint8
+        side : int
+            Height and width of the true pictures.
 
         Returns
         -------
-        ndarray, shape (n, 425, 425, 3), float32
+        ndarray, shape (n, side, side, 3), float32
         """
         if self.common_size is None:
-            return resize_file(images, NSD_SIZE)
+            return resize_file(images, side)
         return resize_tensor(
             resize_tensor(images, self.common_size, antialias=self.antialias),
-            NSD_SIZE,
+            side,
             antialias=self.antialias,
         )
 

@@ -275,7 +275,7 @@ class Bucket:
                 )
             except ValueError as error:
                 raise ConfigError(
-                    f"params.yaml: fetch_nsd.s3: {error}; correct endpoint_url or region"
+                    f"params.yaml: datasets.nsd.s3: {error}; correct endpoint_url or region"
                 ) from error
         return self._clients[0]
 
@@ -293,15 +293,15 @@ class Bucket:
                 ) from error
             if code in ("NoSuchBucket", "NoSuchKey", "404"):
                 raise MissingDataError(
-                    f"{self.where}: not found ({code}); check fetch_nsd.s3 in params.yaml"
+                    f"{self.where}: not found ({code}); check datasets.nsd.s3 in params.yaml"
                 ) from error
             raise UnavailableError(
-                f"{self.where}: the server refused ({code}); check fetch_nsd.s3 in params.yaml"
+                f"{self.where}: the server refused ({code}); check datasets.nsd.s3 in params.yaml"
             ) from error
         except (BotoCoreError, HTTPError) as error:
             reason = " ".join(str(error).split())
             raise UnavailableError(
-                f"{self.where}: no connection ({reason}); check the network and fetch_nsd.s3 in "
+                f"{self.where}: no connection ({reason}); check the network and datasets.nsd.s3 in "
                 "params.yaml, then run the same command: "
                 "finished parts are kept"
             ) from error
@@ -359,7 +359,7 @@ def needed_room(files: list[RemoteFile], root: Path) -> int:
     if needed > free:
         raise ConfigError(
             f"{root}: {needed / 1e9:.1f} GB are to come and {free / 1e9:.1f} GB are free; make "
-            "room, set machine.nsd_root to a larger "
+            "room, set machine.raw_root to a larger "
             "disk, or name fewer sessions in params.yaml"
         )
     return needed

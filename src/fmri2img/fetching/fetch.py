@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
-from fmri2img.config import ProjectParams
+from fmri2img.config import MachineParams, RealNsdParams
 from fmri2img.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.fetching.bucket import Bucket, needed_room
 from fmri2img.fetching.partial import RemoteFile
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 TERMS = "https://naturalscenesdataset.org"
 
 
-def check_not_pulled(name: str, root: Path, receipt: Path, voxels: list[Path]) -> None:
+def check_not_pulled(name: str, is_here: bool, receipt: Path, voxels: list[Path]) -> None:
     """Stop before raw files are fetched for voxels that came from a colleague: parameters have
     changed since, perhaps unawares.
 
@@ -30,13 +30,9 @@ def check_not_pulled(name: str, root: Path, receipt: Path, voxels: list[Path]) -
         If receipt and voxels are here, no raw files are, and the parameters are not those of the
         receipt.
     """
-    if (
-        (root / "nsddata").exists()
-        or not receipt.exists()
-        or not any(path.exists() for path in voxels)
-    ):
+    if is_here or not receipt.exists() or not any(path.exists() for path in voxels):
         return
-    stage = "fetch_nsd_shared" if name == "shared" else f"fetch_nsd@{name}"
+    stage = "fetch_raw_shared" if name == "shared" else f"fetch_raw@{name}"
     _, changes = changed_since_last_run(stage)
     kept = ", ".join(str(path) for path in voxels if path.exists())
     if not changes and code_has_changed(stage):
@@ -67,14 +63,14 @@ def check_may_simulate(root: Path) -> None:
         (root / folder).exists() for folder in ("nsddata", "nsddata_betas")
     ):
         raise ConfigError(
-            f"{root} holds files that are not simulated; fetch_nsd.source simulated would write "
-            "among them: set machine.nsd_root in "
-            "params.yaml to another folder, or source to local"
+            f"{root} holds files that are not simulated; dataset simulated would write "
+            "among them: set machine.raw_root in params.yaml to another folder, or dataset to nsd "
+            "with datasets.nsd.source local"
         )
 
 
 def use_local(
-    name: str, params: ProjectParams, root: Path, ledger: Ledger, *, watch: Watch
+    name: str, nsd: RealNsdParams, root: Path, ledger: Ledger, *, watch: Watch
 ) -> Receipt:
     """Take an existing tree as it lies; nothing is copied or written there.
 
@@ -85,12 +81,10 @@ def use_local(
     """
     if not root.is_dir():
         raise MissingDataError(
-            f"{root} is not a folder; set machine.nsd_root in params.yaml to the folder that holds "
+            f"{root} is not a folder; set machine.raw_root in params.yaml to the folder that holds "
             "nsddata and nsddata_betas"
         )
-    chosen = name_subset(name, params.nsd, params.fetch_nsd).choose(
-        lambda path: (root / path).is_file(), str(root)
-    )
+    chosen = name_subset(name, nsd).choose(lambda path: (root / path).is_file(), str(root))
     log.info(
         "%s: %d files, %.2f GB in %s",
         name,
@@ -101,7 +95,9 @@ def use_local(
     return Receipt.of(name, root, chosen, ledger, watch=watch)
 
 
-def list_bucket(name: str, params: ProjectParams) -> tuple[Bucket, list[RemoteFile]]:
+def list_bucket(
+    name: str, nsd: RealNsdParams, n_connections: int
+) -> tuple[Bucket, list[RemoteFile]]:
     """List what would be fetched, and say how large it is.
 
     Raises
@@ -111,15 +107,14 @@ def list_bucket(name: str, params: ProjectParams) -> tuple[Bucket, list[RemoteFi
     MissingDataError
         If required files are not in the bucket.
     """
-    fetch = params.fetch_nsd
-    if not fetch.accept_nsd_terms:
+    if not nsd.accept_nsd_terms:
         raise ConfigError(
-            "params.yaml: fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms "
+            "params.yaml: datasets.nsd.accept_nsd_terms: got false; read and accept NSD's terms "
             f"({TERMS}: research and education only, "
             "no passing on of the data), then set it to true"
         )
-    bucket = Bucket(fetch.s3, params.machine.n_connections)
-    subset = name_subset(name, params.nsd, fetch)
+    bucket = Bucket(nsd.s3, n_connections)
+    subset = name_subset(name, nsd)
     listed = bucket.list_folders(subset.folders())
     files = [listed[path] for path in subset.choose(lambda path: path in listed, bucket.where)]
     for line in describe(name, files):
@@ -143,7 +138,7 @@ def describe(name: str, files: list[RemoteFile]) -> list[str]:
 
 
 def fetch_bucket(
-    name: str, params: ProjectParams, root: Path, ledger: Ledger, *, watch: Watch
+    name: str, nsd: RealNsdParams, machine: MachineParams, ledger: Ledger, *, watch: Watch
 ) -> Receipt:
     """Download what is not there yet, verified by size and ETag.
 
@@ -154,12 +149,13 @@ def fetch_bucket(
     UnavailableError
         If files do not arrive.
     """
-    bucket, files = list_bucket(name, params)
+    root = machine.raw_folder
+    bucket, files = list_bucket(name, nsd, machine.n_connections)
     if (root / SIMULATED_NOTICE).exists() and not any(
         file.path == SIMULATED_NOTICE for file in files
     ):
         raise ConfigError(
-            f"{root} holds simulated files; set machine.nsd_root in params.yaml to another folder, "
+            f"{root} holds simulated files; set machine.raw_root in params.yaml to another folder, "
             "or delete this one"
         )
     with _alone(root, name):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from fmri2img.config import FetchNsdParams, NsdParams
+from fmri2img.config import NsdParams
 from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.nsd.design import RUNS_PER_SESSION, SESSIONS_HELD, rest_runs_shift
 from fmri2img.nsd.paths import (
@@ -60,9 +60,8 @@ class Subset:
             )
             raise MissingDataError(
                 f"{where}: {len(absent)} of {len(self.required)} files of {self.name} are missing: "
-                f"{names}; "
-                "complete the copy, or name in params.yaml (nsd) only sessions, space, version and "
-                "format that are there"
+                f"{names}; complete the copy, or name in params.yaml (datasets) only sessions, "
+                "space, version and format that are there"
             )
         return [*self.required, *(path for path in self.optional if available(path))]
 
@@ -71,13 +70,13 @@ class Subset:
         return sorted({path.parent for path in (*self.required, *self.optional)})
 
 
-def name_subset(name: str, nsd: NsdParams, fetch: FetchNsdParams) -> Subset:
+def name_subset(name: str, nsd: NsdParams) -> Subset:
     """Return the files of a subject, or those that all share.
 
     Raises
     ------
     ConfigError
-        If ``fetch_nsd.rois`` names an ROI that NSD does not have.
+        If ``rois`` names an ROI that NSD does not have.
     """
     if name == "shared":
         return Subset(name, (EXPDESIGN, STIMULI), (SIMULATED_NOTICE, STIM_INFO))
@@ -96,7 +95,7 @@ def name_subset(name: str, nsd: NsdParams, fetch: FetchNsdParams) -> Subset:
             files.label_table(roi),
             fsaverage_label_table(roi),
         )
-        for roi in _rois(fetch.rois)
+        for roi in _rois(nsd.rois)
     ]
     if nsd.responses == "betas":
         optional.append(files.ncsnr(nsd.beta_version))  # for description only
@@ -110,7 +109,7 @@ def _rois(chosen: str | Collection[str]) -> Collection[str]:
         return NSD_ROIS
     if unknown := [roi for roi in chosen if roi not in NSD_ROIS]:
         raise ConfigError(
-            f"params.yaml: fetch_nsd.rois: NSD has no ROI {unknown[0]!r}; choose from: "
+            f"params.yaml: datasets: rois: NSD has no ROI {unknown[0]!r}; choose from: "
             f"{', '.join(NSD_ROIS)}"
         )
     return chosen

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fmri2img.containers import Reconstructions
+from fmri2img.containers import Reconstructions, id_name, id_number
 from fmri2img.generation.decode import resize_pictures
 from fmri2img.generation.diffusion_pictures import (
     PICTURE_SIDE,
@@ -36,12 +36,12 @@ _FROM_BOTH, _FROM_C, _FROM_SOME = 0, 1, 2
 
 
 def picture_seed(
-    seed: int, image_id: int, sample: int = 0, kind: int = _FROM_BOTH
+    seed: int, image_id: int | str, sample: int = 0, kind: int = _FROM_BOTH
 ) -> tuple[int, ...]:
     """Return the seed of one picture's noise, by default that of the first picture of z and c
     from all repetitions.
     """
-    return seed, image_id, sample, kind
+    return seed, id_number(image_id), sample, kind
 
 
 @torch.no_grad()
@@ -132,12 +132,12 @@ def _decode(inputs: Inputs, partial: PartialBetas, seed: int) -> _Decoded:
     z_latents, text_embeddings = decode_both(
         inputs.encoder, np.concatenate([*betas, partial.betas])
     )
-    names = [f"{image_id:05d}-0" for image_id in inputs.image_ids]
-    seeds = [picture_seed(seed, int(image_id)) for image_id in inputs.image_ids]
+    names = [f"{id_name(image_id)}-0" for image_id in inputs.image_ids]
+    seeds = [picture_seed(seed, image_id) for image_id in inputs.image_ids]
     for image_id, first, count in zip(
         partial.image_ids.tolist(), partial.first.tolist(), partial.count.tolist(), strict=True
     ):
-        names.append(f"{image_id:05d}-{first}+{count}")
+        names.append(f"{id_name(image_id)}-{first}+{count}")
         seeds.append(picture_seed(seed, image_id, 10 * first + count, _FROM_SOME))
     return _Decoded(z_latents, text_embeddings, names, seeds)
 
@@ -149,10 +149,10 @@ def _requests(test_ids: np.ndarray, decoded: _Decoded, maker: PictureMaker) -> l
     requests = [Request(*part) for part in parts]
     for row, image_id in enumerate(test_ids.tolist()):
         for sample in range(1, maker.settings.n_samples):
-            name, noise = f"{image_id:05d}-{sample}", picture_seed(seed, image_id, sample)
+            name, noise = f"{id_name(image_id)}-{sample}", picture_seed(seed, image_id, sample)
             requests.append(Request(name, noise, embeddings[row], z_latents[row]))
         noise = picture_seed(seed, image_id, 0, _FROM_C)
-        requests.append(Request(f"{image_id:05d}-c", noise, embeddings[row], None))
+        requests.append(Request(f"{id_name(image_id)}-c", noise, embeddings[row], None))
     return requests
 
 
@@ -171,7 +171,7 @@ def _collect(
     variant_images = np.stack(
         [
             resize_pictures(maker.pictures_of_z(decoded.z_latents[:n_test]), side),
-            _resize_each(generated, [f"{image_id:05d}-c" for image_id in test_ids], side),
+            _resize_each(generated, [f"{id_name(image_id)}-c" for image_id in test_ids], side),
         ]
     )
     encoded_again = inputs.encode_pictures(np.concatenate([first, *variant_images]))
@@ -208,7 +208,7 @@ def _samples(generated: MadePictures, test_ids: np.ndarray, n_samples: int) -> A
 
     def blocks() -> Iterator[tuple[int, np.ndarray]]:
         for row, image_id in enumerate(test_ids):
-            names = (f"{image_id:05d}-{sample}" for sample in range(n_samples))
+            names = (f"{id_name(image_id)}-{sample}" for sample in range(n_samples))
             yield row, np.stack([generated.read(name) for name in names])
 
     shape = (len(test_ids), n_samples, PICTURE_SIDE, PICTURE_SIDE, 3)

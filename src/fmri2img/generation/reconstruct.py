@@ -189,10 +189,6 @@ def pictures_alone(inputs: Inputs) -> dict[str, np.ndarray]:
     }
 
 
-# First repetition and number of repetitions of what is predicted beside the average of all.
-_PARTIAL = ((0, 1), (1, 1), (0, 2))
-
-
 @dataclass(frozen=True)
 class PartialBetas:
     """Averages of some of the repetitions of images that were shown more often.
@@ -203,9 +199,9 @@ class PartialBetas:
         Each image several times.
     first, count : ndarray, shape (m,), int8
         Which repetition was the first of how many that were averaged: the first alone, the second
-        alone, the first two.
+        alone, the first two, and so on.
     betas : ndarray, shape (m, n_voxels), float32
-        Percent signal change.
+        In the dataset's unit.
     """
 
     image_ids: np.ndarray
@@ -225,7 +221,8 @@ def partial_betas(examples: Examples, image_ids: np.ndarray) -> PartialBetas:
             np.zeros((0, examples.n_voxels), np.float32),
         )
     ]
-    for first, count in _PARTIAL:
+    more = range(2, int(shown.max(initial=0)))
+    for first, count in ((0, 1), (1, 1), *((0, count) for count in more)):
         # Two of two are all of them.
         ids = image_ids[shown > max(count, first)]
         if not len(ids):
@@ -233,7 +230,9 @@ def partial_betas(examples: Examples, image_ids: np.ndarray) -> PartialBetas:
         trials = examples.trials_of(ids)  # by image, then in time order
         starts = np.searchsorted(examples.trial_image_ids[trials], ids)
         chosen = trials[(starts[:, None] + first + np.arange(count)).ravel()]
-        betas = average_repetitions(examples.percent(chosen), examples.trial_image_ids[chosen], ids)
+        betas = average_repetitions(
+            examples.in_units(chosen), examples.trial_image_ids[chosen], ids
+        )
         parts.append(
             PartialBetas(
                 ids,

@@ -9,13 +9,17 @@ import yaml
 
 from fmri2img.config import ModelLists
 from fmri2img.exceptions import FormatError
+from fmri2img.layout import FINGERPRINTS
+from fmri2img.migration.dataset_sections import name_of
 from fmri2img.migration.renamed_files import FileChange
 from fmri2img.models.registry import EARLIER_NAMES, current_name, stage_of
 from fmri2img.provenance.lineage import LOCK_PATH, LockLoader, check_lock
+from fmri2img.provenance.rewritten import current_fingerprints
 
 _OF_MODELS = ("train", "predict", "evaluate")
 _OF_DIFFUSION = ("fetch_captions", "make_targets")
 _COMPARE = "compare"
+_OLD_SECTIONS = ("nsd", "fetch_nsd")
 
 
 @dataclass(frozen=True)
@@ -34,15 +38,15 @@ class Lock:
     words: str
 
 
-def migrate_lock(root: Path, models: ModelLists, changes: list[FileChange]) -> Lock | None:
+def migrate_lock(root: Path, params: dict[str, Any], changes: list[FileChange]) -> Lock | None:
     """Return the lock with today's names; None if it has them.
 
     Parameters
     ----------
     root : Path
         The project.
-    models : ModelLists
-        Encoders, by today's names.
+    params : dict
+        ``params.yaml`` with today's names.
     changes : list of FileChange
         What becomes of the files that it names.
 
@@ -62,8 +66,9 @@ def migrate_lock(root: Path, models: ModelLists, changes: list[FileChange]) -> L
         raise FormatError(
             f"{path}: not a lock file that DVC wrote ({error}); run: git checkout HEAD -- {path}"
         ) from error
+    models = ModelLists.model_validate(params["models"])
     renewed = {
-        new: _entry(entry, new, changes)
+        new: _entry(entry, new, changes, params)
         for name, entry in stages.items()
         if (new := _name(name, models)) and not _has_changed_lists(name, entry)
     }
@@ -79,6 +84,7 @@ def migrate_lock(root: Path, models: ModelLists, changes: list[FileChange]) -> L
 
 def _name(name: str, models: ModelLists) -> str:
     """Return what a stage is called now; empty if it is no more."""
+    name = name.replace("fetch_nsd", "fetch_raw")
     script, _, item = name.partition("@")
     if script in _OF_DIFFUSION:
         return name if item.rpartition("-")[2] in models.diffusion else ""
@@ -95,7 +101,9 @@ def _has_changed_lists(name: str, entry: dict[str, Any]) -> bool:
     return name == _COMPARE and isinstance(params.get("models"), list)
 
 
-def _entry(entry: dict[str, Any], name: str, changes: list[FileChange]) -> dict[str, Any]:
+def _entry(
+    entry: dict[str, Any], name: str, changes: list[FileChange], current: dict[str, Any]
+) -> dict[str, Any]:
     """Return what the lock says of one stage, with today's names."""
     script = name.partition("@")[0]
     keeps_targets = script in _OF_DIFFUSION or script.endswith("_diffusion")
@@ -103,7 +111,7 @@ def _entry(entry: dict[str, Any], name: str, changes: list[FileChange]) -> dict[
     for part in ("deps", "outs"):
         if part in entry:
             renewed[part] = [
-                _file(item, changes)
+                _file(item, changes, current["dataset"])
                 for item in entry[part]
                 if keeps_targets or not item["path"].startswith("data/targets/")
             ]
@@ -111,25 +119,61 @@ def _entry(entry: dict[str, Any], name: str, changes: list[FileChange]) -> dict[
         params = {_renamed(key): value for key, value in entry["params"]["params.yaml"].items()}
         if script == "predict":
             params.pop("generate", None)
-        renewed["params"] = {"params.yaml": params}
+        renewed["params"] = {"params.yaml": _with_dataset(params, current)}
     return renewed
 
 
-def _file(item: dict[str, Any], changes: list[FileChange]) -> dict[str, Any]:
+def _with_dataset(params: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
+    """Return what a stage ran with, by today's keys: of a dataset's section what the lock knows,
+    and for the rest what there is now.
+    """
+    old = {key: value for key, value in params.items() if key.partition(".")[0] in _OLD_SECTIONS}
+    if not old:
+        return params
+    whole = old.get("fetch_nsd", {})
+    fetch = {
+        key: old.get(f"fetch_nsd.{key}", whole.get(key))
+        for key in ("source", "rois", "simulation")
+        if f"fetch_nsd.{key}" in old or key in whole
+    }
+    name = name_of(fetch) if "source" in fetch else current["dataset"]
+    section = dict(current["datasets"][name]) | old.get("nsd", {})
+    if "nsd.func_space" in old:
+        section["func_space"] = old["nsd.func_space"]
+    if name == "nsd":
+        known = {key: whole[key] for key in ("source", "accept_nsd_terms", "s3") if key in whole}
+        section |= known | {key: fetch[key] for key in ("source", "rois") if key in fetch}
+    else:
+        section |= {key: fetch[key] for key in ("rois", "simulation") if key in fetch}
+    others = {key: value for key, value in params.items() if key not in old}
+    return others | {f"datasets.{name}": section}
+
+
+def _file(item: dict[str, Any], changes: list[FileChange], dataset: str) -> dict[str, Any]:
     renewed = dict(item)
     if item["path"].startswith("src/"):  # code as it was: it is looked up in git by its path
         return renewed
     for change in changes:
         if change.md5 and item["path"] == change.was.as_posix() and item["md5"] == change.md5[0]:
             renewed |= {"md5": change.md5[1], "size": change.size}
-    path = re.sub(
-        rf"^(data/fingerprints/(?:{'|'.join(_OF_DIFFUSION)}))/\w+\.txt$", r"\1.txt", item["path"]
-    )
-    return renewed | {"path": _renamed(path)}
+    return renewed | {"path": _renamed(_fingerprint(item["path"], dataset))}
+
+
+def _fingerprint(path: str, dataset: str) -> str:
+    """Return what a fingerprint is called now, by its path; other paths are as they are."""
+    name = path.removeprefix(f"{FINGERPRINTS}/").removesuffix(".txt")
+    if not path.startswith(f"{FINGERPRINTS}/"):
+        return path
+    current = current_fingerprints(name)
+    mine = [other for other in current if other.endswith(f"/{dataset}")]
+    return f"{FINGERPRINTS}/{(mine or current or [name])[0]}.txt"
 
 
 def _renamed(text: str) -> str:
-    """Put today's names of models in the place of earlier ones, in paths, commands and keys."""
+    """Put today's names of models and stages in the place of earlier ones, in paths, commands and
+    keys.
+    """
+    text = text.replace("stages.fetch_nsd", "stages.fetch_raw")
     for old, new in EARLIER_NAMES.items():
         text = re.sub(rf"(?<=/){old}(?=[/.]|$)", new, text)
         text = re.sub(rf"(?<=--model ){old}$|(?<=^train\.){old}$", new, text)

@@ -14,6 +14,7 @@ import yaml
 from fmri2img.config import PARAMS_PATH, ModelLists
 from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.files import write_text
+from fmri2img.migration.dataset_sections import migrate_datasets
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.renamed_files import changes_of_files
 from fmri2img.models.registry import EARLIER_NAMES, current_name, model_class, model_names
@@ -54,18 +55,19 @@ def plan(root: Path = Path()) -> list[Step]:
     if not path.exists():
         raise MissingDataError(f"{path} not found; run the command in the project's root folder")
     text = path.read_text(encoding="utf-8")
-    renewed = migrate_params(text)
-    models = ModelLists.model_validate(yaml.safe_load(renewed)["models"])
+    renewed = migrate_datasets(migrate_params(text))
+    params = yaml.safe_load(renewed)
+    models = ModelLists.model_validate(params["models"])
     changes = changes_of_files(root, models)
     steps = []
-    if lock := migrate_lock(root, models, changes):
+    if lock := migrate_lock(root, params, changes):
         # First: were the files first, a stop in between would leave results that nobody vouches
         # for.
         words = f"{LOCK_PATH}: {lock.words}"
         steps.append(Step(words, lambda: write_text(root / LOCK_PATH, lock.text)))
     steps += [Step(change.words, change.do) for change in changes]
     if renewed != text:
-        words = f"{PARAMS_PATH}: models by kind, today's names"
+        words = f"{PARAMS_PATH}: models by kind, datasets, today's names"
         steps.append(Step(words, lambda: write_text(path, renewed)))
     return steps
 

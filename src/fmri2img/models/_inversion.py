@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
+from fmri2img.exceptions import MismatchError
 from fmri2img.models._forward import ForwardModel
+
+_ADDED_VARIANCE = 1e-4  # in units of the mean variance, where a covariance is singular
 
 
 def shrink_covariance(
@@ -76,7 +79,32 @@ def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float)
     diagonal = covariance.diagonal() + floor
     covariance *= 1 - shrinkage
     covariance.diagonal().copy_(diagonal)
-    return torch.linalg.cholesky(covariance)
+    return root_of(covariance)
+
+
+def root_of(covariance: torch.Tensor) -> torch.Tensor:
+    """Return the lower triangular root of a covariance, shape (d, d).
+
+    Of few or plain pictures the covariance is singular: a little of the mean variance is then
+    added to every variance.
+
+    Raises
+    ------
+    MismatchError
+        If it has no root even so: numbers are not finite, or nothing varies.
+    """
+    root, failed = torch.linalg.cholesky_ex(covariance)
+    if not failed:
+        return root
+    variances = covariance.diagonal()
+    added = torch.diag(_ADDED_VARIANCE * variances.mean().expand_as(variances))
+    root, failed = torch.linalg.cholesky_ex(covariance + added)
+    if failed:
+        raise MismatchError(
+            "train.bayes: the training pictures have no covariance that can be inverted, expected "
+            "pictures that differ from one another; look at them, or choose another model"
+        )
+    return root
 
 
 def relative_noise(
@@ -129,7 +157,7 @@ class Inversion:
         return cls.decompose(
             torch.linalg.solve_triangular(factor, forward.weights.T, upper=False),
             factor,
-            torch.linalg.cholesky(prior),
+            root_of(prior),
         )
 
     @classmethod

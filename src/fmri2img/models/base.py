@@ -110,7 +110,7 @@ class TrainingTensors:
     Attributes
     ----------
     betas : Tensor, shape (n_trials, n_voxels)
-        Percent signal change, NaN where invalid.
+        In the dataset's unit, NaN where invalid.
     trial_images : Tensor, shape (n_trials,), int64
         Row of each trial's image.
     image_betas : Tensor, shape (n_images, n_voxels)
@@ -127,6 +127,8 @@ class TrainingTensors:
     prior_energies : Tensor, shape (n_pictures, channels, rows, columns)
     roi_names : dict of int to str
         Number of a region to its name.
+    n_repetitions : int or None
+        How often the experiment shows an image at most; None: as often as these images were shown.
     text_embeddings : Tensor, shape (n_images, 77, 768), float16
         Text embeddings of the images, for encoders that use Stable Diffusion; their ``latents`` are
         Stable Diffusion's, (4, 40, 40), and they have no prior. Without rows for others.
@@ -141,9 +143,15 @@ class TrainingTensors:
     prior_latents: torch.Tensor
     prior_energies: torch.Tensor
     roi_names: dict[int, str] = field(default_factory=dict)
+    n_repetitions: int | None = None
     text_embeddings: torch.Tensor = field(
         default_factory=lambda: torch.zeros(0, 77, 768, dtype=torch.float16)
     )
+
+    @property
+    def most_repetitions(self) -> int:
+        """How often an image is shown at most."""
+        return self.n_repetitions or int(self.repetitions.max())
 
     @property
     def repetitions(self) -> torch.Tensor:
@@ -253,10 +261,10 @@ class Encoder(nn.Module):
         Parameters
         ----------
         betas : Tensor, shape (n, n_voxels), float32
-            Percent signal change; NaN where missing.
+            In the dataset's unit; NaN where missing.
         repetitions : Tensor, shape (n,), int64, optional
-            How many trials each row averages; three where it is not given. Most encoders do
-            without.
+            How many trials each row averages; as many as there can be where it is not given. Most
+            encoders do without.
 
         Returns
         -------

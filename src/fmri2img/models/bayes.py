@@ -24,10 +24,15 @@ from pydantic import Field
 
 from fmri2img.config import Params
 from fmri2img.models._forward import ForwardModel, Pairs, make_windows
-from fmri2img.models._inversion import Inversion, noise_factor, relative_noise, shrink_covariance
+from fmri2img.models._inversion import (
+    Inversion,
+    noise_factor,
+    relative_noise,
+    root_of,
+    shrink_covariance,
+)
 from fmri2img.models.base import Encoder, TrainingTensors
 
-MAX_REPETITIONS = 3  # NSD shows an image up to three times
 _TRIALS_AT_ONCE = 2048
 _Share = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0)]
@@ -71,10 +76,10 @@ class Model(Encoder):
 
     Attributes
     ----------
-    gains : Tensor, shape (3, n_voxels, 4 * h * w)
-        From z-scored voxels, averaged over one, two or three trials, to the flattened latent.
-    offsets : Tensor, shape (3, 4 * h * w)
-    posterior_sd : Tensor, shape (3, 4 * h * w)
+    gains : Tensor, shape (r, n_voxels, 4 * h * w)
+        From z-scored voxels, averaged over one to r trials, to the flattened latent.
+    offsets : Tensor, shape (r, 4 * h * w)
+    posterior_sd : Tensor, shape (r, 4 * h * w)
         SD of each latent number given the response: the same for all responses.
     """
 
@@ -87,14 +92,18 @@ class Model(Encoder):
 
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
         super().__init__(n_voxels, latent_shape, settings)
-        n_latents = int(np.prod(latent_shape))
-        self.register_buffer("gains", torch.zeros(MAX_REPETITIONS, n_voxels, n_latents))
-        self.register_buffer("offsets", torch.zeros(MAX_REPETITIONS, n_latents))
-        self.register_buffer("posterior_sd", torch.ones(MAX_REPETITIONS, n_latents))
+        self._make_room(1)
+
+    def _make_room(self, n_repetitions: int) -> None:
+        """Have a map for each number of repetitions."""
+        n_latents = int(np.prod(self.latent_shape))
+        self.register_buffer("gains", torch.zeros(n_repetitions, self.n_voxels, n_latents))
+        self.register_buffer("offsets", torch.zeros(n_repetitions, n_latents))
+        self.register_buffer("posterior_sd", torch.ones(n_repetitions, n_latents))
 
     def forward(self, betas: torch.Tensor, repetitions: torch.Tensor | None = None) -> torch.Tensor:
-        """Predict latents (n, 4, h, w) from averages of ``repetitions`` trials (n,), three if it
-        is not given.
+        """Predict latents (n, 4, h, w) from averages of ``repetitions`` trials (n,), as many as
+        there can be if it is not given.
         """
         voxels = self.normalizer(betas)
         latents = voxels.new_empty(len(voxels), self.gains.shape[2])
@@ -109,15 +118,17 @@ class Model(Encoder):
         return self.posterior_sd[self._maps(repetitions, n)].unflatten(1, self.latent_shape)
 
     def _maps(self, repetitions: torch.Tensor | None, n: int) -> torch.Tensor:
+        most = len(self.offsets)
         if repetitions is None:
-            return torch.full((n,), MAX_REPETITIONS - 1)
-        return repetitions.long().clamp(1, MAX_REPETITIONS) - 1
+            return torch.full((n,), most - 1)
+        return repetitions.long().clamp(1, most) - 1
 
     @torch.no_grad()
     def solve(self, data: TrainingTensors) -> dict[str, float]:
         """Fit encoding model, prior and noise on training images, and invert them."""
         settings, world = self.settings, _World.of(data, self.settings)
         counts = data.repetitions.float()
+        self._make_room(data.most_repetitions)
         if (
             len(counts) < 2 * settings.n_folds
         ):  # nothing can be judged on so few: predict what is likely before any response
@@ -146,7 +157,7 @@ class Model(Encoder):
         forward = ForwardModel.fit(pairs, folds, windows, penalties)
         prior = world.priors(pairs.features, [choice.prior_shrinkage])[choice.prior_shrinkage]
         inverse = Inversion.of(forward, prior, choice.noise_shrinkage)
-        for repetitions in range(1, MAX_REPETITIONS + 1):
+        for repetitions in range(1, data.most_repetitions + 1):
             noise = choice.noise_scale * relative_noise(repetitions, counts, share)
             gain, spread = inverse.gain(noise, world.n_latents)
             self.gains[repetitions - 1].copy_(gain)
@@ -309,7 +320,7 @@ def choose_inversion(
         noise = relative_noise(held_out.counts, rest.counts, share)
         forward = ForwardModel.fit(rest, folds[others], windows, penalties)
         priors = world.priors(rest.features, settings.prior_shrinkages)
-        roots = {shrinkage: torch.linalg.cholesky(prior) for shrinkage, prior in priors.items()}
+        roots = {shrinkage: root_of(prior) for shrinkage, prior in priors.items()}
         for noise_shrinkage in settings.noise_shrinkages:
             factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
             whitened = torch.linalg.solve_triangular(factor, forward.weights.T, upper=False)

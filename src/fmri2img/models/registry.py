@@ -1,7 +1,6 @@
 """Encoders by name: every file of this folder that defines ``Model`` is one."""
 
 import importlib
-import json
 import pkgutil
 import tempfile
 from pathlib import Path
@@ -12,8 +11,9 @@ from safetensors.torch import load_file, save
 
 import fmri2img.models
 from fmri2img.config import PARAMS_PATH, Params
+from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
-from fmri2img.files import hash_file, write_bytes, write_json
+from fmri2img.files import hash_file, read_json, write_bytes, write_json
 from fmri2img.models.base import Encoder
 from fmri2img.params_file import check_section
 
@@ -200,6 +200,18 @@ def check_files(folder: Path, md5s: dict[str, str], owner: str) -> None:
             )
 
 
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read an encoder's config, with what version 0.1 left unsaid.
+
+    Raises
+    ------
+    MissingDataError
+        If it is not there.
+    """
+    config: dict[str, Any] = read_json(folder / CONFIG_NAME, remedy="dvc repro train")
+    return config | {"about": with_facts(config["about"], ["n_repetitions"])}
+
+
 def load_encoder(
     folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[Encoder, dict[str, Any]]:
@@ -217,10 +229,9 @@ def load_encoder(
     MissingDataError
         If weights or config are not there.
     """
-    for path in (folder / CONFIG_NAME, folder / WEIGHTS_NAME):
-        if not path.exists():
-            raise MissingDataError(f"{path} not found; run: dvc repro train")
-    config = json.loads((folder / CONFIG_NAME).read_text())
+    config = read_config(folder)
+    if not (folder / WEIGHTS_NAME).exists():
+        raise MissingDataError(f"{folder / WEIGHTS_NAME} not found; run: dvc repro train")
     kind = model_class(config["model"])
     encoder = kind(
         config["n_voxels"],

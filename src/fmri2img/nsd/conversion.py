@@ -152,7 +152,7 @@ class _Drawn:
         space = {"anat": "anatomical", "func": "functional"}[self.params.drawn_in]
         if roi in NSD_ROIS:
             raise MissingDataError(
-                f"{shipped} is not in the receipt of {self.raw.name}; name {roi} in fetch_nsd.rois "
+                f"{shipped} is not in the receipt of {self.raw.name}; name {roi} in datasets: rois "
                 "(params.yaml) or complete the copy, "
                 f"then run: dvc repro {self.raw.receipt.stage}; there are: {', '.join(known)}"
             )

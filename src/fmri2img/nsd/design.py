@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
+from fmri2img.config import SplitKind
+from fmri2img.containers import PERCENT, Units
 from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
 
 TRIALS_PER_SESSION = 750
@@ -21,6 +23,10 @@ VOLUMES_PER_SLOT = {"func1pt8mm": 3, "func1mm": 4}
 TR_SECONDS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}
 N_IMAGES = 73_000
 N_SUBJECTS = 8
+N_REPETITIONS = 3  # how often an image is shown
+SPLITS: tuple[SplitKind, ...] = ("shared", "random")
+# Stored units of one percent signal change (NSD manual, "Functional data").
+UNITS = Units(PERCENT, 300.0)
 # Sessions held by each subject, subj01 to subj08 (NSD manual, technical notes).
 SESSIONS_HELD = (40, 40, 32, 30, 40, 32, 40, 30)
 

@@ -18,8 +18,11 @@ from fmri2img.containers import TrialBetas
 from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.files import hash_file
 from fmri2img.nsd.design import (
+    N_REPETITIONS,
     SESSIONS_HELD,
+    SPLITS,
     TRIALS_PER_SESSION,
+    UNITS,
     ExperimentDesign,
     read_design,
     read_responses,
@@ -32,7 +35,7 @@ from fmri2img.nsd.volumes import check_same_grid, read_array, read_volume
 from fmri2img.provenance.receipts import RawFiles, Watch, unwatched
 
 Progress = Callable[..., Iterable]
-NcsnrEstimator = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+NcsnrEstimator = Callable[..., np.ndarray]
 _VOXELS_AT_ONCE = 512  # of which all trials are in memory while ncsnr is estimated
 
 
@@ -137,7 +140,7 @@ def extract_betas(
     training_ncsnr = np.full(len(ijk), np.nan, dtype=np.float32)
     if params.needs_training_ncsnr:
         training_ncsnr = _training_ncsnr(pieces, trials, ~is_shared, estimate_ncsnr, progress)
-    kept = _above_threshold(training_ncsnr, params.min_ncsnr)
+    kept = above_threshold(training_ncsnr, params.min_ncsnr)
     if not kept.all():
         pieces = pieces.narrow(kept, machine)
     at = tuple(ijk[kept].T)
@@ -192,11 +195,20 @@ def _training_ncsnr(
     estimates = []
     for first in progress(range(0, n_voxels, _VOXELS_AT_ONCE), desc="ncsnr"):
         betas = pieces.columns(slice(first, first + _VOXELS_AT_ONCE))
-        estimates.append(estimate_ncsnr(betas[is_training], sessions, image_ids))
+        estimates.append(
+            estimate_ncsnr(betas[is_training], sessions, image_ids, n_repetitions=N_REPETITIONS)
+        )
     return np.concatenate(estimates)
 
 
-def _above_threshold(ncsnr: np.ndarray, threshold: float) -> np.ndarray:
+def above_threshold(ncsnr: np.ndarray, threshold: float) -> np.ndarray:
+    """Return which voxels are kept, shape (n_voxels,), bool.
+
+    Raises
+    ------
+    ConfigError
+        If none is.
+    """
     if threshold == 0:
         return np.ones(len(ncsnr), dtype=bool)
     kept = ncsnr >= threshold  # NaN is below any threshold
@@ -281,6 +293,9 @@ def _provenance(
         },
         # the hash of every line is in dvc.lock: an edited comment must not change this file
         "code_version": __version__,
+        "units": UNITS.record(),
+        "n_repetitions": N_REPETITIONS,
+        "splits": list(SPLITS),
         "receipts": {
             each.name: {"md5": each.receipt.md5(), "sha256_of_records": each.receipt.digest()}
             for each in (raw, shared)

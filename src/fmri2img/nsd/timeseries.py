@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fmri2img.config import TimeseriesParams
-from fmri2img.containers import to_stored_units
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.nsd.design import UNITS
 from fmri2img.nsd.volumes import stream_voxels
 
 
@@ -69,7 +69,7 @@ def read_session_responses(
     masked = np.any([np.isnan(response).any(axis=0) for response in responses], axis=0)
     whole = np.concatenate(responses)
     whole[:, masked] = np.nan
-    return to_stored_units(whole)
+    return UNITS.to_stored(whole)
 
 
 def read_onsets(path: Path, *, remedy: str) -> np.ndarray:

@@ -8,13 +8,13 @@ import json
 from pathlib import Path, PurePosixPath
 
 from fmri2img.config import PARAMS_PATH, ProjectParams
-from fmri2img.exceptions import ConfigError
+from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.files import write_json
 from fmri2img.layout import ledger_path
 from fmri2img.params_file import load_params, near
 from fmri2img.provenance.source import parse_module
 
-_MODELS = Path(__file__).parent / "models"
+_MODELS, _DATASETS = (Path(__file__).parents[1] / room for room in ("models", "datasets"))
 # Networks of `evaluate.networks` that torchvision brings.
 _OF_TORCHVISION = ("alexnet", "inception", "effnet_b")
 
@@ -31,6 +31,7 @@ def check_project() -> ProjectParams:
         a listed model too, or something that the settings need and that is not there.
     """
     params = load_params()
+    _check_dataset(params)
     from fmri2img.models.registry import model_names  # starts torch
 
     for kind, models in params.models.by_kind().items():
@@ -55,6 +56,27 @@ def check_project() -> ProjectParams:
     return params
 
 
+def _check_dataset(params: ProjectParams) -> None:
+    """Refuse a dataset that does not exist, settings that are not its own, and subjects that it
+    does not have.
+    """
+    from fmri2img.datasets.contract import check_subjects  # starts nibabel
+    from fmri2img.datasets.named_datasets import dataset_names, open_dataset
+
+    names = dataset_names()
+    if stray := [name for name in params.datasets if name not in names]:
+        raise ConfigError(
+            f"{PARAMS_PATH}: datasets.{stray[0]}: there is no such dataset{near(stray[0], names)}; "
+            f"remove the section, or add src/fmri2img/datasets/{stray[0]}_dataset.py"
+        )
+    dataset = open_dataset(params)
+    try:
+        facts = dataset.facts
+    except MissingDataError:  # of files that are not here: who pulled voxels does without
+        return
+    check_subjects(params.subjects, facts)
+
+
 def _check_model(name: str, kind: str, params: ProjectParams) -> None:
     """Refuse a model that does not exist, stands in the wrong list, or asks for what nobody
     makes.
@@ -76,8 +98,13 @@ def _check_model(name: str, kind: str, params: ProjectParams) -> None:
             f"models.{model.kind}"
         )
     check_settings(name, params.train[name])
-    targets_of(model)
-    renderer_of(model)
+    targets, renderer = targets_of(model), renderer_of(model)
+    if renderer.needs_latents and not targets.are_latents:
+        raise ConfigError(
+            f"{model.__module__}: renderer: {model.renderer} decodes latents of the project's "
+            f"autoencoder, and {model.targets} are none; name a renderer that takes them, or "
+            "targets that are latents"
+        )
 
 
 def _check_folder(key: str, source: str, needed: str) -> None:
@@ -120,12 +147,6 @@ def _check_machine(params: ProjectParams) -> None:
             f"{PARAMS_PATH}: machine.network_weights: there is no folder {weights}; name one, or "
             "null"
         )
-    if params.fetch_nsd.source == "s3" and not params.fetch_nsd.accept_nsd_terms:
-        raise ConfigError(
-            f"{PARAMS_PATH}: fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms "
-            "(https://naturalscenesdataset.org: "
-            "research and education only, no passing on of the data), then set it to true"
-        )
 
 
 def check_once() -> None:
@@ -133,12 +154,8 @@ def check_once() -> None:
     stages do not wait for it twice.
     """
     digest = hashlib.sha256(PARAMS_PATH.read_bytes() if PARAMS_PATH.exists() else b"")
-    for path in sorted(_MODELS.glob("*.py")):
-        module = parse_module(
-            path.stem,
-            PurePosixPath(f"fmri2img/models/{path.name}"),
-            path.read_text(encoding="utf-8"),
-        )
+    for path in sorted([*_MODELS.glob("*.py"), *_DATASETS.glob("*_dataset.py")]):
+        module = parse_module(path.stem, PurePosixPath(path.name), path.read_text(encoding="utf-8"))
         digest.update(
             repr(sorted((name, item.digest) for name, item in module.definitions.items())).encode()
         )

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fmri2img.config import ProjectParams
-from fmri2img.containers import DiffusionTargets
+from fmri2img.containers import DiffusionTargets, id_name
+from fmri2img.datasets.named_datasets import open_dataset
+from fmri2img.datasets.picture_join import dataset_pictures
+from fmri2img.datasets.protocol import Dataset
 from fmri2img.exceptions import FormatError, MissingDataError
 from fmri2img.files import json_bytes
 from fmri2img.layout import captions_path, target_blocks_folder, targets_path
-from fmri2img.nsd.paths import STIMULI
-from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.pipeline.stage import progress
 from fmri2img.pipeline.subject import SubjectData, read_captions_of
 from fmri2img.provenance.receipts import RawFiles, raw_files
@@ -31,6 +32,7 @@ class _Task:
     ----------
     subject : str
     diffusion : DiffusionFolder
+    dataset : Dataset
     shared : RawFiles
         Raw files that all subjects share, the pictures among them.
     image_ids : ndarray, shape (n,)
@@ -44,6 +46,7 @@ class _Task:
 
     subject: str
     diffusion: "DiffusionFolder"
+    dataset: Dataset
     shared: RawFiles
     image_ids: np.ndarray
     captions: list[list[str]]
@@ -85,6 +88,7 @@ def make_targets_of(subject: str, model: str, params: ProjectParams) -> None:
     task = _Task(
         subject=subject,
         diffusion=open_diffusion(params.diffusion.source, params.diffusion.revision),
+        dataset=open_dataset(params),
         shared=raw_files("shared", params.machine),
         image_ids=image_ids,
         captions=captions,
@@ -97,9 +101,9 @@ def make_targets_of(subject: str, model: str, params: ProjectParams) -> None:
 
 def _captions_of(image_ids: np.ndarray, model: str) -> list[list[str]]:
     known = read_captions_of(model)
-    names = [f"{image_id:05d}" for image_id in image_ids]
+    names = [id_name(image_id) for image_id in image_ids]
     if absent := [name for name in names if name not in known]:
-        missing = f"{len(absent)} of {len(names)} images have no captions, first 73k id {absent[0]}"
+        missing = f"{len(absent)} of {len(names)} images have no captions, first {absent[0]}"
         raise MissingDataError(
             f"{captions_path(model)}: {missing}; run: dvc repro --force fetch_captions@{model}"
         )
@@ -154,9 +158,8 @@ def _encode(task: _Task, made_from: dict[str, Any]) -> np.ndarray:
     """Encode the pictures at 320 x 320."""
     from fmri2img.features.diffusion_targets import encode_z_latents
 
-    stimuli = task.shared.locate(STIMULI)
     return encode_z_latents(
-        lambda ids: iterate_images(stimuli, ids, remedy=task.shared.remedy),
+        lambda ids: dataset_pictures(task.dataset, task.shared, ids),
         task.image_ids,
         task.diffusion.load_autoencoder(),
         batch_size=task.batch_size,

@@ -20,8 +20,8 @@ from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
 ACCEPTED_PATH = Path("accepted.json")
 # Stages that read raw files: without those, nobody can run them again.
 RAW_STAGES = (
-    "fetch_nsd_shared",
-    "fetch_nsd",
+    "fetch_raw_shared",
+    "fetch_raw",
     "convert_roi",
     "extract_betas",
     "create_examples",
@@ -87,7 +87,7 @@ def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
         for name in names
         if name != FINGERPRINT_STAGE and name in pipeline.locked and pipeline.code_cause(name)
     ]
-    raw_root = root / load_params(root / PARAMS_PATH).machine.raw_root
+    raw_root = root / load_params(root / PARAMS_PATH).machine.raw_folder
     decisions = [_decide(pipeline, name, has_raw=_has_raw(name, raw_root, root)) for name in stale]
     accepted = [decision for decision in decisions if decision.is_accepted]
     for decision in accepted:
@@ -129,7 +129,7 @@ def _has_raw(stage: str, raw_root: Path, root: Path) -> bool:
     subject = stage.partition("@")[2].partition("-")[0]
     path = root / receipt_path(subject if (root / receipt_path(subject)).exists() else "shared")
     if not path.exists():
-        return (raw_root / "nsddata").exists()
+        return raw_root.is_dir() and any(raw_root.iterdir())
     return all(
         (raw_root / record.path).exists()
         for record in Receipt.open(path, remedy=f"dvc checkout {path}").files

@@ -10,7 +10,7 @@ from pathlib import Path
 from fmri2img.layout import FINGERPRINTS
 from fmri2img.provenance.lineage import LOCK_PATH, LockedStage
 from fmri2img.provenance.reach import SUFFIXES, Program
-from fmri2img.provenance.rewritten import current_fingerprint
+from fmri2img.provenance.rewritten import current_fingerprints
 from fmri2img.provenance.stage_fingerprints import SOURCE, fingerprints
 
 _MOST_COMMITS = 300  # that are looked through for the source files of an old lock
@@ -112,7 +112,8 @@ class CodeHistory:
                 for path in paths
             }
             for other, text in fingerprints(Program.parse(files)).items():
-                self._texts[f"{commit} {current_fingerprint(other)}"] = text
+                for current in current_fingerprints(other):
+                    self._texts[f"{commit} {current}"] = text
         return self._texts.get(key)
 
     def _git(self, *arguments: str) -> str:

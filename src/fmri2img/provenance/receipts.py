@@ -40,7 +40,7 @@ def unwatched(label: str, total: int, initial: int = 0) -> Iterator[Any]:  # noq
 
 @dataclass(frozen=True)
 class FileRecord:
-    """One raw file: path relative to the NSD root, size in bytes, SHA-256."""
+    """One raw file: path relative to the folder of raw files, size in bytes, SHA-256."""
 
     path: str
     size: int
@@ -56,8 +56,8 @@ class Receipt:
     name : str
         A subject, or ``shared``.
     data_source : str
-        ``simulated`` or ``nsd``; whether files were downloaded or lay there already makes no
-        difference.
+        ``simulated``, or the dataset's name, such as ``nsd``; whether files were downloaded or lay
+        there already makes no difference.
     files : tuple of FileRecord
         Sorted by path. No times and no absolute paths: the same files give the same receipt.
     """
@@ -74,16 +74,19 @@ class Receipt:
         paths: Iterable[PurePosixPath],
         ledger: "Ledger",
         *,
+        dataset: str = "nsd",
         watch: Watch = unwatched,
     ) -> Self:
-        """Hash files under ``root``; a tree that holds the simulator's notice is ``simulated``."""
+        """Hash files under ``root``, of a dataset's or, where the tree holds the simulator's
+        notice, simulated ones.
+        """
         ordered = sorted({str(path) for path in paths})
         hashes = ledger.hash_all([root / path for path in ordered], watch=watch)
         records = [
             FileRecord(path, (root / path).stat().st_size, sha256)
             for path, sha256 in zip(ordered, hashes, strict=True)
         ]
-        data_source = "simulated" if (root / SIMULATED_NOTICE).exists() else "nsd"
+        data_source = "simulated" if (root / SIMULATED_NOTICE).exists() else dataset
         return cls(name, data_source, tuple(records))
 
     def save(self, path: Path) -> None:
@@ -125,7 +128,7 @@ class Receipt:
     @property
     def stage(self) -> str:
         """The DVC stage that brings these files."""
-        return "fetch_nsd_shared" if self.name == "shared" else f"fetch_nsd@{self.name}"
+        return "fetch_raw_shared" if self.name == "shared" else f"fetch_raw@{self.name}"
 
 
 class Ledger:
@@ -133,7 +136,7 @@ class Ledger:
     at every stage.
 
     A file whose size, modification time and inode are those remembered is taken to hold the same
-    bytes, as git does with its index; ``fetch_nsd --check`` reads every byte.
+    bytes, as git does with its index; ``fetch_raw --check`` reads every byte.
 
     Parameters
     ----------
@@ -207,7 +210,7 @@ class RawFiles:
     ----------
     receipt : Receipt
     root : Path
-        NSD root.
+        Folder of raw files.
     ledger : Ledger
     """
 
@@ -265,7 +268,7 @@ class RawFiles:
             if str(path) not in records:
                 raise MissingDataError(
                     f"{path} is not in the receipt of {self.name} ({len(records)} files); "
-                    "name it in params.yaml under nsd and fetch_nsd, or complete the copy, then "
+                    "name it in params.yaml under datasets, or complete the copy, then "
                     f"run: {self.remedy}"
                 )
         wanted = [records[str(path)] for path in paths]
@@ -329,14 +332,14 @@ def raw_files(name: str, machine: MachineParams) -> RawFiles:
     """
     receipt = Receipt.open(
         receipt_path(name),
-        remedy="dvc repro fetch_nsd_shared" if name == "shared" else f"dvc repro fetch_nsd@{name}",
+        remedy="dvc repro fetch_raw_shared" if name == "shared" else f"dvc repro fetch_raw@{name}",
     )
-    return RawFiles(receipt, machine.raw_root, Ledger(ledger_path(name)))
+    return RawFiles(receipt, machine.raw_folder, Ledger(ledger_path(name)))
 
 
 def receipts_that_list(raw: str, folder: Path) -> list[Path]:
-    """Return the receipts that name a raw file, given by its path below the NSD root or any
-    longer path.
+    """Return the receipts that name a raw file, given by its path below the folder of raw
+    files or any longer path.
     """
     receipts = []
     for path in sorted(folder.glob("*.json")):

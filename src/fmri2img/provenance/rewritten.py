@@ -12,6 +12,13 @@ from importlib.resources import files
 
 NAME = "rewritten.json"
 _EARLIER_MODELS = {"default": "bayes"}  # as `models.registry.EARLIER_NAMES`, without torch
+_EARLIER_STAGES = {"fetch_nsd": "fetch_raw"}
+# Stages whose code depends on the dataset, and the datasets that version 0.1 had.
+_OF_DATASETS = (
+    *("fetch_raw", "convert_roi", "extract_betas", "create_examples", "collect_truth"),
+    *("fetch_captions", "make_targets"),
+)
+_DATASETS_OF_0_1 = ("nsd", "simulated")
 
 
 def fingerprint_md5(text: str) -> str:
@@ -19,12 +26,18 @@ def fingerprint_md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def current_fingerprint(name: str) -> str:
-    """Return what a fingerprint of version 0.1 is called today."""
+def current_fingerprints(name: str) -> list[str]:
+    """Return what a fingerprint of an earlier version is called today: one for each dataset, where
+    the stage reads raw files.
+    """
     stage, _, model = name.partition("/")
-    if stage in ("fetch_captions", "make_targets"):  # for one kind of models now
-        return stage if model in ("", "takagi") else name
-    return f"{stage}/{_EARLIER_MODELS.get(model, model)}" if model else stage
+    stage = _EARLIER_STAGES.get(stage, stage)
+    if stage in _OF_DATASETS:
+        if model in _DATASETS_OF_0_1:
+            return [name]
+        # For one kind of models now.
+        return [f"{stage}/{dataset}" for dataset in _DATASETS_OF_0_1 if model in ("", "takagi")]
+    return [f"{stage}/{_EARLIER_MODELS.get(model, model)}" if model else stage]
 
 
 def same_results(name: str, was: str, now: str) -> str:

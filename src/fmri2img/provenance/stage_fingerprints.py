@@ -9,7 +9,8 @@ from fmri2img.files import write_text
 from fmri2img.provenance.reach import Program, Reach
 
 SOURCE = Path("src")
-_MODELS = "fmri2img.models."
+_MODELS, _DATASETS = "fmri2img.models.", "fmri2img.datasets."
+_DATASET_END = "_dataset"
 
 
 def fingerprints(program: Program) -> dict[str, str]:
@@ -23,22 +24,42 @@ def fingerprints(program: Program) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        By stage, or by ``stage/model`` where the stage loads a model by its name. A line for each
-        definition that the stage can reach: its name, a digest of what it says, and a digest of
-        what the names in it stand for.
+        By stage, or by ``stage/name`` where the stage loads a dataset or a model by its name. A
+        line for each definition that the stage can reach: its name, a digest of what it says, and
+        a digest of what the names in it stand for.
     """
     texts = {}
     for stage in stage_names(program):
         roots = [f"stages.{stage}.main"]
-        whole = Reach(program, roots)
-        if any(_MODELS in item.loads for item in whole.definitions.values()):
-            for model in model_names(program):
-                texts[f"{stage}/{model}"] = _text(
-                    Reach(program, roots, {_MODELS: f"{_MODELS}{model}"})
-                )
-        else:
-            texts[stage] = _text(whole)
+        for name, chosen in _choices(program, Reach(program, roots)).items():
+            texts[f"{stage}{name}"] = _text(Reach(program, roots, chosen))
     return texts
+
+
+def _choices(program: Program, whole: Reach) -> dict[str, dict[str, str]]:
+    """Return what a stage may load by name: the end of the fingerprint's name to the modules that
+    are meant, by the start of their names.
+    """
+    loads = {start for item in whole.definitions.values() for start in item.loads}
+    choices: dict[str, dict[str, str]] = {"": {}}
+    for start, names, end in (
+        (_DATASETS, dataset_names(program), _DATASET_END),
+        (_MODELS, model_names(program), ""),
+    ):
+        if start in loads:
+            choices = {
+                f"{done}/{name}": chosen | {start: f"{start}{name}{end}"}
+                for done, chosen in choices.items()
+                for name in names
+            }
+    return choices
+
+
+def dataset_names(program: Program) -> list[str]:
+    """Return the names of the datasets: the files of their folder that define ``Reader``."""
+    inside = (module for name, module in program.modules.items() if name.startswith(_DATASETS))
+    names = (module.name.removeprefix(_DATASETS) for module in inside if "Reader" in module.bases)
+    return sorted(name.removesuffix(_DATASET_END) for name in names if name.endswith(_DATASET_END))
 
 
 def stage_names(program: Program) -> list[str]:

@@ -1,7 +1,7 @@
-"""Noise ceilings from repetitions, by the definition that NSD publishes.
+"""Noise ceilings from repetitions, by a published definition.
 
 Allen et al. 2022, doi:10.1038/s41593-021-00962-x: betas are z-scored within each session; the noise
-variance is the variance over the three trials of an image, averaged over images; what remains of
+variance is the variance over the trials of an image, averaged over images; what remains of
 the unit variance is signal.
 """
 
@@ -38,6 +38,7 @@ def estimate_ncsnr(
     sessions: np.ndarray,
     image_ids: np.ndarray,
     *,
+    n_repetitions: int,
     chosen: np.ndarray | None = None,
 ) -> np.ndarray:
     """Estimate each voxel's noise-ceiling signal-to-noise ratio.
@@ -47,6 +48,8 @@ def estimate_ncsnr(
     betas : ndarray, shape (n_trials, n_voxels)
         Any unit: sessions are z-scored here.
     sessions, image_ids : ndarray, shape (n_trials,)
+    n_repetitions : int
+        Images that were shown this often count, 2 at least: as often as the experiment shows one.
     chosen : ndarray of int, optional
         Image ids to estimate from; all by default. Sessions are z-scored over all trials in any
         case.
@@ -54,13 +57,15 @@ def estimate_ncsnr(
     Returns
     -------
     ndarray, shape (n_voxels,), float32
-        Signal SD over noise SD, 0 or more; NaN where no image has three valid trials.
+        Signal SD over noise SD, 0 or more; NaN where no image has as many valid trials.
     """
     ids, inverse, counts = np.unique(image_ids, return_inverse=True, return_counts=True)
-    used = counts == 3 if chosen is None else (counts == 3) & np.isin(ids, chosen)
+    used = counts == max(n_repetitions, 2)
+    if chosen is not None:
+        used &= np.isin(ids, chosen)
     order = np.argsort(inverse, kind="stable")
-    complete = order[used[inverse[order]]].reshape(int(used.sum()), 3)
-    repeated = zscore_sessions(betas, sessions)[complete]  # (n_images, 3, n_voxels)
+    complete = order[used[inverse[order]]].reshape(int(used.sum()), max(n_repetitions, 2))
+    repeated = zscore_sessions(betas, sessions)[complete]  # (n_images, n_repetitions, n_voxels)
     variance = repeated.var(axis=1, ddof=1)
     valid = np.isfinite(variance)
     n_valid = valid.sum(axis=0)

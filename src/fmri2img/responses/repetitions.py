@@ -56,7 +56,7 @@ def averaged_betas(examples: Examples, image_ids: np.ndarray) -> np.ndarray:
     """
     trials = examples.trials_of(image_ids)
     return average_repetitions(
-        examples.percent(trials), examples.trial_image_ids[trials], image_ids
+        examples.in_units(trials), examples.trial_image_ids[trials], image_ids
     )
 
 
@@ -87,14 +87,14 @@ def average_zscored(examples: Examples, trials: np.ndarray, reference: np.ndarra
     # Session by session: all trials of 40 sessions would take gigabytes.
     for session in np.unique(examples.trial_session[trials]):
         mine = examples.trial_session[trials] == session
-        known = examples.percent(reference[examples.trial_session[reference] == session])
+        known = examples.in_units(reference[examples.trial_session[reference] == session])
         if len(known) < 2:
             raise ValueError(
                 f"session {session} has {len(known)} reference trials, expected at least 2 for a "
                 "mean and an SD"
             )
         deviation = known.std(axis=0, ddof=1)
-        scored = (examples.percent(trials[mine]) - known.mean(axis=0)) / np.where(
+        scored = (examples.in_units(trials[mine]) - known.mean(axis=0)) / np.where(
             deviation > 0, deviation, 1
         )
         valid = np.isfinite(scored)

@@ -2,10 +2,11 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
+from fmri2img.containers import as_ids
 from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.files import read_json, write_json
 
@@ -21,14 +22,14 @@ class Split:
     ----------
     kind : str
         ``shared`` or ``random``.
-    train, validation, test : tuple of int
-        0-based 73k ids, ascending.
+    train, validation, test : tuple of int or str
+        Image ids, ascending.
     """
 
     kind: str
-    train: tuple[int, ...]
-    validation: tuple[int, ...]
-    test: tuple[int, ...]
+    train: tuple[int | str, ...]
+    validation: tuple[int | str, ...]
+    test: tuple[int | str, ...]
 
     def __post_init__(self) -> None:
         parts = [self.train, self.validation, self.test]
@@ -44,8 +45,8 @@ class Split:
             )
 
     def ids(self, name: SplitName) -> np.ndarray:
-        """Return the image ids of one part, shape (n,), int64."""
-        return np.asarray(getattr(self, name), dtype=np.int64)
+        """Return the image ids of one part, shape (n,), int64 or str."""
+        return as_ids(getattr(self, name))
 
     def save(self, path: Path) -> None:
         """Write the split as JSON."""
@@ -60,22 +61,29 @@ class Split:
         )
 
 
-def check_selection(kind: str, selection: dict) -> None:
-    """Refuse a split whose test trials have helped to choose the voxels.
+def check_kind(kind: str, provenance: dict[str, Any]) -> None:
+    """Refuse a split that the dataset does not allow, or whose test trials have helped to choose
+    the voxels.
 
     Parameters
     ----------
     kind : str
         ``shared`` or ``random``.
-    selection : dict
-        From the provenance of the examples; voxels are chosen by the images that are not shared,
-        which ``random`` also tests on.
+    provenance : dict
+        Of the examples: ``splits``, and ``selection``; voxels are chosen by the images that are
+        not shared, which ``random`` also tests on.
 
     Raises
     ------
     ConfigError
-        If both come together.
+        If it is either.
     """
+    selection = provenance["selection"]
+    if kind not in provenance["splits"]:
+        raise ConfigError(
+            f"params.yaml: split_examples.kind: the dataset does not allow {kind}; choose from: "
+            f"{', '.join(provenance['splits'])}"
+        )
     if kind == "random" and selection["min_ncsnr"] > 0:
         raise ConfigError(
             "params.yaml: split_examples.kind: random would test on images that chose the voxels "
@@ -99,9 +107,9 @@ def split_images(
     ----------
     image_ids, is_shared : ndarray, shape (n_images,)
     kind : str
-        ``shared``: test on the shared images, as published work does. ``random``: after a shuffle,
-        test on what is left behind the first ``n_train_random`` images, as the fmri2img scripts do
-        (not comparable with published numbers).
+        ``shared``: test on the images that the dataset sets apart, as published work does.
+        ``random``: after a shuffle, test on what is left behind the first ``n_train_random``
+        images, as the fmri2img scripts do (not comparable with published numbers).
     validation_fraction : float
         Share of the images that are not test images.
     n_train_random : int
@@ -122,4 +130,4 @@ def split_images(
         rest, test = shuffled[:n_train_random], shuffled[n_train_random:]
     n_validation = round(validation_fraction * len(rest))
     parts = (rest[n_validation:], rest[:n_validation], test)
-    return Split(kind, *(tuple(int(image_id) for image_id in np.sort(part)) for part in parts))
+    return Split(kind, *(tuple(np.sort(part).tolist()) for part in parts))

@@ -1,4 +1,4 @@
-"""Voxels for people without NSD: opening, exporting, pushing and pulling them."""
+"""Voxels for people without raw files: opening, exporting, pushing and pulling them."""
 
 from fmri2img.sharing.voxel_file import VoxelFile, open_voxels
 

@@ -14,25 +14,32 @@ from typing import Literal
 
 import numpy as np
 
+from fmri2img.containers import PERCENT, Units
+from fmri2img.exceptions import ConfigError
 from fmri2img.files import replacing, write_text
 from fmri2img.sharing.voxel_file import VoxelFile
 
+# Betas and image ids in an .npz: in percent signal change, and in other units.
+NAMES_IN_NPZ = (("betas_percent", "image_ids_0based"), ("betas", "image_ids"))
 ExportFormat = Literal["npz", "takagi", "brain-diffuser"]
-SIMULATED = "SIMULATED DATA, no brain results."
-TERMS = (
-    "Components of the Natural Scenes Dataset (https://naturalscenesdataset.org): not for "
-    "people who have not accepted its agreement."
-)
+
+
+def names_in_npz(units: Units) -> tuple[str, str]:
+    """Return what betas and image ids are called in an ``.npz``: the unit is part of the name if
+    it is percent signal change.
+    """
+    return NAMES_IN_NPZ[0] if units.name == PERCENT else NAMES_IN_NPZ[1]
 
 
 def export_npz(voxels: VoxelFile, target: Path) -> list[Path]:
-    """Write one compressed ``.npz``: betas in percent (float32, NaN where a voxel has no data)
+    """Write one compressed ``.npz``: betas in their unit (float32, NaN where a voxel has no data)
     with all ids, without pickle.
     """
     trials = voxels.trials
+    betas, image_ids = names_in_npz(voxels.units)
     arrays = {
-        "betas_percent": voxels.percent(),
-        "image_ids_0based": trials.image_ids,
+        betas: voxels.in_units(),
+        image_ids: trials.image_ids,
         "is_shared": trials.is_shared,
         "session": trials.session,
         "run": trials.run,
@@ -42,7 +49,7 @@ def export_npz(voxels: VoxelFile, target: Path) -> list[Path]:
         "roi_names": voxels.roi_names,
         "ncsnr": voxels.ncsnr,
         "affine": trials.affine,
-        "note": np.array(SIMULATED if voxels.is_simulated else TERMS),
+        "note": np.array(voxels.terms),
         "provenance_json": np.array(json.dumps(trials.provenance, sort_keys=True)),
     }
     with replacing(target) as partial, partial.open("wb") as file:
@@ -60,6 +67,7 @@ def export_takagi(voxels: VoxelFile, folder: Path) -> list[Path]:
     all trials and images. Voxels run through the volume with x fastest, as in the HDF5 files.
     """
     trials, subject = voxels.trials, voxels.trials.provenance["subject"]
+    _check_numbers(voxels, "takagi")
     images = _by_first_showing(trials.image_ids)
     is_shared = np.isin(images, voxels.shared_image_ids)
     written = [
@@ -94,6 +102,7 @@ def export_brain_diffuser(voxels: VoxelFile, folder: Path) -> list[Path]:
     region of the voxels: extract ``nsdgeneral`` for the published one.
     ``nsd_<part>_image_ids_sub<N>.npy`` adds the 0-based 73k id of each row.
     """
+    _check_numbers(voxels, "brain-diffuser")
     number = int(voxels.trials.provenance["subject"].removeprefix("subj"))
     images = _by_first_showing(voxels.trials.image_ids)
     averages = _average_stored(
@@ -114,6 +123,16 @@ EXPORTERS: dict[str, Callable[[VoxelFile, Path], list[Path]]] = {
     "takagi": export_takagi,
     "brain-diffuser": export_brain_diffuser,
 }
+
+
+def _check_numbers(voxels: VoxelFile, form: str) -> None:
+    """Refuse data of another dataset than those repositories work with."""
+    subject = voxels.trials.provenance["subject"]
+    if not (subject.removeprefix("subj").isdigit() and voxels.units.name == PERCENT):
+        raise ConfigError(
+            f"{form} is a form of NSD's data, and {subject} is of "
+            f"{voxels.trials.provenance['title']}; export npz"
+        )
 
 
 def _by_first_showing(image_ids: np.ndarray) -> np.ndarray:
@@ -145,6 +164,6 @@ def _notice(voxels: VoxelFile, folder: Path) -> Path:
     made_from = json.dumps(voxels.trials.provenance, indent=2, sort_keys=True)
     write_text(
         path,
-        f"{voxels!r}\n\n{SIMULATED if voxels.is_simulated else TERMS}\n\nMade from:\n{made_from}\n",
+        f"{voxels!r}\n\n{voxels.terms}\n\nMade from:\n{made_from}\n",
     )
     return path

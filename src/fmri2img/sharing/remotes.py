@@ -1,5 +1,5 @@
-"""Push and pull what a colleague without NSD needs, by DVC, and say beforehand what moves and how
-much.
+"""Push and pull what a colleague without raw files needs, by DVC, and say beforehand what moves
+and how much.
 
 Receipts, regions, voxels, examples, splits and latents travel, and trained encoders on request; raw
 files never do.
@@ -28,8 +28,8 @@ from fmri2img.provenance.receipts import Receipt
 log = logging.getLogger(__name__)
 SHARED_STAGES = (
     "fingerprint",
-    "fetch_nsd_shared",
-    "fetch_nsd",
+    "fetch_raw_shared",
+    "fetch_raw",
     "convert_roi",
     "extract_betas",
     "create_examples",
@@ -51,7 +51,7 @@ ALL_STAGES = (
 )
 # What may differ between a colleague's parameters and those of pulled files only if raw files are
 # at hand.
-RAW_STAGES = ("fetch_nsd_shared", "fetch_nsd", "convert_roi", "extract_betas", "create_examples")
+RAW_STAGES = ("fetch_raw_shared", "fetch_raw", "convert_roi", "extract_betas", "create_examples")
 DEMO_REMOTE = "demo"
 DEMO_STAGES = ("convert_roi", "extract_betas")  # what it holds
 # "corrupted cache file '.../files/md5/5d/b3...'", and what DVC says at the end.
@@ -159,13 +159,13 @@ def find_remote(name: str | None, root: Path = Path()) -> tuple[str, str]:
     return chosen, urls[chosen]
 
 
-def share(shipment: Shipment, data_source: str, *, members_only: bool, root: Path = Path()) -> None:
+def share(shipment: Shipment, terms: str, *, members_only: bool, root: Path = Path()) -> None:
     """Push.
 
     Raises
     ------
     ConfigError
-        If NSD's components would go where nobody has vouched for the readers.
+        If data that not anybody may have would go where nobody has vouched for the readers.
     UnavailableError
         If the push does not end well; what has arrived stays.
     MissingDataError
@@ -182,10 +182,9 @@ def share(shipment: Shipment, data_source: str, *, members_only: bool, root: Pat
             f"remote {shipment.remote}: {shipment.url} lies inside the project, and so in its "
             "repository; choose a folder outside"
         )
-    if data_source != "simulated" and not members_only:
+    if terms and not members_only:
         raise ConfigError(
-            "voxels are components of NSD and may not leave the group that accepted its "
-            "agreement; if only such people can read "
+            f"{terms}; if only people whom that admits can read "
             f"{shipment.url}, run: fmri2img share --remote {shipment.remote} --members-only"
         )
     _run("push", shipment, root)
@@ -300,7 +299,7 @@ def _dvc(
 
 def data_source_of(root: Path = Path()) -> str:
     """Return ``simulated`` only if every receipt that the lock file names is here and says so, else
-    ``nsd``.
+    the dataset of the first that does not; empty if that is not known.
 
     What travels is what the lock file names, whatever lies in the working folder.
 
@@ -323,10 +322,9 @@ def data_source_of(root: Path = Path()) -> str:
     named = {path: md5 for path, md5 in outs.items() if path.startswith("data/receipts/")}
     for path, md5 in named.items():
         file = root / path
-        if (
-            not file.exists()
-            or hash_file(file, "md5") != md5
-            or Receipt.open(file, remedy="dvc checkout").data_source != "simulated"
-        ):
-            return "nsd"
-    return "simulated" if named else "nsd"
+        if not file.exists() or hash_file(file, "md5") != md5:
+            return ""
+        source = Receipt.open(file, remedy="dvc checkout").data_source
+        if source != "simulated":
+            return source
+    return "simulated" if named else ""

@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from fmri2img.containers import TrialBetas, to_percent
+from fmri2img.containers import TrialBetas, Units
 from fmri2img.exceptions import MismatchError
 from fmri2img.responses.ncsnr import noise_ceiling
 from fmri2img.responses.repetitions import average_repetitions
 from fmri2img.responses.splits import Split, SplitName
+
+SIMULATED = "SIMULATED DATA, no brain results."
 
 
 def open_voxels(path: str | Path) -> "VoxelFile":
@@ -41,7 +43,7 @@ class VoxelFile:
     Attributes
     ----------
     trials : TrialBetas
-        The whole file; image ids are 0-based 73k ids.
+        The whole file; image ids are the dataset's.
     columns : ndarray, shape (n_voxels,)
         Which of the file's voxels these are.
     """
@@ -60,6 +62,16 @@ class VoxelFile:
         return bool(self.trials.provenance["data_source"] == "simulated")
 
     @property
+    def units(self) -> Units:
+        """The unit of betas, and how they are stored."""
+        return Units.of(self.trials.provenance)
+
+    @property
+    def terms(self) -> str:
+        """Who may have the data, in a sentence; empty: anybody."""
+        return SIMULATED if self.is_simulated else str(self.trials.provenance["terms"])
+
+    @property
     def roi_names(self) -> np.ndarray:
         """Region of each voxel, shape (n_voxels,), str."""
         return np.asarray(self.trials.roi_names)[self.columns]
@@ -71,19 +83,19 @@ class VoxelFile:
 
     @property
     def ncsnr(self) -> np.ndarray:
-        """Noise-ceiling signal-to-noise ratio as NSD ships it, test trials included, shape
+        """Noise-ceiling signal-to-noise ratio as the dataset ships it, test trials included, shape
         (n_voxels,).
         """
         return self.trials.ncsnr[self.columns]
 
     @property
     def image_ids(self) -> np.ndarray:
-        """0-based 73k ids of the images shown, ascending, shape (n_images,)."""
+        """Ids of the images shown, ascending, shape (n_images,)."""
         return np.unique(self.trials.image_ids)
 
     @property
     def shared_image_ids(self) -> np.ndarray:
-        """Those of NSD's 1000 shared images that were shown, ascending: the usual test set."""
+        """Those that the dataset sets apart for tests, as far as shown, ascending."""
         return np.unique(self.trials.image_ids[self.trials.is_shared])
 
     def select(self, rois: Sequence[str]) -> "VoxelFile":
@@ -121,8 +133,8 @@ class VoxelFile:
             Split.open(Path(split), remedy="fmri2img pull").ids(part), self.image_ids
         )
 
-    def percent(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Read betas in percent signal change.
+    def in_units(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Read betas in the dataset's unit (`units`).
 
         Parameters
         ----------
@@ -136,17 +148,19 @@ class VoxelFile:
         """
         rows = np.arange(len(self.trials.image_ids)) if rows is None else np.asarray(rows)
         session_rows = np.searchsorted(self.trials.sessions, self.trials.session[rows])
-        return to_percent(self.stored(rows), self.trials.valid[session_rows][:, self.columns])
+        return self.units.from_stored(
+            self.stored(rows), self.trials.valid[session_rows][:, self.columns]
+        )
 
     def stored(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Read betas as NSD stores them, shape (n_trials, n_voxels), int16: 300 a percent, 0
-        where a voxel has no data.
+        """Read betas as they are stored, shape (n_trials, n_voxels), int16 or float32: in `units`,
+        0 or NaN where a voxel has no data.
         """
         betas: Any = self.trials.betas
         first, last = int(self.columns.min()), int(self.columns.max()) + 1
         if rows is None:
             return betas[:, first:last][:, self.columns - first]
-        wanted_betas = np.empty((len(rows), self.n_voxels), dtype=np.int16)
+        wanted_betas = np.empty((len(rows), self.n_voxels), dtype=betas.dtype)
         for session in np.unique(
             self.trials.session[rows]
         ):  # as they lie in the file: others are not decompressed
@@ -168,18 +182,17 @@ class VoxelFile:
         Returns
         -------
         ndarray, shape (n_images, n_voxels), float32
-            Percent signal change, in the order of ``image_ids``.
+            In the dataset's unit, in the order of ``image_ids``.
         """
         wanted = np.asarray(image_ids)
         if len(unseen := np.setdiff1d(wanted, self.image_ids)):
             raise MismatchError(
-                f"image {unseen[0]} (0-based 73k id) was not shown in these sessions; choose from "
-                "image_ids"
+                f"image {unseen[0]} was not shown in these sessions; choose from image_ids"
             )
         rows = self.trials_of(wanted)
         rows = rows[np.argsort(self.trials.image_ids[rows], kind="stable")]
         ascending = np.sort(wanted)
-        averaged = average_repetitions(self.percent(rows), self.trials.image_ids[rows], ascending)
+        averaged = average_repetitions(self.in_units(rows), self.trials.image_ids[rows], ascending)
         return averaged[np.searchsorted(ascending, wanted)]
 
     def n_repetitions(self, image_ids: np.ndarray) -> np.ndarray:

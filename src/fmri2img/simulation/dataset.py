@@ -13,13 +13,14 @@ import h5py
 import numpy as np
 from joblib import Parallel, delayed
 
-from fmri2img.config import FetchNsdParams, NsdParams, SimulationParams
-from fmri2img.containers import UNITS_PER_PERCENT, to_stored_units
+from fmri2img.config import SimulatedNsdParams, SimulationParams
 from fmri2img.nsd.design import (
+    N_REPETITIONS,
     RUNS_PER_SESSION,
     SESSIONS_HELD,
     TR_SECONDS,
     TRIALS_PER_SESSION,
+    UNITS,
     rest_runs_shift,
 )
 from fmri2img.nsd.mapping import map_nearest
@@ -65,7 +66,7 @@ from fmri2img.simulation.voxel_responses import (
     simulate_run,
 )
 
-_REMEDY = "dvc repro --force --single-item fetch_nsd_shared"
+_REMEDY = "dvc repro --force --single-item fetch_raw_shared"
 
 
 @dataclass(frozen=True)
@@ -76,21 +77,19 @@ class SimulatedSubject:
     ----------
     subject : str
         ``subj01`` to ``subj08``.
-    nsd : NsdParams
-    fetch : FetchNsdParams
+    nsd : SimulatedNsdParams
     root : Path
         NSD root that already holds the shared files.
     """
 
     subject: str
-    nsd: NsdParams
-    fetch: FetchNsdParams
+    nsd: SimulatedNsdParams
     root: Path = field(repr=False)
 
     @property
     def simulation(self) -> SimulationParams:
         """Size and seed."""
-        return self.fetch.simulation
+        return self.nsd.simulation
 
     @property
     def number(self) -> int:
@@ -222,10 +221,9 @@ class SimulatedSubject:
                 if 0 <= run < RUNS_PER_SESSION
                 else np.zeros(0, dtype=np.int64)
             )
-            percent = (
-                betas[self.brain_mask, first : first + len(shown)].astype(np.float32)
-                / UNITS_PER_PERCENT
-            )
+            percent = betas[self.brain_mask, first : first + len(shown)].astype(
+                np.float32
+            ) / np.float32(UNITS.per_unit)
             first += len(shown)
             rng = np.random.default_rng([self.simulation.seed, 226, self.number, session, file_run])
             series = simulate_run(
@@ -343,7 +341,7 @@ class SimulatedSubject:
                 gain=gain,
                 offset=offset[chosen],
             )
-            slab[:, inside] = to_stored_units(betas)
+            slab[:, inside] = UNITS.to_stored(betas)
             yield slab.transpose(0, 2, 1)
 
     def _write_ncsnr(
@@ -367,7 +365,11 @@ class SimulatedSubject:
             )
             for suffix, chosen in halves.items():
                 volumes[suffix][:, :, z][inside] = estimate_ncsnr(
-                    betas, sessions, image_ids, chosen=chosen
+                    betas,
+                    sessions,
+                    image_ids,
+                    n_repetitions=N_REPETITIONS,
+                    chosen=chosen,
                 )
         for suffix, volume in volumes.items():
             path = on_disk(self.root, self.files.ncsnr(version, suffix))

@@ -91,8 +91,8 @@ def write_captions(
     """
     if simulation.pictures != "scenes":
         raise ConfigError(
-            f"params.yaml: fetch_nsd.simulation.pictures is {simulation.pictures}, and only "
-            "painted scenes (scenes) can be described; "
+            f"params.yaml: datasets.simulated.simulation.pictures is {simulation.pictures}, and "
+            "only painted scenes (scenes) can be described; "
             "name a folder with captions of your pictures, in COCO's form, in fetch_captions.folder"
         )
     seed = simulation.seed

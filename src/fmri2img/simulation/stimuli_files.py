@@ -7,7 +7,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 
-from fmri2img.config import NsdParams, SimulationParams
+from fmri2img.config import NsdParams, SimulatedNsdParams, SimulationParams
 from fmri2img.exceptions import MissingDataError
 from fmri2img.nsd.design import SESSIONS_HELD, ExperimentDesign
 from fmri2img.nsd.paths import fsaverage_label_table, subject_number
@@ -19,7 +19,7 @@ from fmri2img.simulation.trial_order import draw_design, shown_images
 
 
 def simulate_shared(
-    root: Path, nsd: NsdParams, simulation: SimulationParams, subjects: list[str]
+    root: Path, nsd: SimulatedNsdParams, subjects: list[str]
 ) -> list[PurePosixPath]:
     """Write design tables and the pictures that the named subjects see.
 
@@ -27,9 +27,8 @@ def simulate_shared(
     ----------
     root : Path
         Becomes the NSD root.
-    nsd : NsdParams
+    nsd : SimulatedNsdParams
         Sessions count: only what they show is painted.
-    simulation : SimulationParams
     subjects : list of str
 
     Returns
@@ -37,6 +36,7 @@ def simulate_shared(
     list of PurePosixPath
         The files, relative to ``root``.
     """
+    simulation = nsd.simulation
     design = draw_design(simulation.seed)
     written = [writers.write_notice(root), *writers.write_design(root, design, simulation.seed)]
     shown = [shown_in(design.experiment, subject, nsd) for subject in subjects]
@@ -79,7 +79,7 @@ def _divide_folder(folder: Path) -> tuple[list[Path], list[Path]]:
     if len(paths) < 2:
         raise MissingDataError(
             f"{folder}: got {len(paths)} .jpg or .png pictures, expected at least 2; "
-            "set fetch_nsd.simulation.pictures to scenes or to a folder of pictures"
+            "set datasets.simulated.simulation.pictures to scenes or to a folder of pictures"
         )
     return paths[::10], [path for index, path in enumerate(paths) if index % 10]
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from fmri2img.containers import Examples, Reconstructions
-from fmri2img.files import hash_file, read_json
+from fmri2img.containers import Examples, Reconstructions, id_name
+from fmri2img.files import hash_file
 from fmri2img.layout import (
     encoder_folder,
     examples_path,
@@ -19,7 +19,13 @@ from fmri2img.layout import (
     reconstructions_path,
     split_path,
 )
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class, stage_of
+from fmri2img.models.registry import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    model_class,
+    read_config,
+    stage_of,
+)
 from fmri2img.provenance.accept import accepted_for
 from fmri2img.tracking.versions import CONFIG_TAG, MD5_TAG
 from fmri2img.training.targets.kinds import targets_of
@@ -54,8 +60,7 @@ class EncoderFiles:
             If weights or config are not there.
         """
         folder = encoder_folder(subject, model)
-        remedy = f"dvc repro {stage_of('train', subject, model)}"
-        config = read_json(folder / CONFIG_NAME, remedy=remedy)
+        config = read_config(folder)
         return cls(subject, model, config, md5_tags(folder))
 
     @property
@@ -106,7 +111,7 @@ def dataset_inputs(subject: str, model: str) -> list[DatasetInput]:
 def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
     """Return the first test images, seen | autoencoder alone | reconstructed, (h, w, 3), uint8.
 
-    The key is the image's 73k id: it stands for the same picture in every subject's run.
+    The key is the image's id: it stands for the same picture in every subject's run.
     """
     reconstructions = Reconstructions.open(
         reconstructions_path(subject, model),
@@ -125,7 +130,7 @@ def picture_pairs(subject: str, model: str) -> dict[str, np.ndarray]:
         wide = np.concatenate(
             [truth, gap, reconstructions.ceiling[row], gap, reconstructions.images[row]], axis=1
         )
-        pictures[f"pictures/{image_id:05d}"] = wide.repeat(2, 0).repeat(2, 1)
+        pictures[f"pictures/{id_name(image_id)}"] = wide.repeat(2, 0).repeat(2, 1)
     return pictures
 
 

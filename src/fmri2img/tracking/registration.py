@@ -86,7 +86,8 @@ def register(
         outputs=Schema([TensorSpec(float32, (-1, *config["latent_shape"]))]),
         params=ParamSchema(
             [
-                ParamSpec("repetitions", DataType.long, 3),  # trials that each row averages
+                # Trials that each row averages.
+                ParamSpec("repetitions", DataType.long, config["about"]["n_repetitions"]),
                 ParamSpec("output", DataType.string, "latents"),
                 ParamSpec("allow_missing", DataType.boolean, False),
             ]

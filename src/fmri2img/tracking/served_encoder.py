@@ -15,7 +15,6 @@ from PIL import Image
 
 from fmri2img.models.registry import check_files, load_encoder
 
-DEFAULT_REPETITIONS = 3  # NSD's number
 _BATCH = 16
 
 
@@ -48,7 +47,7 @@ class ServedEncoder(mlflow.pyfunc.PythonModel):
         files, shape (n,).
         """
         wanted = {
-            "repetitions": DEFAULT_REPETITIONS,
+            "repetitions": self.config["about"]["n_repetitions"],
             "output": "latents",
             "allow_missing": False,
         } | (params or {})
@@ -65,7 +64,7 @@ class ServedEncoder(mlflow.pyfunc.PythonModel):
             row, voxel = bad.nonzero()[0].tolist()
             raise _refused(
                 f"betas: {int(bad.sum())} values are not finite, the first in row {row}, voxel "
-                f"{voxel}; expected percent signal change; "
+                f"{voxel}; expected numbers; "
                 "if NaN stands for voxels without data, send the parameter allow_missing: true"
             )
         latents = self.encoder(betas, torch.full((len(betas),), int(wanted["repetitions"]))).numpy()

@@ -36,7 +36,7 @@ Encoders from visual-cortex betas to VAE latents: one run for each subject and m
   `interval`, `brain`, ... hold all others.
 - **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`,
   `dvc.exp_name`; metrics `{CHAMPION_SCORE}`, {_SCORES}.
-- **Pictures** `pictures/<73k id>`: seen, autoencoder alone, reconstructed; the same picture under
+- **Pictures** `pictures/<image id>`: seen, autoencoder alone, reconstructed; the same picture under
   the same key in every run.
 - `report.html` in a run's artifacts has all its scores with intervals.
 - The registry's `champion` of a subject was chosen on validation images, never on test images.

@@ -158,6 +158,7 @@ def describe_encoder(
         "roi": roi,
         "func_space": provenance["func_space"],
         "beta_version": provenance["beta_version"],
+        "n_repetitions": examples.n_repetitions,
         "sessions": len(examples.sessions),
         "split": split.kind,
         "n_train_images": len(split.train),

@@ -57,7 +57,7 @@ def make_training_set(
         )
     )
     trials = examples.trials_of(train_ids)
-    betas, trial_ids = examples.percent(trials), examples.trial_image_ids[trials]
+    betas, trial_ids = examples.in_units(trials), examples.trial_image_ids[trials]
     train_latents = torch.from_numpy(latents.of(train_ids))
     train = TrainingTensors(
         betas=torch.from_numpy(betas),
@@ -69,6 +69,7 @@ def make_training_set(
         prior_latents=torch.from_numpy(others.values),
         prior_energies=torch.from_numpy(others.energies),
         roi_names={int(label): name for label, name in examples.provenance["roi_names"].items()},
+        n_repetitions=examples.n_repetitions,
     )
     validation = ValidationTensors(
         image_betas=torch.from_numpy(averaged_betas(examples, validation_ids)),

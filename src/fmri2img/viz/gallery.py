@@ -21,8 +21,7 @@ class GalleryItem:
 
     Attributes
     ----------
-    image_id : int
-        0-based 73k id.
+    image_id : int or str
     split : str
         ``test`` or ``train``.
     truth, ceiling, reconstruction : ndarray, shape (side, side, 3), uint8
@@ -32,7 +31,7 @@ class GalleryItem:
         Further pictures by title.
     """
 
-    image_id: int
+    image_id: int | str
     split: str
     truth: np.ndarray
     ceiling: np.ndarray
@@ -68,7 +67,7 @@ def gallery_items(
     tests = {row: number for number, row in enumerate(reconstructions.rows("test").tolist())}
     return [
         GalleryItem(
-            image_id=int(image_id),
+            image_id=image_id.item(),
             split=reconstructions.split[row].decode(),
             truth=truth[row],
             ceiling=reconstructions.ceiling[row],

@@ -27,7 +27,7 @@ from fmri2img.evaluation.metrics.catalogue import (
 from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL, REFERENCE, ROWS, SHUFFLED, SUBJECT_ROWS
-from fmri2img.viz.published import PUBLISHED
+from fmri2img.viz.published import BESIDE, PUBLISHED
 from fmri2img.viz.score_figures import (
     distributions,
     explained_by_region,
@@ -231,7 +231,7 @@ def comparison_page(
             metric.heading for name, metric in plain_metrics().items() if name in document.absent
         ],
         test_set_of_ours=f"{document.n_images} images ({document.about['test_set']})",
-        published=PUBLISHED,
+        published=PUBLISHED if data_source in BESIDE else (),
         published_metrics=_headings(published_metrics()),
         encoding={
             subject: {name: scores["regions"][name] for name in _all_first(scores["regions"])}
@@ -311,7 +311,7 @@ def _picked(data: ReportData) -> list[dict]:
             "title": title,
             "items": [
                 {
-                    "image_id": int(data.image_ids[row]),
+                    "image_id": data.image_ids[row].item(),
                     "score": float(scores[row]),
                     "pictures": [
                         _picture_uri(pictures[row])

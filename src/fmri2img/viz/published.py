@@ -17,6 +17,8 @@ def _scores(*values: float) -> dict[str, float]:
     return dict(zip(published_metrics(), values, strict=False))
 
 
+# Data that they may stand beside: the same pictures were shown, or stand for them.
+BESIDE = ("nsd", "simulated")
 # Name, test set, and scores by metric.
 PUBLISHED: tuple[tuple[str, str, dict[str, float]], ...] = (
     ("MindEye1 low-level, subj01", "982 images", _scores(0.456, 0.493)),

@@ -24,6 +24,7 @@ from moto.server import ThreadedMotoServer
 from urllib3.exceptions import ProtocolError
 
 from conftest import BUCKET, ONE_PROCESS, REPOSITORY, SUBJECT
+from fmri2img.config import RealNsdParams
 from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
 from fmri2img.fetching.bucket import Bucket
 from fmri2img.fetching.fetch import fetch_bucket, list_bucket, use_local
@@ -78,17 +79,17 @@ def bucket(request, client, miniature):
 def params(miniature, bucket, server):
     """Settings as `load_params` gives them, as far as fetching reads them."""
     s3 = BUCKET.model_copy(update={"bucket": bucket, "endpoint_url": server})
-    fetch = miniature.fetch.model_copy(update={"source": "s3", "accept_nsd_terms": True, "s3": s3})
-    return SimpleNamespace(nsd=miniature.nsd, fetch_nsd=fetch, machine=ONE_PROCESS)
+    values = miniature.nsd.model_dump(exclude={"simulation"})
+    return RealNsdParams(**values, source="s3", accept_nsd_terms=True, s3=s3)
 
 
 def changed(params, **s3):
-    fetch = params.fetch_nsd.model_copy(update={"s3": params.fetch_nsd.s3.model_copy(update=s3)})
-    return SimpleNamespace(**{**vars(params), "fetch_nsd": fetch})
+    return params.model_copy(update={"s3": params.s3.model_copy(update=s3)})
 
 
 def fetch(params, root, ledger=None, name=SUBJECT):
-    return fetch_bucket(name, params, root, ledger or Ledger(None), watch=byte_progress)
+    machine = ONE_PROCESS.model_copy(update={"raw_root": str(root)})
+    return fetch_bucket(name, params, machine, ledger or Ledger(None), watch=byte_progress)
 
 
 def betas_key(miniature, session=20):
@@ -108,8 +109,7 @@ def test_bucket_and_tree_give_the_same_receipt(miniature, params, tmp_path):
 
 
 def test_only_what_params_name_is_fetched(miniature, params, tmp_path):
-    params.nsd = params.nsd.model_copy(update={"sessions": [21]})
-    params.fetch_nsd = params.fetch_nsd.model_copy(update={"rois": ["streams"]})
+    params = params.model_copy(update={"sessions": [21], "rois": ["streams"]})
     names = [record.path for record in fetch(params, tmp_path).files]
     assert [name for name in names if "betas_session" in name] == [betas_key(miniature, 21)]
     assert [name.split("/")[-1] for name in names if "/roi/" in name] == [
@@ -120,7 +120,7 @@ def test_only_what_params_name_is_fetched(miniature, params, tmp_path):
 
 
 def test_time_series_are_fetched_in_place_of_betas(miniature, params, tmp_path):
-    params.nsd = params.nsd.model_copy(update={"sessions": [21], "responses": "timeseries"})
+    params = params.model_copy(update={"sessions": [21], "responses": "timeseries"})
     names = [record.path for record in fetch(params, tmp_path).files]
     runs = [name.split("_")[-1] for name in names if "/timeseries/" in name]
     assert runs == [f"run{run:02d}.nii.gz" for run in range(2, 14)]  # 01 and 14 are rest
@@ -184,7 +184,7 @@ def test_missing_sessions_are_named(miniature, params, client, bucket, tmp_path)
 
 
 def test_terms_have_to_be_accepted(params, tmp_path):
-    params.fetch_nsd = params.fetch_nsd.model_copy(update={"accept_nsd_terms": False})
+    params = params.model_copy(update={"accept_nsd_terms": False})
     with pytest.raises(
         ConfigError,
         match=r"accept_nsd_terms: got false; read and accept NSD's terms "
@@ -195,7 +195,7 @@ def test_terms_have_to_be_accepted(params, tmp_path):
 
 def test_the_listing_comes_before_the_first_byte(params, caplog):
     caplog.set_level(logging.INFO)
-    _, files = list_bucket(SUBJECT, params)
+    _, files = list_bucket(SUBJECT, params, 2)
     assert (
         f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  subj02, in all"
         in caplog.text
@@ -213,7 +213,8 @@ def test_no_network(params, tmp_path, monkeypatch):
 
 def test_no_such_bucket(params, tmp_path):
     with pytest.raises(
-        MissingDataError, match=r"s3://nobody at .*: not found \(NoSuchBucket\); check fetch_nsd.s3"
+        MissingDataError,
+        match=r"s3://nobody at .*: not found \(NoSuchBucket\); check datasets.nsd.s3",
     ):
         fetch(changed(params, bucket="nobody"), tmp_path)
 
@@ -222,7 +223,7 @@ def test_a_full_disk_is_told_before_the_first_byte(params, tmp_path, monkeypatch
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(
         ConfigError,
-        match=r"0.0 GB are to come and 0.0 GB are free; make room, set machine.nsd_root",
+        match=r"0.0 GB are to come and 0.0 GB are free; make room, set machine.raw_root",
     ):
         fetch(params, tmp_path / "nsd")
     assert [path.name for path in (tmp_path / "nsd").iterdir()] == [".fetch-subj02.lock"]
@@ -231,7 +232,7 @@ def test_a_full_disk_is_told_before_the_first_byte(params, tmp_path, monkeypatch
 def test_real_files_do_not_mix_with_simulated_ones(params, client, bucket, tmp_path):
     client.delete_object(Bucket=bucket, Key="SIMULATED.txt")
     (tmp_path / "SIMULATED.txt").touch()
-    with pytest.raises(ConfigError, match=r"holds simulated files; set machine.nsd_root"):
+    with pytest.raises(ConfigError, match=r"holds simulated files; set machine.raw_root"):
         fetch(params, tmp_path)
 
 
@@ -297,12 +298,13 @@ def test_killed_in_the_middle_then_resumed_and_verified(
     client.put_object(Bucket=bucket, Key=betas_key(miniature), Body=content)
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     values["subjects"] = [SUBJECT]
-    values["nsd"]["sessions"] = miniature.nsd.sessions
+    values["dataset"], nsd = "nsd", values["datasets"]["nsd"]
+    nsd["sessions"] = miniature.nsd.sessions
     values["machine"]["n_connections"] = 2
-    values["fetch_nsd"] |= {"source": "s3", "accept_nsd_terms": True}
-    values["fetch_nsd"]["s3"] |= {"bucket": bucket, "endpoint_url": server, "part_mib": 1}
+    nsd |= {"source": "s3", "accept_nsd_terms": True}
+    nsd["s3"] |= {"bucket": bucket, "endpoint_url": server, "part_mib": 1}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    command = [sys.executable, "-m", "stages.fetch_nsd", "--subject", SUBJECT]
+    command = [sys.executable, "-m", "stages.fetch_raw", "--subject", SUBJECT]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -420,7 +422,7 @@ def test_two_processes_do_not_fetch_the_same_files(params, tmp_path):
 def test_a_bad_endpoint(params, tmp_path):
     with pytest.raises(
         ConfigError,
-        match=r"fetch_nsd.s3: Invalid endpoint: nowhere; correct endpoint_url or region",
+        match=r"datasets.nsd.s3: Invalid endpoint: nowhere; correct endpoint_url or region",
     ):
         fetch(changed(params, endpoint_url="nowhere"), tmp_path)
 

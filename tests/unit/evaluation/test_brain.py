@@ -6,6 +6,7 @@ from sklearn.linear_model import Ridge
 
 from fmri2img.config import FitEncodingModelParams
 from fmri2img.containers import Examples, Latents
+from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.evaluation.brain import (
     ALL_VOXELS,
     MeasuredResponses,
@@ -44,11 +45,13 @@ def make_examples(rng, latents, noise):
         valid=np.ones((2, N_VOXELS), bool),
         saturated=np.zeros((2, N_VOXELS), np.int16),
         affine=np.eye(4),
-        provenance={
-            "roi_names": {"1": "V1v", "2": "hV4"},
-            "subject": "subj01",
-            "data_source": "simulated",
-        },
+        provenance=with_facts(
+            {
+                "roi_names": {"1": "V1v", "2": "hV4"},
+                "subject": "subj01",
+                "data_source": "simulated",
+            }
+        ),
         image_ids=np.arange(N_IMAGES),
         images=np.zeros((N_IMAGES, 8, 8, 3), np.uint8),
         is_shared=np.arange(N_IMAGES) >= 200,
@@ -108,7 +111,7 @@ def test_ridge_agrees_with_scikit_learn(rng, latents):
     model = fit_encoding_model(examples, SPLIT, latents, params)
     features = latents.values[:180].reshape(180, -1)
     # z-scored within each session by its training trials, then averaged
-    betas = examples.percent(np.arange(360)).reshape(180, 2, N_VOXELS)
+    betas = examples.in_units(np.arange(360)).reshape(180, 2, N_VOXELS)
     responses = ((betas - betas.mean(axis=0)) / betas.std(axis=0, ddof=1)).mean(axis=1)
     expected = Ridge(alpha=10.0).fit(features, responses)
     np.testing.assert_allclose(model.weights, expected.coef_.T, atol=1e-4)
@@ -139,8 +142,8 @@ def test_second_repetitions_are_those_of_images_shown_twice(rng, latents):
     np.testing.assert_array_equal(found.image_ids, SPLIT.test)
     # alone, the second repetition was in session 7
     trials = examples.trials_of(SPLIT.ids("train"))
-    reference = examples.percent(trials[examples.trial_session[trials] == 7])
-    seen = examples.percent(examples.trials_of(SPLIT.ids("test"))[1::2])
+    reference = examples.in_units(trials[examples.trial_session[trials] == 7])
+    seen = examples.in_units(examples.trials_of(SPLIT.ids("test"))[1::2])
     np.testing.assert_allclose(
         found.second, (seen - reference.mean(axis=0)) / reference.std(axis=0, ddof=1), atol=1e-4
     )
@@ -157,9 +160,9 @@ def test_responses_without_signal_are_not_predicted(rng, latents):
     train, test = (examples.trials_of(SPLIT.ids(name)) for name in ("train", "test"))
     betas = np.repeat(np.arange(180), 2)
     decoder = Ridge(alpha=10.0).fit(
-        examples.percent(train), latents.values[betas].reshape(len(betas), -1)
+        examples.in_units(train), latents.values[betas].reshape(len(betas), -1)
     )
-    first = decoder.predict(examples.percent(test[::2])).astype(np.float32)
+    first = decoder.predict(examples.in_units(test[::2])).astype(np.float32)
     found = score_responses(responses, {"model": first}, 200, rng)[ALL_VOXELS]["model"]
     assert found["low"] < 0 < found["high"]
 
@@ -191,7 +194,7 @@ def test_voxels_without_any_signal_count_in_no_median(rng, latents):
 def test_ceilings_come_from_images_that_are_not_shared_where_they_were_estimated(rng, latents):
     examples = make_examples(rng, latents.values, noise=1)
     model = fit_encoding_model(examples, SPLIT, latents, PARAMS)
-    assert "as NSD ships it" in ceiling_source(examples)
+    assert "as the dataset ships it" in ceiling_source(examples)
     examples.training_ncsnr[:] = 0.5
     assert ceiling_source(examples) == "ncsnr estimated on images that are not shared"
     found = score_encoding_model(model, examples, SPLIT, latents, min_noise_ceiling=10)

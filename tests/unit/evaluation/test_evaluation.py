@@ -11,6 +11,7 @@ from fmri2img.containers import (
     Reconstructions,
     TruePictures,
 )
+from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
 from fmri2img.evaluation.documents import repetition_table
 from fmri2img.evaluation.metrics.latent_metrics import (
@@ -272,7 +273,9 @@ def subject(rng):
         valid=np.ones((1, N_VOXELS), bool),
         saturated=np.zeros((1, N_VOXELS), np.int16),
         affine=np.eye(4),
-        provenance={"roi_names": {"1": "V1"}, "subject": "subj01", "data_source": "simulated"},
+        provenance=with_facts(
+            {"roi_names": {"1": "V1"}, "subject": "subj01", "data_source": "simulated"}
+        ),
         image_ids=ids,
         images=small,
         is_shared=np.arange(40) >= 31,
@@ -369,9 +372,7 @@ def test_a_wrong_join_would_be_seen(subject):
         images=found.images[1:],
         ceiling=found.ceiling[1:],
     )
-    with pytest.raises(
-        MismatchError, match=r"image id \d+ \(0-based\) is not among the reconstructions"
-    ):
+    with pytest.raises(MismatchError, match=r"image id \d+ is not among the reconstructions"):
         score_subject(*others, fewer)
 
 

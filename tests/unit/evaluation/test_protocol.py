@@ -11,6 +11,7 @@ import torch
 from skimage.metrics import structural_similarity
 
 from fmri2img.containers import Examples, Latents
+from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.evaluation.identification import (
     exact_top1,
     n_higher,
@@ -62,7 +63,7 @@ def subject(rng):
         valid=np.ones((1, 7), bool),
         saturated=np.zeros((1, 7), np.int16),
         affine=np.eye(4),
-        provenance={"roi_names": {}},
+        provenance=with_facts({"roi_names": {}}),
         image_ids=ids,
         images=np.zeros((20, 8, 8, 3), np.uint8),
         is_shared=ids >= 12,
@@ -159,7 +160,7 @@ def test_ssim_is_two_dimensional_whatever_scikit_image_is_installed():
         sum(np.roll(first.astype(np.uint16), shift, axis=1) for shift in range(8)) // 8
     ).astype(np.uint8)
     found = score_pictures(
-        first, {"model": second}, lambda images: images.astype(np.float32) / 255
+        first, {"model": second}, lambda images, _: images.astype(np.float32) / 255
     )["model"]
     grey = [
         images[0].astype(np.float32) / 255 @ np.array([0.2125, 0.7154, 0.0721])
@@ -218,7 +219,7 @@ def test_ncsnr_gives_the_noise_ceiling_of_known_signal_and_noise(rng):
     signal = signal_sd * rng.normal(size=(n_images, n_voxels))
     ids = np.repeat(np.arange(n_images), 3)
     betas = signal[ids] + noise_sd * rng.normal(size=(len(ids), n_voxels))
-    found = estimate_ncsnr(betas, rng.integers(1, 4, len(ids)), ids)
+    found = estimate_ncsnr(betas, rng.integers(1, 4, len(ids)), ids, n_repetitions=3)
     ratio = signal_sd / noise_sd
     np.testing.assert_allclose(noise_ceiling(found, 3), 100 * ratio**2 / (ratio**2 + 1 / 3), atol=7)
     assert np.mean(noise_ceiling(found, 3) - 100 * ratio**2 / (ratio**2 + 1 / 3)) == pytest.approx(

@@ -6,6 +6,7 @@ import torch
 import yaml
 
 from conftest import REPOSITORY
+from fmri2img.exceptions import MismatchError
 from fmri2img.models._forward import (
     Candidates,
     ForwardModel,
@@ -14,7 +15,7 @@ from fmri2img.models._forward import (
     fit_candidates,
     make_windows,
 )
-from fmri2img.models._inversion import noise_factor, relative_noise, shrink_covariance
+from fmri2img.models._inversion import noise_factor, relative_noise, root_of, shrink_covariance
 from fmri2img.models.base import TrainingTensors
 from fmri2img.models.bayes import misfit_share
 from fmri2img.models.registry import check_settings, model_class
@@ -66,7 +67,14 @@ def world(rng):
     nothing = torch.zeros(0, *SHAPE), torch.zeros(0, *ENERGY_SHAPE)
     regions = torch.ones(N_VOXELS, dtype=torch.long)
     data = TrainingTensors(
-        tensors[0], torch.from_numpy(trials), tensors[1], tensors[2], regions, contrasts, *nothing
+        tensors[0],
+        torch.from_numpy(trials),
+        tensors[1],
+        tensors[2],
+        regions,
+        contrasts,
+        *nothing,
+        n_repetitions=3,
     )
     return data, torch.from_numpy(test).float(), torch.from_numpy(latents[N_IMAGES:]).float()
 
@@ -325,3 +333,19 @@ def test_voxels_without_variance_or_data_say_nothing(world):
     assert float(encoder.gains[:, 3:5].abs().max()) == 0
     with torch.no_grad():
         assert torch.isfinite(encoder(betas)).all()
+
+
+def test_a_singular_covariance_gets_a_little_variance_and_others_nothing(rng):
+    factors = torch.from_numpy(rng.normal(size=(6, 3)))
+    singular, whole = factors @ factors.T, factors @ factors.T + torch.eye(6)
+    root = root_of(singular)
+    added = root @ root.T - singular
+    expected = 1e-4 * singular.diagonal().mean() * torch.eye(6, dtype=torch.float64)
+    torch.testing.assert_close(added, expected, atol=1e-9, rtol=0)
+    assert torch.equal(root_of(whole), torch.linalg.cholesky(whole))
+
+
+def test_pictures_without_any_variance_are_one_line():
+    with pytest.raises(MismatchError, match=r"train.bayes: the training pictures have no cov") as e:
+        root_of(torch.zeros(4, 4))
+    assert "\n" not in str(e.value)

@@ -71,7 +71,7 @@ def test_weights_and_config_rebuild_the_encoder(name, tmp_path, data):
     save_encoder(encoder, name, tmp_path / "b", {"subject": "subj01"})
     again, config = load_encoder(tmp_path / "a")
     assert torch.equal(again(data.betas), encoder(data.betas))
-    assert config["about"] == {"subject": "subj01"}
+    assert config["about"] == {"subject": "subj01", "n_repetitions": 3}
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (
         tmp_path / "b" / "model.safetensors"
     ).read_bytes()

@@ -43,7 +43,7 @@ def write_hdf5(path, betas, name="betas", **options):
 
 
 def read(path, mask):
-    return read_session_betas(path, mask, remedy="dvc repro fetch_nsd@subj01")
+    return read_session_betas(path, mask, remedy="dvc repro fetch_raw@subj01")
 
 
 @pytest.mark.parametrize("chunks", [(750, 1, 1, 1), (75, 7, 2, 3), None])
@@ -70,7 +70,7 @@ def test_a_truncated_gzip(nifti, mask, share):
     content = nifti.read_bytes()
     nifti.write_bytes(content[: int(share * len(content))])
     with pytest.raises(
-        FormatError, match=r"betas.nii.gz: damaged or cut off .*; run: dvc repro fetch_nsd@subj01"
+        FormatError, match=r"betas.nii.gz: damaged or cut off .*; run: dvc repro fetch_raw@subj01"
     ):
         read(nifti, mask)
 
@@ -98,7 +98,7 @@ def test_a_truncated_hdf5(hdf5, mask, share):
     hdf5.write_bytes(content[: int(share * len(content))])
     with pytest.raises(
         FormatError,
-        match=r"betas.hdf5: not a readable HDF5 file .*; run: dvc repro fetch_nsd@subj01",
+        match=r"betas.hdf5: not a readable HDF5 file .*; run: dvc repro fetch_raw@subj01",
     ):
         read(hdf5, mask)
 
@@ -129,7 +129,7 @@ def test_a_session_shorter_than_750(tmp_path, betas, mask, ending):
         path, betas[..., :620], 1.8
     )
     with pytest.raises(
-        FormatError, match=r"expected .*750.*, got .*620.*; run: dvc repro fetch_nsd@subj01"
+        FormatError, match=r"expected .*750.*, got .*620.*; run: dvc repro fetch_raw@subj01"
     ):
         read(path, mask)
 
@@ -155,7 +155,7 @@ def test_scaled_integers_are_refused(tmp_path, betas, mask):
 
 @pytest.mark.parametrize("ending", ["hdf5", "nii.gz"])
 def test_a_missing_file(tmp_path, mask, ending):
-    with pytest.raises(MissingDataError, match=r"not found; run: dvc repro fetch_nsd@subj01"):
+    with pytest.raises(MissingDataError, match=r"not found; run: dvc repro fetch_raw@subj01"):
         read(tmp_path / f"none.{ending}", mask)
 
 

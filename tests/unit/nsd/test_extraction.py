@@ -16,6 +16,7 @@ import yaml
 from conftest import ONE_PROCESS, REPOSITORY, SESSIONS, SUBJECT, raw_files_of
 from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
 from fmri2img.containers import Examples, TrialBetas
+from fmri2img.datasets.picture_join import create_examples
 from fmri2img.exceptions import (
     ConfigError,
     FormatError,
@@ -29,7 +30,6 @@ from fmri2img.nsd.conversion import convert_roi
 from fmri2img.nsd.design import read_responses
 from fmri2img.nsd.extraction import Region, Resources, extract_betas
 from fmri2img.nsd.paths import STIMULI, on_disk
-from fmri2img.nsd.picture_join import create_examples
 from fmri2img.nsd.stimuli import iterate_images
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.provenance.receipts import Receipt
@@ -66,7 +66,9 @@ def extract(miniature, region, workspace, *, params=ALL, machine=ONE_PROCESS, **
 
 
 def join(trials, miniature, workspace, **settings):
-    create_examples(trials, miniature.shared, **settings).save(workspace / "examples.h5")
+    create_examples(trials, miniature.dataset, miniature.shared, **settings).save(
+        workspace / "examples.h5"
+    )
     return Examples.open(workspace / "examples.h5", remedy="")
 
 
@@ -143,13 +145,13 @@ def test_invalid_voxels_are_found_and_become_nan(miniature, trials, examples):
             > 0
         )
         np.testing.assert_array_equal(trials.valid[row], shipped[tuple(trials.voxel_ijk.T)])
-    percent = examples.percent(np.arange(len(examples.betas)))
+    percent = examples.in_units(np.arange(len(examples.betas)))
     rows = np.searchsorted(SESSIONS, examples.trial_session)
     np.testing.assert_array_equal(np.isnan(percent), ~examples.valid[rows])
 
 
 def test_percent_is_a_three_hundredth(examples):
-    percent = examples.percent(np.array([3]))
+    percent = examples.in_units(np.array([3]))
     known = np.isfinite(percent[0])
     np.testing.assert_allclose(percent[0, known] * 300, examples.betas[3, known], rtol=1e-6)
 
@@ -233,7 +235,7 @@ def test_a_missing_raw_file_names_the_command(miniature, region, tmp_path):
     with pytest.raises(
         MissingDataError,
         match="not found, expected .* bytes; put it back, or fetch it again: dvc repro --force "
-        f"--single-item fetch_nsd@{SUBJECT}",
+        f"--single-item fetch_raw@{SUBJECT}",
     ):
         extract(elsewhere, region, tmp_path)
     empty = replace(
@@ -287,16 +289,20 @@ def test_training_ncsnr_sees_no_shared_image(miniature, region, trials, tmp_path
     params = ALL.model_copy(update={"recompute_ncsnr": True})
     found = extract(miniature, region, tmp_path, params=params)
     own = ~trials.is_shared
-    expected = estimate_ncsnr(trials.betas[own], trials.session[own], trials.image_ids[own])
+    expected = estimate_ncsnr(
+        trials.betas[own], trials.session[own], trials.image_ids[own], n_repetitions=3
+    )
     np.testing.assert_array_equal(found.training_ncsnr, expected)
-    everything = estimate_ncsnr(trials.betas, trials.session, trials.image_ids)
+    everything = estimate_ncsnr(trials.betas, trials.session, trials.image_ids, n_repetitions=3)
     assert not np.array_equal(found.training_ncsnr, everything)
     np.testing.assert_array_equal(found.betas, trials.betas)
 
 
 def test_a_threshold_keeps_the_better_voxels(miniature, region, trials, tmp_path):
     own = ~trials.is_shared
-    training = estimate_ncsnr(trials.betas[own], trials.session[own], trials.image_ids[own])
+    training = estimate_ncsnr(
+        trials.betas[own], trials.session[own], trials.image_ids[own], n_repetitions=3
+    )
     threshold = float(np.nanmedian(training))
     found = extract(
         miniature, region, tmp_path, params=ALL.model_copy(update={"min_ncsnr": threshold})
@@ -403,7 +409,7 @@ def test_a_bad_session_among_good_ones(miniature, region, tmp_path):
     with pytest.raises(
         FormatError,
         match=r"betas_session21.nii.gz: damaged or cut off .*; run: dvc repro --force "
-        r"--single-item fetch_nsd@subj02",
+        r"--single-item fetch_raw@subj02",
     ):
         extract(damaged, region, tmp_path, machine=machine, beta_format="nii.gz")
     assert not (tmp_path / "trials.h5").exists()
@@ -475,21 +481,24 @@ def test_one_millimetre_and_another_beta_version(fine_miniature, tmp_path, respo
 def fine_miniature(miniature, picture_folder, tmp_path_factory):
     """One session at 1 mm, beta version b2, with time series."""
     root = tmp_path_factory.mktemp("fine")
-    nsd = miniature.nsd.model_copy(
-        update={"func_space": "func1mm", "beta_version": "b2", "sessions": [21]}
-    )
-    simulation = miniature.fetch.simulation.model_copy(
+    simulation = miniature.nsd.simulation.model_copy(
         update={"volume_scale": 0.12, "beta_versions": ["b2"], "beta_formats": ["hdf5"]}
     )
-    fetch = miniature.fetch.model_copy(update={"simulation": simulation})
-    shared = simulate_shared(root, nsd, simulation, [SUBJECT])
-    subject = SimulatedSubject(SUBJECT, nsd, fetch, root)
+    nsd = miniature.nsd.model_copy(
+        update={
+            "func_space": "func1mm",
+            "beta_version": "b2",
+            "sessions": [21],
+            "simulation": simulation,
+        }
+    )
+    shared = simulate_shared(root, nsd, [SUBJECT])
+    subject = SimulatedSubject(SUBJECT, nsd, root)
     files = subject.write()
     return replace(
         miniature,
         root=root,
         nsd=nsd,
-        fetch=fetch,
         subject=subject,
         raw=raw_files_of(SUBJECT, root, files),
         shared=raw_files_of("shared", root, shared),
@@ -499,15 +508,12 @@ def fine_miniature(miniature, picture_folder, tmp_path_factory):
 @pytest.mark.functional
 def test_a_local_tree_through_the_stage(miniature, tmp_path):
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
-    values["subjects"], values["nsd"]["sessions"], values["fetch_nsd"]["source"] = (
-        [SUBJECT],
-        SESSIONS,
-        "local",
-    )
+    values["dataset"], values["subjects"] = "nsd", [SUBJECT]
+    values["datasets"]["nsd"] |= {"sessions": SESSIONS, "source": "local"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     before = sorted(miniature.root.rglob("*"))
-    environment = os.environ | {"FMRI2IMG_NSD_ROOT": str(miniature.root)}
-    command = [sys.executable, "-m", "stages.fetch_nsd", "--subject", SUBJECT]
+    environment = os.environ | {"FMRI2IMG_RAW_ROOT": str(miniature.root)}
+    command = [sys.executable, "-m", "stages.fetch_raw", "--subject", SUBJECT]
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     receipt = Receipt.open(tmp_path / "data/receipts/subj02.json", remedy="")
@@ -518,9 +524,12 @@ def test_a_local_tree_through_the_stage(miniature, tmp_path):
     assert receipt.data_source == "simulated"
     assert sorted(miniature.root.rglob("*")) == before
     assert not (tmp_path / "data/raw").exists()
-    values["nsd"]["sessions"] = [19, 20]
+    values["datasets"]["nsd"]["sessions"] = [19, 20]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 1
     assert "1 of 4 files of subj02 are missing: " in result.stderr
-    assert "betas_session19.hdf5; complete the copy, or name in params.yaml (nsd)" in result.stderr
+    assert (
+        "betas_session19.hdf5; complete the copy, or name in params.yaml (datasets)"
+        in result.stderr
+    )

@@ -49,9 +49,9 @@ def test_same_data_same_bytes(tmp_path):
 
 def test_missing_and_foreign_files(tmp_path):
     with pytest.raises(
-        MissingDataError, match=r"a\.nii\.gz not found; run: dvc repro fetch_nsd@subj01"
+        MissingDataError, match=r"a\.nii\.gz not found; run: dvc repro fetch_raw@subj01"
     ):
-        read_volume(tmp_path / "a.nii.gz", remedy="dvc repro fetch_nsd@subj01")
+        read_volume(tmp_path / "a.nii.gz", remedy="dvc repro fetch_raw@subj01")
     (tmp_path / "b.nii").write_text("not a volume")
     with pytest.raises(FormatError, match=r"b\.nii: not a NIfTI file"):
         read_volume(tmp_path / "b.nii", remedy="")

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from conftest import REPOSITORY
 from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.generation.renderers.renderer import renderer_of
 from fmri2img.models.base import Encoder
@@ -16,6 +17,8 @@ from fmri2img.models.registry import (
     save_verified,
     stage_of,
 )
+from fmri2img.params_file import load_params
+from fmri2img.pipeline.checks import _check_model
 from fmri2img.training.targets.kinds import targets_of
 
 
@@ -43,6 +46,16 @@ def test_a_renderer_that_there_is_not():
         match=r"models.mine: renderer: there is no 'gan'; choose from: latent_decoder, own_decoder",
     ):
         renderer_of(model)
+
+
+def test_a_renderer_that_cannot_take_what_a_model_predicts(monkeypatch):
+    monkeypatch.setattr(model_class("upscaling_ae"), "renderer", "latent_decoder")
+    with pytest.raises(
+        ConfigError,
+        match=r"upscaling_ae: renderer: latent_decoder decodes latents of the project's autoencoder"
+        r", and picture_targets are none; name a renderer that takes them",
+    ):
+        _check_model("upscaling_ae", "pixels", load_params(REPOSITORY / "params.yaml"))
 
 
 def test_stages_are_called_by_kind():

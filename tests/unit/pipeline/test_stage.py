@@ -34,7 +34,7 @@ def test_debug_shows_the_traceback(project):
 
 
 def test_a_subject_that_does_not_exist(project):
-    result = run(project, "stages.fetch_nsd", "--subject", "subj09")
+    result = run(project, "stages.fetch_raw", "--subject", "subj09")
     assert result.returncode == 1
     assert (
         result.stderr
@@ -76,35 +76,37 @@ def test_what_the_system_refuses_is_one_line(error, message):
 
 def test_fetching_s3_asks_for_the_terms_first(project):
     text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("source: simulated ", "source: s3 "))
-    result = run(project, "stages.fetch_nsd", "--subject", "subj01")
+    (project / "params.yaml").write_text(text.replace("dataset: simulated ", "dataset: nsd "))
+    result = run(project, "stages.fetch_raw", "--subject", "subj01")
     assert result.returncode == 1
     assert result.stderr.startswith(
-        "error: params.yaml: fetch_nsd.accept_nsd_terms: got false; read and accept NSD's terms"
+        "error: params.yaml, line 38: datasets.nsd: accept_nsd_terms: got false; read and "
+        "accept NSD's terms"
     )
     assert result.stderr.count("\n") == 1
 
 
 def test_a_local_tree_that_is_not_there(project):
     text = (project / "params.yaml").read_text()
-    text = text.replace("source: simulated ", "source: local ").replace(
-        "nsd_root: data/raw", "nsd_root: /no/such/folder"
+    text = text.replace("dataset: simulated ", "dataset: nsd ").replace(
+        "source: s3 ", "source: local "
     )
+    text = text.replace("raw_root: data/raw", "raw_root: /no/such/folder")
     (project / "params.yaml").write_text(text)
-    result = run(project, "stages.fetch_nsd", "--subject", "subj01")
+    result = run(project, "stages.fetch_raw", "--subject", "subj01")
     assert result.returncode == 1
     assert result.stderr == (
-        "error: /no/such/folder is not a folder; set machine.nsd_root in params.yaml to the folder "
+        "error: /no/such/folder is not a folder; set machine.raw_root in params.yaml to the folder "
         "that holds nsddata and nsddata_betas\n"
     )
 
 
 def test_the_simulator_does_not_write_into_other_data(project):
     (project / "data/raw/nsddata").mkdir(parents=True)
-    result = run(project, "stages.fetch_nsd", "--subject", "subj01")
+    result = run(project, "stages.fetch_raw", "--subject", "subj01")
     assert result.returncode == 1
     assert result.stderr.startswith(
-        "error: data/raw holds files that are not simulated; fetch_nsd.source simulated would "
+        "error: data/raw holds files that are not simulated; dataset simulated would "
         "write among them"
     )
     assert list((project / "data/raw").rglob("*")) == [project / "data/raw/nsddata"]

@@ -47,7 +47,7 @@ def test_an_unchanged_file_is_found(raw):
             None,
             MissingDataError,
             "not found, expected 5 bytes; put it back, or fetch it again: dvc repro --force "
-            "--single-item fetch_nsd@subj05",
+            "--single-item fetch_raw@subj05",
         ),
         (b"1234", ChangedDataError, "got 4 bytes, expected 5"),
         (b"12340", ChangedDataError, "got sha256 "),

@@ -37,7 +37,7 @@ def test_ncsnr_agrees_with_loops(rng):
     betas = 2 * signal + rng.normal(size=signal.shape)
     sessions = np.repeat([1, 2, 3], 13)
     np.testing.assert_allclose(
-        estimate_ncsnr(betas, sessions, image_ids),
+        estimate_ncsnr(betas, sessions, image_ids, n_repetitions=3),
         ncsnr_by_hand(betas, sessions, image_ids),
         rtol=1e-4,
     )
@@ -48,7 +48,9 @@ def test_noise_ceiling_is_that_of_known_signal_and_noise(rng):
     image_ids = np.tile(np.arange(4000), 3)
     signal = rng.normal(size=(4000, 4, 15))[image_ids]
     betas = true[:, None] * signal + rng.normal(size=signal.shape)
-    found = estimate_ncsnr(betas.reshape(12_000, -1), np.repeat([1, 2, 3], 4000), image_ids)
+    found = estimate_ncsnr(
+        betas.reshape(12_000, -1), np.repeat([1, 2, 3], 4000), image_ids, n_repetitions=3
+    )
     ceilings = noise_ceiling(found, 3).reshape(4, 15).mean(1)  # fifteen voxels of each kind
     np.testing.assert_allclose(ceilings, 100 * true**2 / (true**2 + 1 / 3), atol=2)
 
@@ -64,7 +66,9 @@ def test_noise_ceiling_grows_with_repetitions_and_mixes():
 
 
 def test_ncsnr_without_complete_images_is_nan(rng):
-    assert np.isnan(estimate_ncsnr(rng.normal(size=(6, 2)), np.ones(6), np.arange(6))).all()
+    assert np.isnan(
+        estimate_ncsnr(rng.normal(size=(6, 2)), np.ones(6), np.arange(6), n_repetitions=3)
+    ).all()
 
 
 def test_averages_agree_with_pandas(rng):

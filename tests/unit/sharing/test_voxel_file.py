@@ -2,6 +2,7 @@
 scripts compute from the same raw files.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from fmri2img.nsd.volumes import write_volume
 from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
 from fmri2img.responses.splits import split_images
 from fmri2img.sharing import open_voxels
-from fmri2img.sharing.export import TERMS, export_brain_diffuser, export_npz, export_takagi
+from fmri2img.sharing.export import export_brain_diffuser, export_npz, export_takagi
 
 WINDOWS = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
 EVERYTHING = ExtractBetasParams(
@@ -90,7 +91,7 @@ def test_regions_are_selected_by_name(voxels):
 def test_betas_are_percent_of_the_raw_files(voxels, volumes):
     rows = np.array([0, 749, 750, 1400])
     raw = volumes[tuple(voxels.voxel_ijk.T)][:, rows].T / 300
-    percent = voxels.percent(rows)
+    percent = voxels.in_units(rows)
     known = np.isfinite(percent)
     assert 0.5 < known.mean() < 1
     np.testing.assert_allclose(percent[known], raw[known], rtol=1e-6)
@@ -100,7 +101,7 @@ def test_betas_are_percent_of_the_raw_files(voxels, volumes):
 def test_averages_are_over_the_valid_trials_in_the_order_asked_for(voxels):
     images = voxels.shared_image_ids[::-1]
     averaged = voxels.average(images)
-    percent = voxels.percent()
+    percent = voxels.in_units()
     for row in (0, 5, len(images) - 1):
         trials = percent[voxels.trials.image_ids == images[row]]
         known = np.isfinite(trials).any(axis=0)
@@ -141,9 +142,7 @@ def test_noise_ceilings(voxels):
 
 
 def test_an_image_that_was_not_shown(voxels):
-    with pytest.raises(
-        MismatchError, match=r"image 99999999 \(0-based 73k id\) was not shown in these sessions"
-    ):
+    with pytest.raises(MismatchError, match=r"image 99999999 was not shown in these sessions"):
         voxels.average(np.array([voxels.image_ids[0], 99_999_999]))
 
 
@@ -167,7 +166,11 @@ def test_every_array_says_its_axes_and_its_meaning(path):
         for name, stored in file.items():
             assert stored.attrs["axes"], name
             assert stored.attrs["meaning"], name
-        assert file["betas"].attrs["meaning"] == "1/300 percent signal change"
+        assert file["betas"].attrs["meaning"].startswith("in the attribute provenance, units: ")
+        assert json.loads(file.attrs["provenance"])["units"] == {
+            "name": "percent signal change",
+            "per_unit": 300.0,
+        }
         assert "0-based" in file["image_ids"].attrs["meaning"]
 
 
@@ -175,7 +178,7 @@ def test_npz_needs_no_pickle_and_holds_percent(voxels, tmp_path):
     export_npz(voxels, tmp_path / "v")
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
     with np.load(tmp_path / "v", allow_pickle=False) as arrays:
-        np.testing.assert_array_equal(arrays["betas_percent"], voxels.percent())
+        np.testing.assert_array_equal(arrays["betas_percent"], voxels.in_units())
         np.testing.assert_array_equal(arrays["image_ids_0based"], voxels.trials.image_ids)
         assert arrays["roi_names"][0] == voxels.roi_names[0]
         assert "SIMULATED" in str(arrays["note"])
@@ -231,5 +234,6 @@ def test_exports_of_real_data_carry_the_terms(voxels, tmp_path):
         trials=replace(voxels.trials, provenance=voxels.trials.provenance | {"data_source": "nsd"}),
     )
     export_brain_diffuser(real, tmp_path)
-    assert TERMS in (tmp_path / "README.txt").read_text()
+    assert real.terms.startswith("voxels are components of the Natural Scenes Dataset")
+    assert real.terms in (tmp_path / "README.txt").read_text()
     assert "SIMULATED" not in (tmp_path / "README.txt").read_text()

@@ -10,9 +10,8 @@ import pytest
 import scipy.io
 
 from conftest import SESSIONS, SUBJECT, raw_files_of
-from fmri2img.containers import to_stored_units
 from fmri2img.exceptions import MissingDataError
-from fmri2img.nsd.design import read_design, repetitions
+from fmri2img.nsd.design import UNITS, read_design, repetitions
 from fmri2img.nsd.mapping import map_nearest
 from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, on_disk
 from fmri2img.nsd.rois import LABEL_NAMES
@@ -283,8 +282,8 @@ def test_only_shown_pictures_take_room(miniature, variables):
 
 @pytest.mark.functional
 def test_same_seed_same_bytes(miniature, tmp_path):
-    simulate_shared(tmp_path, miniature.nsd, miniature.fetch.simulation, [SUBJECT])
-    again = SimulatedSubject(SUBJECT, miniature.nsd, miniature.fetch, tmp_path).write()
+    simulate_shared(tmp_path, miniature.nsd, [SUBJECT])
+    again = SimulatedSubject(SUBJECT, miniature.nsd, tmp_path).write()
     assert raw_files_of(SUBJECT, tmp_path, again).receipt == miniature.raw.receipt
 
 
@@ -303,7 +302,7 @@ def test_repetitions_count_earlier_showings():
 
 def test_stored_units_round_and_saturate_as_matlab_does():
     percent = np.array([0.5, 1.5, -0.5, -1.5, 2.4]) / 300
-    np.testing.assert_array_equal(to_stored_units(percent), [1, 2, -1, -2, 2])
+    np.testing.assert_array_equal(UNITS.to_stored(percent), [1, 2, -1, -2, 2])
     np.testing.assert_array_equal(
-        to_stored_units(np.array([150.0, -150.0, np.nan])), [32_767, -32_768, 0]
+        UNITS.to_stored(np.array([150.0, -150.0, np.nan])), [32_767, -32_768, 0]
     )

@@ -19,7 +19,7 @@ WORDS = {"person": "man", "vehicle": "car", "building": "house"}
 
 @pytest.fixture
 def scenes(miniature):
-    return miniature.fetch.simulation.model_copy(update={"pictures": "scenes"})
+    return miniature.nsd.simulation.model_copy(update={"pictures": "scenes"})
 
 
 def test_five_different_captions_name_the_main_object():
@@ -67,4 +67,4 @@ def test_pictures_of_a_folder_cannot_be_described(miniature, tmp_path):
         match=r"only painted scenes \(scenes\) can be described; name a folder .* "
         r"fetch_captions.folder",
     ):
-        write_captions(tmp_path, miniature.fetch.simulation, IDS, COCO_IDS, SPLITS)
+        write_captions(tmp_path, miniature.nsd.simulation, IDS, COCO_IDS, SPLITS)

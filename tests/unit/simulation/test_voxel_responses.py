@@ -109,6 +109,8 @@ def test_betas_have_the_ncsnr_of_the_model(visual, rng):
     noise = rng.standard_normal(signal.shape).astype(np.float32)
     betas = make_betas(signal, noise, model, gain=1.1, offset=np.zeros(len(labels), np.float32))
     order = rng.permutation(2250)
-    found = estimate_ncsnr(betas[order], np.repeat([1, 2, 3], 750), image_ids[order])
+    found = estimate_ncsnr(
+        betas[order], np.repeat([1, 2, 3], 750), image_ids[order], n_repetitions=3
+    )
     assert np.median(found - model.ncsnr) == pytest.approx(0, abs=0.02)
     assert np.corrcoef(found, model.ncsnr)[0, 1] > 0.9

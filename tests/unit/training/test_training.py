@@ -7,6 +7,7 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.containers import DiffusionTargets, Examples, Latents
+from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
 from fmri2img.generation.reconstruct import Inputs, predict_latents, reconstruct, unsure_places
@@ -67,7 +68,9 @@ def subject(rng):
         valid=valid,
         saturated=np.zeros((2, N_VOXELS), np.int16),
         affine=np.eye(4),
-        provenance={"subject": "subj01", "data_source": "simulated", "roi_names": {"1": "V1"}},
+        provenance=with_facts(
+            {"subject": "subj01", "data_source": "simulated", "roi_names": {"1": "V1"}}
+        ),
         image_ids=image_ids,
         images=rng.integers(0, 256, (N_IMAGES, 128, 128, 3), dtype=np.uint8),
         is_shared=np.arange(N_IMAGES) % 4 == 0,

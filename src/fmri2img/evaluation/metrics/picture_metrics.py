@@ -1,5 +1,5 @@
-"""Scores of pictures against pictures, one value an image: PixCorr and SSIM at 425 x 425, by the
-recipes of two public code bases.
+"""Scores of pictures against pictures, one value an image: PixCorr and SSIM at the size in which
+the dataset stores them, by the recipes of two public code bases.
 """
 
 import os
@@ -96,7 +96,9 @@ def _similarities(mean_1: Any, mean_2: Any, square_1: Any, square_2: Any, produc
 
 
 def score_pictures(
-    truth: np.ndarray, rows: Mapping[str, np.ndarray], bring: Callable[[np.ndarray], np.ndarray]
+    truth: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+    bring: Callable[[np.ndarray, int], np.ndarray],
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the scores of several predictions of the same pictures; what concerns the truth alone
     is computed once.
@@ -107,7 +109,7 @@ def score_pictures(
     rows : mapping of str to ndarray, shape (n, height, width, 3) or (1, height, width, 3), uint8
         A single picture stands for a prediction that is the same for all images.
     bring : callable
-        To common size: `Preset.bring`.
+        To the size of the truth: `Preset.bring`.
 
     Returns
     -------
@@ -121,19 +123,20 @@ def score_pictures(
         columns of their one-dimensional SSIM: what scikit-image up to 0.19 gave for
         ``multichannel=True`` on a grey picture, and so some published numbers.
     """
+    side = truth.shape[1]
     constant = {
-        row: Moments.of(bring(pictures)[0])
+        row: Moments.of(bring(pictures, side)[0])
         for row, pictures in rows.items()
         if len(pictures) == 1 and len(truth) > 1
     }
 
     def score(index: int) -> list[tuple[float, float, float]]:
-        moments = Moments.of(bring(truth[index : index + 1])[0])
+        moments = Moments.of(bring(truth[index : index + 1], side)[0])
         return [
             moments.scores(
                 constant[row]
                 if row in constant
-                else Moments.of(bring(pictures[index : index + 1])[0])
+                else Moments.of(bring(pictures[index : index + 1], side)[0])
             )
             for row, pictures in rows.items()
         ]

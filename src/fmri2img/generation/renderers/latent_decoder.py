@@ -1,9 +1,5 @@
 """Latents to pictures by the frozen decoder of the project's autoencoder."""
 
-from typing import Any
-
-import numpy as np
-
 from fmri2img.generation.decode import decode_latents, write_pictures
 from fmri2img.generation.reconstruct import Inputs, predict_from, reconstruct
 from fmri2img.generation.renderers.renderer import NewBetas, Rendered, Renderer, Task
@@ -17,14 +13,11 @@ class LatentDecoder(Renderer):
     """The frozen decoder: every predicted latent becomes one picture."""
 
     states_errors_of_latents = True
+    needs_latents = True
 
     def reconstruct(self, inputs: Inputs, task: Task) -> Rendered:
         """Decode what the encoder and its other seeds predict."""
         return Rendered(reconstruct(inputs, task.load_other_seeds()))
-
-    def preview(self, predicted: np.ndarray, about: dict[str, Any], side: int) -> np.ndarray:
-        """Refuse: such encoders are judged by the latents that they predict."""
-        raise NotImplementedError
 
     def render_new(self, encoder: Encoder, new: NewBetas) -> None:
         """Decode one picture a row."""

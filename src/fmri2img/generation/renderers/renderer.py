@@ -103,16 +103,23 @@ class Renderer(ABC):
 
     # Whether what an encoder states about its error is about the project's latents.
     states_errors_of_latents = False
+    # Whether predictions have to be the project's latents.
+    needs_latents = False
 
     @abstractmethod
     def reconstruct(self, inputs: Inputs, task: Task) -> Rendered:
         """Reconstruct all test images and some training images."""
 
-    @abstractmethod
-    def preview(self, predicted: np.ndarray, about: dict[str, Any], side: int) -> np.ndarray:
+    def preview(
+        self,
+        predicted: np.ndarray,  # noqa: ARG002  (for subclasses)
+        about: dict[str, Any],  # noqa: ARG002
+        side: int,  # noqa: ARG002
+    ) -> np.ndarray:
         """Return pictures (n, side, side, 3), uint8, of predictions, by which an encoder is judged
         on validation images; not called where predictions are the project's latents.
         """
+        raise TypeError(f"{type(self).__name__} must define preview")
 
     @abstractmethod
     def render_new(self, encoder: Encoder, new: NewBetas) -> None:

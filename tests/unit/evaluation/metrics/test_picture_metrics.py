@@ -23,7 +23,7 @@ def pictures(rng):
     return ((smooth + 0.2 * rng.random(smooth.shape)) / 1.2 * 255).astype(np.uint8)
 
 
-def plainly(images):
+def plainly(images, side=None):
     return images.astype(np.float32) / 255
 
 
@@ -109,11 +109,12 @@ def test_scores_do_not_depend_on_the_order_of_images(pictures, rng):
 def test_mindeye_takes_fine_detail_from_the_truth_and_brain_diffuser_does_not(rng):
     noise = rng.integers(0, 256, (1, 425, 425, 3), dtype=np.uint8)
     assert (
-        PRESETS["mindeye"].bring(noise).std() < 0.8 * PRESETS["brain_diffuser"].bring(noise).std()
+        PRESETS["mindeye"].bring(noise, 425).std()
+        < 0.8 * PRESETS["brain_diffuser"].bring(noise, 425).std()
     )
-    np.testing.assert_array_equal(PRESETS["brain_diffuser"].bring(noise), plainly(noise))
+    np.testing.assert_array_equal(PRESETS["brain_diffuser"].bring(noise, 425), plainly(noise, 425))
     for preset in PRESETS.values():
-        assert preset.bring(noise[:, :128, :128]).shape == (1, 425, 425, 3)
+        assert preset.bring(noise[:, :128, :128], 425).shape == (1, 425, 425, 3)
 
 
 def test_shrinking_by_three_without_antialias_picks_single_pixels(rng):

@@ -1,4 +1,4 @@
-"""Pictures and the trials in which they were seen, joined by 73k id."""
+"""Pictures and the trials in which they were shown, joined by image id."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -8,8 +8,8 @@ from joblib import Parallel, delayed
 from PIL import Image
 
 from fmri2img.containers import Examples, TrialBetas, TruePictures
-from fmri2img.nsd.paths import STIMULI
-from fmri2img.nsd.stimuli import STIMULUS_SIDE, iterate_images
+from fmri2img.datasets.contract import check_pictures
+from fmri2img.datasets.protocol import Dataset
 from fmri2img.provenance.receipts import RawFiles
 from fmri2img.storage import StreamedArray
 
@@ -19,17 +19,19 @@ _VOXELS_AT_ONCE = 512
 
 def create_examples(
     trials: TrialBetas,
+    dataset: Dataset,
     shared: RawFiles,
     *,
     image_size: int,
     progress: Progress = lambda items, **_: items,
 ) -> Examples:
-    """Join trials with the pictures they showed, by 73k id.
+    """Join trials with the pictures they showed, by image id.
 
     Parameters
     ----------
     trials : TrialBetas
         ``betas`` may be on disk.
+    dataset : Dataset
     shared : RawFiles
         Files that all subjects share, with the pictures.
     image_size : int
@@ -45,10 +47,9 @@ def create_examples(
     """
     order = np.lexsort([trials.trial, trials.run, trials.session, trials.image_ids])
     image_ids, first = np.unique(trials.image_ids, return_index=True)
-    stimuli = shared.locate(STIMULI)
 
     def pictures() -> Iterator[tuple[Any, np.ndarray]]:
-        shown = iterate_images(stimuli, image_ids, remedy=shared.remedy)
+        shown = dataset_pictures(dataset, shared, image_ids)
         # Threads: Pillow lets go of the interpreter while it resizes.
         shrunk = Parallel(n_jobs=-1, prefer="threads", batch_size=8, return_as="generator")(
             delayed(_shrink)(one, image_size) for one in shown
@@ -85,40 +86,53 @@ def create_examples(
 
 
 def collect_truth(
-    image_ids: np.ndarray, shared: RawFiles, *, progress: Progress = lambda items, **_: items
+    image_ids: np.ndarray,
+    dataset: Dataset,
+    shared: RawFiles,
+    *,
+    progress: Progress = lambda items, **_: items,
 ) -> TruePictures:
-    """Take pictures from the stimulus file as they are, shape (n, 425, 425, 3); they are read as
-    they are saved.
+    """Take pictures as the dataset stores them, shape (n, side, side, 3); they are read as they
+    are saved.
 
     Parameters
     ----------
     image_ids : ndarray, shape (n,)
-        0-based 73k ids, ascending.
+        Ascending.
+    dataset : Dataset
     shared : RawFiles
         Files that all subjects share, with the pictures.
     progress : callable
         Wraps the pictures, with ``total``.
     """
-    stimuli = shared.locate(STIMULI)
+    side = dataset.picture_side
 
     def pictures() -> Iterator[tuple[Any, np.ndarray]]:
         yield from enumerate(
             progress(
-                iterate_images(stimuli, image_ids, remedy=shared.remedy),
+                dataset_pictures(dataset, shared, image_ids),
                 total=len(image_ids),
                 desc="pictures",
             )
         )
 
-    images: Any = StreamedArray(
-        (len(image_ids), STIMULUS_SIDE, STIMULUS_SIDE, 3), np.dtype(np.uint8), pictures
-    )
+    images: Any = StreamedArray((len(image_ids), side, side, 3), np.dtype(np.uint8), pictures)
     receipts = {
         shared.name: {"md5": shared.receipt.md5(), "sha256_of_records": shared.receipt.digest()}
     }
     return TruePictures(
         image_ids, images, {"data_source": shared.receipt.data_source, "receipts": receipts}
     )
+
+
+def dataset_pictures(
+    dataset: Dataset, shared: RawFiles, image_ids: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yield pictures one by one, held against what the dataset declares, shape (side, side, 3),
+    uint8.
+    """
+    pictures = dataset.iterate_pictures(shared, image_ids)
+    return check_pictures(pictures, image_ids, dataset.picture_side)
 
 
 def _shrink(picture: np.ndarray, side: int) -> np.ndarray:

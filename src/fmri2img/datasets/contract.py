@@ -1,0 +1,111 @@
+"""Files held against what their dataset declares."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from fmri2img.config import PARAMS_PATH
+from fmri2img.containers import TrialBetas
+from fmri2img.containers.units import Units
+from fmri2img.datasets.protocol import Facts
+from fmri2img.exceptions import ConfigError, MismatchError
+from fmri2img.params_file import near
+
+_ID_KINDS = {"numbers": "iu", "texts": "U"}
+_VOXELS_AT_ONCE = 512
+
+
+def check_subjects(subjects: list[str], facts: Facts) -> None:
+    """Refuse a subject that the dataset does not have.
+
+    Raises
+    ------
+    ConfigError
+        With names that resemble it.
+    """
+    if unknown := [name for name in subjects if name not in facts.subjects]:
+        raise ConfigError(
+            f"{PARAMS_PATH}: subjects: {facts.title} has no subject {unknown[0]!r}"
+            f"{near(unknown[0], facts.subjects)}; choose from: {', '.join(facts.subjects)}"
+        )
+
+
+def check_betas(trials: TrialBetas, facts: Facts, subject: str) -> TrialBetas:
+    """Return betas that are as the dataset declares them, with its title and terms.
+
+    Parameters
+    ----------
+    trials : TrialBetas
+        ``betas`` may be on disk.
+    facts : Facts
+    subject : str
+        Whose they have to be.
+
+    Raises
+    ------
+    MismatchError
+        With the declared fact that does not hold.
+    """
+    for fact, fault in _faults(trials, facts, subject):
+        if fault:
+            raise MismatchError(
+                f"{facts.title}: {subject}: {fault}; correct the data, or what the dataset "
+                f"declares ({fact})"
+            )
+    about = {"title": facts.title, "terms": facts.terms}
+    return replace(trials, provenance=trials.provenance | about)
+
+
+def _faults(trials: TrialBetas, facts: Facts, subject: str) -> Iterator[tuple[str, str]]:
+    """Yield each declared fact with what contradicts it; an empty text if nothing does."""
+    owner = trials.provenance["subject"]
+    yield "subjects", "" if owner == subject else f"the betas are of {owner}"
+    kind = trials.image_ids.dtype.kind
+    is_declared = kind in _ID_KINDS[facts.ids]
+    yield "ids", "" if is_declared else f"image ids are {trials.image_ids.dtype}, not {facts.ids}"
+    units = Units.of(trials.provenance)
+    yield "units", "" if units == facts.units else f"betas are in {units}, not in {facts.units}"
+    ids, counts = np.unique(trials.image_ids, return_counts=True)
+    most = int(counts.max(initial=0))
+    fault = f"image {ids[counts.argmax()]} was shown {most} times, not {facts.n_repetitions}"
+    stated = trials.n_repetitions == facts.n_repetitions
+    yield "n_repetitions", "" if most <= facts.n_repetitions and stated else fault
+    splits = trials.provenance["splits"]
+    yield "splits", "" if splits == list(facts.splits) else f"splits are {splits}"
+    yield "missing", _missing(trials) if facts.missing == "refused" else ""
+
+
+def _missing(trials: TrialBetas) -> str:
+    if not trials.valid.all():
+        session = trials.sessions[np.flatnonzero(~trials.valid.all(axis=1))[0]]
+        return f"session {session} has voxels without data"
+    if np.issubdtype(trials.betas.dtype, np.integer):
+        return ""
+    for start in range(0, trials.n_voxels, _VOXELS_AT_ONCE):
+        block = trials.betas[:, start : start + _VOXELS_AT_ONCE]
+        if len(places := np.argwhere(~np.isfinite(block))):
+            trial, voxel = places[0]
+            return f"trial {trial}, voxel {start + voxel} (from 0) has no finite beta"
+    return ""
+
+
+def check_pictures(
+    pictures: Iterator[np.ndarray], image_ids: np.ndarray, side: int
+) -> Iterator[np.ndarray]:
+    """Yield pictures that are as large as the dataset declares, shape (side, side, 3), uint8.
+
+    Raises
+    ------
+    MismatchError
+        With the first that is not.
+    """
+    expected = (side, side, 3)
+    for image_id, picture in zip(image_ids, pictures, strict=True):
+        if picture.shape != expected or picture.dtype != np.uint8:
+            raise MismatchError(
+                f"image {image_id} is {picture.dtype} of shape {picture.shape}, "
+                f"expected uint8 of {expected}; correct the picture, or what the dataset declares "
+                "(picture_side)"
+            )
+        yield picture

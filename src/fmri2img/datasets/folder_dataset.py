@@ -1,0 +1,294 @@
+"""Any experiment in a folder: arrays, tables and pictures.
+
+Under ``machine.raw_root``::
+
+    dataset.yaml            what is declared (`Declared`)
+    pictures.csv            image_id, file, is_test
+    pictures/               the files: square, all of one size
+    <subject>/trials.csv    session, run, trial, image_id; in time order
+    <subject>/voxels.csv    i, j, k, and a column of label names for each set of regions
+    <subject>/betas.npy     (n_trials, n_voxels), float32, in the declared unit; NaN: missing
+
+``convert_roi.roi`` names one of the columns of ``voxels.csv``; a voxel without a name there is
+left out.
+"""
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image, UnidentifiedImageError
+from pydantic import Field
+
+from fmri2img.config import (
+    ConvertRoiParams,
+    ExtractBetasParams,
+    FetchCaptionsParams,
+    Params,
+    SplitKind,
+    Subject,
+)
+from fmri2img.containers import TrialBetas, Units
+from fmri2img.datasets.folder_tables import read_table, whole_numbers
+from fmri2img.datasets.protocol import Captions, Facts, Ids, LabelVolume, Missing, Setting
+from fmri2img.datasets.recording import Recording, label_volume
+from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.nsd.extraction import Region, Resources
+from fmri2img.params_file import check_section, near
+from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
+
+TERMS = "what this project's dataset.yaml says of its terms has to be kept"
+DECLARED = PurePosixPath("dataset.yaml")
+PICTURES = PurePosixPath("pictures.csv")
+_POSITION = ("i", "j", "k")
+
+
+class Settings(Params):
+    """``datasets.folder`` in ``params.yaml``.
+
+    Attributes
+    ----------
+    sessions : str or list of int
+        ``all``, or those to use.
+    """
+
+    sessions: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+
+
+class Declared(Params):
+    """``dataset.yaml``: what the folder's owner states.
+
+    Attributes
+    ----------
+    title : str
+    subjects : list of str
+        Names of their folders.
+    unit : str
+        Of betas, such as ``percent signal change``.
+    voxel_mm : float
+        Side of a voxel.
+    picture_side : int
+        Height and width of all pictures, in pixels.
+    n_repetitions : int
+        How often an image is shown at most.
+    ids : str
+        ``numbers`` or ``texts``.
+    missing : str
+        ``masked``: NaN among betas is left out; ``refused``: there is none.
+    terms : str
+        Who may have the data; empty: anybody.
+    """
+
+    title: Annotated[str, Field(min_length=1)]
+    subjects: Annotated[list[Subject], Field(min_length=1)]
+    unit: Annotated[str, Field(min_length=1)]
+    voxel_mm: Annotated[float, Field(gt=0)]
+    picture_side: Annotated[int, Field(ge=16)]
+    n_repetitions: Annotated[int, Field(ge=1, le=127)]
+    ids: Ids
+    missing: Missing
+    terms: str
+
+
+class Reader:
+    """A folder's files."""
+
+    def __init__(self, settings: Settings, setting: Setting) -> None:
+        self.settings, self.setting = settings, setting
+
+    @cached_property
+    def _declared(self) -> Declared:
+        path = self.setting.root / DECLARED
+        if not path.exists():
+            raise MissingDataError(
+                f"{path} not found; set machine.raw_root in params.yaml to the folder that holds it"
+            )
+        text = path.read_text(encoding="utf-8")
+        try:
+            values = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            words = " ".join(str(error).split())
+            raise FormatError(f"{path}: not valid YAML ({words}); correct the file") from error
+        return check_section(Declared, values, text=text, path=path)
+
+    @property
+    def facts(self) -> Facts:
+        """What ``dataset.yaml`` declares."""
+        declared = self._declared
+        return Facts(
+            title=declared.title,
+            subjects=tuple(declared.subjects),
+            picture_side=self.picture_side,
+            n_repetitions=declared.n_repetitions,
+            units=Units(declared.unit),
+            ids=declared.ids,
+            missing=declared.missing,
+            splits=self._splits(self.setting.root / PICTURES),
+            terms=declared.terms,
+        )
+
+    @property
+    def picture_side(self) -> int:
+        """Height and width of all pictures, in pixels."""
+        return self._declared.picture_side
+
+    def is_here(self) -> bool:
+        """Whether the raw folder holds a ``dataset.yaml``."""
+        return (self.setting.root / DECLARED).exists()
+
+    def fetch_files(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
+        """Take the files as they lie."""
+        root = self.setting.root
+        if name == "shared":
+            files = [DECLARED, PICTURES, *self._pictures(root / PICTURES)["path"]]
+        else:
+            files = [
+                PurePosixPath(name) / file for file in ("trials.csv", "voxels.csv", "betas.npy")
+            ]
+        if absent := [file for file in files if not (root / file).is_file()]:
+            raise MissingDataError(
+                f"{root}: {len(absent)} of {len(files)} files of {name} are missing, first "
+                f"{absent[0]}; complete the folder"
+            )
+        return Receipt.of(name, root, files, ledger, dataset="folder", watch=watch)
+
+    def preview_fetch(self, name: str) -> list[str]:
+        """Say that nothing is downloaded."""
+        return [f"{name}: files are used where they lie, nothing is downloaded"]
+
+    def read_regions(self, raw: RawFiles, params: ConvertRoiParams) -> LabelVolume:
+        """Lay the names of one column over the grid."""
+        if params.drawn_in != "func":
+            raise ConfigError(
+                "params.yaml: convert_roi.drawn_in: the regions of a folder are drawn in "
+                f"functional space; got {params.drawn_in}, set it to func"
+            )
+        path, table = self._voxels(raw)
+        column = "+".join(params.rois)
+        if column not in (columns := [str(name) for name in table if name not in _POSITION]):
+            raise ConfigError(
+                f"params.yaml: convert_roi.roi: {path} has no column {column!r}"
+                f"{near(column, columns)}; choose from: {', '.join(columns)}"
+            )
+        positions = table[list(_POSITION)].to_numpy(np.int64)
+        return label_volume(positions, list(table[column]), column, self._declared.voxel_mm)
+
+    def read_betas(
+        self,
+        raw: RawFiles,
+        shared: RawFiles,
+        region: Region,
+        params: ExtractBetasParams,
+        resources: Resources,  # noqa: ARG002 (one array: nothing is read side by side)
+    ) -> TrialBetas:
+        """Read the array, and join it with the tables."""
+        trials, (_, voxels) = self._trials(raw, shared), self._voxels(raw)
+        recording = Recording(
+            self._betas(raw, len(voxels))[trials.index.to_numpy()],
+            trials,
+            voxels[list(_POSITION)].to_numpy(np.int64),
+            self._declared.voxel_mm,
+        )
+        return recording.trial_betas(region, params, self.facts, raw, shared)
+
+    def iterate_pictures(self, shared: RawFiles, image_ids: np.ndarray) -> Iterator[np.ndarray]:
+        """Read the files of pictures."""
+        table = self._pictures(shared.locate(PICTURES)).set_index("image_id")
+        for file in shared.locate_all(list(table.loc[image_ids.tolist(), "path"])):
+            try:
+                with Image.open(file) as picture:
+                    yield np.asarray(picture.convert("RGB"))
+            except (UnidentifiedImageError, OSError) as error:
+                raise FormatError(
+                    f"{file}: not a readable picture ({error}); write it anew"
+                ) from error
+
+    def collect_captions(
+        self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
+    ) -> Captions:
+        """Refuse: a folder has no captions."""
+        raise ConfigError(
+            f"params.yaml: models.diffusion: {self._declared.title} has no captions, from which "
+            f"these models learn ({len(image_ids)} images of {shared.name}, folder "
+            f"{params.folder}); empty the list"
+        )
+
+    def _splits(self, path: Path) -> tuple[SplitKind, ...]:
+        """Return the kinds of splits: tests on images set apart need some."""
+        return ("shared", "random") if self._pictures(path)["is_test"].any() else ("random",)
+
+    def _pictures(self, path: Path) -> pd.DataFrame:
+        """Read the table of pictures; ``path`` of each file relative to the root."""
+        table = read_table(path, ("image_id", "file", "is_test"))
+        table["image_id"] = self._ids(path, table["image_id"])
+        if table["image_id"].duplicated().any():
+            twice = table.loc[table["image_id"].duplicated(), "image_id"].iloc[0]
+            raise FormatError(f"{path}: image {twice} stands there twice; keep one line an image")
+        values = {"0": False, "1": True, "false": False, "true": True}
+        is_test = table["is_test"].str.lower().map(values)
+        if is_test.isna().any():
+            wrong = table.loc[is_test.isna(), "is_test"].iloc[0]
+            raise FormatError(f"{path}: is_test: got {wrong!r}, expected 0 or 1; correct the table")
+        paths = [PurePosixPath("pictures") / file for file in table["file"]]
+        if outside := [file for file in paths if file.is_absolute() or ".." in file.parts]:
+            raise FormatError(
+                f"{path}: file: got {outside[0]}, expected files below pictures; move it there"
+            )
+        return table.assign(is_test=is_test.astype(bool), path=paths)
+
+    def _trials(self, raw: RawFiles, shared: RawFiles) -> pd.DataFrame:
+        """Read the trials of the chosen sessions; the index is the row of the betas."""
+        path = raw.locate(PurePosixPath(raw.name) / "trials.csv")
+        table = read_table(path, ("session", "run", "trial", "image_id"))
+        for column in ("session", "run", "trial"):
+            table[column] = whole_numbers(path, table[column])
+        table["image_id"] = self._ids(path, table["image_id"])
+        pictures = self._pictures(shared.locate(PICTURES)).set_index("image_id")["is_test"]
+        if absent := sorted(set(table["image_id"]) - set(pictures.index)):
+            raise MismatchError(
+                f"{path}: image {absent[0]} is not in {PICTURES} ({len(absent)} such images); add "
+                "it there"
+            )
+        if not table["session"].is_monotonic_increasing:
+            raise FormatError(f"{path}: sessions are not in order; sort trials by time, betas too")
+        table["is_test"] = table["image_id"].map(pictures)
+        if self.settings.sessions == "all":
+            return table
+        if unknown := sorted(set(self.settings.sessions) - set(table["session"])):
+            raise ConfigError(
+                f"params.yaml: datasets.folder.sessions: {raw.name} has no session {unknown[0]}; "
+                f"choose from: {', '.join(map(str, sorted(set(table['session']))))}"
+            )
+        return table[table["session"].isin(self.settings.sessions)]
+
+    def _voxels(self, raw: RawFiles) -> tuple[Path, pd.DataFrame]:
+        path = raw.locate(PurePosixPath(raw.name) / "voxels.csv")
+        table = read_table(path, _POSITION)
+        for axis in _POSITION:
+            table[axis] = whole_numbers(path, table[axis])
+        if table.duplicated(list(_POSITION)).any():
+            raise FormatError(f"{path}: two voxels stand at one place; keep one line a voxel")
+        return path, table
+
+    def _betas(self, raw: RawFiles, n_voxels: int) -> np.ndarray:
+        path = raw.locate(PurePosixPath(raw.name) / "betas.npy")
+        try:
+            betas: np.ndarray = np.load(path, allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise FormatError(
+                f"{path}: not an array ({error}); write it with numpy.save"
+            ) from error
+        n_trials = len(pd.read_csv(path.with_name("trials.csv"), usecols=["session"]))
+        if betas.dtype != np.float32 or betas.shape != (n_trials, n_voxels):
+            raise FormatError(
+                f"{path}: got {betas.dtype} of shape {betas.shape}, expected float32 of "
+                f"{(n_trials, n_voxels)} by trials.csv and voxels.csv; write the array anew"
+            )
+        return betas
+
+    def _ids(self, path: Path, ids: pd.Series) -> pd.Series:
+        return whole_numbers(path, ids) if self._declared.ids == "numbers" else ids

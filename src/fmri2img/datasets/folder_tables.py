@@ -1,0 +1,51 @@
+"""Tables of a folder's experiment, read as texts and checked."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.exceptions import FormatError
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Read a table as texts.
+
+    Raises
+    ------
+    FormatError
+        If it is none, or lacks a column or a value.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (ValueError, pd.errors.ParserError) as error:
+        raise FormatError(f"{path}: not a table ({error}); write it as CSV") from error
+    if absent := [column for column in columns if column not in table]:
+        raise FormatError(
+            f"{path}: no column {absent[0]} among {', '.join(map(str, table))}; expected "
+            f"{', '.join(columns)}"
+        )
+    for column in columns:
+        if (empty := table[column] == "").any():
+            raise FormatError(
+                f"{path}: column {column}: line {int(empty.argmax()) + 2} is empty; fill it"
+            )
+    return table
+
+
+def whole_numbers(path: Path, values: pd.Series) -> pd.Series:
+    """Return a column's texts as numbers, int64.
+
+    Raises
+    ------
+    FormatError
+        If one is none.
+    """
+    is_number = values.str.fullmatch(r"\d{1,18}")
+    if not is_number.all():
+        wrong = values[~is_number].iloc[0]
+        raise FormatError(
+            f"{path}: column {values.name}: got {wrong!r}, expected whole numbers; correct the "
+            "table, or declare ids: texts if these are image ids"
+        )
+    return values.astype(np.int64)

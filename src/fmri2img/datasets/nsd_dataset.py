@@ -1,0 +1,63 @@
+"""The Natural Scenes Dataset, from the public bucket or a copy of it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.config import FetchCaptionsParams, RealNsdParams
+from fmri2img.datasets.nsd_files import NsdFiles, read_coco_captions
+from fmri2img.datasets.protocol import Captions, Setting
+from fmri2img.exceptions import ConfigError
+from fmri2img.fetching.caption_archive import fetch_captions
+from fmri2img.fetching.fetch import fetch_bucket, list_bucket, use_local
+from fmri2img.layout import coco_folder
+from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
+
+TERMS = (
+    "voxels are components of the Natural Scenes Dataset and may not leave the group that accepted "
+    "its agreement (https://naturalscenesdataset.org)"
+)
+Settings = RealNsdParams
+
+
+class Reader(NsdFiles):
+    """NSD's files."""
+
+    title = "Natural Scenes Dataset"
+    terms = TERMS
+
+    def __init__(self, settings: RealNsdParams, setting: Setting) -> None:
+        super().__init__(settings, setting)
+        self.settings = settings
+
+    def fetch_files(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
+        """Download, or take a copy as it lies."""
+        machine = self.setting.machine
+        if self.settings.source == "s3":
+            return fetch_bucket(name, self.settings, machine, ledger, watch=watch)
+        return use_local(name, self.settings, self.setting.root, ledger, watch=watch)
+
+    def preview_fetch(self, name: str) -> list[str]:
+        """List the bucket, which says by itself what it holds."""
+        if self.settings.source == "s3":
+            list_bucket(name, self.settings, self.setting.machine.n_connections)
+            return []
+        return [f"{name}: source {self.settings.source} downloads nothing"]
+
+    def collect_captions(
+        self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
+    ) -> Captions:
+        """Read COCO's captions, after fetching them if need be."""
+        return read_coco_captions(shared, image_ids, self._caption_folder(shared, params))
+
+    def _caption_folder(self, shared: RawFiles, params: FetchCaptionsParams) -> Path:
+        if params.folder is not None:
+            return Path(params.folder).expanduser()
+        if shared.receipt.data_source == "simulated":
+            raise ConfigError(
+                "params.yaml: dataset is nsd, and its files are simulated: which scenes they show "
+                "is not known here; name the folder with their captions in fetch_captions.folder "
+                "(data/raw/coco/annotations, where they were simulated)"
+            )
+        fetch_captions(params.url, coco_folder())
+        return coco_folder()

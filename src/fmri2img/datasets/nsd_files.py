@@ -1,0 +1,104 @@
+"""What NSD and the simulated NSD have in common: one layout of files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.config import ConvertRoiParams, ExtractBetasParams, NsdParams
+from fmri2img.containers import TrialBetas
+from fmri2img.datasets.protocol import Captions, Facts, LabelVolume, Setting
+from fmri2img.files import hash_file
+from fmri2img.nsd.coco_captions import CAPTION_FILES, read_captions, read_coco_ids
+from fmri2img.nsd.conversion import convert_roi, describe_region
+from fmri2img.nsd.design import N_REPETITIONS, N_SUBJECTS, SPLITS, UNITS
+from fmri2img.nsd.extraction import Region, Resources, extract_betas
+from fmri2img.nsd.paths import STIM_INFO, STIMULI, VOXEL_SIZES_MM
+from fmri2img.nsd.stimuli import STIMULUS_SIDE, iterate_images
+from fmri2img.provenance.receipts import RawFiles
+from fmri2img.responses.ncsnr import estimate_ncsnr
+
+
+class NsdFiles:
+    """A dataset in NSD's layout; where its files come from is its own matter.
+
+    Parameters
+    ----------
+    settings : NsdParams
+    setting : Setting
+    """
+
+    title: str
+    terms: str
+
+    def __init__(self, settings: NsdParams, setting: Setting) -> None:
+        self._nsd, self.setting = settings, setting
+
+    @property
+    def facts(self) -> Facts:
+        """What it declares."""
+        return Facts(
+            title=self.title,
+            subjects=tuple(f"subj{number:02d}" for number in range(1, N_SUBJECTS + 1)),
+            picture_side=self.picture_side,
+            n_repetitions=N_REPETITIONS,
+            units=UNITS,
+            ids="numbers",
+            missing="masked",
+            splits=SPLITS,
+            terms=self.terms,
+        )
+
+    @property
+    def picture_side(self) -> int:
+        """Height and width of all pictures, in pixels."""
+        return STIMULUS_SIDE
+
+    def is_here(self) -> bool:
+        """Whether the raw folder holds files in NSD's layout."""
+        return (self.setting.root / "nsddata").exists()
+
+    def read_regions(self, raw: RawFiles, params: ConvertRoiParams) -> LabelVolume:
+        """Bring regions to functional space."""
+        labels, names = convert_roi(raw, self._nsd, params, own_rois=self.setting.own_rois)
+        table = describe_region(names, params)
+        return LabelVolume(labels, VOXEL_SIZES_MM[self._nsd.func_space], table)
+
+    def read_betas(
+        self,
+        raw: RawFiles,
+        shared: RawFiles,
+        region: Region,
+        params: ExtractBetasParams,
+        resources: Resources,
+    ) -> TrialBetas:
+        """Read all sessions."""
+        return extract_betas(
+            raw,
+            shared,
+            region,
+            self._nsd,
+            params,
+            estimate_ncsnr=estimate_ncsnr,
+            resources=resources,
+        )
+
+    def iterate_pictures(self, shared: RawFiles, image_ids: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield pictures of the stimulus file."""
+        return iterate_images(shared.locate(STIMULI), image_ids, remedy=shared.remedy)
+
+
+def coco_pictures(
+    shared: RawFiles, image_ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return image ids, COCO's ids of the pictures, and the splits that they are in there, each of
+    shape (n,).
+    """
+    return image_ids, *read_coco_ids(shared.locate(STIM_INFO), image_ids, remedy=shared.remedy)
+
+
+def read_coco_captions(shared: RawFiles, image_ids: np.ndarray, folder: Path) -> Captions:
+    """Read captions from a folder with COCO's caption files."""
+    texts = read_captions(folder, *coco_pictures(shared, image_ids))
+    present = [name for name in CAPTION_FILES.values() if (folder / name).exists()]
+    return Captions(dict(texts.items()), {name: hash_file(folder / name) for name in present})

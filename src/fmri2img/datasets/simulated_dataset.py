@@ -1,0 +1,57 @@
+"""The simulated NSD: files in NSD's own layout and formats, made here."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.config import FetchCaptionsParams, SimulatedNsdParams
+from fmri2img.datasets.nsd_files import NsdFiles, coco_pictures, read_coco_captions
+from fmri2img.datasets.protocol import Captions, Setting
+from fmri2img.exceptions import ConfigError
+from fmri2img.fetching.fetch import check_may_simulate
+from fmri2img.layout import coco_folder
+from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
+from fmri2img.simulation.dataset import SimulatedSubject
+from fmri2img.simulation.scene_captions import write_captions
+from fmri2img.simulation.stimuli_files import simulate_shared
+
+TERMS = ""  # of no brain: anybody may have them
+Settings = SimulatedNsdParams
+
+
+class Reader(NsdFiles):
+    """Simulated files."""
+
+    title = "simulated Natural Scenes Dataset"
+    terms = TERMS
+
+    def __init__(self, settings: SimulatedNsdParams, setting: Setting) -> None:
+        super().__init__(settings, setting)
+        self.settings = settings
+
+    def fetch_files(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:  # noqa: ARG002
+        """Write the files."""
+        root = self.setting.root
+        check_may_simulate(root)
+        if name == "shared":
+            files = simulate_shared(root, self.settings, list(self.setting.subjects))
+        else:
+            files = SimulatedSubject(name, self.settings, root).write()
+        return Receipt.of(name, root, files, ledger)
+
+    def preview_fetch(self, name: str) -> list[str]:
+        """Say that nothing is downloaded."""
+        return [f"{name}: simulated files are written here, nothing is downloaded"]
+
+    def collect_captions(
+        self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
+    ) -> Captions:
+        """Describe the painted scenes, in the form of COCO's files, and read those."""
+        if params.folder is not None:
+            return read_coco_captions(shared, image_ids, Path(params.folder).expanduser())
+        if shared.receipt.data_source != "simulated":
+            raise ConfigError(
+                "params.yaml: dataset is simulated, and the raw files are not; set dataset to nsd"
+            )
+        write_captions(coco_folder(), self.settings.simulation, *coco_pictures(shared, image_ids))
+        return read_coco_captions(shared, image_ids, coco_folder())

@@ -1,0 +1,93 @@
+"""Settings of version 0.1, in which there was one dataset: ``nsd`` and ``fetch_nsd`` become
+``dataset`` and ``datasets``.
+"""
+
+from typing import Any
+
+import yaml
+
+from fmri2img.config import PARAMS_PATH
+from fmri2img.exceptions import ConfigError
+
+_OLD = ("nsd", "fetch_nsd")
+
+
+def name_of(fetch: dict[str, Any]) -> str:
+    """Return what the dataset of a section ``fetch_nsd`` is called now."""
+    return "simulated" if fetch["source"] == "simulated" else "nsd"
+
+
+def sections_of(nsd: dict[str, Any], fetch: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return today's sections of ``datasets``, from those of version 0.1."""
+    common = {**nsd, "rois": fetch["rois"]}
+    source = fetch["source"] if fetch["source"] != "simulated" else "s3"
+    real = {"source": source, "accept_nsd_terms": fetch["accept_nsd_terms"], "s3": fetch["s3"]}
+    return {
+        "simulated": common | {"simulation": fetch["simulation"]},
+        "nsd": common | real,
+        "folder": {"sessions": "all"},
+    }
+
+
+def migrate_datasets(text: str) -> str:
+    """Return ``params.yaml`` with today's sections; comments elsewhere stay.
+
+    Parameters
+    ----------
+    text : str
+        The whole file.
+
+    Raises
+    ------
+    ConfigError
+        If a section lacks a key.
+    """
+    values = yaml.safe_load(text)
+    if not all(name in values for name in _OLD):
+        return text
+    nsd, fetch = (values[name] for name in _OLD)
+    try:
+        name, sections = name_of(fetch), sections_of(nsd, fetch)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{PARAMS_PATH}: nsd, fetch_nsd: not as version 0.1 had them ({error}); bring the file "
+            f"back: git checkout {PARAMS_PATH}"
+        ) from error
+    lines = text.splitlines(keepends=True)
+    for start, end in sorted((_lines_of(text, old) for old in _OLD), reverse=True):
+        lines[start:end] = []
+    kept = _with_raw_root("".join(lines))
+    written = yaml.safe_dump({"datasets": sections}, sort_keys=False, width=100)
+    return f"dataset: {name}\n{kept.rstrip()}\n\n{written}"
+
+
+def _lines_of(text: str, section: str) -> tuple[int, int]:
+    """Return the first line of a section, and that of what follows it; remarks just above the
+    section are its own.
+    """
+    keys = [key for key, _ in _sections(text)]
+    starts = [key.start_mark.line for key in keys]
+    number = [key.value for key in keys].index(section)
+    lines = text.splitlines()
+
+    def first_remark(start: int) -> int:
+        while start > 0 and lines[start - 1].startswith("#"):
+            start -= 1
+        return start
+
+    end = first_remark(starts[number + 1]) if number + 1 < len(starts) else len(lines)
+    return first_remark(starts[number]), end
+
+
+def _sections(text: str) -> list[tuple[yaml.Node, yaml.Node]]:
+    document = yaml.compose(text)
+    return document.value if isinstance(document, yaml.MappingNode) else []
+
+
+def _with_raw_root(text: str) -> str:
+    for section, value in _sections(text):
+        if section.value == "machine" and isinstance(value, yaml.MappingNode):
+            for key, _ in value.value:
+                if key.value == "nsd_root":
+                    return text[: key.start_mark.index] + "raw_root" + text[key.end_mark.index :]
+    return text
