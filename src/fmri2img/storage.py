@@ -230,7 +230,7 @@ def _chunk_offsets(shape: tuple[int, ...], chunks: tuple[int, ...]) -> Iterator[
 
 
 def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
-    """Read arrays by name from any HDF5 file.
+    """Read arrays by name from any HDF5 file, of any shape.
 
     Raises
     ------

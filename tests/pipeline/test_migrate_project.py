@@ -19,7 +19,7 @@ from conftest import REPOSITORY
 from miniature import move_store
 
 ARCHIVE = REPOSITORY / "tests/golden/project_0_1.tar.xz"
-SUBJECT = "subj02"
+SUBJECT, SESSION = "subj02", 20
 # What no migration may touch.
 KEPT = (
     *("data/voxels", "data/examples", "data/latents", "data/splits", "data/rois"),
@@ -86,7 +86,7 @@ def old_project(tmp_path_factory):
 def test_it_is_told_what_to_run(old_project):
     result = fmri2img(old_project, "check", check=False)
     assert result.returncode == 1
-    assert "models: a list in version 0.1" in result.stderr
+    assert "nsd: part of datasets.simulated since 0.2" in result.stderr
     assert result.stderr.strip().endswith("run: fmri2img migrate-project")
 
 
@@ -111,6 +111,10 @@ def test_everything_is_kept_and_nothing_is_stale(old_project):
     assert fmri2img(old_project, "why").stdout.startswith("all ")
     params = yaml.safe_load((old_project / "params.yaml").read_text())
     assert params["models"] == {"latents": ["ridge", "bayes"], "pixels": [], "diffusion": []}
+    assert params["dataset"] == "simulated"
+    assert params["datasets"]["simulated"]["sessions"] == [SESSION]
+    assert params["machine"]["raw_root"] == "data/raw"
+    assert not {"nsd", "fetch_nsd"} & set(params)
     again = fmri2img(old_project, "migrate-project").stdout
     assert again == "nothing to do: the project has today's names and layouts\n"
 

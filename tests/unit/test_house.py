@@ -69,6 +69,38 @@ def test_functions_are_short():
     assert sizes[-1] <= 50
 
 
+def signatures(node, owner=""):
+    """(name, whether arrays are in the signature, docstring) of what is public below a node, and
+    of each array that a public class holds.
+    """
+    for item in node.body:
+        if isinstance(item, ast.ClassDef) and not item.name.startswith("_"):
+            yield item.name, False, ast.get_docstring(item) or ""
+            yield from signatures(item, item.name)
+        elif isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
+            arguments = [*item.args.args, *item.args.kwonlyargs]
+            annotations = [argument.annotation for argument in arguments] + [item.returns]
+            texts = [ast.unparse(annotation) for annotation in annotations if annotation]
+            takes = any(re.search(r"\b(ndarray|Tensor)\b", text) for text in texts)
+            yield f"{owner}.{item.name}", takes, ast.get_docstring(item) or ""
+
+
+def test_docstrings_say_shapes():
+    """Of every public function that takes or gives arrays; files of other libraries' interfaces
+    apart.
+    """
+    public = [
+        (f"{path.relative_to(SOURCE)}: {name}", takes, doc)
+        for path in MODULES
+        for name, takes, doc in signatures(ast.parse(path.read_text(encoding="utf-8")))
+        if not name.startswith((".visit_", "NameCollector.visit_"))
+    ]
+    with_arrays = [(name, doc) for name, takes, doc in public if takes]
+    silent = [name for name, doc in with_arrays if not re.search(r"shape|\(\w+, ?", doc)]
+    assert len(with_arrays) > 250
+    assert len(silent) <= 0.05 * len(with_arrays), silent
+
+
 def test_functions_take_up_to_eight_parameters():
     many = []
     for path, node, _ in functions():

@@ -103,7 +103,7 @@ def first_fault(arrays: Mapping[str, Array], values: Mapping[str, np.ndarray | S
     ----------
     arrays : mapping of str to Array
     values : mapping of str to array
-        Those that there are.
+        Those that there are, of any shape.
     """
     lengths: dict[str, tuple[str, int]] = {}
     for name, array in arrays.items():

@@ -68,7 +68,7 @@ class Examples(Voxels):
         return find_rows(self.image_ids, image_ids, "examples")
 
     def trials_of(self, image_ids: np.ndarray) -> np.ndarray:
-        """Return the rows of all trials that showed one of the images, ascending."""
+        """Return the rows of all trials that showed one of the images, ascending, shape (n,)."""
         return np.flatnonzero(np.isin(self.trial_image_ids, image_ids))
 
     def repetitions_of(self, image_ids: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from fmri2img.exceptions import MismatchError
 
 
 def find_rows(sorted_ids: np.ndarray, wanted: np.ndarray, where: str) -> np.ndarray:
-    """Return the position of each wanted id among ascending ids.
+    """Return the position of each wanted id among ascending ids, shape (n,).
 
     Raises
     ------

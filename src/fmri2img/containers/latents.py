@@ -40,7 +40,7 @@ class Latents(Stored):
         self._check_lengths(images=["image_ids", "values", "energies"])
 
     def only(self, image_ids: np.ndarray) -> "Latents":
-        """Return the latents of some images, in a container of their own.
+        """Return the latents of some images, ids of shape (n,), in a container of their own.
 
         Raises
         ------

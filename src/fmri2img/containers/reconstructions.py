@@ -164,5 +164,5 @@ class Reconstructions(Stored):
         return latents
 
     def rows(self, split: str) -> np.ndarray:
-        """Return the rows of one split."""
+        """Return the rows of one split, shape (n,)."""
         return np.flatnonzero(self.split == split.encode())

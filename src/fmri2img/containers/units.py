@@ -37,8 +37,8 @@ class Units:
         return asdict(self)
 
     def to_stored(self, betas: np.ndarray) -> np.ndarray:
-        """Convert betas to stored numbers, int16, as MATLAB does: half away from zero, saturating,
-        NaN to 0.
+        """Convert betas of any shape to stored numbers, int16, as MATLAB does: half away from zero,
+        saturating, NaN to 0.
         """
         scaled = np.nan_to_num(betas * self.per_unit)
         rounded = np.trunc(scaled + np.copysign(0.5, scaled))

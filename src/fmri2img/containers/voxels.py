@@ -78,7 +78,9 @@ class Voxels(Stored):
         return int(self.provenance["n_repetitions"])
 
     def unknown_session(self, name: str, of_trials: np.ndarray) -> str:
-        """Say that trials are of a session that ``sessions`` does not list; empty if none are."""
+        """Say that trials, shape (n_trials,), are of a session that ``sessions`` does not list;
+        empty if none are.
+        """
         unknown = of_trials[~np.isin(of_trials, self.sessions)]
         return f"{name}: session {unknown[0]} is not among sessions" if len(unknown) else ""
 

@@ -196,7 +196,7 @@ class Reader:
         return recording.trial_betas(region, params, self.facts, raw, shared)
 
     def iterate_pictures(self, shared: RawFiles, image_ids: np.ndarray) -> Iterator[np.ndarray]:
-        """Read the files of pictures."""
+        """Read the files of pictures, each of shape (side, side, 3), uint8."""
         table = self._pictures(shared.locate(PICTURES)).set_index("image_id")
         for file in shared.locate_all(list(table.loc[image_ids.tolist(), "path"])):
             try:
@@ -210,7 +210,7 @@ class Reader:
     def collect_captions(
         self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
     ) -> Captions:
-        """Refuse: a folder has no captions."""
+        """Refuse, whatever the shape of ``image_ids``: a folder has no captions."""
         raise ConfigError(
             f"params.yaml: models.diffusion: {self._declared.title} has no captions, from which "
             f"these models learn ({len(image_ids)} images of {shared.name}, folder "

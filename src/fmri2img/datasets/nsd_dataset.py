@@ -47,7 +47,7 @@ class Reader(NsdFiles):
     def collect_captions(
         self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
     ) -> Captions:
-        """Read COCO's captions, after fetching them if need be."""
+        """Read COCO's captions of pictures, ids of shape (n,), after fetching them if need be."""
         return read_coco_captions(shared, image_ids, self._caption_folder(shared, params))
 
     def _caption_folder(self, shared: RawFiles, params: FetchCaptionsParams) -> Path:

@@ -84,7 +84,7 @@ class NsdFiles:
         )
 
     def iterate_pictures(self, shared: RawFiles, image_ids: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield pictures of the stimulus file."""
+        """Yield pictures of the stimulus file, each of shape (425, 425, 3), uint8."""
         return iterate_images(shared.locate(STIMULI), image_ids, remedy=shared.remedy)
 
 
@@ -98,7 +98,7 @@ def coco_pictures(
 
 
 def read_coco_captions(shared: RawFiles, image_ids: np.ndarray, folder: Path) -> Captions:
-    """Read captions from a folder with COCO's caption files."""
+    """Read captions of pictures, ids of shape (n,), from a folder with COCO's caption files."""
     texts = read_captions(folder, *coco_pictures(shared, image_ids))
     present = [name for name in CAPTION_FILES.values() if (folder / name).exists()]
     return Captions(dict(texts.items()), {name: hash_file(folder / name) for name in present})

@@ -165,7 +165,7 @@ class Dataset(Protocol):
     def collect_captions(
         self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
     ) -> Captions:
-        """Return the captions of pictures."""
+        """Return the captions of pictures, ids of shape (n,)."""
 
 
 class Reader(Protocol):

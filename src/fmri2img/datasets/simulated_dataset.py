@@ -46,7 +46,9 @@ class Reader(NsdFiles):
     def collect_captions(
         self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
     ) -> Captions:
-        """Describe the painted scenes, in the form of COCO's files, and read those."""
+        """Describe the painted scenes, ids of shape (n,), in the form of COCO's files, and read
+        those.
+        """
         if params.folder is not None:
             return read_coco_captions(shared, image_ids, Path(params.folder).expanduser())
         if shared.receipt.data_source != "simulated":

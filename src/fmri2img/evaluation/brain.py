@@ -21,7 +21,9 @@ ALL_VOXELS = "all voxels"
 
 
 def regions_of(examples: Examples) -> dict[str, np.ndarray]:
-    """Return the voxels of each region by name, and of all together (`ALL_VOXELS`)."""
+    """Return the voxels of each region by name, and of all together (`ALL_VOXELS`), each of shape
+    (n,).
+    """
     names = np.asarray(examples.roi_names)
     return {ALL_VOXELS: np.arange(examples.n_voxels)} | {
         str(name): np.flatnonzero(names == name) for name in np.unique(names)

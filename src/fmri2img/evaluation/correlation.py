@@ -21,8 +21,8 @@ def row_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def inner_product(first: np.ndarray, second: np.ndarray) -> np.float64:
-    """Return the inner product, summed in float64: in float32, half a million pixels cost the
-    sixth digit.
+    """Return the inner product of two vectors, shape (n,), summed in float64: in float32, half a
+    million pixels cost the sixth digit.
     """
     return np.einsum("i,i->", first, second, dtype=np.float64)
 

@@ -222,7 +222,7 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
 
 
 def score_table(scores: RowScores, image_ids: np.ndarray) -> str:
-    """Return the model's scores of each test image as CSV."""
+    """Return the model's scores of each test image, ids of shape (n,), as CSV."""
     model = scores.per_image[MODEL]
     return _csv(
         ["image_id", *model],

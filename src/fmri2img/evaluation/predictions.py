@@ -89,7 +89,9 @@ class Predictions:
 
     @property
     def unshuffled(self) -> dict[str, np.ndarray]:
-        """Pictures of the rows that are no other row in another order."""
+        """Pictures of the rows that are no other row in another order, each of shape (n, side,
+        side, 3).
+        """
         return {row: images for row, images in self.pictures.items() if row not in self.shuffles}
 
 

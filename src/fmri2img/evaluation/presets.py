@@ -33,8 +33,8 @@ def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> 
 
 
 def shrink(images: np.ndarray, size: int) -> np.ndarray:
-    """Resize as `resize_tensor` does, antialiased, a few pictures at a time: a thousand at once
-    would take gigabytes.
+    """Resize as `resize_tensor` does, antialiased, to (n, size, size, 3), a few pictures at a
+    time: a thousand at once would take gigabytes.
     """
     return np.concatenate(
         [

@@ -13,8 +13,8 @@ def pool_pictures(parts: list[Latents], *, held_out: np.ndarray) -> Latents:
     ----------
     parts : list of Latents
         One a subject, all made by the same autoencoder.
-    held_out : ndarray of int
-        0-based 73k ids that must not be in the result: the test images of all subjects.
+    held_out : ndarray, shape (n,)
+        Images that must not be in the result: the test images of all subjects.
 
     Returns
     -------

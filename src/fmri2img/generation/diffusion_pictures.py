@@ -103,7 +103,8 @@ class PictureMaker:
         batch: int | Literal["auto"],
         empty_text: np.ndarray | None = None,
     ) -> "PictureMaker":
-        """Load what is needed; the empty prompt is embedded anew if it is not given.
+        """Load what is needed; the empty prompt, shape (77, 768), is embedded anew if it is not
+        given.
 
         Raises
         ------
@@ -307,7 +308,7 @@ class MadePictures:
         return True
 
     def keep(self, name: str, picture: np.ndarray) -> None:
-        """Store a picture."""
+        """Store a picture, shape (512, 512, 3), uint8."""
         with replacing(self._path(name)) as partial:
             Image.fromarray(picture).save(partial, compress_level=1)
 

@@ -119,7 +119,7 @@ def reconstruct_pictures(
     inputs : Inputs
     other_seeds : sequence of Encoder
     to_pictures : callable
-        From predictions to pictures, uint8.
+        From predictions to pictures, shape (n, side, side, 3), uint8.
     """
     check_fit(inputs.encoder, inputs.examples, inputs.latents, inputs.autoencoder)
     encoder, examples, test_ids = inputs.encoder, inputs.examples, inputs.split.ids("test")
@@ -176,7 +176,8 @@ def check_fit(
 
 def pictures_alone(inputs: Inputs) -> dict[str, np.ndarray]:
     """Return the parts of `Reconstructions` in which no encoder has a part: what the autoencoder
-    alone makes of the images (``ceiling``), and of the mean over training images.
+    alone makes of the images (``ceiling``, shape (n, side, side, 3)), and of the mean over
+    training images.
     """
     train = inputs.latents.of(inputs.split.ids("train"))
     mean_latent = train.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -211,7 +212,7 @@ class PartialBetas:
 
 
 def partial_betas(examples: Examples, image_ids: np.ndarray) -> PartialBetas:
-    """Average some of the repetitions of each image."""
+    """Average some of the repetitions of each image, ``image_ids`` of shape (n,)."""
     shown = examples.repetitions_of(image_ids)
     parts = [
         PartialBetas(
@@ -252,8 +253,8 @@ def partial_betas(examples: Examples, image_ids: np.ndarray) -> PartialBetas:
 def predict_partial(
     encoder: Encoder, examples: Examples, image_ids: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Predict from some of the repetitions of each image that was shown more often, as
-    `containers.Reconstructions` keeps them.
+    """Predict from some of the repetitions of each image, ``image_ids`` of shape (n,), that was
+    shown more often, as `containers.Reconstructions` keeps them.
     """
     part = partial_betas(examples, image_ids)
     latents = predict_from(encoder, part.betas, part.count.astype(np.int64))

@@ -29,7 +29,7 @@ class Pairs:
     counts: torch.Tensor
 
     def of(self, rows: torch.Tensor) -> "Pairs":
-        """Take some images."""
+        """Take some images, rows of shape (n,)."""
         return Pairs(self.features[rows], self.voxels[rows], self.counts[rows])
 
 
@@ -228,7 +228,9 @@ class ForwardModel:
     def fit(
         cls, pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor
     ) -> "ForwardModel":
-        """Weigh windows and penalties of each voxel by cross-validation, and fit."""
+        """Weigh windows (d,) and penalties of each voxel by cross-validation, and fit; ``folds``
+        has the shape (n_images,).
+        """
         candidates = Candidates.of(*candidate_errors(pairs, folds, windows, penalties))
         residual = pairs.voxels.clone()
         for fold in folds.unique():

@@ -95,7 +95,7 @@ class VoxelFile:
 
     @property
     def shared_image_ids(self) -> np.ndarray:
-        """Those that the dataset sets apart for tests, as far as shown, ascending."""
+        """Those that the dataset sets apart for tests, as far as shown, ascending, shape (n,)."""
         return np.unique(self.trials.image_ids[self.trials.is_shared])
 
     def select(self, rois: Sequence[str]) -> "VoxelFile":

@@ -321,8 +321,8 @@ def _label_streams(labels: np.ndarray, near: np.ndarray, angle: np.ndarray) -> N
 
 
 def eccentricity(fan_distance: np.ndarray) -> np.ndarray:
-    """Return eccentricity in degrees of visual angle: exponential in cortical distance
-    (magnification).
+    """Return eccentricity in degrees of visual angle, in the shape given: exponential in cortical
+    distance (magnification).
     """
     return 0.1 + (_MAX_ECCENTRICITY - 0.1) * np.expm1(2 * np.clip(fan_distance, 0, 1.3)) / np.expm1(
         2
@@ -374,14 +374,14 @@ def anat_labels(cortex: Cortex) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def split_hemispheres(labels: np.ndarray, is_left: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the combined volume and those of each hemisphere, which are -1 outside their own
-    half.
+    """Return the combined volume, shape (x, y, z), and those of each hemisphere, which are -1
+    outside their own half.
     """
     return {"": labels, "lh.": np.where(is_left, labels, -1), "rh.": np.where(is_left, -1, labels)}
 
 
 def func_labels(anat: np.ndarray, coordinates: np.ndarray) -> np.ndarray:
-    """Bring an anatomical label volume to functional space as NSD does: winner takes all, -1
-    outside.
+    """Bring an anatomical label volume, shape (x, y, z), to functional space as NSD does: winner
+    takes all, -1 outside.
     """
     return map_winner_take_all(anat, coordinates, bad_value=-1)

@@ -60,7 +60,9 @@ def draw_texture(
 def paint_part(
     picture: np.ndarray, part: Part, rng: np.random.Generator, light: np.ndarray
 ) -> None:
-    """Blend one part into the picture, in place, touching only the box that holds it."""
+    """Blend one part into the picture, shape (side, side, 3), in place, touching only the box that
+    holds it.
+    """
     size = len(picture)
     reach = np.hypot(*part.half_size) if part.angle else np.asarray(part.half_size)
     margin = np.max(part.half_size) * part.ruffle + part.softness + 1.5 / size
@@ -111,7 +113,9 @@ def _signed_distance(part: Part, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def expose(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Apply exposure, a colour cast, vignetting and sensor noise; return uint8."""
+    """Apply exposure, a colour cast, vignetting and sensor noise; return (side, side, 3),
+    uint8.
+    """
     size = len(picture)
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     vignette = 1 - rng.uniform(0, 0.22) * (axis[:, None] ** 2 + axis[None, :] ** 2) / 2

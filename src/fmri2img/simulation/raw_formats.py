@@ -140,8 +140,8 @@ def write_roi(
     volumes: dict[str, np.ndarray],
     voxel_mm: float,
 ) -> list[PurePosixPath]:
-    """Write an ROI and its hemispheres as float64 volumes; ``volumes`` is keyed by prefix
-    (``""``, ``"lh."``, ``"rh."``).
+    """Write an ROI and its hemispheres as float64 volumes, shape (x, y, z); ``volumes`` is keyed by
+    prefix (``""``, ``"lh."``, ``"rh."``).
     """
     written = []
     for prefix, labels in volumes.items():

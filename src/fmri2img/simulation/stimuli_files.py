@@ -104,6 +104,8 @@ def _crop(path: Path, turn: int) -> np.ndarray:
 
 
 def shown_in(design: ExperimentDesign, subject: str, nsd: NsdParams) -> np.ndarray:
-    """Return the 0-based 73k ids of the images that a subject saw in the chosen sessions."""
+    """Return the 0-based 73k ids of the images that a subject saw in the chosen sessions, shape
+    (n,).
+    """
     number = subject_number(subject)
     return shown_images(design, number, nsd.sessions_of(subject, SESSIONS_HELD[number - 1]))

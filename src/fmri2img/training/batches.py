@@ -163,7 +163,7 @@ class TrialBatches:
 
 
 def fits(data: torch.Tensor, device: torch.device) -> bool:
-    """Return whether data may stay on a device for the whole training."""
+    """Return whether data of any shape may stay on a device for the whole training."""
     return (
         device.type == "cpu" or data.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
     )

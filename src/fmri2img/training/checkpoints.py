@@ -73,7 +73,7 @@ class Checkpoint:
     def store(
         self, progress: Progress, parts: dict[str, dict[str, torch.Tensor]], extra: dict[str, Any]
     ) -> None:
-        """Write progress and tensors in one step; ``extra`` is kept as JSON."""
+        """Write progress and tensors of any shape in one step; ``extra`` is kept as JSON."""
         tensors = {
             f"{part}:{name}": value.detach().cpu().contiguous()
             for part, named in parts.items()
@@ -93,7 +93,7 @@ class Checkpoint:
             save_file(tensors, partial, metadata={"training": json.dumps(about)})
 
     def resume(self) -> tuple[Progress, dict[str, dict[str, torch.Tensor]], dict[str, Any]] | None:
-        """Return what `store` wrote, or None if there is nothing to go on from.
+        """Return what `store` wrote, in its shapes, or None if there is nothing to go on from.
 
         Raises
         ------

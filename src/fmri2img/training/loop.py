@@ -356,7 +356,7 @@ def validation_scores(encoder: Encoder, validation: ValidationTensors) -> torch.
 def latent_correlations(
     truth: torch.Tensor, predicted: torch.Tensor, centre: torch.Tensor
 ) -> torch.Tensor:
-    """Return the correlation over latent numbers, per image, after subtracting ``centre``."""
+    """Return the correlation over latent numbers, shape (n,), after subtracting ``centre``."""
     wanted, ours = ((latents - centre).flatten(1) for latents in (truth, predicted))
     return nn.functional.cosine_similarity(
         wanted - wanted.mean(1, keepdim=True), ours - ours.mean(1, keepdim=True)

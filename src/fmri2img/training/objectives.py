@@ -230,8 +230,8 @@ class Objective:
 
     @torch.no_grad()
     def evaluate(self, predicted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss of whole pictures and latents, without augmentation and without
-        the contrastive term.
+        """Return the mean loss of whole pictures and latents, shape (n, 4, h, w) predicted, without
+        augmentation and without the contrastive term.
         """
         loss = (
             self.latent_weight * self.error(predicted, self._latents(rows, predicted))

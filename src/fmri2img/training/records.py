@@ -87,7 +87,7 @@ def write_curve(path: Path, history: list[EpochRecord]) -> None:
 
 
 def validation_table(scores: torch.Tensor, split: Split) -> str:
-    """Return the score of each validation image as CSV."""
+    """Return the score of each validation image, shape (n,), as CSV."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image_id", CHAMPION_METRIC])

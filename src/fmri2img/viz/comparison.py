@@ -62,7 +62,9 @@ class ComparedRun:
         is_champion: bool,
         pictures: np.ndarray,
     ) -> Self:
-        """Build from a metrics document (``reports/metrics``)."""
+        """Build from a metrics document (``reports/metrics``) and pictures, shape (n, side, side,
+        3).
+        """
         means = {row: document.means(row) for row in ROWS if row in document.rows}
         means.pop(REFERENCE, None)
         intervals = {

@@ -10,6 +10,7 @@ from fmri2img.migration.project import migrate_params, plan
 from fmri2img.migration.renamed_files import changes_of_files
 
 MODELS = ModelLists(latents=["ridge", "bayes"], pixels=[], diffusion=["takagi"])
+CURRENT = {"models": MODELS.model_dump(), "dataset": "simulated", "datasets": {}}
 PARAMS = """\
 # What a person wrote.
 subjects: [subj01]
@@ -164,7 +165,7 @@ def test_the_lock_names_what_it_named_by_todays_names(project):
         ("compare", {"cmd": "p", "params": {"params.yaml": {"models": ["ridge", "default"]}}}),
     )
     (project / "dvc.lock").write_text(yaml.safe_dump(lock_of(*stages)))
-    found = yaml.safe_load(migrate_lock(project, MODELS, changes).text)["stages"]
+    found = yaml.safe_load(migrate_lock(project, CURRENT, changes).text)["stages"]
     assert set(found) == {
         "make_targets@subj01-takagi",
         "predict@subj01-bayes",
@@ -180,7 +181,7 @@ def test_the_lock_names_what_it_named_by_todays_names(project):
     ]
     assert predict["params"]["params.yaml"] == {"predict": {"seed": 1}}
     targets = found["make_targets@subj01-takagi"]
-    assert targets["deps"][0]["path"] == "data/fingerprints/make_targets.txt"
+    assert targets["deps"][0]["path"] == "data/fingerprints/make_targets/simulated.txt"
     scores = found["evaluate_diffusion@subj01-takagi"]
     assert scores["deps"] == [file("data/targets/subj01/takagi.h5")]
     assert scores["outs"][0]["path"] == "reports/metrics/subj01/bayes.json"
@@ -192,7 +193,7 @@ def test_an_output_that_was_changed_keeps_the_locked_hash(project):
     changes = changes_of_files(project, MODELS)
     entry = {"cmd": "e", "outs": [file("reports/metrics/subj01/default.json", "f" * 32)]}
     (project / "dvc.lock").write_text(yaml.safe_dump(lock_of(("evaluate@subj01-default", entry))))
-    found = yaml.safe_load(migrate_lock(project, MODELS, changes).text)["stages"]
+    found = yaml.safe_load(migrate_lock(project, CURRENT, changes).text)["stages"]
     assert found["evaluate@subj01-bayes"]["outs"][0]["md5"] == "f" * 32
 
 

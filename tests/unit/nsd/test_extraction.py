@@ -1,8 +1,5 @@
 import errno
-import os
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +10,7 @@ import pytest
 import skimage.transform
 import yaml
 
+from commands import stage
 from conftest import ONE_PROCESS, REPOSITORY, SESSIONS, SUBJECT, raw_files_of
 from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
 from fmri2img.containers import Examples, TrialBetas
@@ -512,9 +510,8 @@ def test_a_local_tree_through_the_stage(miniature, tmp_path):
     values["datasets"]["nsd"] |= {"sessions": SESSIONS, "source": "local"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     before = sorted(miniature.root.rglob("*"))
-    environment = os.environ | {"FMRI2IMG_RAW_ROOT": str(miniature.root)}
-    command = [sys.executable, "-m", "stages.fetch_raw", "--subject", SUBJECT]
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    here = {"FMRI2IMG_RAW_ROOT": str(miniature.root)}
+    result = stage(tmp_path, "fetch_raw", "--subject", SUBJECT, check=False, **here)
     assert result.returncode == 0, result.stderr
     receipt = Receipt.open(tmp_path / "data/receipts/subj02.json", remedy="")
     known = {
@@ -526,7 +523,7 @@ def test_a_local_tree_through_the_stage(miniature, tmp_path):
     assert not (tmp_path / "data/raw").exists()
     values["datasets"]["nsd"]["sessions"] = [19, 20]
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
-    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    result = stage(tmp_path, "fetch_raw", "--subject", SUBJECT, check=False, **here)
     assert result.returncode == 1
     assert "1 of 4 files of subj02 are missing: " in result.stderr
     assert (

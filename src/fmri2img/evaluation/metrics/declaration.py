@@ -122,7 +122,7 @@ class FamilyScores:
 
     @classmethod
     def of(cls, per_image: dict[str, dict[str, np.ndarray]]) -> "FamilyScores":
-        """Return scores of single images, and nothing else."""
+        """Return scores of single images, each of shape (n,), and nothing else."""
         return cls(per_image, {}, {})
 
 

@@ -182,8 +182,8 @@ def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> n
 
 
 def constant_pictures(images: np.ndarray) -> int:
-    """Return how many pictures have one value in all pixels and channels: their PixCorr is
-    undefined and counted as 0.
+    """Return how many pictures, shape (n, height, width, 3), have one value in all pixels and
+    channels: their PixCorr is undefined and counted as 0.
     """
     flat = images.reshape(len(images), -1)
     return int((flat == flat[:, :1]).all(axis=1).sum())

@@ -24,7 +24,7 @@ class OwnDecoder(Renderer):
         return Rendered(reconstruct_pictures(inputs, task.load_other_seeds(), to_pictures))
 
     def preview(self, predicted: np.ndarray, about: dict[str, Any], side: int) -> np.ndarray:
-        """Return the predicted pictures."""
+        """Return the predicted pictures, shape (n, side, side, 3), uint8."""
         del about
         return resize_pictures(to_pictures(predicted), side)
 

@@ -34,7 +34,9 @@ class StableDiffusion(Renderer):
         return Rendered(reconstructions, generated.forget)
 
     def preview(self, predicted: np.ndarray, about: dict[str, Any], side: int) -> np.ndarray:
-        """Return the pictures that z latents alone stand for."""
+        """Return the pictures that z latents (n, 4, 40, 40) alone stand for, shape (n, side, side,
+        3), uint8.
+        """
         decoder = load_autoencoder_of(about)
         return resize_pictures(decode_latents(predicted, decoder, batch_size=1), side)
 
