@@ -46,6 +46,8 @@ def dvc(folder, *arguments, check=True, **environment):
     from dvc.cli import main
 
     words = [str(word) for word in arguments]
+    # A command of ours that ran here before has silenced it.
+    logging.getLogger("dvc").setLevel(logging.INFO)
     with mock.patch("dvc.stage.run._run", _run_stage_here):
         # Without DVC_TEST it would write JSON to the stream that the process began with.
         return _call(

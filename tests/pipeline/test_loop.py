@@ -165,10 +165,10 @@ def test_what_is_missing_changed_or_never_ran_is_told(copied):
 
 
 def test_an_unknown_stage_gets_near_names(project):
-    result = run(project, "fmri2img", "why", "trian", check=False)
+    result = run(project, "fmri2img", "why", "trainn", check=False)
     assert (result.returncode, result.stderr) == (
         1,
-        "error: trian: no such stage in dvc.yaml; did you mean: train?\n",
+        "error: trainn: no such stage in dvc.yaml; did you mean: train, train@subj02-ridge, fetch_raw?\n",
     )
     result = run(project, "fmri2img", "accept", "train@subj01-ridge", check=False)
     assert result.returncode == 1
@@ -280,9 +280,9 @@ def test_rewritten_code_with_the_same_golden_results_is_accepted(copied, monkeyp
     """Raw files are here: it is the golden results that make it unnecessary to read them again."""
     was = fingerprint_of_last_run(copied, "extract_betas").decode()
     make_real_change(copied)
-    now = fingerprints(Program.read(copied / "src"))["extract_betas"]
+    now = fingerprints(Program.read(copied / "src"))["extract_betas/simulated"]
     entry = {"now": fingerprint_md5(now), "earlier": {fingerprint_md5(was): "0.1"}}
-    monkeypatch.setattr(rewritten, "_entries", lambda: {"extract_betas": entry})
+    monkeypatch.setattr(rewritten, "_entries", lambda: {"extract_betas/simulated": entry})
     words = "its code was rewritten since version 0.1, golden results the same to the bit"
     assert why(copied, "extract_betas@subj02")[0] == (
         f"extract_betas@subj02: {words}: to keep the results, run fmri2img accept"
