@@ -168,7 +168,8 @@ def test_an_unknown_stage_gets_near_names(project):
     result = run(project, "fmri2img", "why", "trainn", check=False)
     assert (result.returncode, result.stderr) == (
         1,
-        "error: trainn: no such stage in dvc.yaml; did you mean: train, train@subj02-ridge, fetch_raw?\n",
+        "error: trainn: no such stage in dvc.yaml; did you mean: train, train@subj02-ridge, "
+        "fetch_raw?\n",
     )
     result = run(project, "fmri2img", "accept", "train@subj01-ridge", check=False)
     assert result.returncode == 1
