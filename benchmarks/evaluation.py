@@ -30,7 +30,7 @@ def in_a_loop(truth: np.ndarray, predicted: np.ndarray, bring: Callable) -> np.n
     """PixCorr and SSIM as evaluation scripts compute them, shape (n, 2)."""
     found = []
     for one, other in zip(truth, predicted, strict=True):
-        first, second = bring(one[None])[0], bring(other[None])[0]
+        first, second = bring(one[None], len(one))[0], bring(other[None], len(one))[0]
         pixcorr = np.corrcoef(first.ravel().astype(np.float64), second.ravel().astype(np.float64))[
             0, 1
         ]

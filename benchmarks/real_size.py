@@ -18,6 +18,7 @@ from measuring import put_section, run_measured, say, sized, table
 
 from fmri2img.containers import DiffusionTargets, Examples, Latents
 from fmri2img.models.registry import model_class, save_encoder
+from fmri2img.nsd.design import UNITS
 from fmri2img.responses.splits import Split
 from fmri2img.training.fit import fit_encoder
 from fmri2img.training.training_set import TrainingSet, make_diffusion_set, make_training_set
@@ -82,6 +83,8 @@ def make_data(kind: str) -> TrainingSet:
             "subject": "subj01",
             "data_source": "simulated",
             "roi_names": {str(label): f"region {label}" for label in range(7)},
+            "units": UNITS.record(),
+            "n_repetitions": REPETITIONS,
         },
         image_ids=ids[:own],
         images=np.zeros((own, 1, 1, 3), np.uint8),

@@ -26,6 +26,7 @@ import yaml
 from measuring import put_section, sized, table
 
 from fmri2img.models.registry import check_settings, load_encoder, model_class, save_encoder
+from fmri2img.nsd.design import N_REPETITIONS
 from fmri2img.tracking.encoder_files import md5_tags
 from fmri2img.tracking.registration import register
 from fmri2img.tracking.store import open_store
@@ -47,6 +48,7 @@ def register_empty(model: str, folder: Path) -> str:
         "beta_version": "b3",
         "func_space": "func1pt8mm",
         "sessions": 40,
+        "n_repetitions": N_REPETITIONS,
     }
     about |= {
         "n_train_images": 9000,
@@ -56,7 +58,10 @@ def register_empty(model: str, folder: Path) -> str:
     about["autoencoder.sha256"] = json.loads(
         (PROJECT / "reports/metrics/subj01/ridge.json").read_text()
     )["about"]["autoencoder"]["sha256"]
-    save_encoder(model_class(model)(N_VOXELS, (4, 16, 16), settings), model, folder, about)
+    encoder = model_class(model)(N_VOXELS, (4, 16, 16), settings)
+    if model == "bayes":  # as large as when it has learnt
+        encoder._make_room(N_REPETITIONS)
+    save_encoder(encoder, model, folder, about)
     client, experiment = open_store()
     run = client.create_run(experiment)
     register(

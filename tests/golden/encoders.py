@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from fmri2img.containers import DiffusionTargets, Examples, Latents
-from fmri2img.containers.files_0_1 import with_facts
+from fmri2img.files_0_1 import with_facts
 from fmri2img.models.registry import check_settings, model_class, save_encoder
 from fmri2img.responses.splits import Split
 from fmri2img.training.fit import fit_encoder

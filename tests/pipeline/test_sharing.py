@@ -250,8 +250,8 @@ def test_other_parameters_upstream_are_told_and_cost_nothing(project, folder_rem
     )
     result = run(colleague, "fmri2img", "pull", "--remote", "lab")
     assert (
-        "note: params.yaml is not that of the pulled files: nsd.func_space was func1pt8mm, is "
-        "func1mm; to use them, set it back" in result.stderr
+        "note: params.yaml is not that of the pulled files: datasets.simulated.func_space was "
+        "func1pt8mm, is func1mm; to use them, set it back" in result.stderr
     )
     before = (colleague / "data/voxels/subj02.h5").read_bytes()
     result = run(colleague, "dvc", "repro", check=False)
@@ -261,15 +261,12 @@ def test_other_parameters_upstream_are_told_and_cost_nothing(project, folder_rem
         "error: data/voxels/subj02.h5 came without raw files and is kept, but params.yaml has "
         "changed since ("
     )
-    assert "nsd.func_space was func1pt8mm, is func1mm): to use it, set that back" in line
+    words = "datasets.simulated.func_space was func1pt8mm, is func1mm): to use it, set that back"
+    assert words in line
     result = run(colleague, "dvc", "repro", "--single-item", "extract_betas@subj02", check=False)
     assert result.returncode != 0
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert (
-        "data/voxels/subj02.h5 is kept, but params.yaml has changed since (nsd.func_space was "
-        "func1pt8mm, is func1mm): "
-        "to use it, set that back" in line
-    )
+    assert f"data/voxels/subj02.h5 is kept, but params.yaml has changed since ({words}" in line
     assert (colleague / "data/voxels/subj02.h5").read_bytes() == before
 
 
@@ -302,7 +299,7 @@ def test_components_of_nsd_do_not_leave_the_group(project, folder_remote, tmp_pa
     receipt.write_text(receipt.read_text().replace('"simulated"', '"nsd"'))
     result = run(colleague, "fmri2img", "share", "--remote", "lab", check=False)
     assert result.returncode == 1
-    assert "may not leave the group that accepted its agreement" in result.stderr
+    assert "whose data these are, and so who may have them, is not known" in result.stderr
     lock = (colleague / "dvc.lock").read_text()
     (colleague / "dvc.lock").write_text(
         lock.replace(md5s(project)["data/receipts/subj02.json"], "0" * 32, 1)

@@ -189,7 +189,7 @@ BELOW = (
 )
 # Each with its reason.
 KNOWS_NSD = {
-    "containers/files_0_1.py": "what files of version 0.1 leave unsaid",
+    "files_0_1.py": "what files of version 0.1 leave unsaid",
     "sharing/export.py": "forms in which two repositories keep NSD's data",
     "viz/published.py": "published scores on NSD",
 }

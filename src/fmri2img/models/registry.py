@@ -11,9 +11,9 @@ from safetensors.torch import load_file, save
 
 import fmri2img.models
 from fmri2img.config import PARAMS_PATH, Params
-from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.files import hash_file, read_json, write_bytes, write_json
+from fmri2img.files_0_1 import with_facts
 from fmri2img.models.base import Encoder
 from fmri2img.params_file import check_section
 

@@ -25,7 +25,8 @@ _SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
 
 # All that served_encoder.py imports; a test loads a model where there is nothing else.
 _SERVED_CODE = [
-    *("__init__.py", "config.py", "exceptions.py", "files.py", "params_file.py", "models/*.py"),
+    *("__init__.py", "config.py", "exceptions.py", "files.py", "files_0_1.py"),
+    *("params_file.py", "models/*.py"),
     *(
         "pretrained/__init__.py",
         "pretrained/autoencoder.py",

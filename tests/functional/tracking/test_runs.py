@@ -153,7 +153,7 @@ def test_experiment_opens_in_training_mode_and_says_what_to_look_at(project):
     client, experiment = open_store()
     tags = client.get_experiment(experiment).tags
     assert tags["mlflow.experimentKind"] == "custom_model_development"
-    assert "`pictures/<73k id>`" in tags["mlflow.note.content"]
+    assert "`pictures/<image id>`" in tags["mlflow.note.content"]
 
 
 def test_what_dvc_runs_in_a_copy_lands_in_the_projects_store(project, monkeypatch):

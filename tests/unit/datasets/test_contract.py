@@ -1,15 +1,18 @@
 """What every dataset has to keep, for all that are registered; and each declared fact broken."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
 
+from conftest import REPOSITORY
 from datasets import PERSON, SIDE, folder, nsd_copy, simulated, write_folder
 from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
 from fmri2img.containers import Examples, TrialBetas
 from fmri2img.datasets.contract import check_betas, check_subjects
+from fmri2img.datasets.folder_dataset import Declared
 from fmri2img.datasets.named_datasets import dataset_names, terms_of
 from fmri2img.datasets.picture_join import collect_truth, create_examples
 from fmri2img.exceptions import ConfigError, MismatchError
@@ -195,3 +198,11 @@ def test_what_is_declared_wrongly_is_one_line(tmp_path, key, value, message):
     with pytest.raises(ConfigError, match=message) as caught:
         _ = folder(root).facts
     assert "\n" not in str(caught.value)
+
+
+def test_the_declaration_of_the_documentation_is_valid():
+    page = (REPOSITORY / "docs/datasets.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(title:.*?)```", page, re.DOTALL)
+    declared = Declared.model_validate(yaml.safe_load(text))
+    assert set(yaml.safe_load(text)) == set(Declared.model_fields)
+    assert declared.subjects == ["anna"]

@@ -6,7 +6,6 @@ from sklearn.linear_model import Ridge
 
 from fmri2img.config import FitEncodingModelParams
 from fmri2img.containers import Examples, Latents
-from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.evaluation.brain import (
     ALL_VOXELS,
     MeasuredResponses,
@@ -16,6 +15,7 @@ from fmri2img.evaluation.brain import (
     score_responses,
 )
 from fmri2img.evaluation.encoding_fit import fit_encoding_model
+from fmri2img.files_0_1 import with_facts
 from fmri2img.responses.splits import Split
 
 N_IMAGES, N_VOXELS, N_REPETITIONS = 240, 11, 2

@@ -11,7 +11,6 @@ from fmri2img.containers import (
     Reconstructions,
     TruePictures,
 )
-from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
 from fmri2img.evaluation.documents import repetition_table
 from fmri2img.evaluation.metrics.latent_metrics import (
@@ -33,6 +32,7 @@ from fmri2img.evaluation.predictions import (
 )
 from fmri2img.evaluation.score import score_model, score_rows
 from fmri2img.exceptions import MismatchError
+from fmri2img.files_0_1 import with_facts
 from fmri2img.responses.splits import Split
 
 

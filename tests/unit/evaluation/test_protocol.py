@@ -11,7 +11,6 @@ import torch
 from skimage.metrics import structural_similarity
 
 from fmri2img.containers import Examples, Latents
-from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.evaluation.identification import (
     exact_top1,
     n_higher,
@@ -25,6 +24,7 @@ from fmri2img.evaluation.network_features import READ_OUTS, open_networks, prepa
 from fmri2img.evaluation.predictions import Predictions, ShownPictures
 from fmri2img.evaluation.presets import PRESETS
 from fmri2img.exceptions import MismatchError
+from fmri2img.files_0_1 import with_facts
 from fmri2img.models.base import VoxelNormalizer
 from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
 from fmri2img.responses.splits import Split

@@ -7,9 +7,9 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.containers import DiffusionTargets, Examples, Latents
-from fmri2img.containers.files_0_1 import with_facts
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
+from fmri2img.files_0_1 import with_facts
 from fmri2img.generation.reconstruct import Inputs, predict_latents, reconstruct, unsure_places
 from fmri2img.models.registry import (
     check_settings,
