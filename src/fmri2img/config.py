@@ -19,7 +19,7 @@ from pydantic import (
 from fmri2img.exceptions import ConfigError
 
 PARAMS_PATH = Path("params.yaml")
-RAW_ROOT_VARIABLE = "FMRI2IMG_RAW_ROOT"
+RAW_ROOT_VARIABLE, _EARLIER_VARIABLE = "FMRI2IMG_RAW_ROOT", "FMRI2IMG_NSD_ROOT"
 # No hyphen: DVC joins names with it.
 Subject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -58,7 +58,13 @@ class MachineParams(Params):
         """Where raw files lie: the environment variable ``FMRI2IMG_RAW_ROOT`` if it is set, else
         ``raw_root``.
         """
-        return Path(os.environ.get(RAW_ROOT_VARIABLE) or self.raw_root).expanduser()
+        named = os.environ.get(RAW_ROOT_VARIABLE)
+        if not named and os.environ.get(_EARLIER_VARIABLE):
+            raise ConfigError(
+                f"{_EARLIER_VARIABLE}: this environment variable is called {RAW_ROOT_VARIABLE} "
+                "since version 0.2; set that one"
+            )
+        return Path(named or self.raw_root).expanduser()
 
     @model_validator(mode="after")
     def _some_process(self) -> Self:

@@ -297,3 +297,12 @@ def test_params_that_are_no_text_or_no_sections(tmp_path):
     path.write_text("- 1\n")
     with pytest.raises(ConfigError, match="got list, expected sections with keys"):
         load_params(path)
+
+
+def test_the_earlier_name_of_the_variable_is_told_and_not_overlooked(params_file, monkeypatch):
+    machine = load_params(params_file("raw_root: data/raw", "raw_root: data/raw")).machine
+    monkeypatch.setenv("FMRI2IMG_NSD_ROOT", "/data/nsd")
+    with pytest.raises(ConfigError, match=r"FMRI2IMG_NSD_ROOT: .* called FMRI2IMG_RAW_ROOT since"):
+        _ = machine.raw_folder
+    monkeypatch.setenv("FMRI2IMG_RAW_ROOT", "/data/raw")
+    assert str(machine.raw_folder) == "/data/raw"
