@@ -4,7 +4,7 @@ import pytest
 
 import fmri2img.provenance.rewritten as rewritten
 from conftest import REPOSITORY
-from fmri2img.provenance.rewritten import fingerprint_md5, same_results
+from fmri2img.provenance.rewritten import current_fingerprints, fingerprint_md5, same_results
 
 WAS, NOW = "read_betas 1 2\n", "read_session 3 4\n"
 
@@ -34,7 +34,23 @@ def test_any_other_code_is_not_equivalent(known, name, was, now):
 def test_the_file_names_stages_and_versions():
     path = REPOSITORY / "src/fmri2img/provenance" / rewritten.NAME
     entries = json.loads(path.read_text())
-    assert "extract_betas" in entries
+    assert {"extract_betas/nsd", "extract_betas/simulated", "train/bayes"} <= set(entries)
     for entry in entries.values():
         assert len(entry["now"]) == 32
-        assert set(entry["earlier"].values()) <= {"0.1"}
+        assert set(entry["earlier"].values()) <= {"0.1", "0.2"}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "current"),
+    [
+        ("fetch_nsd", ["fetch_raw/nsd", "fetch_raw/simulated"]),
+        ("extract_betas", ["extract_betas/nsd", "extract_betas/simulated"]),
+        ("make_targets/takagi", ["make_targets/nsd", "make_targets/simulated"]),
+        ("make_targets/ridge", []),
+        ("extract_betas/folder", []),
+        ("train/default", ["train/bayes"]),
+        ("evaluate", ["evaluate"]),
+    ],
+)
+def test_an_earlier_fingerprint_is_that_of_both_datasets_that_there_were(earlier, current):
+    assert current_fingerprints(earlier) == current

@@ -171,7 +171,7 @@ def test_every_array_says_its_axes_and_its_meaning(path):
             "name": "percent signal change",
             "per_unit": 300.0,
         }
-        assert "0-based" in file["image_ids"].attrs["meaning"]
+        assert "name of the picture" in file["image_ids"].attrs["meaning"]
 
 
 def test_npz_needs_no_pickle_and_holds_percent(voxels, tmp_path):
