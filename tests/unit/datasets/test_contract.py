@@ -15,7 +15,7 @@ from fmri2img.datasets.contract import check_betas, check_subjects
 from fmri2img.datasets.folder_dataset import Declared
 from fmri2img.datasets.named_datasets import dataset_names, terms_of
 from fmri2img.datasets.picture_join import collect_truth, create_examples
-from fmri2img.exceptions import ConfigError, MismatchError
+from fmri2img.exceptions import ConfigError, FormatError, MismatchError
 from fmri2img.nsd.extraction import Region, Resources
 from fmri2img.nsd.volumes import write_volume
 from fmri2img.provenance.receipts import Ledger, RawFiles, unwatched
@@ -206,3 +206,22 @@ def test_the_declaration_of_the_documentation_is_valid():
     declared = Declared.model_validate(yaml.safe_load(text))
     assert set(yaml.safe_load(text)) == set(Declared.model_fields)
     assert declared.subjects == ["anna"]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("pictures.csv", "cup-00.png", "../../secret.png", r"expected files below pictures"),
+        ("pictures.csv", "cup-01,", "cup-00,", r"image cup-00 stands there twice"),
+        ("anna/trials.csv", "image_id", "picture", r"no column image_id among session, run, trial"),
+        ("anna/voxels.csv", "1,2,3,", "x,2,3,", r"column i: got 'x', expected whole numbers"),
+    ],
+)
+def test_a_table_that_is_wrong_is_one_line(miniature, tmp_path, file, old, new, message):
+    root = write_folder(tmp_path / "raw")
+    text = (root / file).read_text()
+    assert old in text
+    (root / file).write_text(text.replace(old, new, 1))
+    with pytest.raises(FormatError, match=message) as caught:
+        read("folder", folder(root), PERSON, miniature, tmp_path)
+    assert "\n" not in str(caught.value)
