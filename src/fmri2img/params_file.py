@@ -60,12 +60,11 @@ def _source(values: dict[str, Any]) -> Any:
 def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
     """Name what a key of version 0.1 is called now."""
     models, train, machine = (values.get(key) for key in ("models", "train", "machine"))
+    dataset = "simulated" if _source(values) == "simulated" else "nsd"
+    moved = f"part of datasets.{dataset} since 0.2"
     renamed = {
-        **{
-            key: (key in values, f"part of datasets.{'nsd' if real else 'simulated'} since 0.2")
-            for real in [_source(values) != "simulated"]
-            for key in ("nsd", "fetch_nsd")
-        },
+        "nsd": ("nsd" in values, moved),
+        "fetch_nsd": ("fetch_nsd" in values, moved),
         "machine.nsd_root": (
             isinstance(machine, dict) and "nsd_root" in machine,
             "called machine.raw_root since version 0.2",
