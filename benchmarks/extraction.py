@@ -35,7 +35,8 @@ from measuring import (
     table,
 )
 
-from fmri2img.nsd.paths import SubjectFiles, on_disk
+from fmri2img.datasets.nsd.paths import SubjectFiles, on_disk
+from fmri2img.datasets.regions import read_region
 
 FILES = SubjectFiles(SUBJECT)
 N_ROUNDS = sized(5, 1)
@@ -72,8 +73,8 @@ def main() -> None:
 
 def simulate(folder: Path) -> None:
     """Write one session at the real size, unless an earlier run has."""
-    from fmri2img.simulation.dataset import SimulatedSubject
-    from fmri2img.simulation.stimuli_files import simulate_shared
+    from fmri2img.datasets.simulation.dataset import SimulatedSubject
+    from fmri2img.datasets.simulation.stimuli_files import simulate_shared
 
     if (folder / "complete").exists():
         return
@@ -93,7 +94,7 @@ def roi_mask(root: Path) -> np.ndarray:
 
 def _ours(ending: str) -> Callable[[Path], Callable[[], np.ndarray]]:
     def prepare(root: Path) -> Callable[[], np.ndarray]:
-        from fmri2img.nsd.betas import read_session_betas
+        from fmri2img.datasets.nsd.betas import read_session_betas
 
         mask, path = roi_mask(root), on_disk(root, FILES.betas("b3", 1, ending))
         return lambda: read_session_betas(path, mask, remedy="")
@@ -139,8 +140,8 @@ def _mapping(ours: bool, kind: str) -> Callable[[Path], Callable[[], np.ndarray]
             return lambda: NSDmapdata(str(root)).fit(
                 1, "anat0pt8", "func1pt8", str(source), interptype=kind, badval=-1
             )
-        from fmri2img.nsd.mapping import map_nearest, map_winner_take_all, read_coordinates
-        from fmri2img.nsd.rois import read_labels
+        from fmri2img.datasets.nsd.mapping import map_nearest, map_winner_take_all, read_coordinates
+        from fmri2img.datasets.nsd.rois import read_labels
 
         function, shape = (
             {"nearest": map_nearest, "wta": map_winner_take_all}[kind],
@@ -189,13 +190,14 @@ def extract_here(folder: Path, n_sessions: int) -> None:
     """Extract sessions that are all links to one file, as the stage does after the files are
     verified.
     """
-    from fmri2img.config import ExtractBetasParams, MachineParams, TimeseriesParams
-    from fmri2img.nsd.extraction import Region, Resources, extract_betas
-    from fmri2img.nsd.paths import EXPDESIGN
+    from fmri2img.containers.ncsnr import estimate_ncsnr
+    from fmri2img.datasets.nsd.extraction import extract_betas
+    from fmri2img.datasets.nsd.paths import EXPDESIGN
+    from fmri2img.datasets.protocol import Resources
+    from fmri2img.datasets.simulation.raw_formats import write_responses
+    from fmri2img.datasets.simulation.trial_order import draw_design, responses_table
+    from fmri2img.project.config import ExtractBetasParams, MachineParams, TimeseriesParams
     from fmri2img.provenance.receipts import FileRecord, Ledger, RawFiles, Receipt
-    from fmri2img.responses.ncsnr import estimate_ncsnr
-    from fmri2img.simulation.raw_formats import write_responses
-    from fmri2img.simulation.trial_order import draw_design, responses_table
 
     root, work = folder / f"nsd-{n_sessions}", folder / "work"
     shutil.rmtree(root, ignore_errors=True)
@@ -229,7 +231,7 @@ def extract_here(folder: Path, n_sessions: int) -> None:
         "mapping": None,
         "names": {1: "nsdgeneral"},
     }
-    region = Region.read(on_disk(root, FILES.func_roi("nsdgeneral")), table_of, "all", remedy="")
+    region = read_region(on_disk(root, FILES.func_roi("nsdgeneral")), table_of, "all", remedy="")
     machine = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text())["machine"] | {
         "raw_root": str(root),
         "n_jobs": -1,

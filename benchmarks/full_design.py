@@ -25,8 +25,8 @@ from measuring import (
     table,
 )
 
-from fmri2img.simulation.dataset import SimulatedSubject
-from fmri2img.simulation.stimuli_files import simulate_shared
+from fmri2img.datasets.simulation.dataset import SimulatedSubject
+from fmri2img.datasets.simulation.stimuli_files import simulate_shared
 
 SIZE = sized(
     {"volume_scale": 0.2, "n_visual_voxels": 400}, {"volume_scale": 0.16, "n_visual_voxels": 70}

@@ -38,11 +38,11 @@ from fmri2img.evaluation.correlation import pixel_correlations
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.evaluation.inference import bootstrap_intervals
 from fmri2img.evaluation.metrics.latent_metrics import pattern_correlations
-from fmri2img.files import write_json
 from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder
 from fmri2img.models.registry import model_class
 from fmri2img.pretrained.autoencoder import load_autoencoder
+from fmri2img.project.files import write_json
 from fmri2img.training.fit import fit_encoder
 
 SUBJECTS, SEEDS = sized(((1, 2, 5, 7), (1, 2, 3)), ((1,), (1,)))

@@ -16,12 +16,15 @@ import torch
 import yaml
 from measuring import put_section, run_measured, say, sized, table
 
-from fmri2img.containers import DiffusionTargets, Examples, Latents
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.splits import Split
+from fmri2img.containers.targets import DiffusionTargets
+from fmri2img.datasets.nsd.design import UNITS
 from fmri2img.models.registry import model_class, save_encoder
-from fmri2img.nsd.design import UNITS
-from fmri2img.responses.splits import Split
+from fmri2img.training.data import TrainingSet
 from fmri2img.training.fit import fit_encoder
-from fmri2img.training.training_set import TrainingSet, make_diffusion_set, make_training_set
+from fmri2img.training.training_set import make_diffusion_set, make_training_set
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 N_IMAGES, N_OTHERS, N_VALIDATION, N_VOXELS = sized((9000, 1000, 300, 15_724), (40, 10, 10, 28))

@@ -25,8 +25,8 @@ import torch
 import yaml
 from measuring import put_section, sized, table
 
+from fmri2img.datasets.nsd.design import N_REPETITIONS
 from fmri2img.models.registry import check_settings, load_encoder, model_class, save_encoder
-from fmri2img.nsd.design import N_REPETITIONS
 from fmri2img.tracking.encoder_files import md5_tags
 from fmri2img.tracking.registration import register
 from fmri2img.tracking.store import open_store

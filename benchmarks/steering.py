@@ -19,10 +19,10 @@ from himalaya.ridge import RidgeCV
 from measuring import TINY, put_section, run_measured, say, sized, table
 from sklearn.linear_model import Ridge
 
-from fmri2img.config import GenerateParams
 from fmri2img.generation.diffusion_pictures import PictureMaker, Request
 from fmri2img.models._image_ridge import solve_image_ridge
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder, pick_device
+from fmri2img.project.config import GenerateParams
 
 N_IMAGES, N_VOXELS, N_TARGETS, N_COMPARED = sized((9000, 6000, 77 * 768, 1024), (60, 20, 96, 64))
 REPETITIONS = 3

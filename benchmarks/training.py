@@ -141,9 +141,8 @@ def ours(
     from fmri2img.models.base import TrainingTensors
     from fmri2img.models.registry import model_class
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
+    from fmri2img.training.data import TrainingSet, ValidationTensors
     from fmri2img.training.fit import fit_encoder
-    from fmri2img.training.loop import ValidationTensors
-    from fmri2img.training.training_set import TrainingSet
 
     pixels = way in ("pixels", "window")
     changes = {

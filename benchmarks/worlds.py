@@ -1,7 +1,8 @@
 """Simulated experiments in memory: pictures once, brains and noise at will, as large as wanted. All
 of it is simulated.
 
-The voxels are those of the simulator (`fmri2img.simulation`), or break its assumptions on purpose.
+The voxels are those of the simulator (`fmri2img.datasets.simulation`), or break its assumptions
+on purpose.
 """
 
 from dataclasses import dataclass, replace
@@ -14,14 +15,10 @@ from joblib import Parallel, delayed
 from measuring import simulated_nsd, sized
 from PIL import Image
 
-from fmri2img.features.energies import contrast_energies
-from fmri2img.features.vae_latents import encode_pictures
-from fmri2img.models.base import TrainingTensors
-from fmri2img.pretrained.autoencoder import load_autoencoder
-from fmri2img.simulation.cortex import func_to_anat_mm
-from fmri2img.simulation.dataset import SimulatedSubject
-from fmri2img.simulation.scenes import CATEGORIES, describe_scene, render_image
-from fmri2img.simulation.voxel_responses import (
+from fmri2img.datasets.simulation.cortex import func_to_anat_mm
+from fmri2img.datasets.simulation.dataset import SimulatedSubject
+from fmri2img.datasets.simulation.scenes import CATEGORIES, describe_scene, render_image
+from fmri2img.datasets.simulation.voxel_responses import (
     VoxelModel,
     draw_noise_sources,
     image_features,
@@ -29,8 +26,11 @@ from fmri2img.simulation.voxel_responses import (
     noise_free_responses,
     session_noise,
 )
-from fmri2img.training.loop import ValidationTensors
-from fmri2img.training.training_set import TrainingSet
+from fmri2img.features.energies import contrast_energies
+from fmri2img.features.vae_latents import encode_pictures
+from fmri2img.models.base import TrainingTensors
+from fmri2img.pretrained.autoencoder import load_autoencoder
+from fmri2img.training.data import TrainingSet, ValidationTensors
 
 VAE = Path(__file__).resolve().parents[1] / "models" / "demo-vae"
 N_TEST, N_POOL = sized((200, 6000), (6, 70))

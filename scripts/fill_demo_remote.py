@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fmri2img.containers import TrialBetas
-from fmri2img.layout import voxels_path
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.project.layout import voxels_path
 from fmri2img.provenance.lineage import read_lock
 from fmri2img.sharing.remotes import data_source_of
 

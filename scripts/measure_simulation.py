@@ -14,17 +14,17 @@ from PIL import Image
 from skimage import data as skimage_data
 from sklearn.datasets import load_sample_images
 
-from fmri2img.config import SimulatedNsdParams
-from fmri2img.nsd.betas import read_session_betas
-from fmri2img.nsd.paths import on_disk
-from fmri2img.nsd.rois import read_labels
-from fmri2img.params_file import load_params
-from fmri2img.responses.ncsnr import estimate_ncsnr
-from fmri2img.simulation.dataset import SimulatedSubject
-from fmri2img.simulation.scenes import render_image
-from fmri2img.simulation.stimuli_files import simulate_shared
-from fmri2img.simulation.trial_order import shown_images
-from fmri2img.simulation.voxel_responses import PUBLISHED_NCSNR
+from fmri2img.containers.ncsnr import estimate_ncsnr
+from fmri2img.datasets.nsd.betas import read_session_betas
+from fmri2img.datasets.nsd.paths import on_disk
+from fmri2img.datasets.nsd.rois import read_labels
+from fmri2img.datasets.simulation.dataset import SimulatedSubject
+from fmri2img.datasets.simulation.scenes import render_image
+from fmri2img.datasets.simulation.stimuli_files import simulate_shared
+from fmri2img.datasets.simulation.trial_order import shown_images
+from fmri2img.datasets.simulation.voxel_responses import PUBLISHED_NCSNR
+from fmri2img.project.config import SimulatedNsdParams
+from fmri2img.project.params_file import load_params
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fmri2img.evaluation.metrics.catalogue import all_metrics
 from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.table_rows import ROWS
-from fmri2img.files import write_text
+from fmri2img.project.files import write_text
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/metrics.md"
 BEGIN, END = "<!-- metrics: begin -->", "<!-- metrics: end -->"

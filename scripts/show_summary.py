@@ -4,8 +4,8 @@ summary``).
 
 from pathlib import Path
 
-from fmri2img.files import read_json
-from fmri2img.layout import comparison_path, gallery_path
+from fmri2img.project.files import read_json
+from fmri2img.project.layout import comparison_path, gallery_path
 from fmri2img.viz.summary import terminal_summary
 
 

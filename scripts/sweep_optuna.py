@@ -16,9 +16,9 @@ import sys
 import dvc.api
 import optuna
 
-from fmri2img.exceptions import ConfigError, UnavailableError
-from fmri2img.layout import training_path
-from fmri2img.pipeline.stage import tell_errors
+from fmri2img.project.error_lines import tell_errors
+from fmri2img.project.exceptions import ConfigError, UnavailableError
+from fmri2img.project.layout import training_path
 
 METRIC = "validation/pattern_correlation"
 

@@ -26,9 +26,9 @@ from skimage import data as skimage_data
 from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
 
-from fmri2img.files import write_bytes, write_json
-from fmri2img.simulation.dead_leaves import render_leaves
-from fmri2img.simulation.scenes import render_image
+from fmri2img.datasets.simulation.dead_leaves import render_leaves
+from fmri2img.datasets.simulation.scenes import render_image
+from fmri2img.project.files import write_bytes, write_json
 
 logger = logging.getLogger("train_demo_vae")
 ROOT = Path(__file__).resolve().parents[1]

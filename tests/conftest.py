@@ -25,14 +25,19 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
-from fmri2img.config import BucketParams, MachineParams, SimulatedNsdParams, SimulationParams
 from fmri2img.datasets import simulated_dataset
 from fmri2img.datasets.protocol import Dataset, Setting
-from fmri2img.files import read_json, write_json
+from fmri2img.datasets.simulation.dataset import SimulatedSubject
+from fmri2img.datasets.simulation.scenes import render_image
+from fmri2img.datasets.simulation.stimuli_files import simulate_shared
+from fmri2img.project.config import (
+    BucketParams,
+    MachineParams,
+    SimulatedNsdParams,
+    SimulationParams,
+)
+from fmri2img.project.files import read_json, write_json
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt
-from fmri2img.simulation.dataset import SimulatedSubject
-from fmri2img.simulation.scenes import render_image
-from fmri2img.simulation.stimuli_files import simulate_shared
 from miniature import REPOSITORY, clone, make_miniature, make_pair
 
 # Session 21 holds resting-state runs, session 20 does not.

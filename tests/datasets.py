@@ -9,9 +9,9 @@ import yaml
 from PIL import Image
 
 from conftest import ONE_PROCESS
-from fmri2img.config import RealNsdParams
 from fmri2img.datasets import folder_dataset, nsd_dataset
 from fmri2img.datasets.protocol import Setting
+from fmri2img.project.config import RealNsdParams
 
 PERSON, SIDE, N_IMAGES, N_TEST, N_VOXELS = "anna", 48, 40, 8, 24
 DECLARED = {

@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from fmri2img.simulation.scenes import CATEGORIES
+from fmri2img.datasets.simulation.scenes import CATEGORIES
 
 WORDS = ("a", "photo", "of", *CATEGORIES, "in", "on", "the")
 

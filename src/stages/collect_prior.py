@@ -5,10 +5,10 @@ what is likely, without brain data.
 import numpy as np
 
 from fmri2img.features.prior import pool_pictures
-from fmri2img.layout import prior_path
-from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
+from fmri2img.project.layout import prior_path
+from fmri2img.project.params_file import load_params
 
 
 def main() -> None:

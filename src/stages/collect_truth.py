@@ -4,12 +4,13 @@ them, without raw files.
 
 import numpy as np
 
-from fmri2img.datasets.named_datasets import open_dataset
 from fmri2img.datasets.picture_join import collect_truth
-from fmri2img.layout import truth_path
-from fmri2img.params_file import load_params
-from fmri2img.pipeline.stage import progress, run_stage
+from fmri2img.datasets.protocol import open_dataset
+from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
+from fmri2img.project.layout import truth_path
+from fmri2img.project.params_file import load_params
+from fmri2img.project.progress import progress
 from fmri2img.provenance.receipts import raw_files
 
 

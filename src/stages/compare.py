@@ -1,13 +1,18 @@
 """Put all subjects and models side by side, and name each subject's champion."""
 
-from fmri2img.params_file import load_params
 from fmri2img.pipeline.compare_subjects import compare_subjects
 from fmri2img.pipeline.stage import run_stage
+from fmri2img.project.params_file import load_params
 
 
 def main() -> None:
     """Write the comparison; propose the best encoder of each subject as champion."""
-    compare_subjects(load_params())
+    params = load_params()
+    best = compare_subjects(params)
+    # MLflow takes seconds to load, and nothing above may wait for it.
+    from fmri2img.tracking.runs import log_comparison
+
+    log_comparison(params, best)
 
 
 if __name__ == "__main__":

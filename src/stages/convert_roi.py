@@ -1,11 +1,11 @@
 """Bring regions of interest to functional space."""
 
-from fmri2img.datasets.named_datasets import open_dataset
-from fmri2img.files import write_json
-from fmri2img.layout import roi_path, roi_table_path
-from fmri2img.nsd.volumes import write_volume
-from fmri2img.params_file import load_params
+from fmri2img.datasets.nsd.volumes import write_volume
+from fmri2img.datasets.protocol import open_dataset
 from fmri2img.pipeline.stage import run_stage
+from fmri2img.project.files import write_json
+from fmri2img.project.layout import roi_path, roi_table_path
+from fmri2img.project.params_file import load_params
 from fmri2img.provenance.receipts import raw_files
 
 

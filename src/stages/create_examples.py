@@ -1,11 +1,12 @@
 """Join trials with the pictures they showed."""
 
-from fmri2img.datasets.named_datasets import open_dataset
 from fmri2img.datasets.picture_join import create_examples
-from fmri2img.layout import examples_path
-from fmri2img.params_file import load_params
-from fmri2img.pipeline.stage import progress, run_stage
+from fmri2img.datasets.protocol import open_dataset
+from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
+from fmri2img.project.layout import examples_path
+from fmri2img.project.params_file import load_params
+from fmri2img.project.progress import progress
 from fmri2img.provenance.receipts import raw_files
 
 

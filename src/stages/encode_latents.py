@@ -1,13 +1,14 @@
 """Encode every picture with the frozen autoencoder, and measure its contrasts."""
 
-from fmri2img.containers import Latents
+from fmri2img.containers.latents import Latents
 from fmri2img.features.energies import contrast_energies
 from fmri2img.features.vae_latents import encode_pictures
-from fmri2img.layout import latents_path
-from fmri2img.params_file import load_params
-from fmri2img.pipeline.stage import progress, run_stage
+from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
 from fmri2img.pretrained.autoencoder import load_autoencoder
+from fmri2img.project.layout import latents_path
+from fmri2img.project.params_file import load_params
+from fmri2img.project.progress import progress
 
 
 def main(subject: str) -> None:

@@ -3,12 +3,13 @@
 import shutil
 
 from fmri2img.datasets.contract import check_betas
-from fmri2img.datasets.named_datasets import open_dataset
-from fmri2img.files import read_json
-from fmri2img.layout import pieces_path, roi_path, roi_table_path, voxels_path
-from fmri2img.nsd.extraction import Region, Resources
-from fmri2img.params_file import load_params
-from fmri2img.pipeline.stage import byte_progress, progress, run_stage
+from fmri2img.datasets.protocol import Resources, open_dataset
+from fmri2img.datasets.regions import read_region
+from fmri2img.pipeline.stage import run_stage
+from fmri2img.project.files import read_json
+from fmri2img.project.layout import pieces_path, roi_path, roi_table_path, voxels_path
+from fmri2img.project.params_file import load_params
+from fmri2img.project.progress import byte_progress, progress
 from fmri2img.provenance.receipts import raw_files
 
 
@@ -22,7 +23,7 @@ def main(subject: str) -> None:
     trials = dataset.read_betas(
         raw_files(subject, params.machine),
         raw_files("shared", params.machine),
-        Region.read(roi_path(subject), table, labels, remedy=remedy),
+        read_region(roi_path(subject), table, labels, remedy=remedy),
         params.extract_betas,
         Resources(params.machine, pieces_path(subject), progress("sessions"), byte_progress),
     )

@@ -1,11 +1,12 @@
 """Bring raw files within reach, and write the receipt that pins them."""
 
-from fmri2img.config import ProjectParams
-from fmri2img.datasets.named_datasets import open_dataset
-from fmri2img.fetching.fetch import check_not_pulled
-from fmri2img.layout import ledger_path, receipt_path, voxels_path
-from fmri2img.params_file import load_params
-from fmri2img.pipeline.stage import byte_progress, run_stage
+from fmri2img.datasets.fetching.fetch import check_not_pulled
+from fmri2img.datasets.protocol import open_dataset
+from fmri2img.pipeline.stage import run_stage
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.layout import ledger_path, receipt_path, voxels_path
+from fmri2img.project.params_file import load_params
+from fmri2img.project.progress import byte_progress
 from fmri2img.provenance.receipts import Ledger, raw_files
 
 

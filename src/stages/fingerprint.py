@@ -2,8 +2,8 @@
 no more.
 """
 
-from fmri2img.layout import FINGERPRINTS
 from fmri2img.pipeline.stage import run_stage
+from fmri2img.project.layout import FINGERPRINTS
 from fmri2img.provenance.stage_fingerprints import write_fingerprints
 
 

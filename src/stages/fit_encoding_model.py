@@ -1,16 +1,19 @@
 """Fit the way back from latents to voxels, and say how much of each region's signal it explains."""
 
-from fmri2img.evaluation.brain import ceiling_source, score_encoding_model
 from fmri2img.evaluation.documents import encoding_document
-from fmri2img.evaluation.encoding_fit import fit_encoding_model
-from fmri2img.files import write_json
-from fmri2img.layout import (
+from fmri2img.evaluation.encoding_fit import (
+    ceiling_source,
+    fit_encoding_model,
+    score_encoding_model,
+)
+from fmri2img.pipeline.stage import run_stage
+from fmri2img.pipeline.subject import SubjectData
+from fmri2img.project.files import write_json
+from fmri2img.project.layout import (
     encoding_model_path,
     encoding_scores_path,
 )
-from fmri2img.params_file import load_params
-from fmri2img.pipeline.stage import run_stage
-from fmri2img.pipeline.subject import SubjectData
+from fmri2img.project.params_file import load_params
 
 
 def main(subject: str) -> None:

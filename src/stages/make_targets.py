@@ -1,8 +1,8 @@
 """Compute what a model learns beside latents: Stable Diffusion's view of pictures and captions."""
 
-from fmri2img.params_file import load_params
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject_targets import make_targets_of
+from fmri2img.project.params_file import load_params
 
 
 def main(subject: str, model: str) -> None:

@@ -1,8 +1,8 @@
 """Reconstruct the test images, and show them beside the truth."""
 
-from fmri2img.params_file import load_params
 from fmri2img.pipeline.reconstruct_subject import reconstruct_subject
 from fmri2img.pipeline.stage import run_stage
+from fmri2img.project.params_file import load_params
 
 
 def main(subject: str, model: str) -> None:

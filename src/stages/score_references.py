@@ -1,8 +1,8 @@
 """Score what every encoder of a subject is compared with: floors, ceilings and ridge."""
 
-from fmri2img.params_file import load_params
 from fmri2img.pipeline.evaluate_subject import score_references_of
 from fmri2img.pipeline.stage import run_stage
+from fmri2img.project.params_file import load_params
 
 
 def main(subject: str) -> None:

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fmri2img.layout import split_path
-from fmri2img.params_file import load_params
+from fmri2img.containers.splits import check_kind, split_images
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
-from fmri2img.responses.splits import check_kind, split_images
+from fmri2img.project.layout import split_path
+from fmri2img.project.params_file import load_params
 
 
 def main(subject: str) -> None:

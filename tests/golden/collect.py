@@ -212,7 +212,9 @@ def collect_errors():
     """The template of every error line: what is raised with which words, values left open."""
     known = set(
         re.findall(
-            r"^class (\w+)", (REPOSITORY / "src/fmri2img/exceptions.py").read_text(), re.MULTILINE
+            r"^class (\w+)",
+            (REPOSITORY / "src/fmri2img/project/exceptions.py").read_text(),
+            re.MULTILINE,
         )
     ) | {"ValueError"}
     found = set()

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from fmri2img.files import read_json
+from fmri2img.project.files import read_json
 from golden.collect import describe_files, flatten
 from miniature import REPOSITORY, copy_project, inside, stages
 

@@ -6,10 +6,12 @@ import numpy as np
 import torch
 import yaml
 
-from fmri2img.containers import DiffusionTargets, Examples, Latents
-from fmri2img.files_0_1 import with_facts
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.splits import Split
+from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.models.registry import check_settings, model_class, save_encoder
-from fmri2img.responses.splits import Split
+from fmri2img.project.files_0_1 import with_facts
 from fmri2img.training.fit import fit_encoder
 from fmri2img.training.training_set import make_diffusion_set, make_training_set
 from miniature import MODELS, REPOSITORY

@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from fmri2img.layout import FINGERPRINTS
+from fmri2img.project.layout import FINGERPRINTS
 from fmri2img.provenance.reach import Program
 from fmri2img.provenance.rewritten import NAME, current_fingerprints, fingerprint_md5
 from fmri2img.provenance.stage_fingerprints import SOURCE, fingerprints

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from commands import fmri2img
-from fmri2img.containers import TrialBetas
+from fmri2img.containers.splits import split_images
+from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.models.registry import load_encoder
-from fmri2img.responses.splits import split_images
 from fmri2img.tracking.runs import log_encoder
 from fmri2img.tracking.store import open_store
 from golden import collect

@@ -14,7 +14,7 @@ from PIL import Image
 
 from commands import fmri2img
 from conftest import REPOSITORY
-from fmri2img.files import hash_file
+from fmri2img.project.files import hash_file
 from miniature import SUBJECT, keep_images
 from pipeline.projects import run
 
@@ -117,7 +117,7 @@ def test_a_fresh_store_gets_all_that_is_on_disk(project, tmp_path):
 
 
 def test_betas_become_pictures(project, tmp_path):
-    from fmri2img.containers import Reconstructions
+    from fmri2img.containers.reconstructions import Reconstructions
 
     found = Reconstructions.open(project / "data/reconstructions/subj02/ridge.h5", remedy="")
     row = found.rows("test")[0]

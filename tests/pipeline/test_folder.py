@@ -10,7 +10,8 @@ from safetensors.numpy import load_file
 
 from commands import dvc, fmri2img
 from datasets import N_TEST, PERSON, SIDE, write_folder
-from fmri2img.containers import Examples, Reconstructions
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.reconstructions import Reconstructions
 from miniature import _SMALL, changed_params, clone
 
 

@@ -19,7 +19,7 @@ from miniature import changed_params, clone
 from pipeline.projects import repro, run
 
 UP_TO_DATE = re.compile(r"all \d+ stages are up to date")
-READER = "src/fmri2img/nsd/betas.py"
+READER = "src/fmri2img/datasets/nsd/betas.py"
 
 
 def ran(result):
@@ -79,7 +79,7 @@ def test_every_function_that_a_stage_ran_is_in_its_reach(template):
         missed = []
         for name in called_by_what_counts(calls):
             module, definition = program.resolve(name)
-            if definition is None or module == "fmri2img.config":
+            if definition is None or module == "fmri2img.project.config":
                 # the text of a module or class as it is imported; sections that a stage checks and
                 # does not use
                 continue
@@ -211,7 +211,7 @@ def test_where_raw_files_are_changed_code_is_not_accepted(copied):
     assert result.returncode == 1
     assert re.search(
         r"error: extract_betas@subj02 cannot be accepted: code changed: .*read_session_betas "
-        r"\(src/fmri2img/nsd/betas.py\)",
+        r"\(src/fmri2img/datasets/nsd/betas.py\)",
         result.stderr,
     )
     assert (
@@ -326,7 +326,11 @@ def test_a_lock_of_version_0_1_is_taken_over_by_one_command(template, tmp_path):
     """It names the source files of each stage one by one, with their MD5."""
     project = clone(template, tmp_path / "project")
     lock = yaml.load((project / "dvc.lock").read_text(), LockLoader)  # noqa: S506
-    names = ["src/stages/train.py", "src/fmri2img/storage.py", "src/fmri2img/models/ridge.py"]
+    names = [
+        "src/stages/train.py",
+        "src/fmri2img/containers/storage.py",
+        "src/fmri2img/models/ridge.py",
+    ]
     files = [
         {
             "path": name,
@@ -349,7 +353,7 @@ def test_a_lock_of_version_0_1_is_taken_over_by_one_command(template, tmp_path):
         project / "data/reconstructions",
     ):
         shutil.rmtree(path)
-    edit(project, "src/fmri2img/storage.py", '"""', '"""Said differently: ')
+    edit(project, "src/fmri2img/containers/storage.py", '"""', '"""Said differently: ')
     (line,) = [line for line in why(project) if "source files" in line]
     assert line.endswith("they mean the same: to keep the results, run fmri2img accept")
     result = run(project, "fmri2img", "accept")

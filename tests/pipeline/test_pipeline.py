@@ -10,9 +10,12 @@ import pytest
 import yaml
 
 import miniature
-from fmri2img.containers import Examples, Latents, Reconstructions, TrialBetas
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.splits import Split
+from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.evaluation.table_rows import ROWS
-from fmri2img.responses.splits import Split
 from miniature import MODELS, PAIR, SUBJECT, copy_project
 from pipeline.projects import repro, run
 

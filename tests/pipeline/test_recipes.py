@@ -16,7 +16,7 @@ import yaml
 import miniature
 from commands import dvc, run_script
 from conftest import REPOSITORY
-from fmri2img.containers import Reconstructions
+from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.evaluation.metrics import catalogue
 from miniature import changed_params, clone
 

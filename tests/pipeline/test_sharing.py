@@ -15,7 +15,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from conftest import REPOSITORY
-from fmri2img.containers import TrialBetas
+from fmri2img.containers.trial_betas import TrialBetas
 from miniature import changed_params
 from pipeline.projects import kill_when, run
 

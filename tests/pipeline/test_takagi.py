@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import yaml
 
-from fmri2img.containers import DiffusionTargets, Examples, Reconstructions
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.splits import Split
+from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.evaluation.table_rows import ROWS
-from fmri2img.responses.splits import Split
 from miniature import N_SAMPLES, changed_params, clone, diffusion_of
 from pipeline.projects import kill_when, run
 

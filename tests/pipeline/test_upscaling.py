@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from commands import dvc, fmri2img
-from fmri2img.containers import Reconstructions
+from fmri2img.containers.reconstructions import Reconstructions
 from miniature import changed_params, clone
 
 MODEL = "upscaling_ae"

@@ -5,10 +5,10 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.config import ProjectParams
-from fmri2img.datasets.named_datasets import dataset_names
-from fmri2img.layout import fingerprint_path
+from fmri2img.datasets.protocol import dataset_names
 from fmri2img.models.registry import model_names
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.layout import fingerprint_path
 from fmri2img.provenance.reach import CANNOT_CHANGE_OUTPUTS, Program
 from fmri2img.provenance.stage_fingerprints import dataset_names as datasets_in_source
 from fmri2img.provenance.stage_fingerprints import fingerprints

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.containers import id_name
-from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
-from fmri2img.pipeline.stage import progress
+from fmri2img.cli import ADDRESS
+from fmri2img.containers.ids import id_name
+from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.project.progress import progress
 from fmri2img.sharing.export import NAMES_IN_NPZ
 
-ADDRESS = "models:/NAME@champion or models:/NAME/NUMBER, as fmri2img list shows them"
 
-
-def add_decode_verb(verbs: argparse._SubParsersAction) -> None:
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add it to the command."""
     verb = verbs.add_parser("decode", help="reconstruct pictures from betas with a trained encoder")
     verb.add_argument(
@@ -102,7 +101,7 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
     ConfigError
         If ``repetitions`` is needed.
     """
-    from fmri2img.responses.repetitions import average_repetitions
+    from fmri2img.containers.repetitions import average_repetitions
 
     if not path.exists():
         raise MissingDataError(f"{path} not found; make it with fmri2img export")

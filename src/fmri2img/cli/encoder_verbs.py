@@ -8,26 +8,19 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from fmri2img.cli.decode_verb import ADDRESS, add_decode_verb
-from fmri2img.exceptions import ConfigError
-from fmri2img.files import hash_file, read_json
-from fmri2img.layout import (
+from fmri2img.cli import ADDRESS
+from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.files import hash_file
+from fmri2img.project.layout import (
     encoder_folder,
-    metrics_path,
-    reconstructions_path,
-    report_path,
-    training_path,
 )
-from fmri2img.params_file import load_params
-from fmri2img.provenance.lineage import LOCK_PATH, commit_that_recorded, outs_at, read_lock
+from fmri2img.provenance.lineage import commit_that_recorded, outs_at
 
 if TYPE_CHECKING:
     import mlflow
 
 
-def add_encoder_verbs(verbs: argparse._SubParsersAction) -> None:
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add them to the command."""
     verb = verbs.add_parser(
         "list", help="list registered encoders, the champion of each subject marked"
@@ -57,7 +50,6 @@ def add_encoder_verbs(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--remote", help="a DVC remote; the default one if left out")
     verb.add_argument("--force", action="store_true", help="replace other bytes that stand there")
     verb.set_defaults(run=restore_encoder)
-    add_decode_verb(verbs)
     verb = verbs.add_parser(
         "track", help="log to MLflow what its store lacks of the encoders on disk"
     )
@@ -176,71 +168,10 @@ def restore_encoder(options: argparse.Namespace) -> None:
 
 def track(options: argparse.Namespace) -> None:  # noqa: ARG001
     """Log what is missing of every encoder that ``params.yaml`` lists and that is on disk."""
-    track_encoders()
+    from fmri2img.tracking.runs import catch_up
 
-
-def track_encoders() -> None:
-    """Log, and say for each encoder what was missing in the store."""
-    from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
-    from fmri2img.models.registry import stage_of
-    from fmri2img.tracking.runs import mirror, propose_champions
-    from fmri2img.tracking.store import required
-
-    params = load_params()
-    stages = read_lock() if LOCK_PATH.exists() else {}
-    encoders = [(subject, model) for subject in params.subjects for model in params.models]
-    on_disk = [
-        names for names in encoders if (encoder_folder(*names) / "model.safetensors").exists()
-    ]
-    for subject, model in on_disk:
-        is_scored = _is_scored(stages, subject, model)
-        with required():
-            logged = mirror(subject, model, evaluation=is_scored)
-        without = (
-            ""
-            if is_scored
-            else "; its scores and pictures are not here (dvc repro, or fmri2img pull --everything)"
-        )
-        print(
-            f"{subject}/{model}: "
-            f"{' and '.join(logged) + ' logged' if logged else 'all is in the store'}{without}",
-            flush=True,
-        )
-    if not on_disk:
-        print("no encoder is on disk; run: dvc repro, or fmri2img pull --models", file=sys.stderr)
-        return
-    best: dict[str, tuple[float, str]] = {}
-    for subject, model in on_disk:
-        trained = read_json(
-            training_path(subject, model), remedy=f"dvc repro {stage_of('train', subject, model)}"
-        )
-        best[subject] = max(best.get(subject, (-np.inf, "")), (trained[CHAMPION_SCORE], model))
-    # A champion that somebody chose stays.
-    propose_champions(
-        {subject: model for subject, (_, model) in best.items()}, where_there_is_none=True
-    )
-
-
-def _is_scored(stages: dict, subject: str, model: str) -> bool:
-    """Whether the scores on disk are those of the weights on disk, and pictures and page are
-    there too.
-    """
-    from fmri2img.models.registry import stage_of
-
-    stage = stages.get(stage_of("evaluate", subject, model))
-    weights, scores = (
-        encoder_folder(subject, model) / "model.safetensors",
-        metrics_path(subject, model),
-    )
-    return (
-        stage is not None
-        and all(
-            path.exists()
-            for path in (scores, report_path(subject, model), reconstructions_path(subject, model))
-        )
-        and stage.deps.get(weights.as_posix()) == hash_file(weights, "md5")
-        and stage.outs.get(scores.as_posix()) == hash_file(scores, "md5")
-    )
+    for line in catch_up():
+        print(line, flush=True)
 
 
 def migrate_store(options: argparse.Namespace) -> None:

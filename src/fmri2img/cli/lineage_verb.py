@@ -6,9 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from fmri2img.exceptions import MissingDataError, UnavailableError
-from fmri2img.layout import FINGERPRINTS
-from fmri2img.provenance.accept import read_notes
+from fmri2img.project.exceptions import MissingDataError, UnavailableError
+from fmri2img.project.layout import FINGERPRINTS
 from fmri2img.provenance.lineage import (
     LOCK_PATH,
     Origin,
@@ -17,11 +16,12 @@ from fmri2img.provenance.lineage import (
     trace_back,
     trace_forward,
 )
+from fmri2img.provenance.notes import read_notes
 from fmri2img.provenance.receipts import Receipt, receipts_that_list
 from fmri2img.sharing.voxel_file import open_voxels
 
 
-def add_lineage_verb(verbs: argparse._SubParsersAction) -> None:
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add it to the command."""
     verb = verbs.add_parser(
         "lineage",

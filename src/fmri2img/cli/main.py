@@ -3,22 +3,14 @@ encoders, tell where files come from.
 """
 
 import argparse
+from importlib import import_module
 
-from fmri2img.cli.encoder_verbs import add_encoder_verbs
-from fmri2img.cli.lineage_verb import add_lineage_verb
-from fmri2img.cli.pipeline_verbs import add_pipeline_verbs
-from fmri2img.cli.score_verbs import add_score_verbs
-from fmri2img.cli.sharing_verbs import add_sharing_verbs
-from fmri2img.cli.voxel_verbs import add_voxel_verbs
-from fmri2img.pipeline.stage import tell_errors
+from fmri2img.project.error_lines import tell_errors
 
+# In the order of the help.
 _GROUPS = (
-    add_voxel_verbs,
-    add_sharing_verbs,
-    add_score_verbs,
-    add_encoder_verbs,
-    add_pipeline_verbs,
-    add_lineage_verb,
+    *("voxel_verbs", "sharing_verbs", "score_verbs", "encoder_verbs", "decode_verb"),
+    *("pipeline_verbs", "migration_verbs", "lineage_verb"),
 )
 
 
@@ -33,8 +25,8 @@ def make_parser() -> tuple[argparse.ArgumentParser, list[str]]:
     """Return the parser of all verbs, and their names."""
     parser = argparse.ArgumentParser(prog="fmri2img", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for add in _GROUPS:
-        add(verbs)
+    for group in _GROUPS:
+        import_module(f"fmri2img.cli.{group}").add_verbs(verbs)
     for verb in verbs.choices.values():
         verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser, list(verbs.choices)

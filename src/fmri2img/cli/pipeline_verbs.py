@@ -5,15 +5,14 @@ results after an edit of code.
 import argparse
 import sys
 
-from fmri2img.exceptions import MismatchError
 from fmri2img.pipeline.checks import check_project
-from fmri2img.provenance.accept import ACCEPTED_PATH, Decision, accept
+from fmri2img.project.exceptions import MismatchError
+from fmri2img.provenance.accept import Decision, accept
+from fmri2img.provenance.notes import ACCEPTED_PATH
 from fmri2img.provenance.why import Pipeline, explain
 
-_OF_TODAY = "nothing to do: the project has today's names and layouts"
 
-
-def add_pipeline_verbs(verbs: argparse._SubParsersAction) -> None:
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs to the command ``fmri2img``."""
     check = verbs.add_parser(
         "check",
@@ -37,15 +36,6 @@ def add_pipeline_verbs(verbs: argparse._SubParsersAction) -> None:
     )
     keep.add_argument("stage", nargs="?", help="a stage, such as extract_betas; all if left out")
     keep.set_defaults(run=accept_results)
-    migrate = verbs.add_parser(
-        "migrate-project",
-        help="bring a project of version 0.1 to today's names and layouts; nothing is computed "
-        "anew but the comparison",
-    )
-    migrate.add_argument(
-        "--dry-run", action="store_true", help="say what would be done, and change nothing"
-    )
-    migrate.set_defaults(run=migrate_project)
 
 
 def check_params(options: argparse.Namespace) -> None:  # noqa: ARG001
@@ -89,28 +79,6 @@ def accept_results(options: argparse.Namespace) -> None:
             "says which code made them",
             file=sys.stderr,
         )
-
-
-def migrate_project(options: argparse.Namespace) -> None:
-    """Do what has to be done, with a line for each step."""
-    # They start torch and MLflow.
-    from fmri2img.migration.finish import finish
-    from fmri2img.migration.project import plan
-
-    steps = plan()
-    for step in steps:
-        print(step.words, flush=True)
-        if not options.dry_run:
-            step.do()
-    if options.dry_run:
-        print(f"{len(steps)} steps; nothing was changed" if steps else _OF_TODAY)
-        return
-    lines = 0
-    for line in finish():
-        print(line, flush=True)
-        lines += 1
-    if not steps and not lines:
-        print(_OF_TODAY)
 
 
 def _grouped(decisions: list[Decision], verb: str) -> list[str]:

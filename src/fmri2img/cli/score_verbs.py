@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from fmri2img.exceptions import ConfigError
-from fmri2img.files import write_json
-from fmri2img.layout import truth_path
+from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.files import write_json
+from fmri2img.project.layout import truth_path
 
 
-def add_score_verbs(verbs: argparse._SubParsersAction) -> None:
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add it to the command."""
     verb = verbs.add_parser(
         "evaluate", help="score reconstructions of any origin against the pictures that were seen"
@@ -50,7 +50,7 @@ def add_score_verbs(verbs: argparse._SubParsersAction) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print scores beside their floors."""
-    from fmri2img.evaluation.network_features import NETWORK_NAMES, open_networks
+    from fmri2img.evaluation.network_features import open_networks
 
     # Starts torch, which other verbs need not wait for.
     from fmri2img.evaluation.picture_folders import (
@@ -58,6 +58,7 @@ def evaluate(options: argparse.Namespace) -> None:
         join,
         read_pictures,
     )
+    from fmri2img.evaluation.read_outs import NETWORK_NAMES
 
     names = NETWORK_NAMES if options.networks == ["all"] else options.networks
     if unknown := [name for name in names if name not in NETWORK_NAMES]:

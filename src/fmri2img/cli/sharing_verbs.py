@@ -3,9 +3,8 @@
 import argparse
 import sys
 
-from fmri2img.cli.encoder_verbs import track_encoders
-from fmri2img.datasets.named_datasets import terms_of
-from fmri2img.exceptions import UnavailableError
+from fmri2img.datasets.protocol import terms_of
+from fmri2img.project.exceptions import UnavailableError
 from fmri2img.sharing.remotes import (
     ALL_STAGES,
     MODEL_STAGES,
@@ -18,7 +17,7 @@ from fmri2img.sharing.remotes import (
 )
 
 
-def add_sharing_verbs(verbs: argparse._SubParsersAction) -> None:
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add them to the command."""
     for name, run, help_text in (
         (
@@ -79,7 +78,11 @@ def pull_files(options: argparse.Namespace) -> None:
     if not options.dry_run:
         pull(shipment)
         if options.stages is not SHARED_STAGES:
+            # Starts MLflow.
+            from fmri2img.tracking.runs import catch_up
+
             try:
-                track_encoders()
+                for line in catch_up():
+                    print(line, flush=True)
             except UnavailableError as error:  # the files are here all the same
                 print(f"note: {error}; later run: fmri2img track", file=sys.stderr)

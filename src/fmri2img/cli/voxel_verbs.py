@@ -8,7 +8,7 @@ from fmri2img.sharing.export import EXPORTERS
 from fmri2img.sharing.voxel_file import open_voxels
 
 
-def add_voxel_verbs(verbs: argparse._SubParsersAction) -> None:
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add them to the command."""
     show = verbs.add_parser("voxels", help="say what a voxel file holds")
     show.add_argument("file", type=Path)

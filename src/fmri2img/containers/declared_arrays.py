@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
-
-from fmri2img.storage import StoredArray
 
 Order = Literal["any", "sorted", "ascending"]
 Axes = tuple[str | int, ...]
@@ -15,6 +13,18 @@ _ID_KINDS = "iuU"
 # Betas: whole numbers in the units of the dataset, or numbers as they are.
 _BETA_DTYPES = ("int16", "float32")
 _DTYPES = {"beta": " or ".join(_BETA_DTYPES), "id": "whole numbers or texts"}
+
+
+class Shaped(Protocol):
+    """An array, in memory or on disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """What it holds."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +52,7 @@ class Array:
     def fault(
         self,
         name: str,
-        values: np.ndarray | StoredArray,
+        values: Shaped,
         lengths: dict[str, tuple[str, int]],
     ) -> str:
         """Return what is wrong with an array, in words; empty if nothing is.
@@ -68,7 +78,7 @@ class Array:
             owner, known = lengths.setdefault(axis, (name, length))
             if known != length:
                 return f"{length} {axis}, expected the {known} of {owner}"
-        return "" if isinstance(values, StoredArray) else self._fault_of_values(values)
+        return self._fault_of_values(values) if isinstance(values, np.ndarray) else ""
 
     def _has_dtype(self, dtype: np.dtype) -> bool:
         if self.dtype == "id":
@@ -96,7 +106,7 @@ class Array:
         return ""
 
 
-def first_fault(arrays: Mapping[str, Array], values: Mapping[str, np.ndarray | StoredArray]) -> str:
+def first_fault(arrays: Mapping[str, Array], values: Mapping[str, Shaped]) -> str:
     """Return the first thing that is wrong with some arrays: name, and what; empty if nothing is.
 
     Parameters

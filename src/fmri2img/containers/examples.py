@@ -7,12 +7,13 @@ import numpy as np
 
 from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.ids import find_rows
+from fmri2img.containers.stored import Stored
 from fmri2img.containers.units import Units
 from fmri2img.containers.voxels import OVER_VOXELS, Voxels
 
 
 @dataclass(frozen=True)
-class Examples(Voxels):
+class Examples(Voxels, Stored):
     """Pictures and the trials in which they were seen.
 
     Attributes

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fmri2img.exceptions import MismatchError
+from fmri2img.project.exceptions import MismatchError
 
 
 def find_rows(sorted_ids: np.ndarray, wanted: np.ndarray, where: str) -> np.ndarray:

@@ -11,9 +11,9 @@ import numpy as np
 
 from fmri2img import __version__
 from fmri2img.containers.declared_arrays import Array, first_fault
-from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
-from fmri2img.files import replacing
-from fmri2img.storage import StoredArray, write_array, writing
+from fmri2img.containers.storage import StoredArray, write_array, writing
+from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.project.files import replacing
 
 # Axes and units of the arrays in a file, for who opens it without this project.
 _MEANINGS: dict[str, tuple[str, str]] = {

@@ -6,11 +6,12 @@ from typing import ClassVar
 import numpy as np
 
 from fmri2img.containers.declared_arrays import Array
+from fmri2img.containers.stored import Stored
 from fmri2img.containers.voxels import OVER_VOXELS, Voxels
 
 
 @dataclass(frozen=True)
-class TrialBetas(Voxels):
+class TrialBetas(Voxels, Stored):
     """Betas of one subject, trial by trial in time order; holds all that is ever needed from the
     raw files but pictures.
 

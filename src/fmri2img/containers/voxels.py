@@ -6,14 +6,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fmri2img.containers.declared_arrays import Array
-from fmri2img.containers.stored import Stored
-from fmri2img.files_0_1 import with_facts
+from fmri2img.project.files_0_1 import with_facts
 
 OVER_VOXELS = ["voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain"]
 
 
 @dataclass(frozen=True)
-class Voxels(Stored):
+class Voxels:
     """What is known of each voxel; part of the files of betas and of examples.
 
     Attributes

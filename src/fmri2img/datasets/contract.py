@@ -5,30 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from fmri2img.config import PARAMS_PATH
-from fmri2img.containers import TrialBetas
+from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.units import Units
 from fmri2img.datasets.protocol import Facts
-from fmri2img.exceptions import ConfigError, MismatchError
-from fmri2img.params_file import near
+from fmri2img.project.exceptions import MismatchError
 
 _ID_KINDS = {"numbers": "iu", "texts": "U"}
 _VOXELS_AT_ONCE = 512
-
-
-def check_subjects(subjects: list[str], facts: Facts) -> None:
-    """Refuse a subject that the dataset does not have.
-
-    Raises
-    ------
-    ConfigError
-        With names that resemble it.
-    """
-    if unknown := [name for name in subjects if name not in facts.subjects]:
-        raise ConfigError(
-            f"{PARAMS_PATH}: subjects: {facts.title} has no subject {unknown[0]!r}"
-            f"{near(unknown[0], facts.subjects)}; choose from: {', '.join(facts.subjects)}"
-        )
 
 
 def check_betas(trials: TrialBetas, facts: Facts, subject: str) -> TrialBetas:
@@ -88,24 +71,3 @@ def _missing(trials: TrialBetas) -> str:
             trial, voxel = places[0]
             return f"trial {trial}, voxel {start + voxel} (from 0) has no finite beta"
     return ""
-
-
-def check_pictures(
-    pictures: Iterator[np.ndarray], image_ids: np.ndarray, side: int
-) -> Iterator[np.ndarray]:
-    """Yield pictures that are as large as the dataset declares, shape (side, side, 3), uint8.
-
-    Raises
-    ------
-    MismatchError
-        With the first that is not.
-    """
-    expected = (side, side, 3)
-    for image_id, picture in zip(image_ids, pictures, strict=True):
-        if picture.shape != expected or picture.dtype != np.uint8:
-            raise MismatchError(
-                f"image {image_id} is {picture.dtype} of shape {picture.shape}, "
-                f"expected uint8 of {expected}; correct the picture, or what the dataset declares "
-                "(picture_side)"
-            )
-        yield picture

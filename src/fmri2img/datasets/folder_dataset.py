@@ -24,7 +24,21 @@ import yaml
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
-from fmri2img.config import (
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.containers.units import Units
+from fmri2img.datasets.folder_tables import read_table, whole_numbers
+from fmri2img.datasets.protocol import (
+    Captions,
+    Facts,
+    Ids,
+    LabelVolume,
+    Missing,
+    Region,
+    Resources,
+    Setting,
+)
+from fmri2img.datasets.recording import Recording, label_volume
+from fmri2img.project.config import (
     ConvertRoiParams,
     ExtractBetasParams,
     FetchCaptionsParams,
@@ -32,13 +46,8 @@ from fmri2img.config import (
     SplitKind,
     Subject,
 )
-from fmri2img.containers import TrialBetas, Units
-from fmri2img.datasets.folder_tables import read_table, whole_numbers
-from fmri2img.datasets.protocol import Captions, Facts, Ids, LabelVolume, Missing, Setting
-from fmri2img.datasets.recording import Recording, label_volume
-from fmri2img.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
-from fmri2img.nsd.extraction import Region, Resources
-from fmri2img.params_file import check_section, near
+from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.project.params_file import check_section, near
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
 TERMS = "what this project's dataset.yaml says of its terms has to be kept"

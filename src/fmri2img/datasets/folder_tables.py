@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fmri2img.exceptions import FormatError
+from fmri2img.project.exceptions import FormatError
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.config import FetchCaptionsParams, RealNsdParams
+from fmri2img.datasets.fetching.caption_archive import fetch_captions
+from fmri2img.datasets.fetching.fetch import fetch_bucket, list_bucket, use_local
 from fmri2img.datasets.nsd_files import NsdFiles, read_coco_captions
 from fmri2img.datasets.protocol import Captions, Setting
-from fmri2img.exceptions import ConfigError
-from fmri2img.fetching.caption_archive import fetch_captions
-from fmri2img.fetching.fetch import fetch_bucket, list_bucket, use_local
-from fmri2img.layout import coco_folder
+from fmri2img.project.config import FetchCaptionsParams, RealNsdParams
+from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.layout import coco_folder
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
 TERMS = (

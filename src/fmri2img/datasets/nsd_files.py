@@ -5,18 +5,18 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.config import ConvertRoiParams, ExtractBetasParams, NsdParams
-from fmri2img.containers import TrialBetas
-from fmri2img.datasets.protocol import Captions, Facts, LabelVolume, Setting
-from fmri2img.files import hash_file
-from fmri2img.nsd.coco_captions import CAPTION_FILES, read_captions, read_coco_ids
-from fmri2img.nsd.conversion import convert_roi, describe_region
-from fmri2img.nsd.design import N_REPETITIONS, N_SUBJECTS, SPLITS, UNITS
-from fmri2img.nsd.extraction import Region, Resources, extract_betas
-from fmri2img.nsd.paths import STIM_INFO, STIMULI, VOXEL_SIZES_MM
-from fmri2img.nsd.stimuli import STIMULUS_SIDE, iterate_images
+from fmri2img.containers.ncsnr import estimate_ncsnr
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.datasets.nsd.coco_captions import CAPTION_FILES, read_captions, read_coco_ids
+from fmri2img.datasets.nsd.conversion import convert_roi, describe_region
+from fmri2img.datasets.nsd.design import N_REPETITIONS, N_SUBJECTS, SPLITS, UNITS
+from fmri2img.datasets.nsd.extraction import extract_betas
+from fmri2img.datasets.nsd.paths import STIM_INFO, STIMULI, VOXEL_SIZES_MM
+from fmri2img.datasets.nsd.stimuli import STIMULUS_SIDE, iterate_images
+from fmri2img.datasets.protocol import Captions, Facts, LabelVolume, Region, Resources, Setting
+from fmri2img.project.config import ConvertRoiParams, ExtractBetasParams, NsdParams
+from fmri2img.project.files import hash_file
 from fmri2img.provenance.receipts import RawFiles
-from fmri2img.responses.ncsnr import estimate_ncsnr
 
 
 class NsdFiles:

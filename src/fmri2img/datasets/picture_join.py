@@ -7,11 +7,13 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
 
-from fmri2img.containers import Examples, TrialBetas, TruePictures
-from fmri2img.datasets.contract import check_pictures
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.storage import StreamedArray
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.datasets.protocol import Dataset
+from fmri2img.project.exceptions import MismatchError
 from fmri2img.provenance.receipts import RawFiles
-from fmri2img.storage import StreamedArray
 
 Progress = Callable[..., Iterable]
 _VOXELS_AT_ONCE = 512
@@ -137,3 +139,24 @@ def dataset_pictures(
 
 def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
+
+
+def check_pictures(
+    pictures: Iterator[np.ndarray], image_ids: np.ndarray, side: int
+) -> Iterator[np.ndarray]:
+    """Yield pictures that are as large as the dataset declares, shape (side, side, 3), uint8.
+
+    Raises
+    ------
+    MismatchError
+        With the first that is not.
+    """
+    expected = (side, side, 3)
+    for image_id, picture in zip(image_ids, pictures, strict=True):
+        if picture.shape != expected or picture.dtype != np.uint8:
+            raise MismatchError(
+                f"image {image_id} is {picture.dtype} of shape {picture.shape}, "
+                f"expected uint8 of {expected}; correct the picture, or what the dataset declares "
+                "(picture_side)"
+            )
+        yield picture

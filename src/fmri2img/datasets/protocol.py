@@ -6,27 +6,38 @@ brings raw files within reach, turns them into regions and betas, and hands out 
 below the voxel file knows which dataset it was.
 """
 
-from collections.abc import Iterator
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from types import ModuleType
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from fmri2img.config import (
+import fmri2img.datasets
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.containers.units import Units
+from fmri2img.project.config import (
+    PARAMS_PATH,
     ConvertRoiParams,
     ExtractBetasParams,
     FetchCaptionsParams,
     MachineParams,
     Params,
+    ProjectParams,
     SplitKind,
 )
-from fmri2img.containers import TrialBetas, Units
-from fmri2img.nsd.extraction import Region, Resources
-from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
+from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.layout import OWN_ROIS
+from fmri2img.project.params_file import check_section, near
+from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch, unwatched
 
+_END = "_dataset"
 Ids = Literal["numbers", "texts"]
 Missing = Literal["masked", "refused"]
+Progress = Callable[..., Iterable]
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,49 @@ class LabelVolume:
 
 
 @dataclass(frozen=True)
+class Region:
+    """The voxels to read.
+
+    Attributes
+    ----------
+    labels : ndarray, shape (x, y, z), int16
+    affine : ndarray, shape (4, 4)
+    names : dict of int to str
+    mask : ndarray, shape (x, y, z), bool
+    about : dict
+        ROI, where it was drawn, how it was mapped, and the MD5 of the label volume.
+    """
+
+    labels: np.ndarray
+    affine: np.ndarray
+    names: dict[int, str]
+    mask: np.ndarray
+    about: dict
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Where an extraction runs, and how it shows its progress.
+
+    Attributes
+    ----------
+    machine : MachineParams
+        Number of processes, or the Dask cluster.
+    workspace : Path
+        Folder for the pieces; the result refers to files in it until it is saved.
+    progress : callable
+        Wraps iterables, with ``total``.
+    watch : callable
+        Opens a bar of bytes for files that have to be hashed.
+    """
+
+    machine: MachineParams
+    workspace: Path
+    progress: Progress = lambda items, **_: items
+    watch: Watch = unwatched
+
+
+@dataclass(frozen=True)
 class Captions:
     """Captions of pictures.
 
@@ -173,3 +227,75 @@ class Reader(Protocol):
 
     def __call__(self, settings: Params, setting: Setting) -> Dataset:
         """Take a project's settings."""
+
+
+def dataset_names() -> list[str]:
+    """Return the names of all datasets."""
+    names = (module.name for module in pkgutil.iter_modules(fmri2img.datasets.__path__))
+    return sorted(name.removesuffix(_END) for name in names if name.endswith(_END))
+
+
+def open_dataset(params: ProjectParams) -> Dataset:
+    """Return the project's dataset.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name, or its settings are wrong.
+    """
+    name = params.dataset
+    settings = check_dataset_settings(name, params.datasets)
+    dataset: Dataset = _module(name).Reader(
+        settings, Setting(params.machine, tuple(params.subjects), OWN_ROIS)
+    )
+    return dataset
+
+
+def check_dataset_settings(name: str, sections: dict[str, dict[str, Any]]) -> Params:
+    """Check a dataset's section of ``params.yaml`` against its own ``Settings``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such dataset or section, or a key is unknown, missing or of the wrong type.
+    """
+    if name not in (names := dataset_names()):
+        raise ConfigError(
+            f"{PARAMS_PATH}: dataset: there is no dataset {name!r}{near(name, names)}; choose "
+            f"from: {', '.join(names)}"
+        )
+    if name not in sections:
+        raise ConfigError(
+            f"{PARAMS_PATH}: dataset: there is no section datasets.{name}; add it, or choose from: "
+            f"{', '.join(sections)}"
+        )
+    text = PARAMS_PATH.read_text() if PARAMS_PATH.exists() else ""
+    settings: type[Params] = _module(name).Settings
+    return check_section(settings, sections[name], text=text, prefix=("datasets", name))
+
+
+def check_subjects(subjects: list[str], facts: Facts) -> None:
+    """Refuse a subject that the dataset does not have.
+
+    Raises
+    ------
+    ConfigError
+        With names that resemble it.
+    """
+    if unknown := [name for name in subjects if name not in facts.subjects]:
+        raise ConfigError(
+            f"{PARAMS_PATH}: subjects: {facts.title} has no subject {unknown[0]!r}"
+            f"{near(unknown[0], facts.subjects)}; choose from: {', '.join(facts.subjects)}"
+        )
+
+
+def terms_of(name: str) -> str:
+    """Return who may have a dataset's data, by the name that receipts keep; empty: anybody."""
+    if name not in dataset_names():
+        return "whose data these are, and so who may have them, is not known"
+    terms: str = _module(name).TERMS
+    return terms
+
+
+def _module(name: str) -> ModuleType:
+    return importlib.import_module(f"fmri2img.datasets.{name}{_END}")

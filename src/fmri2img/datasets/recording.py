@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 
 from fmri2img import __version__
-from fmri2img.config import ExtractBetasParams
-from fmri2img.containers import TrialBetas
-from fmri2img.datasets.protocol import Facts, LabelVolume
-from fmri2img.nsd.extraction import Region, above_threshold
-from fmri2img.nsd.volumes import slab_centre_affine
+from fmri2img.containers.ncsnr import above_threshold, estimate_ncsnr
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.datasets.nsd.volumes import slab_centre_affine
+from fmri2img.datasets.protocol import Facts, LabelVolume, Region
+from fmri2img.project.config import ExtractBetasParams
 from fmri2img.provenance.receipts import RawFiles
-from fmri2img.responses.ncsnr import estimate_ncsnr
 
 
 @dataclass(frozen=True)

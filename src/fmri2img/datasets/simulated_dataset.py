@@ -4,16 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fmri2img.config import FetchCaptionsParams, SimulatedNsdParams
+from fmri2img.datasets.fetching.fetch import check_may_simulate
 from fmri2img.datasets.nsd_files import NsdFiles, coco_pictures, read_coco_captions
 from fmri2img.datasets.protocol import Captions, Setting
-from fmri2img.exceptions import ConfigError
-from fmri2img.fetching.fetch import check_may_simulate
-from fmri2img.layout import coco_folder
+from fmri2img.datasets.simulation.dataset import SimulatedSubject
+from fmri2img.datasets.simulation.scene_captions import write_captions
+from fmri2img.datasets.simulation.stimuli_files import simulate_shared
+from fmri2img.project.config import FetchCaptionsParams, SimulatedNsdParams
+from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.layout import coco_folder
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
-from fmri2img.simulation.dataset import SimulatedSubject
-from fmri2img.simulation.scene_captions import write_captions
-from fmri2img.simulation.stimuli_files import simulate_shared
 
 TERMS = ""  # of no brain: anybody may have them
 Settings = SimulatedNsdParams

@@ -10,7 +10,7 @@ from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
 from fmri2img.evaluation.metrics.catalogue import paired_metrics
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import REFERENCE
-from fmri2img.exceptions import MismatchError
+from fmri2img.project.exceptions import MismatchError
 
 _RESAMPLES_AT_ONCE = 500
 

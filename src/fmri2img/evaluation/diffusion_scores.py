@@ -16,7 +16,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fmri2img.containers import DiffusionTargets, Reconstructions
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.splits import Split
+from fmri2img.containers.storage import StoredArray
+from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.evaluation.correlation import unit_rows
 from fmri2img.evaluation.identification import (
     similarity_matrix,
@@ -32,10 +35,8 @@ from fmri2img.evaluation.metrics.latent_metrics import (
     dimension_correlations,
     pattern_correlations,
 )
-from fmri2img.evaluation.network_features import CLIP_SCALE, IMAGENET_SCALE, LITE_SCALE, Networks
 from fmri2img.evaluation.predictions import derangement
-from fmri2img.responses.splits import Split
-from fmri2img.storage import StoredArray
+from fmri2img.evaluation.read_outs import CLIP_SCALE, IMAGENET_SCALE, LITE_SCALE, Networks
 
 _IMAGES_AT_ONCE = 4
 
@@ -136,22 +137,6 @@ def _prepare(pictures: Iterable[np.ndarray], layer: _Layer) -> torch.Tensor:
     return torch.from_numpy(
         (np.stack(resized).astype(np.float32) / 255 - mean) / deviation
     ).permute(0, 3, 1, 2)
-
-
-@dataclass(frozen=True)
-class Steering:
-    """What only encoders have that steer Stable Diffusion.
-
-    Attributes
-    ----------
-    halves : dict of str to dict of str to float
-        From `score_halves`.
-    samples : dict of str to dict of str to float
-        From `identify_by_samples`.
-    """
-
-    halves: dict[str, dict[str, float]]
-    samples: dict[str, dict[str, float]]
 
 
 def score_halves(

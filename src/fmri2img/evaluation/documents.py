@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from fmri2img.containers import Reconstructions
-from fmri2img.evaluation.diffusion_scores import Steering
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.splits import Split
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC
 from fmri2img.evaluation.metrics.latent_metrics import DIMENSION
 from fmri2img.evaluation.metrics.picture_metrics import SSIM
 from fmri2img.evaluation.metrics_document import MetricsDocument, Score
 from fmri2img.evaluation.predictions import TestTruth
 from fmri2img.evaluation.presets import HEADLINE, PRESETS
-from fmri2img.evaluation.score import RowScores, Scores
+from fmri2img.evaluation.scores import RowScores, Scores, Steering
 from fmri2img.evaluation.table_rows import MODEL
-from fmri2img.exceptions import MismatchError
-from fmri2img.responses.splits import Split
+from fmri2img.project.exceptions import MismatchError
 
 _PLACES = ["channel", "row", "column", "correlation"]
 _PACKAGES = (

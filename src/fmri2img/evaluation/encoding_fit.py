@@ -1,13 +1,23 @@
-"""The way back from latents to voxels: a ridge regression, fitted on training images."""
+"""The way back from latents to voxels: a ridge regression, fitted on training images, and how much
+of each region's signal it explains.
+
+This direction has a noise ceiling for each voxel (Allen et al. 2022,
+doi:10.1038/s41593-021-00962-x). The decoding direction has none: latents are free of noise.
+"""
 
 import numpy as np
 from himalaya.ridge import RidgeCV
 from sklearn.model_selection import KFold
 
-from fmri2img.config import FitEncodingModelParams
-from fmri2img.containers import EncodingModel, Examples, Latents
-from fmri2img.responses.repetitions import average_zscored
-from fmri2img.responses.splits import Split
+from fmri2img.containers.encoding_model import EncodingModel
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.ncsnr import noise_ceiling
+from fmri2img.containers.repetitions import average_zscored
+from fmri2img.containers.splits import Split
+from fmri2img.evaluation.brain import regions_of
+from fmri2img.evaluation.correlation import row_correlations
+from fmri2img.project.config import FitEncodingModelParams
 
 
 def fit_encoding_model(
@@ -47,3 +57,80 @@ def fit_encoding_model(
         response_mean,
         provenance=examples.provenance,
     )
+
+
+def ceiling_source(examples: Examples) -> str:
+    """Say which ncsnr gives the noise ceilings: the one estimated on images that are not shared
+    if there is one, else the dataset's own.
+    """
+    if np.isfinite(examples.training_ncsnr).any():
+        return "ncsnr estimated on images that are not shared"
+    return (
+        "ncsnr as the dataset ships it, from all repetitions, those of test images among them "
+        "(extract_betas.recompute_ncsnr avoids that)"
+    )
+
+
+def score_encoding_model(
+    model: EncodingModel,
+    examples: Examples,
+    split: Split,
+    latents: Latents,
+    *,
+    min_noise_ceiling: float,
+) -> dict[str, dict[str, float]]:
+    """Say how much of the test images' responses the model explains in each region, beside what
+    noise allows; nothing is clipped.
+
+    Parameters
+    ----------
+    model : EncodingModel
+    examples, split, latents
+        The subject's.
+    min_noise_ceiling : float
+        Percent; voxels below it, and without any signal, count in no median but ``noise_ceiling``.
+        The ceiling is that of `ceiling_source`.
+
+    Returns
+    -------
+    dict of str to dict of str to float
+        Region to ``n_voxels``; ``noise_ceiling``: median over all its voxels, percent of variance,
+        for as many repetitions as the test images have; ``n_above``: voxels that count; over these,
+        medians of ``noise_ceiling_above``, ``r2`` (percent, from the training mean),
+        ``r2_normalized`` (percent of the noise ceiling), ``correlation`` over images,
+        ``correlation_normalized`` (over the root of the ceiling). Medians of no voxel are left out.
+    """
+    test_ids = split.ids("test")
+    trials = examples.trials_of(test_ids)
+    measured = average_zscored(examples, trials, examples.trials_of(split.ids("train")))
+    predicted = model.predict(latents.of(test_ids).reshape(len(test_ids), -1))
+    _, shown = np.unique(examples.trial_image_ids[trials], return_counts=True)
+    estimated = examples.training_ncsnr
+    ceiling = noise_ceiling(estimated if np.isfinite(estimated).any() else examples.ncsnr, shown)
+    variance = ((measured - model.response_mean) ** 2).sum(axis=0)
+    r2 = 100 * (
+        1 - ((measured - predicted) ** 2).sum(axis=0) / np.where(variance > 0, variance, np.nan)
+    )
+    correlation = row_correlations(measured.T, predicted.T)
+    regions = {}
+    for name, voxels in regions_of(examples.roi_names).items():
+        known = voxels[np.isfinite(ceiling[voxels])]
+        above = known[
+            (ceiling[known] >= min_noise_ceiling) & (ceiling[known] > 0) & np.isfinite(r2[known])
+        ]
+        share = ceiling[above] / 100
+        medians = {
+            "noise_ceiling": ceiling[known],
+            "noise_ceiling_above": ceiling[above],
+            "r2": r2[above],
+            "r2_normalized": r2[above] / share,
+        }
+        medians |= {
+            "correlation": correlation[above],
+            "correlation_normalized": correlation[above] / np.sqrt(share),
+        }
+        counts = {"n_voxels": float(len(voxels)), "n_above": float(len(above))}
+        regions[name] = counts | {
+            metric: float(np.median(values)) for metric, values in medians.items() if len(values)
+        }
+    return regions

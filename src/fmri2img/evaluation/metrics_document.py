@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from fmri2img.evaluation.brain import ALL_VOXELS
 from fmri2img.evaluation.metrics.catalogue import all_metrics, plain_metrics
+from fmri2img.evaluation.predictions import ALL_VOXELS
 from fmri2img.evaluation.table_rows import FLOORS, MODEL, ROWS
-from fmri2img.exceptions import FormatError
-from fmri2img.files import read_json
+from fmri2img.project.exceptions import FormatError
+from fmri2img.project.files import read_json
 
 VERSION = 2  # 1 is what version 0.1 of this package wrote, without a number
 _UPGRADE = "run: fmri2img migrate-project"

@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from fmri2img.containers.storage import read_arrays
 from fmri2img.evaluation.documents import package_versions
 from fmri2img.evaluation.identification import two_way_table
 from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
 from fmri2img.evaluation.metrics.picture_metrics import PAIRED_SIDE, PIXCORR, constant_pictures
-from fmri2img.evaluation.network_features import Networks
 from fmri2img.evaluation.predictions import Predictions, ShownPictures, derangement
 from fmri2img.evaluation.presets import HEADLINE, PRESETS
-from fmri2img.evaluation.score import RowScores, score_rows
+from fmri2img.evaluation.read_outs import Networks
+from fmri2img.evaluation.score import score_rows
+from fmri2img.evaluation.scores import RowScores
 from fmri2img.evaluation.table_rows import MODEL, SHUFFLED
-from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
-from fmri2img.storage import read_arrays
+from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 _GREY, _PIXEL_TWO_WAY = "grey", "pixel_two_way"

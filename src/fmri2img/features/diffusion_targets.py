@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 
 from fmri2img.features.vae_latents import to_network_range
-from fmri2img.files import replacing
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 from fmri2img.pretrained.diffusion import CELL_PIXELS, SCENE_CELLS, FrozenText
+from fmri2img.project.files import replacing
 
 logger = logging.getLogger(__name__)
 Progress = Callable[..., Iterable]

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from fmri2img.containers import Latents
-from fmri2img.exceptions import MismatchError
+from fmri2img.containers.latents import Latents
+from fmri2img.project.exceptions import MismatchError
 
 
 def pool_pictures(parts: list[Latents], *, held_out: np.ndarray) -> Latents:

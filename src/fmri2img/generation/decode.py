@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fmri2img.files import replacing
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder
+from fmri2img.project.files import replacing
 
 Progress = Callable[[Iterable], Iterable]
 

@@ -23,12 +23,12 @@ import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from PIL import Image
 
-from fmri2img.config import GenerateParams
-from fmri2img.exceptions import UnavailableError
-from fmri2img.files import replacing
 from fmri2img.generation.decode import decode_latents, from_network_range, resize_pictures
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder, pick_device
 from fmri2img.pretrained.diffusion import CELL_PIXELS, PICTURE_CELLS, DiffusionFolder
+from fmri2img.project.config import GenerateParams
+from fmri2img.project.exceptions import UnavailableError
+from fmri2img.project.files import replacing
 
 logger = logging.getLogger(__name__)
 Progress = Callable[..., Iterable]

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from fmri2img.containers import Reconstructions, id_name, id_number
+from fmri2img.containers.ids import id_name, id_number
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.repetitions import averaged_betas
+from fmri2img.containers.storage import StreamedArray
 from fmri2img.generation.decode import resize_pictures
 from fmri2img.generation.diffusion_pictures import (
     PICTURE_SIDE,
@@ -18,16 +21,9 @@ from fmri2img.generation.diffusion_pictures import (
     Progress,
     Request,
 )
-from fmri2img.generation.reconstruct import (
-    Inputs,
-    PartialBetas,
-    check_fit,
-    partial_betas,
-    pictures_alone,
-)
+from fmri2img.generation.reconstruct import PartialBetas, check_fit, partial_betas, pictures_alone
+from fmri2img.generation.renderers.renderer import Inputs
 from fmri2img.models.base import Encoder
-from fmri2img.responses.repetitions import averaged_betas
-from fmri2img.storage import StreamedArray
 
 _ROWS_AT_ONCE = 256
 # In seeds: pictures from all repetitions, from c alone, and from some repetitions, which must not

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from fmri2img.config import PARAMS_PATH
-from fmri2img.exceptions import ConfigError
+from fmri2img.project.config import PARAMS_PATH
+from fmri2img.project.exceptions import ConfigError
 
 _OLD = ("nsd", "fetch_nsd")
 

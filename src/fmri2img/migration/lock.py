@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from fmri2img.config import ModelLists
-from fmri2img.exceptions import FormatError
-from fmri2img.layout import FINGERPRINTS
 from fmri2img.migration.dataset_sections import name_of
 from fmri2img.migration.renamed_files import FileChange
 from fmri2img.models.registry import EARLIER_NAMES, current_name, stage_of
+from fmri2img.project.config import ModelLists
+from fmri2img.project.exceptions import FormatError
+from fmri2img.project.layout import FINGERPRINTS
 from fmri2img.provenance.lineage import LOCK_PATH, LockLoader, check_lock
 from fmri2img.provenance.rewritten import current_fingerprints
 

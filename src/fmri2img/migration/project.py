@@ -11,13 +11,13 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img.config import PARAMS_PATH, ModelLists
-from fmri2img.exceptions import ConfigError, MissingDataError
-from fmri2img.files import write_text
 from fmri2img.migration.dataset_sections import migrate_datasets
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.renamed_files import changes_of_files
 from fmri2img.models.registry import EARLIER_NAMES, current_name, model_class, model_names
+from fmri2img.project.config import PARAMS_PATH, ModelLists
+from fmri2img.project.exceptions import ConfigError, MissingDataError
+from fmri2img.project.files import write_text
 from fmri2img.provenance.lineage import LOCK_PATH
 
 

@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from fmri2img.config import ModelLists
-from fmri2img.evaluation.documents_0_1 import upgrade
-from fmri2img.exceptions import FormatError
-from fmri2img.files import json_bytes, write_bytes
+from fmri2img.evaluation.metrics_document import MetricsDocument, Score
+from fmri2img.evaluation.table_rows import ROWS
 from fmri2img.models.registry import EARLIER_NAMES
+from fmri2img.project.config import ModelLists
+from fmri2img.project.exceptions import FormatError
+from fmri2img.project.files import json_bytes, write_bytes
 
 # Where files are called by the model: its name is a folder, or a file's name before the ending.
 _BY_MODEL = (
@@ -63,7 +65,7 @@ def _contents(root: Path) -> Iterator[FileChange]:
                 f"{path}: not JSON ({error}); bring it back: dvc checkout {path}"
             ) from error
         if document.get("version", 1) == 1:
-            renewed = json_bytes(upgrade(document).to_json())
+            renewed = json_bytes(_upgrade(document).to_json())
             yield _rewritten(root, path, content, renewed, "metrics document of version 2")
     for old, new in EARLIER_NAMES.items():
         for path in (path for pattern in _PAGES for path in sorted(root.glob(pattern.format(old)))):
@@ -72,6 +74,50 @@ def _contents(root: Path) -> Iterator[FileChange]:
             renewed = content.replace(f"{subject} · {old}".encode(), f"{subject} · {new}".encode())
             if renewed != content:
                 yield _rewritten(root, path, content, renewed, f"titles say {new}")
+
+
+def _upgrade(document: dict[str, Any]) -> MetricsDocument:
+    """Return a document of version 0.1 as one of today; no number changes.
+
+    Parameters
+    ----------
+    document : dict
+        What ``reports/metrics`` or ``reports/references`` held.
+    """
+    about = dict(document["about"])
+    is_simulated = about.get("data_source") == "simulated"
+    retrieval = {
+        name: document[f"retrieval_{name}"]
+        for name in ("raw", "centred")
+        if f"retrieval_{name}" in document
+    }
+    return MetricsDocument(
+        absent=about.pop("absent"),
+        about=about,
+        rows={
+            name: _scores(document[row.key], document["interval"].get(row.key, {}))
+            for name, row in ROWS.items()
+            if row.key in document
+        },
+        p_values=document.get("p", {}),
+        latent=document.get("latent", {}),
+        retrieval=retrieval,
+        repetitions=document.get("repetitions", {}),
+        seeds=document.get("seeds", {}),
+        brain=document.get("brain", {}),
+        halves=document.get("halves", {}),
+        samples=document.get("identification_by_samples", {}),
+        notes=("Simulated data: these numbers come from a simulated brain.",)
+        if is_simulated
+        else (),
+    )
+
+
+def _scores(means: dict[str, float], intervals: dict[str, list[float]]) -> dict[str, Score]:
+    return {
+        metric: Score(value, *intervals.get(metric, (None, None)))
+        for metric, value in means.items()
+    }
 
 
 def _rewritten(root: Path, path: Path, was: bytes, now: bytes, words: str) -> FileChange:

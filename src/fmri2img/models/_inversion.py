@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from fmri2img.exceptions import MismatchError
 from fmri2img.models._forward import ForwardModel
+from fmri2img.project.exceptions import MismatchError
 
 _ADDED_VARIANCE = 1e-4  # in units of the mean variance, where a covariance is singular
 

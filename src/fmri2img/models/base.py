@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
-from fmri2img.config import Params
+from fmri2img.project.config import Params
 
 LATENT_SHAPE = (4, 16, 16)
 _VOXELS_AT_ONCE = 512

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from fmri2img.config import Params
 from fmri2img.models._forward import ForwardModel, Pairs, make_windows
 from fmri2img.models._inversion import (
     Inversion,
@@ -32,6 +31,7 @@ from fmri2img.models._inversion import (
     shrink_covariance,
 )
 from fmri2img.models.base import Encoder, TrainingTensors
+from fmri2img.project.config import Params
 
 _TRIALS_AT_ONCE = 2048
 _Share = Annotated[float, Field(ge=0, le=1)]

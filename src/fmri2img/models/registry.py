@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file, save
 
 import fmri2img.models
-from fmri2img.config import PARAMS_PATH, Params
-from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
-from fmri2img.files import hash_file, read_json, write_bytes, write_json
-from fmri2img.files_0_1 import with_facts
 from fmri2img.models.base import Encoder
-from fmri2img.params_file import check_section
+from fmri2img.project.config import PARAMS_PATH, Params
+from fmri2img.project.exceptions import ConfigError, MismatchError, MissingDataError
+from fmri2img.project.files import hash_file, read_json, write_bytes, write_json
+from fmri2img.project.files_0_1 import with_facts
+from fmri2img.project.params_file import check_section
 
 WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
 # Weights from other seeds, to tell how much results depend on the seed.

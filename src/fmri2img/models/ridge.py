@@ -10,9 +10,9 @@ from himalaya.ridge import solve_group_ridge_random_search
 from pydantic import Field
 from sklearn.model_selection import GroupKFold
 
-from fmri2img.config import PARAMS_PATH, Params
-from fmri2img.exceptions import MismatchError
 from fmri2img.models.base import Encoder, TrainingTensors
+from fmri2img.project.config import PARAMS_PATH, Params
+from fmri2img.project.exceptions import MismatchError
 
 # himalaya holds every penalty's solution at once, (penalties, voxels, trials): above this size in
 # bytes the Gram matrix is used instead.

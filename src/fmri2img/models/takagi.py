@@ -14,10 +14,10 @@ import torch
 from pydantic import Field
 from sklearn.model_selection import KFold
 
-from fmri2img.config import PARAMS_PATH, Params
-from fmri2img.exceptions import ConfigError
 from fmri2img.models._image_ridge import solve_image_ridge
 from fmri2img.models.base import Encoder, TrainingTensors
+from fmri2img.project.config import PARAMS_PATH, Params
+from fmri2img.project.exceptions import ConfigError
 
 _TEXT_SHAPE = (77, 768)
 # Labels that ``auto`` stands for: those of streams, or those of prf-visualrois that come nearest.

@@ -13,9 +13,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from fmri2img.config import PARAMS_PATH
-from fmri2img.exceptions import ConfigError
 from fmri2img.models.base import Encoder, GradientSettings
+from fmri2img.project.config import PARAMS_PATH
+from fmri2img.project.exceptions import ConfigError
 
 _Size = Annotated[int, Field(ge=1)]
 

@@ -7,11 +7,11 @@ import importlib.util
 import json
 from pathlib import Path, PurePosixPath
 
-from fmri2img.config import PARAMS_PATH, ProjectParams
-from fmri2img.exceptions import ConfigError, MissingDataError
-from fmri2img.files import write_json
-from fmri2img.layout import ledger_path
-from fmri2img.params_file import load_params, near
+from fmri2img.project.config import PARAMS_PATH, ProjectParams
+from fmri2img.project.exceptions import ConfigError, MissingDataError
+from fmri2img.project.files import write_json
+from fmri2img.project.layout import ledger_path
+from fmri2img.project.params_file import load_params, near
 from fmri2img.provenance.source import parse_module
 
 _MODELS, _DATASETS = (Path(__file__).parents[1] / room for room in ("models", "datasets"))
@@ -60,8 +60,7 @@ def _check_dataset(params: ProjectParams) -> None:
     """Refuse a dataset that does not exist, settings that are not its own, and subjects that it
     does not have.
     """
-    from fmri2img.datasets.contract import check_subjects  # starts nibabel
-    from fmri2img.datasets.named_datasets import dataset_names, open_dataset
+    from fmri2img.datasets.protocol import check_subjects, dataset_names, open_dataset
 
     names = dataset_names()
     if stray := [name for name in params.datasets if name not in names]:

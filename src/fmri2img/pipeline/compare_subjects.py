@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from fmri2img.config import ProjectParams
 from fmri2img.evaluation.comparisons import (
     check_scored_alike,
     corrected_p,
@@ -14,9 +13,10 @@ from fmri2img.evaluation.comparisons import (
 )
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.evaluation.metrics_document import MetricsDocument
-from fmri2img.files import replacing, write_json, write_text
-from fmri2img.layout import comparison_path, scores_path
 from fmri2img.pipeline.subject import EncoderData, SubjectData
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.files import replacing, write_json, write_text
+from fmri2img.project.layout import comparison_path, scores_path
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.pages import ListedRun, comparison_page
 
@@ -38,12 +38,17 @@ class _Shown:
     data_source: str
 
 
-def compare_subjects(params: ProjectParams) -> None:
-    """Write the comparison, and propose the best encoder of each subject as its champion.
+def compare_subjects(params: ProjectParams) -> dict[str, str]:
+    """Write the comparison.
 
     Parameters
     ----------
     params : ProjectParams
+
+    Returns
+    -------
+    dict of str to str
+        Subject to the model that is best on validation images.
     """
     encoders = [
         EncoderData(subject, model) for subject in params.subjects for model in params.models
@@ -60,11 +65,7 @@ def compare_subjects(params: ProjectParams) -> None:
         )
         runs += runs_of_subject
     _write(runs, documents, shown)
-    # MLflow takes seconds to load, and nothing above may wait for it.
-    from fmri2img.tracking.runs import log_comparison
-
-    names = [(encoder.subject, encoder.model) for encoder in encoders]
-    log_comparison(names, {run.subject: run.model for run in runs if run.is_champion})
+    return {run.subject: run.model for run in runs if run.is_champion}
 
 
 def _runs_of(

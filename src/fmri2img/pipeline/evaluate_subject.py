@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from fmri2img.config import ProjectParams
-from fmri2img.containers import Reconstructions, TruePictures
-from fmri2img.evaluation.diffusion_scores import Steering, identify_by_samples, score_halves
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.true_pictures import TruePictures
+from fmri2img.evaluation.diffusion_scores import identify_by_samples, score_halves
 from fmri2img.evaluation.documents import (
     latent_map_table,
     metrics_document,
@@ -13,18 +13,17 @@ from fmri2img.evaluation.documents import (
     score_table,
 )
 from fmri2img.evaluation.metrics_document import MetricsDocument
-from fmri2img.evaluation.network_features import Networks, open_networks
-from fmri2img.evaluation.predictions import (
-    Predictions,
-    TestTruth,
-    join_truth,
-    model_rows,
-    reference_rows,
-)
-from fmri2img.evaluation.score import Scores, score_model, score_rows
+from fmri2img.evaluation.network_features import open_networks
+from fmri2img.evaluation.predictions import Predictions, TestTruth
+from fmri2img.evaluation.read_outs import Networks
+from fmri2img.evaluation.row_predictions import join_truth, model_rows, reference_rows
+from fmri2img.evaluation.score import score_model, score_rows
+from fmri2img.evaluation.scores import Scores, Steering
 from fmri2img.evaluation.table_rows import MODEL, REFERENCE
-from fmri2img.files import write_json, write_text
-from fmri2img.layout import (
+from fmri2img.pipeline.subject import EncoderData, SubjectData, open_truth
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.files import write_json, write_text
+from fmri2img.project.layout import (
     latent_map_path,
     metrics_path,
     references_path,
@@ -32,7 +31,6 @@ from fmri2img.layout import (
     report_path,
     scores_path,
 )
-from fmri2img.pipeline.subject import EncoderData, SubjectData, open_truth
 from fmri2img.viz.pages import ReportData, run_page
 
 
@@ -89,10 +87,6 @@ def evaluate_subject(subject: str, model: str, params: ProjectParams) -> None:
         steering=steering,
     )
     _write(data.encoder(model), document, encoding, scores, truth, rows, reconstructions)
-    # MLflow takes seconds to load, and nothing above may wait for it.
-    from fmri2img.tracking.runs import log_encoder
-
-    log_encoder(subject, model)
 
 
 def _score_diffusion(

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from fmri2img.config import ProjectParams
-from fmri2img.containers import id_name
-from fmri2img.datasets.named_datasets import open_dataset
-from fmri2img.files import write_json
-from fmri2img.layout import captions_path
+from fmri2img.containers.ids import id_name
+from fmri2img.containers.splits import PARTS
+from fmri2img.datasets.protocol import open_dataset
 from fmri2img.pipeline.subject import SubjectData
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.files import write_json
+from fmri2img.project.layout import captions_path
 from fmri2img.provenance.receipts import raw_files
-from fmri2img.responses.splits import PARTS
 
 
 def collect_captions(model: str, params: ProjectParams) -> None:

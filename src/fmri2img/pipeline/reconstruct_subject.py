@@ -4,25 +4,25 @@ from typing import Any
 
 import numpy as np
 
-from fmri2img.config import ProjectParams
-from fmri2img.containers import Reconstructions
+from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.evaluation.correlation import pixel_correlations
 from fmri2img.evaluation.metrics.latent_metrics import PATTERN, pattern_correlations
 from fmri2img.evaluation.metrics.picture_metrics import PIXCORR
 from fmri2img.features.vae_latents import encode_pictures
-from fmri2img.files import write_text
-from fmri2img.generation.reconstruct import Inputs, unsure_places
-from fmri2img.generation.renderers.renderer import Renderer, Task, renderer_of
-from fmri2img.layout import (
+from fmri2img.generation.reconstruct import unsure_places
+from fmri2img.generation.renderers.renderer import Inputs, Renderer, Task, renderer_of
+from fmri2img.models.registry import load_encoder, load_seeds
+from fmri2img.pipeline.subject import EncoderData, SubjectData
+from fmri2img.pretrained.autoencoder import load_autoencoder
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.files import write_text
+from fmri2img.project.layout import (
     encoder_folder,
     gallery_path,
     generated_folder,
     reconstructions_path,
 )
-from fmri2img.models.registry import load_encoder, load_seeds
-from fmri2img.pipeline.stage import progress
-from fmri2img.pipeline.subject import EncoderData, SubjectData
-from fmri2img.pretrained.autoencoder import load_autoencoder
+from fmri2img.project.progress import progress
 from fmri2img.viz.gallery import UnsureMap, gallery_items, gallery_page
 
 

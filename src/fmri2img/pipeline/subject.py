@@ -7,18 +7,18 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from fmri2img.containers import (
-    DiffusionTargets,
-    EncodingModel,
-    Examples,
-    Latents,
-    Reconstructions,
-    TrialBetas,
-    TruePictures,
-)
+from fmri2img.containers.encoding_model import EncodingModel
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.splits import Split
+from fmri2img.containers.targets import DiffusionTargets
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.evaluation.metrics_document import MetricsDocument
-from fmri2img.files import read_json
-from fmri2img.layout import (
+from fmri2img.models.registry import stage_of
+from fmri2img.project.files import read_json
+from fmri2img.project.layout import (
     captions_path,
     encoding_model_path,
     encoding_scores_path,
@@ -35,8 +35,6 @@ from fmri2img.layout import (
     truth_path,
     voxels_path,
 )
-from fmri2img.models.registry import stage_of
-from fmri2img.responses.splits import Split
 
 _Json = dict[str, Any]
 

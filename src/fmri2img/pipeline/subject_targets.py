@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fmri2img.config import ProjectParams
-from fmri2img.containers import DiffusionTargets, id_name
-from fmri2img.datasets.named_datasets import open_dataset
+from fmri2img.containers.ids import id_name
+from fmri2img.containers.splits import PARTS
+from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.datasets.picture_join import dataset_pictures
-from fmri2img.datasets.protocol import Dataset
-from fmri2img.exceptions import FormatError, MissingDataError
-from fmri2img.files import json_bytes
-from fmri2img.layout import captions_path, target_blocks_folder, targets_path
-from fmri2img.pipeline.stage import progress
+from fmri2img.datasets.protocol import Dataset, open_dataset
 from fmri2img.pipeline.subject import SubjectData, read_captions_of
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.exceptions import FormatError, MissingDataError
+from fmri2img.project.files import json_bytes
+from fmri2img.project.layout import captions_path, target_blocks_folder, targets_path
+from fmri2img.project.progress import progress
 from fmri2img.provenance.receipts import RawFiles, raw_files
-from fmri2img.responses.splits import PARTS
 
 if TYPE_CHECKING:
     from fmri2img.pretrained.diffusion import DiffusionFolder

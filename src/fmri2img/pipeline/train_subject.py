@@ -1,4 +1,4 @@
-"""Train one encoder for one subject, save it, and only then tell MLflow."""
+"""Train one encoder for one subject, and save it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,30 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fmri2img.config import AutoencoderParams, Params, ProjectParams
-from fmri2img.containers import Latents
-from fmri2img.files import write_json, write_text
-from fmri2img.layout import (
-    CHECKPOINTS,
-    curve_path,
-    encoder_folder,
-    training_path,
-    validation_path,
-)
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.splits import Split
 from fmri2img.models.base import Encoder
 from fmri2img.models.registry import check_settings, model_class, save_seeds, save_verified
 from fmri2img.pipeline.subject import SubjectData, open_prior
-from fmri2img.responses.splits import Split
-from fmri2img.tracking.live import LiveCurve, live_curve
-from fmri2img.training.fit import (
-    TrainingResult,
-    fit_encoder,
-    fit_other_seeds,
-    remove_checkpoints,
-)
-from fmri2img.training.loop import ValidationTensors, predict_validation, validation_scores
-from fmri2img.training.processes import is_main_process, launch_again
-from fmri2img.training.records import (
+from fmri2img.pipeline.training_records import (
     describe_encoder,
     epoch_log,
     judge_by_latents,
@@ -39,8 +21,21 @@ from fmri2img.training.records import (
     validation_table,
     write_curve,
 )
+from fmri2img.project.config import AutoencoderParams, Params, ProjectParams
+from fmri2img.project.files import write_json, write_text
+from fmri2img.project.layout import (
+    CHECKPOINTS,
+    curve_path,
+    encoder_folder,
+    training_path,
+    validation_path,
+)
+from fmri2img.tracking.live import LiveCurve, live_curve
+from fmri2img.training.data import TrainingResult, TrainingSet, ValidationTensors
+from fmri2img.training.fit import fit_encoder, fit_other_seeds, remove_checkpoints
+from fmri2img.training.loop import predict_validation, validation_scores
+from fmri2img.training.processes import is_main_process, launch_again
 from fmri2img.training.targets.kinds import Sources, targets_of
-from fmri2img.training.training_set import TrainingSet
 
 if TYPE_CHECKING:
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
@@ -96,13 +91,19 @@ class _Task:
         return check_same_autoencoder(self.latents.provenance["autoencoder"], autoencoder)
 
 
-def train_subject(subject: str, model: str, params: ProjectParams) -> None:
-    """Train an encoder and those of its other seeds; write weights, scores and curve; register it.
+def train_subject(subject: str, model: str, params: ProjectParams) -> str | None:
+    """Train an encoder and those of its other seeds; write weights, scores and curve.
 
     Parameters
     ----------
     subject, model : str
     params : ProjectParams
+
+    Returns
+    -------
+    str or None
+        Id of the run in MLflow that has the curve already, or empty; None in a process that helped
+        another to train.
     """
     settings, kind = check_settings(model, params.train[model]), model_class(model)
     if kind.trained_by_gradient:
@@ -121,7 +122,7 @@ def train_subject(subject: str, model: str, params: ProjectParams) -> None:
             owner=task.owner,
         )
     if not is_main_process():
-        return
+        return None
     del data  # writing weights takes as much memory again as they have
     judged = _judge(task, encoder, result, validation)
     save_verified(
@@ -132,11 +133,7 @@ def train_subject(subject: str, model: str, params: ProjectParams) -> None:
         validation.image_betas[:_N_TRIED],
     )
     _save(task, others, *judged)
-    # MLflow takes seconds to load, and nothing above may wait for it or fail with it.
-    from fmri2img.tracking.runs import log_encoder
-
-    run = live.close() if live else ""
-    log_encoder(subject, model, is_new=True, live_run=run, evaluation=False)
+    return live.close() if live else ""
 
 
 def _collect(

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from fmri2img.exceptions import FormatError, MismatchError, UnavailableError
-from fmri2img.files import hash_file
+from fmri2img.project.exceptions import FormatError, MismatchError, UnavailableError
+from fmri2img.project.files import hash_file
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 

@@ -11,8 +11,6 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
-from fmri2img.exceptions import FormatError
-from fmri2img.files import hash_file
 from fmri2img.pretrained.autoencoder import (
     WEIGHTS,
     FrozenAutoencoder,
@@ -21,6 +19,8 @@ from fmri2img.pretrained.autoencoder import (
     load_autoencoder,
     pick_device,
 )
+from fmri2img.project.exceptions import FormatError
+from fmri2img.project.files import hash_file
 
 logger = logging.getLogger(__name__)
 transformers_logging.set_verbosity_error()

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from fmri2img.exceptions import FormatError, UnavailableError
-from fmri2img.files import hash_file
+from fmri2img.project.exceptions import FormatError, UnavailableError
+from fmri2img.project.files import hash_file
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 

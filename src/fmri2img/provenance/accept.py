@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fmri2img.config import PARAMS_PATH
-from fmri2img.exceptions import FormatError, MismatchError, UnavailableError
-from fmri2img.files import hash_file, read_json, write_json
-from fmri2img.layout import FINGERPRINTS, receipt_path
-from fmri2img.params_file import load_params
-from fmri2img.provenance.lineage import LockedStage, read_lock
+from fmri2img.project.config import PARAMS_PATH
+from fmri2img.project.exceptions import MismatchError, UnavailableError
+from fmri2img.project.files import hash_file, write_json
+from fmri2img.project.layout import FINGERPRINTS, receipt_path
+from fmri2img.project.params_file import load_params
+from fmri2img.provenance.lineage import LockedStage
+from fmri2img.provenance.notes import ACCEPTED_PATH, read_notes
 from fmri2img.provenance.receipts import Receipt
 from fmri2img.provenance.stage_fingerprints import SOURCE, write_fingerprints
 from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
 
-ACCEPTED_PATH = Path("accepted.json")
 # Stages that read raw files: without those, nobody can run them again.
 RAW_STAGES = (
     "fetch_raw_shared",
@@ -209,49 +209,3 @@ def _code_of(stage: LockedStage, path: str, pipeline: Pipeline) -> str:
         if (commit := pipeline.history.commit(stage))
         else "code that is no longer known"
     )
-
-
-def read_notes(root: Path = Path()) -> dict[str, Any]:
-    """Return what ``accepted.json`` says, by stage; nothing if there is none."""
-    path, remedy = root / ACCEPTED_PATH, f"git checkout {ACCEPTED_PATH}"
-    notes = read_json(path, remedy=remedy) if path.exists() else {}
-    keys = {"made_by", "kept_under", "differs_in", "outs"}
-    if not isinstance(notes, dict) or not all(
-        isinstance(note, dict) and keys <= note.keys() for note in notes.values()
-    ):
-        raise FormatError(
-            f"{path}: expected a note for each stage with {', '.join(sorted(keys))}; bring it "
-            f"back: {remedy}"
-        )
-    return notes
-
-
-def forget_acceptance(stage: str, root: Path = Path()) -> None:
-    """Drop the note on a stage that has just run: its outputs are today's code's."""
-    notes = read_notes(root)
-    if notes.pop(stage, None) is not None:
-        write_json(root / ACCEPTED_PATH, notes)
-
-
-def accepted_for(subject: str, root: Path = Path()) -> list[str]:
-    """Say which results that a subject's encoders stand on were made by other code than that under
-    which they are kept.
-
-    Returns
-    -------
-    list of str
-        A phrase for each stage of this subject, and of all subjects, whose note in
-        ``accepted.json`` is about the outputs that ``dvc.lock`` names now.
-    """
-    notes = read_notes(root)
-    locked = read_lock(root) if notes else {}
-    phrases = []
-    for name, note in notes.items():
-        item = name.partition("@")[2].partition("-")[0]
-        if item in ("", subject) and name in locked and locked[name].outs == note["outs"]:
-            differs = f"differs in {', '.join(note['differs_in'])}"
-            phrases.append(
-                f"{name} made by {note['made_by']}, kept under fingerprint {note['kept_under']} "
-                f"({differs})"
-            )
-    return phrases

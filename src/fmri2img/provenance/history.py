@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fmri2img.layout import FINGERPRINTS
+from fmri2img.project.layout import FINGERPRINTS
 from fmri2img.provenance.lineage import LOCK_PATH, LockedStage
 from fmri2img.provenance.reach import SUFFIXES, Program
 from fmri2img.provenance.rewritten import current_fingerprints

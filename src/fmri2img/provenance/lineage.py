@@ -13,11 +13,11 @@ from typing import Any
 
 import yaml
 
-from fmri2img.config import PARAMS_PATH, ProjectParams
-from fmri2img.exceptions import FormatError, MissingDataError
-from fmri2img.files import hash_file
-from fmri2img.layout import FINGERPRINTS
-from fmri2img.params_file import load_params
+from fmri2img.project.config import PARAMS_PATH, ProjectParams
+from fmri2img.project.exceptions import FormatError, MissingDataError
+from fmri2img.project.files import hash_file
+from fmri2img.project.layout import FINGERPRINTS
+from fmri2img.project.params_file import load_params
 
 LOCK_PATH = Path("dvc.lock")
 

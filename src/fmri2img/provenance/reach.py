@@ -13,30 +13,32 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Self
 
-from fmri2img.exceptions import MissingDataError
+from fmri2img.project.exceptions import MissingDataError
 from fmri2img.provenance.definitions import STATEMENTS, Definition, Module
 from fmri2img.provenance.source import is_quiet, parse_module
 from fmri2img.provenance.templates import Template, parse_template
 
 # Code that cannot change an output, each with its reason. A name stands for all that it holds.
 CANNOT_CHANGE_OUTPUTS = {
-    "fmri2img.pipeline.stage": "options, progress bars and error lines",
-    "fmri2img.config.MachineParams": "no result depends on the machine",
-    "fmri2img.config.ProjectParams": "its sections count one by one, where they are used",
-    "fmri2img.params_file.check_params": "checks values that DVC follows by themselves",
-    "fmri2img.params_file.check_section": "the same",
-    "fmri2img.params_file.load_params": "the same",
-    "fmri2img.exceptions": "words for the user",
-    "fmri2img.fetching.fetch.check_not_pulled": "stops, or lets pass",
+    "fmri2img.pipeline.stage": "options and error lines",
+    "fmri2img.project.config.MachineParams": "no result depends on the machine",
+    "fmri2img.project.config.ProjectParams": "its sections count one by one, where they are used",
+    "fmri2img.project.params_file.check_params": "checks values that DVC follows by themselves",
+    "fmri2img.project.params_file.check_section": "the same",
+    "fmri2img.project.params_file.load_params": "the same",
+    "fmri2img.project.error_lines": "words for the user",
+    "fmri2img.project.exceptions": "the same",
+    "fmri2img.project.progress": "progress bars",
+    "fmri2img.datasets.fetching.fetch.check_not_pulled": "stops, or lets pass",
     "fmri2img.models.registry.stage_of": "names a stage in words for the user",
-    "fmri2img.nsd.sessions._code": "names the pieces of an unfinished extraction",
-    "fmri2img.parallel": "where jobs run, not what they do",
+    "fmri2img.datasets.nsd.sessions._code": "names the pieces of an unfinished extraction",
+    "fmri2img.project.parallel": "where jobs run, not what they do",
     **dict.fromkeys(
         [
             f"fmri2img.provenance.{module}"
             for module in (
-                *("accept", "definitions", "history", "stage_fingerprints", "lineage", "reach"),
-                *("rewritten", "source", "templates", "used_names", "why"),
+                *("accept", "definitions", "history", "lineage", "notes", "reach", "rewritten"),
+                *("source", "stage_fingerprints", "templates", "why"),
             )
         ],
         "tells where files come from, and why stages run",  # receipts, of the same room, count
@@ -45,10 +47,21 @@ CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.training.fit._fingerprint": "names the checkpoint of an unfinished training",
     "fmri2img.training.processes": "in how many processes a training runs",
 }
+# The same in the code of earlier versions, which is compared with today's: rooms that they had not.
+_ROOMS = ("fmri2img.project", "fmri2img.datasets")
+_EARLIER_NAMES = {
+    "fmri2img.provenance.used_names",
+    *(
+        name.replace(room, "fmri2img")
+        for room in _ROOMS
+        for name in CANNOT_CHANGE_OUTPUTS
+        if name.startswith(f"{room}.")
+    ),
+}
 PACKAGES = ("fmri2img", "stages")
 SUFFIXES = (".py", ".jinja")
 # The sections of params.yaml: a stage depends on those that it asks for.
-_SECTIONS = "fmri2img.config.ProjectParams"
+_SECTIONS = ("fmri2img.project.config", "fmri2img.config"), "ProjectParams"
 _SHORT = 16
 
 
@@ -195,10 +208,13 @@ class Reach:
         self._modules: set[str] = set()
         self._waiting: list[Definition] = []
         self._known: set[str] = set()
-        module, _, short = _SECTIONS.rpartition(".")
-        self._sections = (
-            program.modules[module].fields.get(short, {}) if module in program.modules else {}
-        )
+        modules, short = _SECTIONS
+        self._sections = {
+            name: section
+            for module in modules
+            if module in program.modules
+            for name, section in program.modules[module].fields.get(short, {}).items()
+        }
         for root in roots:
             self._follow(root)
         self._settle()
@@ -314,8 +330,7 @@ class Reach:
 
 
 def is_excused(dotted: str) -> bool:
-    """Whether `CANNOT_CHANGE_OUTPUTS` names something, or what holds it."""
+    """Whether `CANNOT_CHANGE_OUTPUTS` names something, or what holds it, now or earlier."""
     parts = dotted.split(".")
-    return any(
-        ".".join(parts[:length]) in CANNOT_CHANGE_OUTPUTS for length in range(1, len(parts) + 1)
-    )
+    names = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
+    return not names.isdisjoint(CANNOT_CHANGE_OUTPUTS.keys() | _EARLIER_NAMES)

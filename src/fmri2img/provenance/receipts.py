@@ -15,10 +15,10 @@ from typing import Any, Protocol, Self
 
 from joblib import Parallel, delayed
 
-from fmri2img.config import MachineParams
-from fmri2img.exceptions import ChangedDataError, FormatError, MissingDataError
-from fmri2img.files import hash_file, json_bytes, read_json, write_json
-from fmri2img.layout import ledger_path, receipt_path
+from fmri2img.project.config import MachineParams
+from fmri2img.project.exceptions import ChangedDataError, FormatError, MissingDataError
+from fmri2img.project.files import hash_file, json_bytes, read_json, write_json
+from fmri2img.project.layout import ledger_path, receipt_path
 
 SIMULATED_NOTICE = PurePosixPath("SIMULATED.txt")
 log = logging.getLogger(__name__)

@@ -11,9 +11,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from fmri2img.exceptions import FormatError
-from fmri2img.provenance.definitions import STATEMENTS, Definition, Module
-from fmri2img.provenance.used_names import NameCollector, imported
+from fmri2img.project.exceptions import FormatError
+from fmri2img.provenance.definitions import STATEMENTS, Definition, Module, NameCollector, imported
 
 # Bases that call none of a class's methods by themselves; any other base from outside may call
 # every method.

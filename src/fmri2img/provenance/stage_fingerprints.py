@@ -5,7 +5,7 @@ place of the sources.
 from functools import cache
 from pathlib import Path
 
-from fmri2img.files import write_text
+from fmri2img.project.files import write_text
 from fmri2img.provenance.reach import Program, Reach
 
 SOURCE = Path("src")

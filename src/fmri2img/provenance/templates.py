@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from jinja2 import Environment, TemplateSyntaxError, nodes
 
-from fmri2img.exceptions import FormatError
+from fmri2img.project.exceptions import FormatError
 
 # A comment that fills its lines takes them along: the empty line that some pages would keep is no
 # meaning.

@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from fmri2img.config import PARAMS_PATH
-from fmri2img.exceptions import ConfigError, FormatError
-from fmri2img.layout import FINGERPRINTS
+from fmri2img.project.config import PARAMS_PATH
+from fmri2img.project.exceptions import ConfigError, FormatError
+from fmri2img.project.layout import FINGERPRINTS
 from fmri2img.provenance.history import CodeHistory
 from fmri2img.provenance.lineage import (
     LOCK_PATH,

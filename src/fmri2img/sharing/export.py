@@ -14,9 +14,9 @@ from typing import Literal
 
 import numpy as np
 
-from fmri2img.containers import PERCENT, Units
-from fmri2img.exceptions import ConfigError
-from fmri2img.files import replacing, write_text
+from fmri2img.containers.units import PERCENT, Units
+from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.files import replacing, write_text
 from fmri2img.sharing.voxel_file import VoxelFile
 
 # Betas and image ids in an .npz: in percent signal change, and in other units.

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img.exceptions import (
+from fmri2img.project.exceptions import (
     ChangedDataError,
     ConfigError,
     Fmri2imgError,
     MissingDataError,
     UnavailableError,
 )
-from fmri2img.files import hash_file
+from fmri2img.project.files import hash_file
 from fmri2img.provenance.lineage import changed_params, read_lock
 from fmri2img.provenance.receipts import Receipt
 

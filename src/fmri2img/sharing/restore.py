@@ -5,9 +5,9 @@ without touching the working tree's commit.
 import logging
 from pathlib import Path
 
-from fmri2img.exceptions import ChangedDataError, ConfigError, MismatchError
-from fmri2img.files import hash_file, replacing
 from fmri2img.models.registry import SEEDS_NAME
+from fmri2img.project.exceptions import ChangedDataError, ConfigError, MismatchError
+from fmri2img.project.files import hash_file, replacing
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from fmri2img.containers import TrialBetas, Units
-from fmri2img.exceptions import MismatchError
-from fmri2img.responses.ncsnr import noise_ceiling
-from fmri2img.responses.repetitions import average_repetitions
-from fmri2img.responses.splits import Split, SplitName
+from fmri2img.containers.ncsnr import noise_ceiling
+from fmri2img.containers.repetitions import average_repetitions
+from fmri2img.containers.splits import Split, SplitName
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.containers.units import Units
+from fmri2img.project.exceptions import MismatchError
 
 SIMULATED = "SIMULATED DATA, no brain results."
 

@@ -12,7 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from fmri2img.evaluation.inference import bootstrap_intervals
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC
-from fmri2img.exceptions import MismatchError
+from fmri2img.project.exceptions import MismatchError
 from fmri2img.tracking.versions import (
     CHALLENGER,
     CHAMPION,

@@ -10,15 +10,9 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
-from fmri2img.containers import Examples, Reconstructions, id_name
-from fmri2img.files import hash_file
-from fmri2img.layout import (
-    encoder_folder,
-    examples_path,
-    latents_path,
-    reconstructions_path,
-    split_path,
-)
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.ids import id_name
+from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.models.registry import (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -26,7 +20,15 @@ from fmri2img.models.registry import (
     read_config,
     stage_of,
 )
-from fmri2img.provenance.accept import accepted_for
+from fmri2img.project.files import hash_file
+from fmri2img.project.layout import (
+    encoder_folder,
+    examples_path,
+    latents_path,
+    reconstructions_path,
+    split_path,
+)
+from fmri2img.provenance.notes import accepted_for
 from fmri2img.tracking.versions import CONFIG_TAG, MD5_TAG
 from fmri2img.training.targets.kinds import targets_of
 

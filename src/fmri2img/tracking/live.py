@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from fmri2img.files import write_text
-from fmri2img.layout import live_run_path
+from fmri2img.project.files import write_text
+from fmri2img.project.layout import live_run_path
 from fmri2img.tracking.run_notes import ENDED, read_note, run_name
 
 _SECONDS_BETWEEN, _SECONDS_AFTER_FAILURE, _LAST_WAIT = 2.0, 15.0, 5.0

@@ -17,8 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from fmri2img.tracking.champions import move_alias
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
-from fmri2img.tracking.runs import find_run
-from fmri2img.tracking.store import open_experiment
+from fmri2img.tracking.store import find_run, open_experiment
 from fmri2img.tracking.versions import (
     CONFIG_TAG,
     MD5_TAG,

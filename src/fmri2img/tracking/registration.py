@@ -16,8 +16,8 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from fmri2img.evaluation.metrics.catalogue import headline_metrics, title_of
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
-from fmri2img.files import hash_file
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, current_name, model_class
+from fmri2img.project.files import hash_file
 from fmri2img.tracking.versions import FOLDER, find_version, registered_name
 
 _SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
@@ -25,8 +25,7 @@ _SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
 
 # All that served_encoder.py imports; a test loads a model where there is nothing else.
 _SERVED_CODE = [
-    *("__init__.py", "config.py", "exceptions.py", "files.py", "files_0_1.py"),
-    *("params_file.py", "models/*.py"),
+    *("__init__.py", "project/*.py", "models/*.py"),
     *(
         "pretrained/__init__.py",
         "pretrained/autoencoder.py",

@@ -8,26 +8,32 @@ which is also what ``dvc.lock`` records. No run id is kept in any output of the 
 import csv
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import numpy as np
 from mlflow.entities import Metric, Param, Run, RunTag
 
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.evaluation.metrics_document import MetricsDocument
-from fmri2img.exceptions import MissingDataError
-from fmri2img.files import hash_file, read_json, read_text
-from fmri2img.layout import (
+from fmri2img.models.registry import stage_of
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.exceptions import MissingDataError
+from fmri2img.project.files import hash_file, read_json, read_text
+from fmri2img.project.layout import (
     curve_path,
     encoder_folder,
     encoding_scores_path,
     live_run_path,
     metrics_path,
+    reconstructions_path,
     report_path,
     training_path,
     validation_path,
 )
-from fmri2img.models.registry import stage_of
+from fmri2img.project.params_file import load_params
+from fmri2img.provenance.lineage import LOCK_PATH, LockedStage, read_lock
 from fmri2img.tracking.champions import propose
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.curves import MOST_METRICS, holds_curve, log_curve, milliseconds
@@ -40,7 +46,7 @@ from fmri2img.tracking.encoder_files import (
 )
 from fmri2img.tracking.registration import describe, register
 from fmri2img.tracking.run_notes import read_note, run_name
-from fmri2img.tracking.store import forgiving, open_store
+from fmri2img.tracking.store import find_run, forgiving, open_store, required
 from fmri2img.tracking.versions import (
     CONFIG_TAG,
     MD5_TAG,
@@ -120,25 +126,90 @@ def mirror(
     return logged
 
 
-def log_comparison(encoders: Sequence[tuple[str, str]], best: dict[str, str]) -> None:
+def log_comparison(params: ProjectParams, best: dict[str, str]) -> None:
     """Log what the store lacks of all encoders, and propose champions; an encoder that came from
     DVC's cache has no run yet.
 
     Parameters
     ----------
-    encoders : sequence of (str, str)
-        Subjects and models.
+    params : ProjectParams
+        Lists the encoders.
     best : dict of str to str
         Model by subject.
     """
     with forgiving("the comparison"):
         open_store()  # one that is away is told once
+        encoders = [(subject, model) for subject in params.subjects for model in params.models]
         for subject, model in encoders:
             try:
                 mirror(subject, model)
             except MissingDataError as error:  # the comparison itself needs less
                 logger.warning("MLflow: %s/%s is not logged: %s", subject, model, error)
         propose_champions(best)
+
+
+def catch_up() -> Iterator[str]:
+    """Log what is missing of every encoder that ``params.yaml`` lists and that is on disk; yields
+    a line for each.
+    """
+    params = load_params()
+    stages = read_lock() if LOCK_PATH.exists() else {}
+    encoders = [(subject, model) for subject in params.subjects for model in params.models]
+    on_disk = [
+        names for names in encoders if (encoder_folder(*names) / "model.safetensors").exists()
+    ]
+    for subject, model in on_disk:
+        is_scored = _is_scored(stages, subject, model)
+        with required():
+            logged = mirror(subject, model, evaluation=is_scored)
+        without = (
+            ""
+            if is_scored
+            else "; its scores and pictures are not here (dvc repro, or fmri2img pull --everything)"
+        )
+        yield (
+            f"{subject}/{model}: "
+            f"{' and '.join(logged) + ' logged' if logged else 'all is in the store'}{without}"
+        )
+    if on_disk:
+        _propose_best(on_disk)
+    else:
+        yield "no encoder is on disk; run: dvc repro, or fmri2img pull --models"
+
+
+def _propose_best(encoders: list[tuple[str, str]]) -> None:
+    """Make each subject's best encoder its champion where there is none: one that somebody chose
+    stays.
+    """
+    best: dict[str, tuple[float, str]] = {}
+    for subject, model in encoders:
+        trained = read_json(
+            training_path(subject, model), remedy=f"dvc repro {stage_of('train', subject, model)}"
+        )
+        best[subject] = max(best.get(subject, (-np.inf, "")), (trained[CHAMPION_SCORE], model))
+    propose_champions(
+        {subject: model for subject, (_, model) in best.items()}, where_there_is_none=True
+    )
+
+
+def _is_scored(stages: dict[str, LockedStage], subject: str, model: str) -> bool:
+    """Whether the scores on disk are those of the weights on disk, and pictures and page are
+    there too.
+    """
+    stage = stages.get(stage_of("evaluate", subject, model))
+    weights, scores = (
+        encoder_folder(subject, model) / "model.safetensors",
+        metrics_path(subject, model),
+    )
+    return (
+        stage is not None
+        and all(
+            path.exists()
+            for path in (scores, report_path(subject, model), reconstructions_path(subject, model))
+        )
+        and stage.deps.get(weights.as_posix()) == hash_file(weights, "md5")
+        and stage.outs.get(scores.as_posix()) == hash_file(scores, "md5")
+    )
 
 
 def propose_champions(best: dict[str, str], *, where_there_is_none: bool = False) -> None:
@@ -166,18 +237,6 @@ def propose_champions(best: dict[str, str], *, where_there_is_none: bool = False
                     md5_tags(encoder_folder(subject, model)),
                 ),
             )
-
-
-def find_run(client: mlflow.MlflowClient, experiment: str, md5: dict[str, str]) -> Run | None:
-    """Return the latest run that made an encoder with these bytes; ``md5`` as `md5_tags` gives
-    it, or a part of it.
-    """
-    runs = client.search_runs(
-        [experiment],
-        " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in md5.items()),
-        max_results=1,
-    )
-    return runs[0] if runs else None
 
 
 def runs_of(client: mlflow.MlflowClient, experiment: str, md5: str) -> list[str]:

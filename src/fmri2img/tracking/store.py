@@ -12,11 +12,12 @@ from pathlib import Path
 
 import mlflow
 from filelock import FileLock
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
-from fmri2img.exceptions import Fmri2imgError, UnavailableError
+from fmri2img.project.exceptions import Fmri2imgError, UnavailableError
 from fmri2img.tracking.chart_view import LISTED_SCORES, VIEW_TAG, chart_view
 
 logger = logging.getLogger(__name__)
@@ -162,3 +163,15 @@ def required() -> Iterator[None]:
             f"MLflow store {store_uri()}: {str(error).split(chr(10))[0][:300]}; check "
             "MLFLOW_TRACKING_URI and the server"
         ) from error
+
+
+def find_run(client: mlflow.MlflowClient, experiment: str, md5: dict[str, str]) -> Run | None:
+    """Return the latest run that made an encoder with these bytes; ``md5`` as `md5_tags` gives
+    it, or a part of it.
+    """
+    runs = client.search_runs(
+        [experiment],
+        " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in md5.items()),
+        max_results=1,
+    )
+    return runs[0] if runs else None

@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, headline_metrics
 from fmri2img.evaluation.table_rows import MODEL, ROWS
-from fmri2img.exceptions import ConfigError, MissingDataError
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, check_files
+from fmri2img.project.exceptions import ConfigError, MissingDataError
 
 logger = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"

@@ -8,12 +8,12 @@ from typing import Literal
 import torch
 
 from fmri2img.models.base import TrainingTensors
+from fmri2img.training.memory import fits
 
 Repetitions = Literal["single", "mean", "mixup"]
 # A random weighted mean, the mean, or a single trial: shares of MindEye's low-level model
 # (metrics-protocol, Scotti et al. 2023).
 _MIXUP_SHARES = torch.tensor([0.5, 0.3, 0.2])
-_RESIDENT_SHARE = 0.5  # of the device's free memory that data may take
 
 
 @dataclass(frozen=True)
@@ -160,13 +160,6 @@ class TrialBatches:
         )
         choices = torch.stack([random / random.sum(1, keepdim=True), mean, one_trial])  # (3, n, r)
         return trials.clamp(min=0), choices[kinds, torch.arange(len(samples))], samples
-
-
-def fits(data: torch.Tensor, device: torch.device) -> bool:
-    """Return whether data of any shape may stay on a device for the whole training."""
-    return (
-        device.type == "cpu" or data.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
-    )
 
 
 def _trials_of_images(trial_images: torch.Tensor, n_images: int) -> torch.Tensor:

@@ -10,8 +10,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from fmri2img.exceptions import FormatError, MismatchError
-from fmri2img.files import replacing
+from fmri2img.project.exceptions import FormatError, MismatchError
+from fmri2img.project.files import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,40 +15,22 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 
-from fmri2img.exceptions import MismatchError, UnavailableError
 from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
+from fmri2img.project.exceptions import MismatchError, UnavailableError
 from fmri2img.provenance.stage_fingerprints import code_digest
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
-from fmri2img.training.loop import Trainer, ValidationTensors, validate
+from fmri2img.training.data import TrainingResult, TrainingSet, ValidationTensors
+from fmri2img.training.loop import Trainer, validate
+from fmri2img.training.memory import out_of_memory_advice
 from fmri2img.training.objectives import Objective, Targets, squared_error
-from fmri2img.training.precision import out_of_memory_advice, pick_precision
+from fmri2img.training.precision import pick_precision
 from fmri2img.training.processes import process_state
-from fmri2img.training.training_set import TrainingSet
 
 if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 logger = logging.getLogger(__name__)
 _TRIALS_AT_ONCE = 2000
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """What training left behind, beside the weights.
-
-    Attributes
-    ----------
-    history : list of EpochRecord
-    facts : dict of str to float
-        What the encoder's solver or the loop found worth telling.
-    validation_loss, validation_pattern_correlation : float
-        Validation scores of the weights that were kept.
-    """
-
-    history: list[EpochRecord]
-    facts: dict[str, float]
-    validation_loss: float
-    validation_pattern_correlation: float
 
 
 def fit_encoder(

@@ -8,16 +8,16 @@ every step.
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from fmri2img.exceptions import MismatchError
 from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
+from fmri2img.project.exceptions import MismatchError
 from fmri2img.training.batches import Batch, TrialBatches
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord, Progress
+from fmri2img.training.data import ValidationTensors
 from fmri2img.training.objectives import Objective
 
 logger = logging.getLogger(__name__)
@@ -25,26 +25,6 @@ logger = logging.getLogger(__name__)
 # took half the time
 STORE_SECONDS = 20.0
 _VALIDATION_BATCH = 256
-
-
-@dataclass(frozen=True)
-class ValidationTensors:
-    """Training images that are set aside to choose the checkpoint.
-
-    Attributes
-    ----------
-    image_betas : Tensor, shape (n_images, n_voxels)
-        Averages over repetitions.
-    latents : Tensor, shape (n_images, 4, h, w)
-    train_mean_latent : Tensor, shape (4, h, w)
-    repetitions : Tensor, shape (n_images,), int64
-        How many trials were averaged.
-    """
-
-    image_betas: torch.Tensor
-    latents: torch.Tensor
-    train_mean_latent: torch.Tensor
-    repetitions: torch.Tensor
 
 
 class _Trained(nn.Module):

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from fmri2img.exceptions import UnavailableError
 from fmri2img.models.base import Encoder, GradientSettings
-from fmri2img.training.batches import fits
-from fmri2img.training.precision import out_of_memory_advice
+from fmri2img.project.exceptions import UnavailableError
+from fmri2img.training.memory import fits, out_of_memory_advice
 
 if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do without
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder

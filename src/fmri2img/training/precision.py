@@ -1,22 +1,12 @@
-"""In which precision a training computes, and what to do where memory ends."""
+"""In which precision a training computes."""
 
 import torch
 
-from fmri2img.config import PARAMS_PATH
-from fmri2img.exceptions import ConfigError
 from fmri2img.models.base import GradientSettings
+from fmri2img.project.config import PARAMS_PATH
+from fmri2img.project.exceptions import ConfigError
 
 _PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def out_of_memory_advice(device: torch.device) -> str:
-    """Return what to do when a device has no memory left, in one line."""
-    return (
-        f"{device} has no memory left for one step of training; in the model's section of train in "
-        "params.yaml lower batch_size, "
-        "set decoder_batch to 1 or a smaller pixel_window, or set precision to bf16; or free the "
-        "device"
-    )
 
 
 def pick_precision(settings: GradientSettings, device: torch.device) -> torch.dtype:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 
-from fmri2img.exceptions import UnavailableError
+from fmri2img.project.exceptions import UnavailableError
 
 _LAUNCHED = "FMRI2IMG_LAUNCHED"
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h

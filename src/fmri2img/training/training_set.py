@@ -1,32 +1,17 @@
 """What training may see: training trials and averages of validation images, no test trial."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from fmri2img.containers import DiffusionTargets, Examples, Latents
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.repetitions import average_repetitions, averaged_betas
+from fmri2img.containers.splits import Split
+from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.models.base import TrainingTensors
-from fmri2img.responses.repetitions import average_repetitions, averaged_betas
-from fmri2img.responses.splits import Split
-from fmri2img.training.loop import ValidationTensors
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """All that training may see; test images and their trials are left out when it is built.
-
-    Attributes
-    ----------
-    train : TrainingTensors
-    validation : ValidationTensors
-    train_images, validation_images : ndarray, shape (n, side, side, 3), uint8
-    """
-
-    train: TrainingTensors
-    validation: ValidationTensors
-    train_images: np.ndarray
-    validation_images: np.ndarray
+from fmri2img.training.data import TrainingSet, ValidationTensors
 
 
 def make_training_set(

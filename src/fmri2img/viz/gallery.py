@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from fmri2img.containers import Reconstructions
+from fmri2img.containers.reconstructions import Reconstructions
 
 _VARIANT_TITLES = ("from z alone", "from c alone")  # in the order of `containers.VARIANTS`
 

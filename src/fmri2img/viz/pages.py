@@ -14,7 +14,6 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from fmri2img.evaluation.brain import ALL_VOXELS
 from fmri2img.evaluation.metrics.catalogue import (
     CHAMPION_METRIC,
     HALVES_METRICS,
@@ -26,6 +25,7 @@ from fmri2img.evaluation.metrics.catalogue import (
 )
 from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.metrics_document import MetricsDocument
+from fmri2img.evaluation.predictions import ALL_VOXELS
 from fmri2img.evaluation.table_rows import MODEL, REFERENCE, ROWS, SHUFFLED, SUBJECT_ROWS
 from fmri2img.viz.published import BESIDE, PUBLISHED
 from fmri2img.viz.score_figures import (

@@ -24,13 +24,18 @@ from moto.server import ThreadedMotoServer
 from urllib3.exceptions import ProtocolError
 
 from conftest import BUCKET, ONE_PROCESS, REPOSITORY, SUBJECT
-from fmri2img.config import RealNsdParams
-from fmri2img.exceptions import ChangedDataError, ConfigError, MissingDataError, UnavailableError
-from fmri2img.fetching.bucket import Bucket
-from fmri2img.fetching.fetch import fetch_bucket, list_bucket, use_local
-from fmri2img.fetching.partial import PartialFile, RemoteFile, hash_with_etag
-from fmri2img.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI
-from fmri2img.pipeline.stage import byte_progress
+from fmri2img.datasets.fetching.bucket import Bucket
+from fmri2img.datasets.fetching.fetch import fetch_bucket, list_bucket, use_local
+from fmri2img.datasets.fetching.partial import PartialFile, RemoteFile, hash_with_etag
+from fmri2img.datasets.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI
+from fmri2img.project.config import RealNsdParams
+from fmri2img.project.exceptions import (
+    ChangedDataError,
+    ConfigError,
+    MissingDataError,
+    UnavailableError,
+)
+from fmri2img.project.progress import byte_progress
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt
 
 MIB = 1 << 20
@@ -203,7 +208,7 @@ def test_the_listing_comes_before_the_first_byte(params, caplog):
 
 
 def test_no_network(params, tmp_path, monkeypatch):
-    monkeypatch.setattr("fmri2img.fetching.bucket._ATTEMPTS", 2)
+    monkeypatch.setattr("fmri2img.datasets.fetching.bucket._ATTEMPTS", 2)
     with pytest.raises(
         UnavailableError,
         match=r"s3://nsd-.* at http://127.0.0.1:9: no connection .* finished parts are kept",

@@ -11,15 +11,15 @@ import torch
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.files import write_json, write_text
-from fmri2img.layout import (
+from fmri2img.models.registry import check_settings, model_class, save_encoder
+from fmri2img.project.files import write_json, write_text
+from fmri2img.project.layout import (
     curve_path,
     encoder_folder,
     examples_path,
     training_path,
     validation_path,
 )
-from fmri2img.models.registry import check_settings, model_class, save_encoder
 from fmri2img.tracking.encoder_files import md5_tags
 from fmri2img.tracking.runs import log_encoder
 from fmri2img.tracking.store import open_store

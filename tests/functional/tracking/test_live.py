@@ -5,7 +5,7 @@ import mlflow
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from fmri2img.layout import live_run_path
+from fmri2img.project.layout import live_run_path
 from fmri2img.tracking import live
 from fmri2img.tracking.live import LiveCurve, live_curve
 from fmri2img.tracking.run_notes import read_note

@@ -7,8 +7,8 @@ import mlflow
 import numpy as np
 import pytest
 
-from fmri2img.exceptions import ConfigError, MismatchError, MissingDataError
-from fmri2img.layout import encoder_folder
+from fmri2img.project.exceptions import ConfigError, MismatchError, MissingDataError
+from fmri2img.project.layout import encoder_folder
 from fmri2img.tracking.champions import difference, promote, retire
 from fmri2img.tracking.runs import propose_champions
 from fmri2img.tracking.store import open_store

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from fmri2img.exceptions import MissingDataError
-from fmri2img.files import hash_file
-from fmri2img.layout import curve_path, encoder_folder, examples_path, validation_path
+from fmri2img.project.exceptions import MissingDataError
+from fmri2img.project.files import hash_file
+from fmri2img.project.layout import curve_path, encoder_folder, examples_path, validation_path
 from fmri2img.tracking.encoder_files import md5_tags
-from fmri2img.tracking.runs import find_run, log_encoder
-from fmri2img.tracking.store import EXPERIMENT, open_store, project_root
+from fmri2img.tracking.runs import log_encoder
+from fmri2img.tracking.store import EXPERIMENT, find_run, open_store, project_root
 
 
 def runs(client, experiment):

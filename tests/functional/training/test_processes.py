@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 import fmri2img.training.processes as processes
-from fmri2img.exceptions import UnavailableError
+from fmri2img.project.exceptions import UnavailableError
 
 SCRIPT = Path(__file__).with_name("train_alone.py")
 LONG = {

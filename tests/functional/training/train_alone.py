@@ -19,10 +19,9 @@ from safetensors.torch import save_file
 from fmri2img.models.base import TrainingTensors
 from fmri2img.models.registry import check_settings, model_class
 from fmri2img.training import loop
+from fmri2img.training.data import TrainingSet, ValidationTensors
 from fmri2img.training.fit import fit_encoder
-from fmri2img.training.loop import ValidationTensors
 from fmri2img.training.processes import is_main_process, process_state
-from fmri2img.training.training_set import TrainingSet
 
 N_IMAGES, N_VALIDATION, N_VOXELS = 203, 30, 37
 SECTION = yaml.safe_load((Path(__file__).parents[3] / "params.yaml").read_text())["train"][

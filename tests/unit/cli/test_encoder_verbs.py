@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fmri2img.cli.decode_verb import read_betas
-from fmri2img.exceptions import ConfigError, FormatError, MissingDataError
+from fmri2img.project.exceptions import ConfigError, FormatError, MissingDataError
 
 
 def test_trials_of_an_image_are_averaged_and_counted(tmp_path):

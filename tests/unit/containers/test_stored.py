@@ -2,14 +2,12 @@ import h5py
 import numpy as np
 import pytest
 
-from fmri2img.containers import (
-    DiffusionTargets,
-    Examples,
-    Latents,
-    Reconstructions,
-    TrialBetas,
-)
-from fmri2img.exceptions import FormatError, MismatchError
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.targets import DiffusionTargets
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.project.exceptions import FormatError, MismatchError
 
 N, N_TEST, SIDE = 5, 3, 8
 

@@ -9,17 +9,18 @@ import yaml
 
 from conftest import REPOSITORY
 from datasets import PERSON, SIDE, folder, nsd_copy, simulated, write_folder
-from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
-from fmri2img.containers import Examples, TrialBetas
-from fmri2img.datasets.contract import check_betas, check_subjects
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.splits import split_images
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.datasets.contract import check_betas
 from fmri2img.datasets.folder_dataset import Declared
-from fmri2img.datasets.named_datasets import dataset_names, terms_of
+from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.datasets.picture_join import collect_truth, create_examples
-from fmri2img.exceptions import ConfigError, FormatError, MismatchError
-from fmri2img.nsd.extraction import Region, Resources
-from fmri2img.nsd.volumes import write_volume
+from fmri2img.datasets.protocol import Resources, check_subjects, dataset_names, terms_of
+from fmri2img.datasets.regions import read_region
+from fmri2img.project.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
+from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
 from fmri2img.provenance.receipts import Ledger, RawFiles, unwatched
-from fmri2img.responses.splits import split_images
 
 WINDOWS = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
 ALL = ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=WINDOWS)
@@ -61,7 +62,7 @@ def read(name, dataset, subject, miniature, workspace):
         raw, ConvertRoiParams(roi=roi, drawn_in="func", mapping="nearest")
     )
     write_volume(workspace / "roi.nii.gz", volume.labels, volume.voxel_mm)
-    region = Region.read(workspace / "roi.nii.gz", volume.table, "all", remedy="")
+    region = read_region(workspace / "roi.nii.gz", volume.table, "all", remedy="")
     resources = Resources(dataset.setting.machine, workspace / "pieces")
     trials = dataset.read_betas(raw, shared, region, ALL, resources)
     check_betas(trials, dataset.facts, subject).save(workspace / "voxels.h5")

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 
-from fmri2img.config import FitEncodingModelParams
-from fmri2img.containers import Examples, Latents
-from fmri2img.evaluation.brain import (
-    ALL_VOXELS,
-    MeasuredResponses,
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.splits import Split
+from fmri2img.evaluation.brain import regions_of, score_responses
+from fmri2img.evaluation.encoding_fit import (
     ceiling_source,
-    regions_of,
+    fit_encoding_model,
     score_encoding_model,
-    score_responses,
 )
-from fmri2img.evaluation.encoding_fit import fit_encoding_model
-from fmri2img.files_0_1 import with_facts
-from fmri2img.responses.splits import Split
+from fmri2img.evaluation.predictions import ALL_VOXELS
+from fmri2img.evaluation.row_predictions import measure_responses
+from fmri2img.project.config import FitEncodingModelParams
+from fmri2img.project.files_0_1 import with_facts
 
 N_IMAGES, N_VOXELS, N_REPETITIONS = 240, 11, 2
 PARAMS = FitEncodingModelParams(
@@ -136,9 +136,7 @@ def test_the_model_is_the_same_bytes_whatever_test_trials_hold(rng, latents, tmp
 
 def test_second_repetitions_are_those_of_images_shown_twice(rng, latents):
     examples = make_examples(rng, latents.values, noise=1)
-    found = MeasuredResponses.of(
-        fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT
-    )
+    found = measure_responses(fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT)
     np.testing.assert_array_equal(found.image_ids, SPLIT.test)
     # alone, the second repetition was in session 7
     trials = examples.trials_of(SPLIT.ids("train"))
@@ -154,7 +152,7 @@ def test_responses_without_signal_are_not_predicted(rng, latents):
     noise again.
     """
     examples = make_examples(rng, 0 * latents.values, noise=1)  # noise alone
-    responses = MeasuredResponses.of(
+    responses = measure_responses(
         fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT
     )
     train, test = (examples.trials_of(SPLIT.ids(name)) for name in ("train", "test"))
@@ -169,7 +167,7 @@ def test_responses_without_signal_are_not_predicted(rng, latents):
 
 def test_true_pictures_predict_responses_and_others_do_not(rng, latents):
     examples = make_examples(rng, latents.values, noise=1)
-    responses = MeasuredResponses.of(
+    responses = measure_responses(
         fit_encoding_model(examples, SPLIT, latents, PARAMS), examples, SPLIT
     )
     truth = latents.of(SPLIT.ids("test")).reshape(40, -1)
@@ -202,7 +200,7 @@ def test_ceilings_come_from_images_that_are_not_shared_where_they_were_estimated
 
 
 def test_regions_hold_each_voxel_once_and_all_together(rng, latents):
-    found = regions_of(make_examples(rng, latents.values, noise=1))
+    found = regions_of(make_examples(rng, latents.values, noise=1).roi_names)
     assert list(found) == [ALL_VOXELS, "V1v", "hV4"]
     np.testing.assert_array_equal(
         np.sort(np.concatenate([found["V1v"], found["hV4"]])), found[ALL_VOXELS]

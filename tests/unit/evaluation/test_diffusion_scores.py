@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from fmri2img.containers import DiffusionTargets
+from fmri2img.containers.splits import Split
+from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.evaluation.diffusion_scores import _LAYERS, identify_by_samples, score_halves
-from fmri2img.evaluation.network_features import Networks, open_networks
+from fmri2img.evaluation.network_features import open_networks
+from fmri2img.evaluation.read_outs import Networks
 from fmri2img.pretrained.scoring_networks import FrozenNetwork, build_network
-from fmri2img.responses.splits import Split
 
 N_TEST, N_TRAIN = 12, 30
 HOW = {"n_bootstrap": 100, "seed": 3}

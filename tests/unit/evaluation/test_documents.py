@@ -11,7 +11,7 @@ from fmri2img.evaluation.comparisons import (
 )
 from fmri2img.evaluation.documents import latent_map_table, seed_spread
 from fmri2img.evaluation.metrics_document import MetricsDocument, Score
-from fmri2img.exceptions import MismatchError
+from fmri2img.project.exceptions import MismatchError
 
 METRICS = ("pixcorr", "ssim", "pattern_correlation", "two_way")
 

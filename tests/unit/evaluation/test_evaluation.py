@@ -4,14 +4,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fmri2img.containers import (
-    EncodingModel,
-    Examples,
-    Latents,
-    Reconstructions,
-    TruePictures,
-)
-from fmri2img.evaluation.brain import ALL_VOXELS, MeasuredResponses
+from fmri2img.containers.encoding_model import EncodingModel
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.splits import Split
+from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.evaluation.documents import repetition_table
 from fmri2img.evaluation.metrics.latent_metrics import (
     dimension_correlations,
@@ -19,21 +17,19 @@ from fmri2img.evaluation.metrics.latent_metrics import (
     pattern_correlations,
     resampled_dimension_correlation,
 )
-from fmri2img.evaluation.network_features import NO_NETWORKS
 from fmri2img.evaluation.predictions import (
+    ALL_VOXELS,
+    MeasuredResponses,
     Parts,
     Predictions,
     TestTruth,
     derangement,
-    join_truth,
-    model_rows,
-    nearest_rows,
-    reference_rows,
 )
+from fmri2img.evaluation.read_outs import NO_NETWORKS
+from fmri2img.evaluation.row_predictions import join_truth, model_rows, nearest_rows, reference_rows
 from fmri2img.evaluation.score import score_model, score_rows
-from fmri2img.exceptions import MismatchError
-from fmri2img.files_0_1 import with_facts
-from fmri2img.responses.splits import Split
+from fmri2img.project.exceptions import MismatchError
+from fmri2img.project.files_0_1 import with_facts
 
 
 @pytest.fixture
@@ -115,7 +111,7 @@ def make_truth(pictures, rng):
         latents=latents,
         train_mean=np.zeros(36, np.float32),
         train_sd=np.ones(36, np.float32),
-        responses=MeasuredResponses(model, regions, np.arange(3), responses[:3]),
+        responses=MeasuredResponses(model.predict, regions, np.arange(3), responses[:3]),
         n_repetitions=np.full(n_images, 2),
     )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fmri2img.evaluation.metrics_document import MetricsDocument, Score, floor_of
-from fmri2img.exceptions import FormatError
+from fmri2img.project.exceptions import FormatError
 
 SOURCE = Path("reports/metrics/subj01/ridge.json")
 DOCUMENT = MetricsDocument(

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from commands import fmri2img
-from fmri2img.evaluation.network_features import NO_NETWORKS
 from fmri2img.evaluation.picture_folders import evaluate_pictures, join, read_pictures
-from fmri2img.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.evaluation.read_outs import NO_NETWORKS
+from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
 
 N_IMAGES = 11
 

@@ -10,7 +10,11 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
-from fmri2img.containers import Examples, Latents
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.ncsnr import estimate_ncsnr, noise_ceiling
+from fmri2img.containers.splits import Split
+from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.evaluation.identification import (
     exact_top1,
     n_higher,
@@ -20,15 +24,13 @@ from fmri2img.evaluation.identification import (
 )
 from fmri2img.evaluation.metrics.network_metrics import score_in_networks
 from fmri2img.evaluation.metrics.picture_metrics import constant_pictures, score_pictures
-from fmri2img.evaluation.network_features import READ_OUTS, open_networks, prepare
+from fmri2img.evaluation.network_features import open_networks, prepare
 from fmri2img.evaluation.predictions import Predictions, ShownPictures
 from fmri2img.evaluation.presets import PRESETS
-from fmri2img.exceptions import MismatchError
-from fmri2img.files_0_1 import with_facts
+from fmri2img.evaluation.read_outs import READ_OUTS
 from fmri2img.models.base import VoxelNormalizer
-from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
-from fmri2img.responses.splits import Split
-from fmri2img.simulation.scenes import render_image
+from fmri2img.project.exceptions import MismatchError
+from fmri2img.project.files_0_1 import with_facts
 from fmri2img.training.training_set import make_training_set
 
 N_IMAGES, N_MANY = 12, 1000

@@ -8,11 +8,11 @@ from diffusers import AutoencoderTiny
 from sklearn.decomposition import PCA
 
 from conftest import REPOSITORY
-from fmri2img.exceptions import FormatError, UnavailableError
+from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.features.vae_latents import encode_pictures, to_network_range
 from fmri2img.generation.decode import decode_latents, from_network_range
 from fmri2img.pretrained.autoencoder import load_autoencoder
-from fmri2img.simulation.scenes import render_image
+from fmri2img.project.exceptions import FormatError, UnavailableError
 
 DEMO = REPOSITORY / "models" / "demo-vae"
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
+from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.features.diffusion_targets import embed_captions, encode_z_latents, forget_blocks
 from fmri2img.pretrained.diffusion import open_diffusion
-from fmri2img.simulation.scenes import render_image
 
 N_IMAGES = 70  # one block of 64, and a part of another
 CAPTIONS = [[f"a {word} in the tree", "food"] for word in ("person", "boat", "vase")] * 23 + [

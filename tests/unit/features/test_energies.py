@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from fmri2img.containers import Latents
-from fmri2img.exceptions import MismatchError
+from fmri2img.containers.latents import Latents
 from fmri2img.features.energies import N_CHANNELS, contrast_energies
 from fmri2img.features.prior import pool_pictures
+from fmri2img.project.exceptions import MismatchError
 
 SIDE = 128
 

@@ -4,10 +4,10 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from PIL import Image
 
-from fmri2img.config import GenerateParams
-from fmri2img.exceptions import UnavailableError
 from fmri2img.generation.diffusion_pictures import PictureMaker, Request
 from fmri2img.pretrained.diffusion import open_diffusion
+from fmri2img.project.config import GenerateParams
+from fmri2img.project.exceptions import UnavailableError
 
 SETTINGS = GenerateParams(
     n_steps=3, strength=0.8, guidance=5.0, n_samples=2, precision="float32", seed=0

@@ -3,10 +3,10 @@
 import pytest
 import yaml
 
-from fmri2img.config import RealNsdParams, SimulatedNsdParams
-from fmri2img.exceptions import ConfigError
 from fmri2img.migration.dataset_sections import migrate_datasets
 from fmri2img.migration.lock import _entry
+from fmri2img.project.config import RealNsdParams, SimulatedNsdParams
+from fmri2img.project.exceptions import ConfigError
 
 OLD = """\
 # Every number a person may tune.

@@ -3,11 +3,11 @@ import json
 import pytest
 import yaml
 
-from fmri2img.config import ModelLists
-from fmri2img.exceptions import ConfigError, FormatError, MissingDataError
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.project import migrate_params, plan
 from fmri2img.migration.renamed_files import changes_of_files
+from fmri2img.project.config import ModelLists
+from fmri2img.project.exceptions import ConfigError, FormatError, MissingDataError
 
 MODELS = ModelLists(latents=["ridge", "bayes"], pixels=[], diffusion=["takagi"])
 CURRENT = {"models": MODELS.model_dump(), "dataset": "simulated", "datasets": {}}

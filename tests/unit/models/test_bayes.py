@@ -6,7 +6,6 @@ import torch
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.exceptions import MismatchError
 from fmri2img.models._forward import (
     Candidates,
     ForwardModel,
@@ -19,6 +18,7 @@ from fmri2img.models._inversion import noise_factor, relative_noise, root_of, sh
 from fmri2img.models.base import TrainingTensors
 from fmri2img.models.bayes import misfit_share
 from fmri2img.models.registry import check_settings, model_class
+from fmri2img.project.exceptions import MismatchError
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 SHAPE, ENERGY_SHAPE = (4, 6, 5), (2, 3, 3)

@@ -7,7 +7,6 @@ import yaml
 from sklearn.linear_model import Ridge
 
 from conftest import REPOSITORY
-from fmri2img.exceptions import MissingDataError
 from fmri2img.models.base import TrainingTensors, VoxelNormalizer
 from fmri2img.models.registry import (
     check_settings,
@@ -16,6 +15,7 @@ from fmri2img.models.registry import (
     model_names,
     save_encoder,
 )
+from fmri2img.project.exceptions import MissingDataError
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 N_VOXELS, LATENT_SHAPE = 23, (4, 16, 16)

@@ -7,11 +7,11 @@ import yaml
 from sklearn.linear_model import Ridge
 
 from conftest import REPOSITORY
-from fmri2img.exceptions import ConfigError
 from fmri2img.models import takagi
 from fmri2img.models._image_ridge import solve_image_ridge
 from fmri2img.models.base import TrainingTensors
 from fmri2img.models.registry import check_settings, load_encoder, save_encoder
+from fmri2img.project.exceptions import ConfigError
 
 SECTION = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]["takagi"]
 N_IMAGES, N_EARLY, N_VENTRAL, N_OTHER = 60, 17, 11, 5

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from conftest import REPOSITORY
-from fmri2img.exceptions import ConfigError, MismatchError
 from fmri2img.generation.renderers.renderer import renderer_of
 from fmri2img.models.base import Encoder
 from fmri2img.models.registry import (
@@ -17,8 +16,9 @@ from fmri2img.models.registry import (
     save_verified,
     stage_of,
 )
-from fmri2img.params_file import load_params
 from fmri2img.pipeline.checks import _check_model
+from fmri2img.project.exceptions import ConfigError, MismatchError
+from fmri2img.project.params_file import load_params
 from fmri2img.training.targets.kinds import targets_of
 
 

@@ -5,8 +5,9 @@ import pytest
 
 from commands import call, stage
 from conftest import REPOSITORY
-from fmri2img.exceptions import MissingDataError
-from fmri2img.pipeline.stage import _describe, run_stage
+from fmri2img.pipeline.stage import run_stage
+from fmri2img.project.error_lines import _describe
+from fmri2img.project.exceptions import MissingDataError
 
 
 def run(folder, module, *arguments):

@@ -5,9 +5,9 @@ import pytest
 import torch
 from transformers import CLIPTextModel
 
-from fmri2img.exceptions import FormatError, MismatchError, UnavailableError
 from fmri2img.pretrained.autoencoder import load_autoencoder_of
 from fmri2img.pretrained.diffusion import open_diffusion, open_diffusion_of
+from fmri2img.project.exceptions import FormatError, MismatchError, UnavailableError
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from fmri2img.provenance.stage_fingerprints import differing, fingerprints
 
 FILES = {
     "fmri2img/__init__.py": "",
-    "fmri2img/files.py": "def write(path, text): ...\ndef read(path): ...\n",
+    "fmri2img/project/files.py": "def write(path, text): ...\ndef read(path): ...\n",
     "fmri2img/pipeline/stage.py": "def run_stage(main): main()\n",
     "fmri2img/models/__init__.py": "",
     "fmri2img/models/ridge.py": (
@@ -17,8 +17,8 @@ FILES = {
     "fmri2img/models/base.py": "from torch import nn\nclass Encoder(nn.Module):\n    def "
     "forward(self): return self.solve()\n",
     "fmri2img/box.py": (
-        "from dataclasses import dataclass\nfrom fmri2img.files import write as put\nDEPTH = "
-        "2\n@dataclass\nclass Box:\n    size: int\n"
+        "from dataclasses import dataclass\nfrom fmri2img.project.files import write as put\n"
+        "DEPTH = 2\n@dataclass\nclass Box:\n    size: int\n"
         "    def save(self): put(self.size, DEPTH)\n    def unused(self): return NEVER\nNEVER = 1\n"
     ),
     "fmri2img/view.py": "def show(): return 'page.html.jinja'\n",
@@ -54,7 +54,7 @@ def test_names_are_followed_and_methods_only_where_somebody_asks_for_them():
         "fmri2img.box.Box",
         "fmri2img.box.Box.save",
         "fmri2img.box.DEPTH",
-        "fmri2img.files.write",
+        "fmri2img.project.files.write",
     }
 
 
@@ -95,7 +95,12 @@ def test_a_new_model_is_no_change_of_the_others():
             "import read as put",
             {"store"},
         ),  # the same words, and another meaning
-        ("fmri2img/files.py", "write(path, text): ...", "write(path, text): return 1", {"store"}),
+        (
+            "fmri2img/project/files.py",
+            "write(path, text): ...",
+            "write(path, text): return 1",
+            {"store"},
+        ),
         ("fmri2img/pipeline/stage.py", "main()", "main() or 1", set()),
         ("fmri2img/page.html.jinja", "size", "size + 1", {"page"}),
         ("fmri2img/page.html.jinja", "{{ box", "{# a remark #}\n{{ box", set()),
@@ -120,20 +125,22 @@ def test_what_moves_to_another_file_stays_the_same():
 
 def test_a_name_that_is_passed_on_is_followed():
     passed = FILES["fmri2img/box.py"].replace(
-        "from fmri2img.files import write as put", "from fmri2img.io import put"
+        "from fmri2img.project.files import write as put", "from fmri2img.io import put"
     )
     files = {
         "fmri2img/box.py": passed,
-        "fmri2img/io.py": "from fmri2img.files import write as put\n",
+        "fmri2img/io.py": "from fmri2img.project.files import write as put\n",
     }
     assert stale(**files) == set()
-    assert stale(**files, **{"fmri2img/files.py": "def write(path, text): return 2\n"}) == {"store"}
+    assert stale(**files, **{"fmri2img/project/files.py": "def write(path, text): return 2\n"}) == {
+        "store"
+    }
 
 
 def test_what_differs_is_named_and_its_users_are_not():
     before = fingerprints(Program.parse(FILES))["store"]
     after = fingerprints(
-        Program.parse(FILES | {"fmri2img/files.py": "def write(path, text): return 2\n"})
+        Program.parse(FILES | {"fmri2img/project/files.py": "def write(path, text): return 2\n"})
     )["store"]
     assert differing(before, after) == ["write"]
     other = fingerprints(

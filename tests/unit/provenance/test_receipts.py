@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from conftest import raw_files_of
-from fmri2img.exceptions import ChangedDataError, MissingDataError
+from fmri2img.project.exceptions import ChangedDataError, MissingDataError
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt
 
 PATHS = ["nsddata/b.tsv", "nsddata/a.tsv"]

@@ -2,7 +2,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from fmri2img.exceptions import FormatError
+from fmri2img.project.exceptions import FormatError
 from fmri2img.provenance.definitions import STATEMENTS
 from fmri2img.provenance.source import parse_module
 
@@ -10,7 +10,7 @@ BASE = '''
 """What the module is for."""
 
 import numpy as np
-from fmri2img.files import write_json
+from fmri2img.project.files import write_json
 
 LIMIT = 1000.0
 
@@ -50,8 +50,8 @@ def digests(text):
         ('"""Count."""', '"""Count them.\n\n    All.\n    """'),
         ('    """Holds."""\n', ""),
         (
-            "import numpy as np\nfrom fmri2img.files import write_json",
-            "from fmri2img.files import write_json\nimport numpy as np",
+            "import numpy as np\nfrom fmri2img.project.files import write_json",
+            "from fmri2img.project.files import write_json\nimport numpy as np",
         ),
         ("LIMIT = 1000.0", "LIMIT = (\n    1e3\n)"),
         (

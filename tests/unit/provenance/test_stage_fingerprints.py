@@ -43,11 +43,11 @@ def stale(program, before, file, text):
 @pytest.mark.parametrize(
     "file",
     [
-        "fmri2img/storage.py",
+        "fmri2img/containers/storage.py",
         "fmri2img/containers/stored.py",
-        "fmri2img/config.py",
+        "fmri2img/project/config.py",
         "fmri2img/models/ridge.py",
-        "fmri2img/files.py",
+        "fmri2img/project/files.py",
         "stages/train.py",
     ],
 )
@@ -100,33 +100,33 @@ SAVES = {
     "extract_betas", "fit_encoding_model", "make_targets", "predict", "split_examples",
 }  # fmt: skip
 CONSTANTS = {
-    ("fmri2img/storage.py", "_CHUNK_BYTES"): SAVES,
-    ("fmri2img/nsd/design.py", "UNITS"): {"extract_betas", "fetch_raw"},
-    ("fmri2img/nsd/design.py", "TRIALS_PER_SESSION"): {"extract_betas", "fetch_raw"},
-    ("fmri2img/nsd/design.py", "N_SUBJECTS"): {"extract_betas", "fetch_raw"},
-    ("fmri2img/nsd/volumes.py", "_READ_AHEAD_BYTES"): {"extract_betas"},
-    ("fmri2img/nsd/extraction.py", "_VOXELS_AT_ONCE"): {"extract_betas"},
+    ("fmri2img/containers/storage.py", "_CHUNK_BYTES"): SAVES,
+    ("fmri2img/datasets/nsd/design.py", "UNITS"): {"extract_betas", "fetch_raw"},
+    ("fmri2img/datasets/nsd/design.py", "TRIALS_PER_SESSION"): {"extract_betas", "fetch_raw"},
+    ("fmri2img/datasets/nsd/design.py", "N_SUBJECTS"): {"extract_betas", "fetch_raw"},
+    ("fmri2img/datasets/nsd/volumes.py", "_READ_AHEAD_BYTES"): {"extract_betas"},
+    ("fmri2img/datasets/nsd/extraction.py", "_VOXELS_AT_ONCE"): {"extract_betas"},
     ("fmri2img/datasets/picture_join.py", "_VOXELS_AT_ONCE"): {"create_examples"},
-    ("fmri2img/nsd/stimuli.py", "STIMULUS_SIDE"): {
+    ("fmri2img/datasets/nsd/stimuli.py", "STIMULUS_SIDE"): {
         "collect_truth",
         "create_examples",
         "extract_betas",
         "make_targets",
     },
-    ("fmri2img/fetching/bucket.py", "_ATTEMPTS"): {"fetch_raw"},
-    ("fmri2img/fetching/partial.py", "_BLOCK_BYTES"): {"fetch_raw"},
-    ("fmri2img/simulation/voxel_responses.py", "_NCSNR_SPREAD"): {"fetch_raw"},
-    ("fmri2img/simulation/cortex.py", "_PATCH_RADIUS"): {"fetch_raw"},
-    ("fmri2img/simulation/painting.py", "N_TEXTURES"): {"fetch_raw"},
-    ("fmri2img/simulation/scene_captions.py", "N_CAPTIONS"): {"fetch_captions"},
+    ("fmri2img/datasets/fetching/bucket.py", "_ATTEMPTS"): {"fetch_raw"},
+    ("fmri2img/datasets/fetching/partial.py", "_BLOCK_BYTES"): {"fetch_raw"},
+    ("fmri2img/datasets/simulation/voxel_responses.py", "_NCSNR_SPREAD"): {"fetch_raw"},
+    ("fmri2img/datasets/simulation/cortex.py", "_PATCH_RADIUS"): {"fetch_raw"},
+    ("fmri2img/datasets/simulation/painting.py", "N_TEXTURES"): {"fetch_raw"},
+    ("fmri2img/datasets/simulation/scene_captions.py", "N_CAPTIONS"): {"fetch_captions"},
     ("fmri2img/features/energies.py", "_ORIENTATIONS"): {"encode_latents"},
     ("fmri2img/features/diffusion_targets.py", "VERSION"): {"make_targets"},
     ("fmri2img/pretrained/diffusion.py", "CELL_PIXELS"): {"make_targets", "predict"},
-    ("fmri2img/responses/repetitions.py", "_VOXELS_AT_ONCE"): {"predict", "train"},
+    ("fmri2img/containers/repetitions.py", "_VOXELS_AT_ONCE"): {"predict", "train"},
     ("fmri2img/models/base.py", "_VOXELS_AT_ONCE"): WITH_A_MODEL,
     ("fmri2img/training/loop.py", "_VALIDATION_BATCH"): {"train"},
     ("fmri2img/training/objectives.py", "_CPU_DECODER_BATCH"): {"train"},
-    ("fmri2img/training/batches.py", "_RESIDENT_SHARE"): {"train"},
+    ("fmri2img/training/memory.py", "_RESIDENT_SHARE"): {"train"},
     ("fmri2img/generation/diffusion_reconstructions.py", "_ROWS_AT_ONCE"): {"predict"},
     # The comparison reads the declarations of metrics, beside which the functions stand.
     ("fmri2img/evaluation/presets.py", "HEADLINE"): WITH_METRICS,
@@ -142,7 +142,7 @@ CONSTANTS = {
     # An extraction computes the digest of receipts; ``of`` is a name of other methods too.
     ("fmri2img/provenance/receipts.py", "SIMULATED_NOTICE"): {"extract_betas", "fetch_raw"},
     ("fmri2img/evaluation/picture_folders.py", "_ENDINGS"): set(),  # a verb's
-    ("fmri2img/parallel.py", "_CONNECT_SECONDS"): set(),  # where jobs run
+    ("fmri2img/project/parallel.py", "_CONNECT_SECONDS"): set(),  # where jobs run
     ("fmri2img/tracking/encoder_files.py", "_N_PICTURES"): set(),  # MLflow
 }
 

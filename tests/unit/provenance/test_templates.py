@@ -2,7 +2,7 @@ from pathlib import PurePosixPath
 
 import pytest
 
-from fmri2img.exceptions import FormatError
+from fmri2img.project.exceptions import FormatError
 from fmri2img.provenance.templates import parse_template
 
 PAGE = "<h1>{{ item.title }}</h1>\n{% for row in rows %}\n<p>{{ row.score }}</p>\n{% endfor %}\n"

@@ -12,14 +12,16 @@ import numpy as np
 import pytest
 
 from conftest import ONE_PROCESS, SESSIONS
-from fmri2img.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
-from fmri2img.exceptions import MismatchError, MissingDataError
-from fmri2img.nsd.conversion import convert_roi
-from fmri2img.nsd.extraction import Region, Resources, extract_betas
-from fmri2img.nsd.paths import on_disk
-from fmri2img.nsd.volumes import write_volume
-from fmri2img.responses.ncsnr import estimate_ncsnr, noise_ceiling
-from fmri2img.responses.splits import split_images
+from fmri2img.containers.ncsnr import estimate_ncsnr, noise_ceiling
+from fmri2img.containers.splits import split_images
+from fmri2img.datasets.nsd.conversion import convert_roi
+from fmri2img.datasets.nsd.extraction import extract_betas
+from fmri2img.datasets.nsd.paths import on_disk
+from fmri2img.datasets.nsd.volumes import write_volume
+from fmri2img.datasets.protocol import Resources
+from fmri2img.datasets.regions import read_region
+from fmri2img.project.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
+from fmri2img.project.exceptions import MismatchError, MissingDataError
 from fmri2img.sharing import open_voxels
 from fmri2img.sharing.export import export_brain_diffuser, export_npz, export_takagi
 
@@ -36,7 +38,7 @@ def path(miniature, tmp_path_factory):
     params = ConvertRoiParams(roi="streams", drawn_in="func", mapping="nearest")
     labels, names = convert_roi(miniature.raw, miniature.nsd, params, own_rois=Path("none"))
     write_volume(folder / "roi.nii.gz", labels, 1.8)
-    region = Region.read(folder / "roi.nii.gz", {"names": names}, "all", remedy="")
+    region = read_region(folder / "roi.nii.gz", {"names": names}, "all", remedy="")
     shape = {
         "estimate_ncsnr": estimate_ncsnr,
         "resources": Resources(ONE_PROCESS, folder / "pieces"),

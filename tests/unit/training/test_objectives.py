@@ -6,9 +6,9 @@ import yaml
 from accelerate import Accelerator
 
 from conftest import REPOSITORY
-from fmri2img.exceptions import ConfigError, UnavailableError
 from fmri2img.models.registry import check_settings
 from fmri2img.pretrained.autoencoder import load_autoencoder
+from fmri2img.project.exceptions import ConfigError, UnavailableError
 from fmri2img.training.loop import learning_rate_factor
 from fmri2img.training.objectives import Objective, Targets, contrastive_loss
 from fmri2img.training.precision import pick_precision

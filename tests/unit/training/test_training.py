@@ -6,11 +6,13 @@ import torch
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.containers import DiffusionTargets, Examples, Latents
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.splits import split_images
+from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
-from fmri2img.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
-from fmri2img.files_0_1 import with_facts
-from fmri2img.generation.reconstruct import Inputs, predict_latents, reconstruct, unsure_places
+from fmri2img.generation.reconstruct import predict_latents, reconstruct, unsure_places
+from fmri2img.generation.renderers.renderer import Inputs
 from fmri2img.models.registry import (
     check_settings,
     load_seeds,
@@ -19,12 +21,14 @@ from fmri2img.models.registry import (
     save_encoder,
     save_seeds,
 )
+from fmri2img.pipeline.training_records import EpochLog, judge_by_latents, write_curve
 from fmri2img.pretrained.autoencoder import load_autoencoder
-from fmri2img.responses.splits import split_images
+from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
+from fmri2img.project.files_0_1 import with_facts
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
-from fmri2img.training.fit import TrainingResult, fit_encoder, fit_other_seeds, remove_checkpoints
+from fmri2img.training.data import TrainingResult
+from fmri2img.training.fit import fit_encoder, fit_other_seeds, remove_checkpoints
 from fmri2img.training.loop import Trainer
-from fmri2img.training.records import EpochLog, judge_by_latents, write_curve
 from fmri2img.training.training_set import make_diffusion_set, make_training_set
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]

@@ -6,7 +6,7 @@ from pkgutil import iter_modules
 
 from fmri2img.evaluation import metrics
 from fmri2img.evaluation.metrics.declaration import Family, Metric, Space
-from fmri2img.exceptions import ConfigError
+from fmri2img.project.exceptions import ConfigError
 
 # Encoders are chosen by it on validation images. One that predicts no latents enters with the
 # latents that the autoencoder finds in its pictures.

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fmri2img.evaluation.network_features import Networks
 from fmri2img.evaluation.predictions import Predictions
 from fmri2img.evaluation.presets import Preset
+from fmri2img.evaluation.read_outs import Networks
 from fmri2img.evaluation.table_rows import FLOORS
-from fmri2img.exceptions import ConfigError
+from fmri2img.project.exceptions import ConfigError
 
 Space = Literal["pictures", "networks", "latents"]
 # headline: every table, page, chart and summary; main: the comparison, too; more: the pages of

@@ -9,9 +9,9 @@ from fmri2img.evaluation.identification import (
     two_way_table,
 )
 from fmri2img.evaluation.metrics.declaration import Family, FamilyScores, Metric
-from fmri2img.evaluation.network_features import Networks
 from fmri2img.evaluation.predictions import Predictions, TestTruth
 from fmri2img.evaluation.presets import Preset
+from fmri2img.evaluation.read_outs import Networks
 
 PATTERN = Metric(
     name="pattern_correlation",

@@ -13,14 +13,10 @@ from fmri2img.evaluation.identification import (
     two_way_table,
 )
 from fmri2img.evaluation.metrics.declaration import Family, FamilyScores, Level, Metric
-from fmri2img.evaluation.network_features import (
-    READ_OUTS,
-    Networks,
-    features_of,
-    unit_features,
-)
+from fmri2img.evaluation.network_features import features_of, unit_features
 from fmri2img.evaluation.predictions import Predictions, ShownPictures
 from fmri2img.evaluation.presets import HEADLINE, PRESETS, Preset
+from fmri2img.evaluation.read_outs import READ_OUTS, Networks
 from fmri2img.evaluation.table_rows import SHUFFLED
 
 

@@ -15,9 +15,9 @@ from scipy.ndimage import correlate1d
 from fmri2img.evaluation.correlation import inner_product, row_correlations, unit_rows
 from fmri2img.evaluation.identification import similarity_matrix
 from fmri2img.evaluation.metrics.declaration import Family, FamilyScores, Metric
-from fmri2img.evaluation.network_features import Networks
 from fmri2img.evaluation.predictions import Predictions, ShownPictures
 from fmri2img.evaluation.presets import HEADLINE, PRESETS, Preset, shrink
+from fmri2img.evaluation.read_outs import Networks
 from fmri2img.evaluation.table_rows import SHUFFLED
 
 PIXCORR = Metric(name="pixcorr", title="PixCorr", chance=0.0, level="headline", published=True)

@@ -1,8 +1,8 @@
 """Latents to pictures by the frozen decoder of the project's autoencoder."""
 
 from fmri2img.generation.decode import decode_latents, write_pictures
-from fmri2img.generation.reconstruct import Inputs, predict_from, reconstruct
-from fmri2img.generation.renderers.renderer import NewBetas, Rendered, Renderer, Task
+from fmri2img.generation.reconstruct import predict_from, reconstruct
+from fmri2img.generation.renderers.renderer import Inputs, NewBetas, Rendered, Renderer, Task
 from fmri2img.models.base import Encoder
 from fmri2img.pretrained.autoencoder import load_autoencoder_of
 

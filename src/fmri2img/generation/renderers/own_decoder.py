@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from fmri2img.generation.decode import from_network_range, resize_pictures, write_pictures
-from fmri2img.generation.reconstruct import Inputs, predict_from, reconstruct_pictures
-from fmri2img.generation.renderers.renderer import NewBetas, Rendered, Renderer, Task
+from fmri2img.generation.reconstruct import predict_from, reconstruct_pictures
+from fmri2img.generation.renderers.renderer import Inputs, NewBetas, Rendered, Renderer, Task
 from fmri2img.models.base import Encoder
 
 

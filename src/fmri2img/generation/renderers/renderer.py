@@ -1,8 +1,9 @@
-"""What every renderer can do."""
+"""What every renderer is given, and what it can do."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -10,21 +11,78 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fmri2img.config import GenerateParams
-from fmri2img.containers import DiffusionTargets, Reconstructions
-from fmri2img.exceptions import ConfigError
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.containers.splits import Split
+from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.generation import renderers
-from fmri2img.generation.reconstruct import Inputs
+from fmri2img.generation.decode import decode_latents
 from fmri2img.models.base import Encoder
-from fmri2img.params_file import near
+from fmri2img.pretrained.autoencoder import FrozenAutoencoder
+from fmri2img.project.config import GenerateParams
+from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.params_file import near
 
 _NOT_RENDERERS = ("renderer",)
 Progress = Callable[..., Any]
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """What reconstructions of one encoder are made from.
+
+    Attributes
+    ----------
+    encoder : Encoder
+    examples, split, latents
+        The subject's.
+    autoencoder : FrozenAutoencoder
+        The one that made ``latents``.
+    encode_pictures : callable
+        Pictures, uint8, to the autoencoder's latents (`features.vae_latents.encode_pictures`).
+    n_train_images : int
+        Training images that are reconstructed beside the test images.
+    batch_size : int
+        Pictures decoded at a time.
+    seed : int
+        Seed of the choice of training images.
+    """
+
+    encoder: Encoder
+    examples: Examples
+    split: Split
+    latents: Latents
+    autoencoder: FrozenAutoencoder
+    encode_pictures: Callable[[np.ndarray], np.ndarray]
+    n_train_images: int
+    batch_size: int
+    seed: int
+
+    @cached_property
+    def train_ids(self) -> np.ndarray:
+        """Ids of the training images that are reconstructed, ascending, shape (n,)."""
+        rng, ids = np.random.default_rng(self.seed), self.split.ids("train")
+        return np.sort(rng.choice(ids, size=min(self.n_train_images, len(ids)), replace=False))
+
+    @property
+    def image_ids(self) -> np.ndarray:
+        """Ids of all images that are reconstructed: test images first, shape (n,)."""
+        return np.concatenate([self.split.ids("test"), self.train_ids])
+
+    @property
+    def parts(self) -> np.ndarray:
+        """Part of the split of each of these images, ``test`` or ``train``, shape (n,), bytes."""
+        return np.array([b"test"] * len(self.split.test) + [b"train"] * len(self.train_ids))
+
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        """Return the pictures of latents (n, 4, h, w), shape (n, side, side, 3), uint8."""
+        return decode_latents(latents, self.autoencoder, batch_size=self.batch_size)
+
+
+@dataclass(frozen=True)
 class Task:
-    """One encoder whose pictures are wanted, beside `reconstruct.Inputs`.
+    """One encoder whose pictures are wanted, beside `Inputs`.
 
     Attributes
     ----------

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from fmri2img.config import GenerateParams
 from fmri2img.generation.decode import decode_latents, resize_pictures, write_pictures
-from fmri2img.generation.reconstruct import Inputs
-from fmri2img.generation.renderers.renderer import NewBetas, Rendered, Renderer, Task
+from fmri2img.generation.renderers.renderer import Inputs, NewBetas, Rendered, Renderer, Task
 from fmri2img.models.base import Encoder
-from fmri2img.params_file import load_params
 from fmri2img.pretrained.autoencoder import load_autoencoder_of
+from fmri2img.project.config import GenerateParams
+from fmri2img.project.params_file import load_params
 
 
 class StableDiffusion(Renderer):

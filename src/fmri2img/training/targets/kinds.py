@@ -7,14 +7,16 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
-from fmri2img.config import Params
-from fmri2img.containers import DiffusionTargets, Examples, Latents
-from fmri2img.exceptions import ConfigError
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.splits import Split
+from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.models.base import Encoder
-from fmri2img.params_file import near
-from fmri2img.responses.splits import Split
+from fmri2img.project.config import Params
+from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.params_file import near
 from fmri2img.training import targets
-from fmri2img.training.training_set import TrainingSet
+from fmri2img.training.data import TrainingSet
 
 _NOT_TARGETS = ("kinds",)
 

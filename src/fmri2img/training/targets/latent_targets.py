@@ -1,6 +1,6 @@
 """Latents of the project's autoencoder, with those of other pictures as a prior."""
 
-from fmri2img.layout import prior_path
+from fmri2img.project.layout import prior_path
 from fmri2img.training.targets.kinds import CollectedTargets, Sources, Targets
 from fmri2img.training.training_set import make_training_set
 

@@ -5,7 +5,7 @@ They take 12 bytes a pixel: 1.8 GB for 9000 pictures of 128 x 128.
 
 import numpy as np
 
-from fmri2img.containers import Latents
+from fmri2img.containers.latents import Latents
 from fmri2img.training.targets.kinds import CollectedTargets, Sources, Targets
 from fmri2img.training.training_set import make_training_set
 

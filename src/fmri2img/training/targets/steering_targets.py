@@ -1,6 +1,6 @@
 """What steers Stable Diffusion: z latents of pictures and text embeddings of their captions."""
 
-from fmri2img.layout import targets_path
+from fmri2img.project.layout import targets_path
 from fmri2img.training.targets.kinds import CollectedTargets, Sources, Targets
 from fmri2img.training.training_set import make_diffusion_set
 

@@ -6,7 +6,7 @@ import pytest
 
 from fmri2img.evaluation.metrics import catalogue
 from fmri2img.evaluation.metrics.declaration import Family, Metric
-from fmri2img.exceptions import ConfigError
+from fmri2img.project.exceptions import ConfigError
 
 PUBLISHED = [
     "pixcorr",

@@ -13,16 +13,10 @@ from fmri2img.evaluation.metrics.network_metrics import (
     absent_metrics,
     score_in_networks,
 )
-from fmri2img.evaluation.network_features import (
-    READ_OUTS,
-    Networks,
-    open_networks,
-    prepare,
-    read_outs_of,
-)
+from fmri2img.evaluation.network_features import open_networks, prepare
 from fmri2img.evaluation.predictions import Predictions, ShownPictures
 from fmri2img.evaluation.presets import PRESETS
-from fmri2img.exceptions import FormatError, UnavailableError
+from fmri2img.evaluation.read_outs import READ_OUTS, Networks, read_outs_of
 from fmri2img.pretrained.scoring_networks import (
     _BUILDERS,
     WEIGHTS,
@@ -30,6 +24,7 @@ from fmri2img.pretrained.scoring_networks import (
     build_network,
     load_network,
 )
+from fmri2img.project.exceptions import FormatError, UnavailableError
 
 IMAGENET = (np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225]))
 N_IMAGES = 9

@@ -1,0 +1,132 @@
+"""The verb of ``fmri2img`` that brings a project of an earlier version to today's names."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+from fmri2img.project.exceptions import Fmri2imgError, UnavailableError
+from fmri2img.project.params_file import load_params
+from fmri2img.provenance.accept import accept
+from fmri2img.provenance.lineage import LOCK_PATH
+from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
+
+_COMPARE = "compare"
+_OF_TODAY = "nothing to do: the project has today's names and layouts"
+
+
+def add_verbs(verbs: argparse._SubParsersAction) -> None:
+    """Add it to the command."""
+    migrate = verbs.add_parser(
+        "migrate-project",
+        help="bring a project of version 0.1 to today's names and layouts; nothing is computed "
+        "anew but the comparison",
+    )
+    migrate.add_argument(
+        "--dry-run", action="store_true", help="say what would be done, and change nothing"
+    )
+    migrate.set_defaults(run=migrate_project)
+
+
+def migrate_project(options: argparse.Namespace) -> None:
+    """Do what has to be done, with a line for each step."""
+    # Starts torch.
+    from fmri2img.migration.project import plan
+
+    steps = plan()
+    for step in steps:
+        print(step.words, flush=True)
+        if not options.dry_run:
+            step.do()
+    if options.dry_run:
+        print(f"{len(steps)} steps; nothing was changed" if steps else _OF_TODAY)
+        return
+    lines = 0
+    for line in _finish():
+        print(line, flush=True)
+        lines += 1
+    if not steps and not lines:
+        print(_OF_TODAY)
+
+
+def _finish(root: Path = Path()) -> Iterator[str]:
+    """Keep results under today's code, rename what is registered, and compare anew; yields a line
+    for each.
+
+    Parameters
+    ----------
+    root : Path
+        The project; also the working folder.
+
+    Raises
+    ------
+    MismatchError
+        If an output has other bytes than the lock names.
+    """
+    if (root / LOCK_PATH).exists():
+        _fill_cache(root)
+        decisions = accept(None, root)
+        if kept := [decision for decision in decisions if decision.is_accepted]:
+            yield f"{len(kept)} stages keep their results under today's code"
+        for decision in decisions:
+            if not decision.is_accepted:
+                yield f"{decision.stage} will run again: {decision.words}"
+    # They start MLflow.
+    from fmri2img.migration.registered_models import migrate_store
+    from fmri2img.tracking.store import STORE_ERRORS
+
+    try:
+        yield from migrate_store()
+    except STORE_ERRORS as error:
+        reason = " ".join(str(error).split())
+        yield f"MLflow is as it was, its store cannot be reached: {reason}; run the same again"
+    if (root / LOCK_PATH).exists():
+        yield from _compare(root)
+
+
+def _fill_cache(root: Path) -> None:
+    """Give DVC's cache the outputs that were rewritten; only where they are those of the lock."""
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    try:
+        with Repo(str(root)) as repo, repo.lock:
+            outs = [out for stage in repo.index.stages for out in stage.outs if out.use_cache]
+            for out in outs:
+                recorded = out.hash_info
+                if recorded and out.exists and out.changed_cache():
+                    out.save()
+                    if out.hash_info == recorded:
+                        out.commit()
+    except DvcException as error:
+        words = " ".join(str(error).split())
+        raise UnavailableError(f"DVC could not take the rewritten pages: {words}") from error
+
+
+def _compare(root: Path) -> Iterator[str]:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    from fmri2img.pipeline.compare_subjects import compare_subjects
+    from fmri2img.tracking.runs import log_comparison
+
+    pipeline = Pipeline.read(root)
+    others = [name for name in pipeline.order if name not in (FINGERPRINT_STAGE, _COMPARE)]
+    if not pipeline.causes(_COMPARE):
+        return
+    if stale := [name for name in others if pipeline.causes(name)]:
+        yield f"the comparison is made anew by dvc repro: {stale[0]} runs before it"
+        return
+    try:
+        params = load_params()
+        log_comparison(params, compare_subjects(params))
+        with Repo(str(root)) as repo:
+            repo.commit(_COMPARE, force=True)
+    except Fmri2imgError as error:
+        yield f"the comparison is made anew by dvc repro: {error}"
+        return
+    except DvcException as error:
+        words = " ".join(str(error).split())
+        raise UnavailableError(f"DVC could not note the comparison: {words}") from error
+    yield "reports/comparison: made anew"

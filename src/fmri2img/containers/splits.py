@@ -1,0 +1,133 @@
+"""Division of images into training, validation and test; always by image, never by trial."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from fmri2img.containers.ids import as_ids
+from fmri2img.project.exceptions import ConfigError, MismatchError
+from fmri2img.project.files import read_json, write_json
+
+SplitName = Literal["train", "validation", "test"]
+PARTS: tuple[SplitName, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Image ids of each part; checked to be disjoint.
+
+    Attributes
+    ----------
+    kind : str
+        ``shared`` or ``random``.
+    train, validation, test : tuple of int or str
+        Image ids, ascending.
+    """
+
+    kind: str
+    train: tuple[int | str, ...]
+    validation: tuple[int | str, ...]
+    test: tuple[int | str, ...]
+
+    def __post_init__(self) -> None:
+        parts = [self.train, self.validation, self.test]
+        if sum(map(len, parts)) != len(set().union(*parts)):
+            raise MismatchError(
+                "an image is in two parts of the split; run: dvc repro split_examples"
+            )
+        if not all(parts):
+            sizes = dict(zip(("train", "validation", "test"), map(len, parts), strict=True))
+            raise MismatchError(
+                f"a part of the split is empty: {sizes}; name more sessions or another kind in "
+                "params.yaml"
+            )
+
+    def ids(self, name: SplitName) -> np.ndarray:
+        """Return the image ids of one part, shape (n,), int64 or str."""
+        return as_ids(getattr(self, name))
+
+    def save(self, path: Path) -> None:
+        """Write the split as JSON."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def open(cls, path: Path, *, remedy: str) -> Self:
+        """Read a split."""
+        values = read_json(path, remedy=remedy)
+        return cls(
+            values["kind"], *(tuple(values[name]) for name in ("train", "validation", "test"))
+        )
+
+
+def check_kind(kind: str, provenance: dict[str, Any]) -> None:
+    """Refuse a split that the dataset does not allow, or whose test trials have helped to choose
+    the voxels.
+
+    Parameters
+    ----------
+    kind : str
+        ``shared`` or ``random``.
+    provenance : dict
+        Of the examples: ``splits``, and ``selection``; voxels are chosen by the images that are
+        not shared, which ``random`` also tests on.
+
+    Raises
+    ------
+    ConfigError
+        If it is either.
+    """
+    selection = provenance["selection"]
+    if kind not in provenance["splits"]:
+        raise ConfigError(
+            f"params.yaml: split_examples.kind: the dataset does not allow {kind}; choose from: "
+            f"{', '.join(provenance['splits'])}"
+        )
+    if kind == "random" and selection["min_ncsnr"] > 0:
+        raise ConfigError(
+            "params.yaml: split_examples.kind: random would test on images that chose the voxels "
+            "(extract_betas.min_ncsnr is "
+            f"{selection['min_ncsnr']}); set kind to shared, or min_ncsnr to 0"
+        )
+
+
+def split_images(
+    image_ids: np.ndarray,
+    is_shared: np.ndarray,
+    *,
+    kind: Literal["shared", "random"],
+    validation_fraction: float,
+    n_train_random: int,
+    rng: np.random.Generator,
+) -> Split:
+    """Divide images.
+
+    Parameters
+    ----------
+    image_ids, is_shared : ndarray, shape (n_images,)
+    kind : str
+        ``shared``: test on the images that the dataset sets apart, as published work does.
+        ``random``: after a shuffle, test on what is left behind the first ``n_train_random``
+        images, as the fmri2img scripts do (not comparable with published numbers).
+    validation_fraction : float
+        Share of the images that are not test images.
+    n_train_random : int
+        Only for ``random``.
+    rng : Generator
+
+    Returns
+    -------
+    Split
+        The same whatever the order of ``image_ids``.
+    """
+    order = np.argsort(image_ids)
+    ids, shared = image_ids[order], is_shared[order]
+    if kind == "shared":
+        test, rest = ids[shared], rng.permutation(ids[~shared])
+    else:
+        shuffled = rng.permutation(ids)
+        rest, test = shuffled[:n_train_random], shuffled[n_train_random:]
+    n_validation = round(validation_fraction * len(rest))
+    parts = (rest[n_validation:], rest[:n_validation], test)
+    return Split(kind, *(tuple(np.sort(part).tolist()) for part in parts))

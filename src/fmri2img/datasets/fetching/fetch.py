@@ -1,0 +1,202 @@
+"""One subject's raw files, or those that all share, from any source; the result is a receipt."""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock, Timeout
+
+from fmri2img.datasets.fetching.bucket import Bucket, needed_room
+from fmri2img.datasets.fetching.partial import RemoteFile
+from fmri2img.datasets.fetching.subset import name_subset
+from fmri2img.project.config import MachineParams, RealNsdParams
+from fmri2img.project.exceptions import ConfigError, MissingDataError, UnavailableError
+from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
+from fmri2img.provenance.receipts import SIMULATED_NOTICE, Ledger, Receipt, Watch
+
+log = logging.getLogger(__name__)
+TERMS = "https://naturalscenesdataset.org"
+
+
+def check_not_pulled(name: str, is_here: bool, receipt: Path, voxels: list[Path]) -> None:
+    """Stop before raw files are fetched for voxels that came from a colleague: parameters have
+    changed since, perhaps unawares.
+
+    Raises
+    ------
+    MissingDataError
+        If receipt and voxels are here, no raw files are, and the parameters are not those of the
+        receipt.
+    """
+    if is_here or not receipt.exists() or not any(path.exists() for path in voxels):
+        return
+    stage = "fetch_raw_shared" if name == "shared" else f"fetch_raw@{name}"
+    _, changes = changed_since_last_run(stage)
+    kept = ", ".join(str(path) for path in voxels if path.exists())
+    if not changes and code_has_changed(stage):
+        raise MissingDataError(
+            f"{kept} came without raw files and is kept, but the code that reads them has changed "
+            f"since (fmri2img why {stage}): to keep "
+            f"using it, run fmri2img accept; to make it anew from raw files here, delete {receipt} "
+            "and run the same command"
+        )
+    if changes:
+        raise MissingDataError(
+            f"{kept} came without raw files and is kept, but params.yaml has changed since "
+            f"({'; '.join(changes)}): to use it, set that "
+            "back (git checkout params.yaml); to make it anew from raw files here, delete "
+            f"{receipt} and run the same command"
+        )
+
+
+def check_may_simulate(root: Path) -> None:
+    """Refuse to write simulated files into a tree that holds others.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds NSD's folders and not the simulator's notice.
+    """
+    if not (root / SIMULATED_NOTICE).exists() and any(
+        (root / folder).exists() for folder in ("nsddata", "nsddata_betas")
+    ):
+        raise ConfigError(
+            f"{root} holds files that are not simulated; dataset simulated would write "
+            "among them: set machine.raw_root in params.yaml to another folder, or dataset to nsd "
+            "with datasets.nsd.source local"
+        )
+
+
+def use_local(
+    name: str, nsd: RealNsdParams, root: Path, ledger: Ledger, *, watch: Watch
+) -> Receipt:
+    """Take an existing tree as it lies; nothing is copied or written there.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such folder, or required files are missing.
+    """
+    if not root.is_dir():
+        raise MissingDataError(
+            f"{root} is not a folder; set machine.raw_root in params.yaml to the folder that holds "
+            "nsddata and nsddata_betas"
+        )
+    chosen = name_subset(name, nsd).choose(lambda path: (root / path).is_file(), str(root))
+    log.info(
+        "%s: %d files, %.2f GB in %s",
+        name,
+        len(chosen),
+        sum((root / path).stat().st_size for path in chosen) / 1e9,
+        root,
+    )
+    return Receipt.of(name, root, chosen, ledger, watch=watch)
+
+
+def list_bucket(
+    name: str, nsd: RealNsdParams, n_connections: int
+) -> tuple[Bucket, list[RemoteFile]]:
+    """List what would be fetched, and say how large it is.
+
+    Raises
+    ------
+    ConfigError
+        If NSD's terms are not accepted.
+    MissingDataError
+        If required files are not in the bucket.
+    """
+    if not nsd.accept_nsd_terms:
+        raise ConfigError(
+            "params.yaml: datasets.nsd.accept_nsd_terms: got false; read and accept NSD's terms "
+            f"({TERMS}: research and education only, "
+            "no passing on of the data), then set it to true"
+        )
+    bucket = Bucket(nsd.s3, n_connections)
+    subset = name_subset(name, nsd)
+    listed = bucket.list_folders(subset.folders())
+    files = [listed[path] for path in subset.choose(lambda path: path in listed, bucket.where)]
+    for line in describe(name, files):
+        log.info(line)
+    return bucket, files
+
+
+def describe(name: str, files: list[RemoteFile]) -> list[str]:
+    """Return lines with the number and size of files in each folder, and in all."""
+    by_folder: dict[PurePosixPath, list[RemoteFile]] = {}
+    for file in files:
+        by_folder.setdefault(file.path.parent, []).append(file)
+    lines = [
+        f"{len(group):5d} files {sum(file.size for file in group) / 1e9:9.3f} GB  {folder}"
+        for folder, group in by_folder.items()
+    ]
+    return [
+        *lines,
+        f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  {name}, in all",
+    ]
+
+
+def fetch_bucket(
+    name: str, nsd: RealNsdParams, machine: MachineParams, ledger: Ledger, *, watch: Watch
+) -> Receipt:
+    """Download what is not there yet, verified by size and ETag.
+
+    Raises
+    ------
+    ConfigError
+        If the root holds simulated files, or the disk has no room.
+    UnavailableError
+        If files do not arrive.
+    """
+    root = machine.raw_folder
+    bucket, files = list_bucket(name, nsd, machine.n_connections)
+    if (root / SIMULATED_NOTICE).exists() and not any(
+        file.path == SIMULATED_NOTICE for file in files
+    ):
+        raise ConfigError(
+            f"{root} holds simulated files; set machine.raw_root in params.yaml to another folder, "
+            "or delete this one"
+        )
+    with _alone(root, name):
+        with ThreadPoolExecutor() as pool:
+            here = list(pool.map(lambda file: bucket.holds(root / file.path, file, ledger), files))
+        waiting = [file for file, is_here in zip(files, here, strict=True) if not is_here]
+        needed = needed_room(waiting, root)
+        log.info(
+            "%s: %d files are here, %.3f GB to come from %s",
+            name,
+            len(files) - len(waiting),
+            needed / 1e9,
+            bucket.where,
+        )
+        total = sum(file.size for file in waiting)
+        with watch(name, total, total - needed) as bar:
+            # Without a bar, in the log of a batch job, a line for each file says how far it is.
+            level = logging.INFO if bar.disable else logging.DEBUG
+            bucket.download(
+                waiting,
+                root,
+                ledger,
+                on_bytes=bar.update,
+                on_file=lambda file: log.log(level, "%s is here", file.path),
+            )
+    if absent := [file.path for file in files if not (root / file.path).exists()]:
+        raise UnavailableError(
+            f"{bucket.where}: {len(absent)} files did not arrive, first {absent[0]}; run the same "
+            "command again"
+        )
+    return Receipt.of(name, root, [file.path for file in files], ledger)
+
+
+@contextmanager
+def _alone(root: Path, name: str) -> Iterator[None]:
+    """Keep a second process from writing the same partial files."""
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / f".fetch-{name}.lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise UnavailableError(
+            f"another process is fetching {name} into {root}; wait for it, or stop it"
+        ) from error

@@ -1,0 +1,126 @@
+"""Which of NSD's files the project needs: only what ``params.yaml`` names, of some 300 GB a
+space and version.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from fmri2img.datasets.nsd.design import RUNS_PER_SESSION, SESSIONS_HELD, rest_runs_shift
+from fmri2img.datasets.nsd.paths import (
+    EXPDESIGN,
+    STIM_INFO,
+    STIMULI,
+    SubjectFiles,
+    fsaverage_label_table,
+    subject_number,
+)
+from fmri2img.datasets.nsd.rois import NSD_ROIS
+from fmri2img.project.config import NsdParams
+from fmri2img.project.exceptions import ConfigError, MissingDataError
+from fmri2img.provenance.receipts import SIMULATED_NOTICE
+
+_SHOWN_NAMES = 6
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Files of one subject, or of all.
+
+    Attributes
+    ----------
+    name : str
+        A subject, or ``shared``.
+    required, optional : tuple of PurePosixPath
+        Optional ones are taken if they are there.
+    """
+
+    name: str
+    required: tuple[PurePosixPath, ...]
+    optional: tuple[PurePosixPath, ...]
+
+    def choose(self, available: Callable[[PurePosixPath], bool], where: str) -> list[PurePosixPath]:
+        """Return the files to take.
+
+        Parameters
+        ----------
+        available : callable
+            Whether a file is there.
+        where : str
+            Named in the message.
+
+        Raises
+        ------
+        MissingDataError
+            With the required files that are not there.
+        """
+        if absent := [path for path in self.required if not available(path)]:
+            names = ", ".join(map(str, absent[:_SHOWN_NAMES])) + (
+                ", ..." if len(absent) > _SHOWN_NAMES else ""
+            )
+            raise MissingDataError(
+                f"{where}: {len(absent)} of {len(self.required)} files of {self.name} are missing: "
+                f"{names}; complete the copy, or name in params.yaml (datasets) only sessions, "
+                "space, version and format that are there"
+            )
+        return [*self.required, *(path for path in self.optional if available(path))]
+
+    def folders(self) -> list[PurePosixPath]:
+        """Return the folders that hold the files."""
+        return sorted({path.parent for path in (*self.required, *self.optional)})
+
+
+def name_subset(name: str, nsd: NsdParams) -> Subset:
+    """Return the files of a subject, or those that all share.
+
+    Raises
+    ------
+    ConfigError
+        If ``rois`` names an ROI that NSD does not have.
+    """
+    if name == "shared":
+        return Subset(name, (EXPDESIGN, STIMULI), (SIMULATED_NOTICE, STIM_INFO))
+    files = SubjectFiles(name, nsd.func_space)
+    sessions = nsd.sessions_of(name, SESSIONS_HELD[subject_number(name) - 1])
+    required = [files.responses(), files.brainmask(), *_responses(files, sessions, nsd)]
+    optional = [
+        SIMULATED_NOTICE,
+        files.transform(),
+        *(files.valid(session) for session in sessions),
+    ]
+    volumes = [
+        (
+            files.anat_roi(roi),
+            files.func_roi(roi),
+            files.label_table(roi),
+            fsaverage_label_table(roi),
+        )
+        for roi in _rois(nsd.rois)
+    ]
+    if nsd.responses == "betas":
+        optional.append(files.ncsnr(nsd.beta_version))  # for description only
+    return Subset(
+        name, tuple(required), (*optional, *(path for group in volumes for path in group))
+    )
+
+
+def _rois(chosen: str | Collection[str]) -> Collection[str]:
+    if isinstance(chosen, str):
+        return NSD_ROIS
+    if unknown := [roi for roi in chosen if roi not in NSD_ROIS]:
+        raise ConfigError(
+            f"params.yaml: datasets: rois: NSD has no ROI {unknown[0]!r}; choose from: "
+            f"{', '.join(NSD_ROIS)}"
+        )
+    return chosen
+
+
+def _responses(files: SubjectFiles, sessions: list[int], nsd: NsdParams) -> list[PurePosixPath]:
+    if nsd.responses == "betas":
+        return [files.betas(nsd.beta_version, session, nsd.beta_format) for session in sessions]
+    number, named = subject_number(files.subject), []
+    for session in sessions:
+        shift = rest_runs_shift(number, session)
+        for run in range(1 + shift, RUNS_PER_SESSION + shift + 1):
+            named += [files.timeseries(session, run), files.design(session, run)]
+    return named

@@ -1,0 +1,160 @@
+"""Which image was shown when: the experimental design and the responses table.
+
+NSD counts 73k ids, 10k ids, sessions, runs and trials from 1. This room turns ids into 0-based
+``image_ids``; session, run and trial numbers keep NSD's count.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.io
+
+from fmri2img.containers.units import PERCENT, Units
+from fmri2img.project.config import SplitKind
+from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
+
+TRIALS_PER_SESSION = 750
+RUNS_PER_SESSION = 12
+# A slot is 4 s: an image for 3 s and a gap of 1 s. Volumes a slot and seconds a volume in each
+# space (NSD manual, time-series data).
+VOLUMES_PER_SLOT = {"func1pt8mm": 3, "func1mm": 4}
+TR_SECONDS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}
+N_IMAGES = 73_000
+N_SUBJECTS = 8
+N_REPETITIONS = 3  # how often an image is shown
+SPLITS: tuple[SplitKind, ...] = ("shared", "random")
+# Stored units of one percent signal change (NSD manual, "Functional data").
+UNITS = Units(PERCENT, 300.0)
+# Sessions held by each subject, subj01 to subj08 (NSD manual, technical notes).
+SESSIONS_HELD = (40, 40, 32, 30, 40, 32, 40, 30)
+
+
+@dataclass(frozen=True)
+class ExperimentDesign:
+    """NSD's master order of trials.
+
+    Attributes
+    ----------
+    master_order : ndarray, shape (30000,), int64
+        0-based 10k id of each trial, the same for all subjects.
+    subject_images : ndarray, shape (8, 10000), int64
+        0-based 73k id of each 10k id.
+    shared_image_ids : ndarray, shape (1000,), int64
+        0-based 73k ids of the images shown to everybody, sorted.
+    """
+
+    master_order: np.ndarray
+    subject_images: np.ndarray
+    shared_image_ids: np.ndarray
+
+    def trial_image_ids(self, subject_number: int, session: int) -> np.ndarray:
+        """Return the 0-based 73k id of each of a session's 750 trials, shape (750,)."""
+        first = TRIALS_PER_SESSION * (session - 1)
+        return self.subject_images[
+            subject_number - 1, self.master_order[first : first + TRIALS_PER_SESSION]
+        ]
+
+
+def read_design(path: Path, *, remedy: str) -> ExperimentDesign:
+    """Read ``nsd_expdesign.mat``.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    FormatError
+        If a variable is missing or has another shape.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: {remedy}")
+    shapes = {
+        "masterordering": (1, 30_000),
+        "subjectim": (N_SUBJECTS, 10_000),
+        "sharedix": (1, 1_000),
+    }
+    try:
+        variables = scipy.io.loadmat(path, variable_names=list(shapes))
+    except Exception as error:  # scipy raises whatever the damaged bytes lead it to
+        raise FormatError(
+            f"{path}: not a readable MATLAB 5 file ({error}); run: {remedy}"
+        ) from error
+    for name, shape in shapes.items():
+        got = variables[name].shape if name in variables else "nothing"
+        if got != shape:
+            raise FormatError(
+                f"{path}: variable {name} should have shape {shape}, got {got}; run: {remedy}"
+            )
+    # The file holds small integer types: cast before any arithmetic.
+    order, images, shared = (variables[name].astype(np.int64) - 1 for name in shapes)
+    return ExperimentDesign(order[0], images, shared[0])
+
+
+def read_responses(path: Path, sessions: list[int], *, remedy: str) -> pd.DataFrame:
+    """Read the trials of some sessions from ``responses.tsv``.
+
+    Parameters
+    ----------
+    path : Path
+    sessions : list of int
+        Session numbers, from 1.
+    remedy : str
+        The command that brings the file.
+
+    Returns
+    -------
+    DataFrame
+        One row a trial in time order, with columns ``session``, ``run``, ``trial`` (from 1) and
+        ``image_id`` (0-based).
+
+    Raises
+    ------
+    MismatchError
+        If a session is absent or has not 750 trials.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: {remedy}")
+    try:
+        table = pd.read_csv(path, sep="\t", usecols=["SESSION", "RUN", "TRIAL", "73KID"])
+    except ValueError as error:
+        raise FormatError(
+            f"{path}: {error}; expected NSD's 19 columns separated by tabs"
+        ) from error
+    counts = table["SESSION"].value_counts()
+    for session in sessions:
+        if counts.get(session, 0) != TRIALS_PER_SESSION:
+            raise MismatchError(
+                f"{path}: session {session} has {counts.get(session, 0)} trials, expected "
+                f"{TRIALS_PER_SESSION}, in a table of "
+                f"{len(counts)} sessions; name only sessions that this subject did in params.yaml"
+            )
+    chosen = table[table["SESSION"].isin(sessions)]
+    if chosen.isna().any(axis=None):
+        raise FormatError(
+            f"{path}: {int(chosen.isna().any(axis=1).sum())} trials lack a number, run or 73KID; "
+            f"run: {remedy}"
+        )
+    chosen = chosen.astype(np.int64)
+    if set(chosen["RUN"]) != set(range(1, RUNS_PER_SESSION + 1)):
+        raise FormatError(
+            f"{path}: expected runs 1 to {RUNS_PER_SESSION}, got {sorted(set(chosen['RUN']))}; "
+            f"run: {remedy}"
+        )
+    chosen["image_id"] = chosen.pop("73KID") - 1
+    return chosen.rename(columns=str.lower).reset_index(drop=True)
+
+
+def rest_runs_shift(subject_number: int, session: int) -> int:
+    """Return by how much run numbers in file names exceed NSD runs: 1 in sessions with
+    resting-state runs, else 0.
+    """
+    last = 38 if subject_number in (1, 5) else 30
+    return 1 if 21 <= session <= last else 0
+
+
+def repetitions(image_ids: np.ndarray) -> np.ndarray:
+    """Count, for each trial in time order, how often its image was shown before (0, 1 or 2),
+    shape (n_trials,).
+    """
+    return pd.Series(image_ids).groupby(image_ids).cumcount().to_numpy()

@@ -1,0 +1,265 @@
+"""NIfTI volumes as NSD writes them: reading, the slab-centre affine and the MATLAB header."""
+
+import io
+import logging
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from isal import igzip, isal_zlib
+from nibabel.filebasedimages import ImageFileError
+from nibabel.fileholders import FileHolder
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
+
+from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.project.files import write_bytes
+
+# NSD's own headers have pixdim[0] = 0, on which nibabel would remark at every file.
+logging.getLogger("nibabel.global").setLevel(logging.ERROR)
+# What reading a truncated or damaged .gz raises: the end too early, a wrong checksum, a broken
+# stream.
+_BROKEN_GZIP: Any = (EOFError, zlib.error, igzip.BadGzipFile, isal_zlib.error)
+_SAME_SPACE = "use an ROI of the same subject and functional space"
+_HEADER_BYTES = 348
+_READ_AHEAD_BYTES = 1 << 20
+
+
+def slab_centre_affine(shape: tuple[int, ...], voxel_size: float) -> np.ndarray:
+    """Return NSD's affine: diagonal, world origin at the exact centre of the slab.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Grid (x, y, z), further axes ignored.
+    voxel_size : float
+        Millimetres.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+    """
+    affine = np.diag([voxel_size, voxel_size, voxel_size, 1.0])
+    affine[:3, 3] = -(np.asarray(shape[:3]) - 1) / 2 * voxel_size
+    return affine
+
+
+def read_volume(path: Path, *, remedy: str) -> nib.Nifti1Image:
+    """Open a NIfTI file; its data stay on disk until ``np.asarray(image.dataobj)``.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    FormatError
+        If it is not NIfTI.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: {remedy}")
+    try:
+        image = nib.load(path)
+    except (ImageFileError, HeaderDataError, WrapStructError, *_BROKEN_GZIP) as error:
+        raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
+    if not isinstance(image, nib.Nifti1Image):
+        raise FormatError(f"{path}: expected NIfTI-1, got {type(image).__name__}; run: {remedy}")
+    return image
+
+
+def read_array(path: Path, image: nib.Nifti1Image, *, remedy: str) -> np.ndarray:
+    """Return a volume's data, shape as in the header, dtype as stored.
+
+    Raises
+    ------
+    FormatError
+        If the file ends too early or is damaged.
+    """
+    try:
+        if path.suffix != ".gz":
+            return np.asarray(image.dataobj)
+        with igzip.open(path, "rb") as file:  # nibabel itself would use zlib
+            values = np.asarray(
+                nib.Nifti1Image.from_file_map({"image": FileHolder(fileobj=file)}).dataobj
+            )
+            file.read(1)  # reading to the end is what compares the checksum
+            return values
+    except (OSError, ValueError, *_BROKEN_GZIP) as error:
+        raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
+
+
+def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.ndarray]:
+    """Yield the voxels of a mask, volume by volume, from a compressed file of int16 volumes.
+
+    Only one volume is in memory, and the file's checksum is verified when the last one has been
+    read.
+
+    Parameters
+    ----------
+    path : Path
+        ``.nii.gz``.
+    mask : ndarray, shape (x, y, z), bool
+    remedy : str
+        The command that brings the file.
+
+    Yields
+    ------
+    ndarray, shape (n_voxels,), int16
+        Voxels in C order over (x, y, z); overwritten by the next one.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    FormatError
+        If it is no NIfTI file of int16 volumes, ends too early or is damaged.
+    MismatchError
+        If its grid is not the mask's.
+    """
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: {remedy}")
+    try:
+        with igzip.open(path, "rb") as packed, io.BufferedReader(packed, _READ_AHEAD_BYTES) as file:
+            header = _read_stream_header(file, path, mask, remedy)
+            volume = np.empty(mask.size, dtype=header.get_data_dtype())
+            # x runs fastest in the file.
+            positions = np.ravel_multi_index(np.nonzero(mask), mask.shape, order="F")
+            for index in range(header.get_data_shape()[3]):
+                if (got := file.readinto(volume.data.cast("B"))) != volume.nbytes:
+                    raise EOFError(f"volume {index + 1} has {got} of {volume.nbytes} bytes")
+                yield volume[positions].astype(np.int16, copy=False)
+            file.read(1)  # reading to the end is what compares the checksum
+    except _BROKEN_GZIP as error:
+        raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
+
+
+def read_header(path: Path, *, remedy: str) -> nib.Nifti1Header:
+    """Read a volume's header alone.
+
+    Raises
+    ------
+    MissingDataError, FormatError
+        As `read_volume`.
+    """
+    header: nib.Nifti1Header = read_volume(path, remedy=remedy).header
+    return header
+
+
+def _read_stream_header(
+    file: io.BufferedReader, path: Path, mask: np.ndarray, remedy: str
+) -> nib.Nifti1Header:
+    start = file.read(_HEADER_BYTES)
+    try:
+        header = nib.Nifti1Header(start)
+        offset = int(header.get_data_offset())
+        slope, intercept = header.get_slope_inter()
+    except (HeaderDataError, WrapStructError) as error:
+        raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
+    shape, dtype = header.get_data_shape(), header.get_data_dtype()
+    if dtype.newbyteorder("=") != np.int16 or len(shape) != 4:
+        raise FormatError(
+            f"{path}: expected int16 volumes of shape (x, y, z, n), got {dtype} {shape}; run: "
+            f"{remedy}"
+        )
+    if shape[:3] != mask.shape:
+        raise MismatchError(
+            f"{path}: grid {shape[:3]} does not match the ROI grid {mask.shape}; {_SAME_SPACE}"
+        )
+    if slope not in (None, 1) or intercept not in (None, 0):
+        raise FormatError(
+            f"{path}: expected unscaled integers, got slope {slope} and intercept {intercept}; "
+            f"run: {remedy}"
+        )
+    file.read(offset - _HEADER_BYTES)
+    return header
+
+
+def check_same_grid(
+    path: Path, image: nib.Nifti1Image, shape: tuple[int, ...], affine: np.ndarray, other: str
+) -> None:
+    """Refuse a volume that does not lie on an expected grid.
+
+    Raises
+    ------
+    MismatchError
+        If the shape differs or the affine differs by more than float32 precision.
+    """
+    if image.shape[:3] != tuple(shape[:3]):
+        raise MismatchError(
+            f"{path}: grid {image.shape[:3]} does not match {other}, expected {tuple(shape[:3])}; "
+            "check the subject and space"
+        )
+    if not np.allclose(image.affine, affine, atol=1e-3):
+        raise MismatchError(
+            f"{path}: affine translation {image.affine[:3, 3].round(2).tolist()} does not match "
+            f"{other}, "
+            f"expected {affine[:3, 3].round(2).tolist()}; check the space"
+        )
+
+
+def nsd_header(
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    voxel_size: float,
+    *,
+    tr: float,
+    lowest: float,
+    highest: float,
+) -> bytes:
+    """Return the 352 bytes that NSD's tools put before the data.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        (x, y, z) or (x, y, z, n).
+    dtype : dtype
+        int16, float32 or float64.
+    voxel_size : float
+        Millimetres.
+    tr : float
+        Value of pixdim[4], which NSD fills even in three dimensions.
+    lowest, highest : float
+        Range of the data.
+
+    Returns
+    -------
+    bytes
+        A NIfTI-1 header with slope 0 ("no scaling"), sform code 1, and four zero bytes.
+    """
+    header = nib.Nifti1Header(endianness="<")
+    header.set_data_dtype(np.dtype(dtype).newbyteorder("<"))
+    header.set_data_shape(shape)
+    header["pixdim"] = [0, voxel_size, voxel_size, voxel_size, tr, 1, 1, 1]
+    header["scl_slope"], header["scl_inter"] = 0, 0
+    header["sform_code"], header["qform_code"] = 1, 0
+    header["srow_x"], header["srow_y"], header["srow_z"] = slab_centre_affine(shape, voxel_size)[:3]
+    header["aux_file"] = b"none"
+    header["glmin"], header["glmax"] = round(lowest), round(highest)
+    header["vox_offset"] = 352
+    return header.binaryblock + b"\0\0\0\0"
+
+
+def write_volume(path: Path, data: np.ndarray, voxel_size: float, *, tr: float = 1.0) -> None:
+    """Write a gzipped NIfTI file with the header that NSD's own tools write.
+
+    Parameters
+    ----------
+    path : Path
+        Ends in ``.nii.gz``.
+    data : ndarray, shape (x, y, z) or (x, y, z, n)
+        int16, float32 or float64.
+    voxel_size : float
+        Millimetres.
+    tr : float
+        Value of pixdim[4].
+    """
+    finite = data[np.isfinite(data)]
+    lowest, highest = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+    content = nsd_header(data.shape, data.dtype, voxel_size, tr=tr, lowest=lowest, highest=highest)
+    content += data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes(order="F")
+    buffer = io.BytesIO()
+    # A fixed time stamp and no file name: the same data give the same bytes.
+    with igzip.IGzipFile(filename="", mode="wb", fileobj=buffer, mtime=0, compresslevel=1) as file:
+        file.write(content)
+    write_bytes(path, buffer.getvalue())

@@ -1,0 +1,53 @@
+"""The voxels of a region, from its label volume."""
+
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.datasets.nsd.rois import read_labels
+from fmri2img.datasets.protocol import Region
+from fmri2img.project.exceptions import ConfigError, MismatchError
+from fmri2img.project.files import hash_file
+
+
+def read_region(path: Path, table: dict, chosen: str | list[str], *, remedy: str) -> Region:
+    """Read a label volume and keep the chosen labels.
+
+    Parameters
+    ----------
+    path : Path
+    table : dict
+        What is known of it, as `protocol.LabelVolume` has it.
+    chosen : "all" or list of str
+        Names of labels.
+    remedy : str
+        The command that makes the volume.
+    """
+    labels, affine = read_labels(path, remedy=remedy)
+    names = {int(label): name for label, name in table["names"].items()}
+    about = {key: value for key, value in table.items() if key != "names"} | {
+        "volume_md5": hash_file(path, "md5")
+    }
+    return Region(labels, affine, names, _chosen_voxels(labels, names, chosen), about)
+
+
+def _chosen_voxels(
+    labels: np.ndarray, names: dict[int, str], chosen: str | list[str]
+) -> np.ndarray:
+    if chosen == "all":
+        mask = labels > 0
+    else:
+        numbers = {name: label for label, name in names.items()}
+        if unknown := [name for name in chosen if name not in numbers]:
+            raise ConfigError(
+                f"params.yaml: extract_betas.labels: there is no label {unknown[0]!r} in this ROI; "
+                f"choose from: {', '.join(numbers)}"
+            )
+        mask = np.isin(labels, [numbers[name] for name in chosen])
+    if not mask.any():
+        raise MismatchError(
+            f"params.yaml: extract_betas.labels: {chosen} has no voxel in this subject, expected "
+            "at least one; "
+            f"choose from: {', '.join(names.values())}"
+        )
+    return mask

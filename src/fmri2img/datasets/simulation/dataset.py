@@ -1,0 +1,396 @@
+"""The simulated experiment as a whole: what all subjects share, and one subject's files.
+
+Same settings, same bytes. `SimulatedSubject` also gives the ground truth (encoding model,
+noise-free responses) to tests and teaching; no stage of the pipeline reads it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import h5py
+import numpy as np
+from joblib import Parallel, delayed
+
+from fmri2img.containers.ncsnr import estimate_ncsnr
+from fmri2img.datasets.nsd.design import (
+    N_REPETITIONS,
+    RUNS_PER_SESSION,
+    SESSIONS_HELD,
+    TR_SECONDS,
+    TRIALS_PER_SESSION,
+    UNITS,
+    rest_runs_shift,
+)
+from fmri2img.datasets.nsd.mapping import map_nearest
+from fmri2img.datasets.nsd.paths import (
+    STIMULI,
+    BetaVersion,
+    SubjectFiles,
+    on_disk,
+    subject_number,
+)
+from fmri2img.datasets.nsd.rois import LABEL_NAMES
+from fmri2img.datasets.nsd.stimuli import iterate_images
+from fmri2img.datasets.nsd.volumes import write_volume
+from fmri2img.datasets.simulation import raw_formats as writers
+from fmri2img.datasets.simulation.cortex import (
+    ANAT_VOXEL_MM,
+    SIMULATED_ROIS,
+    Cortex,
+    anat_labels,
+    func_labels,
+    func_to_anat_coordinates,
+    func_to_anat_mm,
+    grow_cortex,
+    locate,
+    split_hemispheres,
+)
+from fmri2img.datasets.simulation.scenes import CATEGORIES, describe_scene
+from fmri2img.datasets.simulation.trial_order import (
+    SimulatedDesign,
+    draw_design,
+    responses_table,
+    shown_images,
+)
+from fmri2img.datasets.simulation.voxel_responses import (
+    VoxelModel,
+    draw_noise_sources,
+    draw_voxels,
+    image_features,
+    make_betas,
+    noise_free_responses,
+    session_noise,
+    simulate_run,
+)
+from fmri2img.project.config import SimulatedNsdParams, SimulationParams
+
+_REMEDY = "dvc repro --force --single-item fetch_raw_shared"
+
+
+@dataclass(frozen=True)
+class SimulatedSubject:
+    """One simulated subject: cortex, encoding model and the files made from them.
+
+    Attributes
+    ----------
+    subject : str
+        ``subj01`` to ``subj08``.
+    nsd : SimulatedNsdParams
+    root : Path
+        NSD root that already holds the shared files.
+    """
+
+    subject: str
+    nsd: SimulatedNsdParams
+    root: Path = field(repr=False)
+
+    @property
+    def simulation(self) -> SimulationParams:
+        """Size and seed."""
+        return self.nsd.simulation
+
+    @property
+    def number(self) -> int:
+        """1 to 8."""
+        return subject_number(self.subject)
+
+    @property
+    def files(self) -> SubjectFiles:
+        """Paths of this subject's files."""
+        return SubjectFiles(self.subject, self.nsd.func_space)
+
+    @property
+    def sessions(self) -> list[int]:
+        """Session numbers, from 1."""
+        return self.nsd.sessions_of(self.subject, SESSIONS_HELD[self.number - 1])
+
+    @cached_property
+    def design(self) -> SimulatedDesign:
+        """The design shared by all subjects."""
+        return draw_design(self.simulation.seed)
+
+    @cached_property
+    def cortex(self) -> Cortex:
+        """Geometry."""
+        return grow_cortex(
+            self.number,
+            func_space=self.nsd.func_space,
+            volume_scale=self.simulation.volume_scale,
+            n_visual_voxels=self.simulation.n_visual_voxels,
+            seed=self.simulation.seed,
+        )
+
+    @cached_property
+    def image_ids(self) -> np.ndarray:
+        """0-based 73k ids of the images shown, ascending, shape (n_images,)."""
+        return np.unique(shown_images(self.design.experiment, self.number, self.sessions))
+
+    @cached_property
+    def _volumes(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], np.ndarray]:
+        """Anatomical labels, functional labels and the anatomical left half."""
+        anat, is_left = anat_labels(self.cortex)
+        coordinates = func_to_anat_coordinates(self.cortex)
+        return (
+            anat,
+            {roi: func_labels(volume, coordinates) for roi, volume in anat.items()},
+            is_left,
+        )
+
+    @cached_property
+    def brain_mask(self) -> np.ndarray:
+        """Liberal brain mask, shape (x, y, z), bool."""
+        points = locate(self.cortex, func_to_anat_mm(self.cortex).reshape(-1, 3))
+        return points.is_brain.reshape(self.cortex.func_shape)
+
+    @cached_property
+    def visual_mask(self) -> np.ndarray:
+        """Voxels that respond to pictures, shape (x, y, z), bool: every ROI, however it is
+        brought to functional space.
+        """
+        anat, func, _ = self._volumes
+        mask = np.any([labels > 0 for labels in func.values()], axis=0)
+        mask |= (
+            map_nearest(anat["prf-visualrois"], func_to_anat_coordinates(self.cortex), bad_value=-1)
+            > 0
+        )
+        return mask & self.brain_mask
+
+    def voxel_model(self, version: BetaVersion) -> VoxelModel:
+        """Return the encoding model of the visual voxels, in C order over (x, y, z)."""
+        _, func, _ = self._volumes
+        points = locate(self.cortex, func_to_anat_mm(self.cortex)[self.visual_mask])
+        rng = np.random.default_rng([self.simulation.seed, 11, self.number])
+        return draw_voxels(
+            points, func["prf-visualrois"][self.visual_mask], self.number, version=version, rng=rng
+        )
+
+    def signal(self, version: BetaVersion) -> np.ndarray:
+        """Return noise-free responses, mean 0 and SD 1 over images, shape (n_images,
+        n_visual_voxels), float32.
+        """
+        pictures = iterate_images(on_disk(self.root, STIMULI), self.image_ids, remedy=_REMEDY)
+        jobs = (delayed(image_features)(picture) for picture in pictures)
+        features = np.stack(Parallel(n_jobs=-1, prefer="threads", batch_size=8)(jobs))
+        return noise_free_responses(self.voxel_model(version), features, self._categories())
+
+    def _categories(self) -> np.ndarray:
+        if self.simulation.pictures != "scenes":
+            return np.full(len(self.image_ids), -1)
+        scenes = (
+            describe_scene(self.simulation.seed, int(image_id)) for image_id in self.image_ids
+        )
+        return np.array([CATEGORIES.index(scene.category) for scene in scenes])
+
+    def write(self) -> list[PurePosixPath]:
+        """Write all files of this subject; return their paths relative to the root."""
+        written = self._write_anatomy()
+        table = responses_table(self.design, self.number, self.sessions, self.simulation.seed)
+        written.append(writers.write_responses(self.root, self.files, table))
+        for session in self.sessions:
+            written += writers.write_design_runs(
+                self.root, self.files, self.design, session, self.number
+            )
+        for session in self.sessions:
+            valid = self._valid_voxels(session)
+            write_volume(
+                on_disk(self.root, self.files.valid(session)),
+                valid.astype(np.int16),
+                self.cortex.func_voxel_mm,
+            )
+            written.append(self.files.valid(session))
+        for version in self.simulation.beta_versions:
+            written += self._write_betas(version)
+        return written
+
+    def _write_timeseries(self, session: int, betas_path: PurePosixPath) -> list[PurePosixPath]:
+        """Write the runs of a session, made from its betas; rest runs hold noise alone."""
+        with h5py.File(on_disk(self.root, betas_path), "r") as file:
+            betas = file["betas"][()].transpose(3, 2, 1, 0)  # (x, y, z, 750)
+        slots = self.design.stimulus_slots[session - 1]
+        shift = rest_runs_shift(self.number, session)
+        mean = 900 + 500 * np.random.default_rng([self.simulation.seed, 5, self.number]).random(
+            self.brain_mask.shape
+        )
+        written, first = [], 0
+        for file_run in range(1, RUNS_PER_SESSION + 2 * shift + 1):
+            run = file_run - shift - 1
+            shown = (
+                np.flatnonzero(slots[run])
+                if 0 <= run < RUNS_PER_SESSION
+                else np.zeros(0, dtype=np.int64)
+            )
+            percent = betas[self.brain_mask, first : first + len(shown)].astype(
+                np.float32
+            ) / np.float32(UNITS.per_unit)
+            first += len(shown)
+            rng = np.random.default_rng([self.simulation.seed, 226, self.number, session, file_run])
+            series = simulate_run(
+                percent, shown, mean[self.brain_mask], TR_SECONDS[self.nsd.func_space], rng
+            )
+            path = self.files.timeseries(session, file_run)
+            writers.write_timeseries(
+                on_disk(self.root, path),
+                self.brain_mask,
+                series,
+                self.cortex.func_voxel_mm,
+                self.nsd.func_space,
+            )
+            written.append(path)
+        return written
+
+    def _write_anatomy(self) -> list[PurePosixPath]:
+        """Write ROIs in both spaces, label tables, the transform and the brain mask."""
+        anat, func, is_left = self._volumes
+        func_mm = func_to_anat_mm(self.cortex)
+        voxel_mm = self.cortex.func_voxel_mm
+        written = []
+        for roi in SIMULATED_ROIS:
+            volumes = split_hemispheres(anat[roi], is_left)
+            written += writers.write_roi(
+                self.root, self.files.anat_roi, roi, volumes, ANAT_VOXEL_MM
+            )
+            volumes = split_hemispheres(func[roi], func_mm[..., 0] < 0)
+            written += writers.write_roi(self.root, self.files.func_roi, roi, volumes, voxel_mm)
+            written += writers.write_label_tables(
+                self.root, [self.files.label_table(roi)], LABEL_NAMES[roi]
+            )
+        coordinates = func_to_anat_coordinates(self.cortex)
+        write_volume(on_disk(self.root, self.files.transform()), coordinates, voxel_mm)
+        write_volume(
+            on_disk(self.root, self.files.brainmask()), self.brain_mask.astype(np.int16), voxel_mm
+        )
+        return [*written, self.files.transform(), self.files.brainmask()]
+
+    def _valid_voxels(self, session: int) -> np.ndarray:
+        """Return voxels with data in a session: head motion since the first one takes a few
+        planes from the slab's faces.
+        """
+        if session == self.sessions[0]:
+            return self.brain_mask
+        rng = np.random.default_rng([self.simulation.seed, 77, self.number, session])
+        lost_below, lost_behind, lost_above = rng.integers(0, 5, 3)
+        valid = self.brain_mask.copy()
+        valid[:, :, :lost_below] = False
+        valid[:, :lost_behind] = False
+        valid[:, :, valid.shape[2] - lost_above :] = False
+        return valid
+
+    def _write_betas(self, version: BetaVersion) -> list[PurePosixPath]:
+        """Write the betas of every session in the wanted formats, then ncsnr from what was
+        written.
+        """
+        signal, model = self.signal(version), self.voxel_model(version)
+        stored, written = [], []
+        for session in self.sessions:
+            path = self.files.betas(version, session, "hdf5")
+            slabs = self._session_slabs(version, session, signal, model)
+            writers.write_betas_hdf5(on_disk(self.root, path), self.cortex.func_shape, slabs)
+            stored.append(path)
+            if self.simulation.timeseries and version == self.simulation.beta_versions[0]:
+                written += self._write_timeseries(session, path)
+            if "nii.gz" in self.simulation.beta_formats:
+                written.append(self.files.betas(version, session, "nii.gz"))
+                tr = TR_SECONDS[self.nsd.func_space]
+                writers.write_betas_nifti(
+                    on_disk(self.root, written[-1]),
+                    on_disk(self.root, path),
+                    self.cortex.func_voxel_mm,
+                    tr,
+                )
+        written += self._write_ncsnr(version, stored)
+        if "hdf5" in self.simulation.beta_formats:
+            return written + stored
+        for path in stored:
+            on_disk(self.root, path).unlink()
+        return written
+
+    def _session_slabs(
+        self, version: BetaVersion, session: int, signal: np.ndarray, model: VoxelModel
+    ) -> Iterator[np.ndarray]:
+        """Yield one session's betas in stored units, slab by slab from below, each (750, y, x)."""
+        version_number = int(version[1])
+        rng = np.random.default_rng(
+            [self.simulation.seed, 750, self.number, session, version_number]
+        )
+        fixed = np.random.default_rng([self.simulation.seed, 751, self.number])
+        sources = draw_noise_sources(self.cortex, fixed)
+        gain = float(rng.lognormal(0, 0.08))
+        shown = self.design.experiment.trial_image_ids(self.number, session)
+        rows = np.searchsorted(self.image_ids, shown)
+        offset = rng.normal(0, 0.2, len(model.ncsnr)).astype(np.float32)
+        noise_seed = int(rng.integers(1 << 62))
+        valid = self._valid_voxels(session)
+        order = np.full(self.brain_mask.shape, -1)
+        order[self.visual_mask] = np.arange(len(model.ncsnr))
+        positions = func_to_anat_mm(self.cortex)
+        for z in range(self.brain_mask.shape[2]):
+            slab = np.zeros((TRIALS_PER_SESSION, *self.brain_mask.shape[:2]), dtype=np.int16)
+            inside = valid[:, :, z]
+            # The same sources for all slabs, but each slab's own independent part.
+            noise = _slab_noise(positions[:, :, z][inside], sources, noise_seed, z)
+            betas = 1.5 * noise
+            index = order[:, :, z][inside]
+            seeing = index >= 0
+            chosen = index[seeing]
+            betas[:, seeing] = make_betas(
+                signal[rows][:, chosen],
+                noise[:, seeing],
+                _subset(model, chosen),
+                gain=gain,
+                offset=offset[chosen],
+            )
+            slab[:, inside] = UNITS.to_stored(betas)
+            yield slab.transpose(0, 2, 1)
+
+    def _write_ncsnr(
+        self, version: BetaVersion, stored: list[PurePosixPath]
+    ) -> list[PurePosixPath]:
+        """Write ncsnr of all images, and of odd and even ones, computed from the betas files."""
+        image_ids = shown_images(self.design.experiment, self.number, self.sessions)
+        sessions = np.repeat(self.sessions, TRIALS_PER_SESSION)
+        halves = {
+            "": self.image_ids,
+            "_split1": self.image_ids[::2],
+            "_split2": self.image_ids[1::2],
+        }
+        volumes = {
+            suffix: np.full(self.brain_mask.shape, np.nan, dtype=np.float32) for suffix in halves
+        }
+        for z in range(self.brain_mask.shape[2]):
+            inside = self.brain_mask[:, :, z]
+            betas = np.concatenate(
+                [_read_slab(on_disk(self.root, path), z)[:, inside] for path in stored]
+            )
+            for suffix, chosen in halves.items():
+                volumes[suffix][:, :, z][inside] = estimate_ncsnr(
+                    betas,
+                    sessions,
+                    image_ids,
+                    n_repetitions=N_REPETITIONS,
+                    chosen=chosen,
+                )
+        for suffix, volume in volumes.items():
+            path = on_disk(self.root, self.files.ncsnr(version, suffix))
+            write_volume(
+                path, volume, self.cortex.func_voxel_mm, tr=TR_SECONDS[self.nsd.func_space]
+            )
+        return [self.files.ncsnr(version, suffix) for suffix in halves]
+
+
+def _slab_noise(positions_mm: np.ndarray, sources: np.ndarray, seed: int, z: int) -> np.ndarray:
+    courses = np.random.default_rng([seed, 1])
+    return session_noise(
+        positions_mm, TRIALS_PER_SESSION, np.random.default_rng([seed, 2, z]), sources, courses
+    )
+
+
+def _read_slab(path: Path, z: int) -> np.ndarray:
+    """Read one plane of a session's betas, shape (750, x, y), int16."""
+    with h5py.File(path, "r") as file:
+        return file["betas"][:, z].transpose(0, 2, 1)
+
+
+def _subset(model: VoxelModel, index: np.ndarray) -> VoxelModel:
+    return VoxelModel(**{name: values[index] for name, values in model.__dict__.items()})

@@ -1,0 +1,125 @@
+"""Painting parts and backgrounds: 1/f textures, occlusion, light, exposure."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from fmri2img.datasets.simulation.parts import Part
+
+TEXTURE_SIZE = 512
+N_TEXTURES = 12
+
+
+def paint_parts(
+    parts: list[Part], rng: np.random.Generator, *, top: np.ndarray, bottom: np.ndarray, size: int
+) -> np.ndarray:
+    """Paint parts over a vertical gradient from ``top`` to ``bottom`` (red, green, blue in 0..1).
+
+    Returns
+    -------
+    ndarray, shape (size, size, 3), uint8
+    """
+    fall = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
+    picture = np.ascontiguousarray(
+        np.broadcast_to(top + fall * (bottom - top), (size, size, 3)), dtype=np.float32
+    )
+    light = rng.uniform(-1, 1, 2)
+    for part in parts:
+        paint_part(picture, part, rng, light)
+    return expose(picture, rng)
+
+
+@lru_cache(maxsize=1)
+def texture_bank() -> np.ndarray:
+    """Return periodic 1/f fields of unit SD, shape (n_textures, 512, 512), float32."""
+    rng = np.random.default_rng(73_000)
+    fy, fx = np.meshgrid(np.fft.fftfreq(TEXTURE_SIZE), np.fft.rfftfreq(TEXTURE_SIZE), indexing="ij")
+    radius = np.hypot(fy, fx)
+    radius[0, 0] = np.inf
+    fields = []
+    for index in range(N_TEXTURES):
+        white = np.fft.rfft2(rng.standard_normal((TEXTURE_SIZE, TEXTURE_SIZE)))
+        exponent = (0.9, 1.1, 1.3)[index % 3]
+        texture = np.fft.irfft2(white / radius**exponent, s=(TEXTURE_SIZE, TEXTURE_SIZE))
+        fields.append(texture / texture.std())
+    return np.stack(fields).astype(np.float32)
+
+
+def draw_texture(
+    rng: np.random.Generator, height: int, width: int, *, stretch: float = 1.0
+) -> np.ndarray:
+    """Cut a random window, shape (height, width), from a random 1/f field."""
+    bank = texture_bank()[rng.integers(N_TEXTURES)]
+    y0, x0 = rng.integers(TEXTURE_SIZE, size=2)
+    flip = 1 if rng.random() < 0.5 else -1
+    rows = (y0 + np.arange(height)) % TEXTURE_SIZE
+    columns = (x0 + flip * (np.arange(width) / stretch).astype(int)) % TEXTURE_SIZE
+    return bank[rows[:, None], columns[None, :]]
+
+
+def paint_part(
+    picture: np.ndarray, part: Part, rng: np.random.Generator, light: np.ndarray
+) -> None:
+    """Blend one part into the picture, shape (side, side, 3), in place, touching only the box that
+    holds it.
+    """
+    size = len(picture)
+    reach = np.hypot(*part.half_size) if part.angle else np.asarray(part.half_size)
+    margin = np.max(part.half_size) * part.ruffle + part.softness + 1.5 / size
+    low = np.floor((np.asarray(part.centre) - reach - margin) * size).astype(int).clip(0, size)
+    high = np.ceil((np.asarray(part.centre) + reach + margin) * size).astype(int).clip(0, size)
+    (x0, y0), (x1, y1) = low, high
+    if x1 <= x0 or y1 <= y0:
+        return
+    x = ((np.arange(x0, x1, dtype=np.float32) + 0.5) / size - np.float32(part.centre[0]))[None, :]
+    y = ((np.arange(y0, y1, dtype=np.float32) + 0.5) / size - np.float32(part.centre[1]))[:, None]
+    texture = draw_texture(rng, y1 - y0, x1 - x0) if part.texture or part.ruffle else np.float32(0)
+    distance = _signed_distance(part, x, y) + part.ruffle * np.max(part.half_size) * 0.5 * texture
+    coverage = np.clip(0.5 - distance / (part.softness + 1 / size), 0, 1) * part.opacity
+    gradient = (
+        x / max(part.half_size[0], 1e-3) * light[0] + y / max(part.half_size[1], 1e-3) * light[1]
+    )
+    tone = (1 + part.texture * texture + 0.5 * part.shade * gradient)[..., None]
+    window = picture[y0:y1, x0:x1]
+    window += coverage.astype(np.float32)[..., None] * (
+        np.asarray(part.colour, dtype=np.float32) * tone.astype(np.float32) - window
+    )
+
+
+def _signed_distance(part: Part, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return the distance to the outline in fractions of the picture, negative inside."""
+    if part.kind == "polygon":
+        corners = np.asarray(part.vertices) - part.centre
+        edges = np.roll(corners, -1, axis=0) - corners
+        normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1) / np.linalg.norm(
+            edges, axis=1, keepdims=True
+        )
+        sides = [
+            nx * (x - cx) + ny * (y - cy)
+            for (nx, ny), (cx, cy) in zip(normals, corners, strict=True)
+        ]
+        return np.max(np.broadcast_arrays(*sides), axis=0)
+    cos, sin = np.cos(part.angle), np.sin(part.angle)
+    along, across = cos * x + sin * y, cos * y - sin * x
+    half_width, half_height = part.half_size
+    if part.kind == "ellipse":
+        return (np.hypot(along / half_width, across / half_height) - 1) * min(
+            half_width, half_height
+        )
+    corner = 0.3 * min(half_width, half_height)
+    beyond_x, beyond_y = np.abs(along) - half_width + corner, np.abs(across) - half_height + corner
+    outside = np.hypot(np.maximum(beyond_x, 0), np.maximum(beyond_y, 0))
+    return outside + np.minimum(np.maximum(beyond_x, beyond_y), 0) - corner
+
+
+def expose(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Apply exposure, a colour cast, vignetting and sensor noise; return (side, side, 3),
+    uint8.
+    """
+    size = len(picture)
+    axis = np.linspace(-1, 1, size, dtype=np.float32)
+    vignette = 1 - rng.uniform(0, 0.22) * (axis[:, None] ** 2 + axis[None, :] ** 2) / 2
+    gain = np.float32(np.exp(rng.normal(0, 0.14)) * (1 + rng.normal(0, 0.03, 3)))
+    exposed = picture * vignette[..., None] * gain
+    grain = 0.025 * draw_texture(rng, size, size)
+    return (255 * np.clip(exposed + grain[..., None], 0, 1) + 0.5).astype(np.uint8)

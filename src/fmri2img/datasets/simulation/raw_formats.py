@@ -1,0 +1,229 @@
+"""Write the simulated experiment as a tree of files with NSD's names, layouts and traps."""
+
+import io
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.io
+from isal import igzip
+
+from fmri2img.containers.storage import writing
+from fmri2img.datasets.nsd.design import (
+    N_IMAGES,
+    RUNS_PER_SESSION,
+    TR_SECONDS,
+    TRIALS_PER_SESSION,
+    VOLUMES_PER_SLOT,
+    rest_runs_shift,
+)
+from fmri2img.datasets.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, SubjectFiles, on_disk
+from fmri2img.datasets.nsd.rois import write_label_table
+from fmri2img.datasets.nsd.volumes import nsd_header, write_volume
+from fmri2img.datasets.simulation.trial_order import N_SLOTS, SimulatedDesign, stim_info_table
+from fmri2img.project.files import replacing, write_bytes, write_text
+from fmri2img.provenance.receipts import SIMULATED_NOTICE
+
+IMAGE_SIDE = 425
+# Attribute of every HDF5 file, and text of a notice beside the data: nobody may take this for brain
+# data.
+SIMULATED_MARK = "simulated by fmri2img, not measured"
+
+
+def write_notice(root: Path) -> PurePosixPath:
+    """Write a text file that says what the tree is; return its path."""
+    write_text(on_disk(root, SIMULATED_NOTICE), f"The files in this folder are {SIMULATED_MARK}.\n")
+    return SIMULATED_NOTICE
+
+
+def write_design(root: Path, design: SimulatedDesign, seed: int) -> list[PurePosixPath]:
+    """Write ``nsd_expdesign.mat`` and ``nsd_stim_info_merged.csv``; return their paths."""
+    experiment = design.experiment
+    shown = experiment.master_order.reshape(-1, TRIALS_PER_SESSION)
+    counts = [np.bincount(np.unique(row, return_counts=True)[1], minlength=4)[1:4] for row in shown]
+    variables: dict[str, np.ndarray] = {
+        "masterordering": (experiment.master_order[None] + 1).astype(np.uint16),
+        "basiccnt": np.stack(counts, axis=1).astype(np.uint16),
+        "sharedix": (experiment.shared_image_ids[None] + 1).astype(np.int32),
+        "subjectim": (experiment.subject_images + 1).astype(np.int32),
+        "stimpattern": design.stimulus_slots.astype(np.uint8),
+    }
+    write_bytes(on_disk(root, EXPDESIGN), _matlab_file(variables))
+    table = io.StringIO()
+    stim_info_table(experiment, seed).to_csv(table, lineterminator="\n")
+    write_text(on_disk(root, STIM_INFO), table.getvalue())
+    return [EXPDESIGN, STIM_INFO]
+
+
+def _matlab_file(variables: dict[str, np.ndarray]) -> bytes:
+    """Return a MAT level 5 file as MATLAB writes it: class double, values stored as small
+    integers.
+    """
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, variables)
+    content = bytearray(buffer.getvalue())
+    # scipy puts the time of day into the header text.
+    content[:116] = b"MATLAB 5.0 MAT-file, simulated by fmri2img".ljust(116)
+    position = 128
+    while position < len(content):
+        _, size = struct.unpack_from("<II", content, position)
+        content[position + 16] = 6  # the class byte of the array flags: mxDOUBLE_CLASS
+        position += 8 + size
+    return bytes(content)
+
+
+def write_stimuli(
+    root: Path, image_ids: np.ndarray, pictures: Iterable[np.ndarray]
+) -> PurePosixPath:
+    """Write the pictures that are shown into ``nsd_stimuli.hdf5``; other rows stay unwritten and
+    take no room.
+
+    Parameters
+    ----------
+    root : Path
+    image_ids : ndarray, shape (n,)
+        0-based 73k ids, ascending.
+    pictures : iterable of ndarray, shape (425, 425, 3), uint8
+
+    Returns
+    -------
+    PurePosixPath
+    """
+    with replacing(on_disk(root, STIMULI)) as partial, writing(partial) as file:
+        file.attrs["source"] = SIMULATED_MARK
+        shape = (N_IMAGES, IMAGE_SIDE, IMAGE_SIDE, 3)
+        brick = file.create_dataset(
+            "imgBrick", shape, np.uint8, chunks=(1, *shape[1:]), fillvalue=0
+        )
+        for image_id, picture in zip(image_ids, pictures, strict=True):
+            brick[image_id] = picture
+    return STIMULI
+
+
+def write_responses(root: Path, files: SubjectFiles, table: pd.DataFrame) -> PurePosixPath:
+    """Write ``responses.tsv``; missing values are the letters NaN."""
+    text = table.to_csv(
+        sep="\t", index=False, na_rep="NaN", float_format="%.15g", lineterminator="\n"
+    )
+    write_text(on_disk(root, files.responses()), text)
+    return files.responses()
+
+
+def write_design_runs(
+    root: Path, files: SubjectFiles, design: SimulatedDesign, session: int, number: int
+) -> list[PurePosixPath]:
+    """Write a session's onset files, one a run; in sessions with rest runs the NSD runs are 02
+    to 13 and the rest all zero.
+    """
+    image_ids = iter(design.experiment.trial_image_ids(number, session) + 1)
+    per_slot = VOLUMES_PER_SLOT[files.func_space]
+    shift = rest_runs_shift(number, session)
+    written = []
+    for file_run in range(1, RUNS_PER_SESSION + 2 * shift + 1):
+        onsets = np.zeros(N_SLOTS * per_slot, dtype=np.int64)
+        if shift < file_run <= RUNS_PER_SESSION + shift:
+            for slot in np.flatnonzero(design.stimulus_slots[session - 1, file_run - shift - 1]):
+                onsets[per_slot * slot] = next(image_ids)
+        path = files.design(session, file_run)
+        write_text(on_disk(root, path), "".join(f"{onset}\n" for onset in onsets))
+        written.append(path)
+    return written
+
+
+def write_roi(
+    root: Path,
+    path_of: Callable[[str], PurePosixPath],
+    name: str,
+    volumes: dict[str, np.ndarray],
+    voxel_mm: float,
+) -> list[PurePosixPath]:
+    """Write an ROI and its hemispheres as float64 volumes, shape (x, y, z); ``volumes`` is keyed by
+    prefix (``""``, ``"lh."``, ``"rh."``).
+    """
+    written = []
+    for prefix, labels in volumes.items():
+        path = path_of(prefix + name)
+        write_volume(on_disk(root, path), labels.astype(np.float64), voxel_mm)
+        written.append(path)
+    return written
+
+
+def write_label_tables(
+    root: Path, tables: Iterable[PurePosixPath], names: dict[int, str]
+) -> list[PurePosixPath]:
+    """Write the same label table to several places."""
+    written = list(tables)
+    for table in written:
+        write_label_table(on_disk(root, table), names)
+    return written
+
+
+def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np.ndarray]) -> None:
+    """Write one session's betas, a slab at a time.
+
+    Parameters
+    ----------
+    path : Path
+    shape : tuple of int
+        Grid (x, y, z).
+    slabs : iterator of ndarray, shape (750, y, x), int16
+        One for each z, in order.
+    """
+    with replacing(path) as partial, writing(partial) as file:
+        file.attrs["source"] = SIMULATED_MARK
+        stored = file.create_dataset(
+            "betas",
+            (TRIALS_PER_SESSION, *shape[::-1]),
+            np.int16,
+            chunks=(TRIALS_PER_SESSION, 1, 1, 1),
+        )
+        for z, slab in enumerate(slabs):
+            stored[:, z] = slab
+
+
+def write_betas_nifti(path: Path, hdf5_path: Path, voxel_mm: float, tr: float) -> None:
+    """Write the same betas as NIfTI, volumes one after another, from the HDF5 file."""
+    with h5py.File(hdf5_path, "r") as file:
+        betas = file["betas"][
+            ()
+        ]  # (750, z, y, x): in C order exactly the byte order of a NIfTI file
+    header = nsd_header(
+        betas.shape[::-1],
+        betas.dtype,
+        voxel_mm,
+        tr=tr,
+        lowest=int(betas.min()),
+        highest=int(betas.max()),
+    )
+    with (
+        replacing(path) as partial,
+        partial.open("wb") as raw,
+        igzip.IGzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=1) as file,
+    ):
+        file.write(header)
+        for volume in betas:
+            file.write(np.ascontiguousarray(volume, dtype="<i2").tobytes())
+
+
+def write_timeseries(
+    path: Path, mask: np.ndarray, series: np.ndarray, voxel_mm: float, func_space: str
+) -> None:
+    """Write one run's volumes.
+
+    Parameters
+    ----------
+    path : Path
+    mask : ndarray, shape (x, y, z), bool
+        Other voxels are 0.
+    series : ndarray, shape (n_volumes, n_voxels), int16
+        Voxels of the mask in C order.
+    voxel_mm : float
+    func_space : str
+        Sets the time between volumes.
+    """
+    volumes = np.zeros((*mask.shape, len(series)), dtype=np.int16)
+    volumes[mask] = series.T
+    write_volume(path, volumes, voxel_mm, tr=TR_SECONDS[func_space])

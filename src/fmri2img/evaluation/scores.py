@@ -1,0 +1,109 @@
+"""What scoring gives: scores of rows, of one encoder, and of what steers Stable Diffusion."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fmri2img.evaluation.inference import bootstrap_intervals
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """Scores of several rows.
+
+    Attributes
+    ----------
+    per_image : dict of str to dict of str to ndarray, shape (n,)
+        Row to metric to scores of each image.
+    means : dict of str to dict of str to float
+        Row to metric to mean over images; those that no single image has among them.
+    tables : dict of str to dict of str to ndarray, shape (n, n)
+        Row to metric to the score of every pairing, for permutation tests; of the model alone.
+    absent : dict of str to str
+        Metric to the reason why it was not computed.
+    weights : dict of str to str
+        Weight file of a network to its SHA-256.
+    """
+
+    per_image: dict[str, dict[str, np.ndarray]]
+    means: dict[str, dict[str, float]]
+    tables: dict[str, dict[str, np.ndarray]]
+    absent: dict[str, str]
+    weights: dict[str, str]
+
+    def intervals(
+        self, n_resamples: int, rng: np.random.Generator
+    ) -> dict[str, dict[str, tuple[float, float]]]:
+        """Return 95 % BCa intervals over images, by row and metric."""
+        ends = {
+            row: bootstrap_intervals(np.stack(list(metrics.values())), n_resamples, rng)
+            for row, metrics in self.per_image.items()
+        }
+        return {
+            row: {
+                metric: (float(low), float(high))
+                for metric, (low, high) in zip(self.per_image[row], pairs, strict=True)
+            }
+            for row, pairs in ends.items()
+        }
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What `score_model` found.
+
+    Attributes
+    ----------
+    rows : RowScores
+        Scores of the rows that depend on the encoder.
+    intervals : dict of str to dict of str to tuple
+        By row and metric; 95 %, BCa bootstrap over images, percentile for the correlation of
+        latent numbers, which the model alone has.
+    p_values : dict of str to float
+        Permutation p of the model's metrics.
+    latent : dict of str to float
+        `latent_metrics.latent_summary` of the model, ``reliability``, and ``error_over_stated``:
+        the RMS error over that which the encoder itself states, if it does; 1 is calibrated, more
+        is too sure.
+    retrieval : dict of str to dict of str to float
+        Retrieval scores in latents, ``raw`` and ``centred`` on the training mean.
+    repetitions : dict of int to dict of str to float
+        Number of averaged repetitions to metric.
+    seeds : dict of str to list of float
+        Metric to its mean over images, for the encoder and for those trained from other seeds;
+        empty if there are none.
+    brain : dict of str to dict of str to dict of str to float
+        `brain.score_responses` of ``Parts.seen_again``.
+    profile : ndarray, shape (d,), or None
+        Correlation over images of each latent number; None for an encoder that predicts no
+        latents, which has neither ``latent`` nor ``retrieval``, too.
+    n_constant : int
+        Reconstructions of a single colour: their PixCorr counts as 0.
+    """
+
+    rows: RowScores
+    intervals: dict[str, dict[str, tuple[float, float]]]
+    p_values: dict[str, float]
+    latent: dict[str, float]
+    retrieval: dict[str, dict[str, float]]
+    repetitions: dict[int, dict[str, float]]
+    seeds: dict[str, list[float]]
+    brain: dict[str, dict[str, dict[str, float]]]
+    profile: np.ndarray | None
+    n_constant: int
+
+
+@dataclass(frozen=True)
+class Steering:
+    """What only encoders have that steer Stable Diffusion.
+
+    Attributes
+    ----------
+    halves : dict of str to dict of str to float
+        From `score_halves`.
+    samples : dict of str to dict of str to float
+        From `identify_by_samples`.
+    """
+
+    halves: dict[str, dict[str, float]]
+    samples: dict[str, dict[str, float]]

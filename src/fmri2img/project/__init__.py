@@ -1,0 +1,1 @@
+"""What every room stands on: the project's params, paths, files, workers and errors."""

@@ -1,0 +1,395 @@
+"""``params.yaml`` as typed settings, one class a section; an unknown key or a wrong type is an
+error with its line.
+"""
+
+import os
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
+
+from fmri2img.project.exceptions import ConfigError
+
+PARAMS_PATH = Path("params.yaml")
+RAW_ROOT_VARIABLE, _EARLIER_VARIABLE = "FMRI2IMG_RAW_ROOT", "FMRI2IMG_NSD_ROOT"
+# No hyphen: DVC joins names with it.
+Subject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+DatasetName = ModelName
+# shared: on the images that the dataset sets apart for tests.
+SplitKind = Literal["shared", "random"]
+Section = TypeVar("Section", bound=BaseModel)
+
+
+class Params(BaseModel):
+    """Base of all sections: frozen, strict, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class MachineParams(Params):
+    """Where raw files lie and how the machine is used; no result depends on it, and DVC does not
+    follow it.
+    """
+
+    raw_root: str
+    n_jobs: int
+    dask_scheduler: str | None
+    n_connections: Annotated[int, Field(ge=1, le=256)]
+    network_weights: str | None
+    launch: list[str]
+    generation_batch: Literal["auto"] | Annotated[int, Field(ge=1)]
+
+    @property
+    def weights_folder(self) -> Path | None:
+        """Folder that holds the weights of scoring networks, if one is named."""
+        return Path(self.network_weights).expanduser() if self.network_weights else None
+
+    @property
+    def raw_folder(self) -> Path:
+        """Where raw files lie: the environment variable ``FMRI2IMG_RAW_ROOT`` if it is set, else
+        ``raw_root``.
+        """
+        named = os.environ.get(RAW_ROOT_VARIABLE)
+        if not named and os.environ.get(_EARLIER_VARIABLE):
+            raise ConfigError(
+                f"{_EARLIER_VARIABLE}: this environment variable is called {RAW_ROOT_VARIABLE} "
+                "since version 0.2; set that one"
+            )
+        return Path(named or self.raw_root).expanduser()
+
+    @model_validator(mode="after")
+    def _some_process(self) -> Self:
+        if self.n_jobs == 0:
+            raise ValueError("n_jobs is a number of processes from 1, or -1 for all cores")
+        return self
+
+
+class NsdParams(Params):
+    """Which files of NSD the project works on, and which of their responses."""
+
+    func_space: Literal["func1pt8mm", "func1mm"]
+    responses: Literal["betas", "timeseries"]
+    beta_version: Literal["b1", "b2", "b3"]
+    beta_format: Literal["hdf5", "nii.gz"]
+    sessions: (
+        Literal["all", "all_but_last_3"]
+        | Annotated[list[Annotated[int, Field(ge=1, le=40)]], Field(min_length=1)]
+    )
+    rois: Literal["all"] | Annotated[list[str], Field(min_length=1)]
+
+    def sessions_of(self, subject: str, n_held: int) -> list[int]:
+        """Return the sessions to use of a subject who did ``n_held``.
+
+        Raises
+        ------
+        ConfigError
+            If a named session does not exist for this subject.
+        """
+        if self.sessions == "all":
+            return list(range(1, n_held + 1))
+        if self.sessions == "all_but_last_3":
+            return list(range(1, n_held - 2))
+        if beyond := [session for session in self.sessions if session > n_held]:
+            raise ConfigError(
+                f"{PARAMS_PATH}: datasets: sessions names {beyond}, but {subject} did {n_held} "
+                f"sessions; name sessions 1 to {n_held}, or say: all, all_but_last_3"
+            )
+        return sorted(set(self.sessions))
+
+
+class SimulationParams(Params):
+    """What the simulated NSD holds, its size and its seed."""
+
+    seed: int
+    volume_scale: Annotated[float, Field(gt=0.1, le=1)]
+    n_visual_voxels: Annotated[int, Field(ge=20)]
+    pictures: str
+    beta_versions: Annotated[list[Literal["b1", "b2", "b3"]], Field(min_length=1)]
+    beta_formats: Annotated[list[Literal["hdf5", "nii.gz"]], Field(min_length=1)]
+    timeseries: bool
+
+
+class BucketParams(Params):
+    """The public bucket, or another S3 server that holds a copy."""
+
+    bucket: str
+    region: str
+    endpoint_url: str | None
+    part_mib: Annotated[int, Field(ge=1, le=1024)]
+
+
+class RealNsdParams(NsdParams):
+    """``datasets.nsd``: which of NSD's files, and where they come from."""
+
+    source: Literal["s3", "local"]
+    accept_nsd_terms: bool
+    s3: BucketParams
+
+    @model_validator(mode="after")
+    def _terms_accepted(self) -> Self:
+        if self.source == "s3" and not self.accept_nsd_terms:
+            raise ValueError(
+                "accept_nsd_terms: got false; read and accept NSD's terms "
+                "(https://naturalscenesdataset.org: research and education only, no passing on of "
+                "the data), then set it to true"
+            )
+        return self
+
+
+class SimulatedNsdParams(NsdParams):
+    """``datasets.simulated``: which of the simulated files, and what they hold."""
+
+    simulation: SimulationParams
+
+    @model_validator(mode="after")
+    def _is_simulated(self) -> Self:
+        simulation = self.simulation
+        if self.responses == "timeseries" and not simulation.timeseries:
+            raise ValueError(
+                "responses: timeseries are not simulated; set simulation.timeseries to true"
+            )
+        if self.responses == "betas" and self.beta_version not in simulation.beta_versions:
+            raise ValueError(
+                f"beta_version: {self.beta_version} is not simulated; add it to "
+                "simulation.beta_versions"
+            )
+        if self.responses == "betas" and self.beta_format not in simulation.beta_formats:
+            raise ValueError(
+                f"beta_format: {self.beta_format} is not simulated; add it to "
+                "simulation.beta_formats"
+            )
+        return self
+
+
+class ConvertRoiParams(Params):
+    """Which regions, where they are drawn, and how they are brought to functional space."""
+
+    roi: str | Annotated[list[str], Field(min_length=1)]
+    drawn_in: Literal["anat", "func"]
+    mapping: Literal["nearest", "winner_take_all"]
+
+    @property
+    def rois(self) -> list[str]:
+        """The regions as a list."""
+        return [self.roi] if isinstance(self.roi, str) else self.roi
+
+
+class TimeseriesParams(Params):
+    """How a trial's response is read from a time series: seconds from stimulus onset, first
+    included, last not.
+    """
+
+    window_seconds: Annotated[list[float], Field(min_length=2, max_length=2)]
+    baseline_seconds: Annotated[list[float], Field(min_length=2, max_length=2)]
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        for name in ("window_seconds", "baseline_seconds"):
+            first, last = getattr(self, name)
+            if first >= last:
+                raise ValueError(f"{name} must be [first, last] with first < last")
+        return self
+
+
+class ExtractBetasParams(Params):
+    """Which of the region's voxels are kept, and how responses are read from time series."""
+
+    labels: Literal["all"] | Annotated[list[str], Field(min_length=1)]
+    recompute_ncsnr: bool
+    min_ncsnr: Annotated[float, Field(ge=0)]
+    timeseries: TimeseriesParams
+
+    @property
+    def needs_training_ncsnr(self) -> bool:
+        """Whether ncsnr has to be estimated from training images."""
+        return self.recompute_ncsnr or self.min_ncsnr > 0
+
+
+class CreateExamplesParams(Params):
+    """Size of the pictures."""
+
+    image_size: Annotated[int, Field(ge=16, multiple_of=8)]
+
+
+class SplitExamplesParams(Params):
+    """How images are divided."""
+
+    kind: SplitKind
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)]
+    n_train_random: Annotated[int, Field(ge=1)]
+    seed: int
+
+
+class AutoencoderParams(Params):
+    """The frozen autoencoder: a Hugging Face id or a folder."""
+
+    source: str
+    revision: str
+
+
+class EncodeLatentsParams(Params):
+    """How latents are computed."""
+
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class FetchCaptionsParams(Params):
+    """Where captions of the pictures come from: a folder with COCO's caption files, or else a
+    download; simulated data has its own.
+    """
+
+    folder: str | None
+    url: str
+
+
+class DiffusionParams(Params):
+    """The frozen Stable Diffusion of models that need one: a Hugging Face id or a folder."""
+
+    source: str
+    revision: str
+
+
+class MakeTargetsParams(Params):
+    """How what a model learns beside latents is computed."""
+
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class GenerateParams(Params):
+    """How Stable Diffusion makes pictures from what was decoded.
+
+    Attributes
+    ----------
+    n_steps : int
+        Steps of DDIM from noise to picture.
+    strength : float
+        Share of the steps that a picture decoded from z goes through.
+    guidance : float
+        Weight of the decoded condition against the empty prompt.
+    n_samples : int
+        Pictures for each test image.
+    precision : str
+        ``float32``, ``float16``; ``auto`` is float16 on a GPU.
+    seed : int
+    """
+
+    n_steps: Annotated[int, Field(ge=1, le=500)]
+    strength: Annotated[float, Field(gt=0, le=1)]
+    guidance: Annotated[float, Field(ge=0)]
+    n_samples: Annotated[int, Field(ge=1, le=100)]
+    precision: Literal["auto", "float32", "float16"]
+    seed: Annotated[int, Field(ge=0)]
+
+    @property
+    def n_denoised(self) -> int:
+        """Steps that a picture decoded from z goes through, cut to a whole number."""
+        return int(round(self.strength * self.n_steps, 6))
+
+    @model_validator(mode="after")
+    def _some_step(self) -> Self:
+        if self.n_denoised < 1:
+            raise ValueError(
+                f"strength {self.strength} of {self.n_steps} steps is not one whole step; raise "
+                "either"
+            )
+        return self
+
+
+class FitEncodingModelParams(Params):
+    """How the way back from latents to voxels is fitted, and which voxels its medians count."""
+
+    penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    n_folds: Annotated[int, Field(ge=2)]
+    min_noise_ceiling: Annotated[float, Field(ge=0, lt=100)]
+    seed: int
+
+
+class PredictParams(Params):
+    """What is reconstructed beside the test images."""
+
+    n_train_images: Annotated[int, Field(ge=0)]
+    batch_size: Annotated[int, Field(ge=1)]
+    seed: int
+
+
+class EvaluateParams(Params):
+    """How scores are computed."""
+
+    networks: list[Literal["effnet_lite0", "alexnet", "inception", "clip", "effnet_b", "swav"]]
+    n_permutations: Annotated[int, Field(ge=99)]
+    n_bootstrap: Annotated[int, Field(ge=100)]
+    seed: int
+
+
+class CompareParams(Params):
+    """What the comparison shows."""
+
+    n_pictures: Annotated[int, Field(ge=1)]
+
+
+class ModelLists(Params):
+    """Which encoders are trained, by kind.
+
+    Attributes
+    ----------
+    latents : list of str
+        They predict latents, which the frozen decoder turns into pictures.
+    pixels : list of str
+        They predict pictures.
+    diffusion : list of str
+        They steer Stable Diffusion, and learn from captions too.
+    """
+
+    latents: Annotated[list[ModelName], Field(min_length=1)]
+    pixels: list[ModelName]
+    diffusion: list[ModelName]
+
+    def by_kind(self) -> dict[str, list[str]]:
+        """Return the names by kind."""
+        return {name: getattr(self, name) for name in type(self).model_fields}
+
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        """Go through all names."""
+        return chain.from_iterable(self.by_kind().values())
+
+    def __len__(self) -> int:
+        return sum(map(len, self.by_kind().values()))
+
+
+class ProjectParams(Params):
+    """The whole of ``params.yaml``.
+
+    The settings of a model, ``train.<model>``, are checked by the model itself
+    (``models.registry``), and so are those of a dataset, ``datasets.<dataset>``
+    (``datasets.named_datasets``).
+    """
+
+    dataset: DatasetName
+    subjects: Annotated[list[Subject], Field(min_length=1)]
+    models: ModelLists
+    machine: MachineParams
+    datasets: dict[DatasetName, dict[str, Any]]
+    convert_roi: ConvertRoiParams
+    extract_betas: ExtractBetasParams
+    create_examples: CreateExamplesParams
+    split_examples: SplitExamplesParams
+    autoencoder: AutoencoderParams
+    encode_latents: EncodeLatentsParams
+    fetch_captions: FetchCaptionsParams
+    diffusion: DiffusionParams
+    make_targets: MakeTargetsParams
+    generate: GenerateParams
+    train: dict[ModelName, dict[str, Any]]
+    fit_encoding_model: FitEncodingModelParams
+    predict: PredictParams
+    evaluate: EvaluateParams
+    compare: CompareParams

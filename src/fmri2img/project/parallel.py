@@ -1,0 +1,70 @@
+"""Independent jobs on all cores of this machine, or on a Dask cluster by a switch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import AbstractContextManager, ExitStack
+from typing import Any, TypeVar
+
+from joblib import Parallel, delayed, parallel_config
+
+from fmri2img.project.config import MachineParams
+from fmri2img.project.exceptions import ConfigError, UnavailableError
+
+Result = TypeVar("Result")
+_CONNECT_SECONDS = 15
+
+
+def run_jobs(
+    function: Callable[..., Result], jobs: Iterable[tuple], machine: MachineParams
+) -> Iterator[Result]:
+    """Call a function once for each tuple of arguments; yield results as they come, in any order.
+
+    Parameters
+    ----------
+    function : callable
+        Of a module, so that another process can import it.
+    jobs : iterable of tuple
+    machine : MachineParams
+        Number of processes, or the Dask scheduler. Files that a job names must be visible on the
+        machine that runs it.
+
+    Raises
+    ------
+    UnavailableError
+        If the Dask scheduler does not answer.
+    ConfigError
+        If Dask is asked for and not installed.
+    """
+    with ExitStack() as stack:
+        n_jobs = machine.n_jobs
+        if machine.dask_scheduler is not None:
+            stack.enter_context(_connect(machine.dask_scheduler))
+            stack.enter_context(parallel_config(backend="dask"))
+            n_jobs = -1
+        try:
+            yield from Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)(
+                delayed(function)(*job) for job in jobs
+            )
+        except BrokenProcessPool as error:
+            raise UnavailableError(
+                "a process was killed while it read, probably for want of memory; lower "
+                "machine.n_jobs in params.yaml and run the same "
+                "command: finished sessions are kept"
+            ) from error
+
+
+def _connect(scheduler: str) -> AbstractContextManager[Any]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigError(
+            f"params.yaml: machine.dask_scheduler: got {scheduler!r}, but Dask is not installed; "
+            "run: pip install -c constraints.txt '.[dask]'"
+        ) from error
+    try:
+        return Client(scheduler, timeout=_CONNECT_SECONDS)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise UnavailableError(
+            f"params.yaml: machine.dask_scheduler: no Dask scheduler answers at {scheduler} "
+            f"({error}); start one, or set it to null"
+        ) from error

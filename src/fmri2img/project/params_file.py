@@ -1,0 +1,240 @@
+"""``params.yaml`` read and checked: an unknown key or a wrong type is one line with its place."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from fmri2img.project.config import PARAMS_PATH, ProjectParams, Section
+from fmri2img.project.exceptions import ConfigError, MissingDataError
+
+
+def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
+    """Read and check ``params.yaml``.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such file in the working folder.
+    ConfigError
+        If it is not YAML, or a key is unknown, missing or of the wrong type, or two keys contradict
+        each other.
+    """
+    if not path.exists():
+        raise MissingDataError(
+            f"{path} not found in {Path.cwd()}; run the command in the project's root folder"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise ConfigError(
+            f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct the file"
+        ) from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path}: got {type(values).__name__}, expected sections with keys; bring it back: git "
+            f"checkout {path}"
+        )
+    _refuse_old_names(values, text, path)
+    params = check_section(ProjectParams, values, text=text, path=path)
+    check_params(params, text=text, path=path)
+    return params
+
+
+def _source(values: dict[str, Any]) -> Any:
+    """Return where version 0.1 had raw files from."""
+    fetch = values.get("fetch_nsd")
+    return fetch.get("source") if isinstance(fetch, dict) else None
+
+
+def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
+    """Name what a key of version 0.1 is called now."""
+    models, train, machine = (values.get(key) for key in ("models", "train", "machine"))
+    dataset = "simulated" if _source(values) == "simulated" else "nsd"
+    moved = f"part of datasets.{dataset} since 0.2"
+    renamed = {
+        "nsd": ("nsd" in values, moved),
+        "fetch_nsd": ("fetch_nsd" in values, moved),
+        "machine.nsd_root": (
+            isinstance(machine, dict) and "nsd_root" in machine,
+            "called machine.raw_root since version 0.2",
+        ),
+        "models": (isinstance(models, list), "a list in version 0.1, lists by kind since 0.2"),
+        "train.default": (
+            isinstance(train, dict) and "default" in train,
+            "called train.bayes since version 0.2",
+        ),
+    }
+    for keys, (is_old, words) in renamed.items():
+        if is_old:
+            line = _line_of(text, keys.split("."))
+            raise ConfigError(
+                f"{path}{f', line {line}' if line else ''}: {keys}: {words}; run: fmri2img "
+                "migrate-project"
+            )
+
+
+def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_PATH) -> None:
+    """Refuse keys that are each valid and contradict one another.
+
+    Parameters
+    ----------
+    params : ProjectParams
+    text : str
+        The whole file, to find lines in.
+    path : Path
+        Named in the message.
+
+    Raises
+    ------
+    ConfigError
+        With the first fault in one line.
+    """
+
+    def refuse(keys: str, words: str) -> None:
+        line = _line_of(text, keys.split("."))
+        raise ConfigError(f"{path}{f', line {line}' if line else ''}: {keys}: {words}")
+
+    for keys, names in (("subjects", params.subjects), ("models", list(params.models))):
+        if twice := [name for name in names if names.count(name) > 1]:
+            refuse(keys, f"{twice[0]} is listed {names.count(twice[0])} times; list it once")
+    if unknown := [model for model in params.models if model not in params.train]:
+        where = f"there is no section train.{unknown[0]}"
+        refuse(
+            "models",
+            f"{where}{near(unknown[0], params.train)}; add one, or choose from: "
+            f"{', '.join(params.train)}",
+        )
+    if "ridge" not in params.models.latents:
+        refuse(
+            "models.latents",
+            "ridge is missing; every table shows it as the linear reference: add it to the list",
+        )
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Return a question with the known names that resemble a name; empty if none does."""
+    alike = difflib.get_close_matches(name, list(known), n=2, cutoff=0.6)
+    return f" (did you mean {' or '.join(alike)}?)" if alike else ""
+
+
+def check_section(
+    section: type[Section],
+    values: Any,
+    *,
+    text: str = "",
+    path: Path = PARAMS_PATH,
+    prefix: tuple[str, ...] = (),
+) -> Section:
+    """Check one section's values.
+
+    Parameters
+    ----------
+    section : subclass of BaseModel
+    values : object
+        The section's values, as YAML gives them.
+    text : str
+        The whole file, to find lines in.
+    path : Path
+        Named in the message.
+    prefix : tuple of str
+        Keys that lead to the section.
+
+    Raises
+    ------
+    ConfigError
+        With the first fault in one line.
+    """
+    try:
+        return section.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_describe(error, section, text, path, prefix)) from error
+
+
+def _describe(
+    error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]
+) -> str:
+    # A key that is spelled wrong is a stray one and a missing one: the stray one is what has to be
+    # corrected.
+    errors = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    # Of the alternatives of a union, the one that got furthest is the one that was meant.
+    alike = [item for item in errors if item["loc"][:1] == errors[0]["loc"][:1]]
+    fault = max(alike, key=lambda item: (len(item["loc"]), item["type"] != "literal_error"))
+    location = [str(part) for part in _real_keys(section, fault["loc"])]
+    keys = [*prefix, *location]
+    line = _line_of(text, keys)
+    where = f"{path}{f', line {line}' if line else ''}: {'.'.join(keys)}"
+    if fault["type"] == "extra_forbidden":
+        valid = _valid_keys(section, location[:-1])
+        return (
+            f"{where}: unknown key{near(location[-1], valid)}; valid keys here: {', '.join(valid)}"
+        )
+    if fault["type"] == "missing":
+        return f"{where}: key is missing; add it to {path}"
+    if (
+        fault["type"] == "value_error"
+    ):  # of several keys together: what was given is the whole section
+        return f"{where}: {fault['ctx']['error']}"
+    hint = (
+        " (YAML takes 1e-4 for text: write 1.0e-4)"
+        if fault["type"] == "float_type" and isinstance(fault["input"], str)
+        else ""
+    )
+    return (
+        f"{where}: got {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}{hint}; "
+        f"correct it in {path}"
+    )
+
+
+def _real_keys(section: type[BaseModel], location: tuple[int | str, ...]) -> list[int | str]:
+    """Drop what pydantic adds to a location for the alternatives of a union: it is neither a key
+    nor an index.
+    """
+    real: list[int | str] = []
+    fields: dict | None = section.model_fields
+    for part in location:
+        if isinstance(part, int) or fields is not None:
+            real.append(part)
+        if isinstance(part, int):
+            continue
+        annotation = fields[part].annotation if fields and part in fields else None
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            fields = annotation.model_fields
+        else:
+            fields = {} if getattr(annotation, "__origin__", None) is dict else None
+    return real
+
+
+def _valid_keys(section: type[BaseModel], location: list[str]) -> list[str]:
+    for key in location:
+        annotation = section.model_fields[key].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        section = annotation
+    return list(section.model_fields)
+
+
+def _line_of(text: str, keys: list[str]) -> int | None:
+    """Return the line, from 1, of the deepest of nested keys that the YAML text holds."""
+    node = yaml.compose(text) if text else None
+    line = None
+    for key in keys:
+        if isinstance(node, yaml.MappingNode):
+            pairs = [(name, value) for name, value in node.value if name.value == key]
+            if not pairs:
+                return line
+            line, node = pairs[0][0].start_mark.line + 1, pairs[0][1]
+        elif isinstance(node, yaml.SequenceNode) and key.isdigit() and int(key) < len(node.value):
+            node = node.value[int(key)]
+            line = node.start_mark.line + 1
+    return line

@@ -1,0 +1,46 @@
+"""Progress bars; silent where nobody watches."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+def progress(label: str) -> Callable[..., Iterator]:
+    """Return a wrapper that shows how far an iterable is, with rate and time left; silent where
+    nobody watches.
+
+    The wrapper takes tqdm's options, such as ``total``, and ``desc`` for another label.
+    """
+
+    def wrap(items: Iterable[Item], **options: Any) -> Iterator[Item]:
+        return iter(tqdm(items, **{"desc": label, "disable": None, "leave": False, **options}))
+
+    return wrap
+
+
+@contextmanager
+def byte_progress(label: str, total: int, initial: int = 0) -> Iterator[Any]:
+    """Open a bar of bytes, with rate and time left, that several threads may move; silent where
+    nobody watches.
+    """
+    lock = threading.Lock()
+    options: dict[str, Any] = {
+        "unit": "B",
+        "unit_scale": True,
+        "unit_divisor": 1024,
+        "disable": None if total else True,
+        "leave": False,
+    }
+    with tqdm(desc=label, total=total, initial=initial, **options) as bar:
+
+        def update(n_bytes: int) -> None:
+            with lock:
+                bar.update(n_bytes)
+
+        yield SimpleNamespace(update=update, disable=bar.disable)

@@ -1,1 +1,0 @@
-"""Trial responses: noise ceilings, repetition averages and splits (NumPy only)."""

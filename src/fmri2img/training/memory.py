@@ -1,0 +1,22 @@
+"""How much of a device's memory data may take, and what to do where it ends."""
+
+import torch
+
+_RESIDENT_SHARE = 0.5  # of the device's free memory that data may take
+
+
+def fits(data: torch.Tensor, device: torch.device) -> bool:
+    """Return whether data of any shape may stay on a device for the whole training."""
+    return (
+        device.type == "cpu" or data.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    )
+
+
+def out_of_memory_advice(device: torch.device) -> str:
+    """Return what to do when a device has no memory left, in one line."""
+    return (
+        f"{device} has no memory left for one step of training; in the model's section of train in "
+        "params.yaml lower batch_size, "
+        "set decoder_batch to 1 or a smaller pixel_window, or set precision to bf16; or free the "
+        "device"
+    )
