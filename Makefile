@@ -1,5 +1,4 @@
-# Needs Python 3.11, git and make; everything else goes into .venv.
-PYTHON ?= python3.11
+# Needs Python 3.11 to 3.13, git and make; everything else goes into .venv. PYTHON=/path takes that one.
 VENV := .venv
 # Stages call "python": the one of the environment, wherever make was started.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -21,7 +20,8 @@ help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
-	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip --version >/dev/null 2>&1 || { \
+		python=$$(PYTHON="$(PYTHON)" scripts/find_python.sh) && $$python -m venv --clear $(VENV); }
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.$(EXTRAS)'
 	# By itself: it asks for the nibabel of 2020, and works with today's.
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps nsdcode
@@ -30,8 +30,7 @@ $(READY): pyproject.toml constraints.txt
 install: $(READY)  ## create .venv with the pinned packages
 
 demo: $(READY)  ## run the whole pipeline on simulated data and say what to open
-	@fmri2img check
-	dvc repro
+	@fmri2img repro
 	@python scripts/show_summary.py
 
 summary: $(READY)  ## print the scores of the last comparison again

@@ -98,7 +98,7 @@ def alone(request, monkeypatch):
 
 # The longest first, so that no process is left alone with one at the end; the first makes the
 # finished project that others clone.
-_FIRST = ["test_takagi.py", "test_repro.py"]
+_FIRST = ["test_takagi.py", "test_side_by_side.py"]
 _TIERS = ["functional", "pipeline", "golden", "unit"]
 
 

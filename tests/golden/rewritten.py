@@ -2,7 +2,9 @@
 commit: ``python tests/golden/rewritten.py VERSION=COMMIT ...``.
 
 Run it only when ``pytest tests/golden`` has found every golden array and score bit-equal; it asks
-for that run's miniature, whose arrays it compares once more.
+for that run's miniature, whose arrays it compares once more. Of stages that are named ``--rounded``
+the goldens were made anew because sums are taken in another order: they are held against those of
+a commit, within the tolerance for another processor, and nothing else may have moved.
 """
 
 import argparse
@@ -30,24 +32,47 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("versions", nargs="+", metavar="VERSION=COMMIT")
     parser.add_argument("--template", type=Path, required=True, help="the finished miniature")
+    parser.add_argument("--rounded", nargs="*", default=[], metavar="STAGE/MODEL")
+    parser.add_argument("--goldens-of", metavar="COMMIT", help="what those were before")
     options = parser.parse_args()
     for kind, collect in (("miniature", collect_miniature), ("metrics", collect_metrics)):
         if lines := differences(load(kind)["entries"], collect(options.template), exact=True):
             sys.exit(f"{kind}: {len(lines)} entries are not the golden ones, first {lines[0]}")
+        if options.rounded:
+            check_rounding(kind, options.goldens_of, options.rounded)
     now = fingerprints(Program.read(REPOSITORY / SOURCE))
     made = {name: fingerprint_md5(text) for name, text in now.items()}
     kept = options.template / FINGERPRINTS
     if other := [name for name in made if (kept / f"{name}.txt").read_text() != now[name]]:
         sys.exit(f"the miniature was made by other code of {other[0]}; make it anew")
-    entries = {name: {"now": md5, "earlier": {}} for name, md5 in made.items()}
+    entries = {name: {"now": md5, "earlier": {}, "rounded": {}} for name, md5 in made.items()}
     for version, _, commit in (item.partition("=") for item in options.versions):
         for name, text in at(commit):
             for current in current_fingerprints(name):
                 if current in entries and fingerprint_md5(text) != made[current]:
-                    entries[current]["earlier"][fingerprint_md5(text)] = version
+                    how = "rounded" if current in options.rounded else "earlier"
+                    entries[current][how][fingerprint_md5(text)] = version
     path = REPOSITORY / "src/fmri2img/provenance" / NAME
     path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
     print(f"{path}: {len(entries)} fingerprints")
+
+
+def check_rounding(kind, commit, rounded):
+    """Stop if goldens moved since a commit by more than rounding, or of other models."""
+    shown = subprocess.run(
+        ["git", "show", f"{commit}:tests/golden/data/{kind}.json"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    was, now = json.loads(shown.stdout)["entries"], load(kind)["entries"]
+    if lines := differences(was, now, exact=False):
+        sys.exit(f"{kind}: {len(lines)} entries moved by more than rounding, first {lines[0]}")
+    models = {name.partition("/")[2] for name in rounded}
+    for line in differences(was, now, exact=True):
+        if not line.startswith("comparison/") and not any(model in line for model in models):
+            sys.exit(f"{kind}: of another model: {line}")
 
 
 def at(commit):

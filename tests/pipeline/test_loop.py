@@ -101,7 +101,12 @@ def test_nothing_is_stale_in_one_line(project):
 
 
 def test_comments_run_the_fingerprint_and_nothing_else(copied):
-    for file in ("storage.py", "containers/stored.py", "config.py", "models/ridge.py"):
+    for file in (
+        "containers/storage.py",
+        "containers/stored.py",
+        "project/config.py",
+        "models/ridge.py",
+    ):
         path = copied / "src/fmri2img" / file
         path.write_text(
             "# A remark.\n"

@@ -4,9 +4,12 @@ results after an edit of code.
 
 import argparse
 import sys
+import time
 
-from fmri2img.pipeline.checks import check_project
+from fmri2img.pipeline.checks import check_once, check_project
 from fmri2img.project.exceptions import MismatchError
+from fmri2img.project.params_file import load_params
+from fmri2img.project.threads import pin_threads
 from fmri2img.provenance.accept import Decision, accept
 from fmri2img.provenance.notes import ACCEPTED_PATH
 from fmri2img.provenance.why import Pipeline, explain
@@ -19,6 +22,16 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="check the whole of params.yaml, and that what it needs is there; runs nothing",
     )
     check.set_defaults(run=check_params)
+    run = verbs.add_parser(
+        "repro",
+        help="bring stages up to date, side by side as far as cores and memory allow; all if none "
+        "is named",
+    )
+    run.add_argument("stages", nargs="*", metavar="STAGE", help="such as train@subj01-ridge")
+    run.add_argument(
+        "--jobs", type=_at_least_one, help="most stages at a time; if left out, what cores allow"
+    )
+    run.set_defaults(run=repro_stages)
     why = verbs.add_parser(
         "why", help="say which stages dvc repro would run, and what has changed for each"
     )
@@ -46,6 +59,32 @@ def check_params(options: argparse.Namespace) -> None:  # noqa: ARG001
         f"params.yaml is valid: {subjects} subject{'s' * (subjects != 1)}, {models} "
         f"model{'s' * (models != 1)}"
     )
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return number
+
+
+def repro_stages(options: argparse.Namespace) -> None:
+    """Run what is stale, and say how much that was."""
+    start = time.monotonic()
+    pin_threads()
+    check_once()
+    # Starts multiprocessing.
+    from fmri2img.pipeline.repro import repro
+
+    pipeline = Pipeline.read()
+    targets = [name for wanted in options.stages for name in pipeline.matching(wanted)]
+    summary = repro(targets, load_params(), n_jobs=options.jobs)
+    fresh = summary.n_stages - len(summary.ran)
+    if summary.ran:
+        took = f"{time.monotonic() - start:.0f} s"
+        print(f"{len(summary.ran)} stages ran, {fresh} were up to date; {took}", file=sys.stderr)
+    else:
+        print(f"all {fresh} stages are up to date", file=sys.stderr)
 
 
 def say_why(options: argparse.Namespace) -> None:

@@ -159,8 +159,9 @@ def _scores_of_repetitions(
 def _scores_of_seeds(
     truth: TestTruth, first_seed: dict[str, float], seeds: Predictions, networks: Networks
 ) -> dict[str, list[float]]:
+    if not seeds.pictures:
+        return {}
     others = list(score_rows(truth, seeds, networks, presets=(HEADLINE,)).means.values())
     return {
-        metric: [first_seed[metric], *(other[metric] for other in others)]
-        for metric in (others[0] if others else ())
+        metric: [first_seed[metric], *(other[metric] for other in others)] for metric in others[0]
     }

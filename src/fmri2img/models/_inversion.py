@@ -135,37 +135,36 @@ class Inversion:
 
     Attributes
     ----------
-    root : Tensor, shape (d, k)
-        R U.
+    root : Tensor, shape (n_latents, k)
+        R U, of the latents alone: the rest of a description is not wanted.
     values : Tensor, shape (k,)
         e.
-    prior_root : Tensor, shape (d, d)
-        R.
+    prior_variance : Tensor, shape (n_latents,)
+        Diagonal of S.
     whitened : Tensor, shape (v, k)
         C^-1 W^T R U.
     """
 
     root: torch.Tensor
     values: torch.Tensor
-    prior_root: torch.Tensor
+    prior_variance: torch.Tensor
     whitened: torch.Tensor
 
     @classmethod
-    def of(cls, forward: ForwardModel, prior: torch.Tensor, noise_shrinkage: float) -> "Inversion":
+    def of(
+        cls, forward: ForwardModel, prior: torch.Tensor, noise_shrinkage: float, n_latents: int
+    ) -> "Inversion":
         """Decompose; ``prior`` has shape (d, d)."""
+        root = root_of(prior)
         factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
-        return cls.decompose(
-            torch.linalg.solve_triangular(factor, forward.weights.T, upper=False),
-            factor,
-            root_of(prior),
-        )
+        return cls.decompose(forward.weights.T.double() @ root, factor, root[:n_latents])
 
     @classmethod
     def decompose(
-        cls, weights: torch.Tensor, factor: torch.Tensor, prior_root: torch.Tensor
+        cls, weighted: torch.Tensor, factor: torch.Tensor, prior_root: torch.Tensor
     ) -> "Inversion":
-        """Decompose L^-1 W^T (v, d) with L (v, v) and R (d, d)."""
-        both = weights.double() @ prior_root  # (v, d): L^-1 W^T R
+        """Decompose W^T R (v, d) with L (v, v) and the latents' rows of R (n_latents, d)."""
+        both = torch.linalg.solve_triangular(factor.double(), weighted, upper=False)  # L^-1 W^T R
         if both.shape[0] < both.shape[1]:
             values, left = torch.linalg.eigh(both @ both.T)
             real = values > 1e-10 * values[-1].clamp(min=1e-12)
@@ -177,23 +176,19 @@ class Inversion:
         whitened = torch.linalg.solve_triangular(
             factor.T, (both @ vectors).float(), upper=True
         )  # (v, k)
-        return cls(prior_root @ vectors, values, prior_root, whitened)
+        return cls(prior_root @ vectors, values, prior_root.square().sum(1), whitened)
 
-    def gain(
-        self, noise: float | torch.Tensor, n_latents: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def gain(self, noise: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the linear map (v, n_latents) to the posterior mean of the latent, and the
         posterior's SDs (n_latents,).
         """
-        root = self.root[:n_latents]
-        gain = self.whitened.double() @ (root / (self.values + noise)).T
-        variance = self.prior_root[:n_latents].square().sum(1) - (
-            root.square() * (self.values / (self.values + noise))
-        ).sum(1)
+        gain = self.whitened.double() @ (self.root / (self.values + noise)).T
+        decided = self.root.square() * (self.values / (self.values + noise))
+        variance = self.prior_variance - decided.sum(1)
         return gain.float(), variance.clamp(min=0).sqrt().float()
 
-    def predict(self, projected: torch.Tensor, noise: torch.Tensor, n_latents: int) -> torch.Tensor:
+    def predict(self, projected: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return posterior means (n, n_latents) of responses times ``whitened``, (n, k), for
         noise of sizes (n,).
         """
-        return (projected / (self.values + noise[:, None])) @ self.root[:n_latents].T
+        return (projected / (self.values + noise[:, None])) @ self.root.T

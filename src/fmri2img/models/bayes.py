@@ -156,10 +156,10 @@ class Model(Encoder):
         choice, error = choose_inversion(pairs, folds, windows, penalties, settings, world, share)
         forward = ForwardModel.fit(pairs, folds, windows, penalties)
         prior = world.priors(pairs.features, [choice.prior_shrinkage])[choice.prior_shrinkage]
-        inverse = Inversion.of(forward, prior, choice.noise_shrinkage)
+        inverse = Inversion.of(forward, prior, choice.noise_shrinkage, world.n_latents)
         for repetitions in range(1, data.most_repetitions + 1):
             noise = choice.noise_scale * relative_noise(repetitions, counts, share)
-            gain, spread = inverse.gain(noise, world.n_latents)
+            gain, spread = inverse.gain(noise)
             self.gains[repetitions - 1].copy_(gain)
             self.offsets[repetitions - 1].copy_(world.latent_mean - voxel_mean @ gain)
             self.posterior_sd[repetitions - 1].copy_(spread)
@@ -321,20 +321,22 @@ def choose_inversion(
         forward = ForwardModel.fit(rest, folds[others], windows, penalties)
         priors = world.priors(rest.features, settings.prior_shrinkages)
         roots = {shrinkage: root_of(prior) for shrinkage, prior in priors.items()}
+        weights = forward.weights.T.double()
+        weighted = {shrinkage: weights @ root for shrinkage, root in roots.items()}
         for noise_shrinkage in settings.noise_shrinkages:
             factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
-            whitened = torch.linalg.solve_triangular(factor, forward.weights.T, upper=False)
             for prior_shrinkage, root in roots.items():
-                inverse = Inversion.decompose(whitened, factor, root)
+                inverse = Inversion.decompose(
+                    weighted[prior_shrinkage], factor, root[: world.n_latents]
+                )
                 projected = (held_out.voxels @ inverse.whitened).double()
                 for scale in settings.noise_scales:
-                    predicted = inverse.predict(
-                        projected, scale * torch.as_tensor(noise), world.n_latents
-                    )
+                    predicted = inverse.predict(projected, scale * torch.as_tensor(noise))
                     option = Choice(prior_shrinkage, noise_shrinkage, scale)
                     errors[option] += float(((predicted - truth) ** 2).sum()) / (
                         len(pairs.counts) * world.n_latents
                     )
-            del factor, whitened, inverse, projected  # a gigabyte each at the real size
+            del factor, inverse, projected  # a gigabyte each at the real size
+        del weights, weighted
     best = min(options, key=lambda option: errors[option])
     return best, errors[best]

@@ -12,11 +12,7 @@ from fmri2img.project.files import hash_file
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-from diffusers import AutoencoderKL, AutoencoderTiny
-from diffusers.utils import logging as diffusers_logging
-
-diffusers_logging.set_verbosity_error()
-_CLASSES = {"AutoencoderKL": AutoencoderKL, "AutoencoderTiny": AutoencoderTiny}
+_CLASSES = ("AutoencoderKL", "AutoencoderTiny")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -204,7 +200,10 @@ def load_autoencoder(
             f"in {folder}, got {sorted(path.name for path in folder.iterdir())}; name another "
             "source in params.yaml"
         )
-    config = AutoencoderKL.load_config(folder)
+    import diffusers  # takes seconds, and most that name an autoencoder load none
+
+    diffusers.utils.logging.set_verbosity_error()
+    config = diffusers.AutoencoderKL.load_config(folder)
     kind = config.get("_class_name")
     if kind not in _CLASSES or config["latent_channels"] != 4:
         raise FormatError(
@@ -212,7 +211,7 @@ def load_autoencoder(
             "channels, "
             f"expected one of {', '.join(_CLASSES)} with 4; name another source in params.yaml"
         )
-    network = _CLASSES[kind].from_pretrained(
+    network = getattr(diffusers, kind).from_pretrained(
         folder, torch_dtype=torch.float32, use_safetensors=True
     )
     network.requires_grad_(False).eval().to(

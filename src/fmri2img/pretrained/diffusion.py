@@ -4,12 +4,9 @@ import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging as transformers_logging
 
 from fmri2img.pretrained.autoencoder import (
     WEIGHTS,
@@ -22,9 +19,10 @@ from fmri2img.pretrained.autoencoder import (
 from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import hash_file
 
+if TYPE_CHECKING:
+    from diffusers import DDIMScheduler, UNet2DConditionModel
+
 logger = logging.getLogger(__name__)
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
 # Of Stable Diffusion 1.x: tokens and features of a prompt; sides in latent cells of what z
 # describes and of what is denoised.
 PROMPT_SHAPE = (77, 768)
@@ -81,6 +79,11 @@ class DiffusionFolder:
 
     def load_text(self, device: torch.device | None = None) -> "FrozenText":
         """Load tokenizer and text encoder, in float32."""
+        from transformers import CLIPTextModel, CLIPTokenizer  # takes seconds
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
         tokenizer = CLIPTokenizer.from_pretrained(self.path / "tokenizer", local_files_only=True)
         network = CLIPTextModel.from_pretrained(
             self.path / "text_encoder",
@@ -92,15 +95,19 @@ class DiffusionFolder:
             tokenizer, network.requires_grad_(False).eval().to(device or pick_device())
         )
 
-    def load_unet(self, device: torch.device, dtype: torch.dtype) -> UNet2DConditionModel:
+    def load_unet(self, device: torch.device, dtype: torch.dtype) -> "UNet2DConditionModel":
         """Load the network that denoises."""
+        from diffusers import UNet2DConditionModel  # takes seconds
+
         network = UNet2DConditionModel.from_pretrained(
             self.path / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
         )
         return network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
-    def load_scheduler(self) -> DDIMScheduler:
+    def load_scheduler(self) -> "DDIMScheduler":
         """Return DDIM on the noise schedule that the network was trained with."""
+        from diffusers import DDIMScheduler  # takes seconds
+
         config = _read_config(self.path / "scheduler" / "scheduler_config.json")
         # As the original sampler has it, whatever sampler the folder was saved with.
         return DDIMScheduler.from_config(

@@ -41,6 +41,7 @@ class MachineParams(Params):
     """
 
     raw_root: str
+    n_threads: Annotated[int, Field(ge=1)] = 1  # as in projects of version 0.2.0
     n_jobs: int
     dask_scheduler: str | None
     n_connections: Annotated[int, Field(ge=1, le=256)]

@@ -25,5 +25,9 @@ class MismatchError(Fmri2imgError, ValueError):
     """Two inputs do not belong together (grids, sessions, ids, voxel counts)."""
 
 
+class StageError(Fmri2imgError):
+    """A stage has failed; the message names it, and is its own."""
+
+
 class UnavailableError(Fmri2imgError):
     """Something outside the project is not reachable: a hub, a server, a device."""

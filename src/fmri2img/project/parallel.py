@@ -1,8 +1,9 @@
 """Independent jobs on all cores of this machine, or on a Dask cluster by a switch."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
@@ -12,6 +13,8 @@ from fmri2img.project.exceptions import ConfigError, UnavailableError
 
 Result = TypeVar("Result")
 _CONNECT_SECONDS = 15
+# Set where a stage runs as a task of the cluster: tasks of its own would wait for its place.
+ON_WORKER = "FMRI2IMG_ON_WORKER"
 
 
 def run_jobs(
@@ -37,8 +40,8 @@ def run_jobs(
     """
     with ExitStack() as stack:
         n_jobs = machine.n_jobs
-        if machine.dask_scheduler is not None:
-            stack.enter_context(_connect(machine.dask_scheduler))
+        if machine.dask_scheduler is not None and ON_WORKER not in os.environ:
+            stack.enter_context(connect(machine.dask_scheduler))
             stack.enter_context(parallel_config(backend="dask"))
             n_jobs = -1
         try:
@@ -53,7 +56,16 @@ def run_jobs(
             ) from error
 
 
-def _connect(scheduler: str) -> AbstractContextManager[Any]:
+def connect(scheduler: str) -> Any:
+    """Return a client of a Dask cluster, which closes as a context.
+
+    Raises
+    ------
+    UnavailableError
+        If its scheduler does not answer.
+    ConfigError
+        If Dask is not installed.
+    """
     try:
         from distributed import Client
     except ImportError as error:

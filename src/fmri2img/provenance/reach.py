@@ -29,6 +29,7 @@ CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.project.error_lines": "words for the user",
     "fmri2img.project.exceptions": "the same",
     "fmri2img.project.progress": "progress bars",
+    "fmri2img.project.threads": "in how many threads libraries compute",
     "fmri2img.datasets.fetching.fetch.check_not_pulled": "stops, or lets pass",
     "fmri2img.models.registry.stage_of": "names a stage in words for the user",
     "fmri2img.datasets.nsd.sessions._code": "names the pieces of an unfinished extraction",

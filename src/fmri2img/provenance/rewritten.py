@@ -1,8 +1,9 @@
 """Code that was rewritten and gives the same results: which earlier fingerprints count as today's.
 
 ``rewritten.json`` is written by ``tests/golden/rewritten.py`` after the golden results were found
-bit-equal. An entry counts for the code that it was written for and no other: whoever edits a stage
-afterwards has no equivalent of it any more.
+bit-equal, or, where sums are taken in another order, equal but for rounding. An entry counts for
+the code that it was written for and no other: whoever edits a stage afterwards has no equivalent of
+it any more.
 """
 
 import hashlib
@@ -41,7 +42,8 @@ def current_fingerprints(name: str) -> list[str]:
 
 
 def same_results(name: str, was: str, now: str) -> str:
-    """Say since which version a stage's code was rewritten without any change of its results.
+    """Say since which version a stage's code was rewritten without a change of its results, or with
+    none but that of rounding.
 
     Parameters
     ----------
@@ -53,13 +55,16 @@ def same_results(name: str, was: str, now: str) -> str:
     Returns
     -------
     str
-        The version; empty if nothing is known.
+        In words; empty if nothing is known.
     """
-    entry = _entries().get(name, {"now": "", "earlier": {}})
+    entry = _entries().get(name, {"now": ""})
     if entry["now"] != fingerprint_md5(now):
         return ""
-    version: str = entry["earlier"].get(fingerprint_md5(was), "")
-    return version
+    if version := entry["earlier"].get(fingerprint_md5(was)):
+        return f"rewritten since version {version}, golden results the same to the bit"
+    if version := entry["rounded"].get(fingerprint_md5(was)):
+        return f"rearranged since version {version}, golden results the same but for rounding"
+    return ""
 
 
 @cache

@@ -260,8 +260,7 @@ class Pipeline:
                 "dvc.lock names its source files, as version 0.1 did; they mean the same: to keep "
                 "the results, run fmri2img accept",
             )
-        if version := same_results(fingerprint, was, now):
-            rewritten = f"rewritten since version {version}, golden results the same to the bit"
+        if rewritten := same_results(fingerprint, was, now):
             return Cause(
                 "code",
                 f"its code was {rewritten}: to keep the results, run fmri2img accept",

@@ -6,17 +6,26 @@ import fmri2img.provenance.rewritten as rewritten
 from conftest import REPOSITORY
 from fmri2img.provenance.rewritten import current_fingerprints, fingerprint_md5, same_results
 
-WAS, NOW = "read_betas 1 2\n", "read_session 3 4\n"
+WAS, OTHER, NOW = "read_betas 1 2\n", "read_betas 5 2\n", "read_session 3 4\n"
 
 
 @pytest.fixture
 def known(monkeypatch):
-    entry = {"now": fingerprint_md5(NOW), "earlier": {fingerprint_md5(WAS): "0.1"}}
+    entry = {
+        "now": fingerprint_md5(NOW),
+        "earlier": {fingerprint_md5(WAS): "0.1"},
+        "rounded": {fingerprint_md5(OTHER): "0.2"},
+    }
     monkeypatch.setattr(rewritten, "_entries", lambda: {"extract_betas": entry})
 
 
 def test_rewritten_code_is_known_by_both_fingerprints(known):
-    assert same_results("extract_betas", WAS, NOW) == "0.1"
+    assert same_results("extract_betas", WAS, NOW) == (
+        "rewritten since version 0.1, golden results the same to the bit"
+    )
+    assert same_results("extract_betas", OTHER, NOW) == (
+        "rearranged since version 0.2, golden results the same but for rounding"
+    )
 
 
 @pytest.mark.parametrize(
@@ -37,7 +46,8 @@ def test_the_file_names_stages_and_versions():
     assert {"extract_betas/nsd", "extract_betas/simulated", "train/bayes"} <= set(entries)
     for entry in entries.values():
         assert len(entry["now"]) == 32
-        assert set(entry["earlier"].values()) <= {"0.1", "0.2"}
+        assert {*entry["earlier"].values(), *entry["rounded"].values()} <= {"0.1", "0.2"}
+        assert not entry["earlier"].keys() & entry["rounded"].keys()
 
 
 @pytest.mark.parametrize(

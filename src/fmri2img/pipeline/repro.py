@@ -1,0 +1,248 @@
+"""The pipeline with stages side by side. DVC says what is stale and keeps results; this decides
+when each stage starts, so that cores, memory and GPUs suffice.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from fmri2img.pipeline.room import Room, need_of
+from fmri2img.pipeline.run_display import Display
+from fmri2img.pipeline.stage_times import StageTimes
+from fmri2img.pipeline.workers import Command, DaskCluster, Ended, LocalProcesses, Workers
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.exceptions import StageError, UnavailableError
+from fmri2img.project.layout import LOGS
+
+if TYPE_CHECKING:
+    from dvc.repo import Repo
+    from dvc.stage import Stage
+
+_LOCK, _HOLDER = Path(".dvc/tmp/fmri2img-repro.lock"), Path(".dvc/tmp/fmri2img-repro.txt")
+_LOG_FOLDER = LOGS / "stages"
+_SECONDS_BETWEEN = 0.5  # looks at what runs
+_SECONDS_TO_STOP = 30
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of the stages.
+
+    Attributes
+    ----------
+    n_stages : int
+    ran : tuple of str
+        In the order in which they ended.
+    """
+
+    n_stages: int
+    ran: tuple[str, ...]
+
+
+def repro(targets: Sequence[str], params: ProjectParams, *, n_jobs: int | None = None) -> Summary:
+    """Bring stages, and all that they depend on, up to date.
+
+    Parameters
+    ----------
+    targets : sequence of str
+        Stages; all if empty.
+    params : ProjectParams
+    n_jobs : int, optional
+        Most stages at a time; as many as cores allow if left out.
+
+    Raises
+    ------
+    StageError
+        If a stage fails; those that were running are finished and kept.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+    from dvc.repo.reproduce import collect_stages, get_active_graph, get_subgraph
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    with _one_at_a_time(), Repo() as repo:
+        try:
+            with repo.lock:
+                wanted = collect_stages(repo, targets or ["dvc.yaml"])
+                graph = get_subgraph(get_active_graph(repo.index.graph), wanted)
+            upstream = {
+                stage.addressing: {other.addressing for other in graph.successors(stage)}
+                for stage in graph
+            }
+            stages = {stage.addressing: stage for stage in graph}
+            return _Run(repo, stages, upstream, params, n_jobs).finish()
+        except DvcException as error:
+            words = " ".join(str(error).split())
+            raise UnavailableError(f"DVC: {words}; run the same command again") from error
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Wait for another call in this folder, and say for whom."""
+    _LOCK.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(_LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        holder = _HOLDER.read_text() if _HOLDER.exists() else "another process"
+        Display.say(f"this folder's stages are being run by {holder}; waiting for it to end")
+        lock.acquire()
+    try:
+        _HOLDER.write_text(f"process {os.getpid()}, since {time.strftime('%H:%M')}")
+        yield
+    finally:
+        _HOLDER.unlink(missing_ok=True)
+        lock.release()
+
+
+class _Run:
+    """One call: what waits, what runs, what has ended.
+
+    Parameters
+    ----------
+    repo : Repo
+    stages : dict of str to Stage
+    upstream : dict of str to set of str
+        Stages whose outputs each needs.
+    params : ProjectParams
+    n_jobs : int or None
+    """
+
+    def __init__(
+        self,
+        repo: "Repo",
+        stages: dict[str, "Stage"],
+        upstream: dict[str, set[str]],
+        params: ProjectParams,
+        n_jobs: int | None,
+    ) -> None:
+        self.repo, self.stages, self.params = repo, stages, params
+        self.waiting = {name: set(others) for name, others in upstream.items()}
+        self.times = StageTimes.open(_LOG_FOLDER / "times.json")
+        self.order = self.times.by_urgency(upstream)
+        self.running: dict[Future[Ended], str] = {}
+        self.started: dict[str, float] = {}
+        self.ran: list[str] = []
+        self.failures: list[str] = []
+        self.display = Display(len(stages), self.times)
+        self.workers = self._workers(n_jobs)
+        n_cores = self.workers.n_cores // params.machine.n_threads
+        self.room = Room(max(1, n_jobs or n_cores), params.machine)
+
+    def _workers(self, n_jobs: int | None) -> Workers:
+        if scheduler := self.params.machine.dask_scheduler:
+            return DaskCluster(scheduler)
+        scripts = [name.partition("@")[0] for name in self.stages]
+        return LocalProcesses(n_jobs or os.cpu_count() or 1, scripts)
+
+    def finish(self) -> Summary:
+        """Run all that is stale."""
+        _LOG_FOLDER.mkdir(parents=True, exist_ok=True)
+        try:
+            self._go_on()
+        except KeyboardInterrupt:
+            self._stop()
+            raise
+        finally:
+            self.workers.close()
+            self.times.save()
+            self.display.close()
+        if self.failures:
+            for failure in self.failures[1:]:
+                Display.say(f"also failed: {failure}")
+            raise StageError(self.failures[0])
+        return Summary(len(self.stages), tuple(self.ran))
+
+    def _go_on(self) -> None:
+        while True:
+            if not self.failures:
+                self._start()
+            if not self.running:
+                return
+            done, _ = wait(self.running, _SECONDS_BETWEEN, FIRST_COMPLETED)
+            for future in done:
+                self._end(future)
+            self.display.show(self._n_done(), self.running.values(), self.waiting)
+
+    def _n_done(self) -> int:
+        return len(self.stages) - len(self.waiting) - len(self.running)
+
+    def _start(self) -> None:
+        """Start what may start, and pass over what is up to date."""
+        passed = True
+        while passed:
+            passed = False
+            for name in [item for item in self.order if self.waiting.get(item) == set()]:
+                need = need_of(name, self.stages[name], self.times)
+                if not self.room.holds(need):
+                    continue
+                with self.repo.lock:
+                    is_stale = self.stages[name].changed()
+                    if is_stale:
+                        self.stages[name].remove_outs(ignore_remove=False, force=False)
+                del self.waiting[name]
+                if is_stale:
+                    environment = self.room.take(name, need)
+                    command = Command(
+                        self.stages[name].cmd, _LOG_FOLDER / f"{name}.log", environment
+                    )
+                    self.started[name] = time.monotonic()
+                    self.running[self.workers.submit(command)] = name
+                else:
+                    self._release(name)
+                    passed = True
+
+    def _release(self, name: str) -> None:
+        for others in self.waiting.values():
+            others.discard(name)
+
+    def _end(self, future: "Future[Ended]") -> None:
+        """Keep the results of a stage that has ended, or note why there are none."""
+        name, ended = self.running.pop(future), future.result()
+        self.room.give_back(name)
+        lines = (_LOG_FOLDER / f"{name}.log").read_text(errors="replace").splitlines()
+        if ended.code:
+            self.failures.append(_failure(name, ended.code, lines))
+            return
+        seconds = time.monotonic() - self.started[name]
+        with self.repo.lock:
+            stage = self.stages[name]
+            stage.save()
+            stage.commit()
+            stage.dump(update_pipeline=False)
+        self._release(name)
+        self.times.note(name, seconds, ended.peak_mib)
+        self.ran.append(name)
+        self.display.ended(name, self._n_done(), seconds, lines)
+
+    def _stop(self) -> None:
+        """Let what runs end, and keep what is whole."""
+        done, others = wait(self.running, 2)  # the terminal has told them, too
+        if others:
+            self.workers.interrupt()
+            done |= wait(others, _SECONDS_TO_STOP).done
+        for future in done:
+            if future.exception() is None and future.result().code == 0:
+                self._end(future)
+
+
+def _failure(name: str, code: int, lines: list[str]) -> str:
+    """Say why a stage has failed, in one line."""
+    log = _LOG_FOLDER / f"{name}.log"
+    if code < 0:
+        return (
+            f"{name}: was ended by signal {-code}, which is what happens when memory runs out; run "
+            "the same command with --jobs 1: finished stages are kept"
+        )
+    told = [line for line in lines if line.startswith("error: ")]
+    if told:
+        return f"{name}: {told[-1].removeprefix('error: ')}"
+    return f"{name}: ended with code {code}; what it wrote is in {log}"

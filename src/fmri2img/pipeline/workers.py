@@ -1,0 +1,255 @@
+"""Where stages run: processes of this machine, or a Dask cluster.
+
+A stage is a command of ``dvc.yaml``. On this machine it runs in a process that is forked from one
+that has imported what stages need, so that none of them waits for its imports; on a cluster, and
+until that process is ready, the command runs as it is written.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import re
+import resource
+import runpy
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from joblib.externals.loky import get_reusable_executor
+
+from fmri2img.project.parallel import ON_WORKER, connect
+
+_STAGE = re.compile(r"python -m stages\.(?P<script>\w+)(?P<arguments>( [\w.-]+)*)")
+# What stages import when they get there, and all of them would import anew.
+_AUTOENCODERS, _MLFLOW = "diffusers.models.autoencoders.autoencoder_kl", "fmri2img.tracking.runs"
+_LATE_IMPORTS = {
+    "encode_latents": _AUTOENCODERS,
+    "predict": _AUTOENCODERS,
+    "train": _MLFLOW,
+    "evaluate": _MLFLOW,
+    "compare": _MLFLOW,
+}
+_MAXRSS_A_MIB = 1024**2 if sys.platform == "darwin" else 1024
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is run.
+
+    Attributes
+    ----------
+    text : str
+        As ``dvc.yaml`` has it.
+    log : Path
+        Gets all that it writes.
+    environment : mapping of str to str
+        What it has beside the environment of this process.
+    """
+
+    text: str
+    log: Path
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command has ended.
+
+    Attributes
+    ----------
+    code : int
+        Exit status; negative: the signal that ended it.
+    peak_mib : float
+        Most memory that it had; 0: not known.
+    """
+
+    code: int
+    peak_mib: float
+
+
+class Workers(Protocol):
+    """What runs commands."""
+
+    n_cores: int
+
+    def submit(self, command: Command) -> "Future[Ended]":
+        """Start a command."""
+
+    def interrupt(self) -> None:
+        """Ask all that run to stop, as Ctrl-C does."""
+
+    def close(self) -> None:
+        """Wait for all that run."""
+
+
+class LocalProcesses:
+    """Processes of this machine.
+
+    Parameters
+    ----------
+    n_cores : int
+        Most that run at a time.
+    scripts : iterable of str
+        Stages that are going to run; what they import is imported once, for all of them.
+    """
+
+    def __init__(self, n_cores: int, scripts: Iterable[str]) -> None:
+        self.n_cores = n_cores
+        self._threads = ThreadPoolExecutor(n_cores + 1)
+        self._context = multiprocessing.get_context("forkserver")
+        names = sorted(set(scripts))
+        late = dict.fromkeys(_LATE_IMPORTS[name] for name in names if name in _LATE_IMPORTS)
+        self._context.set_forkserver_preload([*(f"stages.{name}" for name in names), *late])
+        self._running: set[int] = set()
+        self._lock, self._is_warm = threading.Lock(), threading.Event()
+        self._threads.submit(self._warm_up)
+
+    def submit(self, command: Command) -> "Future[Ended]":
+        """Start a command."""
+        return self._threads.submit(self._run, command)
+
+    def interrupt(self) -> None:
+        """Ask all that run to stop, as Ctrl-C does."""
+        with self._lock:
+            for pid in self._running:
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
+                    os.kill(pid, signal.SIGINT)
+
+    def close(self) -> None:
+        """Wait for all that run."""
+        self._threads.shutdown(wait=True)
+
+    def _warm_up(self) -> None:
+        first = self._context.Process(target=_do_nothing)
+        first.start()
+        first.join()
+        self._is_warm.set()
+
+    def _run(self, command: Command) -> Ended:
+        stage = _STAGE.fullmatch(command.text)
+        if stage is None or not self._is_warm.is_set():
+            return run_as_written(command, self._known)
+        report = command.log.with_suffix(".peak")
+        report.unlink(missing_ok=True)
+        process = self._context.Process(
+            target=_run_forked,
+            args=(stage["script"], shlex.split(stage["arguments"]), command, report),
+        )
+        process.start()
+        with self._known(process.pid or 0):
+            process.join()
+        peak = float(report.read_text()) if report.exists() else 0.0
+        report.unlink(missing_ok=True)
+        return Ended(process.exitcode if process.exitcode is not None else 1, peak)
+
+    @contextlib.contextmanager
+    def _known(self, pid: int) -> Iterator[None]:
+        """Keep the id of a process while it runs."""
+        with self._lock:
+            self._running.add(pid)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._running.discard(pid)
+
+
+class DaskCluster:
+    """The workers of a Dask cluster, which see the project's folder under the same path.
+
+    DVC runs on this machine alone: its locks know processes of one machine.
+
+    Parameters
+    ----------
+    scheduler : str
+        Address, such as ``tcp://host:8786``.
+
+    Raises
+    ------
+    UnavailableError
+        If it does not answer, or has no worker.
+    """
+
+    def __init__(self, scheduler: str) -> None:
+        self._client = connect(scheduler)
+        self.n_cores = sum(self._client.nthreads().values())
+        self._executor = self._client.get_executor(pure=False)
+
+    def submit(self, command: Command) -> "Future[Ended]":
+        """Start a command."""
+        environment = {**command.environment, ON_WORKER: "1"}
+        remote = Command(command.text, command.log.absolute(), environment)
+        future: Future[Ended] = self._executor.submit(_run_remotely, remote, str(Path.cwd()))
+        return future
+
+    def interrupt(self) -> None:
+        """Give up what has not started; what runs on a worker ends by itself."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self._client.close()
+
+
+def run_as_written(
+    command: Command,
+    watch: Callable[[int], contextlib.AbstractContextManager] = lambda _: contextlib.nullcontext(),
+    folder: str | None = None,
+) -> Ended:
+    """Run a command in a process of its own.
+
+    Parameters
+    ----------
+    command : Command
+    watch : callable
+        From the id of the process to a context that lasts as long as it runs.
+    folder : str, optional
+        Where it runs, if not here.
+    """
+    with command.log.open("wb") as log:
+        process = subprocess.Popen(
+            shlex.split(command.text),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | command.environment,
+            cwd=folder,
+        )
+        with watch(process.pid):
+            _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)  # nobody waits for it again
+    return Ended(process.returncode, used.ru_maxrss / _MAXRSS_A_MIB)
+
+
+def _run_remotely(command: Command, folder: str) -> Ended:
+    return run_as_written(command, folder=folder)
+
+
+def _do_nothing() -> None:
+    """Show that processes can be forked now."""
+
+
+def _run_forked(script: str, arguments: list[str], command: Command, report: Path) -> None:
+    """Run a stage in this process, which was forked for it."""
+    with command.log.open("wb") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    os.environ |= command.environment
+    name = f"stages.{script}"
+    sys.modules.pop(name, None)  # or runpy would warn of what is imported already
+    sys.argv[1:] = arguments
+    try:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    finally:
+        # A forked process ends without the functions that a whole one runs at its exit, and would
+        # wait five minutes for joblib's idle ones.
+        get_reusable_executor().shutdown(wait=True)
+        peaks = (resource.getrusage(who).ru_maxrss for who in (0, resource.RUSAGE_CHILDREN))
+        report.write_text(str(max(peaks) / _MAXRSS_A_MIB))

@@ -1,0 +1,137 @@
+"""``fmri2img repro``: stages side by side, as a user types it."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from filelock import FileLock
+
+import miniature
+from miniature import changed_params, clone, copy_project, environment
+from pipeline.projects import run
+from pipeline.test_pipeline import outs
+
+
+def repro(project, *arguments, check=True):
+    result = miniature.run(project, "fmri2img", "repro", *arguments, check=False)
+    if check:
+        assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return result
+
+
+def test_a_whole_run_gives_the_bytes_of_the_finished_project(template, tmp_path):
+    """Which ran serially. With the fewest models: every other stage runs, and those that other
+    models do not touch give the same bytes.
+    """
+    project = copy_project(template, tmp_path / "project")
+    with changed_params(project) as params:
+        params["models"] |= {"latents": ["ridge"], "diffusion": []}
+        params["evaluate"]["networks"] = []
+    told = repro(project).stderr
+    made, known = outs(project), outs(template)
+    untouched = [
+        path
+        for path in made
+        if path.startswith(("data/", "models/", "reports/training/", "reports/validation/"))
+    ]
+    assert len(untouched) > 15
+    assert {path: made[path] for path in untouched} == {path: known[path] for path in untouched}
+    assert "Data and pipelines are up to date." in run(project, "dvc", "repro").stdout
+    n_stages = len(set(run(project, "dvc", "stage", "list", "--name-only").stdout.split()))
+    lines = told.splitlines()
+    assert sum(line.startswith("[") for line in lines) == n_stages
+    assert f"[{n_stages}/{n_stages}]" in told
+    assert lines[-1].startswith(f"{n_stages} stages ran, 0 were up to date")
+    assert repro(project).stderr.splitlines()[-1] == f"all {n_stages} stages are up to date"
+
+
+def test_a_stage_that_fails_has_the_last_line_and_what_else_ran_is_kept(copied):
+    with changed_params(copied) as params:
+        params["train"]["basic_ae"]["precision"] = "fp16"
+        params["train"]["ridge"]["n_folds"] += 1
+    before = outs(copied)["models/subj02/ridge/model.safetensors"]
+    result = repro(copied, check=False)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(
+        "error: train@subj02-basic_ae: params.yaml: precision: fp16 loses small gradients on a CPU"
+    )
+    assert "  train@subj02-ridge: " in result.stderr
+    kept = outs(copied)["models/subj02/ridge/config.json"]
+    assert kept != before
+    with changed_params(copied) as params:
+        params["train"]["basic_ae"]["precision"] = "auto"
+    told = repro(copied, "train").stderr
+    assert "train@subj02-ridge" not in told  # nothing that was finished runs again
+
+
+def test_targets_run_alone_with_what_they_need(copied):
+    with changed_params(copied) as params:
+        params["split_examples"]["seed"] += 1
+    told = repro(copied, "split_examples").stderr
+    assert "split_examples@subj02" in told
+    assert "train@" not in told
+    result = repro(copied, "trian", check=False)
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "train" in line
+
+
+def test_ctrl_c_ends_in_one_line_and_the_next_call_goes_on(template, tmp_path):
+    project = clone(template, tmp_path / "project")
+    with changed_params(project) as params:
+        params["train"]["low_level"]["epochs"] = 500
+    process = subprocess.Popen(
+        ["fmri2img", "repro", "train"],
+        cwd=project,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    log = project / "logs/subj02/low_level.jsonl"
+    before = log.stat().st_mtime if log.exists() else 0
+    deadline = time.monotonic() + 120
+    while not (log.exists() and log.stat().st_mtime > before and log.stat().st_size):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert told.splitlines()[-1] == (
+        "stopped; what was finished is kept, and the same command goes on from there"
+    )
+    with changed_params(project) as params:
+        params["train"]["low_level"]["epochs"] = 3
+    assert "stages are up to date" in repro(project, "train").stderr
+
+
+def test_a_second_call_waits_and_says_for_whom(copied):
+    (copied / ".dvc/tmp").mkdir(exist_ok=True)
+    (copied / ".dvc/tmp/fmri2img-repro.txt").write_text("process 7, since 14:02")
+    with FileLock(copied / ".dvc/tmp/fmri2img-repro.lock"):
+        process = subprocess.Popen(
+            ["fmri2img", "repro"], cwd=copied, env=environment(), stderr=subprocess.PIPE, text=True
+        )
+        line = process.stderr.readline()
+        assert "are being run by process 7, since 14:02; waiting for it to end" in line
+        assert process.poll() is None
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert "stages are up to date" in told
+
+
+def test_stages_run_on_a_dask_cluster(copied):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
+    ) as cluster:
+        with changed_params(copied) as params:
+            params["split_examples"]["seed"] += 1
+            params["machine"]["dask_scheduler"] = cluster.scheduler_address
+        told = repro(copied, "split_examples").stderr
+    assert "  split_examples@subj02: " in told
+    assert "split_examples@subj02" not in run(copied, "dvc", "status").stdout
