@@ -5,6 +5,7 @@ that has imported what stages need, so that none of them waits for its imports; 
 until that process is ready, the command runs as it is written.
 """
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -102,17 +103,20 @@ class LocalProcesses:
 
     def __init__(self, n_cores: int, scripts: Iterable[str]) -> None:
         self.n_cores = n_cores
-        self._threads = ThreadPoolExecutor(n_cores + 1)
+        self._threads = ThreadPoolExecutor(n_cores)
         self._context = multiprocessing.get_context("forkserver")
         names = sorted(set(scripts))
         late = dict.fromkeys(_LATE_IMPORTS[name] for name in names if name in _LATE_IMPORTS)
         self._context.set_forkserver_preload([*(f"stages.{name}" for name in names), *late])
         self._running: set[int] = set()
         self._lock, self._is_warm = threading.Lock(), threading.Event()
-        self._threads.submit(self._warm_up)
+        # Nobody waits for it, and it starts with the first stage: there may be none to run.
+        self._warming = threading.Thread(target=self._warm_up, name="imports", daemon=True)
 
     def submit(self, command: Command) -> "Future[Ended]":
         """Start a command."""
+        if self._warming.ident is None:
+            self._warming.start()
         return self._threads.submit(self._run, command)
 
     def interrupt(self) -> None:
@@ -248,8 +252,9 @@ def _run_forked(script: str, arguments: list[str], command: Command, report: Pat
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     finally:
-        # A forked process ends without the functions that a whole one runs at its exit, and would
-        # wait five minutes for joblib's idle ones.
+        # A forked process ends without what a whole one does at its exit: joblib's idle processes
+        # would hold it for five minutes, and its temporary folders would stay.
         get_reusable_executor().shutdown(wait=True)
+        atexit._run_exitfuncs()
         peaks = (resource.getrusage(who).ru_maxrss for who in (0, resource.RUSAGE_CHILDREN))
         report.write_text(str(max(peaks) / _MAXRSS_A_MIB))
