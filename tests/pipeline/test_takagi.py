@@ -98,7 +98,12 @@ def test_reconstructions_hold_samples_variants_and_what_was_decoded(project):
 @pytest.mark.parametrize(
     ("stage", "path", "parts"),
     [
-        ("make_targets", "data/targets/subj02/takagi.h5", ".checkpoints/targets"),
+        pytest.param(
+            "make_targets",
+            "data/targets/subj02/takagi.h5",
+            ".checkpoints/targets",
+            marks=pytest.mark.slow,
+        ),
         ("predict", "data/reconstructions/subj02/takagi.h5", ".checkpoints/generated"),
     ],
 )

@@ -3,10 +3,12 @@ results after an edit of code.
 """
 
 import argparse
+import shutil
 import sys
 import time
 
 from fmri2img.pipeline.checks import check_once, check_project
+from fmri2img.project.disk_use import disk_use
 from fmri2img.project.exceptions import MismatchError
 from fmri2img.project.params_file import load_params
 from fmri2img.project.threads import pin_threads
@@ -42,6 +44,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "left out",
     )
     why.set_defaults(run=say_why)
+    disk = verbs.add_parser("disk", help="say what takes room here, and what may be cleared")
+    disk.set_defaults(run=show_disk)
     keep = verbs.add_parser(
         "accept",
         help="keep results whose code was only respelled, or was changed where no raw files are to "
@@ -90,6 +94,16 @@ def repro_stages(options: argparse.Namespace) -> None:
 def say_why(options: argparse.Namespace) -> None:
     """Print a line for each stale stage, or that there is none."""
     print(*explain(Pipeline.read(), options.stage), sep="\n")
+
+
+def show_disk(options: argparse.Namespace) -> None:  # noqa: ARG001
+    """Print a line for each part of the project."""
+    places = list(disk_use())
+    width = max((len(place.title) for place, _ in places), default=0)
+    for place, size in places:
+        print(f"{size / 1e9:8.2f} GB  {place.title:{width}s}  {place.clearing}")
+    free = shutil.disk_usage(".").free
+    print(f"{free / 1e9:8.2f} GB  free on this disk")
 
 
 def accept_results(options: argparse.Namespace) -> None:

@@ -1,15 +1,20 @@
-"""The verb of ``fmri2img`` that scores pictures of any origin."""
+"""The verbs of ``fmri2img`` that show scores, and that score pictures of any origin."""
 
 import argparse
 from pathlib import Path
 
 from fmri2img.project.exceptions import ConfigError
-from fmri2img.project.files import write_json
-from fmri2img.project.layout import truth_path
+from fmri2img.project.files import read_json, write_json
+from fmri2img.project.layout import comparison_path, truth_path
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add it to the command."""
+    """Add them to the command."""
+    verb = verbs.add_parser(
+        "metrics", help="show the headline scores of all encoders beside their floors"
+    )
+    verb.add_argument("subject", nargs="?", help="all if left out")
+    verb.set_defaults(run=show_metrics)
     verb = verbs.add_parser(
         "evaluate", help="score reconstructions of any origin against the pictures that were seen"
     )
@@ -46,6 +51,22 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="folder that holds the networks' weights, instead of fetching them",
     )
     verb.set_defaults(run=evaluate)
+
+
+def show_metrics(options: argparse.Namespace) -> None:
+    """Print the table of the last comparison."""
+    from fmri2img.viz.summary import terminal_summary  # starts torch
+
+    comparison = read_json(comparison_path("json"), remedy="fmri2img repro")
+    runs = [dict(value, name=name) for name, value in comparison["runs"].items()]
+    shown = [run for run in runs if options.subject in (None, run["name"].partition("/")[0])]
+    if not shown:
+        subjects = dict.fromkeys(run["name"].partition("/")[0] for run in runs)
+        raise ConfigError(
+            f"{options.subject}: no such subject in {comparison_path('json')}; choose from: "
+            f"{', '.join(subjects)}"
+        )
+    print(terminal_summary(shown, comparison["data_source"], []).strip())
 
 
 def evaluate(options: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ _LOCK, _HOLDER = Path(".dvc/tmp/fmri2img-repro.lock"), Path(".dvc/tmp/fmri2img-r
 _LOG_FOLDER = LOGS / "stages"
 _SECONDS_BETWEEN = 0.5  # looks at what runs
 _SECONDS_TO_STOP = 30
+_SECONDS_FOR_DVC = 120  # of waiting for another command of DVC
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ class _Run:
     def _workers(self, n_jobs: int | None) -> Workers:
         if scheduler := self.params.machine.dask_scheduler:
             return DaskCluster(scheduler)
-        scripts = [name.partition("@")[0] for name in self.stages]
-        return LocalProcesses(n_jobs or os.cpu_count() or 1, scripts)
+        commands = [stage.cmd for stage in self.stages.values()]
+        return LocalProcesses(n_jobs or os.cpu_count() or 1, commands)
 
     def finish(self) -> Summary:
         """Run all that is stale."""
@@ -184,7 +185,7 @@ class _Run:
                 need = need_of(name, self.stages[name], self.times)
                 if not self.room.holds(need):
                     continue
-                with self.repo.lock:
+                with self._dvc_alone():
                     is_stale = self.stages[name].changed()
                     if is_stale:
                         self.stages[name].remove_outs(ignore_remove=False, force=False)
@@ -206,22 +207,52 @@ class _Run:
 
     def _end(self, future: "Future[Ended]") -> None:
         """Keep the results of a stage that has ended, or note why there are none."""
-        name, ended = self.running.pop(future), future.result()
-        self.room.give_back(name)
-        lines = (_LOG_FOLDER / f"{name}.log").read_text(errors="replace").splitlines()
-        if ended.code:
-            self.failures.append(_failure(name, ended.code, lines))
-            return
+        name = self.running.pop(future)
         seconds = time.monotonic() - self.started[name]
-        with self.repo.lock:
-            stage = self.stages[name]
-            stage.save()
-            stage.commit()
-            stage.dump(update_pipeline=False)
+        self.room.give_back(name)
+        log = _LOG_FOLDER / f"{name}.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        if failure := _failure(name, future, lines) or self._keep(name):
+            self.failures.append(failure)
+            return
         self._release(name)
-        self.times.note(name, seconds, ended.peak_mib)
+        self.times.note(name, seconds, future.result().peak_mib)
         self.ran.append(name)
         self.display.ended(name, self._n_done(), seconds, lines)
+
+    def _keep(self, name: str) -> str:
+        """Have DVC record a stage's results; returns why it could not, or nothing."""
+        from dvc.exceptions import DvcException
+
+        stage = self.stages[name]
+        try:
+            with self._dvc_alone():
+                stage.save()
+                stage.commit()
+                stage.dump(update_pipeline=False)
+        except DvcException as error:
+            return f"{name}: DVC: {' '.join(str(error).split())}; run the same command again"
+        return ""
+
+    @contextmanager
+    def _dvc_alone(self) -> Iterator[None]:
+        """Hold DVC's lock; another command of DVC, such as ``dvc status``, may have it for a
+        while.
+        """
+        from dvc.lock import LockError
+
+        given_up = time.monotonic() + _SECONDS_FOR_DVC
+        while True:
+            try:
+                self.repo.lock.lock()  # waits for seconds itself
+                break
+            except LockError:
+                if time.monotonic() > given_up:
+                    raise
+        try:
+            yield
+        finally:
+            self.repo.lock.unlock()
 
     def _stop(self) -> None:
         """Let what runs end, and keep what is whole."""
@@ -230,13 +261,20 @@ class _Run:
             self.workers.interrupt()
             done |= wait(others, _SECONDS_TO_STOP).done
         for future in done:
-            if future.exception() is None and future.result().code == 0:
-                self._end(future)
+            self._end(future)
 
 
-def _failure(name: str, code: int, lines: list[str]) -> str:
-    """Say why a stage has failed, in one line."""
-    log = _LOG_FOLDER / f"{name}.log"
+def _failure(name: str, future: "Future[Ended]", lines: list[str]) -> str:
+    """Say why a stage has failed, in one line; nothing if it has not."""
+    if (error := future.exception()) is not None:
+        words = " ".join(str(error).split())
+        return (
+            f"{name}: was lost with its worker ({type(error).__name__}: {words}); run the same "
+            "command again: finished stages are kept"
+        )
+    code, log = future.result().code, _LOG_FOLDER / f"{name}.log"
+    if code == 0:
+        return ""
     if code < 0:
         return (
             f"{name}: was ended by signal {-code}, which is what happens when memory runs out; run "

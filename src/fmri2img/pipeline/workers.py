@@ -97,15 +97,16 @@ class LocalProcesses:
     ----------
     n_cores : int
         Most that run at a time.
-    scripts : iterable of str
-        Stages that are going to run; what they import is imported once, for all of them.
+    commands : iterable of str
+        Of stages that may run; what they import is imported once, for all of them.
     """
 
-    def __init__(self, n_cores: int, scripts: Iterable[str]) -> None:
+    def __init__(self, n_cores: int, commands: Iterable[str]) -> None:
         self.n_cores = n_cores
         self._threads = ThreadPoolExecutor(n_cores)
         self._context = multiprocessing.get_context("forkserver")
-        names = sorted(set(scripts))
+        stages = filter(None, map(_STAGE.fullmatch, commands))
+        names = sorted({stage["script"] for stage in stages})
         late = dict.fromkeys(_LATE_IMPORTS[name] for name in names if name in _LATE_IMPORTS)
         self._context.set_forkserver_preload([*(f"stages.{name}" for name in names), *late])
         self._running: set[int] = set()

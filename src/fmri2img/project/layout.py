@@ -55,7 +55,7 @@ def examples_path(subject: str) -> Path:
 
 
 def split_path(subject: str) -> Path:
-    """`responses.splits.Split`."""
+    """`containers.splits.Split`."""
     return Path("data/splits") / f"{subject}.json"
 
 
@@ -109,7 +109,7 @@ def encoder_folder(subject: str, model: str) -> Path:
 
 
 def encoding_model_path(subject: str) -> Path:
-    """`evaluation.brain.EncodingModel`, from latents to voxels."""
+    """`containers.encoding_model.EncodingModel`, from latents to voxels."""
     return Path("models") / subject / "encoding_model.h5"
 
 

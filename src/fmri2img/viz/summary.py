@@ -18,7 +18,7 @@ def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> s
         As in ``reports/comparison.json``, each with its ``name``.
     data_source : str
     pages : list of Path
-        Files worth opening.
+        Files worth opening; none: the scores alone.
     """
     shown = {
         name: metric
@@ -39,16 +39,10 @@ def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> s
     ]
     if data_source == "simulated":
         lines += ["SIMULATED DATA: painted scenes, a simulated brain. These are no brain results."]
-    lines += [
-        "",
-        "Open these files:",
-        *(f"  {page}" for page in pages),
-        "",
-        "Compare the runs in MLflow:",
-        "  make ui",
-        "",
-    ]
-    return "\n".join(lines)
+    if pages:
+        lines += ["", "Open these files:", *(f"  {page}" for page in pages)]
+        lines += ["", "Compare the runs in MLflow:", "  make ui"]
+    return "\n".join([*lines, ""])
 
 
 def _cell(run: dict, metric: str) -> str:

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pytest
@@ -163,6 +164,12 @@ def test_training_and_test_order_of_ids_do_not_matter(halves):
     )
 
 
+@cache
+def network_of(name):
+    """Built once for all its layers: CLIP's takes ten seconds."""
+    return FrozenNetwork(build_network(name))
+
+
 @pytest.mark.networks
 @pytest.mark.parametrize(
     ("name", "size"),
@@ -178,7 +185,7 @@ def test_training_and_test_order_of_ids_do_not_matter(halves):
 )
 def test_layers_have_the_sizes_that_the_authors_read(name, size):
     layer = _LAYERS[name]
-    network = FrozenNetwork(build_network(layer.network))
+    network = network_of(layer.network)
     assert network.read_out(torch.zeros(1, 3, layer.side, layer.side), layer.layer).shape == (
         1,
         size,

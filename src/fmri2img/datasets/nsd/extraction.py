@@ -59,7 +59,7 @@ def extract_betas(
     nsd, params
         Space, version, sessions; labels, threshold, windows.
     estimate_ncsnr : callable
-        `responses.ncsnr.estimate_ncsnr`: betas, sessions and image ids of trials to ncsnr.
+        `containers.ncsnr.estimate_ncsnr`: betas, sessions and image ids of trials to ncsnr.
     resources : Resources
 
     Returns
