@@ -95,15 +95,11 @@ def test_reconstructions_hold_samples_variants_and_what_was_decoded(project):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "path", "parts"),
     [
-        pytest.param(
-            "make_targets",
-            "data/targets/subj02/takagi.h5",
-            ".checkpoints/targets",
-            marks=pytest.mark.slow,
-        ),
+        ("make_targets", "data/targets/subj02/takagi.h5", ".checkpoints/targets"),
         ("predict", "data/reconstructions/subj02/takagi.h5", ".checkpoints/generated"),
     ],
 )
