@@ -9,6 +9,7 @@ import pytest
 
 import miniature
 from miniature import changed_params, clone, copy_project, environment
+from pipeline import projects
 from pipeline.projects import run
 from pipeline.test_pipeline import outs
 
@@ -20,15 +21,17 @@ def repro(project, *arguments, check=True):
     return result
 
 
-def test_a_whole_run_gives_the_bytes_of_the_finished_project(template, tmp_path):
-    """Which ran serially. With the fewest models: every other stage runs, and those that other
-    models do not touch give the same bytes.
-    """
-    project = copy_project(template, tmp_path / "project")
+def fewest_models(template, folder):
+    """A project that has not run, with one model."""
+    project = copy_project(template, folder)
     with changed_params(project) as params:
         params["models"] |= {"latents": ["ridge"], "diffusion": []}
         params["evaluate"]["networks"] = []
-    told = repro(project).stderr
+    return project
+
+
+def check_bytes(project, template):
+    """What other models do not touch has the bytes of the finished project, which ran serially."""
     made, known = outs(project), outs(template)
     untouched = [
         path
@@ -38,6 +41,12 @@ def test_a_whole_run_gives_the_bytes_of_the_finished_project(template, tmp_path)
     assert len(untouched) > 15
     assert {path: made[path] for path in untouched} == {path: known[path] for path in untouched}
     assert "Data and pipelines are up to date." in run(project, "dvc", "repro").stdout
+
+
+def test_a_whole_run_gives_the_bytes_of_the_finished_project(template, tmp_path):
+    project = fewest_models(template, tmp_path / "project")
+    told = repro(project).stderr
+    check_bytes(project, template)
     n_stages = len(set(run(project, "dvc", "stage", "list", "--name-only").stdout.split()))
     lines = told.splitlines()
     assert sum(line.startswith("[") for line in lines) == n_stages
@@ -45,19 +54,25 @@ def test_a_whole_run_gives_the_bytes_of_the_finished_project(template, tmp_path)
     assert lines[-1].startswith(f"{n_stages} stages ran, 0 were up to date")
 
 
+@pytest.mark.slow
+def test_so_does_dvc_repro_with_a_process_for_each_stage(template, tmp_path):
+    project = fewest_models(template, tmp_path / "project")
+    projects.repro(project, by=miniature.run)
+    check_bytes(project, template)
+
+
 def test_a_stage_that_fails_has_the_last_line_and_what_else_ran_is_kept(copied):
     with changed_params(copied) as params:
         params["train"]["basic_ae"] |= {"loss": "pixels", "precision": "fp16"}
         params["train"]["ridge"]["n_folds"] += 1
-    before = outs(copied)["models/subj02/ridge/model.safetensors"]
+    before = outs(copied)["models/subj02/ridge/config.json"]
     result = repro(copied, check=False)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(
         "error: train@subj02-basic_ae: params.yaml: precision: fp16 loses small gradients on a CPU"
     )
     assert "  train@subj02-ridge: " in result.stderr
-    kept = outs(copied)["models/subj02/ridge/config.json"]
-    assert kept != before
+    assert outs(copied)["models/subj02/ridge/config.json"] != before
     with changed_params(copied) as params:
         params["train"]["basic_ae"] |= {"loss": "latents", "precision": "auto"}
     # Nothing that was finished runs again.

@@ -1,6 +1,6 @@
 """Pictures and the trials in which they were shown, joined by image id."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,10 @@ from fmri2img.containers.examples import Examples
 from fmri2img.containers.storage import StreamedArray
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.true_pictures import TruePictures
-from fmri2img.datasets.protocol import Dataset
+from fmri2img.datasets.protocol import Dataset, Progress
 from fmri2img.project.exceptions import MismatchError
 from fmri2img.provenance.receipts import RawFiles
 
-Progress = Callable[..., Iterable]
 _VOXELS_AT_ONCE = 512
 
 
