@@ -1,5 +1,5 @@
-"""Scores of 1000 images beside scikit-image called in a loop: seconds, peak memory, equality
-(``python benchmarks/evaluation.py``).
+"""Score 1000 images, and compare with scikit-image called in a loop: seconds, peak memory,
+equality (``python benchmarks/evaluation.py``).
 """
 
 import time

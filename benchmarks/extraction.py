@@ -1,5 +1,5 @@
-"""Reading one real-size session, mapping an ROI, and extracting 10 and 40 sessions, beside the ways
-of today.
+"""Time reading one real-size session, mapping an ROI, and extracting 10, 20 and 40 sessions, and
+compare with other ways to do it.
 
 ``python benchmarks/extraction.py`` simulates one session of subj01 at the real size (750 x 81 x 104
 x 83, about 15 000 ROI voxels; kept in ``--folder``), runs every way in a process of its own,
@@ -44,7 +44,7 @@ SESSIONS = sized((10, 20, 40), (2,))
 SIZE = sized(
     {"volume_scale": 1.0, "n_visual_voxels": 7500}, {"volume_scale": 0.16, "n_visual_voxels": 70}
 )
-# How many times slower than this project the ways of today should at least be.
+# The other ways should be at least this many times slower than this project.
 GOALS = {"hdf5": 20.0, "get_fdata": 8.0, "dataobj": 2.5}
 
 
@@ -55,7 +55,9 @@ def main() -> None:
         "--folder", type=Path, default=Path(tempfile.gettempdir()) / "fmri2img-real-size"
     )
     parser.add_argument("--rounds", type=int, default=N_ROUNDS)
-    parser.add_argument("--only-sessions", action="store_true", help="leave the single ways out")
+    parser.add_argument(
+        "--only-sessions", action="store_true", help="skip the comparison of single ways"
+    )
     parser.add_argument("--way", choices=WAYS, help="measure one way in this process and print it")
     parser.add_argument("--sessions", type=int, help="extract this many sessions in this process")
     options = parser.parse_args()
@@ -80,7 +82,7 @@ def simulate(folder: Path) -> None:
         return
     pictures = make_pictures(folder / "pictures")
     nsd = simulated_nsd(pictures, **SIZE, beta_formats=["hdf5", "nii.gz"])
-    simulate_shared(folder / "nsd", nsd, [SUBJECT])
+    simulate_shared(folder / "nsd", nsd)
     SimulatedSubject(SUBJECT, nsd, folder / "nsd").write()
     (folder / "complete").touch()
 
@@ -103,7 +105,7 @@ def _ours(ending: str) -> Callable[[Path], Callable[[], np.ndarray]]:
 
 
 def whole_hdf5(root: Path) -> Callable[[], np.ndarray]:
-    """Read the array whole, then mask."""
+    """Read the whole array, then mask it."""
     import h5py
 
     mask, path = roi_mask(root).T, on_disk(root, FILES.betas("b3", 1, "hdf5"))
@@ -157,7 +159,7 @@ def _mapping(ours: bool, kind: str) -> Callable[[Path], Callable[[], np.ndarray]
     return prepare
 
 
-# Name: preparation in a fresh process, what it is, the way it is compared with.
+# Name: (preparation in a fresh process, title, the way it is compared with).
 WAYS: dict[str, tuple[Callable, str, str | None]] = {
     "ours_hdf5": (_ours("hdf5"), "**this project**, `.hdf5`", None),
     "hdf5": (whole_hdf5, "h5py, whole array, then mask", "ours_hdf5"),
@@ -301,13 +303,13 @@ def compare(folder: Path, n_rounds: int) -> None:
             ]
         )
     text = (
-        f"One session and one ROI; medians of {n_rounds} rounds. The last column says how many "
-        "times slower than this project.\n\n"
+        f"One session and one ROI; medians of {n_rounds} rounds. *Times slower* compares with "
+        "this project; *goal* is what it should at least be.\n\n"
     )
     text += table(["way", "seconds", "peak memory, MB", "times slower", "goal"], rows)
     put_section("one session", text)
     if missed:
-        sys.exit(f"short of the goal: {', '.join(missed)}")
+        sys.exit(f"missed the goal: {', '.join(missed)}")
 
 
 def extract_many(folder: Path) -> None:

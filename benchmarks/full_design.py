@@ -1,9 +1,9 @@
-"""The whole path from an NSD tree to examples, at the full design: 40 sessions of 750 trials, 10
-000 pictures, small volumes.
+"""Run the pipeline from an NSD tree to latents at the full design: 40 sessions of 750 trials,
+10 000 pictures, small volumes.
 
 ``python benchmarks/full_design.py`` simulates the tree once (``--folder``, kept), then points a
-fresh project at it with source ``local`` and runs ``dvc repro create_examples``. It writes wall
-time and peak memory of each stage to ``benchmarks/README.md``.
+fresh project at it with source ``local`` and runs each stage with ``dvc repro --single-item``. It
+writes wall time and peak memory of each stage to ``benchmarks/README.md``.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def simulate(folder: Path) -> Path:
     pictures = make_pictures(folder / "pictures")
     nsd = simulated_nsd(pictures, **SIZE, beta_formats=["hdf5"])
     nsd = nsd.model_copy(update={"sessions": SESSIONS})
-    simulate_shared(tree, nsd, [SUBJECT])
+    simulate_shared(tree, nsd)
     SimulatedSubject(SUBJECT, nsd, tree).write()
     done.touch()
     return tree
@@ -102,7 +102,8 @@ def make_project(folder: Path, tree: Path) -> Path:
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params |= {"subjects": [SUBJECT], "models": ["ridge"]}
+    params |= {"subjects": [SUBJECT], "population": [SUBJECT]}
+    params["models"] = {"latents": ["ridge"], "pixels": [], "diffusion": []}
     params["dataset"] = "nsd"
     params["machine"]["raw_root"] = str(tree)
     params["datasets"]["nsd"] |= {"sessions": SESSIONS, "source": "local"}

@@ -1,10 +1,10 @@
-"""Every path that computes on a GPU if there is one: speed, memory, share of the device's peak, and
-whether it gives what a CPU gives (``python benchmarks/gpu.py``).
+"""Measure every path that can use a GPU: speed, memory, share of the device's peak rate, and
+agreement with a CPU (``python benchmarks/gpu.py``).
 
-Within eight minutes, without a network, DVC or an installation: it runs from the sources of this
-folder on any PyTorch from 2.11 on, and what it cannot import it leaves out by name. Networks have
-Stable Diffusion 1.x's sizes and random weights: they cost the same. Prints a table, and writes all
-numbers as JSON (``--to``).
+Takes about eight minutes, and needs no network, DVC or installation: it runs from the sources of
+this folder on PyTorch 2.11 or later, and names the paths that it leaves out because an import
+fails. Networks have Stable Diffusion 1.x's sizes and random weights, which cost the same. Prints a
+table, and writes all numbers as JSON (``--to``).
 """
 
 import argparse
@@ -26,7 +26,7 @@ sys.path[:0] = [str(ROOT / "src")]
 import numpy as np  # noqa: E402  (they follow the settings above)
 import torch  # noqa: E402
 
-# Set by the tests: every path at a size that takes seconds.
+# Set by the tests: every path runs at a size that takes seconds.
 TINY = os.environ.get("FMRI2IMG_TINY") == "1"
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ON_GPU = DEVICE.type == "cuda"
@@ -41,13 +41,13 @@ _CLOSE = 2e-2
 
 
 def wait() -> None:
-    """Wait until the device has done what it was asked for."""
+    """Wait until the device has finished its work."""
     if ON_GPU:
         torch.cuda.synchronize()
 
 
 def best_seconds(work: Callable[[], Any], rounds: int = 3) -> float:
-    """Return the shortest time of some rounds, after one that chooses kernels."""
+    """Return the shortest time of several rounds, after a first one that chooses kernels."""
     work()
     wait()
     times = []
@@ -85,7 +85,7 @@ def make_autoencoder() -> Any:
 
 
 def on_device(autoencoder: Any) -> Any:
-    """Return an autoencoder on the device that is measured."""
+    """Return a copy of an autoencoder on the measured device."""
     from copy import deepcopy
 
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
@@ -100,13 +100,13 @@ def apart(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def peaks() -> dict[str, float]:
-    """Rates of large matrix products."""
+    """Measure the rates of large matrix products."""
     kinds = _DTYPES if ON_GPU else {"float32": torch.float32, "bf16": torch.bfloat16}
     return {f"{name}_tflops": peak_rate(dtype) for name, dtype in kinds.items()}
 
 
 def latents_of_pictures() -> dict[str, float]:
-    """Pictures of 128 x 128 to latents and back, as ``encode_latents`` and ``predict`` do."""
+    """Encode and decode pictures of 128 x 128, as ``encode_latents`` and ``predict`` do."""
     from fmri2img.features.vae_latents import encode_pictures
     from fmri2img.generation.decode import decode_latents
 
@@ -129,7 +129,7 @@ def latents_of_pictures() -> dict[str, float]:
 
 
 def training_data() -> Any:
-    """Made-up trials of one subject."""
+    """Return made-up trials of one subject."""
     from fmri2img.models.base import TrainingTensors
     from fmri2img.training.data import TrainingSet, ValidationTensors
 
@@ -150,7 +150,7 @@ def training_data() -> Any:
 
 
 def train(**changes: Any) -> tuple[float, float]:
-    """Train `basic_ae`; returns trials a second of the later epochs, and the last validation
+    """Train `basic_ae`; returns trials a second after the first epoch, and the last validation
     loss.
     """
     import yaml
@@ -183,7 +183,7 @@ def train(**changes: Any) -> tuple[float, float]:
 
 
 def training_on_latents() -> dict[str, float]:
-    """Gradient training in each number format; the loss beside that of a CPU."""
+    """Train with gradients in each number format, and compare the losses with float32's."""
     found: dict[str, float] = {}
     kinds = ("float32", "bf16", "fp16") if ON_GPU else ("float32",)
     for precision in kinds:
@@ -195,7 +195,7 @@ def training_on_latents() -> dict[str, float]:
 
 
 def training_through_the_decoder() -> dict[str, float]:
-    """Pixel loss through the frozen decoder, compiled too on a GPU, and its share of the peak."""
+    """Train on pixel loss through the frozen decoder (on a GPU also compiled); share of peak."""
     from torch.utils.flop_counter import FlopCounterMode
 
     options: dict[str, Any] = {"loss": "pixels", "epochs": 2, "batch_size": 2 if TINY else 64}
@@ -244,7 +244,7 @@ def picture_maker(n_steps: int, batch: Any) -> tuple[Any, list[Any]]:
 
 
 def generation() -> dict[str, float]:
-    """Pictures from z and c, as many at a time as fit; on a CPU one picture of two steps."""
+    """Make pictures from z and c, as many at a time as fit; on a CPU one in two steps."""
     maker, requests = picture_maker(50 if ON_GPU else 2, "auto")
     chosen = requests if ON_GPU else requests[:1]
     with TemporaryDirectory() as folder:
@@ -258,9 +258,9 @@ def generation() -> dict[str, float]:
 
 
 def no_memory() -> dict[str, float]:
-    """Too many pictures at a time are told in one line; only a GPU says that it has no memory."""
+    """Check that too large a batch gives a one-line error; only a GPU reports lack of memory."""
     if not ON_GPU:
-        raise NotHereError("a CPU swaps before it refuses")
+        raise NotHereError("a CPU swaps instead of reporting lack of memory")
     from fmri2img.project.exceptions import UnavailableError
 
     maker, requests = picture_maker(2, 4096)
@@ -274,7 +274,7 @@ def no_memory() -> dict[str, float]:
 
 
 def scoring_network() -> dict[str, float]:
-    """EfficientNet-Lite0's features, and whether a CPU gives the same."""
+    """Time EfficientNet-Lite0's features, and compare them with a CPU's."""
     from fmri2img.evaluation.network_features import features_of
     from fmri2img.evaluation.presets import PRESETS
     from fmri2img.evaluation.read_outs import READ_OUTS
@@ -310,7 +310,7 @@ PATHS = (
 
 
 def measure(path: Callable[[], dict[str, float]]) -> dict[str, Any]:
-    """Take one path; what it lacks, or how it fails, is part of the result."""
+    """Run one path; what is missing, or how it fails, becomes part of the result."""
     if ON_GPU:
         torch.cuda.empty_cache()
     start = time.perf_counter()
@@ -327,7 +327,7 @@ def measure(path: Callable[[], dict[str, float]]) -> dict[str, Any]:
 
 
 def rows_of(found: dict[str, dict[str, Any]]) -> str:
-    """Return the table."""
+    """Return the results as a Markdown table."""
     lines = ["| path | what | value |", "| --- | --- | ---: |"]
     for name, numbers in found.items():
         for what, value in numbers.items():
@@ -337,7 +337,7 @@ def rows_of(found: dict[str, dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Take every path, and print what was found."""
+    """Run every path, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, help="write all numbers there as JSON")
     options = parser.parse_args()
@@ -345,7 +345,7 @@ def main() -> None:
     start, found = time.perf_counter(), {}
     for path in PATHS:
         if time.perf_counter() - start > SECONDS:
-            found[path.__name__] = {"left out": f"{SECONDS} s are over"}
+            found[path.__name__] = {"left out": f"the limit of {SECONDS} s is reached"}
             continue
         found[path.__name__] = measure(path)
         print(path.__name__, found[path.__name__], file=sys.stderr, flush=True)

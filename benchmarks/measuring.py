@@ -1,6 +1,4 @@
-"""What the benchmarks share: real-size data, processes with their wall time and peak memory,
-tables.
-"""
+"""Shared by the benchmarks: real-size data, wall time and peak memory of processes, tables."""
 
 import contextlib
 import io
@@ -25,17 +23,17 @@ from fmri2img.project.config import SimulatedNsdParams, SimulationParams
 
 SUBJECT = "subj01"
 README = Path(__file__).with_name("README.md")
-# Set by the tests: every benchmark at a size that takes seconds, and no table is written.
+# Set by the tests: every benchmark runs at a size that takes seconds, and writes no table.
 TINY = os.environ.get("FMRI2IMG_TINY") == "1"
-# a look at a process of gigabytes takes as long: those that run for minutes are looked at less
-# often
+# Sampling a process of several gigabytes takes as long as this: those that run for minutes are
+# sampled less often.
 _SAMPLE_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One command: wall seconds, and the peak of memory over all its processes (proportional set
-    size, MB).
+    """Wall seconds and output of one command, and peak memory of all its processes (proportional
+    set size, MB).
     """
 
     wall: float
@@ -50,7 +48,7 @@ def run_measured(
     env: dict[str, str] | None = None,
     every: float = _SAMPLE_SECONDS,
 ) -> Measured:
-    """Run a command and look at it and its children, ``every`` so many seconds."""
+    """Run a command, and sample its memory and its children's every ``every`` seconds."""
     if TINY and command[1].endswith(".py"):
         return _run_here(command)
     start = time.perf_counter()
@@ -63,12 +61,12 @@ def run_measured(
     done.set()
     watcher.join()
     if process.returncode:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
+        sys.exit(f"{' '.join(command)} ended with exit code {process.returncode}")
     return Measured(wall, max(peaks), output)
 
 
 def _run_here(command: list[str]) -> Measured:
-    """Run a script in this process: a test need not load torch again for each of twenty
+    """Run a script in this process, so that a test does not load torch for each of twenty
     children.
     """
     start, output, arguments = time.perf_counter(), io.StringIO(), sys.argv
@@ -90,7 +88,7 @@ def _watch(pid: int, peaks: list[float], done: threading.Event, every: float) ->
             for process in (root, *root.children(recursive=True)):
                 total += process.memory_full_info().pss / 1e6
         except psutil.Error:
-            continue  # it ended between two looks
+            continue  # it ended between two samples
         peaks.append(total)
 
 
@@ -101,7 +99,7 @@ def peak_rss_mb() -> float:
 
 
 def make_pictures(folder: Path) -> Path:
-    """Paint 200 small scenes to crop from: what is shown does not matter here."""
+    """Paint 200 small scenes to crop from; their content does not matter here."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(200):
         if not (path := folder / f"{index:03d}.png").exists():
@@ -130,7 +128,7 @@ def simulated_nsd(pictures: Path, **simulation: Any) -> SimulatedNsdParams:
 
 
 def hardware() -> str:
-    """Return the machine in words."""
+    """Return a description of the machine."""
     model = next(
         (
             line.split(":")[1].strip()
@@ -165,9 +163,7 @@ def put_section(name: str, text: str) -> None:
 
 
 def sized(full: Any, tiny: Any) -> Any:
-    """Return the size that is measured, or the one at which a test sees that the benchmark still
-    runs.
-    """
+    """Return the size to measure, or the tiny one with which a test checks the benchmark."""
     return tiny if TINY else full
 
 

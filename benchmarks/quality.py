@@ -49,7 +49,7 @@ SUBJECTS, SEEDS = sized(((1, 2, 5, 7), (1, 2, 3)), ((1,), (1,)))
 SESSIONS = (1, 3, 10)
 MODELS = ("ridge", "basic_ae", "low_level", "bayes")
 METRICS = {"pattern": "latent r", "pixcorr": "PixCorr", "two_way": "2-way"}
-# As in params.yaml, but a network for 300 voxels: with 1024 hidden units and 64 channels it was no
+# Changes to params.yaml for 300 voxels: a network of 1024 hidden units and 64 channels was no
 # better, and took longer.
 SMALL = {
     "hidden_size": sized(512, 16),
@@ -57,14 +57,15 @@ SMALL = {
     "learning_rate": 0.001,
     "n_seeds": 1,
 }
-# With many images fewer epochs of larger steps were as good (10 sessions of photographs: latent r
-# 0.377 against 0.375); with few they were not (1 session: 0.221 against 0.327; 120 epochs: 0.302).
+# With many images, fewer epochs of larger batches were as good (10 sessions of photographs: latent
+# r 0.377 against 0.375). With few they were not (1 session: 0.221 against 0.327; 120 epochs:
+# 0.302).
 FEW_EPOCHS, MANY_EPOCHS = (
     {"batch_size": 128, "epochs": sized(15, 1)},
     {"batch_size": 64, "epochs": sized(40, 1)},
 )
 MANY_IMAGES = 2000
-N_DECODED = sized(100, 4)  # of the test images
+N_DECODED = sized(100, 4)  # how many of the test images are decoded
 # Repetitions of every picture for the ceiling: ten times the trials of ten sessions.
 MANY = sized(13, 2)
 TINY_BAYES = sized(
@@ -92,13 +93,13 @@ class Job:
 
     @property
     def name(self) -> str:
-        """Of the file with the results."""
+        """Name of the file with the results, without its ending."""
         sessions, variant = self.sessions or "many", self.variant.replace(" ", "_")
         return f"{self.stimuli}-{self.subject}-{self.seed}-{sessions}-{variant}"
 
 
 def all_jobs(kinds: list[str]) -> Iterator[Job]:
-    """Yield what the tables need; further seeds of the longest trainings come last."""
+    """Yield the jobs that the tables need; further seeds of the longest trainings come last."""
     for sessions in SESSIONS[:-1]:
         for kind, seed, subject in product(kinds, SEEDS, SUBJECTS):
             yield Job(kind, subject, seed, sessions)
@@ -137,14 +138,14 @@ def train(world: World, name: str, folder: Path) -> Encoder:
 
 
 def decode(predicted: np.ndarray) -> np.ndarray:
-    """Return pictures of the first latents: decoding takes as long as training does."""
+    """Decode only the first `N_DECODED` latents: decoding takes as long as training."""
     return decode_latents(predicted[:N_DECODED], load_autoencoder(str(VAE), "main"), batch_size=8)
 
 
 def score(
     predicted: np.ndarray, pictures: np.ndarray, pool: Pool, mean: np.ndarray
 ) -> dict[str, list[float]]:
-    """Return the scores of each test image; the latents' are centred on the mean of training
+    """Return the scores of each test image; latents are centred on the mean of the training
     images.
     """
     truth = pool.latents[:N_TEST].reshape(N_TEST, -1)
@@ -181,7 +182,7 @@ def run(job: Job, photos: Path | None, work: Path) -> None:
             predicted = encoder(world.test_betas, torch.full((N_TEST,), TEST_REPETITIONS)).numpy()
         pictures = decode(predicted)
         found[name] = score(predicted, pictures, pool, mean.ravel())
-        if name == "ridge":  # what belongs to other images, and the mean of training images
+        if name == "ridge":  # other images' predictions, and the mean of training images
             found["shuffled"] = score(
                 np.roll(predicted, 1, axis=0), np.roll(pictures, 1, axis=0), pool, mean.ravel()
             )
@@ -215,8 +216,8 @@ def over_seeds(
     metric: str,
     seeds: Sequence[int] = (),
 ) -> np.ndarray:
-    """Return the mean of each test image's score over some seeds, or over those that are there
-    for all subjects.
+    """Return each test image's mean score over some seeds; by default those that were run for all
+    subjects.
     """
     seeds = seeds or seeds_of(work, kind, sessions)
     return np.mean(
@@ -237,8 +238,8 @@ def seeds_of(work: Path, kind: str, sessions: int) -> list[int]:
 
 
 def score_table(work: Path, kinds: list[str]) -> str:
-    """Return one row a model and size: means over subjects and seeds, with the interval over
-    test images.
+    """Return the table of scores, one row per model and size: means over subjects and seeds, with
+    intervals over test images.
     """
     rows = []
     for kind, sessions in product(kinds, SESSIONS):
@@ -273,8 +274,8 @@ def score_table(work: Path, kinds: list[str]) -> str:
 
 
 def gain_table(work: Path, kinds: list[str]) -> str:
-    """Return what ``bayes`` gains over each other model, for each subject: the smallest lower
-    end of all paired intervals too.
+    """Return the table of the gains of ``bayes`` over each other model: their range over subjects,
+    and the lowest end of the paired intervals.
     """
     rows = []
     for kind, sessions, other in product(kinds, SESSIONS, MODELS[:-1]):
@@ -293,16 +294,16 @@ def gain_table(work: Path, kinds: list[str]) -> str:
                 lowest.append(low)
             cells.append(f"{min(gains):+.3f} to {max(gains):+.3f} (> {min(lowest):+.3f})")
         rows.append([kind, str(sessions), other, *cells])
-    return table(["pictures", "sessions", "bayes less", *METRICS.values()], rows)
+    return table(["pictures", "sessions", "bayes minus", *METRICS.values()], rows)
 
 
 def third_table(work: Path, kinds: list[str]) -> str:
-    """Return bayes with three sessions beside ridge with ten, and bayes with ten beside its
-    ceiling.
+    """Return the table that compares bayes on three sessions with ridge on ten, and bayes on ten
+    with its ceiling.
     """
     rows = []
     for kind, metric in product(kinds, METRICS):
-        # The same brains on both sides: a seed is one.
+        # Compare the same brains: each seed is one brain.
         seeds = [seed for seed in seeds_of(work, kind, 3) if seed in seeds_of(work, kind, 10)]
         few, all_of_them = (
             [over_seeds(work, kind, subject, n, model, metric, seeds) for subject in SUBJECTS]
@@ -332,15 +333,15 @@ def third_table(work: Path, kinds: list[str]) -> str:
         [
             "pictures",
             "metric",
-            "bayes, 3 sessions, less ridge, 10",
-            "bayes, 10 sessions, of its ceiling",
+            "bayes (3 sessions) minus ridge (10)",
+            "bayes (10 sessions), share of its ceiling",
         ],
         rows,
     )
 
 
 def variant_table(work: Path, kinds: list[str]) -> str:
-    """Return ridge beside bayes where voxels are not what the simulator has."""
+    """Return the table that compares ridge and bayes on each variant of the voxels."""
     rows = []
     for variant, what in VARIANTS.items():
         kind = "scenes" if variant == "category" else kinds[-1]
@@ -371,11 +372,11 @@ def main() -> None:
         "--work",
         type=Path,
         required=True,
-        help="folder for pictures and results; what is there is not made again",
+        help="folder for pictures and results; existing ones are kept",
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument(
-        "--tables", action="store_true", help="write the tables of what is there, and train nothing"
+        "--tables", action="store_true", help="only write the tables of the existing results"
     )
     options = parser.parse_args()
     kinds = ["scenes", *(["photos"] if options.photos else [])]

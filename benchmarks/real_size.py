@@ -1,8 +1,8 @@
 """Time and memory of one training at NSD's real size on this machine (``python
 benchmarks/real_size.py [MODEL ...]``).
 
-27 000 trials of 9 000 images, 15 724 voxels, and 1 000 pictures more; saved as the stage does;
-made-up numbers with a linear relation.
+Made-up data with a linear relation: 27 000 trials of 9 000 images, 15 724 voxels, and 1 000
+further pictures. The encoder is saved as the stage saves it.
 """
 
 import json
@@ -37,7 +37,7 @@ WHAT = {
     "takagi": "whole training: ridges of 6738 and 6740 voxels to 6400 and 59 136 numbers, 5 folds, "
     "13 penalties",
 }
-# Where a miniature or named regions have to stand for params.yaml's.
+# Replace settings of params.yaml: smaller sizes, and the made-up regions.
 CHANGES: dict[str, dict] = {
     "low_level": {"epochs": 1, "hidden_size": sized(4096, 16)},
     "takagi": {
@@ -53,7 +53,7 @@ def make_data(kind: str) -> TrainingSet:
     does.
     """
     generator = torch.Generator().manual_seed(0)
-    # One test image: a split needs it.
+    # A split needs one test image.
     own, n = (
         N_IMAGES + N_VALIDATION + 1,
         N_IMAGES + N_VALIDATION + 1 + N_OTHERS,
@@ -107,7 +107,7 @@ def make_data(kind: str) -> TrainingSet:
 
 
 def make_targets(coarse: torch.Tensor, generator: torch.Generator) -> DiffusionTargets:
-    """Make Stable Diffusion's latents and embeddings of the same images."""
+    """Make latents and embeddings of Stable Diffusion's sizes for the same images."""
     z_latents = (
         torch.nn.functional.interpolate(coarse, size=(40, 40), mode="bilinear").half().numpy()
     )

@@ -1,8 +1,8 @@
 """Latency of a served encoder at NSD's real size (``python benchmarks/serving.py [MODEL ...]``).
 
-One trial of 15 724 voxels is sent to ``mlflow models serve`` on loopback again and again; beside
-it, the same encoder called in this process. The weights are empty: a matrix product takes as long
-with any.
+One trial of 15 724 voxels is sent to ``mlflow models serve`` on loopback again and again. The
+same encoder is called in this process for comparison. The weights are not trained: a matrix
+product takes as long with any.
 """
 
 import json
@@ -19,6 +19,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import fmri2img.tracking  # noqa: F401 (switches off MLflow's telemetry, before its import)
+
+# isort: split
 import mlflow
 import numpy as np
 import torch
@@ -59,7 +62,7 @@ def register_empty(model: str, folder: Path) -> str:
         (PROJECT / "reports/metrics/subj01/ridge.json").read_text()
     )["about"]["autoencoder"]["sha256"]
     encoder = model_class(model)(N_VOXELS, (4, 16, 16), settings)
-    if model == "bayes":  # as large as when it has learnt
+    if model == "bayes":  # as large as a trained one
         encoder._make_room(N_REPETITIONS)
     save_encoder(encoder, model, folder, about)
     client, experiment = open_store()
@@ -113,7 +116,7 @@ def serving(address: str) -> Iterator[HTTPConnection]:
 
 
 def milliseconds(call: Callable[[], object]) -> tuple[float, float]:
-    """Return median and 95th percentile over many calls, the first ten left out."""
+    """Return the median and 95th percentile of many calls, without the first ten."""
     times = []
     for _ in range(N_REQUESTS + 10):
         start = time.perf_counter()

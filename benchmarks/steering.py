@@ -1,11 +1,11 @@
 """Takagi & Nishimoto's two halves at real size (``python benchmarks/steering.py``): the ridge to
 text embeddings, and the pictures.
 
-27 000 trials of 9 000 images, 6 000 voxels, 59 136 numbers of an image; made-up data with a linear
-relation. The same ridge by himalaya, as their code calls it, is measured on a part of the numbers:
-repeated for every trial, all of them would take 6.4 GB, and as much again for each penalty.
-Pictures are made by networks of Stable Diffusion 1.x's sizes with random weights: a step costs the
-same.
+Made-up data with a linear relation: 27 000 trials of 9 000 images, 6 000 voxels, 59 136 numbers
+per image. himalaya's ridge, called as in their code, is measured on part of the numbers: it needs
+them repeated for every trial, and all of them would take 6.4 GB, and as much again for each
+penalty. Pictures are made by networks of Stable Diffusion 1.x's sizes with random weights: a step
+costs the same.
 """
 
 import json
@@ -39,7 +39,7 @@ SMALL_UNET = (
 
 
 def make_data(n_targets: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return z-scored voxels of trials, each trial's image, and half-precision numbers of
+    """Return z-scored voxels of trials, each trial's image, and half-precision targets of
     images.
     """
     generator = torch.Generator().manual_seed(0)
@@ -55,7 +55,7 @@ def make_data(n_targets: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 def child(what: str) -> None:
-    """Measure one thing."""
+    """Run one measurement, and print its result."""
     if what == "pictures":
         say(make_pictures())
         return
@@ -113,7 +113,7 @@ def make_pictures() -> dict:
         steps_offset=1,
     )
     generator, empty = np.random.default_rng(0), np.zeros((77, 768), np.float32)
-    # A CPU takes minutes for all of them: two numbers of steps tell what a step takes.
+    # A CPU takes minutes for all steps: two short runs tell how long one step takes.
     n_steps = 50 if on_gpu else 2
     seconds: dict[str, float] = {}
     for batch in (1, 4, 8, 16) if on_gpu else (1,):
@@ -172,9 +172,9 @@ def main() -> None:
         f"Ridge from {REPETITIONS * N_IMAGES} trials of {N_VOXELS} voxels, {N_FOLDS} folds; memory "
         "with the data.\n\n"
         f"{table(['ridge', 'penalties', 'minutes', 'peak memory, GB'], rows)}\n"
-        f"Ratio on the same {N_COMPARED} numbers and penalties: {ratio:.1f}. Largest difference of "
-        "a weight to scikit-learn's ridge in "
-        f"double precision, on all trials and 32 numbers: {off:.0e}.\n\n"
+        f"On the same {N_COMPARED} numbers and penalties himalaya takes {ratio:.1f} times as long. "
+        "Largest difference between a weight and that of scikit-learn's ridge in double precision, "
+        f"on all trials and 32 numbers: {off:.0e}.\n\n"
     )
     put_section("steering", text + _pictures_text(found["pictures"], memory["pictures"]))
 

@@ -1,7 +1,7 @@
 """Samples per second and memory of training, beside the loop of the original scripts (``python
 benchmarks/training.py``).
 
-On a GPU, if torch finds one, the same table is that of the GPU.
+If torch finds a GPU, the table is measured on it.
 """
 
 import argparse
@@ -57,8 +57,8 @@ def make_autoencoder() -> torch.nn.Module:
 
 
 class OriginalSamples(torch.utils.data.Dataset):
-    """Trials as the original loader has them: a picture from the stimulus file, augmented,
-    beside the voxels.
+    """Trials as the original loader returns them: voxels, and an augmented picture from the
+    stimulus file.
     """
 
     def __init__(self, stimuli: Path, n: int) -> None:
@@ -104,9 +104,7 @@ class OriginalNetwork(torch.nn.Module):
 
 
 def original(batch_size: int, n_steps: int, folder: Path) -> Iterator[float]:
-    """Train as the original scripts do; yields the seconds of each step, that of the loader
-    included.
-    """
+    """Train as the original scripts do; yields the seconds of each step, with the loader's."""
     from accelerate import Accelerator
 
     accelerator = Accelerator()
@@ -135,9 +133,7 @@ def original(batch_size: int, n_steps: int, folder: Path) -> Iterator[float]:
 def ours(
     way: str, batch_size: int, n_steps: int, folder: Path, model: str = "basic_ae"
 ) -> Iterator[float]:
-    """Train with this project's engine; yields the seconds of epochs of ``n_steps``, each
-    divided by its steps.
-    """
+    """Train with this project's engine; yields the seconds per step of epochs of ``n_steps``."""
     from fmri2img.models.base import TrainingTensors
     from fmri2img.models.registry import model_class
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
@@ -223,8 +219,8 @@ def write_stimuli(path: Path) -> None:
 
 
 def matmul_peak(dtype: torch.dtype) -> float:
-    """Return the rate of a large matrix product, multiply-adds counted as two operations, in 1e9
-    a second.
+    """Return the rate of a large matrix product, in 1e9 operations a second; a multiply-add counts
+    as two.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     size = sized(8192 if device == "cuda" else 2048, 64)
@@ -241,7 +237,7 @@ def matmul_peak(dtype: torch.dtype) -> float:
 
 
 def operations_per_sample() -> float:
-    """Count the operations of one picture's way through the decoder and back, in 1e9."""
+    """Count the operations of one picture's passes through the decoder and back, in 1e9."""
     from torch.utils.flop_counter import FlopCounterMode
 
     autoencoder, latents = make_autoencoder(), torch.randn(1, 4, 16, 16, requires_grad=True)
@@ -327,9 +323,8 @@ def compare(batch_size: int, folder: Path) -> str:
 
 
 def processes(batch_size: int, folder: Path) -> str:
-    """Return the table of one and two processes, each with a thread of its own."""
-    # "--multi_gpu" is how accelerate spells several processes; with ACCELERATE_USE_CPU they are on
-    # CPUs.
+    """Return the table of one process with 1 and 2 threads, and two with 1 thread each."""
+    # "--multi_gpu" means several processes to accelerate; with ACCELERATE_USE_CPU they run on CPUs.
     options = (
         "--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0 "
         "--mixed_precision no --dynamo_backend no"

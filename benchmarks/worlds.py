@@ -1,8 +1,8 @@
-"""Simulated experiments in memory: pictures once, brains and noise at will, as large as wanted. All
-of it is simulated.
+"""Simulated experiments in memory, of any size: one set of pictures, any number of brains and
+noises. All of it is simulated.
 
-The voxels are those of the simulator (`fmri2img.datasets.simulation`), or break its assumptions
-on purpose.
+The voxels are the simulator's (`fmri2img.datasets.simulation`), or break its assumptions on
+purpose.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +35,7 @@ from fmri2img.training.data import TrainingSet, ValidationTensors
 VAE = Path(__file__).resolve().parents[1] / "models" / "demo-vae"
 N_TEST, N_POOL = sized((200, 6000), (6, 70))
 N_VOXELS, SESSION_TRIALS, TEST_REPETITIONS = sized((300, 750, 3), (40, 6, 3))
-_SIDE, _CANVAS = 128, 170  # of the pictures, and of what the simulated cortex sees
+_SIDE, _CANVAS = 128, 170  # pixels of the pictures, and of what the simulated cortex sees
 # How voxels differ from the simulator's, in which each sums oriented energies, luminance and
 # colours in a Gaussian receptive field.
 VARIANTS = {
@@ -51,7 +51,7 @@ VARIANTS = sized(VARIANTS, dict(list(VARIANTS.items())[:2]))
 
 @dataclass(frozen=True)
 class Pool:
-    """Pictures: the first `N_TEST` are test images; none of the others is a crop of the same
+    """Pictures, the first `N_TEST` of which are test images; no other picture is a crop of a test
     photograph.
     """
 
@@ -103,7 +103,7 @@ def _one(stimuli: str, index: int, paths: list[Path]) -> tuple[np.ndarray, np.nd
 
 
 def _crop(path: Path, turn: int) -> np.ndarray:
-    """Cut a square from a photograph, another one each turn."""
+    """Cut a square from a photograph, a different one each turn."""
     rng = np.random.default_rng([turn, 425])
     with Image.open(path) as photo:
         whole = photo.convert("RGB")
@@ -161,21 +161,21 @@ def make_world(
     variant: str = "as simulated",
     repetitions: int | None = None,
 ) -> World:
-    """Simulate a subject who sees what NSD's design shows in some sessions, shared images apart; or
-    all pictures, many times.
+    """Simulate a subject who sees the images of some sessions of NSD's design, without the shared
+    ones; or all pictures but the test images, many times.
 
     Parameters
     ----------
     pool : Pool
     subject : int
-        1 to 8: sets the noise ceilings.
+        Number from 1 to 8; it sets the noise ceilings.
     seed : int
-        Of the brain, of the noise and of the choice of pictures.
+        Seed of the brain, the noise and the choice of pictures.
     sessions : int
     variant : str
-        Of `VARIANTS`.
+        Key of `VARIANTS`.
     repetitions : int, optional
-        Show every picture of the pool so many times instead.
+        Show every picture of the pool but the test images this many times instead.
     """
     simulated, model, labels, positions = _brain(subject, seed)
     rng = np.random.default_rng([seed, subject, 5])

@@ -17,8 +17,8 @@ REMOTE, FRESH = Path("demo_remote"), Path("demo_remote.new")
 
 
 def main() -> None:
-    """Refuse anything that is not simulated, push into an empty folder, and only then take its
-    place.
+    """Refuse data that are not simulated, push into an empty folder, and only then replace the old
+    remote with it.
     """
     subjects = [name.split("@")[1] for name in read_lock() if name.startswith("extract_betas@")]
     sources = {

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Print the first Python from 3.11 to 3.13 that can make environments; PYTHON names one to take in its place.
+# Print the first Python from 3.11 to 3.13 that can make virtual environments; PYTHON names another
+# to use.
 wanted='import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))'
 tried=
 for name in ${PYTHON:-python3.11 python3.12 python3.13 python3 python}; do

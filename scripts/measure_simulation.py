@@ -1,5 +1,5 @@
-"""Measure what the simulator claims (``make ncsnr``): noise ceilings beside the published ones, the
-spectrum of the scenes.
+"""Check the simulator's claims (``make ncsnr``): its noise ceilings against the published ones, and
+the spectrum of its scenes.
 
 Writes all eight simulated subjects at the demo's size into a temporary folder and reads the betas
 back.
@@ -33,13 +33,16 @@ def main() -> None:
         "--photos", type=Path, default=None, help="a folder of JPEGs, to measure their spectrum too"
     )
     parser.add_argument(
-        "--n-subjects", type=int, default=8, help="of the simulated subjects, from the first on"
+        "--n-subjects",
+        type=int,
+        default=8,
+        help="number of simulated subjects, counted from the first",
     )
     parser.add_argument(
         "--n-scenes",
         type=int,
         default=200,
-        help="pictures to show, of which half tell the spectrum",
+        help="number of pictures; half of them are used for the spectrum",
     )
     args = parser.parse_args()
     print_spectra(args.photos, args.n_scenes // 2)
@@ -47,8 +50,8 @@ def main() -> None:
 
 
 def print_spectra(photos: Path | None, n_scenes: int) -> None:
-    """Print the slope of log power over log spatial frequency of scenes and photographs, 320 x
-    320.
+    """Print the slope of log power over log spatial frequency, of scenes of 320 x 320 and of
+    photographs.
     """
     sets = {
         "scenes": [render_image(7, image_id, 320) for image_id in range(n_scenes)],
@@ -110,7 +113,7 @@ def print_ceilings(n_subjects: int, n_scenes: int) -> None:
         )
         # With fewer sessions too few images have three repetitions to estimate from.
         nsd = nsd.model_copy(update={"sessions": [1, 2, 3], "simulation": simulation})
-        simulate_shared(root, nsd, subjects)
+        simulate_shared(root, nsd)
         heads = "".join(
             f"{head:>12s}" for head in ("published", "visual ROI", "difference", "nsdgeneral")
         )
@@ -128,7 +131,7 @@ def print_ceilings(n_subjects: int, n_scenes: int) -> None:
 
 
 def median_ncsnr(simulated: SimulatedSubject, roi: str) -> tuple[float, int]:
-    """Return the median over a region's voxels and their number, from the betas files and the
+    """Return the median ncsnr of a region's voxels and their number, from the betas files and the
     published definition.
     """
     labels, _ = read_labels(on_disk(simulated.root, simulated.files.func_roi(roi)), remedy="")

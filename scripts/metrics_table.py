@@ -1,5 +1,5 @@
-"""Write the table of all declared metrics into docs/metrics.md; with ``--check``, only say whether
-it is as it should be.
+"""Write the table of all declared metrics into docs/metrics.md; with ``--check``, only check that
+it is up to date.
 """
 
 import argparse
@@ -46,14 +46,18 @@ def table() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; 1 if it is behind")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="change nothing; exit with 1 if the table is out of date",
+    )
     options = parser.parse_args()
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     renewed = f"{before}{BEGIN}\n{table()}\n{END}{after}"
     if options.check and renewed != page:
-        sys.exit(f"{PAGE} is behind the declarations; run: python scripts/metrics_table.py")
+        sys.exit(f"{PAGE} is out of date; run: python scripts/metrics_table.py")
     if not options.check:
         write_text(PAGE, renewed)
 

@@ -2,6 +2,7 @@
 summary``).
 """
 
+import subprocess
 from pathlib import Path
 
 from fmri2img.project.files import read_json
@@ -15,6 +16,19 @@ def main() -> None:
     champions = [run["name"].split("/") for run in runs if run["champion"]]
     pages: list[Path] = [comparison_path("html"), *(gallery_path(*names) for names in champions)]
     print(terminal_summary(runs, comparison["data_source"], pages))
+    if changed := changed_results():
+        print(
+            f"git: {len(changed)} committed results differ from yours, first {changed[0]}. Other "
+            "settings change scores;\nanother processor or number of threads changes last digits: "
+            "dvc metrics diff shows how much"
+        )
+
+
+def changed_results() -> list[str]:
+    """Return the results under git that are not as committed; none outside a repository."""
+    command = ["git", "status", "--porcelain", "--", "dvc.lock", "reports"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    return [line[3:] for line in lines]
 
 
 if __name__ == "__main__":

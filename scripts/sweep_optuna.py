@@ -4,8 +4,8 @@ MLflow.
     python scripts/sweep_optuna.py --subject subj01 --model low_level --trials 20 \
         learning_rate=log:1e-4:1e-2 dropout=0:0.5 hidden_size=256,512,1024
 
-Settings are chosen by the correlation on validation images. The study is kept in optuna.db: the
-same command goes on. Needs the extra: pip install -c constraints.txt -e '.[sweep]'
+Settings are chosen by the correlation on validation images. The study is kept in optuna.db; the
+same command continues it. Needs the extra: pip install -c constraints.txt -e '.[sweep]'
 """
 
 import argparse
@@ -24,7 +24,7 @@ METRIC = "validation/pattern_correlation"
 
 
 def draw(trial: optuna.Trial, spec: str) -> tuple[str, object]:
-    """Return a setting's name and the value to try: of NAME=LOW:HIGH, NAME=log:LOW:HIGH or
+    """Return a setting's name and the value to try, from NAME=LOW:HIGH, NAME=log:LOW:HIGH or
     NAME=A,B,C.
     """
     name, _, values = spec.partition("=")
@@ -61,11 +61,11 @@ def run_trial(name: str, subject: str, model: str, settings: dict[str, object]) 
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UnavailableError(
-            f"experiment {name}: {done.stderr.strip().splitlines()[-1]}; try it by itself: "
+            f"experiment {name}: {done.stderr.strip().splitlines()[-1]}; run it alone: "
             f"{' '.join(command[2:])}"
         )
-    # From the experiment's file: if settings were tried before, DVC has the result in its cache and
-    # nothing is trained.
+    # Read the experiment's file: if the settings were tried before, DVC takes the result from its
+    # cache and trains nothing.
     with dvc.api.open(training_path(subject, model).as_posix(), rev=name) as file:
         return float(json.load(file)[METRIC])
 
@@ -87,7 +87,7 @@ def main() -> None:
             storage="sqlite:///optuna.db",
             load_if_exists=True,
         )
-        # A study that goes on does not try the same again.
+        # Another seed, so that a continued study does not repeat its trials.
         study.sampler = optuna.samplers.TPESampler(seed=len(study.trials))
 
         def objective(trial: optuna.Trial) -> float:
@@ -96,7 +96,7 @@ def main() -> None:
 
         study.optimize(objective, n_trials=options.trials)
         print(f"best: {study.best_value:.4f} with {study.best_params}")
-        print(f"to take it over: dvc exp apply {title}-{study.best_trial.number}")
+        print(f"to use it: dvc exp apply {title}-{study.best_trial.number}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Train the small autoencoder that ships in ``models/demo-vae`` (``make demo-vae``).
 
 It learns from procedural pictures alone, scenes and dead leaves of this project's simulator, so it
-may be passed on without conditions. Reconstruction is measured on scenes and photographs that it
-never saw, beside a patch PCA with as many numbers (4 per 8 x 8 patch): what a linear code of that
-size can do.
+may be redistributed without conditions. Reconstruction is measured on scenes and photographs that
+it never saw, beside a patch PCA of the same size (4 numbers per 8 x 8 patch), the best that a
+linear code can do.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def _parse_args() -> argparse.Namespace:
         "--cycle-steps",
         type=int,
         default=4000,
-        help="the learning rate would reach 0 here; polishing takes over before",
+        help="step at which the learning rate would reach 0; polishing starts earlier",
     )
     parser.add_argument("--polish-steps", type=int, default=1300)
     parser.add_argument(
@@ -147,8 +147,8 @@ def build_autoencoder() -> AutoencoderKL:
 
 @dataclass(frozen=True)
 class Cycle:
-    """One cycle of the learning rate: up over the first twentieth, down along a cosine;
-    ``steps`` of it are run.
+    """One cycle of the learning rate: up over the first twentieth, then down along a cosine.
+    Training stops after ``steps`` of its ``total_steps``.
     """
 
     steps: int
@@ -215,8 +215,8 @@ def make_optimizers(
 ) -> tuple[list, list[torch.optim.Optimizer]]:
     """Return Muon for the inner convolutions and AdamW for the rest.
 
-    With the same 260 steps Muon brought the error to 0.029 where AdamW stood at 0.049. It wants
-    matrices: each kernel is handed over as a view (out, height * width * in) of its own memory,
+    After the same 260 steps the error was 0.029 with Muon and 0.049 with AdamW. Muon takes
+    matrices: each kernel is passed as a view, shape (out, height * width * in), of its own memory,
     which is channels-last.
     """
     kernels, others = [], []
@@ -236,7 +236,7 @@ def make_optimizers(
 
 
 def draw_crops(bank: np.ndarray, rng: np.random.Generator, batch_size: int) -> torch.Tensor:
-    """Cut random windows at random magnification, turned, recoloured; shape (n, 3, 64, 64),
+    """Cut windows at random places and scales, and turn and recolour them; shape (n, 3, 64, 64),
     -1..1.
     """
     crops = []
@@ -281,7 +281,7 @@ def draw_plain_crops(
     *,
     leaves_share: int,
 ) -> torch.Tensor:
-    """Cut windows at their own scale, one of ``leaves_share`` from leaves, mirrored or not;
+    """Cut windows without rescaling, one in ``leaves_share`` from leaves, mirrored at random;
     shape (n, 3, 64, 64), -1..1.
     """
     crops = []
@@ -335,8 +335,8 @@ def shrink(image: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def measure(autoencoder: AutoencoderKL, images: np.ndarray) -> dict[str, float]:
-    """Return mean PSNR in dB of the autoencoder and of a 4-component patch PCA fitted to these
-    very images.
+    """Return mean PSNR in dB of the autoencoder and of a 4-component patch PCA fitted to the same
+    images.
     """
     autoencoder.eval()
     decoded = []
@@ -394,7 +394,7 @@ def save(autoencoder: AutoencoderKL, args: argparse.Namespace) -> None:
 
 
 def load_saved(folder: Path) -> AutoencoderKL:
-    """Load what `save` wrote: the numbers reported are those of the rounded weights."""
+    """Load what `save` wrote, so that the reported numbers are those of the rounded weights."""
     return AutoencoderKL.from_pretrained(folder, torch_dtype=torch.float32)
 
 

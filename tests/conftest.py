@@ -183,7 +183,7 @@ def miniature(shared_folder, picture_folder) -> Miniature:
 
     def simulate(root):
         written = {
-            "shared": simulate_shared(root, nsd, [SUBJECT]),
+            "shared": simulate_shared(root, nsd),
             SUBJECT: SimulatedSubject(SUBJECT, nsd, root).write(),
         }
         write_json(

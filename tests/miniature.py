@@ -112,7 +112,7 @@ def small_project(folder, **simulation):
     """A project with one subject of few voxels and one session, not run yet."""
     copy_project(REPOSITORY, folder)
     with changed_params(folder) as params:
-        params["subjects"] = [SUBJECT]
+        params["subjects"] = params["population"] = [SUBJECT]
         simulated = params["datasets"]["simulated"]
         simulated["sessions"] = [SESSION]
         simulated["simulation"] |= {
@@ -255,7 +255,7 @@ def make_pair(source, folder):
     for model in others:
         left = [
             path
-            for below in ("data/*", "data/*/*", "reports/*/*")
+            for below in ("data/*/*", "reports/*/*")
             for path in folder.glob(f"{below}/{model}.*")
         ]
         for path in left:

@@ -1,5 +1,3 @@
-"""Decode seen photographs from 7-tesla fMRI: NSD files to voxels, encoders, pictures and honest
-numbers.
-"""
+"""Decode seen photographs from 7-tesla fMRI: NSD files, voxels, encoders, pictures, scores."""
 
 __version__ = "0.2.0"

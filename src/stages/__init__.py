@@ -2,5 +2,5 @@
 
 from fmri2img.project.threads import pin_threads
 
-# Before any of them imports what computes.
+# Before any stage imports a numerical library.
 pin_threads()

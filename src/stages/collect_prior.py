@@ -1,5 +1,5 @@
-"""Collect what all subjects' pictures look like, test pictures apart: encoders learn from it
-what is likely, without brain data.
+"""Collect the population's pictures except test images. Encoders learn from them what pictures look
+like, without brain data.
 """
 
 import numpy as np
@@ -12,13 +12,14 @@ from fmri2img.project.params_file import load_params
 
 
 def main() -> None:
-    """Write latents and energies of every picture that is nobody's test image."""
-    subjects = load_params().subjects
-    latents = [SubjectData(subject).latents() for subject in subjects]
-    splits = [SubjectData(subject).split() for subject in subjects]
-    pool_pictures(latents, held_out=np.concatenate([split.ids("test") for split in splits])).save(
-        prior_path()
-    )
+    """Write latents and energies of the pictures that are not test images of the population."""
+    params = load_params()
+    latents = [SubjectData(subject).latents() for subject in params.population]
+    held_out = [SubjectData(subject).split().ids("test") for subject in params.population]
+    if not params.population:  # no pictures, from the same autoencoder
+        latents = [SubjectData(params.subjects[0]).latents()]
+        held_out = [latents[0].image_ids]
+    pool_pictures(latents, held_out=np.concatenate(held_out)).save(prior_path())
 
 
 if __name__ == "__main__":

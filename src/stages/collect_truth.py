@@ -1,8 +1,4 @@
-"""Put the test images of all subjects aside as the dataset stores them: evaluation compares with
-them, without raw files.
-"""
-
-import numpy as np
+"""Copy a subject's test images at the dataset's own size, so that evaluation needs no raw files."""
 
 from fmri2img.datasets.picture_join import collect_truth
 from fmri2img.datasets.protocol import open_dataset
@@ -14,14 +10,15 @@ from fmri2img.project.progress import progress
 from fmri2img.provenance.receipts import raw_files
 
 
-def main() -> None:
-    """Write the true pictures."""
+def main(subject: str) -> None:
+    """Write the true pictures of one subject."""
     params = load_params()
-    splits = [SubjectData(subject).split() for subject in params.subjects]
-    image_ids = np.unique(np.concatenate([split.ids("test") for split in splits]))
-    shared = raw_files("shared", params.machine)
-    truth = collect_truth(image_ids, open_dataset(params), shared, progress=progress("pictures"))
-    truth.save(truth_path())
+    test_ids = SubjectData(subject).split().ids("test")
+    raw, shared = (raw_files(name, params.machine) for name in (subject, "shared"))
+    truth = collect_truth(
+        test_ids, open_dataset(params), raw, shared, progress=progress("pictures")
+    )
+    truth.save(truth_path(subject))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Put all subjects and models side by side, and name each subject's champion."""
+"""Compare all subjects and models, and name each subject's champion."""
 
 from fmri2img.pipeline.compare_subjects import compare_subjects
 from fmri2img.pipeline.stage import run_stage

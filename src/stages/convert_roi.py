@@ -1,4 +1,4 @@
-"""Bring regions of interest to functional space."""
+"""Convert regions of interest to functional space."""
 
 from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.datasets.protocol import open_dataset

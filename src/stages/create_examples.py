@@ -14,10 +14,11 @@ def main(subject: str) -> None:
     """Write the examples of one subject."""
     params = load_params()
     trials = SubjectData(subject).trial_betas(on_disk=["betas"])
-    shared = raw_files("shared", params.machine)
+    raw, shared = (raw_files(name, params.machine) for name in (subject, "shared"))
     examples = create_examples(
         trials,
         open_dataset(params),
+        raw,
         shared,
         image_size=params.create_examples.image_size,
         progress=progress("pictures"),

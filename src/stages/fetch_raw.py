@@ -1,4 +1,4 @@
-"""Bring raw files within reach, and write the receipt that pins them."""
+"""Fetch or locate raw files, and write the receipt that pins them."""
 
 from fmri2img.datasets.fetching.fetch import check_not_pulled
 from fmri2img.datasets.protocol import open_dataset

@@ -1,5 +1,5 @@
-"""Write down what the code of each stage means, so that an edit re-runs what it can change and
-no more.
+"""Write a fingerprint of each stage's code, so that an edit re-runs only the stages it can
+affect.
 """
 
 from fmri2img.pipeline.stage import run_stage

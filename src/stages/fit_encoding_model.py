@@ -1,4 +1,6 @@
-"""Fit the way back from latents to voxels, and say how much of each region's signal it explains."""
+"""Fit the encoding model from latents to voxels, and report how much of each region's signal it
+explains.
+"""
 
 from fmri2img.evaluation.documents import encoding_document
 from fmri2img.evaluation.encoding_fit import (

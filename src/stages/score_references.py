@@ -1,4 +1,4 @@
-"""Score what every encoder of a subject is compared with: floors, ceilings and ridge."""
+"""Score the references for every encoder of a subject: floors, ceilings and ridge."""
 
 from fmri2img.pipeline.evaluate_subject import score_references_of
 from fmri2img.pipeline.stage import run_stage

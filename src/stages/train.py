@@ -6,7 +6,7 @@ from fmri2img.project.params_file import load_params
 
 
 def main(subject: str, model: str) -> None:
-    """Train, save, and only then tell MLflow."""
+    """Train and save, and only then log and register the encoder in MLflow."""
     live_run = train_subject(subject, model, load_params())
     if live_run is not None:
         # MLflow takes seconds to load, and nothing above may wait for it or fail with it.

@@ -19,7 +19,7 @@ OPTIONS = {
     "full_design": ("--folder", "{folder}", "--no-latents"),
     "quality": ("--work", "{folder}", "--jobs", "1"),
 }
-SLOW = ("full_design", "training")
+SLOW = ("full_design", "scale", "training")
 # What others import, and has nothing to run.
 MODULES = ("measuring", "worlds")
 
@@ -36,8 +36,8 @@ def tiny(monkeypatch):
 
 
 def of_every_benchmark():
-    """The whole path at the full design is a pipeline of its own, and training starts several
-    processes: they take a minute at any size.
+    """The full design and the scale of a lab are pipelines of their own, and training starts
+    several processes: they take a minute or more at any size.
     """
     names = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in MODULES)
     return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]

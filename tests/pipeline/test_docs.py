@@ -65,7 +65,7 @@ def documented(template, tmp_path_factory):
     folder = clone(template, tmp_path_factory.mktemp("docs") / "project")
     with (
         h5py.File(folder / f"data/reconstructions/{SUBJECT}/ridge.h5") as found,
-        h5py.File(folder / "data/truth.h5") as truth,
+        h5py.File(folder / f"data/truth/{SUBJECT}.h5") as truth,
     ):
         pictures = dict(zip(found["image_ids"][()].tolist(), found["images"][()], strict=True))
         (folder / "my-reconstructions").mkdir()

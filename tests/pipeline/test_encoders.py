@@ -69,7 +69,7 @@ def test_other_bytes_are_not_overwritten(project, clone):
         clone, "restore", "models:/fmri2img-ridge-subj02/1", check=False, **store_of(project)
     )
     assert refused.returncode == 1
-    assert refused.stderr.startswith(f"error: {WEIGHTS} holds other bytes")
+    assert refused.stderr.startswith(f"error: {WEIGHTS} differs from this encoder's file")
     assert (clone / WEIGHTS).read_bytes() == b"a week of work"
     fmri2img(
         clone,

@@ -20,7 +20,7 @@ def project(pair_template, tmp_path_factory):
     project = clone(pair_template, tmp_path_factory.mktemp("folder") / "project")
     write_folder(project / "data/breakfast")
     with changed_params(project) as params:
-        params |= {"dataset": "folder", "subjects": [PERSON]}
+        params |= {"dataset": "folder", "subjects": [PERSON], "population": []}
         params["machine"]["raw_root"] = "data/breakfast"
         params["models"]["latents"] = ["ridge", "bayes"]
         params["train"]["bayes"] |= _SMALL["bayes"]

@@ -144,7 +144,7 @@ def test_a_change_is_told_from_what_to_what_and_runs_what_it_reaches(copied):
 
 
 def test_what_is_missing_changed_or_never_ran_is_told(copied):
-    (copied / "data/truth.h5").unlink()
+    (copied / "data/truth/subj02.h5").unlink()
     (copied / "models/demo-vae/config.json").write_text(
         (copied / "models/demo-vae/config.json").read_text() + "\n"
     )
@@ -152,11 +152,11 @@ def test_what_is_missing_changed_or_never_ran_is_told(copied):
         params["models"]["latents"].append("low_level")
     lines = why(copied)
     assert (
-        "collect_truth: an output is not here; bring back what is recorded with dvc checkout or "
+        "collect_truth@subj02: an output is not here; bring back what is recorded with dvc checkout or "
         "fmri2img pull" in lines
     )
     assert any(
-        line.endswith(": models/demo-vae/config.json has other bytes than when it last ran")
+        line.endswith(": models/demo-vae/config.json has changed since it last ran")
         for line in lines
     )
     assert any(
@@ -164,8 +164,8 @@ def test_what_is_missing_changed_or_never_ran_is_told(copied):
         for line in lines
     )
     assert (
-        "collect_truth: its output data/truth.h5 is not here; bring back what is recorded with dvc "
-        "checkout or fmri2img pull" in why(copied, "collect_truth")
+        "collect_truth@subj02: its output data/truth/subj02.h5 is not here; bring back what is "
+        "recorded with dvc checkout or fmri2img pull" in why(copied, "collect_truth")
     )
 
 
@@ -260,7 +260,7 @@ def test_without_raw_files_a_changed_reader_is_accepted_and_training_goes_on(wit
     # What follows says which code read the raw files.
     said = run(project, "fmri2img", "lineage", "models/subj02/ridge/model.safetensors").stdout
     md5 = re.search(
-        r"made by fingerprint ([0-9a-f]{32}) and kept under that code, which differs in: "
+        r"made by fingerprint ([0-9a-f]{32}); kept although today's code differs in: "
         r".*read_session_betas",
         said,
     ).group(1)
@@ -289,7 +289,7 @@ def test_rewritten_code_with_the_same_golden_results_is_accepted(copied, monkeyp
     now = fingerprints(Program.read(copied / "src"))["extract_betas/simulated"]
     entry = {"now": fingerprint_md5(now), "earlier": {fingerprint_md5(was): "0.1"}}
     monkeypatch.setattr(rewritten, "_entries", lambda: {"extract_betas/simulated": entry})
-    words = "its code was rewritten since version 0.1, golden results the same to the bit"
+    words = "its code was rewritten since version 0.1 with bit-identical golden results"
     assert why(copied, "extract_betas@subj02")[0] == (
         f"extract_betas@subj02: {words}: to keep the results, run fmri2img accept"
     )

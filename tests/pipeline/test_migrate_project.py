@@ -23,7 +23,7 @@ SUBJECT, SESSION = "subj02", 20
 # What no migration may touch.
 KEPT = (
     *("data/voxels", "data/examples", "data/latents", "data/splits", "data/rois"),
-    *("data/receipts", "data/prior.h5", "data/truth.h5", "models"),
+    *("data/receipts", "data/prior.h5", "models"),
 )
 
 
@@ -99,13 +99,14 @@ def test_a_dry_run_changes_nothing(old_project):
 
 
 def test_everything_is_kept_and_nothing_is_stale(old_project):
-    before = contents(old_project)
+    before, truth = contents(old_project), (old_project / "data/truth.h5").read_bytes()
     lines = fmri2img(old_project, "migrate-project").stdout.splitlines()
     assert contents(old_project) == before
+    assert (old_project / f"data/truth/{SUBJECT}.h5").read_bytes() == truth
     assert "registered model fmri2img-default-subj02 -> fmri2img-bayes-subj02 (champion stays)" in (
         lines
     )
-    assert lines[-1] == "reports/comparison: made anew"
+    assert lines[-1] == "reports/comparison: made again"
     assert not [line for line in lines if "will run again" in line]
     assert dvc(old_project, "status").stdout.strip() == "Data and pipelines are up to date."
     assert fmri2img(old_project, "why").stdout.startswith("all ")
@@ -114,6 +115,8 @@ def test_everything_is_kept_and_nothing_is_stale(old_project):
     assert params["dataset"] == "simulated"
     assert params["datasets"]["simulated"]["sessions"] == [SESSION]
     assert params["machine"]["raw_root"] == "data/raw"
+    assert params["population"] == [SUBJECT]
+    assert not (old_project / "data/truth.h5").exists()
     assert not {"nsd", "fetch_nsd"} & set(params)
     again = fmri2img(old_project, "migrate-project").stdout
     assert again == "nothing to do: the project has today's names and layouts\n"

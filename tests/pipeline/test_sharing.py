@@ -250,8 +250,8 @@ def test_other_parameters_upstream_are_told_and_cost_nothing(project, folder_rem
     )
     result = run(colleague, "fmri2img", "pull", "--remote", "lab")
     assert (
-        "note: params.yaml is not that of the pulled files: datasets.simulated.func_space was "
-        "func1pt8mm, is func1mm; to use them, set it back" in result.stderr
+        "note: params.yaml differs from that of the pulled files: datasets.simulated.func_space "
+        "was func1pt8mm, is func1mm; to use them, restore it" in result.stderr
     )
     before = (colleague / "data/voxels/subj02.h5").read_bytes()
     result = run(colleague, "dvc", "repro", check=False)
@@ -261,7 +261,7 @@ def test_other_parameters_upstream_are_told_and_cost_nothing(project, folder_rem
         "error: data/voxels/subj02.h5 came without raw files and is kept, but params.yaml has "
         "changed since ("
     )
-    words = "datasets.simulated.func_space was func1pt8mm, is func1mm): to use it, set that back"
+    words = "datasets.simulated.func_space was func1pt8mm, is func1mm): to use it, undo the change"
     assert words in line
     result = run(colleague, "dvc", "repro", "--single-item", "extract_betas@subj02", check=False)
     assert result.returncode != 0
@@ -299,14 +299,15 @@ def test_components_of_nsd_do_not_leave_the_group(project, folder_remote, tmp_pa
     receipt.write_text(receipt.read_text().replace('"simulated"', '"nsd"'))
     result = run(colleague, "fmri2img", "share", "--remote", "lab", check=False)
     assert result.returncode == 1
-    assert "whose data these are, and so who may have them, is not known" in result.stderr
+    assert "it is not known whose data these are, and so who may have them" in result.stderr
     lock = (colleague / "dvc.lock").read_text()
     (colleague / "dvc.lock").write_text(
         lock.replace(md5s(project)["data/receipts/subj02.json"], "0" * 32, 1)
     )
     result = run(colleague, "fmri2img", "share", "--remote", "lab", check=False)
     assert (
-        "was made from another data/receipts/subj02.json than the one it names now" in result.stderr
+        "was made from a different data/receipts/subj02.json than dvc.lock names now"
+        in result.stderr
     )
     (colleague / "dvc.lock").write_text(lock)
     run(colleague, "dvc", "remote", "add", "--local", "demo", str(tmp_path / "demo"))
@@ -340,7 +341,7 @@ def test_a_remote_inside_the_project_is_refused(project):
 def test_no_such_remote(project):
     result = run(project, "fmri2img", "pull", "--remote", "nobody", check=False)
     assert result.returncode == 1
-    assert result.stderr.startswith("error: .dvc/config: there is no remote 'nobody' among ")
+    assert result.stderr.startswith("error: .dvc/config: there is no remote 'nobody', only ")
 
 
 def test_lineage_goes_back_to_the_receipts_and_on_to_the_results(project):
@@ -381,7 +382,7 @@ def test_lineage_goes_back_to_the_receipts_and_on_to_the_results(project):
     }
     raw = next((project / "data/raw").rglob("betas_session20.hdf5")).relative_to(project)
     onwards = run(project, "fmri2img", "lineage", str(raw)).stdout
-    assert "is pinned by data/receipts/subj02.json; made from files of that receipt:" in onwards
+    assert "is listed in data/receipts/subj02.json; made from the files of that receipt:" in onwards
     assert "    data/voxels/subj02.h5" in onwards
     result = run(project, "fmri2img", "lineage", "README.md", check=False)
     assert result.returncode == 1

@@ -119,7 +119,7 @@ def test_ctrl_c_ends_in_one_line_and_the_next_call_goes_on(template, tmp_path):
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
     assert told.splitlines()[-1] == (
-        "stopped; what was finished is kept, and the same command goes on from there"
+        "stopped; finished work is kept, and the same command continues from there"
     )
     with changed_params(project) as params:
         params["train"]["low_level"]["epochs"] = 3

@@ -35,8 +35,8 @@ def test_without_stable_diffusion_one_stage_says_so_and_the_others_run(pair_temp
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(
-        "error: diffusion.source CompVis/stable-diffusion-v1-4 (revision main) is neither a folder "
-        "here nor to be had"
+        "error: diffusion.source CompVis/stable-diffusion-v1-4 (revision main) is neither a local "
+        "folder nor available"
     )
     # Nothing of the other models runs again, whether it can be had or not.
     ran = [line for line in result.stdout.splitlines() if line.startswith("Running stage")]
@@ -52,7 +52,7 @@ def test_targets_are_of_all_images_and_captions_of_the_right_ones(project, templ
     targets = DiffusionTargets.open(project / "data/targets/subj02/takagi.h5", remedy="")
     examples = Examples.open(project / "data/examples/subj02.h5", remedy="")
     np.testing.assert_array_equal(targets.image_ids, examples.image_ids)
-    captions = json.loads((project / "data/captions/takagi.json").read_text())
+    captions = json.loads((project / "data/captions/subj02/takagi.json").read_text())
     assert captions["data_source"] == "simulated"
     assert targets.provenance["n_captions"] == 5 * len(targets.image_ids)
     from fmri2img.pretrained.diffusion import open_diffusion
@@ -210,7 +210,7 @@ def test_other_captions_make_other_prompts_and_keep_the_scenes(project):
     """The pictures themselves are not even there: nothing of theirs is made again."""
     path, captions = (
         project / "data/targets/subj02/takagi.h5",
-        project / "data/captions/takagi.json",
+        project / "data/captions/subj02/takagi.json",
     )
     before, text, kept = (
         DiffusionTargets.open(path, remedy=""),
@@ -220,7 +220,7 @@ def test_other_captions_make_other_prompts_and_keep_the_scenes(project):
     content = json.loads(text)
     content["captions"][f"{before.image_ids[3]:05d}"] = ["Food on the boat."]
     captions.write_text(json.dumps(content))
-    (stimuli,) = (project / "data/raw").rglob("nsd_stimuli.hdf5")
+    (stimuli,) = (project / "data/raw").rglob("nsd_stimuli_subj02.hdf5")
     stimuli.rename(hidden := stimuli.with_suffix(".hidden"))
     try:
         run(

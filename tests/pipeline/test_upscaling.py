@@ -48,7 +48,7 @@ def test_it_has_no_scores_in_latents_and_says_so_everywhere(project):
     assert set(document["repetitions"]["3"]) == {"n_images", "pixcorr_small"}
     assert document["brain"]["all voxels"]["model"]
     page = (project / f"reports/runs/subj02/{MODEL}.html").read_text()
-    assert "Where in the latent" not in page
+    assert "Correlation across the latent" not in page
     assert "By PixCorr" in page
     lines = (project / "reports/comparison.md").read_text().splitlines()
     line = next(line for line in lines if MODEL in line and line.startswith("| **"))

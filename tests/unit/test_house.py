@@ -87,6 +87,32 @@ def test_the_house_is_flat():
     assert longest_chain({name: others - {name} for name, others in rooms.items()}) <= 6
 
 
+def imports_of(path):
+    """(line, module) of everything that a file imports when it runs, within functions too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if ast.unparse(block.test) == "TYPE_CHECKING":
+            block.body = [ast.Pass()]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.lineno, node.module or ""
+
+
+def test_mlflow_is_imported_after_its_telemetry_is_switched_off():
+    """MLflow starts its telemetry when it is imported; `fmri2img.tracking` switches that off."""
+    elsewhere = []
+    rooms = ("src", "scripts", "benchmarks")
+    for path in (path for room in rooms for path in (REPOSITORY / room).rglob("*.py")):
+        found = sorted(imports_of(path))
+        starts = [line for line, name in found if name.partition(".")[0] == "mlflow"]
+        first = [line for line, name in found if name.startswith("fmri2img.tracking")]
+        if starts and "tracking" not in path.parts and not (first and first[0] < starts[0]):
+            elsewhere.append(path.name)
+    assert not elsewhere
+
+
 @pytest.mark.parametrize("path", STAGES, ids=lambda path: path.stem)
 def test_a_stage_script_is_short_and_typed(path):
     text = path.read_text(encoding="utf-8")

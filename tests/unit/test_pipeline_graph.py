@@ -50,7 +50,7 @@ def test_a_person_can_read_the_graph():
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_params_are_sections_that_the_config_knows(name):
-    for key in STAGES[name]["params"]:
+    for key in STAGES[name].get("params", []):
         section, _, rest = key.partition(".")
         field = ProjectParams.model_fields[section]
         if rest and rest not in ("${item.model}", "${dataset}"):
@@ -60,7 +60,7 @@ def test_params_are_sections_that_the_config_knows(name):
 def test_every_script_is_a_stage_and_every_section_is_used():
     scripts = {path.stem for path in (SOURCE / "stages").glob("*.py")} - {"__init__"}
     assert scripts == {script_of(stage).stem for stage in STAGES.values()}
-    used = {key.partition(".")[0] for name in OTHERS for key in STAGES[name]["params"]}
+    used = {key.partition(".")[0] for name in OTHERS for key in STAGES[name].get("params", [])}
     # No result depends on the machine, and the dataset is part of paths and keys.
     assert used == set(ProjectParams.model_fields) - {"machine", "dataset"}
 

@@ -15,7 +15,7 @@ from fmri2img.sharing.export import NAMES_IN_NPZ
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add it to the command."""
+    """Add the verb to the command."""
     verb = verbs.add_parser("decode", help="reconstruct pictures from betas with a trained encoder")
     verb.add_argument(
         "betas",
@@ -30,13 +30,14 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "--autoencoder",
         default="",
-        help="folder or hub id (Stable Diffusion's, for takagi), if it is not where it was",
+        help="folder or hub id of the autoencoder (of Stable Diffusion for takagi), if it has "
+        "moved",
     )
     verb.set_defaults(run=decode_betas)
 
 
 def decode_betas(options: argparse.Namespace) -> None:
-    """Write one picture a row, or an image id."""
+    """Write one picture per row of a ``.npy``, or per image id of a ``.npz``."""
     from fmri2img.generation.renderers.renderer import NewBetas, renderer_of
     from fmri2img.models.registry import load_encoder
 
@@ -66,7 +67,7 @@ def decode_betas(options: argparse.Namespace) -> None:
 
 
 def _encoder_folder(name: str, temporary: Path) -> Path:
-    """Return an encoder's folder; one of the registry is fetched and verified."""
+    """Return an encoder's folder; a registered encoder is fetched and verified."""
     if not name.startswith("models:"):
         return Path(name)
     from fmri2img.tracking.store import open_store, required
@@ -82,8 +83,7 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
     Parameters
     ----------
     path : Path
-        ``.npz`` of `sharing.export`, of which trials of the same image
-        are averaged; or ``.npy``.
+        ``.npz`` of `sharing.export`, whose trials of the same image are averaged; or ``.npy``.
     repetitions : int or None
         Trials that each row of a ``.npy`` averages.
 
@@ -97,9 +97,9 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
     Raises
     ------
     FormatError
-        If it is neither.
+        If the file is neither.
     ConfigError
-        If ``repetitions`` is needed.
+        If ``repetitions`` is needed and missing, or below 1.
     """
     from fmri2img.containers.repetitions import average_repetitions
 

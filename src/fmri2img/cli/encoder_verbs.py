@@ -1,5 +1,5 @@
-"""The verbs of ``fmri2img`` that deal with trained encoders: list, promote and retire them, get
-them back, use them, log them.
+"""The verbs of ``fmri2img`` for trained encoders: list, promote, retire, restore, log and migrate
+them.
 """
 
 import argparse
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add them to the command."""
+    """Add the verbs to the command."""
     verb = verbs.add_parser(
         "list", help="list registered encoders, the champion of each subject marked"
     )
@@ -32,7 +32,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="make an encoder its subject's champion, if it is better on validation images",
     )
     verb.add_argument("encoder", help=ADDRESS)
-    verb.add_argument("--force", action="store_true", help="even if that is not shown")
+    verb.add_argument(
+        "--force", action="store_true", help="promote it even if it is not shown to be better"
+    )
     verb.set_defaults(run=promote_encoder)
     verb = verbs.add_parser(
         "retire", help="take an encoder out of use: it loses its aliases, and its files stay"
@@ -48,11 +50,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("encoder", help=ADDRESS)
     verb.add_argument("--to", type=Path, help="folder; if left out, models/<subject>/<model>")
     verb.add_argument("--remote", help="a DVC remote; the default one if left out")
-    verb.add_argument("--force", action="store_true", help="replace other bytes that stand there")
+    verb.add_argument("--force", action="store_true", help="replace existing files that differ")
     verb.set_defaults(run=restore_encoder)
-    verb = verbs.add_parser(
-        "track", help="log to MLflow what its store lacks of the encoders on disk"
-    )
+    verb = verbs.add_parser("track", help="log encoders on disk that MLflow does not have yet")
     verb.set_defaults(run=track)
     verb = verbs.add_parser(
         "migrate",
@@ -70,7 +70,7 @@ def _open() -> "mlflow.MlflowClient":
 
 
 def list_encoders(options: argparse.Namespace) -> None:
-    """Print a table."""
+    """Print the table of registered encoders."""
     from fmri2img.tracking.store import required
     from fmri2img.tracking.versions import list_versions, summary
 
@@ -90,13 +90,13 @@ def list_encoders(options: argparse.Namespace) -> None:
         print("  ".join(f"{row[title]:{width}s}" for title, width in widths.items()).rstrip())
     if any(item.is_simulated for item in versions):
         print(
-            "SIMULATED DATA: scores of encoders of simulated subjects are no brain results",
+            "SIMULATED DATA: these scores come from simulated subjects, not from real brains",
             file=sys.stderr,
         )
 
 
 def promote_encoder(options: argparse.Namespace) -> None:
-    """Move the alias."""
+    """Move the champion's alias to an encoder."""
     from fmri2img.tracking.champions import promote
     from fmri2img.tracking.store import required
     from fmri2img.tracking.versions import resolve
@@ -107,7 +107,7 @@ def promote_encoder(options: argparse.Namespace) -> None:
 
 
 def retire_encoder(options: argparse.Namespace) -> None:
-    """Remove the aliases."""
+    """Remove the aliases of an encoder."""
     from fmri2img.tracking.champions import retire
     from fmri2img.tracking.store import required
     from fmri2img.tracking.versions import resolve
@@ -125,7 +125,7 @@ def retire_encoder(options: argparse.Namespace) -> None:
 
 
 def restore_encoder(options: argparse.Namespace) -> None:
-    """Bring weights, config and the weights of other seeds into place."""
+    """Put weights, config and the weights of other seeds in place."""
     from fmri2img.models.registry import stage_of
     from fmri2img.sharing.restore import fetch_recorded, put_in_place
     from fmri2img.tracking.store import required
@@ -163,11 +163,11 @@ def restore_encoder(options: argparse.Namespace) -> None:
         for path in put_in_place(files, target, replace=options.force):
             print(f"{path}  md5 {hash_file(path, 'md5')}  verified")
     if commit:
-        print(f"to make it anew from raw bytes: git checkout {commit[:10]} && dvc repro {stage}")
+        print(f"to make it again from raw files: git checkout {commit[:10]} && dvc repro {stage}")
 
 
 def track(options: argparse.Namespace) -> None:  # noqa: ARG001
-    """Log what is missing of every encoder that ``params.yaml`` lists and that is on disk."""
+    """Log what MLflow lacks of every encoder that ``params.yaml`` lists and that is on disk."""
     from fmri2img.tracking.runs import catch_up
 
     for line in catch_up():
@@ -175,14 +175,14 @@ def track(options: argparse.Namespace) -> None:  # noqa: ARG001
 
 
 def migrate_store(options: argparse.Namespace) -> None:
-    """Copy, with a line for each thing."""
+    """Copy the store, and print a line for each item copied."""
     from fmri2img.tracking.migrate import client_of, migrate
     from fmri2img.tracking.store import required, resolved, store_uri
 
     if resolved(options.to) == store_uri():
         raise ConfigError(
-            f"--to: {options.to} is the store itself; unset MLFLOW_TRACKING_URI to migrate from "
-            "mlflow.db"
+            f"--to: {options.to} is the store to copy from; unset MLFLOW_TRACKING_URI to "
+            "migrate from mlflow.db"
         )
     with required():
         n_copied = 0

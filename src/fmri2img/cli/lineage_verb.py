@@ -1,4 +1,4 @@
-"""The verb of ``fmri2img`` that says where a file comes from, and what was made of it."""
+"""The verb of ``fmri2img`` that says where a file comes from, and what was made from it."""
 
 import argparse
 import json
@@ -22,19 +22,19 @@ from fmri2img.sharing.voxel_file import open_voxels
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add it to the command."""
+    """Add the verb to the command."""
     verb = verbs.add_parser(
         "lineage",
         help="say from which raw bytes, parameters and code a file was made, or what was made from "
         "it",
     )
     verb.add_argument("file")
-    verb.add_argument("--json", action="store_true", help="the same for programs")
+    verb.add_argument("--json", action="store_true", help="print the answer as JSON")
     verb.set_defaults(run=show_lineage)
 
 
 def show_lineage(options: argparse.Namespace) -> None:
-    """Print the way back to the receipts, or from a raw file or receipt onwards."""
+    """Print what a file was made from, back to the receipts, and what was made from it."""
     path = options.file.removeprefix("./")
     if Path(path).is_absolute() and Path(path).is_relative_to(Path.cwd()):
         path = str(Path(path).relative_to(Path.cwd()))
@@ -88,15 +88,15 @@ def _print_onwards(path: str, onwards: dict[str, list[str]], *, as_json: bool) -
         return
     for receipt, outs in onwards.items():
         print(
-            f"{path}\n  is pinned by {receipt}; made from files of that receipt:",
+            f"{path}\n  is listed in {receipt}; made from the files of that receipt:",
             *(f"    {out}" for out in outs),
             sep="\n",
         )
 
 
 def _runs_of(origin: Origin) -> list[str]:
-    """Say which runs of MLflow made or read a file; nothing of files that runs do not deal with,
-    or where there is no store.
+    """Return lines on the MLflow runs that made or read a file; none for other kinds of files, or
+    without a store.
     """
     kinds = ("models/", "data/examples/", "data/splits/", "data/latents/")
     if not origin.path.startswith(kinds) or not (
@@ -109,7 +109,7 @@ def _runs_of(origin: Origin) -> list[str]:
     try:
         with required():
             return runs_of(*open_store(), origin.md5)
-    except UnavailableError as error:  # the rest of the answer stands without it
+    except UnavailableError as error:  # the rest of the answer does not need it
         print(f"note: {error}", file=sys.stderr)
         return []
 
@@ -133,7 +133,7 @@ def _print_origin(origin: Origin, depth: int, printed: set[str]) -> None:
         print(f"{indent}  {f'code: fingerprint {md5}' if is_code else f'with {dep}: md5 {md5}'}")
     if (note := read_notes().get(origin.stage.name)) and note["outs"] == origin.stage.outs:
         print(
-            f"{indent}  made by {note['made_by']} and kept under that code, which differs in: "
+            f"{indent}  made by {note['made_by']}; kept although today's code differs in: "
             f"{', '.join(note['differs_in'])}"
         )
     if (receipt := _receipt_summary(origin.path)) is not None:
@@ -154,7 +154,7 @@ def _receipt_summary(path: str) -> str | None:
 
 
 def _collect(origin: Origin, files: dict[str, dict]) -> None:
-    """Describe a file and all that it was made from, each once."""
+    """Describe a file and everything that it was made from, each once."""
     if origin.path in files:
         return
     files[origin.path] = {

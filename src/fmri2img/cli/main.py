@@ -1,5 +1,5 @@
-"""The command ``fmri2img``: look into voxel files, share them, score reconstructions, handle
-encoders, tell where files come from.
+"""Inspect and share voxel files, run and explain the pipeline, score reconstructions, manage
+encoders, and show where files come from.
 """
 
 import argparse
@@ -10,12 +10,12 @@ from fmri2img.project.error_lines import tell_errors
 # In the order of the help.
 _GROUPS = (
     *("voxel_verbs", "sharing_verbs", "score_verbs", "encoder_verbs", "decode_verb"),
-    *("pipeline_verbs", "migration_verbs", "lineage_verb"),
+    *("pipeline_verbs", "removal_verb", "migration_verbs", "lineage_verb"),
 )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one verb; ``arguments`` are those of the process if left out."""
+    """Run one verb; ``arguments`` default to those of the process."""
     options = make_parser()[0].parse_args(arguments)
     with tell_errors(debug=options.debug):
         options.run(options)

@@ -16,11 +16,11 @@ _OF_TODAY = "nothing to do: the project has today's names and layouts"
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add it to the command."""
+    """Add the verb to the command."""
     migrate = verbs.add_parser(
         "migrate-project",
-        help="bring a project of version 0.1 to today's names and layouts; nothing is computed "
-        "anew but the comparison",
+        help="bring a project of version 0.1 to today's names and layouts; only the comparison "
+        "is computed again",
     )
     migrate.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and change nothing"
@@ -29,7 +29,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 
 def migrate_project(options: argparse.Namespace) -> None:
-    """Do what has to be done, with a line for each step."""
+    """Migrate the project, and print a line for each step."""
     # Starts torch.
     from fmri2img.migration.project import plan
 
@@ -50,18 +50,18 @@ def migrate_project(options: argparse.Namespace) -> None:
 
 
 def _finish(root: Path = Path()) -> Iterator[str]:
-    """Keep results under today's code, rename what is registered, and compare anew; yields a line
-    for each.
+    """Keep results under today's code, rename registered models and runs, and repeat the
+    comparison; yields a line for each.
 
     Parameters
     ----------
     root : Path
-        The project; also the working folder.
+        Folder of the project; also the working folder.
 
     Raises
     ------
     MismatchError
-        If an output has other bytes than the lock names.
+        If an output's bytes differ from those in the lock.
     """
     if (root / LOCK_PATH).exists():
         _fill_cache(root)
@@ -72,20 +72,23 @@ def _finish(root: Path = Path()) -> Iterator[str]:
             if not decision.is_accepted:
                 yield f"{decision.stage} will run again: {decision.words}"
     # They start MLflow.
-    from fmri2img.migration.registered_models import migrate_store
+    from fmri2img.tracking.registered_names import migrate_store
     from fmri2img.tracking.store import STORE_ERRORS
 
     try:
         yield from migrate_store()
     except STORE_ERRORS as error:
         reason = " ".join(str(error).split())
-        yield f"MLflow is as it was, its store cannot be reached: {reason}; run the same again"
+        yield (
+            f"MLflow was not changed, because its store cannot be reached: {reason}; run the same "
+            "command again"
+        )
     if (root / LOCK_PATH).exists():
         yield from _compare(root)
 
 
 def _fill_cache(root: Path) -> None:
-    """Give DVC's cache the outputs that were rewritten; only where they are those of the lock."""
+    """Add rewritten outputs to DVC's cache, but only those that match the lock."""
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
@@ -116,7 +119,7 @@ def _compare(root: Path) -> Iterator[str]:
     if not pipeline.causes(_COMPARE):
         return
     if stale := [name for name in others if pipeline.causes(name)]:
-        yield f"the comparison is made anew by dvc repro: {stale[0]} runs before it"
+        yield f"dvc repro will make the comparison again: {stale[0]} runs before it"
         return
     try:
         params = load_params()
@@ -124,9 +127,9 @@ def _compare(root: Path) -> Iterator[str]:
         with Repo(str(root)) as repo:
             repo.commit(_COMPARE, force=True)
     except Fmri2imgError as error:
-        yield f"the comparison is made anew by dvc repro: {error}"
+        yield f"dvc repro will make the comparison again: {error}"
         return
     except DvcException as error:
         words = " ".join(str(error).split())
-        raise UnavailableError(f"DVC could not note the comparison: {words}") from error
-    yield "reports/comparison: made anew"
+        raise UnavailableError(f"DVC could not record the comparison: {words}") from error
+    yield "reports/comparison: made again"

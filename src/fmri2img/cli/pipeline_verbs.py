@@ -1,5 +1,5 @@
-"""Verbs about the pipeline as a whole: check its parameters, say why stages would run, keep
-results after an edit of code.
+"""The verbs of ``fmri2img`` for the pipeline as a whole: check its parameters, run stages, say why
+they would run, show disk use, keep results after an edit of code.
 """
 
 import argparse
@@ -21,17 +21,19 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verbs to the command ``fmri2img``."""
     check = verbs.add_parser(
         "check",
-        help="check the whole of params.yaml, and that what it needs is there; runs nothing",
+        help="check params.yaml, and that everything it needs is there; run nothing",
     )
     check.set_defaults(run=check_params)
     run = verbs.add_parser(
         "repro",
-        help="bring stages up to date, side by side as far as cores and memory allow; all if none "
-        "is named",
+        help="bring stages up to date, in parallel as far as cores and memory allow; all stages by "
+        "default",
     )
     run.add_argument("stages", nargs="*", metavar="STAGE", help="such as train@subj01-ridge")
     run.add_argument(
-        "--jobs", type=_at_least_one, help="most stages at a time; if left out, what cores allow"
+        "--jobs",
+        type=_at_least_one,
+        help="largest number of stages at a time; by default as many as cores allow",
     )
     run.set_defaults(run=repro_stages)
     why = verbs.add_parser(
@@ -40,23 +42,23 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     why.add_argument(
         "stage",
         nargs="?",
-        help="a stage, such as train or train@subj01-ridge, of which every cause is told; all if "
-        "left out",
+        help="a stage, such as train or train@subj01-ridge, whose causes are all listed; by "
+        "default the first cause of every stage",
     )
     why.set_defaults(run=say_why)
-    disk = verbs.add_parser("disk", help="say what takes room here, and what may be cleared")
+    disk = verbs.add_parser("disk", help="show what takes up disk space, and what may be cleared")
     disk.set_defaults(run=show_disk)
     keep = verbs.add_parser(
         "accept",
-        help="keep results whose code was only respelled, or was changed where no raw files are to "
-        "run it again",
+        help="keep results whose code changed without effect on them, or that cannot be made again "
+        "here for lack of raw files",
     )
     keep.add_argument("stage", nargs="?", help="a stage, such as extract_betas; all if left out")
     keep.set_defaults(run=accept_results)
 
 
 def check_params(options: argparse.Namespace) -> None:  # noqa: ARG001
-    """Check, and say what is going to run."""
+    """Check the project, and print the numbers of its subjects and models."""
     params = check_project()
     subjects, models = len(params.subjects), len(params.models)
     print(
@@ -73,7 +75,7 @@ def _at_least_one(text: str) -> int:
 
 
 def repro_stages(options: argparse.Namespace) -> None:
-    """Run what is stale, and say how much that was."""
+    """Run the stale stages, and print how many ran."""
     start = time.monotonic()
     pin_threads()
     check_once()
@@ -97,7 +99,7 @@ def say_why(options: argparse.Namespace) -> None:
 
 
 def show_disk(options: argparse.Namespace) -> None:  # noqa: ARG001
-    """Print a line for each part of the project."""
+    """Print the size of each part of the project, and how to clear it."""
     places = list(disk_use())
     width = max((len(place.title) for place, _ in places), default=0)
     for place, size in places:
@@ -107,12 +109,12 @@ def show_disk(options: argparse.Namespace) -> None:  # noqa: ARG001
 
 
 def accept_results(options: argparse.Namespace) -> None:
-    """Accept what may be accepted, and say what becomes of the rest.
+    """Keep the results that may be kept, and print a line for each decision.
 
     Raises
     ------
     MismatchError
-        If there is something to accept, and none of it may be.
+        If there are results to accept, and none of them may be.
     """
     decisions = accept(options.stage)
     kept = [decision for decision in decisions if decision.is_accepted]
@@ -120,7 +122,7 @@ def accept_results(options: argparse.Namespace) -> None:
     for line in _grouped(kept, "kept"):
         print(line)
     if not decisions:
-        print("nothing to accept: the code of every stage is that of its last run")
+        print("nothing to accept: no stage's code has changed since its last run")
     elif not kept:
         stages = f"{refused[0].stage}{f' and {len(refused) - 1} more' if len(refused) > 1 else ''}"
         raise MismatchError(f"{stages} cannot be accepted: {refused[0].words}")
@@ -128,8 +130,8 @@ def accept_results(options: argparse.Namespace) -> None:
         print(line)
     if any(decision.names for decision in kept):
         print(
-            f"noted in {ACCEPTED_PATH}, which belongs into git: what is made from these results "
-            "says which code made them",
+            f"noted in {ACCEPTED_PATH}; commit it: everything made from these results will name "
+            "the code that made them",
             file=sys.stderr,
         )
 

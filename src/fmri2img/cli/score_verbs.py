@@ -1,15 +1,15 @@
-"""The verbs of ``fmri2img`` that show scores, and that score pictures of any origin."""
+"""The verbs of ``fmri2img`` that show scores, and score pictures of any origin."""
 
 import argparse
 from pathlib import Path
 
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.files import read_json, write_json
-from fmri2img.project.layout import comparison_path, truth_path
+from fmri2img.project.layout import comparison_path
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add them to the command."""
+    """Add the verbs to the command."""
     verb = verbs.add_parser(
         "metrics", help="show the headline scores of all encoders beside their floors"
     )
@@ -26,14 +26,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "truth",
         type=Path,
-        nargs="?",
-        default=truth_path(),
-        help="the same; if left out, data/truth.h5: the dataset's test images",
+        help="the same; the project keeps each subject's test images in data/truth/<subject>.h5",
     )
     verb.add_argument(
         "--subset",
         action="store_true",
-        help="leave out images without a reconstruction, which are an error otherwise",
+        help="leave out images without a reconstruction; without this option they are an error",
     )
     verb.add_argument("--to", type=Path, help="write all numbers there as JSON")
     verb.add_argument(
@@ -41,9 +39,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         nargs="*",
         default=["effnet_lite0"],
         metavar="NAME",
-        help="networks in whose features to compare: effnet_lite0, which comes along, alexnet, "
-        "inception, clip, effnet_b, swav, or all; "
-        "the others are fetched from their makers' hubs",
+        help="networks whose features to compare: effnet_lite0 (included), alexnet, inception, "
+        "clip, effnet_b, swav, or all; the others are downloaded from their makers' hubs",
     )
     verb.add_argument(
         "--weights",
@@ -112,6 +109,6 @@ def evaluate(options: argparse.Namespace) -> None:
     )
     if about["constant_reconstructions"]:
         print(
-            f"{about['constant_reconstructions']} reconstructions are of one grey throughout; "
-            "their PixCorr counts as 0"
+            f"{about['constant_reconstructions']} reconstructions are uniformly grey; their "
+            "PixCorr counts as 0"
         )

@@ -18,14 +18,18 @@ from fmri2img.sharing.remotes import (
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add them to the command."""
+    """Add the verbs to the command."""
     for name, run, help_text in (
         (
             "share",
             push_files,
             "push receipts, regions, voxels, examples, splits and latents to your group's remote",
         ),
-        ("pull", pull_files, "pull them; then dvc repro goes on from there, without raw files"),
+        (
+            "pull",
+            pull_files,
+            "pull them; dvc repro then continues from there, without raw files",
+        ),
     ):
         verb = verbs.add_parser(name, help=help_text)
         verb.add_argument("--remote", help="a DVC remote; the default one if left out")
@@ -51,12 +55,12 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
             verb.add_argument(
                 "--members-only",
                 action="store_true",
-                help="only people whom the data's terms admit can read the remote",
+                help="confirm that only people admitted by the data's terms can read the remote",
             )
 
 
 def push_files(options: argparse.Namespace) -> None:
-    """Push, after saying what."""
+    """Print what is to be pushed, and push it."""
     shipment = plan(options.remote, options.stages)
     print(*shipment.describe(), sep="\n")
     if not options.dry_run:
@@ -65,14 +69,14 @@ def push_files(options: argparse.Namespace) -> None:
 
 
 def pull_files(options: argparse.Namespace) -> None:
-    """Pull, after saying what, and whether the parameters are those of the files."""
+    """Print what is to be pulled, warn if the parameters do not match the files, and pull."""
     shipment = plan(options.remote, options.stages)
     print(*shipment.describe(), sep="\n")
     if differences := differing_params():
         print(
-            f"note: params.yaml is not that of the pulled files: {'; '.join(differences)}; to use "
-            "them, set it back "
-            "(git checkout params.yaml): otherwise dvc repro will ask for raw files",
+            f"note: params.yaml differs from that of the pulled files: {'; '.join(differences)}; "
+            "to use them, restore it (git checkout params.yaml): otherwise dvc repro will ask for "
+            "raw files",
             file=sys.stderr,
         )
     if not options.dry_run:
@@ -84,5 +88,5 @@ def pull_files(options: argparse.Namespace) -> None:
             try:
                 for line in catch_up():
                     print(line, flush=True)
-            except UnavailableError as error:  # the files are here all the same
+            except UnavailableError as error:  # the files were pulled all the same
                 print(f"note: {error}; later run: fmri2img track", file=sys.stderr)

@@ -9,7 +9,7 @@ from fmri2img.sharing.voxel_file import open_voxels
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
-    """Add them to the command."""
+    """Add the verbs to the command."""
     show = verbs.add_parser("voxels", help="say what a voxel file holds")
     show.add_argument("file", type=Path)
     show.set_defaults(run=lambda options: print(open_voxels(options.file)))

@@ -1,4 +1,4 @@
-"""What a container says of its arrays, and the check of a file against it."""
+"""Declarations of a container's arrays, and the check of a file against them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Order = Literal["any", "sorted", "ascending"]
 Axes = tuple[str | int, ...]
 # Image ids: numbers, or texts.
 _ID_KINDS = "iuU"
-# Betas: whole numbers in the units of the dataset, or numbers as they are.
+# Betas: whole numbers in the dataset's stored units, or unscaled numbers.
 _BETA_DTYPES = ("int16", "float32")
 _DTYPES = {"beta": " or ".join(_BETA_DTYPES), "id": "whole numbers or texts"}
 
@@ -24,7 +24,7 @@ class Shaped(Protocol):
 
     @property
     def dtype(self) -> np.dtype:
-        """What it holds."""
+        """Type of the elements."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Array:
         Name of its dtype in numpy; ``id``: integers or texts; ``bytes``: texts of any length;
         ``beta``: int16 or float32.
     axes : tuple of str or int
-        What each axis counts, or how long it is; arrays that share a word are equally long there.
+        Name of each axis, or its length; axes of the same name have the same length in all arrays.
     order : str
-        ``sorted``: no value is below the one before; ``ascending``: each is above it.
+        ``sorted``: no value is below the previous one; ``ascending``: each is above it.
     is_finite : bool
         Whether NaN and infinity are faults.
     """
@@ -60,11 +60,12 @@ class Array:
         Parameters
         ----------
         name : str
-            The array's.
+            Name of the array.
         values : array
-            One that stays on disk is not read: its dtype and shape are checked alone.
+            If it stays on disk, it is not read, and only its dtype and shape are checked.
         lengths : dict of str to (str, int)
-            Length of each axis met so far, with the array that has it; gets the new ones.
+            For each axis met so far, the array that set its length, and the length; new axes are
+            added.
         """
         if not self._has_dtype(values.dtype):
             return f"dtype {values.dtype}, expected {_DTYPES.get(self.dtype, self.dtype)}"
@@ -107,13 +108,13 @@ class Array:
 
 
 def first_fault(arrays: Mapping[str, Array], values: Mapping[str, Shaped]) -> str:
-    """Return the first thing that is wrong with some arrays: name, and what; empty if nothing is.
+    """Return the first fault among some arrays, with the array's name; empty if there is none.
 
     Parameters
     ----------
     arrays : mapping of str to Array
     values : mapping of str to array
-        Those that there are, of any shape.
+        The arrays that are present, of any shape.
     """
     lengths: dict[str, tuple[str, int]] = {}
     for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""The way back from latents to voxels."""
+"""The model that predicts voxel responses from latents."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -33,8 +33,8 @@ class EncodingModel(Stored):
     provenance: dict
 
     def predict(self, latents: np.ndarray) -> np.ndarray:
-        """Predict responses to pictures from their latents, shape (n, d); returns (n, n_voxels),
-        SDs of training trials.
+        """Predict responses to pictures from their latents, shape (n, d); return them in SDs of
+        the training trials, shape (n, n_voxels).
         """
         predicted: np.ndarray = (latents - self.latent_mean) @ self.weights + self.response_mean
         return predicted

@@ -53,7 +53,7 @@ class Examples(Voxels, Stored):
         )
 
     def contradiction(self) -> str:
-        """Say whether trials showed unknown images, or belong to unknown sessions."""
+        """Describe trials that showed unknown images or belong to unknown sessions."""
         if not np.isin(self.trial_image_ids, self.image_ids).all():
             return "trial_image_ids: a trial showed an image that is not among image_ids"
         return self.unknown_session("trial_session", self.trial_session)

@@ -34,12 +34,12 @@ def as_ids(values: Sequence[int | str]) -> np.ndarray:
 
 
 def id_name(image_id: Any) -> str:
-    """Return how files and keys call an image: numbers have five digits at least."""
+    """Return the name of an image in files and keys; numbers have at least five digits."""
     return image_id if isinstance(image_id, str) else f"{image_id:05d}"
 
 
 def id_number(image_id: Any) -> int:
-    """Return a number that stands for an image in seeds: the same in every run."""
+    """Return the number that stands for an image in seeds; it is the same in every run."""
     if isinstance(image_id, str):
         return int.from_bytes(hashlib.sha256(image_id.encode()).digest()[:8], "big")
     return int(image_id)

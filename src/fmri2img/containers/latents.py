@@ -16,7 +16,7 @@ class Latents(Stored):
 
     Attributes
     ----------
-    image_ids : ndarray, shape (n_images,), int64
+    image_ids : ndarray, shape (n_images,), int64 or str
         Ascending.
     values : ndarray, shape (n_images, 4, 16, 16), float32
     energies : ndarray, shape (n_images, 12, 8, 8), float32

@@ -1,8 +1,8 @@
 """Noise ceilings from repetitions, by a published definition.
 
 Allen et al. 2022, doi:10.1038/s41593-021-00962-x: betas are z-scored within each session; the noise
-variance is the variance over the trials of an image, averaged over images; what remains of
-the unit variance is signal.
+variance is the variance over the trials of an image, averaged over images; the rest of the
+unit variance is signal.
 """
 
 import numpy as np
@@ -51,15 +51,15 @@ def estimate_ncsnr(
         Any unit: sessions are z-scored here.
     sessions, image_ids : ndarray, shape (n_trials,)
     n_repetitions : int
-        Images that were shown this often count, 2 at least: as often as the experiment shows one.
+        Number of times that the experiment shows an image; only images shown this often (at
+        least 2) are used.
     chosen : ndarray of int, optional
-        Image ids to estimate from; all by default. Sessions are z-scored over all trials in any
-        case.
+        Image ids to estimate from; all by default. Sessions are always z-scored over all trials.
 
     Returns
     -------
     ndarray, shape (n_voxels,), float32
-        Signal SD over noise SD, 0 or more; NaN where no image has as many valid trials.
+        Signal SD over noise SD, 0 or more; NaN where no image has that many valid trials.
     """
     ids, inverse, counts = np.unique(image_ids, return_inverse=True, return_counts=True)
     used = counts == max(n_repetitions, 2)
@@ -86,7 +86,7 @@ def noise_ceiling(ncsnr: np.ndarray, n_repetitions: np.ndarray | int) -> np.ndar
     ncsnr : ndarray, shape (n_voxels,)
         Signal SD over noise SD; NaN outside the brain mask.
     n_repetitions : int or ndarray, shape (n_images,)
-        Trials averaged for each image; if they differ, the mean of 1/n over images counts.
+        Trials averaged for each image; if images differ, the mean of 1/n over images is used.
 
     Returns
     -------
@@ -110,7 +110,7 @@ def above_threshold(ncsnr: np.ndarray, threshold: float) -> np.ndarray:
     Raises
     ------
     ConfigError
-        If none is.
+        If no voxel is kept.
     """
     if threshold == 0:
         return np.ones(len(ncsnr), dtype=bool)
@@ -118,8 +118,7 @@ def above_threshold(ncsnr: np.ndarray, threshold: float) -> np.ndarray:
     if not kept.any():
         raise ConfigError(
             f"params.yaml: extract_betas.min_ncsnr: {threshold} leaves none of {len(ncsnr)} "
-            "voxels, of which the best has "
-            f"{np.nanmax(ncsnr, initial=0):.2f} on images that are not shared; choose less, or "
-            "more sessions"
+            f"voxels; the best voxel has {np.nanmax(ncsnr, initial=0):.2f} on images that are not "
+            "shared; lower the threshold, or name more sessions"
         )
     return kept

@@ -1,4 +1,4 @@
-"""What an encoder makes of averaged betas."""
+"""An encoder's reconstructions from averaged betas."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,20 +8,20 @@ import numpy as np
 from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.stored import Stored
 
-# What pictures of encoders that use Stable Diffusion are made from, beside both together.
+# Encoders that use Stable Diffusion also make pictures from z alone and from c alone.
 VARIANTS = ("z_only", "c_only")
 _LATENT = (4, "rows", "columns")
 
 
 @dataclass(frozen=True)
 class Reconstructions(Stored):
-    """What an encoder makes of averaged betas, beside what the autoencoder alone would give.
+    """An encoder's reconstructions from averaged betas, and those of the autoencoder alone.
 
-    Arrays that an encoder has nothing for are None, and are not in the file.
+    Arrays that do not apply to an encoder are None, and are not in the file.
 
     Attributes
     ----------
-    image_ids : ndarray, shape (n,), int64
+    image_ids : ndarray, shape (n,), int64 or str
         Ascending within each split.
     split : ndarray, shape (n,), bytes
         ``test`` or ``train``.
@@ -35,40 +35,40 @@ class Reconstructions(Stored):
         Decoded from ``mean_latent``.
     mean_seen : ndarray, shape (4, 16, 16), float32
         Latents that the autoencoder finds in ``mean_decoded``.
-    partial_image_ids : ndarray, shape (m,), int64
-        Test images that were shown more than once, several times each.
+    partial_image_ids : ndarray, shape (m,), int64 or str
+        Test images that were shown more than once; each id occurs several times.
     partial_first, partial_count : ndarray, shape (m,), int8
-        Which repetition was the first of how many that were averaged: the first alone, the second
-        alone, the first two, and so on.
+        First repetition averaged, from 0, and number of repetitions averaged: the first alone,
+        the second alone, the first two, and so on.
     partial_images : ndarray, shape (m, side, side, 3), uint8
         Reconstructed from those repetitions only.
     partial_seen : ndarray, shape (m, 4, 16, 16), float32
         Latents that the autoencoder finds in ``partial_images``.
     provenance : dict
     latents : ndarray, shape (n, 4, 16, 16), float32, or None
-        Predicted, in scaled units; of an encoder that uses Stable Diffusion those that the
-        autoencoder finds in ``images``; None for an encoder that predicts none.
+        Predicted latents, in scaled units; for an encoder that uses Stable Diffusion, the latents
+        that the autoencoder finds in ``images``; None for an encoder that predicts none.
     latent_sd : ndarray, shape (n, 4, 16, 16), float32, or None
-        How far off the encoder says it is, as an SD; NaN: it does not say.
+        SD that the encoder states for the error of its latents; NaN where it states none.
     partial_latents : ndarray, shape (m, 4, 16, 16), float32, or None
-        Predicted from some of the repetitions.
+        Latents predicted from some of the repetitions.
     found_latents : ndarray, shape (n, 4, 16, 16), float32, or None
-        Latents that the autoencoder finds in ``images``, of an encoder that predicts none.
+        Latents that the autoencoder finds in ``images``, for an encoder that predicts none.
     seed_images : ndarray, shape (n_seeds, n_test, side, side, 3), uint8, or None
-        Of the test images, from encoders trained in the same way with other seeds; None where a
-        seed changes nothing.
+        Reconstructions of the test images by encoders trained in the same way with other seeds;
+        None where a seed changes nothing.
     seed_latents : ndarray, shape (n_seeds, n_test, 4, 16, 16), float32, or None
     samples : ndarray, shape (n_test, n_samples, 512, 512, 3), uint8, or None
-        Of the test images, from Stable Diffusion: the first is the one in ``images``, there made
+        Stable Diffusion's pictures of the test images; ``images`` holds the first of each, made
         smaller.
     z_latents : ndarray, shape (n_test, 4, 40, 40), float16, or None
         Decoded z of the test images, for the same encoders.
     text_embeddings : ndarray, shape (n_test, 77, 768), float16, or None
-        Decoded c.
+        Decoded c of the test images.
     variant_images : ndarray, shape (2, n_test, side, side, 3), uint8, or None
         Pictures from z alone and from c alone (`VARIANTS`).
     variant_latents : ndarray, shape (2, n_test, 4, 16, 16), float32, or None
-        Latents that the autoencoder finds in them.
+        Latents that the autoencoder finds in ``variant_images``.
     """
 
     stays_on_disk = ("samples",)  # gigabytes
@@ -151,7 +151,7 @@ class Reconstructions(Stored):
 
     @property
     def n_samples(self) -> int:
-        """Pictures of each test image that Stable Diffusion made; 0 for other encoders."""
+        """Number of Stable Diffusion's pictures of each test image; 0 for other encoders."""
         return 0 if self.samples is None else self.samples.shape[1]
 
     @property

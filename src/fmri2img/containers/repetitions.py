@@ -4,7 +4,7 @@ import numpy as np
 
 from fmri2img.containers.examples import Examples
 
-# 27 000 trials of them take 110 MB; a copy of all voxels of nsdgeneral takes 1.7 GB.
+# For 27 000 trials a block takes 110 MB; a copy of all voxels of nsdgeneral takes 1.7 GB.
 _VOXELS_AT_ONCE = 1024
 
 
@@ -51,8 +51,8 @@ def average_repetitions(
 
 
 def averaged_betas(examples: Examples, image_ids: np.ndarray) -> np.ndarray:
-    """Return percent signal change averaged over the repetitions of each image, shape (n_images,
-    n_voxels), float32.
+    """Return betas in the dataset's unit, averaged over the repetitions of each image, shape
+    (n_images, n_voxels), float32.
     """
     trials = examples.trials_of(image_ids)
     return average_repetitions(
@@ -64,8 +64,8 @@ def average_zscored(examples: Examples, trials: np.ndarray, reference: np.ndarra
     """Z-score responses within each session by the mean and SD of reference trials, then average
     each image's trials.
 
-    Gain and baseline drift between scan days; with training trials as reference, no test trial has
-    a part in either.
+    Gain and baseline drift between scan days; with training trials as the reference, test trials
+    affect neither.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def average_zscored(examples: Examples, trials: np.ndarray, reference: np.ndarra
     trials : ndarray of int
         Rows of the trials to average, ascending, and so sorted by image.
     reference : ndarray of int
-        Rows of the trials whose mean and SD count.
+        Rows of the trials that give the mean and SD.
 
     Returns
     -------

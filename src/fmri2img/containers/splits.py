@@ -62,21 +62,21 @@ class Split:
 
 
 def check_kind(kind: str, provenance: dict[str, Any]) -> None:
-    """Refuse a split that the dataset does not allow, or whose test trials have helped to choose
-    the voxels.
+    """Refuse a split that the dataset does not allow, or whose test trials helped to choose the
+    voxels.
 
     Parameters
     ----------
     kind : str
         ``shared`` or ``random``.
     provenance : dict
-        Of the examples: ``splits``, and ``selection``; voxels are chosen by the images that are
-        not shared, which ``random`` also tests on.
+        Provenance of the examples, with ``splits`` and ``selection``. Voxels are chosen on the
+        images that are not shared, and ``random`` also tests on these.
 
     Raises
     ------
     ConfigError
-        If it is either.
+        In either case.
     """
     selection = provenance["selection"]
     if kind not in provenance["splits"]:
@@ -101,19 +101,19 @@ def split_images(
     n_train_random: int,
     rng: np.random.Generator,
 ) -> Split:
-    """Divide images.
+    """Divide images into training, validation and test.
 
     Parameters
     ----------
     image_ids, is_shared : ndarray, shape (n_images,)
     kind : str
         ``shared``: test on the images that the dataset sets apart, as published work does.
-        ``random``: after a shuffle, test on what is left behind the first ``n_train_random``
-        images, as the fmri2img scripts do (not comparable with published numbers).
+        ``random``: after a shuffle, test on all images after the first ``n_train_random``, as the
+        fmri2img scripts do (not comparable with published numbers).
     validation_fraction : float
-        Share of the images that are not test images.
+        Validation's share of the images that are not test images.
     n_train_random : int
-        Only for ``random``.
+        Number of training and validation images; only for ``random``.
     rng : Generator
 
     Returns

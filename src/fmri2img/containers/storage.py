@@ -14,19 +14,19 @@ import numpy as np
 
 from fmri2img.project.exceptions import FormatError
 
-# Level 1 is within 1 % of level 4 on betas and a quarter faster; shuffling separates the noisy low
-# bytes from the rest.
+# On betas, level 1 comes within 1 % of level 4 and is a quarter faster; shuffling separates the
+# noisy low bytes from the rest.
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _CHUNK_BYTES = 1 << 20
-# A chunk of betas holds a session's 750 trials, so that sessions and groups of voxels can be read
-# alone.
+# A chunk of betas holds a session's 750 trials, so that a session or a group of voxels can be read
+# without the others.
 _MATRIX_CHUNK = (750, 128)
 _PLAIN_BELOW = 10_000  # values; smaller arrays are stored as they are
 
 
 class _WritableFile(io.RawIOBase):
-    """A new file that remembers what the disk refused, instead of telling HDF5, which crashes on
-    closing a file that it cannot write.
+    """A new file that keeps write errors from HDF5, which crashes on closing a file that it cannot
+    write, and remembers the error.
     """
 
     def __init__(self, path: Path) -> None:
@@ -80,8 +80,8 @@ def writing(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     OSError
-        If the disk refused something, with its number and the path, when the file is closed at the
-        latest.
+        If a write failed; has the error number and the path, and is raised when the file is closed
+        at the latest.
     """
     with _WritableFile(path) as target:
         try:
@@ -95,7 +95,7 @@ def writing(path: Path) -> Iterator[h5py.File]:
 
 
 def chunk_shape(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...] | None:
-    """Return how an array is cut in a file; None if it is small and stored in one piece."""
+    """Return the chunk shape of an array; None if it is small and stored in one piece."""
     if int(np.prod(shape)) < _PLAIN_BELOW:
         return None
     if len(shape) == 2:
@@ -116,7 +116,7 @@ def create_array(
 
 @dataclass(frozen=True)
 class StoredArray:
-    """An array that stays in its file; indexing reads.
+    """An array that stays in its file; indexing reads from it.
 
     Attributes
     ----------
@@ -148,7 +148,7 @@ class StreamedArray:
     shape : tuple of int
     dtype : dtype
     blocks : callable
-        Starts an iterator of (index, values): where each block belongs, and the block.
+        Returns an iterator of (index, values): the position of each block, and the block.
     """
 
     shape: tuple[int, ...]
@@ -161,10 +161,9 @@ class StreamedArray:
 
 @dataclass(frozen=True)
 class JoinedArray:
-    """An array to be written, whose rows are those of the same-named arrays of several files, one
-    after another.
+    """An array to be written that concatenates the rows of the same-named arrays of several files.
 
-    Compressed chunks are copied as they are.
+    Compressed chunks are copied without decompression.
 
     Attributes
     ----------
@@ -235,7 +234,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     Raises
     ------
     FormatError
-        If it is no HDF5 file, or an array is not in it.
+        If it is not an HDF5 file, or lacks an array.
     """
     try:
         with h5py.File(path, "r") as file:

@@ -15,7 +15,7 @@ from fmri2img.containers.storage import StoredArray, write_array, writing
 from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.project.files import replacing
 
-# Axes and units of the arrays in a file, for who opens it without this project.
+# Axes and units of the arrays in a file, for readers without this project.
 _MEANINGS: dict[str, tuple[str, str]] = {
     "voxel_ijk": (
         "voxels, (i, j, k)",
@@ -87,9 +87,9 @@ class Stored:
     """
 
     stays_on_disk: ClassVar[tuple[str, ...]] = ()  # arrays that `open` never reads whole
-    earlier_names: ClassVar[dict[str, str]] = {}  # what version 0.1 called an array
-    arrays: ClassVar[dict[str, Array]] = {}  # what each is, for the check of a file
-    # Arrays that version 0.1 wrote without entries where an encoder has nothing.
+    earlier_names: ClassVar[dict[str, str]] = {}  # names of arrays in version 0.1
+    arrays: ClassVar[dict[str, Array]] = {}  # declarations that a file is checked against
+    # Arrays that version 0.1 wrote empty where they do not apply to an encoder.
     once_empty: ClassVar[tuple[str, ...]] = ()
 
     def save(self, path: Path) -> None:
@@ -114,7 +114,7 @@ class Stored:
     def open(
         cls, path: Path, *, remedy: str, on_disk: Collection[str] = (), subject: str = ""
     ) -> Self:
-        """Read a container, and check it against what it declares.
+        """Read a container, and check its arrays against their declarations.
 
         Parameters
         ----------
@@ -122,19 +122,19 @@ class Stored:
         remedy : str
             The command that makes the file.
         on_disk : collection of str
-            Arrays that stay in the file and are read as they are indexed (`storage.StoredArray`).
+            Arrays that stay in the file and are read when indexed (`storage.StoredArray`).
         subject : str
-            Whose it has to be; empty: anybody's.
+            Expected subject; empty: any.
 
         Raises
         ------
         MissingDataError
             If the file is not there.
         FormatError
-            If it is not such a container, or its arrays are not as they should be: dtype, shape,
-            order, finite numbers.
+            If it is not such a container, or an array has the wrong dtype, shape or order, or
+            numbers that are not finite.
         MismatchError
-            If it is another subject's.
+            If it belongs to another subject.
         """
         if not path.exists():
             raise MissingDataError(f"{path} not found; run: {remedy}")
@@ -158,7 +158,7 @@ class Stored:
         values["provenance"] = cls.complete(values["provenance"])
         owner = values["provenance"].get("subject", subject)
         if subject and owner != subject:
-            raise MismatchError(f"{path} is of {owner}, expected {subject}; run: {remedy}")
+            raise MismatchError(f"{path} belongs to {owner}, expected {subject}; run: {remedy}")
         if fault := first_fault(cls.arrays, values):
             raise FormatError(f"{path}: {fault}; run: {remedy}")
         container = cls(**values)
@@ -168,16 +168,16 @@ class Stored:
 
     @classmethod
     def complete(cls, provenance: dict[str, Any]) -> dict[str, Any]:
-        """Return a file's provenance with what earlier versions left unsaid. For subclasses."""
+        """Return a file's provenance with facts that earlier versions left out. For subclasses."""
         return provenance
 
     def contradiction(self) -> str:
-        """Say which arrays contradict one another; empty if none do. For subclasses."""
+        """Describe arrays that contradict one another; empty if none do. For subclasses."""
         return ""
 
     @classmethod
     def _name_in(cls, file: h5py.File, name: str) -> str:
-        """Return what a file calls an array; empty if it is optional and not there."""
+        """Return an array's name in a file; empty if it is optional and not there."""
         for known in (name, cls.earlier_names.get(name, name)):
             if known in file.attrs:
                 return known
@@ -193,8 +193,8 @@ class Stored:
             }
             if len(set(lengths.values())) > 1:
                 raise MismatchError(
-                    f"{type(self).__name__}: arrays over {group} differ in length: {lengths}; make "
-                    "the file anew"
+                    f"{type(self).__name__}: arrays over {group} differ in length: {lengths}; "
+                    "create the file again"
                 )
 
 

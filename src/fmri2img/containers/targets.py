@@ -1,4 +1,4 @@
-"""What Stable Diffusion makes of pictures and captions."""
+"""Stable Diffusion's latents of pictures and text embeddings of captions."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
@@ -12,7 +12,7 @@ from fmri2img.containers.stored import Stored
 
 @dataclass(frozen=True)
 class DiffusionTargets(Stored):
-    """What Stable Diffusion makes of pictures and captions.
+    """Stable Diffusion's latents of pictures and text embeddings of captions.
 
     Attributes
     ----------
@@ -25,9 +25,9 @@ class DiffusionTargets(Stored):
     empty_text : ndarray, shape (77, 768), float16
         Embedding of the empty text.
     provenance : dict
-        ``data_source``; ``z_latents`` and ``text_embeddings``: hashes of what each was made with
-        and from; ``about``: Stable Diffusion's identity, as configs of encoders record it;
-        ``n_captions``, ``n_truncated``.
+        ``data_source``; ``z_latents`` and ``text_embeddings``: hashes of the model and inputs that
+        each was made from; ``about``: Stable Diffusion's identity, as configs of encoders record
+        it; ``n_captions``, ``n_truncated``.
     """
 
     arrays: ClassVar[dict[str, Array]] = {
@@ -65,7 +65,7 @@ class DiffusionTargets(Stored):
         )
 
     def made_from(self, name: str) -> dict[str, Any] | None:
-        """Return the hashes of what an array was made with and from; None: nothing is known."""
+        """Return the hashes of the model and inputs of an array; None if they are unknown."""
         earlier: dict[str, Any] | None = self.provenance.get(self.earlier_names[name])
         return self.provenance.get(name, earlier)
 

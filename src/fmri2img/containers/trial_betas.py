@@ -1,4 +1,4 @@
-"""Betas trial by trial, and what is known of their voxels."""
+"""Betas trial by trial, and the facts of their voxels."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,8 +12,8 @@ from fmri2img.containers.voxels import OVER_VOXELS, Voxels
 
 @dataclass(frozen=True)
 class TrialBetas(Voxels, Stored):
-    """Betas of one subject, trial by trial in time order; holds all that is ever needed from the
-    raw files but pictures.
+    """Betas of one subject, trial by trial in time order; holds everything that later stages need
+    from the raw files except pictures.
 
     Attributes
     ----------
@@ -54,8 +54,8 @@ class TrialBetas(Voxels, Stored):
         )
 
     def contradiction(self) -> str:
-        """Say whether two trials stand at one place, or belong to unknown sessions."""
+        """Describe trials that share session, run and trial number, or whose session is unknown."""
         places = np.stack([self.session, self.run, self.trial], axis=1)
         if len(np.unique(places, axis=0)) < len(places):
-            return "session, run, trial: two trials stand at one place"
+            return "session, run, trial: two trials have the same numbers"
         return self.unknown_session("session", self.session)

@@ -12,7 +12,7 @@ from fmri2img.containers.stored import Stored
 
 @dataclass(frozen=True)
 class TruePictures(Stored):
-    """Test images as the dataset stores them: what reconstructions are compared with.
+    """Test images as the dataset stores them; reconstructions are compared with them.
 
     Attributes
     ----------
@@ -20,7 +20,7 @@ class TruePictures(Stored):
         Ascending.
     images : ndarray, shape (n, side, side, 3), uint8
     provenance : dict
-        ``data_source`` and the MD5 of the receipt.
+        ``data_source`` and ``receipts``, as in `voxels.Voxels`.
     """
 
     arrays: ClassVar[dict[str, Array]] = {
@@ -41,6 +41,6 @@ class TruePictures(Stored):
         Raises
         ------
         MismatchError
-            If one is not there.
+            If a picture is absent.
         """
         return self.images[find_rows(self.image_ids, image_ids, "true pictures")]

@@ -1,4 +1,4 @@
-"""Betas as they are stored, and in the unit that the dataset declares."""
+"""Conversion between stored betas and the unit that the dataset declares."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -10,14 +10,14 @@ PERCENT = "percent signal change"
 
 @dataclass(frozen=True)
 class Units:
-    """What stored betas mean.
+    """The unit of stored betas.
 
     Attributes
     ----------
     name : str
         The unit, such as ``percent signal change``.
     per_unit : float
-        What is stored for one unit; 1 where numbers are stored as they are.
+        Stored number that equals one unit; 1 if betas are stored unscaled.
     """
 
     name: str
@@ -29,16 +29,16 @@ class Units:
         return cls(**provenance["units"])
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Describe the unit in words."""
         return self.name if self.per_unit == 1 else f"{self.name}, {self.per_unit:g} a unit"
 
     def record(self) -> dict[str, Any]:
-        """Return what a container's provenance keeps, as ``units``."""
+        """Return the entry ``units`` of a container's provenance."""
         return asdict(self)
 
     def to_stored(self, betas: np.ndarray) -> np.ndarray:
-        """Convert betas of any shape to stored numbers, int16, as MATLAB does: half away from zero,
-        saturating, NaN to 0.
+        """Convert betas of any shape to stored numbers, int16, as MATLAB does: halves are rounded
+        away from zero, large numbers saturate, NaN becomes 0.
         """
         scaled = np.nan_to_num(betas * self.per_unit)
         rounded = np.trunc(scaled + np.copysign(0.5, scaled))

@@ -1,4 +1,4 @@
-"""What is known of each voxel."""
+"""Facts about each voxel."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ OVER_VOXELS = ["voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain"]
 
 @dataclass(frozen=True)
 class Voxels:
-    """What is known of each voxel; part of the files of betas and of examples.
+    """Facts about each voxel; part of the files of betas and of examples.
 
     Attributes
     ----------
@@ -21,24 +21,24 @@ class Voxels:
         0-based position in the functional volume.
     roi_labels : ndarray, shape (n_voxels,), int16
     ncsnr : ndarray, shape (n_voxels,), float32
-        As the dataset ships it, over all its trials, test images included: for description, not for
-        selection. NaN where it ships none.
+        As shipped with the dataset, over all its trials, test images included: for description,
+        not for selection. NaN where none is shipped.
     training_ncsnr : ndarray, shape (n_voxels,), float32
-        Estimated here from the trials of images that are not shared; NaN if it was not asked for.
+        Estimated here from the trials of images that are not shared; NaN if not requested.
     in_brain : ndarray, shape (n_voxels,), bool
-        Whether the dataset's brain mask holds the voxel.
+        Whether the voxel is inside the dataset's brain mask.
     sessions : ndarray, shape (n_sessions,), int16
         Session numbers, from 1.
     valid : ndarray, shape (n_sessions, n_voxels), bool
         Whether the voxel has data in the session.
     saturated : ndarray, shape (n_sessions, n_voxels), int16
-        Trials whose beta is at the limit of what is stored.
+        Number of trials whose beta is at the limit of the stored range.
     affine : ndarray, shape (4, 4)
     provenance : dict
         ``subject``, ``data_source``, ``region`` (ROI, where it was drawn, mapping, MD5 of the label
         volume), ``roi_names`` (label to name), ``func_space``, ``beta_version``, ``responses``
         (betas or timeseries), ``voxel_mm``, ``grid``, ``selection``, ``units`` (`units.Units`),
-        ``n_repetitions`` (how often an image is shown at most), ``splits``, ``title`` and
+        ``n_repetitions`` (how many times an image is shown at most), ``splits``, ``title`` and
         ``terms`` of the dataset, ``code_version`` and ``receipts``
         (MD5 of each receipt, as in ``dvc.lock``, and one SHA-256 over its records).
     """
@@ -68,17 +68,17 @@ class Voxels:
 
     @classmethod
     def complete(cls, provenance: dict[str, Any]) -> dict[str, Any]:
-        """Return a file's provenance with the facts that version 0.1 left unsaid."""
+        """Return a file's provenance with the facts that version 0.1 left out."""
         return with_facts(provenance)
 
     @property
     def n_repetitions(self) -> int:
-        """How often an image is shown at most."""
+        """How many times an image is shown at most."""
         return int(self.provenance["n_repetitions"])
 
     def unknown_session(self, name: str, of_trials: np.ndarray) -> str:
-        """Say that trials, shape (n_trials,), are of a session that ``sessions`` does not list;
-        empty if none are.
+        """Name a session of trials, shape (n_trials,), that ``sessions`` does not list; empty if
+        there is none.
         """
         unknown = of_trials[~np.isin(of_trials, self.sessions)]
         return f"{name}: session {unknown[0]} is not among sessions" if len(unknown) else ""

@@ -1,1 +1,1 @@
-"""Datasets: from raw files to voxels and pictures. One file a dataset; see datasets.protocol."""
+"""Datasets: from raw files to voxels and pictures. One file per dataset; see datasets.protocol."""

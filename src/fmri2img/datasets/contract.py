@@ -1,4 +1,4 @@
-"""Files held against what their dataset declares."""
+"""The check of files against what their dataset declares."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,7 +15,7 @@ _VOXELS_AT_ONCE = 512
 
 
 def check_betas(trials: TrialBetas, facts: Facts, subject: str) -> TrialBetas:
-    """Return betas that are as the dataset declares them, with its title and terms.
+    """Check betas against what the dataset declares; return them with its title and terms.
 
     Parameters
     ----------
@@ -23,12 +23,12 @@ def check_betas(trials: TrialBetas, facts: Facts, subject: str) -> TrialBetas:
         ``betas`` may be on disk.
     facts : Facts
     subject : str
-        Whose they have to be.
+        Expected subject.
 
     Raises
     ------
     MismatchError
-        With the declared fact that does not hold.
+        If a declared fact does not hold; the message names it.
     """
     for fact, fault in _faults(trials, facts, subject):
         if fault:
@@ -41,9 +41,9 @@ def check_betas(trials: TrialBetas, facts: Facts, subject: str) -> TrialBetas:
 
 
 def _faults(trials: TrialBetas, facts: Facts, subject: str) -> Iterator[tuple[str, str]]:
-    """Yield each declared fact with what contradicts it; an empty text if nothing does."""
+    """Yield each declared fact with the fault that contradicts it, empty if there is none."""
     owner = trials.provenance["subject"]
-    yield "subjects", "" if owner == subject else f"the betas are of {owner}"
+    yield "subjects", "" if owner == subject else f"the betas belong to {owner}"
     kind = trials.image_ids.dtype.kind
     is_declared = kind in _ID_KINDS[facts.ids]
     yield "ids", "" if is_declared else f"image ids are {trials.image_ids.dtype}, not {facts.ids}"

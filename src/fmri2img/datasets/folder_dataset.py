@@ -50,7 +50,7 @@ from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError,
 from fmri2img.project.params_file import check_section, near
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
-TERMS = "what this project's dataset.yaml says of its terms has to be kept"
+TERMS = "the terms in this project's dataset.yaml must be kept"
 DECLARED = PurePosixPath("dataset.yaml")
 PICTURES = PurePosixPath("pictures.csv")
 _POSITION = ("i", "j", "k")
@@ -62,7 +62,7 @@ class Settings(Params):
     Attributes
     ----------
     sessions : str or list of int
-        ``all``, or those to use.
+        ``all``, or the sessions to use.
     """
 
     sessions: Literal["all"] | Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
@@ -77,17 +77,17 @@ class Declared(Params):
     subjects : list of str
         Names of their folders.
     unit : str
-        Of betas, such as ``percent signal change``.
+        Unit of betas, such as ``percent signal change``.
     voxel_mm : float
         Side of a voxel.
     picture_side : int
         Height and width of all pictures, in pixels.
     n_repetitions : int
-        How often an image is shown at most.
+        How many times an image is shown at most.
     ids : str
         ``numbers`` or ``texts``.
     missing : str
-        ``masked``: NaN among betas is left out; ``refused``: there is none.
+        ``masked``: NaN betas are left out; ``refused``: NaN betas are an error.
     terms : str
         Who may have the data; empty: anybody.
     """
@@ -150,7 +150,7 @@ class Reader:
         return (self.setting.root / DECLARED).exists()
 
     def fetch_files(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
-        """Take the files as they lie."""
+        """Use the files where they are."""
         root = self.setting.root
         if name == "shared":
             files = [DECLARED, PICTURES, *self._pictures(root / PICTURES)["path"]]
@@ -170,7 +170,7 @@ class Reader:
         return [f"{name}: files are used where they lie, nothing is downloaded"]
 
     def read_regions(self, raw: RawFiles, params: ConvertRoiParams) -> LabelVolume:
-        """Lay the names of one column over the grid."""
+        """Make a label volume from the region names of one column."""
         if params.drawn_in != "func":
             raise ConfigError(
                 "params.yaml: convert_roi.drawn_in: the regions of a folder are drawn in "
@@ -192,7 +192,7 @@ class Reader:
         shared: RawFiles,
         region: Region,
         params: ExtractBetasParams,
-        resources: Resources,  # noqa: ARG002 (one array: nothing is read side by side)
+        resources: Resources,  # noqa: ARG002 (one array: nothing is read in parallel)
     ) -> TrialBetas:
         """Read the array, and join it with the tables."""
         trials, (_, voxels) = self._trials(raw, shared), self._voxels(raw)
@@ -204,8 +204,13 @@ class Reader:
         )
         return recording.trial_betas(region, params, self.facts, raw, shared)
 
-    def iterate_pictures(self, shared: RawFiles, image_ids: np.ndarray) -> Iterator[np.ndarray]:
-        """Read the files of pictures, each of shape (side, side, 3), uint8."""
+    def iterate_pictures(
+        self,
+        raw: RawFiles,  # noqa: ARG002 (one folder holds all pictures)
+        shared: RawFiles,
+        image_ids: np.ndarray,
+    ) -> Iterator[np.ndarray]:
+        """Yield the pictures in the files, each of shape (side, side, 3), uint8."""
         table = self._pictures(shared.locate(PICTURES)).set_index("image_id")
         for file in shared.locate_all(list(table.loc[image_ids.tolist(), "path"])):
             try:
@@ -213,30 +218,30 @@ class Reader:
                     yield np.asarray(picture.convert("RGB"))
             except (UnidentifiedImageError, OSError) as error:
                 raise FormatError(
-                    f"{file}: not a readable picture ({error}); write it anew"
+                    f"{file}: not a readable picture ({error}); save it again"
                 ) from error
 
     def collect_captions(
-        self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
+        self, raw: RawFiles, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
     ) -> Captions:
         """Refuse, whatever the shape of ``image_ids``: a folder has no captions."""
         raise ConfigError(
-            f"params.yaml: models.diffusion: {self._declared.title} has no captions, from which "
-            f"these models learn ({len(image_ids)} images of {shared.name}, folder "
-            f"{params.folder}); empty the list"
+            f"params.yaml: models.diffusion: {self._declared.title} has no captions, which these "
+            f"models need for training ({len(image_ids)} images of {raw.name} in {shared.root}, "
+            f"folder {params.folder}); empty the list"
         )
 
     def _splits(self, path: Path) -> tuple[SplitKind, ...]:
-        """Return the kinds of splits: tests on images set apart need some."""
+        """Return the kinds of splits; ``shared`` needs images set apart for tests."""
         return ("shared", "random") if self._pictures(path)["is_test"].any() else ("random",)
 
     def _pictures(self, path: Path) -> pd.DataFrame:
-        """Read the table of pictures; ``path`` of each file relative to the root."""
+        """Read the table of pictures; column ``path`` is relative to the root."""
         table = read_table(path, ("image_id", "file", "is_test"))
         table["image_id"] = self._ids(path, table["image_id"])
         if table["image_id"].duplicated().any():
             twice = table.loc[table["image_id"].duplicated(), "image_id"].iloc[0]
-            raise FormatError(f"{path}: image {twice} stands there twice; keep one line an image")
+            raise FormatError(f"{path}: image {twice} appears twice; keep one line per image")
         values = {"0": False, "1": True, "false": False, "true": True}
         is_test = table["is_test"].str.lower().map(values)
         if is_test.isna().any():
@@ -263,7 +268,10 @@ class Reader:
                 "it there"
             )
         if not table["session"].is_monotonic_increasing:
-            raise FormatError(f"{path}: sessions are not in order; sort trials by time, betas too")
+            raise FormatError(
+                f"{path}: sessions are not in order; sort the trials, and the betas with them, by "
+                "time"
+            )
         table["is_test"] = table["image_id"].map(pictures)
         if self.settings.sessions == "all":
             return table
@@ -280,7 +288,7 @@ class Reader:
         for axis in _POSITION:
             table[axis] = whole_numbers(path, table[axis])
         if table.duplicated(list(_POSITION)).any():
-            raise FormatError(f"{path}: two voxels stand at one place; keep one line a voxel")
+            raise FormatError(f"{path}: two voxels have the same position; keep one line per voxel")
         return path, table
 
     def _betas(self, raw: RawFiles, n_voxels: int) -> np.ndarray:
@@ -295,7 +303,7 @@ class Reader:
         if betas.dtype != np.float32 or betas.shape != (n_trials, n_voxels):
             raise FormatError(
                 f"{path}: got {betas.dtype} of shape {betas.shape}, expected float32 of "
-                f"{(n_trials, n_voxels)} by trials.csv and voxels.csv; write the array anew"
+                f"{(n_trials, n_voxels)} by trials.csv and voxels.csv; save the array again"
             )
         return betas
 

@@ -14,7 +14,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     Raises
     ------
     FormatError
-        If it is none, or lacks a column or a value.
+        If it is not a table, or lacks a column or a value.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -39,7 +39,7 @@ def whole_numbers(path: Path, values: pd.Series) -> pd.Series:
     Raises
     ------
     FormatError
-        If one is none.
+        If a text is not a whole number.
     """
     is_number = values.str.fullmatch(r"\d{1,18}")
     if not is_number.all():

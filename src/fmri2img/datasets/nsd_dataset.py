@@ -31,23 +31,27 @@ class Reader(NsdFiles):
         self.settings = settings
 
     def fetch_files(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
-        """Download, or take a copy as it lies."""
+        """Download the files, or use an existing copy."""
         machine = self.setting.machine
         if self.settings.source == "s3":
             return fetch_bucket(name, self.settings, machine, ledger, watch=watch)
         return use_local(name, self.settings, self.setting.root, ledger, watch=watch)
 
     def preview_fetch(self, name: str) -> list[str]:
-        """List the bucket, which says by itself what it holds."""
+        """Log what would be fetched from the bucket, or say that nothing is downloaded."""
         if self.settings.source == "s3":
             list_bucket(name, self.settings, self.setting.machine.n_connections)
             return []
         return [f"{name}: source {self.settings.source} downloads nothing"]
 
     def collect_captions(
-        self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
+        self,
+        raw: RawFiles,  # noqa: ARG002 (COCO's files hold the captions of all pictures)
+        shared: RawFiles,
+        image_ids: np.ndarray,
+        params: FetchCaptionsParams,
     ) -> Captions:
-        """Read COCO's captions of pictures, ids of shape (n,), after fetching them if need be."""
+        """Read COCO's captions of pictures, ids of shape (n,), and fetch them first if needed."""
         return read_coco_captions(shared, image_ids, self._caption_folder(shared, params))
 
     def _caption_folder(self, shared: RawFiles, params: FetchCaptionsParams) -> Path:
@@ -55,9 +59,10 @@ class Reader(NsdFiles):
             return Path(params.folder).expanduser()
         if shared.receipt.data_source == "simulated":
             raise ConfigError(
-                "params.yaml: dataset is nsd, and its files are simulated: which scenes they show "
-                "is not known here; name the folder with their captions in fetch_captions.folder "
-                "(data/raw/coco/annotations, where they were simulated)"
+                "params.yaml: dataset is nsd, but its files are simulated, and nsd does not know "
+                "which scenes they show; name the folder with their captions in "
+                "fetch_captions.folder "
+                "(data/raw/coco/annotations/<subject>, where they were simulated)"
             )
         fetch_captions(params.url, coco_folder())
         return coco_folder()

@@ -1,4 +1,4 @@
-"""What NSD and the simulated NSD have in common: one layout of files."""
+"""The layout of files that NSD and the simulated NSD share."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from fmri2img.datasets.nsd.coco_captions import CAPTION_FILES, read_captions, re
 from fmri2img.datasets.nsd.conversion import convert_roi, describe_region
 from fmri2img.datasets.nsd.design import N_REPETITIONS, N_SUBJECTS, SPLITS, UNITS
 from fmri2img.datasets.nsd.extraction import extract_betas
-from fmri2img.datasets.nsd.paths import STIM_INFO, STIMULI, VOXEL_SIZES_MM
+from fmri2img.datasets.nsd.paths import STIM_INFO, STIMULI, VOXEL_SIZES_MM, own_stimuli
 from fmri2img.datasets.nsd.stimuli import STIMULUS_SIDE, iterate_images
 from fmri2img.datasets.protocol import Captions, Facts, LabelVolume, Region, Resources, Setting
 from fmri2img.project.config import ConvertRoiParams, ExtractBetasParams, NsdParams
@@ -20,7 +20,7 @@ from fmri2img.provenance.receipts import RawFiles
 
 
 class NsdFiles:
-    """A dataset in NSD's layout; where its files come from is its own matter.
+    """A dataset in NSD's layout; subclasses decide where its files come from.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class NsdFiles:
 
     @property
     def facts(self) -> Facts:
-        """What it declares."""
+        """What the dataset declares."""
         return Facts(
             title=self.title,
             subjects=tuple(f"subj{number:02d}" for number in range(1, N_SUBJECTS + 1)),
@@ -83,17 +83,22 @@ class NsdFiles:
             resources=resources,
         )
 
-    def iterate_pictures(self, shared: RawFiles, image_ids: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield pictures of the stimulus file, each of shape (425, 425, 3), uint8."""
+    def iterate_pictures(
+        self, raw: RawFiles, shared: RawFiles, image_ids: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """Yield pictures of the stimulus file, each of shape (425, 425, 3), uint8, after checking
+        the files that it refers to, if there are any.
+        """
+        for files in (raw, shared):
+            if files.lists(own_stimuli(files.name)):
+                files.locate(own_stimuli(files.name))
         return iterate_images(shared.locate(STIMULI), image_ids, remedy=shared.remedy)
 
 
 def coco_pictures(
     shared: RawFiles, image_ids: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return image ids, COCO's ids of the pictures, and the splits that they are in there, each of
-    shape (n,).
-    """
+    """Return image ids, the pictures' COCO ids and their COCO splits, each of shape (n,)."""
     return image_ids, *read_coco_ids(shared.locate(STIM_INFO), image_ids, remedy=shared.remedy)
 
 

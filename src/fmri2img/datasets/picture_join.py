@@ -21,6 +21,7 @@ _VOXELS_AT_ONCE = 512
 def create_examples(
     trials: TrialBetas,
     dataset: Dataset,
+    raw: RawFiles,
     shared: RawFiles,
     *,
     image_size: int,
@@ -33,8 +34,8 @@ def create_examples(
     trials : TrialBetas
         ``betas`` may be on disk.
     dataset : Dataset
-    shared : RawFiles
-        Files that all subjects share, with the pictures.
+    raw, shared : RawFiles
+        The subject's files and those that all subjects share; the pictures are among them.
     image_size : int
         Side of the pictures; they are shrunk with antialiasing.
     progress : callable
@@ -43,15 +44,15 @@ def create_examples(
     Returns
     -------
     joined : Examples
-        The same whatever the order of the trials. Pictures and betas are read, a few at a time, as
-        it is saved.
+        The same whatever the order of the trials. Pictures and betas are read, a few at a time,
+        while it is saved.
     """
     order = np.lexsort([trials.trial, trials.run, trials.session, trials.image_ids])
     image_ids, first = np.unique(trials.image_ids, return_index=True)
 
     def pictures() -> Iterator[tuple[Any, np.ndarray]]:
-        shown = dataset_pictures(dataset, shared, image_ids)
-        # Threads: Pillow lets go of the interpreter while it resizes.
+        shown = dataset_pictures(dataset, raw, shared, image_ids)
+        # Threads suffice: Pillow releases the interpreter lock while it resizes.
         shrunk = Parallel(n_jobs=-1, prefer="threads", batch_size=8, return_as="generator")(
             delayed(_shrink)(one, image_size) for one in shown
         )
@@ -89,20 +90,21 @@ def create_examples(
 def collect_truth(
     image_ids: np.ndarray,
     dataset: Dataset,
+    raw: RawFiles,
     shared: RawFiles,
     *,
     progress: Progress = lambda items, **_: items,
 ) -> TruePictures:
-    """Take pictures as the dataset stores them, shape (n, side, side, 3); they are read as they
-    are saved.
+    """Collect pictures as the dataset stores them, shape (n, side, side, 3); they are read while
+    they are saved.
 
     Parameters
     ----------
     image_ids : ndarray, shape (n,)
         Ascending.
     dataset : Dataset
-    shared : RawFiles
-        Files that all subjects share, with the pictures.
+    raw, shared : RawFiles
+        The subject's files and those that all subjects share; the pictures are among them.
     progress : callable
         Wraps the pictures, with ``total``.
     """
@@ -111,7 +113,7 @@ def collect_truth(
     def pictures() -> Iterator[tuple[Any, np.ndarray]]:
         yield from enumerate(
             progress(
-                dataset_pictures(dataset, shared, image_ids),
+                dataset_pictures(dataset, raw, shared, image_ids),
                 total=len(image_ids),
                 desc="pictures",
             )
@@ -119,7 +121,8 @@ def collect_truth(
 
     images: Any = StreamedArray((len(image_ids), side, side, 3), np.dtype(np.uint8), pictures)
     receipts = {
-        shared.name: {"md5": shared.receipt.md5(), "sha256_of_records": shared.receipt.digest()}
+        files.name: {"md5": files.receipt.md5(), "sha256_of_records": files.receipt.digest()}
+        for files in (raw, shared)
     }
     return TruePictures(
         image_ids, images, {"data_source": shared.receipt.data_source, "receipts": receipts}
@@ -127,12 +130,12 @@ def collect_truth(
 
 
 def dataset_pictures(
-    dataset: Dataset, shared: RawFiles, image_ids: np.ndarray
+    dataset: Dataset, raw: RawFiles, shared: RawFiles, image_ids: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Yield pictures one by one, held against what the dataset declares, shape (side, side, 3),
-    uint8.
+    """Yield pictures that a subject saw one by one, checked against what the dataset declares,
+    shape (side, side, 3), uint8.
     """
-    pictures = dataset.iterate_pictures(shared, image_ids)
+    pictures = dataset.iterate_pictures(raw, shared, image_ids)
     return check_pictures(pictures, image_ids, dataset.picture_side)
 
 
@@ -143,12 +146,12 @@ def _shrink(picture: np.ndarray, side: int) -> np.ndarray:
 def check_pictures(
     pictures: Iterator[np.ndarray], image_ids: np.ndarray, side: int
 ) -> Iterator[np.ndarray]:
-    """Yield pictures that are as large as the dataset declares, shape (side, side, 3), uint8.
+    """Yield pictures after checking that each has the declared size, shape (side, side, 3), uint8.
 
     Raises
     ------
     MismatchError
-        With the first that is not.
+        At the first picture of another shape or dtype.
     """
     expected = (side, side, 3)
     for image_id, picture in zip(image_ids, pictures, strict=True):

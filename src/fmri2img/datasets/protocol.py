@@ -1,9 +1,9 @@
 """What a dataset declares, and what it does for the pipeline.
 
-A dataset is one file of this folder, ``<name>_dataset.py``, that defines ``Settings``, its section
-``datasets.<name>`` of ``params.yaml``, and ``Reader``, a class that has what `Dataset` lists. It
-brings raw files within reach, turns them into regions and betas, and hands out pictures. Nothing
-below the voxel file knows which dataset it was.
+A dataset is one file in this folder, ``<name>_dataset.py``. It defines ``Settings``, its section
+``datasets.<name>`` of ``params.yaml``, and ``Reader``, a class that implements `Dataset`: it makes
+raw files available, turns them into regions and betas, and reads pictures. Nothing downstream of
+the voxel file depends on the dataset.
 """
 
 import importlib
@@ -42,26 +42,26 @@ Progress = Callable[..., Iterable]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a dataset says of itself; `contract` holds every file against it.
+    """What a dataset declares about itself; `contract` checks every file against it.
 
     Attributes
     ----------
     title : str
-        As tables and notes call it.
+        Name in tables and notes.
     subjects : tuple of str
-        Whom it has.
+        Names of the dataset's subjects.
     picture_side : int
         Height and width of its pictures, in pixels.
     n_repetitions : int
-        How often an image is shown at most.
+        How many times an image is shown at most.
     units : Units
-        Of stored betas.
+        Units of stored betas.
     ids : str
         ``numbers`` or ``texts``: how images are named.
     missing : str
-        ``masked``: betas that are not there are left out; ``refused``: there are none.
+        ``masked``: missing betas are left out; ``refused``: missing betas are an error.
     splits : tuple of str
-        Kinds of splits that it allows: ``shared`` needs images that are set apart for tests.
+        Kinds of splits that it allows; ``shared`` needs images that are set apart for tests.
     terms : str
         Who may have the data, in a sentence; empty: anybody.
     """
@@ -79,13 +79,13 @@ class Facts:
 
 @dataclass(frozen=True)
 class Setting:
-    """Where a dataset is read, and for whom.
+    """Where a dataset is read, and for which subjects.
 
     Attributes
     ----------
     machine : MachineParams
     subjects : tuple of str
-        The project's.
+        Subjects of the project.
     own_rois : Path
         Folder of the user's regions, ``<subject>/<name>.nii.gz``.
     """
@@ -107,7 +107,7 @@ class LabelVolume:
     Attributes
     ----------
     labels : ndarray, shape (x, y, z), int16
-        -1 or 0: no label; 1..N.
+        -1 or 0: no label; 1..N: a region.
     voxel_mm : float
     table : dict
         ``names`` (label to name), ``roi``, ``drawn_in``, ``mapping``.
@@ -152,7 +152,7 @@ class Resources:
     progress : callable
         Wraps iterables, with ``total``.
     watch : callable
-        Opens a bar of bytes for files that have to be hashed.
+        Opens a progress bar, in bytes, for files that have to be hashed.
     """
 
     machine: MachineParams
@@ -168,9 +168,9 @@ class Captions:
     Attributes
     ----------
     texts : dict of int or str to list of str
-        By image id.
+        Captions by image id.
     sha256 : dict of str to str
-        Of the files that they were read from, by name.
+        SHA-256 of the files that they were read from, by name.
     """
 
     texts: dict[int | str, list[str]]
@@ -185,20 +185,20 @@ class Dataset(Protocol):
 
     @property
     def facts(self) -> Facts:
-        """What it declares."""
+        """What the dataset declares."""
 
     @property
     def picture_side(self) -> int:
-        """The same as among the facts: stages that read pictures alone ask for nothing else."""
+        """Height and width of its pictures, as in the facts, for stages that only read pictures."""
 
     def is_here(self) -> bool:
-        """Whether its raw files, or some, are on this machine."""
+        """Whether its raw files, or some of them, are on this machine."""
 
     def fetch_files(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
-        """Bring raw files within reach; returns the list of them."""
+        """Make raw files available; return the receipt that lists them."""
 
     def preview_fetch(self, name: str) -> list[str]:
-        """Say in lines what `fetch_files` would download."""
+        """Return lines that say what `fetch_files` would download."""
 
     def read_regions(self, raw: RawFiles, params: ConvertRoiParams) -> LabelVolume:
         """Return a subject's regions on the grid of its betas."""
@@ -213,20 +213,24 @@ class Dataset(Protocol):
     ) -> TrialBetas:
         """Return the betas of a region's voxels, trial by trial."""
 
-    def iterate_pictures(self, shared: RawFiles, image_ids: np.ndarray) -> Iterator[np.ndarray]:
-        """Yield pictures one by one, shape (side, side, 3), uint8."""
+    def iterate_pictures(
+        self, raw: RawFiles, shared: RawFiles, image_ids: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """Yield pictures that a subject saw one by one, shape (side, side, 3), uint8; they are
+        among the subject's files or the shared ones.
+        """
 
     def collect_captions(
-        self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
+        self, raw: RawFiles, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
     ) -> Captions:
-        """Return the captions of pictures, ids of shape (n,)."""
+        """Return the captions of pictures that a subject saw, ids of shape (n,)."""
 
 
 class Reader(Protocol):
-    """Makes a `Dataset`: the class that a dataset's file calls ``Reader``."""
+    """The class ``Reader`` of a dataset's file, which makes a `Dataset`."""
 
     def __call__(self, settings: Params, setting: Setting) -> Dataset:
-        """Take a project's settings."""
+        """Make the dataset from a project's settings."""
 
 
 def dataset_names() -> list[str]:
@@ -241,7 +245,7 @@ def open_dataset(params: ProjectParams) -> Dataset:
     Raises
     ------
     ConfigError
-        If there is none of that name, or its settings are wrong.
+        If there is no dataset of that name, or its settings are wrong.
     """
     name = params.dataset
     settings = check_dataset_settings(name, params.datasets)
@@ -280,7 +284,7 @@ def check_subjects(subjects: list[str], facts: Facts) -> None:
     Raises
     ------
     ConfigError
-        With names that resemble it.
+        If there is no such subject; the message suggests similar names.
     """
     if unknown := [name for name in subjects if name not in facts.subjects]:
         raise ConfigError(
@@ -290,9 +294,9 @@ def check_subjects(subjects: list[str], facts: Facts) -> None:
 
 
 def terms_of(name: str) -> str:
-    """Return who may have a dataset's data, by the name that receipts keep; empty: anybody."""
+    """Return who may have a dataset's data, from its name in receipts; empty: anybody."""
     if name not in dataset_names():
-        return "whose data these are, and so who may have them, is not known"
+        return "it is not known whose data these are, and so who may have them"
     terms: str = _module(name).TERMS
     return terms
 

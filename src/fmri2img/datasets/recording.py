@@ -1,6 +1,4 @@
-"""A subject's responses as plain arrays, for datasets that keep them so: regions and voxels from
-arrays.
-"""
+"""A subject's responses, regions and voxels from plain arrays, for datasets stored in this form."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +17,7 @@ from fmri2img.provenance.receipts import RawFiles
 
 @dataclass(frozen=True)
 class Recording:
-    """What was measured of one subject.
+    """Measurements of one subject.
 
     Attributes
     ----------
@@ -29,7 +27,7 @@ class Recording:
         ``session``, ``run``, ``trial`` (from 1, in time order), ``image_id`` and ``is_test``:
         whether the image is set apart for tests.
     voxel_ijk : ndarray, shape (n_voxels, 3), int64
-        0-based position of each voxel, none twice.
+        0-based position of each voxel, without duplicates.
     voxel_mm : float
     """
 
@@ -133,7 +131,7 @@ def label_volume(voxel_ijk: np.ndarray, names: list[str], roi: str, voxel_mm: fl
     names : list of str, n_voxels long
         Region of each voxel; empty: none.
     roi : str
-        What the set of regions is called.
+        Name of the set of regions.
     voxel_mm : float
     """
     numbers = {name: label for label, name in enumerate(dict.fromkeys(filter(None, names)), 1)}

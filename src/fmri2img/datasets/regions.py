@@ -17,7 +17,7 @@ def read_region(path: Path, table: dict, chosen: str | list[str], *, remedy: str
     ----------
     path : Path
     table : dict
-        What is known of it, as `protocol.LabelVolume` has it.
+        Description of the volume, as in `protocol.LabelVolume`.
     chosen : "all" or list of str
         Names of labels.
     remedy : str

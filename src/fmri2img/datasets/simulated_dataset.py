@@ -15,7 +15,7 @@ from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.layout import coco_folder
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
-TERMS = ""  # of no brain: anybody may have them
+TERMS = ""  # no brain was measured: anybody may have the files
 Settings = SimulatedNsdParams
 
 
@@ -34,7 +34,7 @@ class Reader(NsdFiles):
         root = self.setting.root
         check_may_simulate(root)
         if name == "shared":
-            files = simulate_shared(root, self.settings, list(self.setting.subjects))
+            files = simulate_shared(root, self.settings)
         else:
             files = SimulatedSubject(name, self.settings, root).write()
         return Receipt.of(name, root, files, ledger)
@@ -44,16 +44,17 @@ class Reader(NsdFiles):
         return [f"{name}: simulated files are written here, nothing is downloaded"]
 
     def collect_captions(
-        self, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
+        self, raw: RawFiles, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
     ) -> Captions:
-        """Describe the painted scenes, ids of shape (n,), in the form of COCO's files, and read
-        those.
+        """Write captions of the painted scenes, ids of shape (n,), in the form of COCO's files, and
+        read these files.
         """
         if params.folder is not None:
             return read_coco_captions(shared, image_ids, Path(params.folder).expanduser())
         if shared.receipt.data_source != "simulated":
             raise ConfigError(
-                "params.yaml: dataset is simulated, and the raw files are not; set dataset to nsd"
+                "params.yaml: dataset is simulated, but the raw files are not; set dataset to nsd"
             )
-        write_captions(coco_folder(), self.settings.simulation, *coco_pictures(shared, image_ids))
-        return read_coco_captions(shared, image_ids, coco_folder())
+        folder = coco_folder() / raw.name  # subjects may be described in parallel
+        write_captions(folder, self.settings.simulation, *coco_pictures(shared, image_ids))
+        return read_coco_captions(shared, image_ids, folder)

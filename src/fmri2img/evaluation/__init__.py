@@ -1,1 +1,1 @@
-"""Images and latents against the truth: pure functions, each with its source and chance level."""
+"""Score images and latents against the truth: pure functions, with sources and chance levels."""

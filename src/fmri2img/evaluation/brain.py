@@ -1,4 +1,4 @@
-"""The brain's side: whether reconstructions predict responses, region by region."""
+"""Brain scores: how well reconstructions predict responses, region by region."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,8 +10,7 @@ from fmri2img.evaluation.predictions import ALL_VOXELS, MeasuredResponses
 
 
 def regions_of(roi_names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the voxels of each region by name, and of all together (`ALL_VOXELS`), each of shape
-    (n,).
+    """Return voxel indices by region name, and all voxels as `ALL_VOXELS`, each of shape (n,).
 
     Parameters
     ----------
@@ -30,15 +29,15 @@ def brain_correlations(
     """Return, for each region, the correlation over its voxels between predicted and measured
     responses to each picture.
 
-    With responses that an encoding model predicts from *reconstructions*, this scores
-    reconstructions without their truth (MindEye2, arXiv:2403.11207, section 3.4, with GNet in place
-    of a linear model, and without a second repetition).
+    Applied to responses that an encoding model predicts from *reconstructions*, this scores
+    reconstructions without their truth (MindEye2, arXiv:2403.11207, section 3.4, which uses GNet
+    instead of a linear model, and no second repetition).
 
     Parameters
     ----------
     predicted, measured : ndarray, shape (n, n_voxels)
     regions : mapping of str to ndarray
-        Name to voxels; those with fewer than two are left out.
+        Voxels by region name; regions with fewer than two voxels are left out.
 
     Returns
     -------
@@ -57,13 +56,13 @@ def score_responses(
     n_resamples: int,
     rng: np.random.Generator,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Score what rows of pictures let one expect of the second repetition.
+    """Score how well rows of pictures predict the responses to the second repetition.
 
     Parameters
     ----------
     responses : MeasuredResponses
     rows : mapping of str to ndarray, shape (m, d)
-        Row to latents of its pictures, for ``responses.image_ids``.
+        Latents of each row's pictures, for ``responses.image_ids``.
     n_resamples : int
         Resamples of the bootstrap over images.
     rng : Generator
@@ -72,7 +71,7 @@ def score_responses(
     -------
     dict of str to dict of str to dict of str to float
         Region to row to ``mean``, ``low`` and ``high`` (95 %, BCa) of `brain_correlations`; empty
-        without two images shown again.
+        if fewer than two images were repeated.
     """
     regions: dict[str, dict[str, dict[str, float]]] = {}
     if len(responses.image_ids) < 2:

@@ -65,9 +65,7 @@ def paired_differences(
 
 
 def compared_metrics(*columns: Iterable[str]) -> list[str]:
-    """Return the metrics on which models are compared: the headline preset's, where all tables
-    have them.
-    """
+    """Return the headline preset's metrics that all tables have: models are compared on them."""
     shared = set.intersection(*map(set, columns))
     return [metric for metric in paired_metrics() if metric in shared]
 
@@ -75,11 +73,10 @@ def compared_metrics(*columns: Iterable[str]) -> list[str]:
 def mean_over_subjects(
     tables: dict[str, pd.DataFrame], metric: str, *, n_resamples: int = 10_000, seed: int = 0
 ) -> dict[str, Any]:
-    """Return the unweighted mean over subjects of one model, with a 95 % percentile interval over
-    images.
+    """Return a model's unweighted mean over subjects, with a 95 % percentile interval over images.
 
-    Subjects saw the same test images, so an image is drawn for all subjects at once: what makes one
-    hard for all stays in the interval. It says nothing about other subjects.
+    Subjects saw the same test images, so each image is drawn for all subjects at once: the interval
+    includes the difficulty that they share. It says nothing about other subjects.
 
     Parameters
     ----------
@@ -91,7 +88,7 @@ def mean_over_subjects(
     Returns
     -------
     dict
-        ``mean``, ``interval``, and ``subjects``: each one's mean.
+        ``mean``, ``interval``, and ``subjects``: the mean of each subject.
     """
     joined = pd.concat(
         {subject: table.set_index("image_id")[metric] for subject, table in tables.items()}, axis=1
@@ -137,7 +134,7 @@ def means_over_subjects(tables: dict[str, dict[str, pd.DataFrame]]) -> list[dict
 
 
 def check_scored_alike(documents: dict[str, MetricsDocument]) -> None:
-    """Refuse to put scores side by side that come from other weights, settings or data.
+    """Refuse to compare scores that come from different weights, settings or data.
 
     Parameters
     ----------
@@ -161,8 +158,7 @@ def check_scored_alike(documents: dict[str, MetricsDocument]) -> None:
 
 
 def corrected_p(documents: dict[str, MetricsDocument]) -> dict[str, dict[str, float]]:
-    """Return permutation p of every metric in every document, by Holm's correction over all of
-    them.
+    """Return the permutation p of every metric in every document, Holm-corrected over all of them.
 
     Parameters
     ----------

@@ -4,8 +4,8 @@ import numpy as np
 
 
 def pixel_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return PixCorr of each pair as it is, shape (n,): 0 where a picture is constant and the
-    correlation undefined.
+    """Return PixCorr of each pair without resizing, shape (n,); 0 where a picture is constant and
+    the correlation undefined.
 
     Parameters
     ----------
@@ -21,22 +21,22 @@ def row_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def inner_product(first: np.ndarray, second: np.ndarray) -> np.float64:
-    """Return the inner product of two vectors, shape (n,), summed in float64: in float32, half a
-    million pixels cost the sixth digit.
+    """Return the inner product of two vectors, shape (n,), summed in float64: float32 loses the
+    sixth digit over half a million pixels.
     """
     return np.einsum("i,i->", first, second, dtype=np.float64)
 
 
 def unit_rows(values: np.ndarray) -> np.ndarray:
     """Centre each row and scale it to unit length; a constant row becomes 0. Shape (n, d);
-    float64 stays, others become float32.
+    float64 input stays float64, other types become float32.
     """
     precision = np.float64 if values.dtype == np.float64 else np.float32
     centred: np.ndarray = values.astype(precision)
     centred -= values.mean(axis=1, keepdims=True, dtype=np.float64).astype(precision)
     # Row by row: features may take a gigabyte.
     length = np.array([[np.sqrt(inner_product(row, row))] for row in centred], dtype=precision)
-    # What rounding leaves of a constant row is no signal.
+    # Centring a constant row leaves only rounding error, which is not signal.
     size: np.ndarray = np.array(
         [[np.sqrt(inner_product(row, row))] for row in values], dtype=precision
     )

@@ -1,12 +1,12 @@
-"""Scores that only encoders have that steer Stable Diffusion: of z and c themselves, and of several
-pictures an image.
+"""Scores for encoders that steer Stable Diffusion: of z and c themselves, and of several pictures
+per image.
 
-Identification over several pictures is that of Takagi & Nishimoto
+Identification over several pictures follows Takagi & Nishimoto
 (github.com/yu-takagi/StableDiffusionReconstruction, codes/utils/identification.py,
 img2feat_decoded.py): the image is fixed, the correlations of an image's pictures are averaged,
-other layers are read than in later tables, and all pictures come to the networks through 299 x 299
-(CLIP: 224 x 224). Their numbers and those of later tables are therefore not comparable.
-``effnet_lite0`` is this project's own and comes with the installation.
+the layers differ from those of later tables, and the networks get all pictures at 299 x 299 (CLIP:
+224 x 224). Their numbers and those of later tables are therefore not comparable. ``effnet_lite0``,
+at 224 x 224, is this project's own choice and comes with the installation.
 """
 
 from collections.abc import Iterable, Iterator
@@ -51,7 +51,7 @@ class _Layer:
 
 
 _BILINEAR, _BICUBIC = Image.Resampling.BILINEAR, Image.Resampling.BICUBIC
-# Hidden state n of a transformer is what its n-th layer gives: the 0th is what goes in.
+# Hidden state n of a transformer is the output of its n-th layer; state 0 is the input.
 _LAYERS = {
     "alexnet_pool2": _Layer("alexnet", "features.5", 299, _BILINEAR, IMAGENET_SCALE),
     "alexnet_pool5": _Layer("alexnet", "features.12", 299, _BILINEAR, IMAGENET_SCALE),
@@ -73,7 +73,7 @@ def identify_by_samples(
     seed: int,
 ) -> dict[str, dict[str, float]]:
     """Return two-way identification of images by the mean correlation of their pictures, in each
-    layer that is here.
+    available layer.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def identify_by_samples(
     Returns
     -------
     dict of str to dict of str to float
-        Layer to ``score`` (chance 0.5), its 95 % interval over images, ``low`` and ``high``, and
+        Layer to ``score`` (chance 0.5), ``low`` and ``high`` (its 95 % interval over images), and
         the floor ``shuffled``.
     """
     by_layer = {}
@@ -126,7 +126,7 @@ def _blocks(pictures: np.ndarray | StoredArray) -> Iterator[np.ndarray]:
 
 
 def _prepare(pictures: Iterable[np.ndarray], layer: _Layer) -> torch.Tensor:
-    """Resize square pictures as the authors do, by Pillow, and normalise them: (n, 3, side,
+    """Resize square pictures with Pillow, as the authors do, and normalise them: (n, 3, side,
     side), float32.
     """
     resized = [
@@ -153,11 +153,11 @@ def score_halves(
     Returns
     -------
     dict of str to dict of str to float
-        ``z`` and ``c`` to: ``two_way`` (prediction fixed, chance 0.5) and ``pattern_correlation``
+        ``z`` and ``c`` to ``two_way`` (prediction fixed, chance 0.5) and ``pattern_correlation``
         (0 without information), centred on the mean of training images, each with the ends of its
         95 % interval over images (``_low``, ``_high``), the floor ``_shuffled`` and permutation
-        ``_p``; ``dimension_correlation``, the mean over numbers that vary, which the authors' code
-        prints, and its floor.
+        ``_p``; also ``dimension_correlation``, the mean over numbers that vary (printed by the
+        authors' code), and its floor.
     """
     test = reconstructions.image_ids[reconstructions.rows("test")]
     rows = targets.rows_of(test)

@@ -1,4 +1,4 @@
-"""From scores to what is stored: the metrics document, the table of images, pairs of pictures."""
+"""Stored forms of scores: the metrics and encoding documents, and tables as CSV."""
 
 import csv
 import hashlib
@@ -61,7 +61,7 @@ def _scored_rows(
 
 
 def _scored_by(scores: RowScores, truth: TestTruth) -> dict[str, Any]:
-    """Return what must be the same for scores that stand in one table."""
+    """Return the properties that scores must share to appear in one table."""
     return {
         "test_ids_sha256": hashlib.sha256(",".join(map(str, truth.image_ids)).encode()).hexdigest(),
         "weights": scores.weights,
@@ -76,9 +76,7 @@ def encoding_document(
     *,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    """Return what is stored in ``reports/encoding``: each region's numbers, and what they depend
-    on.
-    """
+    """Return the content of ``reports/encoding``: region scores and what they depend on."""
     about = {
         "subject": provenance["subject"],
         "data_source": provenance["data_source"],
@@ -110,11 +108,11 @@ def metrics_document(
     reconstructions : Reconstructions
     split : Split
     references : MetricsDocument
-        From `references_document`; its rows stand in the document, too.
+        Result of `references_document`, whose rows are included.
     settings : dict
         The section ``evaluate`` of params.yaml.
     steering : Steering or None
-        Of an encoder that steers Stable Diffusion.
+        Extra scores of an encoder that steers Stable Diffusion; None for other encoders.
 
     Raises
     ------
@@ -155,8 +153,8 @@ def _check_references(references: MetricsDocument, scored_by: dict, subject: str
         theirs = references.absent if key == "absent" else references.about[key]
         if theirs != ours:
             raise MismatchError(
-                f"floors and ceilings of {subject} were scored with other {key}: {theirs}, now "
-                f"{ours}; run: dvc repro --force score_references"
+                f"floors and ceilings of {subject} were scored with different {key}: {theirs}, "
+                f"now {ours}; run: dvc repro --force score_references"
             )
 
 
@@ -170,7 +168,7 @@ def _about(truth: TestTruth, reconstructions: Reconstructions, split: Split) -> 
         "test_images": f"{len(split.test)} shared images"
         if split.kind == "shared"
         else f"{len(split.test)} images drawn at random",
-        "sessions": provenance.get("sessions", "all that the voxel file holds"),
+        "sessions": provenance.get("sessions", "all in the voxel file"),
         "preset": HEADLINE,
         "presets_beside": [preset for preset in PRESETS if preset != HEADLINE],
         "antialias": PRESETS[HEADLINE].antialias,
@@ -189,16 +187,14 @@ def _about(truth: TestTruth, reconstructions: Reconstructions, split: Split) -> 
 
 
 def _notes(reconstructions: Reconstructions) -> tuple[str, ...]:
-    """Return what a reader of the numbers has to know."""
+    """Return the notes that a reader of the numbers needs."""
     if reconstructions.provenance["data_source"] != "simulated":
         return ()
     return ("Simulated data: these numbers come from a simulated brain.",)
 
 
 def seed_spread(values: list[float]) -> dict[str, Any]:
-    """Return how a score varies with the seed of training: ``values``, their ``mean`` and ``sd``
-    (of the sample).
-    """
+    """Return how a score varies with the training seed: ``values``, ``mean`` and sample ``sd``."""
     return {
         "values": [round(value, 6) for value in values],
         **_rounded({"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1))}),

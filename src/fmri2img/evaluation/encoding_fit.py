@@ -1,5 +1,5 @@
-"""The way back from latents to voxels: a ridge regression, fitted on training images, and how much
-of each region's signal it explains.
+"""The encoding model: a ridge regression from latents to voxels, fitted on training images, and how
+much of each region's signal it explains.
 
 This direction has a noise ceiling for each voxel (Allen et al. 2022,
 doi:10.1038/s41593-021-00962-x). The decoding direction has none: latents are free of noise.
@@ -23,13 +23,13 @@ from fmri2img.project.config import FitEncodingModelParams
 def fit_encoding_model(
     examples: Examples, split: Split, latents: Latents, params: FitEncodingModelParams
 ) -> EncodingModel:
-    """Fit by ridge regression on averages of training images, with a penalty for each voxel chosen
-    by cross-validation over images.
+    """Fit a ridge regression to averaged responses to training images, with each voxel's penalty
+    chosen by cross-validation over images.
 
     Parameters
     ----------
     examples, split, latents
-        The subject's.
+        Data of one subject.
     params : FitEncodingModelParams
 
     Returns
@@ -48,7 +48,7 @@ def fit_encoding_model(
         solver_params={
             "n_targets_batch": 1024,
             "warn": False,
-        },  # with few images the kernel form would be faster: seconds
+        },  # with few images the kernel form would save seconds
     )
     ridge.fit(features - latent_mean, responses - response_mean)
     return EncodingModel(
@@ -60,14 +60,14 @@ def fit_encoding_model(
 
 
 def ceiling_source(examples: Examples) -> str:
-    """Say which ncsnr gives the noise ceilings: the one estimated on images that are not shared
+    """Return which ncsnr gives the noise ceilings: the one estimated on images that are not shared,
     if there is one, else the dataset's own.
     """
     if np.isfinite(examples.training_ncsnr).any():
         return "ncsnr estimated on images that are not shared"
     return (
-        "ncsnr as the dataset ships it, from all repetitions, those of test images among them "
-        "(extract_betas.recompute_ncsnr avoids that)"
+        "ncsnr shipped with the dataset, estimated from all repetitions including those of test "
+        "images (extract_betas.recompute_ncsnr avoids that)"
     )
 
 
@@ -79,26 +79,27 @@ def score_encoding_model(
     *,
     min_noise_ceiling: float,
 ) -> dict[str, dict[str, float]]:
-    """Say how much of the test images' responses the model explains in each region, beside what
-    noise allows; nothing is clipped.
+    """Return how much of the responses to test images the model explains in each region, beside the
+    noise ceiling; nothing is clipped.
 
     Parameters
     ----------
     model : EncodingModel
     examples, split, latents
-        The subject's.
+        Data of one subject.
     min_noise_ceiling : float
-        Percent; voxels below it, and without any signal, count in no median but ``noise_ceiling``.
-        The ceiling is that of `ceiling_source`.
+        Threshold in percent; voxels below it, or without any signal, count only in the median
+        ``noise_ceiling``. `ceiling_source` says which ncsnr gives the ceiling.
 
     Returns
     -------
     dict of str to dict of str to float
         Region to ``n_voxels``; ``noise_ceiling``: median over all its voxels, percent of variance,
-        for as many repetitions as the test images have; ``n_above``: voxels that count; over these,
-        medians of ``noise_ceiling_above``, ``r2`` (percent, from the training mean),
-        ``r2_normalized`` (percent of the noise ceiling), ``correlation`` over images,
-        ``correlation_normalized`` (over the root of the ceiling). Medians of no voxel are left out.
+        for the test images' numbers of repetitions; ``n_above``: number of voxels that count; and
+        medians over these: ``noise_ceiling_above``, ``r2`` (percent, relative to the training
+        mean), ``r2_normalized`` (percent of the noise ceiling), ``correlation`` over images,
+        ``correlation_normalized`` (divided by the root of the ceiling). Medians over no voxels are
+        left out.
     """
     test_ids = split.ids("test")
     trials = examples.trials_of(test_ids)

@@ -24,8 +24,8 @@ def similarity_matrix(
     ----------
     truth : ndarray, shape (n, d)
     predicted : ndarray, shape (n, d), or iterable of ndarray, shape (some, d)
-        In blocks, so that only one side is ever in memory whole: 1000 images x 184 512 features
-        take 0.74 GB.
+        Blocks keep only one side in memory as a whole: 1000 images x 184 512 features take
+        0.74 GB.
 
     Returns
     -------
@@ -41,15 +41,15 @@ def similarity_matrix(
 
 
 def similarity_of_units(truth: np.ndarray, predicted: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the same from features that are centred and of length 1 already: truth (n, d),
+    """Return `similarity_matrix` from features already centred and of length 1: truth (n, d),
     predictions in blocks (some, d).
     """
     return np.concatenate([truth @ block.T for block in predicted], axis=1)
 
 
 def cosine_matrix(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return the cosine of all pairs of vectors, as published retrieval has it, shape (n, n),
-    rows truth; 0 for a vector of zeros.
+    """Return the cosine of all pairs of vectors, as in published retrieval, shape (n, n), rows
+    truth; 0 for a vector of zeros.
     """
     lengths = [np.linalg.norm(values, axis=1, keepdims=True) for values in (truth, predicted)]
     units = [
@@ -71,8 +71,8 @@ def two_way_identification(similarity: np.ndarray, fixed: Fixed = "prediction") 
     Parameters
     ----------
     similarity : ndarray, shape (n, n)
-        Rows are truth, columns predictions. For several samples an image, the mean of their
-        matrices is what Takagi & Nishimoto compare.
+        Rows are truth, columns predictions. For several samples per image, Takagi &
+        Nishimoto compare the mean of their matrices.
     fixed : str
 
     Returns
@@ -93,8 +93,8 @@ def two_way_identification(similarity: np.ndarray, fixed: Fixed = "prediction") 
 
 
 def two_way_table(similarity: np.ndarray) -> np.ndarray:
-    """Return the two-way score (fixed prediction) that each prediction would have, were each
-    image the right one, shape (n, n).
+    """Return each prediction's two-way score (fixed prediction) if each image were the right one,
+    shape (n, n).
     """
     order = np.sort(similarity, axis=0)
     below = [
@@ -121,18 +121,18 @@ def n_higher(similarity: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def exact_top1(n_above: np.ndarray, pool: int = POOL) -> np.ndarray:
-    """Return each query's chance to find its target first among ``pool`` images drawn at random,
-    the target included.
+    """Return each query's probability of ranking its target first among ``pool`` images drawn at
+    random, the target included.
 
-    ``C(n - 1 - k, pool - 1) / C(n - 1, pool - 1)``, with ``k`` of ``n - 1`` distractors scoring
-    higher: the expectation of what published code estimates with 30 draws.
+    ``C(n - 1 - k, pool - 1) / C(n - 1, pool - 1)``, with ``k`` of ``n - 1`` distractors scoring at
+    least as high: the expectation that published code estimates with 30 draws.
 
     Parameters
     ----------
     n_above : ndarray, shape (n,)
         Number of distractors that score at least as high, from `n_higher`.
     pool : int
-        At most n.
+        Pool size, at most n.
 
     Returns
     -------
@@ -185,7 +185,7 @@ def retrieval_scores(similarity: np.ndarray, rng: np.random.Generator) -> dict[s
     Returns
     -------
     dict of str to float
-        Shares of 0 to 1; ranks from 1.
+        Shares from 0 to 1; ranks start at 1.
     """
     pool = min(POOL, len(similarity))
     scores: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """Intervals over images, permutation tests, and corrections for many tests.
 
-Images are the units, within a subject: pairs of images are not independent, and an interval over
-random pools describes the drawing only.
+The unit is the image, within a subject: pairs of images are not independent, and an interval over
+random pools describes only the drawing.
 """
 
 from collections.abc import Mapping
@@ -47,15 +47,15 @@ def bootstrap_intervals(
 
 
 def sign_flip_p(differences: np.ndarray, n_permutations: int, rng: np.random.Generator) -> float:
-    """Return the two-sided chance of a mean difference as large as observed, were the two models
-    exchangeable for each image.
+    """Return the two-sided probability of a mean difference as large as observed if the two models
+    were exchangeable for each image.
 
     ``p = (b + 1) / (m + 1)``, never 0 (Phipson & Smyth 2010, arXiv:1603.05766).
 
     Parameters
     ----------
     differences : ndarray, shape (n_images,)
-        Score of one model less that of the other, of the same images.
+        Score of one model minus that of the other, on the same images.
     n_permutations : int
     rng : Generator
     """
@@ -64,7 +64,7 @@ def sign_flip_p(differences: np.ndarray, n_permutations: int, rng: np.random.Gen
     for start in range(0, n_permutations, _RESAMPLES_AT_ONCE):
         n_drawn = min(_RESAMPLES_AT_ONCE, n_permutations - start)
         signs = rng.integers(2, size=(n_drawn, len(differences)), dtype=np.int8) * 2.0 - 1
-        # Rounding must not make a tie into a miss.
+        # Rounding must not turn a tie into a miss.
         reached += int((np.abs(signs @ differences) >= observed * (1 - 1e-12)).sum())
     return (reached + 1) / (n_permutations + 1)
 
@@ -72,8 +72,8 @@ def sign_flip_p(differences: np.ndarray, n_permutations: int, rng: np.random.Gen
 def permutation_p(
     tables: Mapping[str, np.ndarray], n_permutations: int, rng: np.random.Generator
 ) -> dict[str, float]:
-    """Return the chance of mean scores as high as observed, were predictions paired with images at
-    random.
+    """Return the probability of mean scores as high as observed if predictions were paired with
+    images at random.
 
     ``p = (b + 1) / (m + 1)``, never 0 (Phipson & Smyth 2010, arXiv:1603.05766). All metrics share
     the permutations.
@@ -81,8 +81,8 @@ def permutation_p(
     Parameters
     ----------
     tables : mapping of str to ndarray, shape (n, n)
-        Metric to the score that each prediction (columns) would have were each image (rows) the
-        right one; higher is better.
+        Metric to the score of each prediction (columns) if each image (rows) were the right one;
+        higher is better.
     n_permutations : int
     rng : Generator
 
@@ -102,8 +102,8 @@ def permutation_p(
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Return p-values adjusted for their number by Holm's step-down procedure (1979): the
-    family-wise error stays below the level.
+    """Return p-values adjusted for multiple tests by Holm's step-down procedure (1979), which keeps
+    the family-wise error below the level.
     """
     ordered = sorted(p_values.items(), key=lambda item: item[1])
     adjusted: dict[str, float] = {}

@@ -1,5 +1,5 @@
-"""The document of one encoder's scores, ``reports/metrics``: what pages, comparison, registry and
-MLflow read.
+"""The document of one encoder's scores, ``reports/metrics``, for pages, comparison, registry and
+MLflow.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from fmri2img.evaluation.table_rows import FLOORS, MODEL, ROWS
 from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import read_json
 
-VERSION = 2  # 1 is what version 0.1 of this package wrote, without a number
+VERSION = 2  # version 0.1 of this package wrote version 1, without a number
 _UPGRADE = "run: fmri2img migrate-project"
 
 
@@ -34,19 +34,19 @@ class Score:
     high: float | None = None
 
     def to_json(self) -> dict[str, float]:
-        """Return the numbers by name, rounded to 6 digits; what there is not is left out."""
+        """Return the numbers by name, rounded to 6 digits, without the missing ones."""
         numbers = {"value": self.value, "low": self.low, "high": self.high}
         return {name: round(number, 6) for name, number in numbers.items() if number is not None}
 
 
 @dataclass(frozen=True)
 class Floor:
-    """The best that a prediction scores which knows nothing of the test trials.
+    """The best score of a prediction that uses no test trial.
 
     Attributes
     ----------
     row : str
-        Whose score it is: one of `table_rows.FLOORS`.
+        Row with that score, one of `table_rows.FLOORS`.
     value : float
     """
 
@@ -55,7 +55,7 @@ class Floor:
 
 
 def floor_of(metric: str, means: Mapping[str, Mapping[str, float]]) -> Floor | None:
-    """Return the floor of a metric; None where no floor has it.
+    """Return the floor of a metric; None if no floor row has it.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def floor_of(metric: str, means: Mapping[str, Mapping[str, float]]) -> Floor | N
 
 @dataclass(frozen=True)
 class MetricsDocument:
-    """All scores of one encoder and of what it is compared with.
+    """All scores of one encoder and of the rows it is compared with.
 
     Attributes
     ----------
@@ -83,23 +83,23 @@ class MetricsDocument:
     absent : dict of str to str
         Metric to the reason why it was not computed.
     p_values : dict of str to float
-        Metric to the permutation p of the encoder, which is one family of tests.
+        Metric to the permutation p of the encoder; together they are one family of tests.
     latent : dict of str to float
-        What describes the predicted latents as a whole.
+        Numbers that describe the predicted latents as a whole.
     retrieval : dict of str to dict of str to float
         ``raw`` and ``centred`` to retrieval scores in latents.
     repetitions : dict of str to dict of str to float
-        Number of averaged repetitions to metric to mean; ``n_images`` among them.
+        Number of averaged repetitions to metric to mean, and to ``n_images``.
     seeds : dict of str to dict
         Metric to ``values``, ``mean`` and ``sd`` over seeds of training.
     brain : dict of str to dict of str to dict of str to float
         Region to row to ``mean``, ``low`` and ``high`` of brain correlation.
     halves : dict of str to dict of str to float
-        Scores of decoded z and c, of encoders that decode them.
+        Scores of decoded z and c, for encoders that decode them.
     samples : dict of str to dict of str to float
-        Layer to identification by several pictures an image, of encoders that make several.
+        Layer to identification by several pictures per image, for encoders that make several.
     notes : tuple of str
-        What a reader has to know, in sentences.
+        Sentences that a reader needs to know.
     """
 
     about: dict[str, Any]
@@ -123,7 +123,7 @@ class MetricsDocument:
         ----------
         path : Path
         remedy : str
-            What makes the file, for the error line if it is missing.
+            How to make the file, for the error line if it is missing.
 
         Raises
         ------
@@ -134,7 +134,7 @@ class MetricsDocument:
 
     @classmethod
     def from_json(cls, document: dict[str, Any], source: Path) -> Self:
-        """Take a document as `to_json` wrote it; ``source`` is named in the error line."""
+        """Build a document from the output of `to_json`; error lines name ``source``."""
         version = document.get("version", 1)
         if version != VERSION:
             remedy = _UPGRADE if version == 1 else "use the version of fmri2img that wrote it"
@@ -155,7 +155,7 @@ class MetricsDocument:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return what is stored, rounded to 6 digits."""
+        """Return the stored form, rounded to 6 digits."""
         families = {
             "permutation": {
                 "of": "the encoder's scores, each against random pairings with the images",
@@ -178,7 +178,7 @@ class MetricsDocument:
 
     @property
     def n_images(self) -> int:
-        """Test images."""
+        """Number of test images."""
         return int(self.about["n_test_images"])
 
     def means(self, row: str) -> dict[str, float]:
@@ -190,8 +190,8 @@ class MetricsDocument:
         return floor_of(metric, {row: self.means(row) for row in self.rows})
 
     def flat(self, regions: dict[str, dict[str, float]]) -> dict[str, float]:
-        """Return ``section/metric`` to value, the names used in MLflow; of intervals the encoder's,
-        of regions all voxels together.
+        """Return values by ``section/metric``, their names in MLflow; of intervals it includes
+        only the encoder's, of regions only all voxels together.
 
         Parameters
         ----------
@@ -231,7 +231,7 @@ class MetricsDocument:
         }
 
 
-# Stored as they are.
+# Fields that are stored under their own names.
 _PLAIN = ("absent", "latent", "retrieval", "repetitions", "seeds", "brain", "halves")
 
 

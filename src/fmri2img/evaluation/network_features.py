@@ -20,15 +20,15 @@ _BATCH = 8  # a larger one leaves the processor's cache and is slower
 
 
 def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
-    """Load the networks that can be had; one that cannot costs a warning, and its metrics are
-    absent.
+    """Load the networks that are available; a missing one causes a warning, and its metrics are
+    left out.
 
     Parameters
     ----------
     names : sequence of str
         Names of networks, among `NETWORK_NAMES`.
     folder : Path or None
-        Folder that holds the weights; None: they come from their makers' hubs.
+        Folder that holds the weights; None to get them from their makers' hubs.
 
     Raises
     ------
@@ -48,8 +48,9 @@ def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
 def prepare(images: np.ndarray, read_out: ReadOut, preset: Preset) -> torch.Tensor:
     """Bring pictures to a network's input.
 
-    Square resizing without a crop. ``mindeye``: tensors, first to the common 256 x 256, bilinear
-    without antialiasing. ``brain_diffuser``: files, by Pillow's bilinear filter, which antialiases.
+    Pictures are resized to a square without a crop. ``mindeye`` resizes tensors bilinearly without
+    antialiasing, first to the common 256 x 256. ``brain_diffuser`` resizes as Pillow does
+    with files, by its bilinear filter, which antialiases.
 
     Parameters
     ----------

@@ -1,5 +1,5 @@
-"""Reconstructions of any origin against any truth: two folders of pictures or HDF5 files, joined
-by id.
+"""Score reconstructions of any origin against any truth: two folders of pictures or HDF5 files,
+joined by id.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ class Pictures:
     Attributes
     ----------
     ids : tuple of str
-        Without leading zeros where they are numbers.
+        Numeric ids have no leading zeros.
     images : ndarray, shape (n, side, side, 3), uint8
     """
 
@@ -43,8 +43,7 @@ class Pictures:
 
 
 def read_pictures(path: Path) -> Pictures:
-    """Read a folder of pictures, the file name being the id, or an HDF5 file with ``image_ids`` and
-    ``images``.
+    """Read a folder of pictures named by id, or an HDF5 file with ``image_ids`` and ``images``.
 
     Raises
     ------
@@ -52,7 +51,7 @@ def read_pictures(path: Path) -> Pictures:
         If there is nothing at ``path``.
     FormatError
         If ids repeat, sizes differ or pictures are not square, values are not finite, or a file is
-        no picture.
+        not a picture.
     """
     if not path.exists():
         raise MissingDataError(
@@ -64,8 +63,8 @@ def read_pictures(path: Path) -> Pictures:
         name for name, count in zip(*np.unique(ids, return_counts=True), strict=True) if count > 1
     ]:
         raise FormatError(
-            f"{path}: id {repeated[0]} stands there more than once ({len(repeated)} such ids); "
-            "keep one picture an id"
+            f"{path}: id {repeated[0]} occurs more than once ({len(repeated)} such ids); keep "
+            "one picture per id"
         )
     if (
         images.ndim != 4
@@ -92,7 +91,7 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray]:
             images.append(np.asarray(Image.open(file).convert("RGB")))
         except (UnidentifiedImageError, OSError) as error:
             raise FormatError(
-                f"{file}: not a readable picture ({error}); write it anew or take it away"
+                f"{file}: not a readable picture ({error}); replace or remove it"
             ) from error
         if images[-1].shape != images[0].shape:
             raise FormatError(
@@ -106,15 +105,15 @@ def _read_file(path: Path) -> tuple[list[str], np.ndarray]:
     ids, images = read_arrays(path, ("image_ids", "images"))
     if len(ids) != len(images):
         raise FormatError(
-            f"{path}: got {len(ids)} image_ids and {len(images)} images, expected as many; write "
-            "the file anew"
+            f"{path}: got {len(ids)} image_ids and {len(images)} images, expected equal "
+            "numbers; write the file again"
         )
     if images.dtype != np.uint8:
         if not np.isfinite(images).all():
             bad = int((~np.isfinite(images)).reshape(len(images), -1).any(axis=1).sum())
             raise FormatError(
                 f"{path}: {bad} of {len(images)} pictures hold NaN or infinite values, expected 0 "
-                "to 1; mend them"
+                "to 1; correct them"
             )
         if images.min() < 0 or images.max() > 1:
             raise FormatError(
@@ -142,12 +141,12 @@ def join(
     ----------
     truth, predicted : Pictures
     subset : bool
-        Whether truth without a reconstruction is left out; else it is an error.
+        Whether to leave out truth without a reconstruction; otherwise it is an error.
 
     Returns
     -------
     ids : list of str
-        Numbers in their order, then names.
+        Numeric ids in ascending order, then names.
     truth, predicted : ndarray, shape (n, side, side, 3), uint8
 
     Raises
@@ -191,7 +190,7 @@ def evaluate_pictures(
     n_permutations: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Score pictures against their truth, beside a grey picture and the same pictures shuffled.
+    """Score pictures against their truth, with a grey picture and shuffled pictures as floors.
 
     Parameters
     ----------
@@ -199,15 +198,15 @@ def evaluate_pictures(
     truth, predicted : ndarray, shape (n, side, side, 3), uint8
         Pictures; the two sides may differ in size.
     networks : Networks
-        Networks in whose features the pictures are compared, too.
+        Networks in whose features the pictures are also compared.
     n_bootstrap, n_permutations, seed : int
 
     Returns
     -------
     dict
         ``scores``, ``floor_grey``, ``floor_shuffled``: metric to mean; ``interval``; ``p``;
-        ``images``: metric to the score of each id; ``about``. Names without a preset are the
-        headline's (`presets.PRESETS`).
+        ``images``: metric to the score of each id; ``about``. Names without a preset belong
+        to the headline preset (`presets.PRESETS`).
     """
     rng = np.random.default_rng(seed)
     order = derangement(len(ids), rng)

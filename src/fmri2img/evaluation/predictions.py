@@ -1,4 +1,4 @@
-"""What is scored: the truth of the test images, and predictions in its order."""
+"""Inputs of scoring: the truth of the test images, and predictions in the same order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class ShownPictures:
     pictures : ndarray, shape (n, height, width, 3), uint8
         The pictures as they were shown.
     small : ndarray, shape (n, side, side, 3), uint8
-        The same pictures, as large as reconstructions.
+        The same pictures at the size of the reconstructions.
     """
 
     pictures: np.ndarray
@@ -29,8 +29,8 @@ class MeasuredResponses:
     """Responses to the second showing of test images, and the model that predicts them from
     pictures' latents.
 
-    An encoder and the encoding model learn from the same trials. Applied one after the other to a
-    trial, they would give back some of its noise, and correlate with it without any signal: so
+    An encoder and the encoding model learn from the same trials. Applied in turn to one trial,
+    they would reproduce some of its noise and correlate with it even without any signal. Therefore
     reconstructions are made from the first repetition and compared with the second.
 
     Attributes
@@ -38,11 +38,11 @@ class MeasuredResponses:
     predict : callable
         The encoding model: from latents, shape (m, d), to responses, shape (m, n_voxels).
     regions : dict of str to ndarray
-        Name to voxels.
+        Voxels by region name.
     image_ids : ndarray, shape (m,)
         Test images that were shown more than once.
     second : ndarray, shape (m, n_voxels)
-        Their second repetition alone, z-scored by training trials.
+        Responses to their second repetition alone, z-scored by training trials.
     """
 
     predict: Callable[[np.ndarray], np.ndarray]
@@ -53,21 +53,21 @@ class MeasuredResponses:
 
 @dataclass(frozen=True)
 class TestTruth(ShownPictures):
-    """What predictions of the test images are compared with.
+    """The truth that predictions of the test images are compared with.
 
     Attributes
     ----------
     pictures : ndarray, shape (n, height, width, 3), uint8
         The test pictures as the dataset stores them.
     small : ndarray, shape (n, side, side, 3), uint8
-        The test pictures, as large as reconstructions.
+        The test pictures at the size of the reconstructions.
     image_ids : ndarray, shape (n,)
     latents : ndarray, shape (n, d)
     train_mean, train_sd : ndarray, shape (d,)
-        Of training images' latents, as all means that centre.
+        Mean and SD of the training images' latents; scores are centred on this mean.
     responses : MeasuredResponses
     n_repetitions : ndarray, shape (n,)
-        Trials that showed each image.
+        Number of trials that showed each image.
     """
 
     __test__ = False  # not a test class, whatever pytest thinks of its name
@@ -87,12 +87,12 @@ class Predictions:
     Attributes
     ----------
     pictures : dict of str to ndarray, shape (n, side, side, 3) or (1, side, side, 3), uint8
-        Row to prediction; a single picture is the same for all images.
+        Row to predicted pictures; a single picture is the prediction for all images.
     latents : dict of str to ndarray, shape (n, d)
         Row to predicted latents, for rows that have latents.
     shuffles : dict of str to (str, ndarray)
-        Rows that are another row in another order, shape (n,); they stand among ``pictures`` and
-        ``latents`` too.
+        Row to the row that it reorders and the order, shape (n,); its predictions are in
+        ``pictures`` and ``latents`` too.
     tested : tuple of str
         Rows whose scores of every pairing are kept, for permutation tests.
     """
@@ -104,33 +104,31 @@ class Predictions:
 
     @property
     def unshuffled(self) -> dict[str, np.ndarray]:
-        """Pictures of the rows that are no other row in another order, each of shape (n, side,
-        side, 3).
-        """
+        """Pictures of the rows that do not reorder another, shape (n or 1, side, side, 3)."""
         return {row: images for row, images in self.pictures.items() if row not in self.shuffles}
 
 
 @dataclass(frozen=True)
 class Parts:
-    """What an encoder made of some repetitions only, and what its training from other seeds made of
-    all.
+    """Predictions of an encoder from some repetitions only, and predictions from all repetitions
+    after training with other seeds.
 
     Attributes
     ----------
     repetitions : dict of int to (ndarray, ndarray or None, ndarray)
-        Number of averaged repetitions to rows of test images, latents and pictures: of the images
-        that were shown most often. None: the encoder predicts no latents.
+        Number of averaged repetitions to rows of test images, latents and pictures, for the images
+        shown most often. Latents are None if the encoder predicts none.
     reliability : tuple of ndarray, shape (m, d), or None
         Latents from the first and from the second repetition alone.
     seen_again : dict of str to ndarray, shape (m, d)
-        Row to the latents that the autoencoder finds in its pictures, of images that were shown
-        again (``MeasuredResponses.image_ids``): ``model`` reconstructed from the first repetition
-        alone, ``shuffled``, the decoded ``mean_latent``, and the ``truth``.
+        Row to the latents that the autoencoder encodes from its pictures, for images that were
+        shown again (``MeasuredResponses.image_ids``): ``model``, reconstructed from the first
+        repetition alone, ``shuffled``, the decoded ``mean_latent``, and the ``truth``.
     seeds : Predictions
-        ``seed_1`` and so on: what the encoder made from further seeds.
+        Rows ``seed_1`` and so on: predictions after training with further seeds.
     stated_sd : ndarray, shape (n, d), or None
-        SD that the encoder states for the error of each latent number; NaN, or None: it states
-        none.
+        SD that the encoder states for the error of each latent number; NaN or None if it
+        states none.
     """
 
     repetitions: dict[int, tuple[np.ndarray, np.ndarray | None, np.ndarray]]

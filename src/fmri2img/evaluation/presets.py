@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> np.ndarray:
-    """Resize pictures bilinearly, as tensors are.
+    """Resize pictures bilinearly, as tensors.
 
     Parameters
     ----------
@@ -16,7 +16,7 @@ def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> 
     size : int
         Side of the result.
     antialias : bool
-        Whether shrinking averages over all pixels that fall together.
+        Whether shrinking averages over all pixels that map to the same one.
 
     Returns
     -------
@@ -78,13 +78,13 @@ class Preset:
     ----------
     name : str
     common_size : int or None
-        Everything is first resized to this, which takes finer detail from the truth; None: the
-        truth stays as it is.
+        Side to which all pictures are resized first, which removes finer detail from the truth;
+        None to leave the truth unchanged.
     antialias : bool
     prefix : str
         Start of the names of scores by this recipe; empty for the headline's.
     title : str
-        What their headings say of it.
+        Name of the recipe in their headings.
     """
 
     name: str
@@ -125,4 +125,4 @@ PRESETS = {
 }
 
 
-HEADLINE = "mindeye"  # whose scores stand in tables; others are variants
+HEADLINE = "mindeye"  # its scores appear in tables; other presets' are variants

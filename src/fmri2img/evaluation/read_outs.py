@@ -1,4 +1,4 @@
-"""Which layers of which pretrained networks are compared, and what the networks are given.
+"""Which layers of which pretrained networks are compared, and the networks' inputs.
 
 Networks, layers and inputs are those of MindEye1/2 (src/Reconstruction_Metrics.py,
 src/final_evaluations.ipynb) and of Brain-Diffuser (scripts/eval_extract_features.py);
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:  # tables name networks without starting one
+if TYPE_CHECKING:  # tables name networks without loading torch
     import torch
 
 IMAGENET_SCALE = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -21,7 +21,7 @@ LITE_SCALE = ((127 / 255,) * 3, (128 / 255,) * 3)
 
 @dataclass(frozen=True)
 class ReadOut:
-    """A layer of a network, and what the network is given.
+    """A layer of a network, and the network's input.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class ReadOut:
     scale : (tuple, tuple)
         Mean and SD of each channel by which input of 0 to 1 is normalised.
     title : str
-        How tables call the layer.
+        Name of the layer in tables.
     """
 
     network: dict[str, str]
@@ -93,17 +93,17 @@ class Network(Protocol):
         """Name and SHA-256 of its file of weights."""
 
     def read_out(self, images: "torch.Tensor", layer: str) -> np.ndarray:
-        """Return what a layer gives, shape (n, d), for input of shape (n, 3, side, side)."""
+        """Return the output of a layer, shape (n, d), for input of shape (n, 3, side, side)."""
 
 
 @dataclass(frozen=True)
 class Networks:
-    """Networks that were asked for and are here.
+    """Networks that were asked for and are available.
 
     Attributes
     ----------
     loaded : mapping of str to Network
-        By key of `pretrained.scoring_networks.WEIGHTS`.
+        Network by key of `pretrained.scoring_networks.WEIGHTS`.
     read_outs : tuple of str
         Names of the read-outs that were asked for.
     """
@@ -112,7 +112,7 @@ class Networks:
     read_outs: tuple[str, ...]
 
     def of(self, read_out: str, preset: str) -> Network | None:
-        """Return the network of a read-out, if it is here and the preset has one."""
+        """Return the network of a read-out; None if it is not loaded or the preset has none."""
         return self.loaded.get(READ_OUTS[read_out].network.get(preset, ""))
 
     @property

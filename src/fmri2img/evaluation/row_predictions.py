@@ -1,4 +1,4 @@
-"""What the rows of the tables predict, joined with the truth by image id."""
+"""Predictions of the tables' rows, joined with the truth by image id."""
 
 import math
 from collections.abc import Sequence
@@ -50,7 +50,7 @@ def join_truth(
 
 
 def measure_responses(model: EncodingModel, examples: Examples, split: Split) -> MeasuredResponses:
-    """Collect the second showing of a subject's test images."""
+    """Collect the responses to the second showing of a subject's test images."""
     trials, reference = (
         examples.trials_of(split.ids("test")),
         examples.trials_of(split.ids("train")),
@@ -70,8 +70,8 @@ def measure_responses(model: EncodingModel, examples: Examples, split: Split) ->
 def reference_rows(
     truth: TestTruth, examples: Examples, split: Split, ridge: Reconstructions
 ) -> Predictions:
-    """Make the rows that all encoders of a subject share, from training images and from ridge's
-    file.
+    """Build the rows that all encoders of a subject share, from training images and from ridge's
+    reconstructions.
     """
     test = ridge.rows("test")
     rows = test[
@@ -107,18 +107,18 @@ def model_rows(
     *,
     seed: int,
 ) -> tuple[Predictions, Parts]:
-    """Join an encoder's predictions with the truth by image id, and make the rows that depend on
-    it.
+    """Join an encoder's predictions with the truth by image id, and build the rows that depend
+    on it.
 
     Parameters
     ----------
     truth : TestTruth
     examples, split, latents
-        The subject's.
+        Data of one subject.
     reconstructions : Reconstructions
-        What the encoder makes of the test images.
+        Reconstructions of the test images by the encoder.
     seed : int
-        Seed of the order of the shuffled row.
+        Seed for the order of the shuffled row.
     """
     test = reconstructions.rows("test")
     rows = test[find_rows(reconstructions.image_ids[test], truth.image_ids, "reconstructions")]
@@ -178,7 +178,7 @@ def _in_order(
     latents: np.ndarray | None,
     order: np.ndarray,
 ) -> Predictions:
-    """Bring further predictions, one along the first axis each, into the order of the truth."""
+    """Reorder further predictions, stacked along the first axis, to match the truth."""
     return Predictions(
         pictures={
             name: images[order]
@@ -197,7 +197,7 @@ def _from_single_trials(
     reconstructions: Reconstructions,
     truth: TestTruth,
 ) -> np.ndarray:
-    """Put predictions from the first trial in the place of those from all trials, where there are
+    """Replace predictions from all trials by predictions from the first trial, where there are
     several.
     """
     single = from_all.copy()

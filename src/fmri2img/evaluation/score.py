@@ -36,12 +36,12 @@ def score_rows(
     *,
     presets: Sequence[str] = tuple(PRESETS),
 ) -> RowScores:
-    """Score predictions by every declared metric of the spaces that they are in.
+    """Score predictions by every declared metric of their spaces.
 
     Parameters
     ----------
     truth : ShownPictures
-        With latents, if predictions have some.
+        A `TestTruth` with latents, if predictions have latents.
     predictions : Predictions
     networks : Networks
     presets : sequence of str
@@ -50,7 +50,7 @@ def score_rows(
     Returns
     -------
     RowScores
-        The headline preset's metrics by plain names, others under ``<preset>_``.
+        Metrics of the headline preset under plain names, others with the prefix ``<preset>_``.
     """
     per_image: dict[str, dict[str, np.ndarray]] = {row: {} for row in predictions.pictures}
     means: dict[str, dict[str, float]] = {row: {} for row in predictions.pictures}
@@ -69,7 +69,7 @@ def score_rows(
 def _scores_of_families(
     truth: ShownPictures, predictions: Predictions, networks: Networks, presets: Sequence[str]
 ) -> list[FamilyScores]:
-    """Return what each family says; those that depend on the preset first, preset by preset."""
+    """Return each family's scores; families that depend on the preset first, by preset."""
     spaces = {"pictures", "networks"} | ({"latents"} if predictions.latents else set())
     usable = [
         family for family in families() if {metric.space for metric in family.metrics} <= spaces

@@ -1,4 +1,4 @@
-"""What scoring gives: scores of rows, of one encoder, and of what steers Stable Diffusion."""
+"""Results of scoring: of rows, of one encoder, and of encoders that steer Stable Diffusion."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,9 @@ class RowScores:
     per_image : dict of str to dict of str to ndarray, shape (n,)
         Row to metric to scores of each image.
     means : dict of str to dict of str to float
-        Row to metric to mean over images; those that no single image has among them.
+        Row to metric to mean over images, including metrics without a score per image.
     tables : dict of str to dict of str to ndarray, shape (n, n)
-        Row to metric to the score of every pairing, for permutation tests; of the model alone.
+        Row to metric to the score of every pairing, for permutation tests; only for the model.
     absent : dict of str to str
         Metric to the reason why it was not computed.
     weights : dict of str to str
@@ -50,35 +50,35 @@ class RowScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """What `score_model` found.
+    """Result of `score_model`.
 
     Attributes
     ----------
     rows : RowScores
         Scores of the rows that depend on the encoder.
     intervals : dict of str to dict of str to tuple
-        By row and metric; 95 %, BCa bootstrap over images, percentile for the correlation of
-        latent numbers, which the model alone has.
+        95 % intervals by row and metric: BCa bootstrap over images, or percentile for the
+        correlation of latent numbers, which only the model has.
     p_values : dict of str to float
         Permutation p of the model's metrics.
     latent : dict of str to float
         `latent_metrics.latent_summary` of the model, ``reliability``, and ``error_over_stated``:
-        the RMS error over that which the encoder itself states, if it does; 1 is calibrated, more
-        is too sure.
+        the RMS error over the one that the encoder states, if it states one; 1 is calibrated, above
+        1 is overconfident.
     retrieval : dict of str to dict of str to float
         Retrieval scores in latents, ``raw`` and ``centred`` on the training mean.
     repetitions : dict of int to dict of str to float
         Number of averaged repetitions to metric.
     seeds : dict of str to list of float
-        Metric to its mean over images, for the encoder and for those trained from other seeds;
+        Metric to its mean over images, for the encoder and for those trained with other seeds;
         empty if there are none.
     brain : dict of str to dict of str to dict of str to float
         `brain.score_responses` of ``Parts.seen_again``.
     profile : ndarray, shape (d,), or None
         Correlation over images of each latent number; None for an encoder that predicts no
-        latents, which has neither ``latent`` nor ``retrieval``, too.
+        latents, whose ``latent`` and ``retrieval`` are empty.
     n_constant : int
-        Reconstructions of a single colour: their PixCorr counts as 0.
+        Number of reconstructions of a single grey; their PixCorr counts as 0.
     """
 
     rows: RowScores
@@ -95,14 +95,14 @@ class Scores:
 
 @dataclass(frozen=True)
 class Steering:
-    """What only encoders have that steer Stable Diffusion.
+    """Extra scores of encoders that steer Stable Diffusion.
 
     Attributes
     ----------
     halves : dict of str to dict of str to float
-        From `score_halves`.
+        Result of `score_halves`.
     samples : dict of str to dict of str to float
-        From `identify_by_samples`.
+        Result of `identify_by_samples`.
     """
 
     halves: dict[str, dict[str, float]]

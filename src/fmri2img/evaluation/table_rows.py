@@ -1,8 +1,9 @@
-"""The rows of every table of scores: whose predictions they are, and what they stand for.
+"""The rows of every table of scores: their predictions, kinds and titles.
 
 A *floor* is a prediction that knows nothing of the test trials; the floor of a score is the best
-that any of them reaches. A *ceiling* is what pictures or autoencoder allow. *References* know
-something, but are not the encoder: ridge, and the training image nearest to the prediction.
+that any of them reaches. A *ceiling* is the limit set by the pictures' size or the autoencoder.
+*References* use test trials but are not the encoder: ridge, and the training image nearest to the
+prediction.
 """
 
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ class Row:
     kind : str
         ``prediction``, ``floor``, ``reference`` or ``ceiling``.
     title : str
-        How tables call it.
+        Name of the row in tables.
     key : str
-        Start of its scores' names in MLflow.
+        Prefix of its scores' names in MLflow.
     of_subject : bool
         Whether it is the same for all encoders of a subject.
     """
@@ -36,12 +37,12 @@ class Row:
 
     @property
     def has_intervals(self) -> bool:
-        """Whether pages show its intervals: of what depends on the responses of a person."""
+        """Whether pages show its intervals, as for predictions from a person's responses."""
         return self.kind == "prediction" or self.name == REFERENCE
 
 
 MODEL = "model"  # the encoder that a document is about
-REFERENCE = "ridge"  # with which all others are compared
+REFERENCE = "ridge"  # the encoder that all others are compared with
 SHUFFLED = "shuffled"
 CEILING = "vae_ceiling"
 # In the order of tables.

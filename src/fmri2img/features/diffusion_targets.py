@@ -1,4 +1,4 @@
-"""What Stable Diffusion makes of pictures and captions: the targets of decoders that steer it.
+"""Stable Diffusion's encodings of pictures and captions: targets of decoders that steer it.
 
 As in the code of Takagi & Nishimoto (CVPR 2023): z is the latent of the picture at 320 x 320
 (Lanczos), c the text embedding averaged over the captions. Their z is a sample of the encoder's
@@ -25,8 +25,8 @@ from fmri2img.project.files import replacing
 logger = logging.getLogger(__name__)
 Progress = Callable[..., Iterable]
 SCENE_SIDE = SCENE_CELLS * CELL_PIXELS
-# part of what identifies targets: to be raised when this module makes others of the same pictures
-# or captions
+# part of the targets' identity: raise it when this module computes other targets from the same
+# pictures or captions
 VERSION = 1
 _BLOCK_IMAGES = 64
 
@@ -47,14 +47,14 @@ def encode_z_latents(
     Parameters
     ----------
     read : callable
-        Gives the pictures of some ids, each (side, side, 3), uint8.
+        Yields the pictures of the given ids, each (side, side, 3), uint8.
     image_ids : ndarray, shape (n,)
     autoencoder : FrozenAutoencoder
     batch_size : int
     folder : Path
-        Keeps finished blocks: a killed run goes on from there.
+        Keeps finished blocks, from which a killed run resumes.
     made_from : object of JSON
-        What identifies the result; blocks of something else are not used.
+        Identity of the result; blocks with another identity are not used.
     progress : callable
         Wraps the blocks, with ``total``.
 
@@ -101,14 +101,14 @@ def embed_captions(
     Parameters
     ----------
     captions : sequence of sequences of str
-        At least one an image.
+        At least one caption per image.
     text : FrozenText
 
     Returns
     -------
     text_embeddings : ndarray, shape (n, 77, 768), float16
     n_truncated : int
-        Captions of which the end was cut off.
+        Number of captions whose end was cut off.
     """
 
     def embed(rows: np.ndarray) -> np.ndarray:
@@ -145,8 +145,8 @@ def _blocks(
 ) -> Iterator[np.ndarray]:
     """Yield blocks of rows, each computed once and kept until `forget_blocks`.
 
-    Blocks are cut in the same places whatever was interrupted, so that a batch never has other
-    neighbours.
+    Blocks always start at the same rows, even after an interruption, so that the composition of
+    batches never changes.
     """
     key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:16]
     for start in range(0, n_rows, _BLOCK_IMAGES):
@@ -160,7 +160,7 @@ def _blocks(
 
 
 def _read_block(path: Path) -> np.ndarray | None:
-    """Return a finished block; None if it is not there or damaged."""
+    """Return a finished block; None if it is missing or damaged."""
     try:
         block: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
@@ -175,5 +175,5 @@ def _shrink(picture: np.ndarray) -> np.ndarray:
 
 
 def forget_blocks(folder: Path) -> None:
-    """Delete the blocks of `encode_z_latents` and `embed_captions`: their results are saved."""
+    """Delete the blocks of `encode_z_latents` and `embed_captions` once their results are saved."""
     shutil.rmtree(folder, ignore_errors=True)

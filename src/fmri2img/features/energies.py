@@ -1,8 +1,8 @@
 """Local contrast energies of pictures: how strong edges of each size and orientation are in each
 part of a picture.
 
-Complex cells of early visual cortex respond to them, whatever the sign and the exact place of an
-edge (Adelson & Bergen 1985, doi:10.1364/JOSAA.2.000284); encoding models of this kind explain V1 to
+Complex cells of early visual cortex respond to them, regardless of an edge's sign and exact place
+(Adelson & Bergen 1985, doi:10.1364/JOSAA.2.000284); encoding models of this kind explain V1 to
 hV4 (Kay et al. 2008, doi:10.1038/nature06713).
 """
 
@@ -49,8 +49,8 @@ def contrast_energies(images: Any) -> np.ndarray:
 
 @lru_cache(maxsize=2)
 def _filters(side: int) -> torch.Tensor:
-    """Return one-sided log-Gabor windows in the frequency domain, shape (12, side, side): their
-    output's modulus is local energy.
+    """Return one-sided log-Gabor windows in the frequency domain, shape (12, side, side); the
+    modulus of their output is the local energy.
     """
     down, across = np.meshgrid(np.fft.fftfreq(side), np.fft.fftfreq(side), indexing="ij")
     radius, angle = np.hypot(down, across), np.arctan2(down, across)

@@ -1,4 +1,4 @@
-"""Pictures of several subjects in one place, to learn from them what pictures are like."""
+"""Pool the pictures of several subjects, to learn from them what pictures are like."""
 
 import numpy as np
 
@@ -7,14 +7,14 @@ from fmri2img.project.exceptions import MismatchError
 
 
 def pool_pictures(parts: list[Latents], *, held_out: np.ndarray) -> Latents:
-    """Join the latents of several subjects, each picture once.
+    """Pool the latents of several subjects, with each picture once.
 
     Parameters
     ----------
     parts : list of Latents
-        One a subject, all made by the same autoencoder.
+        One per subject, all made by the same autoencoder.
     held_out : ndarray, shape (n,)
-        Images that must not be in the result: the test images of all subjects.
+        Images that must not be in the result: the test images of these subjects.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Pictures to latents, in batches."""
+"""Encode pictures to latents, in batches."""
 
 from collections.abc import Callable, Iterable
 
@@ -11,7 +11,7 @@ Progress = Callable[[Iterable], Iterable]
 
 
 def to_network_range(images: np.ndarray) -> torch.Tensor:
-    """Turn uint8 pictures (n, h, w, 3) into a float32 tensor (n, 3, h, w) of -1 to 1."""
+    """Turn uint8 pictures (n, h, w, 3) into a float32 tensor (n, 3, h, w) from -1 to 1."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1  # (n, 3, h, w)
 
 

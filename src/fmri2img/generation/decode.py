@@ -51,8 +51,8 @@ def from_network_range(pictures: torch.Tensor) -> np.ndarray:
 
 
 def resize_pictures(pictures: np.ndarray, side: int) -> np.ndarray:
-    """Bring pictures (n, h, w, 3), uint8, to another size by Pillow's bicubic filter, which
-    averages where it shrinks.
+    """Resize pictures (n, h, w, 3), uint8, with Pillow's bicubic filter, which averages when it
+    shrinks.
     """
     resized = [
         np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
@@ -62,8 +62,8 @@ def resize_pictures(pictures: np.ndarray, side: int) -> np.ndarray:
 
 
 def write_pictures(pictures: np.ndarray, names: Sequence[str], folder: Path) -> list[Path]:
-    """Write pictures (n, h, w, 3), uint8, as PNG files of these names, without ending; returns
-    their paths.
+    """Write pictures (n, h, w, 3), uint8, as PNG files and return their paths; ``names`` have no
+    suffix.
     """
     paths = [folder / f"{name}.png" for name in names]
     for path, picture in zip(paths, pictures, strict=True):

@@ -1,12 +1,12 @@
-"""Pictures from decoded z and c by Stable Diffusion, as Takagi & Nishimoto (CVPR 2023) make them.
+"""Pictures from decoded z and c by Stable Diffusion, after Takagi & Nishimoto (CVPR 2023).
 
-z is decoded to 320 x 320, enlarged to 512 x 512 and encoded again; noise is added as of DDIM step
-``strength * n_steps``; as many steps are then denoised, with c as the condition and guidance
-against the empty prompt. The start has the noise of one step more than the first that is denoised,
-as in the original sampler (github.com/CompVis/stable-diffusion, ldm/models/diffusion/ddim.py:
-``stochastic_encode``, ``decode``). z alone is the picture of 320 x 320; c alone is denoised from
-pure noise, in all steps. These two are this project's reading of the paper: the authors' code makes
-pictures of both together only.
+z is decoded to 320 x 320, enlarged to 512 x 512 and encoded again. Noise is added at the level of
+DDIM step ``strength * n_steps``, and as many steps are denoised, with c as the condition and
+guidance against the empty prompt. The start has the noise of one step more than the first denoised
+step, as in the original sampler (github.com/CompVis/stable-diffusion,
+ldm/models/diffusion/ddim.py: ``stochastic_encode``, ``decode``). z alone gives the 320 x 320
+picture; c alone is denoised from pure noise, in all steps. These two are this project's reading of
+the paper: the authors' code only makes pictures from both together.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ from fmri2img.project.files import replacing
 logger = logging.getLogger(__name__)
 Progress = Callable[..., Iterable]
 PICTURE_SIDE = PICTURE_CELLS * CELL_PIXELS
-# part of what identifies pictures: to be raised when this module makes others of the same z and c
+# Identifies finished pictures; raise it when this module makes others from the same z and c.
 _VERSION = 1
-# Where "auto" begins; it is halved until the pictures fit.
+# "auto" starts here and is halved until the pictures fit.
 _FIRST_BATCH = {"cuda": 16, "cpu": 2}
 
 
@@ -48,7 +48,7 @@ class Request:
     name : str
         Name of the picture's file; unique.
     seed : tuple of int
-        Of its noise; no other picture's order or number changes it.
+        Seed of its noise; it does not depend on order or number of other pictures.
     text_embedding : ndarray, shape (77, 768)
     z_latent : ndarray, shape (4, 40, 40), or None
         None: the picture comes from c alone.
@@ -103,8 +103,7 @@ class PictureMaker:
         batch: int | Literal["auto"],
         empty_text: np.ndarray | None = None,
     ) -> "PictureMaker":
-        """Load what is needed; the empty prompt, shape (77, 768), is embedded anew if it is not
-        given.
+        """Load the networks; the empty prompt, shape (77, 768), is embedded if it is not given.
 
         Raises
         ------
@@ -116,7 +115,7 @@ class PictureMaker:
             settings.precision == "auto" and device.type == "cuda"
         )
         if empty_text is None:
-            # As targets keep it.
+            # In the dtype that targets store.
             empty_text = diffusion.load_text().embed([""])[0].numpy().astype(np.float16)
         try:
             unet = diffusion.load_unet(device, torch.float16 if half else torch.float32)
@@ -134,11 +133,11 @@ class PictureMaker:
             raise UnavailableError(
                 f"no memory left on {device} for Stable Diffusion itself; set generate.precision "
                 "to float16 in params.yaml, "
-                "or do without the GPU: CUDA_VISIBLE_DEVICES="
+                "or run without the GPU: set CUDA_VISIBLE_DEVICES to nothing"
             ) from error
 
     def pictures_of_z(self, z_latents: np.ndarray) -> np.ndarray:
-        """Decode z (n, 4, 40, 40) to pictures (n, 320, 320, 3), uint8: what z alone says."""
+        """Decode z (n, 4, 40, 40) alone to pictures (n, 320, 320, 3), uint8."""
         return decode_latents(z_latents.astype(np.float32), self.autoencoder, batch_size=1)
 
     @torch.no_grad()
@@ -153,7 +152,7 @@ class PictureMaker:
             latents = noise
         else:
             n_denoised = self.settings.n_denoised
-            # One step more than is denoised, where there is one.
+            # The noise of one step more than is denoised, if there is one.
             first = timesteps[max(0, len(timesteps) - n_denoised - 1)]
             timesteps = timesteps[len(timesteps) - n_denoised :]
             z_latents = np.stack(
@@ -188,8 +187,8 @@ class PictureMaker:
     def _guided_noise(
         self, latents: torch.Tensor, embeddings: torch.Tensor, step: torch.Tensor
     ) -> torch.Tensor:
-        """Return the predicted noise, (n, 4, 64, 64): without the condition, plus ``guidance``
-        times what the condition changes.
+        """Return the predicted noise, (n, 4, 64, 64): unconditional noise, plus ``guidance`` times
+        the difference that the condition makes.
         """
         # On a CPU one by one: a batch is no faster there, and would round each picture differently.
         at_once = 1 if self.device.type == "cpu" else len(embeddings)
@@ -211,15 +210,15 @@ class PictureMaker:
         *,
         progress: Progress = lambda items, **_: items,
     ) -> "MadePictures":
-        """Make many pictures; those that are in ``folder`` already, from the same things, are not
-        made again.
+        """Make many pictures, except those already in ``folder`` that were made from the same
+        inputs.
 
         Parameters
         ----------
         requests : sequence of Request
         folder : Path
         made_from : object of JSON
-            What identifies encoder, data and networks; pictures of something else are not used.
+            Identity of encoder, data and networks; pictures of any other are not reused.
         progress : callable
             Wraps the pictures, with ``total`` and ``initial``.
 
@@ -266,7 +265,7 @@ class PictureMaker:
 
     def _take_fewer(self, error: RuntimeError) -> None:
         if self._is_fixed or self._batch == 1:
-            now = str(self._batch) if self._is_fixed else "auto, which came down to 1"
+            now = str(self._batch) if self._is_fixed else "auto, which fell to 1"
             precision = (
                 "" if self.unet.dtype == torch.float16 else ", or set generate.precision to float16"
             )
@@ -299,7 +298,7 @@ class MadePictures:
     parent: Path
 
     def holds(self, name: str) -> bool:
-        """Whether a picture is there, whole."""
+        """Whether a complete picture is there."""
         try:
             with Image.open(self._path(name)) as picture:
                 picture.load()
@@ -317,7 +316,7 @@ class MadePictures:
         return np.asarray(Image.open(self._path(name)))
 
     def forget(self) -> None:
-        """Delete all of them, those of other runs too: what was made of them is saved."""
+        """Delete all pictures, those of other runs too: their results are saved."""
         shutil.rmtree(self.parent, ignore_errors=True)
 
     def _path(self, name: str) -> Path:

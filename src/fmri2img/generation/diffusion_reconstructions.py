@@ -1,4 +1,4 @@
-"""What an encoder that steers Stable Diffusion makes of averaged betas."""
+"""Reconstructions from averaged betas by an encoder that steers Stable Diffusion."""
 
 import hashlib
 from collections.abc import Iterator
@@ -26,23 +26,23 @@ from fmri2img.generation.renderers.renderer import Inputs
 from fmri2img.models.base import Encoder
 
 _ROWS_AT_ONCE = 256
-# In seeds: pictures from all repetitions, from c alone, and from some repetitions, which must not
-# share the noise of others of the image.
+# Part of a seed: pictures from all repetitions, from c alone and from some repetitions must not
+# share noise within an image.
 _FROM_BOTH, _FROM_C, _FROM_SOME = 0, 1, 2
 
 
 def picture_seed(
     seed: int, image_id: int | str, sample: int = 0, kind: int = _FROM_BOTH
 ) -> tuple[int, ...]:
-    """Return the seed of one picture's noise, by default that of the first picture of z and c
-    from all repetitions.
+    """Return the seed of one picture's noise; by default, of the first picture from z and c and
+    all repetitions.
     """
     return seed, id_number(image_id), sample, kind
 
 
 @torch.no_grad()
 def decode_both(encoder: Encoder, betas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return z (n, 4, 40, 40), float32, and c (n, 77, 768), float16, of betas in percent signal
+    """Decode z (n, 4, 40, 40), float32, and c (n, 77, 768), float16, from betas in percent signal
     change (n, n_voxels).
     """
     parts = [
@@ -56,12 +56,12 @@ def decode_both(encoder: Encoder, betas: np.ndarray) -> tuple[np.ndarray, np.nda
 
 @dataclass(frozen=True)
 class _Decoded:
-    """What an encoder decodes of every image, and of some repetitions of test images.
+    """z and c decoded for every image, and for some repetitions of test images.
 
     Attributes
     ----------
     z_latents : ndarray, shape (n + m, 4, 40, 40), float32
-        Of ``n`` images, test images first, then of ``m`` averages of some repetitions.
+        Rows of ``n`` images, test images first, then of ``m`` averages of some repetitions.
     text_embeddings : ndarray, shape (n + m, 77, 768), float16
     names : list of str
         Name of the first picture of each row.
@@ -75,7 +75,7 @@ class _Decoded:
     seeds: list[tuple[int, ...]]
 
     def digest(self) -> str:
-        """Return a SHA-256 of all that is decoded."""
+        """Return the SHA-256 of all decoded values."""
         content = self.z_latents.tobytes() + self.text_embeddings.tobytes()
         return hashlib.sha256(content).hexdigest()
 
@@ -88,12 +88,12 @@ def reconstruct_by_diffusion(
     made_from: Any,
     progress: Progress = lambda items, **_: items,
 ) -> tuple[Reconstructions, MadePictures]:
-    """Reconstruct all test images and some training images; what is finished is kept in ``folder``.
+    """Reconstruct all test images and some training images; ``folder`` keeps finished pictures.
 
-    Each test image has ``n_samples`` pictures from z and c, and one from c alone; training images,
-    and what some of the repetitions give, have one picture. Pictures of 512 x 512 are made as small
-    as the examples' to stand beside those of other encoders; their latents are those that the
-    project's autoencoder finds in them.
+    Each test image gets ``n_samples`` pictures from z and c, and one from c alone; training images
+    and averages of some repetitions get one picture each. The 512 x 512 pictures are reduced to the
+    examples' size, for comparison with other encoders; their latents are encoded from them with the
+    project's autoencoder.
 
     Parameters
     ----------
@@ -107,10 +107,10 @@ def reconstruct_by_diffusion(
     Returns
     -------
     reconstructions : Reconstructions
-        ``latent_sd`` is NaN: the encoder states no error of these latents. ``samples`` are read
+        ``latent_sd`` is NaN: the encoder gives no error for these latents. ``samples`` are read
         from the folder when they are saved.
     generated : MadePictures
-        To be forgotten when all that is made of ``reconstructions`` is saved.
+        Call `MadePictures.forget` once everything made from ``reconstructions`` is saved.
     """
     check_fit(inputs.encoder, inputs.examples, inputs.latents, inputs.autoencoder)
     partial = partial_betas(inputs.examples, inputs.split.ids("test"))
@@ -139,7 +139,7 @@ def _decode(inputs: Inputs, partial: PartialBetas, seed: int) -> _Decoded:
 
 
 def _requests(test_ids: np.ndarray, decoded: _Decoded, maker: PictureMaker) -> list[Request]:
-    """Return all pictures to make: one a row, then further samples and c alone of test images."""
+    """Return all pictures to make: one per row, then more samples and c alone of test images."""
     seed, z_latents, embeddings = maker.settings.seed, decoded.z_latents, decoded.text_embeddings
     parts = zip(decoded.names, decoded.seeds, embeddings, z_latents, strict=True)
     requests = [Request(*part) for part in parts]
@@ -160,7 +160,7 @@ def _collect(
     maker: PictureMaker,
     made_from: Any,
 ) -> Reconstructions:
-    """Join the generated pictures, made as small as the examples', with what no encoder makes."""
+    """Join the generated pictures, at the examples' size, with the parts that need no encoder."""
     side, test_ids = inputs.examples.images.shape[1], inputs.split.ids("test")
     n_images, n_test, cells = len(inputs.image_ids), len(test_ids), inputs.latents.values.shape[1:]
     first = _resize_each(generated, decoded.names, side)

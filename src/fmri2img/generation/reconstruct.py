@@ -1,4 +1,4 @@
-"""What an encoder makes of averaged betas, decoded to pictures."""
+"""An encoder's predictions from averaged betas, decoded to pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -34,7 +34,7 @@ def reconstruct(inputs: Inputs, other_seeds: Sequence[Encoder] = ()) -> Reconstr
     Raises
     ------
     MismatchError
-        If the autoencoder is not the one of the latents, or the encoder is one of other voxels.
+        If the autoencoder did not make the latents, or the encoder has other voxels.
     """
     check_fit(inputs.encoder, inputs.examples, inputs.latents, inputs.autoencoder)
     encoder, examples, test_ids = inputs.encoder, inputs.examples, inputs.split.ids("test")
@@ -62,14 +62,14 @@ def reconstruct_pictures(
     other_seeds: Sequence[Encoder],
     to_pictures: Callable[[np.ndarray], np.ndarray],
 ) -> Reconstructions:
-    """Do the same with an encoder that predicts pictures in place of latents.
+    """Reconstruct the same images with an encoder that predicts pictures instead of latents.
 
     Parameters
     ----------
     inputs : Inputs
     other_seeds : sequence of Encoder
     to_pictures : callable
-        From predictions to pictures, shape (n, side, side, 3), uint8.
+        Turns predictions into pictures, shape (n, side, side, 3), uint8.
     """
     check_fit(inputs.encoder, inputs.examples, inputs.latents, inputs.autoencoder)
     encoder, examples, test_ids = inputs.encoder, inputs.examples, inputs.split.ids("test")
@@ -98,7 +98,7 @@ def reconstruct_pictures(
 
 
 def _from_some_repetitions(inputs: Inputs) -> dict[str, np.ndarray]:
-    """Return what single repetitions and the first two give, as `Reconstructions` keeps it."""
+    """Return what is predicted from some repetitions, in the form of `Reconstructions`."""
     partial = predict_partial(inputs.encoder, inputs.examples, inputs.split.ids("test"))
     images = inputs.decode(partial["partial_latents"])
     again = inputs.encode_pictures(images) if len(images) else partial["partial_latents"]
@@ -108,12 +108,12 @@ def _from_some_repetitions(inputs: Inputs) -> dict[str, np.ndarray]:
 def check_fit(
     encoder: Encoder, examples: Examples, latents: Latents, autoencoder: FrozenAutoencoder
 ) -> None:
-    """Refuse an autoencoder that is not the one of the latents, and an encoder of other voxels.
+    """Check that the autoencoder made the latents and that the encoder has the examples' voxels.
 
     Raises
     ------
     MismatchError
-        With what differs.
+        If either is not the case.
     """
     check_same_autoencoder(latents.provenance["autoencoder"], autoencoder)
     if encoder.n_voxels != examples.n_voxels:
@@ -125,9 +125,9 @@ def check_fit(
 
 
 def pictures_alone(inputs: Inputs) -> dict[str, np.ndarray]:
-    """Return the parts of `Reconstructions` in which no encoder has a part: what the autoencoder
-    alone makes of the images (``ceiling``, shape (n, side, side, 3)), and of the mean over
-    training images.
+    """Return the parts of `Reconstructions` that need no encoder: the images through the
+    autoencoder alone (``ceiling``, shape (n, side, side, 3)), and the mean latent of training
+    images with its picture.
     """
     train = inputs.latents.of(inputs.split.ids("train"))
     mean_latent = train.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -147,12 +147,12 @@ class PartialBetas:
     Attributes
     ----------
     image_ids : ndarray, shape (m,), int64
-        Each image several times.
+        Image of each row; images recur.
     first, count : ndarray, shape (m,), int8
-        Which repetition was the first of how many that were averaged: the first alone, the second
-        alone, the first two, and so on.
+        First averaged repetition, from 0, and number of repetitions averaged: the first alone, the
+        second alone, the first two, and so on.
     betas : ndarray, shape (m, n_voxels), float32
-        In the dataset's unit.
+        Averages, in the dataset's unit.
     """
 
     image_ids: np.ndarray
@@ -174,7 +174,7 @@ def partial_betas(examples: Examples, image_ids: np.ndarray) -> PartialBetas:
     ]
     more = range(2, int(shown.max(initial=0)))
     for first, count in ((0, 1), (1, 1), *((0, count) for count in more)):
-        # Two of two are all of them.
+        # Averages of all repetitions are left out.
         ids = image_ids[shown > max(count, first)]
         if not len(ids):
             continue
@@ -203,8 +203,8 @@ def partial_betas(examples: Examples, image_ids: np.ndarray) -> PartialBetas:
 def predict_partial(
     encoder: Encoder, examples: Examples, image_ids: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Predict from some of the repetitions of each image, ``image_ids`` of shape (n,), that was
-    shown more often, as `containers.Reconstructions` keeps them.
+    """Predict from some of the repetitions of each image that was shown more than once, in the
+    form of `containers.Reconstructions`; ``image_ids`` has shape (n,).
     """
     part = partial_betas(examples, image_ids)
     latents = predict_from(encoder, part.betas, part.count.astype(np.int64))
@@ -218,8 +218,8 @@ def predict_partial(
 
 @torch.no_grad()
 def predict_from(encoder: Encoder, betas: np.ndarray, repetitions: np.ndarray) -> np.ndarray:
-    """Return what an encoder predicts, latents (n, 4, h, w) or pictures (n, 3, side, side), from
-    betas in percent (n, n_voxels), averages of ``repetitions`` trials (n,).
+    """Predict latents (n, 4, h, w) or pictures (n, 3, side, side) from betas in percent
+    (n, n_voxels), averages of ``repetitions`` trials (n,).
     """
     if not len(betas):
         return np.zeros((0, *encoder.latent_shape), dtype=np.float32)
@@ -227,8 +227,8 @@ def predict_from(encoder: Encoder, betas: np.ndarray, repetitions: np.ndarray) -
 
 
 def predict_latents(encoder: Encoder, examples: Examples, image_ids: np.ndarray) -> np.ndarray:
-    """Predict latents from betas averaged over the repetitions of each image, shape (n_images,
-    4, h, w).
+    """Predict latents, shape (n_images, 4, h, w), from betas averaged over the repetitions of each
+    image.
     """
     betas = averaged_betas(examples, image_ids)
     return predict_from(encoder, betas, examples.repetitions_of(image_ids))
@@ -237,15 +237,15 @@ def predict_latents(encoder: Encoder, examples: Examples, image_ids: np.ndarray)
 def unsure_places(
     encoder: Encoder, examples: Examples, split: Split, latents: Latents
 ) -> dict[str, np.ndarray]:
-    """Return how much of the pictures' spread an encoder says that it leaves open in each cell of
-    the latent grid.
+    """Return the encoder's stated uncertainty in each cell of the latent grid, as a share of the
+    spread over pictures.
 
     Returns
     -------
     dict of str to ndarray, shape (h, w)
-        For each number of repetitions among the test images, or once if the encoder does not tell
-        them apart: over the four channels, RMS of the stated SD as a share of the SD of training
-        images. 1: it knows nothing about the cell.
+        One map for each number of repetitions among the test images, or one for all if they are
+        equal: over the four channels, RMS of the stated SD as a share of the SD of training images.
+        1: nothing is known about the cell.
     """
     numbers = np.unique(examples.repetitions_of(split.ids("test")))
     stated = encoder.spread(len(numbers), torch.from_numpy(numbers)).numpy()  # (n, 4, h, w)

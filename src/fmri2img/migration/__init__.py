@@ -1,1 +1,1 @@
-"""A living project of an earlier version, brought to today's names and layouts."""
+"""Migrate a project of an earlier version to today's names and layouts."""

@@ -1,4 +1,4 @@
-"""Settings of version 0.1, in which there was one dataset: ``nsd`` and ``fetch_nsd`` become
+"""Migrate the settings of version 0.1, which had one dataset: ``nsd`` and ``fetch_nsd`` become
 ``dataset`` and ``datasets``.
 """
 
@@ -13,7 +13,7 @@ _OLD = ("nsd", "fetch_nsd")
 
 
 def name_of(fetch: dict[str, Any]) -> str:
-    """Return what the dataset of a section ``fetch_nsd`` is called now."""
+    """Return today's name of the dataset that a section ``fetch_nsd`` describes."""
     return "simulated" if fetch["source"] == "simulated" else "nsd"
 
 
@@ -62,8 +62,8 @@ def migrate_datasets(text: str) -> str:
 
 
 def _lines_of(text: str, section: str) -> tuple[int, int]:
-    """Return the first line of a section, and that of what follows it; remarks just above the
-    section are its own.
+    """Return the first line of a section and the line after its last; comments just above a
+    section belong to it.
     """
     keys = [key for key, _ in _sections(text)]
     starts = [key.start_mark.line for key in keys]

@@ -1,4 +1,4 @@
-"""``dvc.lock`` of version 0.1 with today's names: what a stage last ran with stays what it was."""
+"""Migrate ``dvc.lock`` of version 0.1 to today's names; what a stage last ran with is kept."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from typing import Any
 import yaml
 
 from fmri2img.migration.dataset_sections import name_of
-from fmri2img.migration.renamed_files import FileChange
+from fmri2img.migration.file_change import FileChange
+from fmri2img.migration.subject_files import entries_by_subject
 from fmri2img.models.registry import EARLIER_NAMES, current_name, stage_of
 from fmri2img.project.config import ModelLists
 from fmri2img.project.exceptions import FormatError
@@ -39,7 +40,7 @@ class Lock:
 
 
 def migrate_lock(root: Path, params: dict[str, Any], changes: list[FileChange]) -> Lock | None:
-    """Return the lock with today's names; None if it has them.
+    """Return the lock with today's names; None if it already has them.
 
     Parameters
     ----------
@@ -48,12 +49,12 @@ def migrate_lock(root: Path, params: dict[str, Any], changes: list[FileChange]) 
     params : dict
         ``params.yaml`` with today's names.
     changes : list of FileChange
-        What becomes of the files that it names.
+        Changes of the files that it names.
 
     Raises
     ------
     FormatError
-        If it is in the middle of a merge, or cannot be read.
+        If the lock is in the middle of a merge, or cannot be read.
     """
     path = root / LOCK_PATH
     if not path.exists():
@@ -72,18 +73,17 @@ def migrate_lock(root: Path, params: dict[str, Any], changes: list[FileChange]) 
         for name, entry in stages.items()
         if (new := _name(name, models)) and not _has_changed_lists(name, entry)
     }
+    renewed = entries_by_subject(renewed, params["subjects"], changes)
     if renewed == stages:
         return None
-    gone = len(stages) - len(renewed)
+    gone = sum(not _name(name, models) or _has_changed_lists(name, stages[name]) for name in stages)
     text = yaml.safe_dump(lock | {"stages": renewed}, sort_keys=False, allow_unicode=True)
-    words = (
-        f"{len(renewed)} stages under today's names and hashes, {gone} that are no more left out"
-    )
+    words = f"{len(renewed)} stages under today's names and hashes; {gone} obsolete stages left out"
     return Lock(text, words)
 
 
 def _name(name: str, models: ModelLists) -> str:
-    """Return what a stage is called now; empty if it is no more."""
+    """Return a stage's current name; empty if the stage no longer exists."""
     name = name.replace("fetch_nsd", "fetch_raw")
     script, _, item = name.partition("@")
     if script in _OF_DIFFUSION:
@@ -96,7 +96,7 @@ def _name(name: str, models: ModelLists) -> str:
 
 
 def _has_changed_lists(name: str, entry: dict[str, Any]) -> bool:
-    """Whether it is the comparison of version 0.1, which is made anew: its pages name encoders."""
+    """Whether this is version 0.1's comparison, which is repeated: its pages name encoders."""
     params = entry.get("params", {}).get("params.yaml", {})
     return name == _COMPARE and isinstance(params.get("models"), list)
 
@@ -104,7 +104,7 @@ def _has_changed_lists(name: str, entry: dict[str, Any]) -> bool:
 def _entry(
     entry: dict[str, Any], name: str, changes: list[FileChange], current: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return what the lock says of one stage, with today's names."""
+    """Return the lock's entry for one stage, with today's names."""
     script = name.partition("@")[0]
     keeps_targets = script in _OF_DIFFUSION or script.endswith("_diffusion")
     renewed = entry | {"cmd": _renamed(entry["cmd"])}
@@ -124,8 +124,8 @@ def _entry(
 
 
 def _with_dataset(params: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
-    """Return what a stage ran with, by today's keys: of a dataset's section what the lock knows,
-    and for the rest what there is now.
+    """Return a stage's parameters under today's keys; values of the dataset's section that the lock
+    lacks are filled with the current ones.
     """
     old = {key: value for key, value in params.items() if key.partition(".")[0] in _OLD_SECTIONS}
     if not old:
@@ -151,7 +151,7 @@ def _with_dataset(params: dict[str, Any], current: dict[str, Any]) -> dict[str, 
 
 def _file(item: dict[str, Any], changes: list[FileChange], dataset: str) -> dict[str, Any]:
     renewed = dict(item)
-    if item["path"].startswith("src/"):  # code as it was: it is looked up in git by its path
+    if item["path"].startswith("src/"):  # keep the path of old code: it is looked up in git
         return renewed
     for change in changes:
         if change.md5 and item["path"] == change.was.as_posix() and item["md5"] == change.md5[0]:
@@ -160,7 +160,7 @@ def _file(item: dict[str, Any], changes: list[FileChange], dataset: str) -> dict
 
 
 def _fingerprint(path: str, dataset: str) -> str:
-    """Return what a fingerprint is called now, by its path; other paths are as they are."""
+    """Return the current path of a fingerprint; other paths are unchanged."""
     name = path.removeprefix(f"{FINGERPRINTS}/").removesuffix(".txt")
     if not path.startswith(f"{FINGERPRINTS}/"):
         return path
@@ -170,9 +170,7 @@ def _fingerprint(path: str, dataset: str) -> str:
 
 
 def _renamed(text: str) -> str:
-    """Put today's names of models and stages in the place of earlier ones, in paths, commands and
-    keys.
-    """
+    """Replace earlier names of models and stages with today's, in paths, commands and keys."""
     text = text.replace("stages.fetch_nsd", "stages.fetch_raw")
     for old, new in EARLIER_NAMES.items():
         text = re.sub(rf"(?<=/){old}(?=[/.]|$)", new, text)

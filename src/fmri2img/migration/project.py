@@ -1,8 +1,9 @@
-"""``fmri2img migrate-project``: everything of version 0.1 that is called or laid out otherwise now.
+"""``fmri2img migrate-project``: everything of versions 0.1 and 0.2.0 that has another name or
+layout now.
 
-Nothing is computed anew but the comparison. Weights, configs and arrays stay as they are, and so do
-their hashes: whoever pulled voxels need not extract them, and champions stay champions. Each step
-can be done again, so a call that was cut off is made good by the same call.
+Only the comparison is computed again. Weights, configs and arrays keep their bytes and their
+hashes: pulled voxels need not be extracted, and champions stay champions. Each step can be
+repeated, so the same call completes one that was interrupted.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import yaml
 from fmri2img.migration.dataset_sections import migrate_datasets
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.renamed_files import changes_of_files
+from fmri2img.migration.subject_files import add_population, changes_of_subject_files
 from fmri2img.models.registry import EARLIER_NAMES, current_name, model_class, model_names
 from fmri2img.project.config import PARAMS_PATH, ModelLists
 from fmri2img.project.exceptions import ConfigError, MissingDataError
@@ -23,12 +25,12 @@ from fmri2img.provenance.lineage import LOCK_PATH
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that is done.
+    """One step of the migration.
 
     Attributes
     ----------
     words : str
-        What, for the user.
+        What the step does, for the user.
     do : callable
     """
 
@@ -37,7 +39,7 @@ class Step:
 
 
 def plan(root: Path = Path()) -> list[Step]:
-    """Return what a project needs, in the order in which it is done; nothing if it is of today.
+    """Return the steps that a project needs, in order; none if it is up to date.
 
     Parameters
     ----------
@@ -49,25 +51,28 @@ def plan(root: Path = Path()) -> list[Step]:
     MissingDataError
         If there is no ``params.yaml``.
     ConfigError
-        If it cannot be read, or lists a model that there is not.
+        If it cannot be read, or lists an unknown model.
     """
     path = root / PARAMS_PATH
     if not path.exists():
         raise MissingDataError(f"{path} not found; run the command in the project's root folder")
     text = path.read_text(encoding="utf-8")
-    renewed = migrate_datasets(migrate_params(text))
+    renewed = add_population(migrate_datasets(migrate_params(text)))
     params = yaml.safe_load(renewed)
     models = ModelLists.model_validate(params["models"])
-    changes = changes_of_files(root, models)
+    changes = [
+        *changes_of_files(root, models),
+        *changes_of_subject_files(root, params["subjects"], models),
+    ]
     steps = []
     if lock := migrate_lock(root, params, changes):
-        # First: were the files first, a stop in between would leave results that nobody vouches
-        # for.
+        # The lock comes first: otherwise an interruption after the files would leave results that
+        # no lock records.
         words = f"{LOCK_PATH}: {lock.words}"
         steps.append(Step(words, lambda: write_text(root / LOCK_PATH, lock.text)))
     steps += [Step(change.words, change.do) for change in changes]
     if renewed != text:
-        words = f"{PARAMS_PATH}: models by kind, datasets, today's names"
+        words = f"{PARAMS_PATH}: models by kind, datasets, population, today's names"
         steps.append(Step(words, lambda: write_text(path, renewed)))
     return steps
 

@@ -1,21 +1,21 @@
-"""Files of version 0.1 that have another name or another layout now."""
+"""Migrate files of version 0.1 whose name or layout has changed."""
 
 import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fmri2img.evaluation.metrics_document import MetricsDocument, Score
 from fmri2img.evaluation.table_rows import ROWS
+from fmri2img.migration.file_change import FileChange
 from fmri2img.models.registry import EARLIER_NAMES
 from fmri2img.project.config import ModelLists
 from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import json_bytes, write_bytes
 
-# Where files are called by the model: its name is a folder, or a file's name before the ending.
+# Paths that contain the model's name, as a folder or as a file's name without its ending.
 _BY_MODEL = (
     *("models/*/{}", "data/reconstructions/*/{}.h5", "data/targets/*/{}.h5", "reports/*/*/{}.*"),
     *("logs/*/{}.jsonl", "logs/*/{}-seeds.jsonl", "data/captions/{}.json"),
@@ -24,38 +24,13 @@ _DOCUMENTS = ("reports/metrics/*/*.json", "reports/references/*.json")
 _PAGES = ("reports/gallery/*/{}.html", "reports/runs/*/{}.html")
 
 
-@dataclass(frozen=True)
-class FileChange:
-    """What becomes of one file or folder.
-
-    Attributes
-    ----------
-    words : str
-        What, for the user.
-    do : callable
-    was, now : Path
-        Relative to the project; the same where only the contents change.
-    md5 : (str, str) or None
-        Of the contents before and after, if they change.
-    size : int
-        Bytes afterwards, if they change.
-    """
-
-    words: str
-    do: Callable[[], None]
-    was: Path
-    now: Path
-    md5: tuple[str, str] | None = None
-    size: int = 0
-
-
 def changes_of_files(root: Path, models: ModelLists) -> list[FileChange]:
-    """Return what has to be done with the files of a project: contents first, then names."""
+    """Return the changes of a project's files: contents first, then names."""
     return [*_contents(root), *_placeholders(root, models), *_names(root)]
 
 
 def _contents(root: Path) -> Iterator[FileChange]:
-    """Yield documents of the earlier layout, and pages that name a model as it was called."""
+    """Yield changes of documents in the earlier layout, and of pages with a model's old name."""
     for path in (path for pattern in _DOCUMENTS for path in sorted(root.glob(pattern))):
         content = path.read_bytes()
         try:
@@ -77,12 +52,12 @@ def _contents(root: Path) -> Iterator[FileChange]:
 
 
 def _upgrade(document: dict[str, Any]) -> MetricsDocument:
-    """Return a document of version 0.1 as one of today; no number changes.
+    """Return a document of version 0.1 in today's layout; no number changes.
 
     Parameters
     ----------
     document : dict
-        What ``reports/metrics`` or ``reports/references`` held.
+        Contents of a file in ``reports/metrics`` or ``reports/references``.
     """
     about = dict(document["about"])
     is_simulated = about.get("data_source") == "simulated"
@@ -137,16 +112,16 @@ def _md5(content: bytes) -> str:
 
 
 def _placeholders(root: Path, models: ModelLists) -> Iterator[FileChange]:
-    """Yield files without contents that version 0.1 wrote for models that need none."""
+    """Yield removals of the empty files that version 0.1 wrote for models that need none."""
     names = {*models.latents, *models.pixels, *EARLIER_NAMES}
     for pattern in ("data/targets/*/{}.h5", "data/captions/{}.json"):
         for path in (path for name in sorted(names) for path in root.glob(pattern.format(name))):
             where = path.relative_to(root)
-            yield FileChange(f"{where}: removed, it holds nothing", path.unlink, where, where)
+            yield FileChange(f"{where}: removed, because it is empty", path.unlink, where, where)
 
 
 def _names(root: Path) -> Iterator[FileChange]:
-    """Yield files and folders that are called by a model's earlier name."""
+    """Yield changes of files and folders that have a model's earlier name."""
     for old, new in EARLIER_NAMES.items():
         for path in (
             path for pattern in _BY_MODEL for path in sorted(root.glob(pattern.format(old)))
@@ -160,7 +135,7 @@ def _names(root: Path) -> Iterator[FileChange]:
 
 def _moving(path: Path, target: Path) -> Callable[[], None]:
     def move() -> None:
-        if target.is_dir() and path.is_dir():  # a call that was cut off
+        if target.is_dir() and path.is_dir():  # left by an interrupted call
             shutil.rmtree(target)
         path.replace(target)
 

@@ -1,1 +1,1 @@
-"""Encoders: betas in percent signal change to latents. One file a model; see models.registry."""
+"""Encoders: betas in percent signal change to latents. One file per model; see models.registry."""

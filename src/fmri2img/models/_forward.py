@@ -1,10 +1,10 @@
-"""The way from pictures to voxels: a linear model of each voxel that sees a neighbourhood of the
-picture only.
+"""Encoding model from pictures to voxels: a linear model of each voxel, which sees only a
+neighbourhood of the picture.
 
-A picture is described by latent numbers and by local contrast energies, each with a place in the
-picture. Candidate neighbourhoods (windows) and ridge penalties are judged by cross-validation; a
-voxel's weights are the mean over its best candidates, each counted by the likelihood of what it
-left unexplained.
+A picture is described by latent numbers and local contrast energies, each with a place in the
+picture. Candidate neighbourhoods (windows) and ridge penalties are compared by cross-validation; a
+voxel's weights are the mean over its best candidates, weighted by the likelihood of their
+residuals.
 """
 
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from itertools import product
 import torch
 
 _CUT = 0.03  # a window is cut where it has fallen to this share of its peak
-_IMAGES_JUDGED = 600  # of each fold: more cost time at NSD's size, and change little
-_CANDIDATES = 8  # that a voxel's weights are averaged over
+_IMAGES_JUDGED = 600  # per fold: more would cost time at NSD's size and change little
+_CANDIDATES = 8  # averaged for a voxel's weights
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ class Pairs:
 
 
 def make_windows(grids: list[tuple[int, int, int]], sizes: list[float]) -> Iterator[torch.Tensor]:
-    """Yield what a voxel may see, shape (d,), 1 at most: all of it, then Gaussian windows of each
-    size.
+    """Yield candidate windows, shape (d,), with values up to 1: the whole picture, then Gaussians
+    of each size.
 
     Parameters
     ----------
     grids : list of (channels, height, width)
-        Of each part of a description, one after the other; all cover the whole picture.
+        Grid of each part of a description, in order; each covers the whole picture.
     sizes : list of float
-        SDs in cells of the first grid; centres are as far apart as the SD, 2 cells at least.
+        SDs in cells of the first grid; centres are one SD apart, but at least 2 cells.
     """
     _, height, width = grids[0]
     yield torch.cat([torch.ones(channels * rows * columns) for channels, rows, columns in grids])
@@ -76,7 +76,7 @@ def _window(
 class _Regressions:
     """Ridge regressions of voxels on the same images, within any window and with any penalty.
 
-    Trials count, not images: rows are multiplied with the root of their number.
+    Trials have equal weight, not images: rows are multiplied by the root of their trial count.
     """
 
     def __init__(self, pairs: Pairs) -> None:
@@ -104,17 +104,16 @@ class _Regressions:
 
 @dataclass(frozen=True)
 class _Window:
-    """The normal equations within a window: of the features, or of the images where these are
-    fewer.
+    """The normal equations within a window: over features, or over images if there are fewer.
 
     Attributes
     ----------
     kept : Tensor, shape (k,), int64
-        Features inside.
+        Indices of the features inside the window.
     scale : Tensor, shape (k,)
     gram : Tensor, shape (k, k) or (n, n)
     features : Tensor, shape (n, k), or None
-        Where the equations are of the images.
+        Scaled features; only if the equations are over images.
     right : Tensor, shape (k, v) or (n, v)
     """
 
@@ -127,14 +126,14 @@ class _Window:
     def predictions(
         self, features: torch.Tensor, penalties: torch.Tensor
     ) -> Iterator[torch.Tensor]:
-        """Yield for each penalty what all voxels' weights predict, shape (m, v).
+        """Yield the predicted responses of all voxels, shape (m, v), for each penalty.
 
-        The normal equations are brought to their axes once; then a penalty costs a product.
+        The Gram matrix is decomposed once; each penalty then costs one product.
 
         Parameters
         ----------
         features : Tensor, shape (m, d)
-            Of other images.
+            Features of other images.
         penalties : Tensor, shape (n_penalties,)
         """
         lengths, axes = torch.linalg.eigh(self.gram)
@@ -157,7 +156,7 @@ class _Window:
 def candidate_errors(
     pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor
 ) -> tuple[torch.Tensor, float]:
-    """Return the cross-validated squared error, every trial counted, shape (n_windows,
+    """Return the cross-validated squared error, summed over trials, shape (n_windows,
     n_penalties, v), and the number of trials.
     """
     n_trials = 0.0
@@ -180,9 +179,9 @@ class Candidates:
     Attributes
     ----------
     windows, penalties : Tensor, shape (n_candidates, v), int64
-        Numbers, the best first.
+        Indices of windows and penalties, the best candidate first.
     shares : Tensor, shape (n_candidates, v)
-        Share of each candidate window; the shares of a voxel sum to 1.
+        Weight of each candidate; the shares of a voxel sum to 1.
     """
 
     windows: torch.Tensor
@@ -191,8 +190,8 @@ class Candidates:
 
     @classmethod
     def of(cls, errors: torch.Tensor, n_trials: float) -> "Candidates":
-        """Weigh candidates, given `candidate_errors`, by the likelihood of Gaussian noise of the
-        variance that the best one leaves.
+        """Weight candidates, given `candidate_errors`, by their likelihood under Gaussian noise
+        with the residual variance of the best one.
         """
         flat = errors.flatten(0, 1)  # (n_windows * n_penalties, v)
         best = flat.min(0).values.clamp(min=1e-12)
@@ -225,16 +224,16 @@ def fit_candidates(
 
 @dataclass(frozen=True)
 class ForwardModel:
-    """From descriptions to voxels.
+    """Linear model from descriptions to voxels.
 
     Attributes
     ----------
     weights : Tensor, shape (d, v)
     candidates : Candidates
     residual : Tensor, shape (n, v)
-        What models of other folds leave of averaged responses.
+        Residuals of averaged responses under models fitted on the other folds.
     counts : Tensor, shape (n,)
-        Trials that were averaged.
+        Number of trials averaged for each image.
     """
 
     weights: torch.Tensor
@@ -246,8 +245,8 @@ class ForwardModel:
     def fit(
         cls, pairs: Pairs, folds: torch.Tensor, windows: list[torch.Tensor], penalties: torch.Tensor
     ) -> "ForwardModel":
-        """Weigh windows (d,) and penalties of each voxel by cross-validation, and fit; ``folds``
-        has the shape (n_images,).
+        """Weight windows (d,) and penalties for each voxel by cross-validation, and fit; ``folds``
+        has shape (n_images,).
         """
         candidates = Candidates.of(*candidate_errors(pairs, folds, windows, penalties))
         residual = pairs.voxels.clone()

@@ -1,10 +1,10 @@
-"""Ridge regression from single trials to many numbers of the image that was seen, all penalties
-from one decomposition.
+"""Ridge regression from single trials to many targets per image, with all penalties from one
+decomposition.
 
-At NSD's size (27 000 trials of 6000 voxels, 59 136 numbers of 9000 images) targets repeated for
-each trial have 6 GB, and himalaya holds the solutions of every penalty. Here a fold's Gram matrix
-is decomposed once, in double precision; everything that follows is a product with as many rows as
-there are images.
+At NSD's size (27 000 trials of 6000 voxels, 59 136 targets of 9000 images) targets repeated for
+each trial take 6 GB, and himalaya holds the solutions of every penalty. Here each fold's Gram
+matrix is decomposed once, in double precision; all later products have only as many rows as there
+are images.
 """
 
 import logging
@@ -19,7 +19,7 @@ _ROWS_AT_ONCE, _TARGETS_AT_ONCE = 1024, 4096
 
 @dataclass(frozen=True)
 class ImageRidge:
-    """What `solve_image_ridge` found.
+    """Solution of `solve_image_ridge`.
 
     Attributes
     ----------
@@ -28,8 +28,8 @@ class ImageRidge:
     penalties : Tensor, shape (n_targets,)
         Penalty that the weights of each target were solved with.
     r2 : dict of str to float
-        Name of a list of penalties to the share of variance over held-out training images that its
-        best penalties explain, mean over the targets that vary; empty if none does. Penalties were
+        Share of variance over held-out training images explained with the best penalties of each
+        list, by the list's name; mean over targets that vary, empty if none does. Penalties were
         chosen on the same images, so it is a little too high.
     """
 
@@ -41,7 +41,7 @@ class ImageRidge:
 
 @dataclass(frozen=True)
 class _Rotated:
-    """A set of trials in the axes of its own Gram matrix: (X^T X + a)^-1 X^T Y = V ((S V)^T Y /
+    """Trials in the eigenvectors V of their Gram matrix: (X^T X + a)^-1 X^T Y = V ((S V)^T Y /
     (eigenvalues + a)).
     """
 
@@ -49,7 +49,7 @@ class _Rotated:
     inverse: (
         torch.Tensor
     )  # 1 / (eigenvalues + penalty), (n_penalties, n_voxels); 0 where there are no data
-    sums: torch.Tensor  # S V, (n_images, n_voxels): of each image's trials
+    sums: torch.Tensor  # S V, (n_images, n_voxels); S: sums over each image's trials
 
 
 def solve_image_ridge(
@@ -74,9 +74,9 @@ def solve_image_ridge(
     folds : Tensor, shape (n_images,), int64
         Number of the fold in which an image is held out.
     grids : dict of str to list of float
-        Lists of penalties: each is scored.
+        Lists of penalties by name; each is scored.
     chosen : str
-        The list that weights are solved with.
+        Name of the list that weights are solved with.
 
     Returns
     -------
@@ -91,8 +91,7 @@ def solve_image_ridge(
     sums = torch.zeros(len(targets), voxels.shape[1]).index_add_(0, trial_images, voxels)
     whole = _gram(voxels)
     errors = torch.zeros(len(penalties), targets.shape[1])
-    # One fold at a time: what a decomposition needs, for all of them at once, would be the largest
-    # part of the memory.
+    # One fold at a time: the decompositions of all folds at once would take most of the memory.
     for fold in folds.unique():
         out = folds == fold
         rotated = _rotate(whole - _gram(voxels[out[trial_images]]), sums, penalties)
@@ -101,7 +100,7 @@ def solve_image_ridge(
         logger.info(
             "ridge: images of fold %d of %d are predicted", int(fold) + 1, len(folds.unique())
         )
-    del voxels  # the solution needs sums over trials alone
+    del voxels  # the solution needs only sums over trials
     final = _rotate(whole, sums, penalties)
     del whole
     weights, bias = torch.empty(targets.shape[1], sums.shape[1]), torch.empty(targets.shape[1])
@@ -135,8 +134,8 @@ def _add_errors(
     targets: torch.Tensor,
     counts: torch.Tensor,
 ) -> None:
-    """Add to ``errors`` (n_penalties, n_targets) those of a fold's held-out images, predicted
-    from their averages.
+    """Add the squared errors of a fold's held-out images, predicted from their averages, to
+    ``errors`` (n_penalties, n_targets).
     """
     averages, learnt = rotated.sums[out] / counts[out, None], rotated.sums[~out]
     for block, values, _ in _centred(targets, counts):
@@ -170,8 +169,8 @@ def _gram(rows: torch.Tensor) -> torch.Tensor:
 
 def _rotate(gram: torch.Tensor, sums: torch.Tensor, penalties: list[float]) -> _Rotated:
     values, axes = torch.linalg.eigh(gram)
-    # Directions in which there are no data: with more voxels than trials even the smallest penalty
-    # must not divide noise.
+    # Directions without data are dropped: with more voxels than trials, a small penalty would
+    # amplify noise.
     present = values > values.max() * len(values) * torch.finfo(torch.float32).eps * 1e-3
     inverse = torch.stack(
         [

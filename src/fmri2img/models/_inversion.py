@@ -1,5 +1,5 @@
-"""Inverting a linear model of the voxels: what is likely of pictures, the noise, and the
-posterior mean of the picture.
+"""Inverting a linear model of the voxels: the prior over pictures, the noise, and the posterior
+mean of the picture.
 """
 
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ import torch
 from fmri2img.models._forward import ForwardModel
 from fmri2img.project.exceptions import MismatchError
 
-_ADDED_VARIANCE = 1e-4  # in units of the mean variance, where a covariance is singular
+_ADDED_VARIANCE = 1e-4  # in units of the mean variance, for singular covariances
 
 
 def shrink_covariance(
     sample: torch.Tensor, shrinkage: float, grids: list[tuple[int, int, int]]
 ) -> torch.Tensor:
-    """Return a covariance of descriptions, shrunk towards one in which channels and places vary
-    apart, and parts do not covary.
+    """Shrink a covariance of descriptions towards one that is separable over channels and places,
+    without covariance between parts.
 
     Parameters
     ----------
     sample : Tensor, shape (d, d), float64
     shrinkage : float
-        Share of the target, for each part a Kronecker product of a covariance of channels and one
-        of places.
+        Weight of the target: for each part, the Kronecker product of a covariance of channels and
+        one of places.
     grids : list of (channels, height, width)
 
     Returns
@@ -36,7 +36,7 @@ def shrink_covariance(
         part = slice(start, start + channels * height * width)
         target[part, part] = _apart(sample[part, part], channels)
         start = part.stop
-    # What is left keeps the matrix invertible for any number of images.
+    # A small ridge keeps the matrix invertible for any number of images.
     ridge = (
         1e-5
         * sample.diagonal().mean().clamp(min=1e-12)
@@ -46,8 +46,8 @@ def shrink_covariance(
 
 
 def _apart(sample: torch.Tensor, channels: int) -> torch.Tensor:
-    """Return the Kronecker product of channels and places that is nearest to a covariance in one
-    step of the flip-flop algorithm.
+    """Approximate a covariance by a Kronecker product of channels and places, with one step of the
+    flip-flop algorithm.
     """
     places = len(sample) // channels
     blocks = sample.reshape(channels, places, channels, places)
@@ -60,21 +60,21 @@ def _apart(sample: torch.Tensor, channels: int) -> torch.Tensor:
 
 
 def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float) -> torch.Tensor:
-    """Return the Cholesky factor of the residual covariance over voxels, shape (v, v), its
-    off-diagonal elements shrunk.
+    """Return the Cholesky factor of the residual covariance over voxels, shape (v, v), with shrunk
+    off-diagonal elements.
 
     Parameters
     ----------
     residual : Tensor, shape (n, v)
-        What the encoding model left of averaged responses in cross-validation.
+        Cross-validated residuals of averaged responses under the encoding model.
     counts : Tensor, shape (n,)
-        Trials that were averaged: the covariance is that of a single trial, as far as averaging
-        takes noise away.
+        Number of averaged trials: the covariance is scaled to a single trial, as far as averaging
+        reduces noise.
     shrinkage : float
-        1 leaves the diagonal only.
+        1 keeps only the diagonal.
     """
     covariance = (residual * counts[:, None]).T @ residual / len(residual)
-    # A voxel that never varies has no noise, and says nothing.
+    # A voxel that never varies has no noise and carries no information.
     floor = 1e-3 * covariance.diagonal().mean().clamp(min=1e-6)
     diagonal = covariance.diagonal() + floor
     covariance *= 1 - shrinkage
@@ -85,13 +85,13 @@ def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float)
 def root_of(covariance: torch.Tensor) -> torch.Tensor:
     """Return the lower triangular root of a covariance, shape (d, d).
 
-    Of few or plain pictures the covariance is singular: a little of the mean variance is then
-    added to every variance.
+    With few or plain pictures the covariance is singular; a small share of the mean variance is
+    then added to every variance.
 
     Raises
     ------
     MismatchError
-        If it has no root even so: numbers are not finite, or nothing varies.
+        If it still has no root: values are not finite, or nothing varies.
     """
     root, failed = torch.linalg.cholesky_ex(covariance)
     if not failed:
@@ -101,8 +101,8 @@ def root_of(covariance: torch.Tensor) -> torch.Tensor:
     root, failed = torch.linalg.cholesky_ex(covariance + added)
     if failed:
         raise MismatchError(
-            "train.bayes: the training pictures have no covariance that can be inverted, expected "
-            "pictures that differ from one another; look at them, or choose another model"
+            "train.bayes: the covariance of the training pictures cannot be inverted, expected "
+            "pictures that differ from one another; check them, or choose another model"
         )
     return root
 
@@ -110,8 +110,8 @@ def root_of(covariance: torch.Tensor) -> torch.Tensor:
 def relative_noise(
     repetitions: float | torch.Tensor, counts: torch.Tensor, share: float
 ) -> float | torch.Tensor:
-    """Return the noise's variance in an average of ``repetitions``, where 1 is the mean, over
-    training images, of that of a trial's worth.
+    """Return the noise variance of an average of ``repetitions`` trials, relative to the covariance
+    of `noise_factor`.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def relative_noise(
     counts : Tensor, shape (n_images,)
         Trials of each training image; `noise_factor` multiplies residuals of averages by them.
     share : float
-        Share of the misfit, from `misfit_share`.
+        Share of variance that averaging does not reduce, from `misfit_share`.
     """
     reference = share * float(counts.mean()) + (1 - share)
     return (share + (1 - share) / repetitions) / reference
@@ -130,13 +130,13 @@ class Inversion:
     """An encoding model with prior and noise, ready to be inverted for noise of any size.
 
     With S = R R^T, C = L L^T and the eigenvectors U and eigenvalues e of R^T W C^-1 W^T R, the
-    posterior mean for noise c C is R U (e + c)^-1 U^T R^T W C^-1 (response - mean): sizes of the
-    noise cost next to nothing.
+    posterior mean for noise c C is R U (e + c)^-1 U^T R^T W C^-1 (response - mean), so further
+    noise sizes cost almost nothing.
 
     Attributes
     ----------
     root : Tensor, shape (n_latents, k)
-        R U, of the latents alone: the rest of a description is not wanted.
+        R U, rows of the latents only: the rest of a description is not needed.
     values : Tensor, shape (k,)
         e.
     prior_variance : Tensor, shape (n_latents,)
@@ -154,7 +154,7 @@ class Inversion:
     def of(
         cls, forward: ForwardModel, prior: torch.Tensor, noise_shrinkage: float, n_latents: int
     ) -> "Inversion":
-        """Decompose; ``prior`` has shape (d, d)."""
+        """Decompose an encoding model with a prior covariance of shape (d, d)."""
         root = root_of(prior)
         factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
         return cls.decompose(forward.weights.T.double() @ root, factor, root[:n_latents])
@@ -188,7 +188,7 @@ class Inversion:
         return gain.float(), variance.clamp(min=0).sqrt().float()
 
     def predict(self, projected: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-        """Return posterior means (n, n_latents) of responses times ``whitened``, (n, k), for
+        """Return posterior means (n, n_latents) from responses times ``whitened``, (n, k), with
         noise of sizes (n,).
         """
         return (projected / (self.values + noise[:, None])) @ self.root.T

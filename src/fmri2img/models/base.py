@@ -11,37 +11,37 @@ from fmri2img.project.config import Params
 
 LATENT_SHAPE = (4, 16, 16)
 _VOXELS_AT_ONCE = 512
-# The list of params.yaml that a model stands in: what it needs on disk before it is trained.
+# The list in params.yaml that holds a model: what it needs on disk before it is trained.
 Kind = Literal["latents", "pixels", "diffusion"]
 _Weight = Annotated[float, Field(ge=0)]
 
 
 class GradientSettings(Params):
-    """What every encoder that is trained by gradient descent lets a person tune; part of its
-    section of ``params.yaml``.
+    """Settings of every encoder that is trained by gradient descent; part of its section of
+    ``params.yaml``.
 
     Attributes
     ----------
     loss : str
         ``latents``, ``pixels`` (of pictures from the frozen decoder) or ``both``.
     norm : str
-        ``l2`` or ``l1``, of both errors.
+        ``l2`` or ``l1``, for both errors.
     pixel_weight : float
         Weight of the pixel term if ``loss`` is ``both``.
     pixel_window : int
         Side, in cells of the latent grid, of the random window that the decoder sees in training;
         validation sees whole pictures.
     contrastive_weight : float
-        Of a term that pulls a prediction towards its own image and away from the others of the
-        batch.
+        Weight of a term that pulls a prediction towards its own image and away from the others in
+        the batch.
     temperature : float
         Temperature of the contrastive term's softmax.
     epochs, patience : int
-        ``patience`` is how many epochs without a better validation loss end the training.
+        Training ends after ``epochs``, or ``patience`` epochs without a better validation loss.
     batch_size : int
-        Samples of one step, over all processes.
+        Samples per step, over all processes.
     decoder_batch : int or "auto"
-        Pictures decoded at a time; the step is the same. ``auto`` finds what fits into a GPU, and
+        Pictures decoded at a time; the step is the same. ``auto`` takes what fits on a GPU, and
         what is fastest on a CPU.
     learning_rate, weight_decay : float
     schedule : str
@@ -49,24 +49,24 @@ class GradientSettings(Params):
     warmup_steps : int
         The rate grows linearly over them; ``one_cycle`` has a warm-up of its own.
     max_gradient_norm : float
-        Longer gradients are shortened to it; 0 leaves them.
+        Larger gradients are clipped to it; 0: no clipping.
     ema_decay : float
-        Of the running average of weights that is validated and kept; 0 keeps the weights
+        Decay of the running average of weights that is validated and kept; 0 keeps the weights
         themselves.
     repetitions : str
         What a training sample is: ``single`` trials, the ``mean`` of an image's trials, or
-        ``mixup``: by chance a random weighted mean (50 %), the mean (30 %) or a single trial (20
-        %), as MindEye's low-level model has it.
+        ``mixup``: at random a weighted mean (50 %), the mean (30 %) or a single trial (20 %), as
+        in MindEye's low-level model.
     blur, zoom : float
         Augmentation of pictures in a pixel loss: largest SD of a Gaussian blur, in pixels, and
         largest enlargement; 0 and 1: none.
     precision : str
-        ``float32``, ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU that has it, and in a decoder on
-        a CPU that multiplies in bf16.
+        ``float32``, ``bf16``, ``fp16``; ``auto`` is bf16 on a GPU that supports it, and for the
+        decoder on a CPU with bf16 instructions.
     compile : bool
         Whether torch compiles the decoder; takes minutes once.
     seed, n_seeds : int
-        Trained from ``seed`` and the following ones: the first counts, the others tell the spread.
+        ``n_seeds`` trainings from ``seed`` on; the first counts, the others show the spread.
     """
 
     loss: Literal["latents", "pixels", "both"]
@@ -105,7 +105,7 @@ class GradientSettings(Params):
 
 @dataclass(frozen=True)
 class TrainingTensors:
-    """What an encoder may learn from; holds no test image and no test trial.
+    """Data that an encoder may learn from, without test images and test trials.
 
     Attributes
     ----------
@@ -119,19 +119,19 @@ class TrainingTensors:
     roi_labels : Tensor, shape (n_voxels,), int64
         Number of each voxel's region.
     energies : Tensor, shape (n_images, channels, rows, columns)
-        Local contrast energies of the images (`features.energies`); no channels where nobody
-        computed them.
+        Local contrast energies of the images (`features.energies`); no channels if they were not
+        computed.
     prior_latents : Tensor, shape (n_pictures, 4, h, w)
-        Of pictures without brain data of this subject: what is likely. None of them is a test image
-        of any subject, nor a validation image.
+        Latents of pictures without brain data of this subject, for a prior. None of them is a test
+        image of any subject, or a validation image.
     prior_energies : Tensor, shape (n_pictures, channels, rows, columns)
     roi_names : dict of int to str
         Number of a region to its name.
     n_repetitions : int or None
-        How often the experiment shows an image at most; None: as often as these images were shown.
+        Most repetitions of an image in the experiment; None: the most among these images.
     text_embeddings : Tensor, shape (n_images, 77, 768), float16
         Text embeddings of the images, for encoders that use Stable Diffusion; their ``latents`` are
-        Stable Diffusion's, (4, 40, 40), and they have no prior. Without rows for others.
+        Stable Diffusion's, (4, 40, 40), and they have no prior. No rows for other encoders.
     """
 
     betas: torch.Tensor
@@ -150,12 +150,12 @@ class TrainingTensors:
 
     @property
     def most_repetitions(self) -> int:
-        """How often an image is shown at most."""
+        """Most repetitions of an image."""
         return self.n_repetitions or int(self.repetitions.max())
 
     @property
     def repetitions(self) -> torch.Tensor:
-        """Trials of each image, shape (n_images,), int64."""
+        """Number of trials of each image, shape (n_images,), int64."""
         return torch.bincount(self.trial_images, minlength=len(self.latents))
 
 
@@ -178,7 +178,7 @@ class VoxelNormalizer(nn.Module):
 
     def fit(self, betas: torch.Tensor) -> None:
         """Take mean and SD from training trials, shape (n_trials, n_voxels), ignoring NaN."""
-        for start in range(0, betas.shape[1], _VOXELS_AT_ONCE):  # in float64, and several copies
+        for start in range(0, betas.shape[1], _VOXELS_AT_ONCE):  # blocks: float64, several copies
             block = slice(start, start + _VOXELS_AT_ONCE)
             part = betas[:, block].double()
             valid = torch.isfinite(part)
@@ -197,9 +197,10 @@ class VoxelNormalizer(nn.Module):
 class Encoder(nn.Module):
     """Base of all encoders.
 
-    A subclass in a file of its own names a ``Settings`` class (its section of ``params.yaml``),
-    builds itself from ``(n_voxels, latent_shape, settings)`` and maps z-scored voxels to latents in
-    `decode_voxels`. It is trained by gradient descent unless it overrides `solve`.
+    A subclass, in its own file, names a ``Settings`` class (its section of ``params.yaml``), is
+    built from ``(n_voxels, latent_shape, settings)`` and maps z-scored voxels to latents in
+    `decode_voxels`. It is trained by gradient descent, or overrides `solve` and sets
+    ``trained_by_gradient = False``.
 
     Parameters
     ----------
@@ -212,15 +213,15 @@ class Encoder(nn.Module):
     Attributes
     ----------
     kind : str
-        ``latents``, ``pixels`` or ``diffusion``: the list of ``models`` in ``params.yaml`` that it
-        stands in.
+        ``latents``, ``pixels`` or ``diffusion``: the list under ``models`` in ``params.yaml`` that
+        names it.
     targets : str
         What it learns: a module of `training.targets`.
     renderer : str
         How its predictions become pictures: a module of `generation.renderers`.
     latent_sd : Tensor, shape (4, h, w)
-        How far a predicted latent number is from the true one, as an SD: from the model itself
-        where it has a closed form, else the RMS error on validation images.
+        SD of the error of each predicted latent number: from `solve` if ``states_its_spread``, else
+        the RMS error on validation images.
     """
 
     Settings: ClassVar[type[Params]]
@@ -263,8 +264,8 @@ class Encoder(nn.Module):
         betas : Tensor, shape (n, n_voxels), float32
             In the dataset's unit; NaN where missing.
         repetitions : Tensor, shape (n,), int64, optional
-            How many trials each row averages; as many as there can be where it is not given. Most
-            encoders do without.
+            Number of trials averaged in each row; the maximum if not given. Most encoders ignore
+            it.
 
         Returns
         -------
@@ -290,16 +291,16 @@ class Encoder(nn.Module):
         return self.latent_sd.expand(n, *self.latent_shape)
 
     def training_outputs(self, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return predicted latents (n, 4, h, w), and what a contrastive loss compares with
-        `embed_latents`, shape (n, d).
+        """Return predicted latents (n, 4, h, w), and embeddings (n, d) that a contrastive loss
+        compares with `embed_latents`.
 
-        None in place of the latter: the loss compares centred latents.
+        Without embeddings (None), the loss compares centred latents.
         """
         return self.decode_voxels(voxels), None
 
     def embed_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return the contrastive loss's view of centred true latents, shape (n, d); for encoders
-        with embeddings of their own.
+        """Embed centred true latents for the contrastive loss, shape (n, d); for encoders with
+        their own embeddings.
         """
         return latents.flatten(1)
 
@@ -309,6 +310,6 @@ class Encoder(nn.Module):
         Returns
         -------
         dict of str to float
-            What is worth knowing about the solution.
+            Facts about the solution.
         """
         raise TypeError(f"{type(self).__name__} is trained by gradient descent")

@@ -21,8 +21,8 @@ class Settings(GradientSettings):
 
 
 class Model(Encoder):
-    """Linear layers of 2048, 2048 and 1024 with GELU, seen as 16 x 8 x 8, transposed convolution to
-    4 x 16 x 16.
+    """Linear layers of 2048, 2048 and 1024 with GELU, reshaped to 16 x 8 x 8; a transposed
+    convolution to 4 x 16 x 16.
 
     The sizes are those of ``models/basic_ae.py`` in github.com/aaalgo/fmri2img.
     """

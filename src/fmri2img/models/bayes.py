@@ -1,9 +1,9 @@
-"""An encoder for scarce brain data: it learns the way from pictures to voxels, and inverts it.
+"""An encoder for scarce brain data: it learns a model from pictures to voxels, and inverts it.
 
-A picture is described by its latent and by local contrast energies, to which visual cortex responds
-and of which a latent, being nearly linear in the picture, says little. Each voxel sees a
-neighbourhood of that description; how responses vary around it is learnt from what is left, and
-what descriptions are likely from pictures alone, those of other people included. The encoder is the
+A picture is described by its latent and by local contrast energies. Visual cortex responds to
+contrast energy, and a latent, being nearly linear in the picture, says little about it. Each voxel
+sees a neighbourhood of the description. The noise covariance is learnt from residuals, and the
+prior over descriptions from pictures alone, including those of other people. The encoder is the
 posterior mean of the latent given the response: a linear map for each number of averaged
 repetitions, in closed form.
 
@@ -46,15 +46,16 @@ class Settings(Params):
     energies : bool
         Whether contrast energies are part of a picture's description.
     prior_pictures : bool
-        Whether pictures that only other subjects saw count in what is likely.
+        Whether pictures that only other subjects saw are part of the prior.
     window_sizes : list of float
         SDs of candidate windows, in cells of the latent grid.
     penalties : list of float
-        Of the encoding model, in units of the variance of a latent number.
+        Penalties of the encoding model, in units of the variance of a latent number.
     prior_shrinkages, noise_shrinkages : list of float
-        Shares of the simpler covariance: channels apart from places; no correlation between voxels.
+        Weights of the simpler covariance: separable over channels and places for the prior, without
+        correlation between voxels for the noise.
     noise_scales : list of float
-        Factors of the noise's covariance.
+        Factors on the noise covariance.
     n_folds : int
     seed : int
     """
@@ -77,7 +78,7 @@ class Model(Encoder):
     Attributes
     ----------
     gains : Tensor, shape (r, n_voxels, 4 * h * w)
-        From z-scored voxels, averaged over one to r trials, to the flattened latent.
+        Maps from z-scored voxels, averaged over one to r trials, to the flattened latent.
     offsets : Tensor, shape (r, 4 * h * w)
     posterior_sd : Tensor, shape (r, 4 * h * w)
         SD of each latent number given the response: the same for all responses.
@@ -95,15 +96,15 @@ class Model(Encoder):
         self._make_room(1)
 
     def _make_room(self, n_repetitions: int) -> None:
-        """Have a map for each number of repetitions."""
+        """Allocate a map for each number of repetitions."""
         n_latents = int(np.prod(self.latent_shape))
         self.register_buffer("gains", torch.zeros(n_repetitions, self.n_voxels, n_latents))
         self.register_buffer("offsets", torch.zeros(n_repetitions, n_latents))
         self.register_buffer("posterior_sd", torch.ones(n_repetitions, n_latents))
 
     def forward(self, betas: torch.Tensor, repetitions: torch.Tensor | None = None) -> torch.Tensor:
-        """Predict latents (n, 4, h, w) from averages of ``repetitions`` trials (n,), as many as
-        there can be if it is not given.
+        """Predict latents (n, 4, h, w) from averages of ``repetitions`` trials (n,), by default the
+        maximum.
         """
         voxels = self.normalizer(betas)
         latents = voxels.new_empty(len(voxels), self.gains.shape[2])
@@ -131,7 +132,7 @@ class Model(Encoder):
         self._make_room(data.most_repetitions)
         if (
             len(counts) < 2 * settings.n_folds
-        ):  # nothing can be judged on so few: predict what is likely before any response
+        ):  # too few images for cross-validation: predict the mean of the prior
             self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
             self.posterior_sd.copy_(
                 world.priors(world.descriptions, [1.0])[1.0]
@@ -175,18 +176,19 @@ class Model(Encoder):
 
 @dataclass(frozen=True)
 class _World:
-    """Descriptions of pictures, centred on the mean of all.
+    """Descriptions of pictures, centred on the mean over all.
 
     Attributes
     ----------
     descriptions : Tensor, shape (n, d)
-        Of training images: latents first, then energies.
+        Descriptions of training images: latents first, then energies.
     others : Tensor, shape (d, d)
-        Sum of products of those of pictures without brain data, of which there are ``n_others``.
+        X^T X of the descriptions X of pictures without brain data.
     n_others : int
+        Number of these pictures.
     latent_mean : Tensor, shape (4 * h * w,)
     grids : list of (channels, height, width)
-        Of the latents, and of energies if there are any.
+        Grids of the latents, and of energies if there are any.
     """
 
     descriptions: torch.Tensor
@@ -221,14 +223,14 @@ class _World:
 
     @property
     def n_latents(self) -> int:
-        """How many of a description's numbers are the latent's."""
+        """Number of latent numbers in a description."""
         return int(np.prod(self.grids[0]))
 
     def priors(
         self, descriptions: torch.Tensor, shrinkages: list[float]
     ) -> dict[float, torch.Tensor]:
-        """Return the covariances of descriptions of some training images and of all other
-        pictures, by shrinkage.
+        """Return the covariance of descriptions over some training images and all other pictures,
+        by shrinkage.
         """
         sample = (descriptions.T @ descriptions + self.others).double() / (
             len(descriptions) + self.n_others
@@ -246,12 +248,12 @@ def misfit_share(
     windows: list[torch.Tensor],
     penalties: torch.Tensor,
 ) -> float:
-    """Return the share of a single trial's unexplained variance that repeats with the image: what
-    no averaging takes away.
+    """Return the share of a single trial's unexplained variance that repeats with the image, so
+    that averaging does not reduce it.
 
-    Variance within images is that of trials; what an encoding model leaves of averages holds the
-    same, divided by their number, and what the model misses. The model is that of the whole grid,
-    which needs no choice.
+    Variance within images is noise of single trials. The residual variance of averages is that
+    noise divided by the number of trials, plus the misfit of the encoding model. The model uses the
+    whole grid, so that no window has to be chosen.
     """
     within, freedom = _variance_within_images(normalizer, data)
     if freedom < 1:
@@ -281,9 +283,7 @@ def _variance_within_images(
 
 @dataclass(frozen=True)
 class Choice:
-    """How an encoding model is inverted: shrinkage of the prior and of the noise's covariance,
-    and the noise's size.
-    """
+    """Settings of an inversion: shrinkage of prior and noise covariance, and size of the noise."""
 
     prior_shrinkage: float
     noise_shrinkage: float
@@ -299,12 +299,12 @@ def choose_inversion(
     world: _World,
     share: float,
 ) -> tuple[Choice, float]:
-    """Choose by the squared error of held-out latents; returns the choice and that error, a mean
+    """Choose by the squared error of held-out latents; returns the choice and its error, a mean
     over latent numbers.
 
-    For each fold windows, weights, noise and prior are fitted anew on the others: judged with
-    windows or noise that had seen it, a fold of pure noise would seem to be decoded. Means (of
-    descriptions and of voxels) and ``share``, one number, are those of all training images.
+    For each fold, windows, weights, noise and prior are fitted on the other folds: if windows or
+    noise had seen it, a fold of pure noise would seem to be decoded. Means (of descriptions and of
+    voxels) and ``share``, one number, come from all training images.
     """
     options = [
         Choice(*values)

@@ -1,11 +1,11 @@
-"""A network in the manner of MindEye's low-level pipeline: a residual MLP, then a small
-convolutional upsampler to the latent grid.
+"""A network after MindEye's low-level pipeline: a residual MLP, then a small convolutional
+upsampler to the latent grid.
 
 Scotti et al. 2023 (arXiv:2305.18274) map nsdgeneral's voxels to the latent of a 512 x 512 picture:
 a linear layer, four residual blocks, a reshape to 64 channels, convolutions that enlarge it, an L1
 loss on latents and an auxiliary contrastive loss. Here the grid is that of a 128 x 128 picture, so
-the reshape is to 4 x 4 cells, and the contrastive head sees the true latent where they took
-features of a ConvNeXt.
+the reshape is to 4 x 4 cells, and the contrastive head sees the true latent instead of features
+of a ConvNeXt.
 """
 
 from math import gcd
@@ -74,7 +74,7 @@ class Model(Encoder):
         return self._grow(self._hidden(voxels))
 
     def training_outputs(self, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return latents (n, 4, h, w) and what the contrastive head makes of the voxels, shape
+        """Return latents (n, 4, h, w) and the contrastive embeddings of the voxels, shape
         (n, contrastive_size).
         """
         if not self.settings.contrastive_weight:
@@ -83,7 +83,7 @@ class Model(Encoder):
         return self._grow(hidden), self.voxel_head(hidden)
 
     def embed_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        """Return the contrastive head's view of centred true latents, shape (n,
+        """Return the contrastive embeddings of centred true latents, shape (n,
         contrastive_size).
         """
         embedding: torch.Tensor = self.latent_head(latents.flatten(1))
@@ -114,7 +114,7 @@ def _enlarge(n_in: int, n_out: int) -> tuple[nn.Module, nn.Module]:
 
 
 class _Residual(nn.Module):
-    """Two convolutions beside the identity."""
+    """A residual block of two convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -128,6 +128,6 @@ class _Residual(nn.Module):
         self.steps = nn.Sequential(*steps)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Add what the convolutions find to the features (n, channels, h, w)."""
+        """Add the output of the convolutions to the features (n, channels, h, w)."""
         added: torch.Tensor = features + self.steps(features)
         return added

@@ -21,7 +21,7 @@ WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
 # Weights from other seeds, to tell how much results depend on the seed.
 SEEDS_NAME = "seeds.safetensors"
 _NOT_MODELS = ("base", "registry")
-# What version 0.1 called them: their weights and configs open as they are.
+# Names in version 0.1; weights and configs from then still open.
 EARLIER_NAMES = {"default": "bayes"}
 
 
@@ -32,7 +32,7 @@ def model_names() -> list[str]:
 
 
 def current_name(name: str) -> str:
-    """Return what a model is called today."""
+    """Return the current name of a model."""
     return EARLIER_NAMES.get(name, name)
 
 
@@ -81,9 +81,9 @@ def save_encoder(encoder: Encoder, name: str, folder: Path, about: dict[str, Any
     name : str
         The encoder's name.
     folder : Path
-        Gets ``model.safetensors`` and ``config.json``.
+        Where ``model.safetensors`` and ``config.json`` are written.
     about : dict
-        What else to record: subject, region, autoencoder, data source.
+        Further facts to record: subject, region, autoencoder, data source.
     """
     write_bytes(folder / WEIGHTS_NAME, save(_weights(encoder)))
     config = {
@@ -104,14 +104,14 @@ def save_verified(
     about: dict[str, Any],
     betas: torch.Tensor,
 ) -> None:
-    """Do the same if the saved encoder gives the same output; otherwise nothing is replaced.
+    """Save an encoder if it gives the same output when loaded again; otherwise replace nothing.
 
     Parameters
     ----------
     encoder, name, folder, about
-        As `save_encoder` takes them.
+        As for `save_encoder`.
     betas : Tensor, shape (n, n_voxels)
-        Percent signal change, to try it with.
+        Percent signal change, to test the encoder with.
 
     Raises
     ------
@@ -131,16 +131,16 @@ def save_verified(
             ) from error
         if not torch.equal(rebuilt(betas), encoder.cpu().eval()(betas)):
             raise MismatchError(
-                f"{name}: saved and loaded again it gives other output; nothing was replaced; "
-                "what the output depends on has to be a parameter or a registered buffer"
+                f"{name}: its output differs after saving and loading; nothing was replaced; "
+                "everything that the output depends on must be a parameter or a registered buffer"
             )
         for file in (WEIGHTS_NAME, CONFIG_NAME):
             (Path(temporary) / file).replace(folder / file)
 
 
 def save_seeds(encoders: list[Encoder], folder: Path) -> None:
-    """Write the weights of encoders trained from other seeds beside those of the one that
-    counts; an empty file if there are none.
+    """Write the weights of encoders trained from other seeds next to those of the main one; an
+    empty file if there are none.
     """
     tensors = {
         f"{number}/{key}": value
@@ -151,7 +151,7 @@ def save_seeds(encoders: list[Encoder], folder: Path) -> None:
 
 
 def load_seeds(folder: Path) -> list[Encoder]:
-    """Rebuild the encoders of `save_seeds`, in evaluation mode.
+    """Rebuild the encoders saved by `save_seeds`, in evaluation mode.
 
     Raises
     ------
@@ -178,12 +178,12 @@ def _weights(encoder: Encoder) -> dict[str, torch.Tensor]:
 
 
 def check_files(folder: Path, md5s: dict[str, str], owner: str) -> None:
-    """Refuse a folder that holds other files than it should, or other bytes.
+    """Refuse a folder that does not hold exactly the given files, with the given MD5s.
 
     Raises
     ------
     MismatchError
-        With the file's name.
+        Naming the file, if one is missing, unexpected or changed.
     """
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     if wrong := sorted(names ^ set(md5s)):
@@ -195,13 +195,13 @@ def check_files(folder: Path, md5s: dict[str, str], owner: str) -> None:
     for name, md5 in md5s.items():
         if (actual := hash_file(folder / name, "md5")) != md5:
             raise MismatchError(
-                f"{owner}: {name} has MD5 {actual}, expected {md5} as registered; it was changed "
+                f"{owner}: {name} has MD5 {actual}, expected {md5} as registered; it has changed "
                 "since, and is not loaded"
             )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read an encoder's config, with what version 0.1 left unsaid.
+    """Read an encoder's config, adding what version 0.1 did not record.
 
     Raises
     ------

@@ -29,7 +29,7 @@ class Settings(Params):
         ``none``: one penalty for all voxels of a latent number; ``roi``: one for each region
         (banded ridge, Dupré la Tour et al. 2022, doi:10.1016/j.neuroimage.2022.119728).
     n_band_draws : int
-        Random ratios of the regions' penalties that are tried; the first is that of equal ones.
+        Number of ratios of the regions' penalties that are tried: equal ones, then random ones.
     """
 
     penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
@@ -71,7 +71,7 @@ class Model(Encoder):
         targets = targets - target_mean
         facts = {}
         weights = torch.zeros(betas.shape[1], targets.shape[1])
-        if len(data.latents) > 1:  # one image has nothing to learn from: its latent is the mean
+        if len(data.latents) > 1:  # one image gives nothing to learn: its latent is the mean
             bands = (
                 data.roi_labels.unique(return_inverse=True)[1]
                 if settings.bands == "roi"
@@ -111,8 +111,8 @@ def _mean(normalizer: Callable[[torch.Tensor], torch.Tensor], betas: torch.Tenso
 
 
 def _draw_gammas(n_bands: int, n_draws: int, seed: int) -> np.ndarray:
-    """Return factors of the bands' variances to try, shape (n_draws, n_bands), each of mean 1;
-    the first row is all ones.
+    """Return factors of the bands' variances to try, shape (n_draws, n_bands); each row has mean
+    1, and the first is all ones.
     """
     if n_bands == 1:
         return np.ones((1, 1), dtype=np.float32)
@@ -138,13 +138,13 @@ def solve_by_himalaya(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solve ridge regressions with himalaya, from the singular values of the data.
 
-    Each target's penalty, and the bands' factors, have the smallest mean squared error over the
+    Each target gets the penalty and band factors with the smallest mean squared error over the
     folds.
 
     Parameters
     ----------
     voxels : callable
-        Gives rows of the regressors, shape (n, n_voxels), of mean 0 over all.
+        Returns rows of the regressors, shape (n, n_voxels); their mean over all rows is 0.
     targets : Tensor, shape (n_rows, n_targets)
         Targets, centred: each column has mean 0.
     folds : Tensor, shape (n_rows,), int64
@@ -152,7 +152,7 @@ def solve_by_himalaya(
     bands : Tensor, shape (n_voxels,), int64
         Number of each voxel's band, from 0.
     gammas : ndarray, shape (n_draws, n_bands)
-        The squared weights of a band cost the penalty over its factor.
+        Factors of the bands: a band's squared weights are penalised by penalty / factor.
 
     Returns
     -------
@@ -194,11 +194,11 @@ def solve_by_gram(
     bands: torch.Tensor,
     gammas: np.ndarray,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Solve the same regressions as `solve_by_himalaya` from X^T X, in memory of about four
+    """Solve the same regressions as `solve_by_himalaya` from X^T X, with memory for about four
     matrices (n_voxels, n_voxels).
 
-    At 27 000 trials of 15 724 voxels a solution for each penalty, (n_voxels, n_trials), has 1.7 GB,
-    and singular values take hours on two cores. Held-out errors follow from the fold's own
+    At 27 000 trials of 15 724 voxels a solution for each penalty, (n_voxels, n_trials), takes
+    1.7 GB, and singular values take hours on two cores. Held-out errors follow from the fold's own
     products: |Y - XW|^2 = Y^2 - 2 W.(X^T Y) + W.(X^T X W). Parameters and returns are those of
     `solve_by_himalaya`.
     """

@@ -2,9 +2,9 @@
 
 z, the latent of the picture at 320 x 320, is decoded from early visual cortex and c, the embedding
 of its captions, from ventral cortex (github.com/yu-takagi/StableDiffusionReconstruction,
-codes/utils/ridge.py). Single trials are regressed, averages are decoded, voxels are z-scored on
-training trials. Unlike there, targets are centred, so that a prediction without information is the
-mean, and an image's trials are kept together when penalties are chosen.
+codes/utils/ridge.py). The ridges are fitted on single trials and applied to averages; voxels are
+z-scored on training trials. Unlike in the authors' code, targets are centred, so that a prediction
+without information is the mean, and an image's trials are kept together when penalties are chosen.
 """
 
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from fmri2img.project.config import PARAMS_PATH, Params
 from fmri2img.project.exceptions import ConfigError
 
 _TEXT_SHAPE = (77, 768)
-# Labels that ``auto`` stands for: those of streams, or those of prf-visualrois that come nearest.
+# Labels that ``auto`` stands for: those of streams, or the closest ones of prf-visualrois.
 _AUTO = {
     "z": (("early",), ("V1v", "V1d", "V2v", "V2d", "V3v", "V3d")),
     "c": (("ventral",), ("hV4",)),
@@ -39,10 +39,10 @@ class Settings(Params):
     grid : str
         ``published`` or ``wide``: the list of penalties that weights are solved with.
     published_penalties : list of float
-        Of the authors' code: next to none at NSD's size.
+        Penalties of the authors' code: almost no regularisation at NSD's size.
     wide_penalties : list of float
     n_folds : int
-        Of training images, to choose the penalty of each number.
+        Folds of training images, to choose the penalty of each target.
     """
 
     z_labels: _Labels
@@ -109,7 +109,7 @@ class Model(Encoder):
         """
         settings = self.settings
         folds = torch.zeros(len(data.latents), dtype=torch.int64)
-        if len(folds) > 1:  # one image has nothing to learn from: what is decoded is its own
+        if len(folds) > 1:  # one image gives nothing to learn: its own targets are decoded
             splitter = KFold(
                 min(settings.n_folds, len(folds)), shuffle=True, random_state=settings.seed
             )
@@ -122,7 +122,7 @@ class Model(Encoder):
             ridge = solve_image_ridge(
                 torch.cat(
                     [self.normalizer(trials)[:, voxels] for trials in data.betas.split(1024)]
-                ),  # held by nobody else
+                ),  # a copy: it is centred in place
                 data.trial_images,
                 targets.flatten(1),
                 folds,
@@ -139,7 +139,7 @@ class Model(Encoder):
 
 
 def _voxels_of(data: TrainingTensors, part: str, labels: list[str] | str) -> torch.Tensor:
-    """Return the rows of the voxels whose region is one of the labels, shape (n,), int64."""
+    """Return the indices of the voxels with one of the labels, shape (n,), int64."""
     present = {data.roi_names[int(number)]: int(number) for number in data.roi_labels.unique()}
     if labels == "auto":
         wanted = next((names for names in _AUTO[part] if set(names) <= set(present)), None)

@@ -1,9 +1,9 @@
-"""Betas straight to pictures: linear layers, then a small up-scaling convolutional network that is
+"""Betas directly to pictures: linear layers, then a small up-scaling convolutional network that is
 trained with them.
 
-After the variant of fmri2img that has "a simple up-scaling conv net" in place of Stable Diffusion's
-decoder (github.com/aaalgo/fmri2img, news of 24 March 2023). No autoencoder takes part, so there is
-no ceiling by one either.
+After the variant of fmri2img that has "a simple up-scaling conv net" instead of Stable Diffusion's
+decoder (github.com/aaalgo/fmri2img, news of 24 March 2023). No autoencoder is involved, so none
+sets a ceiling.
 """
 
 from itertools import pairwise
@@ -26,22 +26,22 @@ class Settings(GradientSettings):
     Attributes
     ----------
     hidden_sizes : list of int
-        Of the linear layers.
+        Sizes of the linear layers.
     bottleneck : list of int
-        Channels, rows and columns of what the convolutions start from.
+        Channels, rows and columns of the input to the convolutions.
     dropout : float
     """
 
     hidden_sizes: list[_Size]
     bottleneck: Annotated[list[_Size], Field(min_length=3, max_length=3)]
     dropout: Annotated[float, Field(ge=0, lt=1)]
-    # There is no decoder to send predictions through: the error of pictures is the only one.
+    # Predictions are pictures, without a frozen decoder: their error is the only one.
     loss: Literal["latents"]
 
 
 class Model(Encoder):
-    """Linear layers with GELU, seen as a grid; each step doubles the grid and halves the channels,
-    until it is as large as a picture.
+    """Linear layers with GELU, reshaped to a grid; each step doubles the grid and halves the
+    channels, up to the size of a picture.
     """
 
     Settings = Settings

@@ -1,1 +1,1 @@
-"""What every stage of the pipeline shares: how it starts, how it fails, what it reads."""
+"""What all stages of the pipeline share: how they start and fail, and what they read."""

@@ -1,5 +1,5 @@
-"""One check of ``params.yaml`` before anything runs: every section, every model that is listed,
-and what they need on this machine.
+"""Check ``params.yaml`` before anything runs: every section, every listed model, and what they
+need on this machine.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from fmri2img.project.params_file import load_params, near
 from fmri2img.provenance.source import parse_module
 
 _MODELS, _DATASETS = (Path(__file__).parents[1] / room for room in ("models", "datasets"))
-# Networks of `evaluate.networks` that torchvision brings.
+# Networks of `evaluate.networks` that torchvision provides.
 _OF_TORCHVISION = ("alexnet", "inception", "effnet_b")
 
 
@@ -25,14 +25,14 @@ def check_project() -> ProjectParams:
     Raises
     ------
     MissingDataError
-        If there is none here.
+        If there is no such file here.
     ConfigError
-        With the first fault in one line: a key that is unknown, missing or wrong, in the section of
-        a listed model too, or something that the settings need and that is not there.
+        Naming the first fault: a key that is unknown, missing or wrong, also in the section of a
+        listed model, or something that the settings need and that is missing.
     """
     params = load_params()
     _check_dataset(params)
-    from fmri2img.models.registry import model_names  # starts torch
+    from fmri2img.models.registry import model_names  # imports torch
 
     for kind, models in params.models.by_kind().items():
         for model in models:
@@ -71,16 +71,16 @@ def _check_dataset(params: ProjectParams) -> None:
     dataset = open_dataset(params)
     try:
         facts = dataset.facts
-    except MissingDataError:  # of files that are not here: who pulled voxels does without
+    except MissingDataError:  # raw files are absent: not needed where voxels were pulled
         return
     check_subjects(params.subjects, facts)
 
 
 def _check_model(name: str, kind: str, params: ProjectParams) -> None:
-    """Refuse a model that does not exist, stands in the wrong list, or asks for what nobody
-    makes.
+    """Refuse a model that does not exist, is in the wrong list, or names unknown or unsuitable
+    targets or renderers.
     """
-    # They start torch.
+    # These import torch.
     from fmri2img.generation.renderers.renderer import renderer_of
     from fmri2img.models.registry import check_settings, model_class, model_names
     from fmri2img.training.targets.kinds import targets_of
@@ -107,8 +107,8 @@ def _check_model(name: str, kind: str, params: ProjectParams) -> None:
 
 
 def _check_folder(key: str, source: str, needed: str) -> None:
-    """Refuse a folder that is not there; what looks like the name of a hub's repository is
-    looked up when it is needed.
+    """Refuse a missing folder; a name that looks like a hub repository is looked up when it is
+    needed.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -149,8 +149,8 @@ def _check_machine(params: ProjectParams) -> None:
 
 
 def check_once() -> None:
-    """Check ``params.yaml`` unless the same file was found good before by the same models:
-    stages do not wait for it twice.
+    """Check ``params.yaml``, unless the same file has already passed with the same models and
+    datasets, so that stages wait for it only once.
     """
     digest = hashlib.sha256(PARAMS_PATH.read_bytes() if PARAMS_PATH.exists() else b"")
     for path in sorted([*_MODELS.glob("*.py"), *_DATASETS.glob("*_dataset.py")]):
@@ -161,7 +161,7 @@ def check_once() -> None:
     memory, fingerprint = ledger_path("params"), digest.hexdigest()
     try:
         known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no memory, or a damaged one
+    except (OSError, ValueError):  # no record, or a damaged one
         known = None
     if known != fingerprint:
         check_project()

@@ -11,12 +11,13 @@ from fmri2img.evaluation.comparisons import (
     means_over_subjects,
     paired_differences,
 )
-from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, headline_metrics
 from fmri2img.evaluation.metrics_document import MetricsDocument
+from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.files import replacing, write_json, write_text
-from fmri2img.project.layout import comparison_path, scores_path
+from fmri2img.project.layout import comparison_path, headlines_path, scores_path
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.pages import ListedRun, comparison_page
 
@@ -25,7 +26,7 @@ _Documents = dict[str, MetricsDocument]
 
 @dataclass(frozen=True)
 class _Shown:
-    """Test pictures that the figure shows, and what the autoencoder alone makes of them.
+    """Test pictures in the figure, and the same pictures through the autoencoder alone.
 
     Attributes
     ----------
@@ -48,7 +49,7 @@ def compare_subjects(params: ProjectParams) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Subject to the model that is best on validation images.
+        Best model on validation images, by subject.
     """
     encoders = [
         EncoderData(subject, model) for subject in params.subjects for model in params.models
@@ -125,6 +126,17 @@ def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Sho
     summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
     document = {"data_source": data_source, "runs": summaries}
     write_json(comparison_path("json"), document | {"means": means, "differences": differences})
+    write_json(headlines_path(), _headlines(runs))
+
+
+def _headlines(runs: list[ComparedRun]) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the headline scores by subject and model: few enough for ``dvc metrics diff``."""
+    headlines: dict[str, dict[str, dict[str, float]]] = {}
+    for run in runs:
+        means = run.means[MODEL]
+        scores = {name: means[name] for name in headline_metrics() if name in means}
+        headlines.setdefault(run.subject, {})[run.model] = scores
+    return headlines
 
 
 def _listed(run: ComparedRun, documents: _Documents) -> ListedRun:

@@ -20,7 +20,7 @@ from fmri2img.evaluation.row_predictions import join_truth, model_rows, referenc
 from fmri2img.evaluation.score import score_model, score_rows
 from fmri2img.evaluation.scores import Scores, Steering
 from fmri2img.evaluation.table_rows import MODEL, REFERENCE
-from fmri2img.pipeline.subject import EncoderData, SubjectData, open_truth
+from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.files import write_json, write_text
 from fmri2img.project.layout import (
@@ -45,7 +45,7 @@ def score_references_of(subject: str, params: ProjectParams) -> None:
     data = SubjectData(subject)
     examples, split, latents = data.examples(), data.split(), data.latents()
     ridge = data.encoder(REFERENCE).reconstructions()
-    truth = join_truth(examples, split, latents, open_truth(), data.encoding_model())
+    truth = join_truth(examples, split, latents, data.truth(), data.encoding_model())
     networks = open_networks(params.evaluate.networks, params.machine.weights_folder)
     scores = score_rows(truth, reference_rows(truth, examples, split, ridge), networks)
     document = references_document(scores, truth, settings=params.evaluate.model_dump())
@@ -53,7 +53,7 @@ def score_references_of(subject: str, params: ProjectParams) -> None:
 
 
 def evaluate_subject(subject: str, model: str, params: ProjectParams) -> None:
-    """Write the scores and the page of one encoder, and only then add them to its run in MLflow.
+    """Write the scores and the page of one encoder.
 
     Parameters
     ----------
@@ -61,14 +61,14 @@ def evaluate_subject(subject: str, model: str, params: ProjectParams) -> None:
     params : ProjectParams
     """
     data, settings = SubjectData(subject), params.evaluate.model_dump()
-    # First of all what may be missing: scoring takes minutes.
+    # Open first what may be missing: scoring takes minutes.
     references, encoding = data.references(), data.encoding_scores()
     reconstructions = data.encoder(model).reconstructions()
     examples, split, latents, pictures = (
         data.examples(),
         data.split(),
         data.latents(),
-        open_truth(),
+        data.truth(),
     )
     networks = open_networks(params.evaluate.networks, params.machine.weights_folder)
     truth = join_truth(examples, split, latents, pictures, data.encoding_model())
@@ -96,7 +96,7 @@ def _score_diffusion(
     networks: Networks,
     settings: dict[str, Any],
 ) -> Steering | None:
-    """Score what only encoders have that steer Stable Diffusion; nothing for others."""
+    """Score what only encoders that steer Stable Diffusion have; None for others."""
     if reconstructions.samples is None:
         return None
     resampling = {name: settings[name] for name in ("n_bootstrap", "seed")}

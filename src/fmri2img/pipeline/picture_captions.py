@@ -1,4 +1,4 @@
-"""Captions of all subjects' pictures, for models that learn from them."""
+"""Captions of a subject's pictures, for models that learn from them."""
 
 import numpy as np
 
@@ -12,22 +12,22 @@ from fmri2img.project.layout import captions_path
 from fmri2img.provenance.receipts import raw_files
 
 
-def collect_captions(model: str, params: ProjectParams) -> None:
-    """Write the captions of all subjects' pictures.
+def collect_captions(subject: str, model: str, params: ProjectParams) -> None:
+    """Write the captions of all pictures that a subject saw.
 
     Parameters
     ----------
-    model : str
+    subject, model : str
     params : ProjectParams
     """
-    splits = [SubjectData(subject).split() for subject in params.subjects]
-    image_ids = np.unique(np.concatenate([split.ids(part) for split in splits for part in PARTS]))
-    shared = raw_files("shared", params.machine)
+    split = SubjectData(subject).split()
+    image_ids = np.unique(np.concatenate([split.ids(part) for part in PARTS]))
+    raw, shared = (raw_files(name, params.machine) for name in (subject, "shared"))
     dataset = open_dataset(params)
-    captions = dataset.collect_captions(shared, image_ids, params.fetch_captions)
+    captions = dataset.collect_captions(raw, shared, image_ids, params.fetch_captions)
     document = {
         "captions": {id_name(image_id): texts for image_id, texts in captions.texts.items()},
         "data_source": shared.receipt.data_source,
         "sha256": captions.sha256,
     }
-    write_json(captions_path(model), document)
+    write_json(captions_path(subject, model), document)

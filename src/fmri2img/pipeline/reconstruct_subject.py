@@ -71,7 +71,7 @@ def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None
 
 
 def _gallery(inputs: Inputs, data: EncoderData, config: dict[str, Any], renderer: Renderer) -> str:
-    """Return the page of truth beside reconstruction."""
+    """Return the page that shows true pictures beside reconstructions."""
     reconstructions, about = data.reconstructions(), config["about"]
     truth = inputs.examples.images[inputs.examples.rows_of(reconstructions.image_ids)]
     facts = {

@@ -1,5 +1,5 @@
-"""The pipeline with stages side by side. DVC says what is stale and keeps results; this decides
-when each stage starts, so that cores, memory and GPUs suffice.
+"""Run stages of the pipeline in parallel. DVC decides what is stale and stores results; this module
+decides when each stage starts, within the available cores, memory and GPUs.
 """
 
 import logging
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 _LOCK, _HOLDER = Path(".dvc/tmp/fmri2img-repro.lock"), Path(".dvc/tmp/fmri2img-repro.txt")
 _LOG_FOLDER = LOGS / "stages"
-_SECONDS_BETWEEN = 0.5  # looks at what runs
+_SECONDS_BETWEEN = 0.5  # polls of running stages
 _SECONDS_TO_STOP = 30
-_SECONDS_FOR_DVC = 120  # of waiting for another command of DVC
+_SECONDS_FOR_DVC = 120  # longest wait for another DVC command
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of the stages.
+    """Outcome of a run.
 
     Attributes
     ----------
     n_stages : int
     ran : tuple of str
-        In the order in which they ended.
+        Stages that ran, in the order in which they ended.
     """
 
     n_stages: int
@@ -57,7 +57,7 @@ def repro(targets: Sequence[str], params: ProjectParams, *, n_jobs: int | None =
         Stages; all if empty.
     params : ProjectParams
     n_jobs : int, optional
-        Most stages at a time; as many as cores allow if left out.
+        Maximum number of stages at a time; by default as many as cores allow.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def repro(targets: Sequence[str], params: ProjectParams, *, n_jobs: int | None =
     from dvc.repo.reproduce import collect_stages, get_active_graph, get_subgraph
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
-    with _one_at_a_time(), Repo() as repo:
+    with one_at_a_time(), Repo() as repo:
         try:
             with repo.lock:
                 wanted = collect_stages(repo, targets or ["dvc.yaml"])
@@ -86,8 +86,8 @@ def repro(targets: Sequence[str], params: ProjectParams, *, n_jobs: int | None =
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Wait for another call in this folder, and say for whom."""
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other call runs in this folder, and say which process does."""
     _LOCK.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(_LOCK)
     try:
@@ -105,14 +105,14 @@ def _one_at_a_time() -> Iterator[None]:
 
 
 class _Run:
-    """One call: what waits, what runs, what has ended.
+    """One call, with its waiting, running and ended stages.
 
     Parameters
     ----------
     repo : Repo
     stages : dict of str to Stage
     upstream : dict of str to set of str
-        Stages whose outputs each needs.
+        Stages whose outputs each stage needs.
     params : ProjectParams
     n_jobs : int or None
     """
@@ -145,7 +145,7 @@ class _Run:
         return LocalProcesses(n_jobs or os.cpu_count() or 1, commands)
 
     def finish(self) -> Summary:
-        """Run all that is stale."""
+        """Run all stale stages."""
         _LOG_FOLDER.mkdir(parents=True, exist_ok=True)
         try:
             self._go_on()
@@ -177,7 +177,7 @@ class _Run:
         return len(self.stages) - len(self.waiting) - len(self.running)
 
     def _start(self) -> None:
-        """Start what may start, and pass over what is up to date."""
+        """Start the stages that may start, and skip those that are up to date."""
         passed = True
         while passed:
             passed = False
@@ -221,7 +221,7 @@ class _Run:
         self.display.ended(name, self._n_done(), seconds, lines)
 
     def _keep(self, name: str) -> str:
-        """Have DVC record a stage's results; returns why it could not, or nothing."""
+        """Have DVC record a stage's results; returns why it failed, or an empty string."""
         from dvc.exceptions import DvcException
 
         stage = self.stages[name]
@@ -236,9 +236,7 @@ class _Run:
 
     @contextmanager
     def _dvc_alone(self) -> Iterator[None]:
-        """Hold DVC's lock; another command of DVC, such as ``dvc status``, may have it for a
-        while.
-        """
+        """Hold DVC's lock; another DVC command, such as ``dvc status``, may hold it for a while."""
         from dvc.lock import LockError
 
         given_up = time.monotonic() + _SECONDS_FOR_DVC
@@ -255,8 +253,8 @@ class _Run:
             self.repo.lock.unlock()
 
     def _stop(self) -> None:
-        """Let what runs end, and keep what is whole."""
-        done, others = wait(self.running, 2)  # the terminal has told them, too
+        """Let running stages end, and keep complete results."""
+        done, others = wait(self.running, 2)  # the terminal has interrupted them, too
         if others:
             self.workers.interrupt()
             done |= wait(others, _SECONDS_TO_STOP).done
@@ -265,7 +263,7 @@ class _Run:
 
 
 def _failure(name: str, future: "Future[Ended]", lines: list[str]) -> str:
-    """Say why a stage has failed, in one line; nothing if it has not."""
+    """Return why a stage has failed, in one line; empty if it has not."""
     if (error := future.exception()) is not None:
         words = " ".join(str(error).split())
         return (
@@ -277,7 +275,7 @@ def _failure(name: str, future: "Future[Ended]", lines: list[str]) -> str:
         return ""
     if code < 0:
         return (
-            f"{name}: was ended by signal {-code}, which is what happens when memory runs out; run "
+            f"{name}: was ended by signal {-code}, as happens when memory runs out; run "
             "the same command with --jobs 1: finished stages are kept"
         )
     told = [line for line in lines if line.startswith("error: ")]

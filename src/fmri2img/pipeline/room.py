@@ -1,4 +1,4 @@
-"""How many stages there is room for: cores, memory, GPUs."""
+"""How many stages fit on the machine at a time: cores, memory, GPUs."""
 
 import os
 import shutil
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 # Stages that compute on a GPU if there is one, and those that may take all of them.
 _ON_GPU = ("encode_latents", "make_targets", "train", "predict", "score_references", "evaluate")
 _ON_ALL_GPUS = ("train",)
-# Before a stage has run: its libraries, and some copies of what it reads.
+# Guess for a stage that has not run yet: its libraries, and some copies of its inputs.
 _LIBRARIES_MIB, _COPIES = 900, 3
-_MARGIN = 1.2  # over the most that a stage had the last time
+_MARGIN = 1.2  # over the peak of a stage's last run
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -33,9 +33,9 @@ class Need:
     Attributes
     ----------
     mib : float
-        Memory.
+        Memory, in MiB.
     uses_gpu, may_use_all : bool
-        Whether it computes on a GPU if there is one; and on several at once.
+        Whether it uses a GPU if there is one, and whether it may use several at once.
     """
 
     mib: float
@@ -44,7 +44,7 @@ class Need:
 
 
 def need_of(name: str, stage: "Stage", times: StageTimes) -> Need:
-    """Return what a stage needs: what it had the last time, or else a guess from its inputs."""
+    """Return what a stage needs, from its last run or else guessed from its inputs."""
     script = name.partition("@")[0]
     mib = times.peak_mib.get(name, 0.0) * _MARGIN
     if not mib:
@@ -56,12 +56,12 @@ def need_of(name: str, stage: "Stage", times: StageTimes) -> Need:
 
 
 class Room:
-    """What this machine has, and what running stages take of it.
+    """Resources of this machine, and what running stages use of them.
 
     Parameters
     ----------
     n_places : int
-        Most stages at a time.
+        Maximum number of stages at a time.
     machine : MachineParams
     """
 
@@ -76,7 +76,7 @@ class Room:
         self._has_told = False
 
     def holds(self, need: Need) -> bool:
-        """Whether one more stage may start. One alone always may."""
+        """Whether one more stage may start. A single stage always may."""
         if not self.taken:
             return True
         if len(self.taken) >= self.n_places:
@@ -87,13 +87,13 @@ class Room:
         if need.mib > free and not self._has_told:
             self._has_told = True
             Display.say(
-                f"{self.free_mib / 1024:.1f} GB of memory are free: fewer stages at a time than "
-                "cores allow"
+                f"only {self.free_mib / 1024:.1f} GB of memory are free: running fewer stages at a "
+                "time than the cores allow"
             )
         return need.mib <= free
 
     def take(self, name: str, need: Need) -> dict[str, str]:
-        """Give a stage what it needs; returns what its environment says of it."""
+        """Reserve what a stage needs; returns its environment variables."""
         mine: list[str] = []
         if need.uses_gpu and self.has_gpus:
             number = max(1, self._n_gpus(need))
@@ -102,7 +102,7 @@ class Room:
         return {"CUDA_VISIBLE_DEVICES": ",".join(mine)} if mine else {}
 
     def give_back(self, name: str) -> None:
-        """Take it back from a stage that has ended."""
+        """Release what was reserved for a stage that has ended."""
         _, gpus_of_it = self.taken.pop(name)
         self.free_gpus += gpus_of_it
 
@@ -112,7 +112,7 @@ class Room:
 
 
 def free_memory_mib() -> float:
-    """Return how much memory this process and its children may take, in MiB: what is free, within
+    """Return how much memory this process and its children may use, in MiB: what is free, within
     the limit of a container or a job.
     """
     free = float(psutil.virtual_memory().available)
@@ -128,7 +128,7 @@ def free_memory_mib() -> float:
 
 
 def gpus() -> list[str]:
-    """Return the names by which CUDA knows the GPUs that may be used; empty if there is none."""
+    """Return the CUDA names of the GPUs that may be used; empty if there are none."""
     if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in named.split(",") if name.strip()]
     if (program := shutil.which("nvidia-smi")) is None:

@@ -1,4 +1,4 @@
-"""What a person sees while stages run: a line for each that has ended, and one for the whole."""
+"""What is shown while stages run: a line for each that has ended, and one for the whole run."""
 
 import shutil
 import sys
@@ -17,7 +17,7 @@ class Display:
     ----------
     n_stages : int
     times : StageTimes
-        Of earlier runs, from which the time left follows.
+        Times of earlier runs, to estimate the time left.
     """
 
     def __init__(self, n_stages: int, times: StageTimes) -> None:
@@ -33,7 +33,7 @@ class Display:
         print(f"{_CLEAR if sys.stderr.isatty() else ''}{line}", file=sys.stderr, flush=True)
 
     def ended(self, name: str, n_done: int, seconds: float, lines: Iterable[str]) -> None:
-        """Tell of a stage that has ended, and what it had to say."""
+        """Report a stage that has ended, with its output."""
         width = len(str(self.n_stages))
         elapsed = clock(time.monotonic() - self.began)
         left = f", about {clock(self.left)} left" if self.left else ""
@@ -43,7 +43,7 @@ class Display:
                 self.say(f"    {line}")
 
     def show(self, n_done: int, running: Collection[str], waiting: Collection[str]) -> None:
-        """Renew the line for the whole, where somebody watches."""
+        """Update the line for the whole run, on a terminal."""
         now = time.monotonic()
         self.since = {name: self.since.get(name, now) for name in running}
         ages = {name: now - start for name, start in self.since.items()}
@@ -58,7 +58,7 @@ class Display:
         print(f"{_CLEAR}{line[:columns]}", end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
-        """Remove the line for the whole."""
+        """Remove the line for the whole run."""
         if self.is_watched:
             print(_CLEAR, end="", file=sys.stderr, flush=True)
 

@@ -1,4 +1,4 @@
-"""What every stage script shares: its options, and errors told in one line."""
+"""What all stage scripts share: their options, and errors reported in one line."""
 
 import argparse
 import inspect
@@ -15,17 +15,17 @@ from fmri2img.project.params_file import load_params
 from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
 from fmri2img.provenance.notes import forget_acceptance
 
-# Scripts that are one stage in dvc.yaml for each kind of encoders.
+# Scripts with one stage in dvc.yaml for each kind of encoder.
 _OF_EACH_KIND = ("train", "predict", "evaluate")
 _FLAGS = {
-    "check": "read every raw byte anew and compare it with the receipt",
-    "dry_run": "say what would be fetched and how large it is, and stop",
+    "check": "read every raw byte again and compare it with the receipt",
+    "dry_run": "show what would be fetched and how large it is, then stop",
 }
 
 
 def run_stage(main: Callable[..., None], arguments: list[str] | None = None) -> None:
     """Run a stage's ``main``, taking its parameters from options of the same names; ``arguments``
-    are the process's if left out.
+    default to those of the process.
 
     A known error ends the process with one line on standard error and exit code 1; ``--debug``
     shows the traceback.
@@ -66,8 +66,8 @@ def _stage_name(stage: ModuleType | None, options: dict[str, Any]) -> str:
 
 
 def _changed_since_last_run(name: str) -> str:
-    """Say what changed since outputs that are here were made: whoever pulled them has no raw
-    files to make them anew.
+    """Say what changed since the outputs that are here were made: whoever pulled them has no raw
+    files to make them again.
     """
     outs, changes = changed_since_last_run(name)
     if not outs or not all(Path(out).exists() for out in outs):
@@ -75,7 +75,7 @@ def _changed_since_last_run(name: str) -> str:
     if changes:
         return (
             f"{', '.join(outs)} is kept, but params.yaml has changed since "
-            f"({'; '.join(changes)}): to use it, set that back"
+            f"({'; '.join(changes)}): to use it, undo the change"
         )
     if code_has_changed(name):
         return (
@@ -97,6 +97,6 @@ def _check_names(options: dict[str, str]) -> None:
         if (name := options.get(option)) is not None and name not in known:
             listed = ", ".join(item for item in known if item != "shared")
             raise ConfigError(
-                f"{PARAMS_PATH}: {section}: there is no {name!r} among {listed}; add it there or "
-                "name one of these"
+                f"{PARAMS_PATH}: {section}: {name!r} is not among {listed}; add it there or "
+                "choose one of these"
             )

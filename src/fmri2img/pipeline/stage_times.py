@@ -1,4 +1,4 @@
-"""How long stages took on this machine, and how much memory they had."""
+"""How long stages took on this machine, and how much memory they used."""
 
 import json
 import statistics
@@ -17,7 +17,7 @@ class StageTimes:
     ----------
     path : Path
     seconds, peak_mib : dict of str to float
-        By stage, the last time that it ran.
+        Time and peak memory of the last run, by stage.
     """
 
     path: Path
@@ -26,7 +26,7 @@ class StageTimes:
 
     @classmethod
     def open(cls, path: Path) -> "StageTimes":
-        """Read what is known; nothing, if there is no file, or a damaged one."""
+        """Read the times; empty if the file is missing or damaged."""
         try:
             known = json.loads(path.read_text(encoding="utf-8"))
             return cls(path, dict(known["seconds"]), dict(known["peak_mib"]))
@@ -38,14 +38,14 @@ class StageTimes:
         write_json(self.path, {"seconds": self.seconds, "peak_mib": self.peak_mib})
 
     def note(self, name: str, seconds: float, peak_mib: float) -> None:
-        """Remember how a stage ran."""
+        """Record time and peak memory of a stage."""
         self.seconds[name] = round(seconds, 2)
         if peak_mib:
             self.peak_mib[name] = round(peak_mib)
 
     def expected(self, name: str) -> float | None:
-        """Return how long a stage may take, in seconds: as long as it did, or as its like did for
-        another subject or model; None if nothing like it has run.
+        """Return the expected time of a stage, in seconds: its last time, or the median of the same
+        stage for other subjects and models; None if it has never run.
         """
         if name in self.seconds:
             return self.seconds[name]
@@ -54,15 +54,15 @@ class StageTimes:
         return statistics.median(alike) if alike else None
 
     def left(self, running: Mapping[str, float], waiting: Iterable[str], width: int) -> float:
-        """Return about how many seconds are left.
+        """Estimate how many seconds are left.
 
         Parameters
         ----------
         running : mapping of str to float
-            Stages that run, with the seconds that they have run.
+            Running stages, with their seconds so far.
         waiting : iterable of str
         width : int
-            How many run at a time.
+            Number of stages that run at a time.
         """
         typical = statistics.median(self.seconds.values()) if self.seconds else 10.0
 
@@ -74,7 +74,7 @@ class StageTimes:
         return max([*rests, (sum(rests) + sum(map(of, waiting))) / max(width, 1)])
 
     def by_urgency(self, upstream: Mapping[str, set[str]]) -> list[str]:
-        """Return stages by how long is the longest chain of stages that waits for them."""
+        """Sort stages by the time of the longest chain that depends on them, longest first."""
         downstream: dict[str, list[str]] = {name: [] for name in upstream}
         for name, others in upstream.items():
             for other in others:

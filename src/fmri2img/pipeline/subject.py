@@ -1,6 +1,6 @@
-"""What the pipeline has made of a subject, each file opened where it is asked for.
+"""The pipeline's files of a subject, each opened on request.
 
-Every file has one remedy, the stage that makes it, which is written down here and nowhere else.
+Every file has one remedy, the stage that makes it, which is named only here.
 """
 
 from collections.abc import Collection
@@ -82,6 +82,10 @@ class SubjectData:
         """Open the latents of all pictures."""
         return Latents.open(latents_path(self.subject), remedy=self._remedy("encode_latents"))
 
+    def truth(self) -> TruePictures:
+        """Open the test images at the dataset's own size."""
+        return TruePictures.open(truth_path(self.subject), remedy=self._remedy("collect_truth"))
+
     def encoding_model(self) -> EncodingModel:
         """Open the linear model from latents to voxels."""
         path = encoding_model_path(self.subject)
@@ -90,7 +94,7 @@ class SubjectData:
         )
 
     def encoding_scores(self) -> _Json:
-        """Return what the encoding model explains of each region."""
+        """Return the scores of the encoding model for each region."""
         path = encoding_scores_path(self.subject)
         return read_json(path, remedy=self._remedy("fit_encoding_model"))
 
@@ -121,14 +125,21 @@ class EncoderData:
 
     @property
     def name(self) -> str:
-        """How tables and documents call it, such as ``subj01/ridge``."""
+        """Name in tables and documents, such as ``subj01/ridge``."""
         return f"{self.subject}/{self.model}"
 
     def targets(self) -> DiffusionTargets:
-        """Open what the model learns beside latents."""
+        """Open the model's z latents and text embeddings from Stable Diffusion."""
         path = targets_path(self.subject, self.model)
         remedy = f"dvc repro make_targets@{self.subject}-{self.model}"
         return DiffusionTargets.open(path, remedy=remedy)
+
+    def captions(self) -> dict[str, list[str]]:
+        """Return the captions of the subject's pictures, by image id."""
+        path = captions_path(self.subject, self.model)
+        remedy = f"dvc repro fetch_captions@{self.subject}-{self.model}"
+        captions: dict[str, list[str]] = read_json(path, remedy=remedy)["captions"]
+        return captions
 
     def training_scores(self) -> dict[str, float]:
         """Return its scores on validation images, and facts about its training."""
@@ -137,7 +148,7 @@ class EncoderData:
         return scores
 
     def reconstructions(self) -> Reconstructions:
-        """Open what it makes of the test images."""
+        """Open its reconstructions."""
         path = reconstructions_path(self.subject, self.model)
         return Reconstructions.open(path, remedy=self._remedy("predict"), subject=self.subject)
 
@@ -151,17 +162,5 @@ class EncoderData:
 
 
 def open_prior() -> Latents:
-    """Open the latents of all subjects' pictures but the test images."""
+    """Open the latents of the population's pictures, without its test images."""
     return Latents.open(prior_path(), remedy="dvc repro collect_prior")
-
-
-def open_truth() -> TruePictures:
-    """Open the test images of all subjects as the dataset stores them."""
-    return TruePictures.open(truth_path(), remedy="dvc repro collect_truth")
-
-
-def read_captions_of(model: str) -> dict[str, list[str]]:
-    """Return the captions of all subjects' pictures, by image id."""
-    remedy = f"dvc repro fetch_captions@{model}"
-    captions: dict[str, list[str]] = read_json(captions_path(model), remedy=remedy)["captions"]
-    return captions

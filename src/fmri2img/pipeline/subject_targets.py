@@ -1,4 +1,4 @@
-"""What a model learns beside latents: what Stable Diffusion makes of pictures and captions."""
+"""Targets from Stable Diffusion: z latents of pictures, text embeddings of captions."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from fmri2img.containers.splits import PARTS
 from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.datasets.picture_join import dataset_pictures
 from fmri2img.datasets.protocol import Dataset, open_dataset
-from fmri2img.pipeline.subject import SubjectData, read_captions_of
+from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.exceptions import FormatError, MissingDataError
 from fmri2img.project.files import json_bytes
@@ -33,8 +33,8 @@ class _Task:
     subject : str
     diffusion : DiffusionFolder
     dataset : Dataset
-    shared : RawFiles
-        Raw files that all subjects share, the pictures among them.
+    raw, shared : RawFiles
+        The subject's raw files and those that all subjects share; the pictures are among them.
     image_ids : ndarray, shape (n,)
         All images that the subject saw, ascending.
     captions : list of list of str
@@ -47,6 +47,7 @@ class _Task:
     subject: str
     diffusion: "DiffusionFolder"
     dataset: Dataset
+    raw: RawFiles
     shared: RawFiles
     image_ids: np.ndarray
     captions: list[list[str]]
@@ -56,7 +57,7 @@ class _Task:
     def made_from(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return what identifies the z latents and the text embeddings.
 
-        Hashes alone: they are the same wherever Stable Diffusion lies.
+        Only hashes: they do not depend on where Stable Diffusion is stored.
         """
         from fmri2img.features.diffusion_targets import VERSION
 
@@ -64,13 +65,17 @@ class _Task:
         known = {"version": VERSION, "image_ids": ids.hexdigest()}
         texts = hashlib.sha256(json_bytes(self.captions)).hexdigest()
         return (
-            known | {"vae": identity["vae"], "pictures": self.shared.receipt.digest()},
+            known | {"vae": identity["vae"], "pictures": self._pictures_from()},
             known | {"text_encoder": identity["text_encoder"], "captions": texts},
         )
 
+    def _pictures_from(self) -> str:
+        digests = [files.receipt.digest() for files in (self.raw, self.shared)]
+        return hashlib.sha256("".join(digests).encode()).hexdigest()
+
 
 def make_targets_of(subject: str, model: str, params: ProjectParams) -> None:
-    """Write the targets of all images that a subject saw; what an earlier file has is kept.
+    """Write the targets of all images that a subject saw, reusing those in an earlier file.
 
     Parameters
     ----------
@@ -84,12 +89,14 @@ def make_targets_of(subject: str, model: str, params: ProjectParams) -> None:
 
     split = SubjectData(subject).split()
     image_ids = np.sort(np.concatenate([split.ids(part) for part in PARTS]))
-    captions = _captions_of(image_ids, model)
+    captions = _captions_of(image_ids, SubjectData(subject).encoder(model))
+    raw, shared = (raw_files(name, params.machine) for name in (subject, "shared"))
     task = _Task(
         subject=subject,
         diffusion=open_diffusion(params.diffusion.source, params.diffusion.revision),
         dataset=open_dataset(params),
-        shared=raw_files("shared", params.machine),
+        raw=raw,
+        shared=shared,
         image_ids=image_ids,
         captions=captions,
         batch_size=params.make_targets.batch_size,
@@ -99,13 +106,14 @@ def make_targets_of(subject: str, model: str, params: ProjectParams) -> None:
     forget_blocks(task.folder)
 
 
-def _captions_of(image_ids: np.ndarray, model: str) -> list[list[str]]:
-    known = read_captions_of(model)
+def _captions_of(image_ids: np.ndarray, data: EncoderData) -> list[list[str]]:
+    known = data.captions()
     names = [id_name(image_id) for image_id in image_ids]
     if absent := [name for name in names if name not in known]:
         missing = f"{len(absent)} of {len(names)} images have no captions, first {absent[0]}"
         raise MissingDataError(
-            f"{captions_path(model)}: {missing}; run: dvc repro --force fetch_captions@{model}"
+            f"{captions_path(data.subject, data.model)}: {missing}; run: dvc repro --force "
+            f"fetch_captions@{data.subject}-{data.model}"
         )
     return [known[name] for name in names]
 
@@ -139,7 +147,7 @@ def _compute(task: _Task, earlier: DiffusionTargets) -> DiffusionTargets:
 
 
 def _embed(task: _Task, made_from: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, int]:
-    """Embed the captions and the empty text; returns how many captions were cut off, too."""
+    """Embed the captions and the empty text; also returns how many captions were truncated."""
     from fmri2img.features.diffusion_targets import embed_captions
 
     text = task.diffusion.load_text()
@@ -159,7 +167,7 @@ def _encode(task: _Task, made_from: dict[str, Any]) -> np.ndarray:
     from fmri2img.features.diffusion_targets import encode_z_latents
 
     return encode_z_latents(
-        lambda ids: dataset_pictures(task.dataset, task.shared, ids),
+        lambda ids: dataset_pictures(task.dataset, task.raw, task.shared, ids),
         task.image_ids,
         task.diffusion.load_autoencoder(),
         batch_size=task.batch_size,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 _BATCH = 8
-_N_TRIED = 4  # averages that a saved encoder is tried with before it replaces another
+_N_TRIED = 4  # averages that test a saved encoder before it replaces another
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class _Task:
     subject, model : str
     kind : subclass of Encoder
     settings : Params
-        The model's own.
+        Settings of the model.
     autoencoder : AutoencoderParams
     latents : Latents
         Latents of the subject's pictures.
@@ -92,7 +92,7 @@ class _Task:
 
 
 def train_subject(subject: str, model: str, params: ProjectParams) -> str | None:
-    """Train an encoder and those of its other seeds; write weights, scores and curve.
+    """Train an encoder, with its other seeds; write weights, scores and curve.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ def train_subject(subject: str, model: str, params: ProjectParams) -> str | None
     Returns
     -------
     str or None
-        Id of the run in MLflow that has the curve already, or empty; None in a process that helped
-        another to train.
+        Id of the MLflow run that already has the curve, or empty; None in a process other than the
+        main one.
     """
     settings, kind = check_settings(model, params.train[model]), model_class(model)
     if kind.trained_by_gradient:
@@ -123,7 +123,7 @@ def train_subject(subject: str, model: str, params: ProjectParams) -> str | None
         )
     if not is_main_process():
         return None
-    del data  # writing weights takes as much memory again as they have
+    del data  # writing weights takes their memory a second time
     judged = _judge(task, encoder, result, validation)
     save_verified(
         encoder,
@@ -168,7 +168,7 @@ def _collect(
 
 @contextmanager
 def _followed_live(task: _Task) -> Iterator[LiveCurve | None]:
-    """Send epochs to MLflow while the block runs; None where there are none to send."""
+    """Send epochs to MLflow while the block runs; None if there are none to send."""
     if not (task.kind.trained_by_gradient and is_main_process()):
         yield None
         return
@@ -191,10 +191,10 @@ def _fit(task: _Task, data: TrainingSet, live: LiveCurve | None) -> tuple[Encode
 def _judge(
     task: _Task, encoder: Encoder, result: TrainingResult, validation: ValidationTensors
 ) -> tuple[TrainingResult, torch.Tensor]:
-    """Score the validation images in the project's latents, in which all encoders compare."""
+    """Score the validation images in the project's latents, where all encoders are comparable."""
     if targets_of(task.kind).are_latents:
         return result, validation_scores(encoder, validation)
-    # Late: renderers load networks, and most trainings do without.
+    # Late: renderers load networks, which most trainings do not need.
     from fmri2img.features.vae_latents import encode_pictures
     from fmri2img.generation.renderers.renderer import renderer_of
 
@@ -212,7 +212,7 @@ def _save(
     result: TrainingResult,
     scores: torch.Tensor,
 ) -> None:
-    """Write curve, validation scores and other seeds, and remove what was unfinished."""
+    """Write curve, validation scores and other seeds, and remove checkpoints."""
     subject, model, folder = task.subject, task.model, encoder_folder(task.subject, task.model)
     write_curve(curve_path(subject, model), result.history)
     write_json(training_path(subject, model), training_metrics(result))

@@ -1,6 +1,4 @@
-"""What is written down about a training: the log while it runs, the curve and the scores when it
-is done.
-"""
+"""Records of a training: the log while it runs, the curve and the scores when it is done."""
 
 import csv
 import io
@@ -37,11 +35,11 @@ class EpochLog:
     Parameters
     ----------
     path : Path
-        Started anew.
+        File of the log; emptied first.
     label : str
         Shown before the scores.
     then : callable, optional
-        Told of each epoch when it is on disk.
+        Called with each epoch once it is on disk.
     """
 
     def __init__(
@@ -53,7 +51,7 @@ class EpochLog:
         self.bar = tqdm(desc=label, unit=" epochs", disable=None)
 
     def __call__(self, record: EpochRecord) -> None:
-        """Take one epoch."""
+        """Record one epoch."""
         with self.path.open("a") as file:
             file.write(json.dumps(asdict(record)) + "\n")
         if self.then is not None:
@@ -68,16 +66,14 @@ class EpochLog:
 def epoch_log(
     subject: str, name: str, then: Callable[[dict[str, float]], None] | None = None
 ) -> Callable[[EpochRecord], None]:
-    """Return the log of one training in this project; of several processes only the main one
-    writes.
-    """
+    """Return the log of one training in this project; only the main process writes."""
     if not is_main_process():
         return lambda _: None
     return EpochLog(LOGS / subject / f"{name}.jsonl", label=f"{subject} {name}", then=then)
 
 
 def write_curve(path: Path, history: list[EpochRecord]) -> None:
-    """Write the learning curve as CSV, one row an epoch."""
+    """Write the learning curve as CSV, one row per epoch."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([item.name for item in fields(EpochRecord)])
@@ -102,20 +98,20 @@ def validation_table(scores: torch.Tensor, split: Split) -> str:
 def judge_by_latents(
     result: TrainingResult, truth: np.ndarray, encoded_again: np.ndarray, train_mean: np.ndarray
 ) -> tuple[TrainingResult, torch.Tensor]:
-    """Score an encoder that decodes something else by the latents of its pictures.
+    """Score an encoder that predicts other targets by the project's latents of its pictures.
 
     Parameters
     ----------
     result : TrainingResult
-        Result of the training; the scores of what the encoder itself predicts are kept as facts.
+        Result of the training; the scores of the encoder's own predictions are kept as facts.
     truth, encoded_again : ndarray, shape (n_images, 4, h, w)
-        True latents of validation images, and those of its pictures.
+        True latents of validation images, and latents of the encoder's pictures.
     train_mean : ndarray, shape (4, h, w)
 
     Returns
     -------
     result : TrainingResult
-        The same result with the scores of the latents in their place.
+        The same result with the scores of the latents instead.
     scores : Tensor, shape (n_images,)
         Pattern correlations.
     """

@@ -1,8 +1,8 @@
 """Where stages run: processes of this machine, or a Dask cluster.
 
-A stage is a command of ``dvc.yaml``. On this machine it runs in a process that is forked from one
-that has imported what stages need, so that none of them waits for its imports; on a cluster, and
-until that process is ready, the command runs as it is written.
+A stage is a command of ``dvc.yaml``. On this machine it is forked from a process that has already
+imported what stages need, so that none of them waits for imports. On a cluster, and until that
+process is ready, the command runs as written.
 """
 
 import atexit
@@ -28,7 +28,7 @@ from joblib.externals.loky import get_reusable_executor
 from fmri2img.project.parallel import ON_WORKER, connect
 
 _STAGE = re.compile(r"python -m stages\.(?P<script>\w+)(?P<arguments>( [\w.-]+)*)")
-# What stages import when they get there, and all of them would import anew.
+# Modules that stages import late, and that each of them would import again.
 _AUTOENCODERS, _MLFLOW = "diffusers.models.autoencoders.autoencoder_kl", "fmri2img.tracking.runs"
 _LATE_IMPORTS = {
     "encode_latents": _AUTOENCODERS,
@@ -42,16 +42,16 @@ _MAXRSS_A_MIB = 1024**2 if sys.platform == "darwin" else 1024
 
 @dataclass(frozen=True)
 class Command:
-    """What is run.
+    """A command to run.
 
     Attributes
     ----------
     text : str
-        As ``dvc.yaml`` has it.
+        The command as written in ``dvc.yaml``.
     log : Path
-        Gets all that it writes.
+        File for its output.
     environment : mapping of str to str
-        What it has beside the environment of this process.
+        Variables in addition to the environment of this process.
     """
 
     text: str
@@ -66,9 +66,9 @@ class Ended:
     Attributes
     ----------
     code : int
-        Exit status; negative: the signal that ended it.
+        Exit status; if negative, the signal that ended it.
     peak_mib : float
-        Most memory that it had; 0: not known.
+        Peak memory, in MiB; 0 if unknown.
     """
 
     code: int
@@ -84,10 +84,10 @@ class Workers(Protocol):
         """Start a command."""
 
     def interrupt(self) -> None:
-        """Ask all that run to stop, as Ctrl-C does."""
+        """Ask all running commands to stop, as Ctrl-C does."""
 
     def close(self) -> None:
-        """Wait for all that run."""
+        """Wait for all running commands."""
 
 
 class LocalProcesses:
@@ -96,9 +96,9 @@ class LocalProcesses:
     Parameters
     ----------
     n_cores : int
-        Most that run at a time.
+        Maximum number of commands at a time.
     commands : iterable of str
-        Of stages that may run; what they import is imported once, for all of them.
+        Commands of stages that may run; what they import is imported once, for all of them.
     """
 
     def __init__(self, n_cores: int, commands: Iterable[str]) -> None:
@@ -111,7 +111,7 @@ class LocalProcesses:
         self._context.set_forkserver_preload([*(f"stages.{name}" for name in names), *late])
         self._running: set[int] = set()
         self._lock, self._is_warm = threading.Lock(), threading.Event()
-        # Nobody waits for it, and it starts with the first stage: there may be none to run.
+        # Runs in the background, and starts with the first stage: there may be none to run.
         self._warming = threading.Thread(target=self._warm_up, name="imports", daemon=True)
 
     def submit(self, command: Command) -> "Future[Ended]":
@@ -121,14 +121,14 @@ class LocalProcesses:
         return self._threads.submit(self._run, command)
 
     def interrupt(self) -> None:
-        """Ask all that run to stop, as Ctrl-C does."""
+        """Ask all running commands to stop, as Ctrl-C does."""
         with self._lock:
             for pid in self._running:
                 with contextlib.suppress(ProcessLookupError):  # it has just ended
                     os.kill(pid, signal.SIGINT)
 
     def close(self) -> None:
-        """Wait for all that run."""
+        """Wait for all running commands."""
         self._threads.shutdown(wait=True)
 
     def _warm_up(self) -> None:
@@ -169,7 +169,7 @@ class LocalProcesses:
 class DaskCluster:
     """The workers of a Dask cluster, which see the project's folder under the same path.
 
-    DVC runs on this machine alone: its locks know processes of one machine.
+    DVC runs only on this machine: its locks cover processes of one machine.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ class DaskCluster:
         return future
 
     def interrupt(self) -> None:
-        """Give up what has not started; what runs on a worker ends by itself."""
+        """Cancel commands that have not started; those on a worker run to their end."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
@@ -208,15 +208,15 @@ def run_as_written(
     watch: Callable[[int], contextlib.AbstractContextManager] = lambda _: contextlib.nullcontext(),
     folder: str | None = None,
 ) -> Ended:
-    """Run a command in a process of its own.
+    """Run a command in its own process.
 
     Parameters
     ----------
     command : Command
     watch : callable
-        From the id of the process to a context that lasts as long as it runs.
+        Takes the process id; returns a context that is entered while the process runs.
     folder : str, optional
-        Where it runs, if not here.
+        Working directory, by default the current one.
     """
     with command.log.open("wb") as log:
         process = subprocess.Popen(
@@ -229,7 +229,7 @@ def run_as_written(
         )
         with watch(process.pid):
             _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)  # nobody waits for it again
+    process.returncode = os.waitstatus_to_exitcode(status)  # already waited for
     return Ended(process.returncode, used.ru_maxrss / _MAXRSS_A_MIB)
 
 
@@ -248,13 +248,13 @@ def _run_forked(script: str, arguments: list[str], command: Command, report: Pat
         os.dup2(log.fileno(), 2)
     os.environ |= command.environment
     name = f"stages.{script}"
-    sys.modules.pop(name, None)  # or runpy would warn of what is imported already
+    sys.modules.pop(name, None)  # or runpy would warn that it is already imported
     sys.argv[1:] = arguments
     try:
         runpy.run_module(name, run_name="__main__", alter_sys=True)
     finally:
-        # A forked process ends without what a whole one does at its exit: joblib's idle processes
-        # would hold it for five minutes, and its temporary folders would stay.
+        # A forked process skips exit handlers: joblib's idle processes would keep it alive for
+        # five minutes, and its temporary folders would stay.
         get_reusable_executor().shutdown(wait=True)
         atexit._run_exitfuncs()
         peaks = (resource.getrusage(who).ru_maxrss for who in (0, resource.RUSAGE_CHILDREN))

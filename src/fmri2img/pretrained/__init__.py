@@ -1,5 +1,5 @@
-"""The one place that names pretrained networks, their revisions and their hashes: the frozen
-autoencoder, the networks that score.
+"""The only package that names pretrained networks, their revisions and their hashes: the frozen
+autoencoder, Stable Diffusion, and the networks that score.
 """
 
 import importlib.util
@@ -9,11 +9,11 @@ import torch
 
 
 def _make_torchvision_importable() -> None:
-    """Let torchvision be imported beside a torch that its operators were not built for: diffusers
-    and transformers import it where it is.
+    """Make torchvision importable with a torch that its operators were not built for: diffusers and
+    transformers import it wherever it is installed.
 
-    No network of this project uses one of its operators, but importing it stops where two of them
-    are unknown.
+    No network of this project uses its operators, but the import fails where two of them are
+    unknown.
     """
     try:
         import torchvision  # noqa: F401

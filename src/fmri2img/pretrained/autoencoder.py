@@ -17,7 +17,7 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def pick_device() -> torch.device:
-    """Return the GPU if there is one."""
+    """Return the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -37,7 +37,7 @@ class FrozenAutoencoder:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.network.parameters()).device
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
@@ -83,7 +83,7 @@ class FrozenAutoencoder:
         ----------
         device : device
         dtype : dtype
-            Weights are frozen, so that they can be kept in it: no cast in each step.
+            Format of the weights, which are frozen and so need no cast in each step.
         compiled : bool
             Whether torch compiles the decoder.
         """
@@ -99,7 +99,7 @@ def check_same_autoencoder(made_by: dict, autoencoder: FrozenAutoencoder) -> Fro
     Raises
     ------
     MismatchError
-        If its weights are others than ``made_by`` names.
+        If its weights differ from those that ``made_by`` names.
     """
     given = autoencoder.identity
     if made_by["sha256"] != given["sha256"]:
@@ -113,39 +113,39 @@ def check_same_autoencoder(made_by: dict, autoencoder: FrozenAutoencoder) -> Fro
 def check_weights(
     identity: dict[str, Any], part: str, sha256: str, *, expected: str, trained_for: str
 ) -> None:
-    """Refuse weights that are not those that an encoder was trained for.
+    """Refuse weights other than those that an encoder was trained for.
 
     Raises
     ------
     MismatchError
-        If the two SHA-256 differ; ``identity`` names what was found, ``trained_for`` what was
-        wanted.
+        If the two SHA-256 differ; ``identity`` names the weights found, ``trained_for`` the
+        source expected.
     """
     if sha256 != expected:
         raise MismatchError(
-            f"{identity['name']}: the weights of {part} have SHA-256 {sha256[:12]}, the encoder "
-            f"was trained for {trained_for} with "
-            f"{expected[:12]}; name that one, or train anew: dvc repro"
+            f"{identity['name']}: the weights of {part} have SHA-256 {sha256[:12]}, but the "
+            f"encoder was trained for {trained_for} with {expected[:12]}; name that source, or "
+            "retrain: dvc repro"
         )
 
 
 def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoencoder:
-    """Load the autoencoder that an encoder was trained for: Stable Diffusion's, if it decodes
-    latents of that.
+    """Load the autoencoder that an encoder was trained for: Stable Diffusion's, if the encoder
+    decodes its latents.
 
     Parameters
     ----------
     about : dict
         The entry ``about`` of the encoder's config.
     source : str
-        A folder or hub id; if empty, where it was when the encoder was trained.
+        A folder or hub id; if empty, the source recorded in training.
 
     Raises
     ------
     UnavailableError
-        If it is not there.
+        If it cannot be found.
     MismatchError
-        If its weights are others.
+        If its weights differ.
     """
     of, sha256 = (
         ("diffusion", "diffusion.vae")
@@ -186,7 +186,7 @@ def load_autoencoder(
     Raises
     ------
     UnavailableError
-        If it is neither a folder nor on a hub that can be reached.
+        If it is neither a folder nor on a reachable hub.
     FormatError
         If it is not an autoencoder with safetensors weights.
     """
@@ -200,7 +200,7 @@ def load_autoencoder(
             f"in {folder}, got {sorted(path.name for path in folder.iterdir())}; name another "
             "source in params.yaml"
         )
-    import diffusers  # takes seconds, and most that name an autoencoder load none
+    import diffusers  # takes seconds, and most importers load no autoencoder
 
     diffusers.utils.logging.set_verbosity_error()
     config = diffusers.AutoencoderKL.load_config(folder)
@@ -222,7 +222,7 @@ def load_autoencoder(
         "revision": "folder" if Path(source).expanduser().is_dir() else revision,
         "class": kind,
         "sha256": hash_file(folder / WEIGHTS),
-        "scaling_factor": float(network.config.scaling_factor),  # older files leave it to the class
+        "scaling_factor": float(network.config.scaling_factor),  # older files rely on the class
     }
     return FrozenAutoencoder(network, identity)
 
@@ -235,13 +235,13 @@ def download(
     setting: str = "autoencoder.source",
     example: str = "a folder such as models/demo-vae",
 ) -> Path:
-    """Return the local copy of some files of a Hugging Face repository; ``setting`` is where
-    ``params.yaml`` names it.
+    """Return the local copy of some files of a Hugging Face repository; ``setting`` is the key that
+    names it in ``params.yaml``.
 
     Raises
     ------
     UnavailableError
-        If they are not to be had.
+        If they cannot be downloaded.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -251,7 +251,7 @@ def download(
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         reason = type(error).__name__
         raise UnavailableError(
-            f"{setting} {source} (revision {revision}) is neither a folder here nor to be had "
-            f"from the Hugging Face hub ({reason}); "
-            f"check the name and the connection, or set {setting} in params.yaml to {example}"
+            f"{setting} {source} (revision {revision}) is neither a local folder nor available "
+            f"from the Hugging Face hub ({reason}); check the name and the connection, or set "
+            f"{setting} in params.yaml to {example}"
         ) from error

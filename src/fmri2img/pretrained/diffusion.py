@@ -1,4 +1,4 @@
-"""The frozen Stable Diffusion 1.x: its parts, their identity, texts to embeddings."""
+"""The frozen Stable Diffusion 1.x: its parts, their identity, and text embeddings."""
 
 import json
 import logging
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from diffusers import DDIMScheduler, UNet2DConditionModel
 
 logger = logging.getLogger(__name__)
-# Of Stable Diffusion 1.x: tokens and features of a prompt; sides in latent cells of what z
-# describes and of what is denoised.
+# Stable Diffusion 1.x: tokens and features of a prompt; sides, in latent cells, of z and of the
+# latent that is denoised.
 PROMPT_SHAPE = (77, 768)
 SCENE_CELLS, PICTURE_CELLS = 40, 64
 CELL_PIXELS = 8
-# Folder of each part to its files.
+# Folder of each part, with its files.
 _PARTS = {
     "vae": ("config.json", WEIGHTS),
     "text_encoder": ("config.json", "model.safetensors"),
@@ -43,7 +43,7 @@ _OPTIONAL = ("tokenizer_config.json", "special_tokens_map.json")
 
 @dataclass(frozen=True)
 class DiffusionFolder:
-    """A Stable Diffusion on disk, checked to be one of version 1.x.
+    """A folder with Stable Diffusion, checked to be version 1.x.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class DiffusionFolder:
 
     @property
     def weights(self) -> dict[str, str]:
-        """SHA-256 of the weights alone: the same wherever they lie."""
+        """SHA-256 of the weights alone, independent of their location."""
         return {part: self.identity[part] for part in _HASHED}
 
     def describe(self) -> dict[str, str]:
@@ -96,7 +96,7 @@ class DiffusionFolder:
         )
 
     def load_unet(self, device: torch.device, dtype: torch.dtype) -> "UNet2DConditionModel":
-        """Load the network that denoises."""
+        """Load the denoising network."""
         from diffusers import UNet2DConditionModel  # takes seconds
 
         network = UNet2DConditionModel.from_pretrained(
@@ -109,7 +109,7 @@ class DiffusionFolder:
         from diffusers import DDIMScheduler  # takes seconds
 
         config = _read_config(self.path / "scheduler" / "scheduler_config.json")
-        # As the original sampler has it, whatever sampler the folder was saved with.
+        # Settings of the original sampler, whatever sampler the folder was saved with.
         return DDIMScheduler.from_config(
             config,
             clip_sample=False,
@@ -142,9 +142,7 @@ class FrozenText:
         return hidden.float().cpu()
 
     def n_too_long(self, texts: list[str]) -> int:
-        """Return how many texts have more than 77 tokens, the marks of beginning and end among
-        them.
-        """
+        """Return how many texts have more than 77 tokens, including start and end tokens."""
         return sum(len(tokens) > PROMPT_SHAPE[0] for tokens in self.tokenizer(texts).input_ids)
 
 
@@ -161,7 +159,7 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
     Raises
     ------
     UnavailableError
-        If it is neither a folder nor on a hub that can be reached.
+        If it is neither a folder nor on a reachable hub.
     FormatError
         If parts are missing, or it is not a Stable Diffusion 1.x.
     """
@@ -182,8 +180,8 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
     ]
     if absent := [name for name in required if not (path / name).exists()]:
         raise FormatError(
-            f"diffusion.source {source}: {absent[0]} is not in it ({len(absent)} files missing); "
-            "name another in params.yaml"
+            f"diffusion.source {source}: {absent[0]} is missing ({len(absent)} files missing in "
+            "all); name another source in params.yaml"
         )
     _check_geometry(path, source)
     hashes = {part: hash_file(path / part / _PARTS[part][1]) for part in _HASHED}
@@ -193,7 +191,7 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
 
 
 def _check_geometry(path: Path, source: str) -> None:
-    """Refuse what is not a Stable Diffusion 1.x, by its configs."""
+    """Refuse a folder whose configs are not those of Stable Diffusion 1.x."""
     configs = {
         part: _read_config(path / part / names[0])
         for part, names in _PARTS.items()
@@ -212,7 +210,7 @@ def _check_geometry(path: Path, source: str) -> None:
         },
         "scheduler": {"prediction_type": "epsilon"},
     }
-    # What older folders leave out.
+    # Values that older folders leave out.
     defaults = {
         "prediction_type": "epsilon",
         "latent_channels": 4,
@@ -243,7 +241,7 @@ def open_diffusion_of(about: dict[str, Any], source: str = "") -> DiffusionFolde
     about : dict
         The entry ``about`` of the encoder's config.
     source : str
-        A folder or hub id; if empty, where it was when the encoder was trained.
+        A folder or hub id; if empty, the source recorded in training.
 
     Raises
     ------

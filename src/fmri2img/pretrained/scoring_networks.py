@@ -1,5 +1,5 @@
-"""Frozen networks that score reconstructions: where their weights come from, their hashes, how they
-are built.
+"""Frozen networks that score reconstructions: the sources and hashes of their weights, and
+their architectures.
 
 EfficientNet-Lite0 comes with the installation. The others need the extra ``networks``
 (torchvision), and weights from their hubs or from a folder.
@@ -36,7 +36,7 @@ class Weights:
     url : str
         Where its makers publish it; empty for a file that comes with a package.
     sha256 : str
-        What its SHA-256 begins with; empty where its makers publish none: then it is recorded only.
+        Start of its SHA-256; empty where its makers publish none: it is then only recorded.
     """
 
     file: str
@@ -60,12 +60,12 @@ class FrozenNetwork:
 
     @torch.inference_mode()
     def read_out(self, images: torch.Tensor, layer: str) -> np.ndarray:
-        """Return what a layer makes of pictures.
+        """Return a layer's features for pictures.
 
         Parameters
         ----------
         images : Tensor, shape (n, 3, height, width)
-            Normalised as the network wants them.
+            Normalised as the network expects them.
         layer : str
             Name of a module, such as ``features.4``.
 
@@ -90,7 +90,7 @@ class FrozenNetwork:
 
 
 def _torchvision_models() -> Any:
-    import torchvision.models  # late, as the others: seconds, and not every run scores pictures
+    import torchvision.models  # late, because it takes seconds and not every run scores pictures
 
     return torchvision.models
 
@@ -118,7 +118,7 @@ def _clip_vision() -> nn.Module:
     return network
 
 
-# Names and first digits of hashes as torchvision's weight enums have them; AlexNet and Inception:
+# Names and first digits of hashes as in torchvision's weight enums; AlexNet and Inception:
 # IMAGENET1K_V1. The headline preset takes EfficientNet-B1's IMAGENET1K_V2, Brain-Diffuser's code
 # V1. CLIP: revision 32bd6428 of openai/clip-vit-large-patch14.
 WEIGHTS = {
@@ -195,8 +195,8 @@ def load_network(
     name : str
         A key of `WEIGHTS`.
     folder : Path or None
-        Holds the files of `WEIGHTS`; None: torch's cache of downloads, which is filled from where
-        the weights are published.
+        Folder with the files of `WEIGHTS`; None to use torch's download cache, which is filled
+        from the published URLs.
     device : device, optional
 
     Returns
@@ -206,9 +206,9 @@ def load_network(
     Raises
     ------
     UnavailableError
-        If a package or the weights cannot be had.
+        If a package or the weights are not available.
     FormatError
-        If the file is not the one that its makers published, or does not fit.
+        If the file is not the one that its makers published, or does not fit the network.
     """
     network, weights = build_network(name), WEIGHTS[name]
     path = _find(weights, folder)
@@ -216,18 +216,17 @@ def load_network(
     if not digest.startswith(weights.sha256):
         raise FormatError(
             f"{path}: the SHA-256 begins with {digest[: max(8, len(weights.sha256))]}, expected "
-            f"{weights.sha256}; "
-            f"remove the file and fetch {weights.url or weights.file} anew"
+            f"{weights.sha256}; remove the file and fetch {weights.url or weights.file} again"
         )
     try:
         missing, unknown = network.load_state_dict(_read(path, network), strict=False)
     except (RuntimeError, UnpicklingError, EOFError, OSError, ValueError, SafetensorError) as error:
         reason = str(error).split("\n")[0][:120]
         raise FormatError(
-            f"{path}: these are no weights of {name} ({reason}); remove the file and fetch "
-            f"{weights.url} anew"
+            f"{path}: not weights of {name} ({reason}); remove the file and fetch {weights.url} "
+            "again"
         ) from error
-    # SwAV's classifier was never trained; its projection heads belong to its training.
+    # SwAV's classifier was never trained; its projection heads served only its training.
     missing = [key for key in missing if not (name == "swav" and key.startswith("fc."))]
     unknown = [
         key
@@ -248,7 +247,7 @@ def load_network(
 
 
 def _simplify(network: nn.Module) -> None:
-    """Put EfficientNet-Lite0's batch normalisation, and even padding, into its convolutions: the
+    """Fold EfficientNet-Lite0's batch normalisation and equal padding into its convolutions: the
     same numbers in half the time.
     """
     stem, head, expand = ("_conv_stem", "_bn0"), ("_conv_head", "_bn1"), ("_expand_conv", "_bn0")
@@ -272,7 +271,7 @@ def _simplify(network: nn.Module) -> None:
 
 
 def _read(path: Path, network: nn.Module) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":  # CLIP's holds the text tower too
+    if path.suffix == ".safetensors":  # CLIP's file holds the text tower too
         wanted = network.state_dict().keys()
         return {key: value for key, value in load_file(path).items() if key in wanted}
     weights = torch.load(path, map_location="cpu", weights_only=True)
@@ -294,10 +293,11 @@ def _find(weights: Weights, folder: Path | None) -> Path:
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            # A temporary file gets the name when all is there; the caller checks the hash.
+            # torch renames a temporary file when it is complete; the caller checks the hash.
             torch.hub.download_url_to_file(weights.url, str(path), progress=sys.stderr.isatty())
         except OSError as error:
             raise UnavailableError(
-                f"{weights.url} is not to be had ({error}); put the file into a folder and name it"
+                f"{weights.url} cannot be downloaded ({error}); put the file into a folder and "
+                "name that folder"
             ) from error
     return path

@@ -1,1 +1,1 @@
-"""What every room stands on: the project's params, paths, files, workers and errors."""
+"""Shared by all packages: the project's params, paths, files, workers and errors."""

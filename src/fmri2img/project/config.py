@@ -24,7 +24,7 @@ RAW_ROOT_VARIABLE, _EARLIER_VARIABLE = "FMRI2IMG_RAW_ROOT", "FMRI2IMG_NSD_ROOT"
 Subject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 DatasetName = ModelName
-# shared: on the images that the dataset sets apart for tests.
+# shared: test images are those that the dataset sets apart.
 SplitKind = Literal["shared", "random"]
 Section = TypeVar("Section", bound=BaseModel)
 
@@ -88,7 +88,7 @@ class NsdParams(Params):
     rois: Literal["all"] | Annotated[list[str], Field(min_length=1)]
 
     def sessions_of(self, subject: str, n_held: int) -> list[int]:
-        """Return the sessions to use of a subject who did ``n_held``.
+        """Return the sessions to use for a subject who did ``n_held`` of them.
 
         Raises
         ------
@@ -260,7 +260,7 @@ class DiffusionParams(Params):
 
 
 class MakeTargetsParams(Params):
-    """How what a model learns beside latents is computed."""
+    """How the targets that a model learns besides latents are computed."""
 
     batch_size: Annotated[int, Field(ge=1)]
 
@@ -299,14 +299,14 @@ class GenerateParams(Params):
     def _some_step(self) -> Self:
         if self.n_denoised < 1:
             raise ValueError(
-                f"strength {self.strength} of {self.n_steps} steps is not one whole step; raise "
+                f"strength {self.strength} of {self.n_steps} steps is less than one step; raise "
                 "either"
             )
         return self
 
 
 class FitEncodingModelParams(Params):
-    """How the way back from latents to voxels is fitted, and which voxels its medians count."""
+    """How the encoding model from latents to voxels is fitted; which voxels its medians count."""
 
     penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
     n_folds: Annotated[int, Field(ge=2)]
@@ -315,7 +315,7 @@ class FitEncodingModelParams(Params):
 
 
 class PredictParams(Params):
-    """What is reconstructed beside the test images."""
+    """What is reconstructed besides the test images."""
 
     n_train_images: Annotated[int, Field(ge=0)]
     batch_size: Annotated[int, Field(ge=1)]
@@ -343,11 +343,11 @@ class ModelLists(Params):
     Attributes
     ----------
     latents : list of str
-        They predict latents, which the frozen decoder turns into pictures.
+        Encoders that predict latents, which the frozen decoder turns into pictures.
     pixels : list of str
-        They predict pictures.
+        Encoders that predict pictures.
     diffusion : list of str
-        They steer Stable Diffusion, and learn from captions too.
+        Encoders that steer Stable Diffusion, and also learn from captions.
     """
 
     latents: Annotated[list[ModelName], Field(min_length=1)]
@@ -359,7 +359,7 @@ class ModelLists(Params):
         return {name: getattr(self, name) for name in type(self).model_fields}
 
     def __iter__(self) -> Iterator[str]:  # type: ignore[override]
-        """Go through all names."""
+        """Iterate over all names."""
         return chain.from_iterable(self.by_kind().values())
 
     def __len__(self) -> int:
@@ -376,6 +376,7 @@ class ProjectParams(Params):
 
     dataset: DatasetName
     subjects: Annotated[list[Subject], Field(min_length=1)]
+    population: list[Subject]
     models: ModelLists
     machine: MachineParams
     datasets: dict[DatasetName, dict[str, Any]]

@@ -1,11 +1,11 @@
-"""What takes room in a project's folder, and what may be cleared."""
+"""What takes up disk space in a project's folder, and what may be cleared."""
 
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_BLOCK = 512  # bytes in which systems count what a file takes
+_BLOCK = 512  # bytes, the unit of st_blocks
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ PLACES = (
     Place(
         ("data/raw",),
         "raw files",
-        "simulated ones are made anew; yours are nowhere else",
+        "simulated files can be made again; there may be no other copy of yours",
     ),
     Place(
         ("data/voxels", "data/examples", "data/latents", "data/targets"),
@@ -45,18 +45,18 @@ PLACES = (
     Place(("models",), "encoders", "in DVC's cache too: dvc checkout brings them back"),
     Place(
         (".dvc/cache",),
-        "DVC's cache, earlier results among them",
+        "DVC's cache, with earlier results",
         "dvc gc --workspace keeps what dvc.lock names now",
     ),
     Place(
         ("mlflow.db", "mlruns", "mlartifacts"),
         "MLflow: runs, pictures, registry",
-        "fmri2img track makes runs anew, without their history",
+        "fmri2img track logs the runs again, without their history",
     ),
     Place(
         (".checkpoints",),
         "unfinished trainings, extractions, pictures",
-        "safe to delete when nothing is to go on",
+        "safe to delete if no interrupted work is to be resumed",
     ),
     Place(("logs",), "what stages printed, and how long they took", "safe to delete"),
     Place((".venv",), "Python's packages", "make install brings them back"),
@@ -64,9 +64,9 @@ PLACES = (
 
 
 def disk_use(root: Path = Path()) -> Iterator[tuple[Place, int]]:
-    """Yield each place that is there, and the bytes that it takes on the disk.
+    """Yield each place that exists, and the bytes that it takes up on disk.
 
-    A file with several names counts where it is met first: DVC's cache may share its files.
+    A file with several names counts where it is found first: DVC's cache may share its files.
     """
     known: set[tuple[int, int]] = set()
     for place in PLACES:

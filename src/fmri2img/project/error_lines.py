@@ -1,4 +1,4 @@
-"""Errors that a user can do something about, told in one line."""
+"""Report errors that a user can do something about, in one line."""
 
 import errno
 import logging
@@ -40,12 +40,12 @@ def tell_errors(*, debug: bool) -> Iterator[None]:
     except (Fmri2imgError, OSError, MemoryError, KeyboardInterrupt) as error:
         if debug:
             raise
-        if isinstance(error, BrokenPipeError):  # as of "... | head": the reader has seen enough
+        if isinstance(error, BrokenPipeError):  # as in "... | head": the reader has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(0)
         if isinstance(error, KeyboardInterrupt):
             print(
-                "stopped; what was finished is kept, and the same command goes on from there",
+                "stopped; finished work is kept, and the same command continues from there",
                 file=sys.stderr,
             )
             sys.exit(130)
@@ -76,7 +76,7 @@ def _describe_os_error(error: OSError) -> str:
         )
     if error.errno == errno.EACCES:
         return (
-            f"{where}: not readable for you; ask its owner for access, or check the path in "
+            f"{where}: permission denied; ask its owner for access, or check the path in "
             "params.yaml"
         )
     reason = error.strerror or " ".join(str(error).split())

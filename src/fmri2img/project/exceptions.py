@@ -2,7 +2,7 @@
 
 
 class Fmri2imgError(Exception):
-    """Root of all errors that are told to the user in one line."""
+    """Base of all errors that are reported to the user in one line."""
 
 
 class ConfigError(Fmri2imgError):
@@ -10,7 +10,7 @@ class ConfigError(Fmri2imgError):
 
 
 class MissingDataError(Fmri2imgError, FileNotFoundError):
-    """A file is not there; the message ends with the command that brings it."""
+    """A file is missing; the message ends with the command that makes or fetches it."""
 
 
 class ChangedDataError(Fmri2imgError):
@@ -26,7 +26,7 @@ class MismatchError(Fmri2imgError, ValueError):
 
 
 class StageError(Fmri2imgError):
-    """A stage has failed; the message names it, and is its own."""
+    """A stage has failed; the message names the stage and gives its own message."""
 
 
 class UnavailableError(Fmri2imgError):

@@ -18,8 +18,8 @@ _BLOCK_BYTES = 1 << 22
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; move it there when the block ends well.
 
-    The file is flushed to disk before it is renamed; after an error it is removed and what stood
-    at ``path`` stays. The temporary name keeps the ending of ``path``, on which writers choose
+    The file is flushed to disk before it is renamed; after an error it is removed, and an existing
+    file at ``path`` stays. The temporary name keeps the ending of ``path``, by which writers choose
     formats.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,7 +35,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _sweep(path: Path) -> None:
-    """Remove what a killed process left of the same file."""
+    """Remove partial copies of the same file that killed processes left behind."""
     for left in path.parent.glob(f".partial-*-{glob.escape(path.name)}"):
         pid = left.name.split("-")[1]
         if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
@@ -108,7 +108,7 @@ def hash_file(
     ----------
     path : Path
     algorithm : str
-        A name that ``hashlib`` knows.
+        Name of a ``hashlib`` algorithm.
     on_bytes : callable
         Called with the number of bytes of every block.
 

@@ -1,4 +1,4 @@
-"""What files of version 0.1 leave unsaid: there was one dataset, the Natural Scenes Dataset."""
+"""Facts that files of version 0.1 do not state: NSD was the only dataset."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ _FACTS = {
 
 
 def with_facts(provenance: dict[str, Any], wanted: Sequence[str] = tuple(_FACTS)) -> dict[str, Any]:
-    """Return what a file says of its origin with the dataset's facts, some or all: as the file
-    states them, or else those of version 0.1.
+    """Return a file's provenance with all or some facts of the dataset: as the file states them, or
+    else those of version 0.1.
     """
     return {name: _FACTS[name] for name in wanted} | provenance

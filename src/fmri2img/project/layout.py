@@ -1,4 +1,4 @@
-"""Where the project keeps what it makes, relative to its root folder; touches no disk."""
+"""Where the project keeps its files, relative to its root folder; reads and writes nothing."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ FINGERPRINTS = Path("data/fingerprints")
 
 
 def live_run_path(subject: str, model: str) -> Path:
-    """Id of the MLflow run that an unfinished training feeds."""
+    """Id of the MLflow run that an unfinished training logs to."""
     return CHECKPOINTS / subject / f"{model}.run"
 
 
 def ledger_path(name: str) -> Path:
-    """Memory of hashed raw files on this machine (`receipts.Ledger`)."""
+    """Record of the raw files hashed on this machine (`receipts.Ledger`)."""
     return Path(".verified") / f"{name}.json"
 
 
 def fingerprint_path(stage: str, model: str = "") -> Path:
-    """Fingerprint of a stage's code (`provenance.stage_fingerprints`); of the model, or the
-    dataset, too where the stage loads it by its name.
+    """Fingerprint of a stage's code (`provenance.stage_fingerprints`), with the code of the model
+    or dataset if the stage loads it by its name.
     """
     return FINGERPRINTS / stage / f"{model}.txt" if model else FINGERPRINTS / f"{stage}.txt"
 
@@ -59,9 +59,9 @@ def split_path(subject: str) -> Path:
     return Path("data/splits") / f"{subject}.json"
 
 
-def truth_path() -> Path:
-    """`containers.TruePictures` of the test images of all subjects."""
-    return Path("data/truth.h5")
+def truth_path(subject: str) -> Path:
+    """`containers.TruePictures` of a subject's test images."""
+    return Path("data/truth") / f"{subject}.h5"
 
 
 def latents_path(subject: str) -> Path:
@@ -70,21 +70,17 @@ def latents_path(subject: str) -> Path:
 
 
 def coco_folder() -> Path:
-    """COCO's caption files, fetched or simulated; never among somebody's own raw files."""
+    """COCO's caption files, fetched or simulated; never among the user's own raw files."""
     return Path("data/raw/coco/annotations")
 
 
-def captions_path(model: str) -> Path:
-    """Captions of all subjects' pictures, by image id; none for a model that
-    learns from latents alone.
-    """
-    return Path("data/captions") / f"{model}.json"
+def captions_path(subject: str, model: str) -> Path:
+    """Captions of a subject's pictures, by image id, for a model that learns from text."""
+    return Path("data/captions") / subject / f"{model}.json"
 
 
 def targets_path(subject: str, model: str) -> Path:
-    """`containers.DiffusionTargets`: what a model learns beside latents; without rows for a
-    model that learns nothing else.
-    """
+    """`containers.DiffusionTargets` of a model that steers Stable Diffusion."""
     return Path("data/targets") / subject / f"{model}.h5"
 
 
@@ -99,7 +95,7 @@ def target_blocks_folder(subject: str, model: str) -> Path:
 
 
 def prior_path() -> Path:
-    """`containers.Latents` of all subjects' pictures but the test images."""
+    """`containers.Latents` of the pictures of the population, without its test images."""
     return Path("data/prior.h5")
 
 
@@ -171,10 +167,15 @@ def scores_path(subject: str, model: str) -> Path:
 
 
 def report_path(subject: str, model: str) -> Path:
-    """Page with all that is known of one encoder."""
+    """Page with everything that is known about one encoder."""
     return Path("reports/runs") / subject / f"{model}.html"
 
 
 def comparison_path(ending: str) -> Path:
     """Table (``md``, ``json``), figure (``png``) or page (``html``) of all subjects and models."""
     return Path("reports") / f"comparison.{ending}"
+
+
+def headlines_path() -> Path:
+    """Headline scores of all subjects and models, for ``dvc metrics diff``."""
+    return Path("reports/headlines.json")

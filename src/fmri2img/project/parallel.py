@@ -1,4 +1,4 @@
-"""Independent jobs on all cores of this machine, or on a Dask cluster by a switch."""
+"""Independent jobs on all cores of this machine or, by a setting, on a Dask cluster."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +13,7 @@ from fmri2img.project.exceptions import ConfigError, UnavailableError
 
 Result = TypeVar("Result")
 _CONNECT_SECONDS = 15
-# Set where a stage runs as a task of the cluster: tasks of its own would wait for its place.
+# Set where a stage runs as a task of the cluster: its own tasks would wait for its slot.
 ON_WORKER = "FMRI2IMG_ON_WORKER"
 
 
@@ -25,7 +25,7 @@ def run_jobs(
     Parameters
     ----------
     function : callable
-        Of a module, so that another process can import it.
+        Function of a module, so that another process can import it.
     jobs : iterable of tuple
     machine : MachineParams
         Number of processes, or the Dask scheduler. Files that a job names must be visible on the
@@ -34,9 +34,9 @@ def run_jobs(
     Raises
     ------
     UnavailableError
-        If the Dask scheduler does not answer.
+        If the Dask scheduler does not answer, or a process is killed.
     ConfigError
-        If Dask is asked for and not installed.
+        If Dask is requested but not installed.
     """
     with ExitStack() as stack:
         n_jobs = machine.n_jobs
@@ -50,14 +50,13 @@ def run_jobs(
             )
         except BrokenProcessPool as error:
             raise UnavailableError(
-                "a process was killed while it read, probably for want of memory; lower "
-                "machine.n_jobs in params.yaml and run the same "
-                "command: finished sessions are kept"
+                "a worker process was killed, probably because memory ran out; lower "
+                "machine.n_jobs in params.yaml and run the same command: finished sessions are kept"
             ) from error
 
 
 def connect(scheduler: str) -> Any:
-    """Return a client of a Dask cluster, which closes as a context.
+    """Return a client of a Dask cluster, to use as a context manager.
 
     Raises
     ------

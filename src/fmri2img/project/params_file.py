@@ -1,4 +1,4 @@
-"""``params.yaml`` read and checked: an unknown key or a wrong type is one line with its place."""
+"""Read and check ``params.yaml``: an unknown key or a wrong type gives one line with its place."""
 
 import difflib
 from collections.abc import Iterable
@@ -52,13 +52,13 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
 
 
 def _source(values: dict[str, Any]) -> Any:
-    """Return where version 0.1 had raw files from."""
+    """Return the source of raw files in a section of version 0.1."""
     fetch = values.get("fetch_nsd")
     return fetch.get("source") if isinstance(fetch, dict) else None
 
 
 def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
-    """Name what a key of version 0.1 is called now."""
+    """Refuse keys of version 0.1, and say what they are called now."""
     models, train, machine = (values.get(key) for key in ("models", "train", "machine"))
     dataset = "simulated" if _source(values) == "simulated" else "nsd"
     moved = f"part of datasets.{dataset} since 0.2"
@@ -75,6 +75,11 @@ def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
             "called train.bayes since version 0.2",
         ),
     }
+    if "population" not in values and "subjects" in values:
+        renamed["subjects"] = (
+            True,
+            "population, whose pictures bayes learns from, is missing (all subjects until 0.2.0)",
+        )
     for keys, (is_old, words) in renamed.items():
         if is_old:
             line = _line_of(text, keys.split("."))
@@ -85,7 +90,7 @@ def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
 
 
 def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_PATH) -> None:
-    """Refuse keys that are each valid and contradict one another.
+    """Refuse keys that are valid one by one but contradict each other.
 
     Parameters
     ----------
@@ -105,9 +110,20 @@ def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_P
         line = _line_of(text, keys.split("."))
         raise ConfigError(f"{path}{f', line {line}' if line else ''}: {keys}: {words}")
 
-    for keys, names in (("subjects", params.subjects), ("models", list(params.models))):
+    for keys, names in (
+        ("subjects", params.subjects),
+        ("population", params.population),
+        ("models", list(params.models)),
+    ):
         if twice := [name for name in names if names.count(name) > 1]:
             refuse(keys, f"{twice[0]} is listed {names.count(twice[0])} times; list it once")
+    if others := [name for name in params.population if name not in params.subjects]:
+        refuse(
+            "population",
+            f"{others[0]} is not among subjects{near(others[0], params.subjects)}; add it there, "
+            "or remove it from population (then encoders that learn from its pictures are trained "
+            "again)",
+        )
     if unknown := [model for model in params.models if model not in params.train]:
         where = f"there is no section train.{unknown[0]}"
         refuse(
@@ -164,8 +180,8 @@ def check_section(
 def _describe(
     error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]
 ) -> str:
-    # A key that is spelled wrong is a stray one and a missing one: the stray one is what has to be
-    # corrected.
+    # A misspelled key is reported as an unknown key and as a missing one: the unknown key is what
+    # has to be corrected.
     errors = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     # Of the alternatives of a union, the one that got furthest is the one that was meant.
     alike = [item for item in errors if item["loc"][:1] == errors[0]["loc"][:1]]
@@ -183,10 +199,10 @@ def _describe(
         return f"{where}: key is missing; add it to {path}"
     if (
         fault["type"] == "value_error"
-    ):  # of several keys together: what was given is the whole section
+    ):  # of several keys together: here the input is the whole section
         return f"{where}: {fault['ctx']['error']}"
     hint = (
-        " (YAML takes 1e-4 for text: write 1.0e-4)"
+        " (YAML reads 1e-4 as text: write 1.0e-4)"
         if fault["type"] == "float_type" and isinstance(fault["input"], str)
         else ""
     )

@@ -1,4 +1,4 @@
-"""Progress bars; silent where nobody watches."""
+"""Progress bars; silent if the output is not a terminal."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,8 +12,8 @@ Item = TypeVar("Item")
 
 
 def progress(label: str) -> Callable[..., Iterator]:
-    """Return a wrapper that shows how far an iterable is, with rate and time left; silent where
-    nobody watches.
+    """Return a wrapper that shows the progress of an iterable, with rate and time left; silent if
+    the output is not a terminal.
 
     The wrapper takes tqdm's options, such as ``total``, and ``desc`` for another label.
     """
@@ -26,8 +26,8 @@ def progress(label: str) -> Callable[..., Iterator]:
 
 @contextmanager
 def byte_progress(label: str, total: int, initial: int = 0) -> Iterator[Any]:
-    """Open a bar of bytes, with rate and time left, that several threads may move; silent where
-    nobody watches.
+    """Open a progress bar of bytes, with rate and time left, that several threads may update;
+    silent if the output is not a terminal.
     """
     lock = threading.Lock()
     options: dict[str, Any] = {

@@ -1,5 +1,5 @@
-"""Keep results whose code has changed in a way that cannot matter, or that nobody here could run
-again.
+"""Keep results whose code has changed in a way that cannot matter, or that cannot be made again
+here.
 """
 
 import logging
@@ -18,7 +18,7 @@ from fmri2img.provenance.receipts import Receipt
 from fmri2img.provenance.stage_fingerprints import SOURCE, write_fingerprints
 from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
 
-# Stages that read raw files: without those, nobody can run them again.
+# Stages that read raw files, and cannot be run again without them.
 RAW_STAGES = (
     "fetch_raw_shared",
     "fetch_raw",
@@ -33,16 +33,16 @@ RAW_STAGES = (
 
 @dataclass(frozen=True)
 class Decision:
-    """What becomes of one stale stage.
+    """The decision on one stale stage.
 
     Attributes
     ----------
     stage : str
     is_accepted : bool
     words : str
-        Why.
+        The reason.
     names : tuple of str
-        Definitions that really differ.
+        Definitions that differ in meaning.
     """
 
     stage: str
@@ -52,11 +52,11 @@ class Decision:
 
 
 def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
-    """Decide on every stale stage, and write into ``dvc.lock`` what is accepted.
+    """Decide on every stale stage, and write the accepted ones into ``dvc.lock``.
 
-    A stage is accepted if nothing but its code has changed, its outputs are those that the lock
-    names (or not here), and the code either means the same, or was rewritten with the same golden
-    results, or reads raw files where there are none. ``accepted.json`` keeps a note of the last.
+    A stage is accepted if only its code has changed, its outputs match the lock (or are not here),
+    and the code either means the same, or was rewritten with the same golden results, or reads raw
+    files that are not here. ``accepted.json`` keeps notes on stages accepted for the last reason.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
     Raises
     ------
     MismatchError
-        If an output has other bytes than the lock names.
+        If an output's bytes differ from those in the lock.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    # It would say for every stage that it writes.
+    # DVC would report every stage that it writes.
     logging.getLogger("dvc").setLevel(logging.WARNING)
     pipeline = Pipeline.read(root)
     names = pipeline.matching(wanted) if wanted else pipeline.order
@@ -111,8 +111,8 @@ def accept(wanted: str | None, root: Path = Path()) -> list[Decision]:
 
 
 def _write_lock(stages: list[Any]) -> None:
-    """Have DVC note the present fingerprints; everything else stays as it is locked, files that
-    are not here included.
+    """Have DVC lock the current fingerprints; everything else stays as locked, including files that
+    are not here.
     """
     for stage in stages:
         for dep in stage.deps:
@@ -123,8 +123,8 @@ def _write_lock(stages: list[Any]) -> None:
 
 
 def _has_raw(stage: str, raw_root: Path, root: Path) -> bool:
-    """Whether the raw files that a stage reads are all here: those of its subject, or else those
-    that all subjects share.
+    """Whether all raw files that a stage reads are here: its subject's, or else those that all
+    subjects share.
     """
     subject = stage.partition("@")[2].partition("-")[0]
     path = root / receipt_path(subject if (root / receipt_path(subject)).exists() else "shared")
@@ -167,12 +167,12 @@ def _verify_outputs(stage: LockedStage, root: Path) -> None:
             raise MismatchError(
                 f"{path}: its bytes have MD5 {actual}, expected {md5} as in dvc.lock; nothing was "
                 "accepted: bring the recorded file back "
-                f"(dvc checkout {path}), or make it anew (dvc repro {stage.name})"
+                f"(dvc checkout {path}), or make it again (dvc repro {stage.name})"
             )
 
 
 def _note(accepted: list[Decision], pipeline: Pipeline, root: Path) -> None:
-    """Write down which results were made by other code than today's."""
+    """Note which results were made by code other than today's."""
     notes = read_notes(root)
     for decision in accepted:
         stage = pipeline.locked[decision.stage]

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-STATEMENTS = "<statements>"  # of a module: what runs when it is imported and binds no name
+STATEMENTS = "<statements>"  # code of a module that runs on import and binds no name
 
 
 @dataclass(frozen=True)
 class Definition:
-    """A function, class, method or assignment, as far as its meaning goes.
+    """The meaning of a function, class, method or assignment.
 
     Attributes
     ----------
@@ -19,15 +19,15 @@ class Definition:
     name : str
         Name within the module, such as ``Examples.open``.
     digest : str
-        SHA-256 of its own syntax tree, the definitions that it refers to left out.
+        SHA-256 of its own syntax tree, without the definitions that it refers to.
     references : frozenset of (str, str)
-        What it uses from outside, as spelled with the attributes that follow (``np.linalg.svd``),
-        and the dotted target if an import within the definition binds the first name; empty if the
-        module binds it.
+        Names that it uses from outside, spelled with the attributes that follow
+        (``np.linalg.svd``), and the dotted target if an import within the definition binds the
+        first name; otherwise the target is empty.
     attributes : frozenset of str
-        Every attribute that it asks any object for.
+        Every attribute that it accesses on any object.
     loads : frozenset of str
-        Starts of module names that it imports by a name made at run time.
+        Prefixes of the modules that it imports by a name built at run time.
     templates : frozenset of str
         File names of page templates that it mentions.
     """
@@ -48,7 +48,7 @@ class Definition:
 
 @dataclass
 class Module:
-    """A source file, taken apart.
+    """A parsed source file.
 
     Attributes
     ----------
@@ -59,9 +59,9 @@ class Module:
     definitions : dict of str to Definition
         By name within the module; methods as ``Class.method``.
     methods : dict of str to list of str
-        Names of the methods of each class that are reached only where somebody asks for them.
+        Names of each class's methods that are reached only if code accesses them by name.
     bases : dict of str to list of str
-        Bases of each class, as they are written.
+        Bases of each class, as written.
     fields : dict of str to dict of str to Definition
         Annotated fields of each class.
     imports : dict of str to str
@@ -77,10 +77,8 @@ class Module:
     imports: dict[str, str] = field(default_factory=dict)
 
 
-class NameCollector(ast.NodeVisitor):  # names of methods are ast's own
-    """Collects what a statement refers to outside of itself; names that a function binds are its
-    own.
-    """
+class NameCollector(ast.NodeVisitor):  # ast prescribes the names of methods
+    """Collects what a statement refers to outside itself; names bound in a function are local."""
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -153,8 +151,8 @@ class NameCollector(ast.NodeVisitor):  # names of methods are ast's own
         self._scopes.pop()
 
     def _bind(self, node: ast.AST, bound: dict[str, str], elsewhere: set[str]) -> None:
-        """Note the names that a piece of a function's body binds in its scope, and those that it
-        says belong elsewhere.
+        """Note the names that a part of a function's body binds in its scope, and those that it
+        declares global or nonlocal.
         """
         if isinstance(node, ast.Global | ast.Nonlocal):
             elsewhere.update(node.names)
@@ -176,7 +174,7 @@ class NameCollector(ast.NodeVisitor):  # names of methods are ast's own
     def _visit_comprehension(
         self, node: ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
     ) -> None:
-        self.visit(node.generators[0].iter)  # the first iterable belongs to the scope around
+        self.visit(node.generators[0].iter)  # the first iterable belongs to the enclosing scope
         targets = (
             inner
             for item in node.generators

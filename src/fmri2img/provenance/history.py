@@ -1,5 +1,5 @@
-"""The code that a stage last ran with, found again by the hash that ``dvc.lock`` names: in DVC's
-cache, or in git's history.
+"""Find the code that a stage last ran with, by its hash in ``dvc.lock``: in DVC's cache, or in
+git's history.
 """
 
 import hashlib
@@ -13,12 +13,12 @@ from fmri2img.provenance.reach import SUFFIXES, Program
 from fmri2img.provenance.rewritten import current_fingerprints
 from fmri2img.provenance.stage_fingerprints import SOURCE, fingerprints
 
-_MOST_COMMITS = 300  # that are looked through for the source files of an old lock
+_MOST_COMMITS = 300  # searched at most for the source files of an old lock
 
 
 @dataclass
 class CodeHistory:
-    """Fingerprints of earlier code, each looked for once.
+    """Fingerprints of earlier code, each searched for once.
 
     Attributes
     ----------
@@ -35,13 +35,12 @@ class CodeHistory:
     _blobs: dict[str, str] = field(default_factory=dict)
 
     def text(self, name: str, stage: LockedStage) -> str | None:
-        """Return the fingerprint of the code that a stage last ran with; None if that code is found
-        nowhere.
+        """Return the fingerprint of the code that a stage last ran with; None if it is not found.
 
         Parameters
         ----------
         name : str
-            Of the fingerprint: a stage, or ``stage/model``.
+            Name of the fingerprint: a stage, or ``stage/model``.
         stage : LockedStage
         """
         md5 = stage.deps.get((FINGERPRINTS / f"{name}.txt").as_posix())
@@ -65,8 +64,8 @@ class CodeHistory:
         return None
 
     def commit(self, stage: LockedStage) -> str:
-        """Return the commit whose source files a lock of version 0.1 names one by one; empty if
-        none has them all.
+        """Return the commit that has all source files named in a lock of version 0.1; empty if none
+        has.
         """
         wanted = {path: md5 for path, md5 in stage.deps.items() if path.startswith("src/")}
         key = hashlib.sha256(repr(sorted(wanted.items())).encode()).hexdigest()

@@ -1,8 +1,8 @@
-"""Where a file comes from and what was made from it: raw bytes, parameters, commands and code, by
-the pipeline's lock file.
+"""Where a file comes from and what was made from it: raw bytes, parameters, commands and code, as
+recorded in the pipeline's lock file.
 
-``dvc.lock`` says of every stage which bytes went in, under which parameters, and which came out. A
-voxel file says the rest by itself: its provenance names the receipts, and so every raw file.
+``dvc.lock`` records for every stage which bytes went in, under which parameters, and which came
+out. The provenance of a voxel file names the receipts, and so every raw file.
 """
 
 import re
@@ -23,9 +23,7 @@ LOCK_PATH = Path("dvc.lock")
 
 
 class LockLoader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads what DVC writes, which is YAML 1.2: there ``1e-06`` is a number, and in YAML 1.1 a
-    text.
-    """
+    """Reads the YAML 1.2 that DVC writes: there ``1e-06`` is a number, in YAML 1.1 a string."""
 
 
 _NUMBER = re.compile(r"^[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
@@ -40,7 +38,7 @@ class LockedStage:
     ----------
     name, command : str
     params : dict of str to object
-        By dotted key of ``params.yaml``.
+        Values by dotted key of ``params.yaml``.
     deps, outs : dict of str to str
         MD5 by path.
     sizes : dict of str to int
@@ -66,7 +64,7 @@ def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
     FormatError
         If it cannot be read.
     ConfigError
-        If ``params.yaml`` cannot.
+        If ``params.yaml`` cannot be read.
     """
     path, params_path = root / LOCK_PATH, root / PARAMS_PATH
     if not path.exists():
@@ -90,7 +88,7 @@ def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
 
 
 def check_lock(root: Path = Path()) -> None:
-    """Refuse a lock file in the middle of a merge, with a remedy that works.
+    """Refuse a lock file in the middle of a merge, and name a remedy that works.
 
     Raises
     ------
@@ -141,12 +139,12 @@ class Origin:
     ----------
     path : str
     md5 : str
-        Recorded; empty for what no stage made.
+        Recorded MD5; empty if no stage made the file.
     state : str
-        ``same bytes``, ``other bytes`` or ``not here``, compared with what is recorded; ``a
+        ``same bytes``, ``other bytes`` or ``not here``, compared with the recorded MD5; ``a
         folder`` is not compared.
     stage : LockedStage or None
-        The stage that made the file; None for what no stage made.
+        The stage that made the file, if any.
     inputs : tuple of Origin
         Outputs of earlier stages among its dependencies.
     code : dict of str to str
@@ -176,7 +174,7 @@ def trace_back(
     root : Path
         The project.
     known : dict of str to Origin, optional
-        Filled with what was found: every file is hashed once.
+        Origins found so far, to which the call adds: every file is hashed once.
 
     Raises
     ------
@@ -310,8 +308,8 @@ def changed_params(stage: LockedStage, current: dict[str, Any]) -> list[str]:
 
 
 def changed_since_last_run(name: str) -> tuple[list[str], list[str]]:
-    """Return what a stage of this project last made, and how its parameters differ since; two
-    empty lists if it never ran.
+    """Return the outputs of a stage's last run, and how its parameters differ since; two empty
+    lists if it never ran.
     """
     stage = read_lock().get(name) if LOCK_PATH.exists() else None
     if stage is None:
@@ -320,9 +318,7 @@ def changed_since_last_run(name: str) -> tuple[list[str], list[str]]:
 
 
 def code_has_changed(name: str) -> bool:
-    """Whether a stage of this project last ran with code of another meaning than its fingerprint
-    has now.
-    """
+    """Whether the fingerprint of a stage's code has changed since the stage last ran here."""
     stage = read_lock().get(name) if LOCK_PATH.exists() else None
     if stage is None:
         return False

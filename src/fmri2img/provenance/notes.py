@@ -11,7 +11,7 @@ ACCEPTED_PATH = Path("accepted.json")
 
 
 def read_notes(root: Path = Path()) -> dict[str, Any]:
-    """Return what ``accepted.json`` says, by stage; nothing if there is none."""
+    """Return the notes of ``accepted.json`` by stage; empty if there is no such file."""
     path, remedy = root / ACCEPTED_PATH, f"git checkout {ACCEPTED_PATH}"
     notes = read_json(path, remedy=remedy) if path.exists() else {}
     keys = {"made_by", "kept_under", "differs_in", "outs"}
@@ -33,8 +33,8 @@ def forget_acceptance(stage: str, root: Path = Path()) -> None:
 
 
 def accepted_for(subject: str, root: Path = Path()) -> list[str]:
-    """Say which results that a subject's encoders stand on were made by other code than that under
-    which they are kept.
+    """Say which results behind a subject's encoders were made by code other than that under which
+    they are kept.
 
     Returns
     -------

@@ -1,10 +1,10 @@
 """What a stage can reach: every function, class, constant and template that can take part in making
 its output.
 
-From a stage's ``main`` on, names are followed as Python would look them up. A class counts with the
-methods that somebody asks for by name; a class that a library may call counts whole; what is
-imported by a name made at run time counts with all that could be meant. So the reach may hold too
-much, and never too little.
+From a stage's ``main`` on, names are followed as Python would look them up. A class counts with
+those of its methods that code accesses by name; a class whose methods a library may call counts
+whole; an import by a name built at run time counts every module that could be meant. So the reach
+may hold too much, but never too little.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from fmri2img.provenance.definitions import STATEMENTS, Definition, Module
 from fmri2img.provenance.source import is_quiet, parse_module
 from fmri2img.provenance.templates import Template, parse_template
 
-# Code that cannot change an output, each with its reason. A name stands for all that it holds.
+# Code that cannot change an output, with the reasons. A name covers everything inside it.
 CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.pipeline.stage": "options and error lines",
     "fmri2img.project.config.MachineParams": "no result depends on the machine",
@@ -42,13 +42,14 @@ CANNOT_CHANGE_OUTPUTS = {
                 *("source", "stage_fingerprints", "templates", "why"),
             )
         ],
-        "tells where files come from, and why stages run",  # receipts, of the same room, count
+        "tells where files come from, and why stages run",  # receipts, in the same package, count
     ),
     "fmri2img.tracking": "MLflow, which is no output",
     "fmri2img.training.fit._fingerprint": "names the checkpoint of an unfinished training",
     "fmri2img.training.processes": "in how many processes a training runs",
 }
-# The same in the code of earlier versions, which is compared with today's: rooms that they had not.
+# The same names in earlier versions, whose code is compared with today's: they lacked these
+# packages.
 _ROOMS = ("fmri2img.project", "fmri2img.datasets")
 _EARLIER_NAMES = {
     "fmri2img.provenance.used_names",
@@ -61,14 +62,14 @@ _EARLIER_NAMES = {
 }
 PACKAGES = ("fmri2img", "stages")
 SUFFIXES = (".py", ".jinja")
-# The sections of params.yaml: a stage depends on those that it asks for.
+# The sections of params.yaml: a stage depends on those that its code accesses.
 _SECTIONS = ("fmri2img.project.config", "fmri2img.config"), "ProjectParams"
 _SHORT = 16
 
 
 @dataclass
 class Program:
-    """A whole source tree, taken apart.
+    """A whole parsed source tree.
 
     Attributes
     ----------
@@ -83,12 +84,12 @@ class Program:
 
     @classmethod
     def parse(cls, files: dict[str, str]) -> Self:
-        """Take sources apart; ``files`` holds texts by path relative to the folder of sources.
+        """Parse sources; ``files`` holds texts by path relative to the folder of sources.
 
         Raises
         ------
         FormatError
-            If one is not valid Python, or not a valid template.
+            If a file is not valid Python, or not a valid template.
         """
         modules, templates = {}, {}
         for name, text in sorted(files.items()):
@@ -103,7 +104,7 @@ class Program:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Take the packages of this project that lie in a folder apart.
+        """Parse the packages of this project in a folder of sources.
 
         Raises
         ------
@@ -153,7 +154,7 @@ class Program:
         return "", parts
 
     def target(self, definition: Definition, reference: tuple[str, str]) -> str:
-        """Return the dotted name that a definition means by what it spells."""
+        """Return the dotted name that a reference in a definition stands for."""
         chain, target = reference
         if target:
             return target
@@ -167,7 +168,7 @@ class Program:
         )
 
     def calls_methods(self, module: str, name: str) -> bool:
-        """Whether a class has a base, near or far, from a library that may call any of its
+        """Whether a class has a direct or indirect base from a library that may call any of its
         methods.
         """
         for base in self.modules[module].bases[name]:
@@ -193,8 +194,8 @@ class Reach:
     roots : iterable of str
         Dotted names to begin with.
     chosen : dict of str to str
-        Of modules that are imported by a name made at run time: the one that is meant, by the start
-        of the name.
+        For imports by a name built at run time: the module that is meant, by the prefix of its
+        name.
     """
 
     def __init__(
@@ -275,8 +276,8 @@ class Reach:
                 self._await(self.program.modules[name].definitions[STATEMENTS])
 
     def _load(self, start: str) -> None:
-        """Count every module that an import by a name made at run time may mean; of its classes the
-        methods that somebody asks for.
+        """Count every module that an import by a name built at run time may mean; of its classes
+        only the methods that code accesses.
         """
         meant = self._chosen.get(start)
         for name, module in self.program.modules.items():
@@ -294,10 +295,10 @@ class Reach:
                 self._add_template(other)
 
     def lines(self) -> list[str]:
-        """Return a line for each definition and template, sorted: name, digest of its own, digest
-        of what its names stand for.
+        """Return a sorted line for each definition and template: its name, its own digest, and a
+        digest of what its names refer to.
 
-        Modules are left out, so that what is moved to another file stays the same.
+        Modules are left out, so that moving code to another file changes nothing.
         """
         texts = [
             f"{item.name} {item.digest[:_SHORT]} {self._bindings(item)[:_SHORT]}"
@@ -314,7 +315,7 @@ class Reach:
         )
 
     def _bindings(self, definition: Definition) -> str:
-        """Return a digest over what the names that a definition uses stand for, one step far."""
+        """Return a digest of what the names in a definition refer to, followed one step."""
         bound = []
         for reference in sorted(definition.references):
             target = self.program.target(definition, reference)
@@ -326,12 +327,12 @@ class Reach:
         return hashlib.sha256("\n".join(bound).encode()).hexdigest()
 
     def digest(self) -> str:
-        """Return one SHA-256 over all that is reached."""
+        """Return one SHA-256 over everything that is reached."""
         return hashlib.sha256("\n".join(self.lines()).encode()).hexdigest()
 
 
 def is_excused(dotted: str) -> bool:
-    """Whether `CANNOT_CHANGE_OUTPUTS` names something, or what holds it, now or earlier."""
+    """Whether `CANNOT_CHANGE_OUTPUTS` covers a name, as it is now or was in earlier versions."""
     parts = dotted.split(".")
     names = {".".join(parts[:length]) for length in range(1, len(parts) + 1)}
     return not names.isdisjoint(CANNOT_CHANGE_OUTPUTS.keys() | _EARLIER_NAMES)

@@ -1,4 +1,4 @@
-"""Receipts: the list of raw files that were used, with sizes and checksums; what DVC versions
+"""Receipts: lists of the raw files that were used, with sizes and checksums; DVC versions them
 instead of the files.
 """
 
@@ -26,7 +26,7 @@ _WORTH_SAYING_BYTES = 1 << 30
 
 
 class Watch(Protocol):
-    """Opens a bar of bytes: a context manager whose value has ``update(n)``."""
+    """Opens a progress bar of bytes: a context manager whose value has ``update(n)``."""
 
     def __call__(self, label: str, total: int, initial: int = 0) -> AbstractContextManager[Any]:
         """Open a bar."""
@@ -34,7 +34,7 @@ class Watch(Protocol):
 
 @contextmanager
 def unwatched(label: str, total: int, initial: int = 0) -> Iterator[Any]:  # noqa: ARG001
-    """Show nothing: the default of everything that can be watched."""
+    """Show no progress: the default wherever a `Watch` is taken."""
     yield SimpleNamespace(update=bool, disable=True)
 
 
@@ -49,15 +49,15 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class Receipt:
-    """The raw files of one subject, or of all subjects.
+    """The raw files of one subject, or those that all subjects share.
 
     Attributes
     ----------
     name : str
         A subject, or ``shared``.
     data_source : str
-        ``simulated``, or the dataset's name, such as ``nsd``; whether files were downloaded or lay
-        there already makes no difference.
+        ``simulated``, or the dataset's name, such as ``nsd``, whether the files were downloaded or
+        already there.
     files : tuple of FileRecord
         Sorted by path. No times and no absolute paths: the same files give the same receipt.
     """
@@ -77,8 +77,8 @@ class Receipt:
         dataset: str = "nsd",
         watch: Watch = unwatched,
     ) -> Self:
-        """Hash files under ``root``, of a dataset's or, where the tree holds the simulator's
-        notice, simulated ones.
+        """Hash files under ``root``; they are the dataset's or, if the folder holds the simulator's
+        notice, simulated.
         """
         ordered = sorted({str(path) for path in paths})
         hashes = ledger.hash_all([root / path for path in ordered], watch=watch)
@@ -102,7 +102,7 @@ class Receipt:
         MissingDataError
             If it is not there.
         FormatError
-            If it is none.
+            If it is not a receipt.
         """
         values = read_json(path, remedy=remedy)
         try:
@@ -122,7 +122,7 @@ class Receipt:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def md5(self) -> str:
-        """Return the MD5 of the receipt's file, by which DVC knows it."""
+        """Return the MD5 of the receipt's file, which DVC records."""
         return hashlib.md5(json_bytes(asdict(self)), usedforsecurity=False).hexdigest()
 
     @property
@@ -132,16 +132,16 @@ class Receipt:
 
 
 class Ledger:
-    """What this machine remembers of files that it has hashed, so that 40 GB are read once and not
-    at every stage.
+    """Hashes of the raw files that this machine has read, so that 40 GB are read once and not at
+    every stage.
 
-    A file whose size, modification time and inode are those remembered is taken to hold the same
-    bytes, as git does with its index; ``fetch_raw --check`` reads every byte.
+    A file whose size, modification time and inode have not changed is assumed to hold the same
+    bytes, as in git's index; ``fetch_raw --check`` reads every byte.
 
     Parameters
     ----------
     path : Path or None
-        A JSON file outside of everything that DVC versions; None remembers nothing.
+        A JSON file outside everything that DVC versions; with None nothing is remembered.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -151,7 +151,7 @@ class Ledger:
         if path is not None and path.exists():
             try:
                 self._known = json.loads(path.read_text())
-            except ValueError:  # a damaged memory is no memory
+            except ValueError:  # a damaged ledger counts as none
                 self._known = {}
 
     def sha256(self, file: Path, *, on_bytes: Callable[[int], object] = bool) -> str:
@@ -179,7 +179,7 @@ class Ledger:
         key, state = self._state(file)
         with self._lock:
             known = self._known.get(key, [])
-            # Hashed anew, the same bytes still have the ETag they came with.
+            # Hashed again, the same bytes keep the ETag they came with.
             kept = known[4] if known[3:4] == [sha256] else ""
             self._known[key] = [*state, sha256, etag or kept]
             if self._path is not None:
@@ -204,7 +204,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class RawFiles:
-    """The files of a receipt where they lie on this machine.
+    """The files of a receipt on this machine.
 
     Attributes
     ----------
@@ -282,7 +282,7 @@ class RawFiles:
         return files
 
     def check(self, *, watch: Watch = unwatched) -> None:
-        """Read every byte of every file anew.
+        """Read every byte of every file again.
 
         Raises
         ------

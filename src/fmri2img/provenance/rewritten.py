@@ -1,9 +1,8 @@
 """Code that was rewritten and gives the same results: which earlier fingerprints count as today's.
 
 ``rewritten.json`` is written by ``tests/golden/rewritten.py`` after the golden results were found
-bit-equal, or, where sums are taken in another order, equal but for rounding. An entry counts for
-the code that it was written for and no other: whoever edits a stage afterwards has no equivalent of
-it any more.
+bit-equal or, where sums are taken in another order, equal except for rounding. An entry counts only
+for the code that it was written for: it no longer applies once the stage is edited.
 """
 
 import hashlib
@@ -28,42 +27,42 @@ def fingerprint_md5(text: str) -> str:
 
 
 def current_fingerprints(name: str) -> list[str]:
-    """Return what a fingerprint of an earlier version is called today: one for each dataset, where
-    the stage reads raw files.
+    """Return today's names of an earlier version's fingerprint: one for each dataset if the stage
+    reads raw files.
     """
     stage, _, model = name.partition("/")
     stage = _EARLIER_STAGES.get(stage, stage)
     if stage in _OF_DATASETS:
         if model in _DATASETS_OF_0_1:
             return [name]
-        # For one kind of models now.
+        # Today only models that steer Stable Diffusion have these.
         return [f"{stage}/{dataset}" for dataset in _DATASETS_OF_0_1 if model in ("", "takagi")]
     return [f"{stage}/{_EARLIER_MODELS.get(model, model)}" if model else stage]
 
 
 def same_results(name: str, was: str, now: str) -> str:
-    """Say since which version a stage's code was rewritten without a change of its results, or with
-    none but that of rounding.
+    """Say since which version a stage's code was rewritten with the same results, exactly or except
+    for rounding.
 
     Parameters
     ----------
     name : str
-        Of the fingerprint: a stage, or ``stage/model``.
+        Name of the fingerprint: a stage, or ``stage/model``.
     was, now : str
-        Texts of `fingerprint.fingerprints`.
+        Texts of `stage_fingerprints.fingerprints`.
 
     Returns
     -------
     str
-        In words; empty if nothing is known.
+        A phrase; empty if nothing is known.
     """
     entry = _entries().get(name, {"now": ""})
     if entry["now"] != fingerprint_md5(now):
         return ""
     if version := entry["earlier"].get(fingerprint_md5(was)):
-        return f"rewritten since version {version}, golden results the same to the bit"
+        return f"rewritten since version {version} with bit-identical golden results"
     if version := entry["rounded"].get(fingerprint_md5(was)):
-        return f"rearranged since version {version}, golden results the same but for rounding"
+        return f"rearranged since version {version}, with golden results equal except for rounding"
     return ""
 
 

@@ -1,9 +1,9 @@
-"""Python source and page templates as definitions whose digests know meaning and ignore spelling.
+"""Python source as definitions, whose digests depend on meaning and not on spelling.
 
-A module is taken apart into its top-level functions, classes, methods and assignments. The digest
-of a definition covers its syntax tree without comments, docstrings, layout and the order of
-imports, so that only a change of meaning changes it. Nothing is imported or run: the text is all
-that is looked at, which makes another commit's source as easy to read as today's.
+A module is split into its top-level functions, classes, methods and assignments. The digest of a
+definition covers its syntax tree without comments, docstrings, layout and the order of imports, so
+that only a change of meaning changes it. Nothing is imported or run: only the text is read, so
+another commit's source is as easy to read as today's.
 """
 
 import ast
@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from fmri2img.project.exceptions import FormatError
 from fmri2img.provenance.definitions import STATEMENTS, Definition, Module, NameCollector, imported
 
-# Bases that call none of a class's methods by themselves; any other base from outside may call
+# Bases that call none of a class's methods on their own; any other base from outside may call
 # every method.
 _QUIET_BASES = frozenset(
     [
@@ -31,7 +31,7 @@ _QUIET_BASES = frozenset(
         "object",
     ]
 )
-# Decorators after which a method is still only called by its name.
+# Decorators with which a method is still called only by its name.
 _PLAIN_DECORATORS = frozenset(
     [
         "abstractmethod",
@@ -42,8 +42,7 @@ _PLAIN_DECORATORS = frozenset(
         "staticmethod",
     ]
 )
-# Parts of a syntax tree that say how something is spelled, or that only some versions of Python
-# have.
+# Fields of a syntax tree that concern spelling, or that only some versions of Python have.
 _SPELLING = frozenset(
     [
         "ctx",
@@ -59,7 +58,7 @@ _SPELLING = frozenset(
 
 
 def parse_module(name: str, path: PurePosixPath, text: str) -> Module:
-    """Take a source file apart.
+    """Parse a source file.
 
     Parameters
     ----------
@@ -97,8 +96,8 @@ def parse_module(name: str, path: PurePosixPath, text: str) -> Module:
 
 
 def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
-    """Yield top-level statements; the blocks for type checkers and for running as a script are
-    looked through, or left out.
+    """Yield top-level statements; of blocks for type checkers only the imports, and none of the
+    blocks for running as a script.
     """
     for statement in body:
         if isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test):
@@ -112,8 +111,8 @@ def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _add_class(module: Module, node: ast.ClassDef) -> None:
-    """Define a class without the methods that are only called by name, and those methods each by
-    itself.
+    """Define a class without the methods that are only called by name, and each of those methods
+    separately.
     """
     module.bases[node.name] = [ast.unparse(base) for base in node.bases]
     apart = [
@@ -147,8 +146,8 @@ def _add_class(module: Module, node: ast.ClassDef) -> None:
 
 
 def _only_by_name(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    """Whether nothing but an attribute of the method's name can call it: not the language, nor a
-    decorator that keeps it.
+    """Whether a method can be called only as an attribute of its name, not by the language or by a
+    decorator.
     """
     if method.name.startswith("__") and method.name.endswith("__"):
         return False
@@ -157,7 +156,7 @@ def _only_by_name(method: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
 
 
 def is_quiet(base: str) -> bool:
-    """Whether a base class from outside the project calls none of a class's methods by itself."""
+    """Whether a base class from outside the project calls none of a class's methods on its own."""
     return base.split("[")[0].split(".")[-1] in _QUIET_BASES
 
 
@@ -169,8 +168,7 @@ def _bound_names(statement: ast.stmt) -> list[str]:
         names = (
             node for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)
         )
-        # An item or attribute that is set belongs to something else: it counts as what runs on
-        # import.
+        # Setting an item or attribute binds no name: it counts as code that runs on import.
         return sorted({node.id for node in names if isinstance(node.ctx, ast.Store)})
     if isinstance(statement, ast.If | ast.Try | ast.With | ast.For):
         return sorted(
@@ -215,9 +213,7 @@ def dump(node: object) -> str:
 
 
 def _strip_docstrings(node: ast.AST) -> None:
-    """Remove every statement that is nothing but a text: docstrings, and texts that stand for
-    comments.
-    """
+    """Remove every statement that is only a string: docstrings, and strings used as comments."""
     for part in ("body", "orelse", "finalbody", "handlers", "cases"):
         inner = getattr(node, part, None)
         if isinstance(inner, list):

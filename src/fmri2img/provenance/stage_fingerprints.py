@@ -1,5 +1,5 @@
-"""Fingerprints of stages: what the code that each can reach means, as files that DVC compares in
-place of the sources.
+"""Fingerprints of stages: the meaning of the code that each can reach, as files that DVC compares
+instead of the sources.
 """
 
 from functools import cache
@@ -24,9 +24,9 @@ def fingerprints(program: Program) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        By stage, or by ``stage/name`` where the stage loads a dataset or a model by its name. A
-        line for each definition that the stage can reach: its name, a digest of what it says, and
-        a digest of what the names in it stand for.
+        Texts by stage, or by ``stage/name`` if the stage loads a dataset or a model by its name.
+        Each has a line for every definition that the stage can reach: its name, a digest of its
+        code, and a digest of what the names in it refer to.
     """
     texts = {}
     for stage in stage_names(program):
@@ -37,8 +37,8 @@ def fingerprints(program: Program) -> dict[str, str]:
 
 
 def _choices(program: Program, whole: Reach) -> dict[str, dict[str, str]]:
-    """Return what a stage may load by name: the end of the fingerprint's name to the modules that
-    are meant, by the start of their names.
+    """Return what a stage may load by name: for each ending of its fingerprint's name, the modules
+    that are meant, by the prefix of their names.
     """
     loads = {start for item in whole.definitions.values() for start in item.loads}
     choices: dict[str, dict[str, str]] = {"": {}}
@@ -82,8 +82,8 @@ def _text(reach: Reach) -> str:
 
 
 def write_fingerprints(folder: Path, source: Path = SOURCE) -> list[str]:
-    """Write the fingerprint of every stage, and remove those of stages that are no more; returns
-    their names.
+    """Write the fingerprint of every stage, and remove those of stages that no longer exist;
+    returns the names of the files.
     """
     texts = {f"{name}.txt": text for name, text in fingerprints(Program.read(source)).items()}
     for path in folder.rglob("*.txt"):
@@ -95,8 +95,8 @@ def write_fingerprints(folder: Path, source: Path = SOURCE) -> list[str]:
 
 
 def code_digest(*roots: str) -> str:
-    """Return a digest of what the installed code that some definitions can reach means, for work
-    that goes on after a stop.
+    """Return a digest of the meaning of the installed code that some definitions can reach, for
+    work that is resumed after a stop.
     """
     return Reach(_installed(), roots).digest()
 
@@ -107,8 +107,8 @@ def _installed() -> Program:
 
 
 def differing(was: str, now: str) -> list[str]:
-    """Return the names of definitions that two fingerprints do not share, those that differ
-    themselves and not by what they use.
+    """Return the names of definitions in which two fingerprints differ: those whose own code
+    differs or, if there are none, those whose names refer to something else.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Page templates, whose digests know what they show and ignore their comments."""
+"""Page templates, whose digests cover what they show and ignore their comments."""
 
 import hashlib
 import re
@@ -9,21 +9,21 @@ from jinja2 import Environment, TemplateSyntaxError, nodes
 
 from fmri2img.project.exceptions import FormatError
 
-# A comment that fills its lines takes them along: the empty line that some pages would keep is no
-# meaning.
+# A comment that fills its lines is removed with them: the empty line that some pages would keep
+# has no meaning.
 _COMMENT_LINES = re.compile(r"^[ \t]*\{#.*?#\}[ \t]*\n", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Template:
-    """A page template, as far as the page goes.
+    """The meaning of a page template.
 
     Attributes
     ----------
     digest : str
         SHA-256 of its syntax tree.
     attributes : frozenset of str
-        Attributes that it asks objects for.
+        Attributes that it accesses on any object.
     names : frozenset of str
         Other templates that it mentions.
     """
@@ -34,7 +34,7 @@ class Template:
 
 
 def parse_template(path: PurePosixPath, text: str) -> Template:
-    """Take a template apart.
+    """Parse a template.
 
     Raises
     ------

@@ -40,12 +40,12 @@ class Cause:
     words : str
         What has changed, from what to what.
     names : tuple of str
-        Of ``code``: the functions, classes and constants that differ; none if they differ in
-        spelling only.
+        For ``code``: the functions, classes and constants that differ; none if they differ only in
+        spelling.
     brief : str
-        The same in words that fit every stage to which it happens; empty if ``words`` do.
+        The same in words that fit every affected stage; empty if ``words`` do.
     equivalent : str
-        Of ``code``: how it is known that results stay the same (`rewritten`); empty if it is not.
+        For ``code``: how it is known that results stay the same (`rewritten`), else empty.
     """
 
     kind: str
@@ -73,7 +73,7 @@ class Pipeline:
     status : dict of str to list
         What DVC says of each stage that is not up to date.
     locked : dict of str to LockedStage
-        Each as it last ran.
+        Stages as they last ran.
     texts : dict of str to str
         Fingerprints of the code as it is now.
     history : CodeHistory
@@ -94,12 +94,12 @@ class Pipeline:
 
     @classmethod
     def read(cls, root: Path = Path()) -> "Pipeline":
-        """Ask DVC, and read the sources.
+        """Read the pipeline through DVC, and the sources.
 
         Raises
         ------
         FormatError
-            If ``dvc.yaml`` or ``dvc.lock`` cannot be read, or a source file cannot.
+            If ``dvc.yaml``, ``dvc.lock`` or a source file cannot be read.
         """
         check_lock(root)
         program = Program.read(root / SOURCE)
@@ -116,7 +116,7 @@ class Pipeline:
                     name: [other.addressing for other in graph.successors(stage)]
                     for name, stage in stages.items()
                 }
-                # Parameters are compared here, from what to what; as DVC tells them they are
+                # Parameters are compared here, value by value; DVC reports them as
                 # dictionaries.
                 deps = {
                     name: [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
@@ -193,15 +193,15 @@ class Pipeline:
                 causes.append(
                     Cause(
                         "output",
-                        f"its output {path} has other bytes than it wrote; dvc checkout {path} "
-                        "brings them back",
+                        f"its output {path} differs from what it wrote; dvc checkout {path} "
+                        "restores it",
                     )
                 )
         return causes
 
     def _file_cause(self, path: str, state: object) -> Cause | None:
-        """Say what is wrong with a file or folder that a stage depends on; None where that is
-        told as another cause.
+        """Say what is wrong with a file or folder that a stage depends on; None if another cause
+        covers it.
         """
         makers = {
             out: maker
@@ -220,7 +220,7 @@ class Pipeline:
             return Cause("missing", f"{missing[0]} is not here; {makers[missing[0]]} makes it")
         if state == "deleted":
             return Cause("missing", f"{path} is not here; put it back")
-        return Cause("file", f"{path} has other bytes than when it last ran")
+        return Cause("file", f"{path} has changed since it last ran")
 
     def _changed(self, name: str, key: str) -> Iterable[tuple[str, Any]]:
         entries = self.status.get(name, [])
@@ -239,8 +239,8 @@ class Pipeline:
         )
 
     def code_cause(self, name: str) -> Cause | None:
-        """Say how the code of a stage differs from that which it last ran with; None if it is
-        the same.
+        """Say how the code of a stage differs from the code it last ran with; None if it is the
+        same.
         """
         stage, fingerprint = self.locked[name], self.fingerprint_of(name)
         now = self.texts.get(fingerprint, "")
@@ -270,8 +270,8 @@ class Pipeline:
         return Cause("code", f"code changed: {self.describe(names, was, now)}", tuple(names))
 
     def describe(self, names: list[str], was: str, now: str) -> str:
-        """Return names of definitions with the files that hold them, as far as one fingerprint
-        lists them and not an earlier one.
+        """Return the names of definitions, each with what changed: the files of code that is new in
+        ``now``, its imports, or that it is no longer used. The name of a template is its file.
         """
         old, new = (
             {tuple(line.split(" ")[:2]) for line in text.splitlines()} for text in (was, now)
@@ -284,12 +284,15 @@ class Pipeline:
                     for one, digest in new - old
                 ):
                     where.setdefault(name, set()).add(f"src/{module.path}")
-        shown = [
-            f"{name} ({', '.join(sorted(where[name]))})"
-            if name in where
-            else f"{name} (no longer used)"
-            for name in names[:_MOST_NAMES]
-        ]
+        fresh, gone = {name for name, _ in new - old}, {name for name, _ in old - new}
+        shown = []
+        for name in names[:_MOST_NAMES]:
+            if name in where:
+                shown.append(f"{name} ({', '.join(sorted(where[name]))})")
+            elif name in fresh:
+                shown.append(name)
+            else:
+                shown.append(f"{name} ({'no longer used' if name in gone else 'its imports'})")
         return ", ".join(shown) + (
             f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         )
@@ -312,8 +315,8 @@ class Pipeline:
 
 
 def _upstream(stages: list[str]) -> list[Cause]:
-    """Return the cause that stages of which others need the outputs will run; for many subjects
-    at once, one line is enough.
+    """Return the cause that earlier stages will run; it names only the first, so that one line is
+    enough for many subjects.
     """
     return (
         [
@@ -336,7 +339,7 @@ def explain(pipeline: Pipeline, wanted: str | None) -> list[str]:
     ----------
     pipeline : Pipeline
     wanted : str or None
-        A stage, of which every cause is told; None for all stages.
+        A stage, whose causes are all listed; None for all stages.
     """
     names = (
         pipeline.matching(wanted)
@@ -344,7 +347,7 @@ def explain(pipeline: Pipeline, wanted: str | None) -> list[str]:
         else [name for name in pipeline.order if name != FINGERPRINT_STAGE]
     )
     n_items = Counter(name.partition("@")[0] for name in pipeline.order)
-    groups: dict[str, dict[str, list[str]]] = {}  # items by stage, by what is said of them
+    groups: dict[str, dict[str, list[str]]] = {}  # items by stage, by their words
     for name in names:
         causes = pipeline.causes(name)
         for cause in causes if wanted else causes[:1]:

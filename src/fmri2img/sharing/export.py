@@ -2,9 +2,9 @@
 repositories make them from NSD.
 
 The folders hold exactly the responses that those repositories' own scripts would write for the same
-sessions and region: stored units (300 a percent), 0 where a voxel has no data, images in the order
-of their first showing, each in its own order of voxels. Pictures and captions, which those scripts
-write too, are not in a voxel file and so not in these folders.
+sessions and region: stored units (300 per percent), 0 where a voxel has no data, images in the
+order of their first showing, and each repository's own order of voxels. Pictures and captions,
+which those scripts write too, are not in a voxel file and so not in these folders.
 """
 
 import json
@@ -25,8 +25,8 @@ ExportFormat = Literal["npz", "takagi", "brain-diffuser"]
 
 
 def names_in_npz(units: Units) -> tuple[str, str]:
-    """Return what betas and image ids are called in an ``.npz``: the unit is part of the name if
-    it is percent signal change.
+    """Return the names of betas and image ids in an ``.npz``; they contain the unit if it is
+    percent signal change.
     """
     return NAMES_IN_NPZ[0] if units.name == PERCENT else NAMES_IN_NPZ[1]
 
@@ -126,7 +126,7 @@ EXPORTERS: dict[str, Callable[[VoxelFile, Path], list[Path]]] = {
 
 
 def _check_numbers(voxels: VoxelFile, form: str) -> None:
-    """Refuse data of another dataset than those repositories work with."""
+    """Refuse data of any dataset but the one that those repositories use."""
     subject = voxels.trials.provenance["subject"]
     if not (subject.removeprefix("subj").isdigit() and voxels.units.name == PERCENT):
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""Push and pull what a colleague without raw files needs, by DVC, and say beforehand what moves
+"""Push and pull through DVC what a colleague without raw files needs, and say beforehand what moves
 and how much.
 
-Receipts, regions, voxels, examples, splits and latents travel, and trained encoders on request; raw
+Receipts, regions, voxels, examples, splits and latents move, and trained encoders on request; raw
 files never do.
 """
 
@@ -49,8 +49,7 @@ ALL_STAGES = (
     *("evaluate", "evaluate_pixels", "evaluate_diffusion"),
     "compare",
 )
-# What may differ between a colleague's parameters and those of pulled files only if raw files are
-# at hand.
+# Stages whose parameters may differ from those of the pulled files only if raw files are at hand.
 RAW_STAGES = ("fetch_raw_shared", "fetch_raw", "convert_roi", "extract_betas", "create_examples")
 DEMO_REMOTE = "demo"
 DEMO_STAGES = ("convert_roi", "extract_betas")  # what it holds
@@ -63,7 +62,7 @@ _MOVED = re.compile(r"^\d+ files? |up to date")
 
 @dataclass(frozen=True)
 class Shipment:
-    """What is to move.
+    """The files to push or pull.
 
     Attributes
     ----------
@@ -118,7 +117,7 @@ def plan(remote: str | None, stages: tuple[str, ...], *, root: Path = Path()) ->
     if name == DEMO_REMOTE:
         stages = DEMO_STAGES
     chosen = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in stages]
-    # Metrics (JSON) live in git and do not travel.
+    # Metrics (JSON) are kept in git and do not move.
     outs = {
         path: (md5, stage.sizes[path])
         for stage in chosen
@@ -150,24 +149,23 @@ def find_remote(name: str | None, root: Path = Path()) -> tuple[str, str]:
     }
     chosen = name or listed.get("core.remote", "")
     if chosen not in urls:
-        known = ", ".join(urls) or "none"
+        known = f"there is no remote {chosen!r}, only {', '.join(urls)}"
         raise ConfigError(
-            f".dvc/config: there is no remote {chosen!r} among {known}; add one: dvc remote add "
-            "--local --default lab s3://bucket/folder "
-            "(or a folder that your group shares)"
+            f".dvc/config: {known if urls else 'no remote is configured'}; add one: dvc remote add "
+            "--local --default lab s3://bucket/folder (or a folder that your group shares)"
         )
     return chosen, urls[chosen]
 
 
 def share(shipment: Shipment, terms: str, *, members_only: bool, root: Path = Path()) -> None:
-    """Push.
+    """Push the files of a shipment.
 
     Raises
     ------
     ConfigError
-        If data that not anybody may have would go where nobody has vouched for the readers.
+        If restricted data would go to a remote whose readers nobody has vouched for.
     UnavailableError
-        If the push does not end well; what has arrived stays.
+        If the push fails; what has arrived stays.
     MissingDataError
         If a file that the lock file names is not here; the others are pushed.
     """
@@ -184,30 +182,28 @@ def share(shipment: Shipment, terms: str, *, members_only: bool, root: Path = Pa
         )
     if terms and not members_only:
         raise ConfigError(
-            f"{terms}; if only people whom that admits can read "
-            f"{shipment.url}, run: fmri2img share --remote {shipment.remote} --members-only"
+            f"{terms}; if only people admitted by these terms can read {shipment.url}, run: "
+            f"fmri2img share --remote {shipment.remote} --members-only"
         )
     _run("push", shipment, root)
 
 
 def pull(shipment: Shipment, root: Path = Path()) -> None:
-    """Pull, every object verified.
+    """Pull the files of a shipment, and verify every object.
 
     Raises
     ------
     ChangedDataError
-        If an object in the remote has other bytes than recorded; nothing is checked out from it.
+        If an object in the remote does not have the recorded bytes; it is not checked out.
     UnavailableError
-        If the pull does not end well; what has arrived stays.
+        If the pull fails; what has arrived stays.
     """
     _verify_objects(shipment.remote, root)
     _run("pull", shipment, root)
 
 
 def differing_params(root: Path = Path()) -> list[str]:
-    """Say in what ``params.yaml`` differs, upstream of the examples, from what the lock file
-    records.
-    """
+    """Say how ``params.yaml`` differs from the lock file in the stages up to the examples."""
     current = yaml.safe_load((root / "params.yaml").read_text())
     stages = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in RAW_STAGES]
     return sorted({phrase for stage in stages for phrase in changed_params(stage, current)})
@@ -224,7 +220,7 @@ def _verify_objects(remote: str, root: Path) -> None:
 
 def _run(action: str, shipment: Shipment, root: Path) -> None:
     log.info("dvc %s --remote %s, %d stages", action, shipment.remote, len(shipment.stages))
-    # Says which objects it refused.
+    # With --verbose it says which objects it refused.
     result = _dvc(
         [action, "--remote", shipment.remote, *shipment.stages, "--verbose"],
         root,
@@ -250,7 +246,7 @@ def _run(action: str, shipment: Shipment, root: Path) -> None:
 
 
 def _failure(said: str, shipment: Shipment, missing: list[str], root: Path) -> Fmri2imgError:
-    """Return the error that DVC's words stand for."""
+    """Return the error that matches DVC's output."""
     paths = {md5: path for path, (md5, _) in shipment.outs.items()}
     if refused := [paths[md5] for md5 in map("".join, _CORRUPT.findall(said)) if md5 in paths]:
         return ChangedDataError(
@@ -301,12 +297,13 @@ def data_source_of(root: Path = Path()) -> str:
     """Return ``simulated`` only if every receipt that the lock file names is here and says so, else
     the dataset of the first that does not; empty if that is not known.
 
-    What travels is what the lock file names, whatever lies in the working folder.
+    The files that move are those in the lock file, whatever is in the working folder.
 
     Raises
     ------
     ConfigError
-        If files were made from others than the lock file names now: their receipts are not known.
+        If files were made from inputs that the lock file no longer names: their receipts are not
+        known.
     """
     stages = [
         stage for stage in read_lock(root).values() if stage.name.split("@")[0] in SHARED_STAGES
@@ -315,9 +312,8 @@ def data_source_of(root: Path = Path()) -> str:
     for stage in stages:
         if older := [path for path, md5 in stage.deps.items() if outs.get(path, md5) != md5]:
             raise ConfigError(
-                f"dvc.lock: {next(iter(stage.outs))} was made from another {older[0]} than the one "
-                "it names now; "
-                "run dvc repro to the end first"
+                f"dvc.lock: {next(iter(stage.outs))} was made from a different {older[0]} than "
+                "dvc.lock names now; complete dvc repro first"
             )
     named = {path: md5 for path, md5 in outs.items() if path.startswith("data/receipts/")}
     for path, md5 in named.items():

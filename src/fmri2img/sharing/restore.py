@@ -1,5 +1,5 @@
-"""Bytes of an earlier day: files as a commit recorded them, from DVC's cache or a remote,
-without touching the working tree's commit.
+"""Restore files as a commit recorded them, from DVC's cache or a remote, without checking out the
+commit.
 """
 
 import logging
@@ -25,7 +25,7 @@ def fetch_recorded(
     md5s : dict of str to str
         MD5 by path.
     folder : Path
-        Gets each file under its own name, without the folders of its path.
+        Receives each file under its own name, without the folders of its path.
     remote : str or None
         A DVC remote; None: the default one.
     root : Path
@@ -34,7 +34,7 @@ def fetch_recorded(
     Raises
     ------
     ChangedDataError
-        If a file comes with other bytes than recorded.
+        If a file does not have the recorded bytes.
     ConfigError
         If there is no such remote.
     """
@@ -74,12 +74,12 @@ def put_in_place(files: dict[str, Path], folder: Path, *, replace: bool) -> list
         Files by name.
     folder : Path
     replace : bool
-        Whether other bytes that stand there are replaced.
+        Whether existing files with other bytes are replaced.
 
     Raises
     ------
     MismatchError
-        If there are other bytes, and they are not to be replaced.
+        If there are such files, and they are not to be replaced.
     """
     md5s = {name: hash_file(path, "md5") for name, path in files.items()}
     others = [
@@ -89,14 +89,13 @@ def put_in_place(files: dict[str, Path], folder: Path, *, replace: bool) -> list
     ]
     if others and not replace:
         raise MismatchError(
-            f"{others[0]} holds other bytes than this encoder's; name another folder with --to, or "
-            "replace them with --force "
-            "(dvc checkout brings back what dvc.lock names)"
+            f"{others[0]} differs from this encoder's file; name another folder with --to, or "
+            "replace it with --force (dvc checkout brings back what dvc.lock names)"
         )
     for name, path in files.items():
         if not (folder / name).exists() or hash_file(folder / name, "md5") != md5s[name]:
             with replacing(folder / name) as partial:
                 partial.write_bytes(path.read_bytes())
     if others and SEEDS_NAME not in files:
-        (folder / SEEDS_NAME).unlink(missing_ok=True)  # of the encoder that stood there
+        (folder / SEEDS_NAME).unlink(missing_ok=True)  # of the replaced encoder
     return [folder / name for name in files]

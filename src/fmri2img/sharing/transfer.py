@@ -1,4 +1,4 @@
-"""DVC's push and pull, with the pipeline read once and not anew for every stage that is named:
+"""DVC's push and pull, reading the pipeline once and not again for every named stage:
 ``python -m fmri2img.sharing.transfer``.
 """
 

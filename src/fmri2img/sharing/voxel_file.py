@@ -1,4 +1,4 @@
-"""The voxel file as a product: open it, select voxels and trials, average repetitions; nothing
+"""Use a voxel file on its own: open it, select voxels and trials, average repetitions; nothing
 else of the project is needed.
 """
 
@@ -17,7 +17,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.units import Units
 from fmri2img.project.exceptions import MismatchError
 
-SIMULATED = "SIMULATED DATA, no brain results."
+SIMULATED = "SIMULATED DATA, not results about real brains."
 
 
 def open_voxels(path: str | Path) -> "VoxelFile":
@@ -59,7 +59,7 @@ class VoxelFile:
 
     @property
     def is_simulated(self) -> bool:
-        """Whether the data are simulated, and no brain's."""
+        """Whether the data are simulated."""
         return bool(self.trials.provenance["data_source"] == "simulated")
 
     @property
@@ -69,7 +69,7 @@ class VoxelFile:
 
     @property
     def terms(self) -> str:
-        """Who may have the data, in a sentence; empty: anybody."""
+        """Who may have the data, in a sentence; empty if anybody may."""
         return SIMULATED if self.is_simulated else str(self.trials.provenance["terms"])
 
     @property
@@ -96,7 +96,7 @@ class VoxelFile:
 
     @property
     def shared_image_ids(self) -> np.ndarray:
-        """Those that the dataset sets apart for tests, as far as shown, ascending, shape (n,)."""
+        """Ids of the images shown that the dataset sets apart for tests, ascending, shape (n,)."""
         return np.unique(self.trials.image_ids[self.trials.is_shared])
 
     def select(self, rois: Sequence[str]) -> "VoxelFile":
@@ -164,7 +164,7 @@ class VoxelFile:
         wanted_betas = np.empty((len(rows), self.n_voxels), dtype=betas.dtype)
         for session in np.unique(
             self.trials.session[rows]
-        ):  # as they lie in the file: others are not decompressed
+        ):  # one block of the file each: other sessions are not decompressed
             asked = self.trials.session[rows] == session
             start, end = np.searchsorted(self.trials.session, (session, session + 1))
             wanted_betas[asked] = betas[start:end, first:last][rows[asked] - start][
@@ -229,5 +229,5 @@ class VoxelFile:
             f"  regions: {regions}",
         ]
         if self.is_simulated:
-            lines.append("  SIMULATED DATA: no brain results")
+            lines.append("  SIMULATED DATA: not results about real brains")
         return "\n".join(lines)

@@ -1,8 +1,8 @@
-"""The only room that knows MLflow."""
+"""Everything that uses MLflow."""
 
 import os
 
-# MLflow reads them when it is imported, which only the modules of this room do.
+# MLflow reads them when it is imported: import this package first.
 for _name, _value in {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",

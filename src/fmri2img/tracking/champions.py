@@ -2,7 +2,7 @@
 
 import io
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mlflow
@@ -25,12 +25,14 @@ from fmri2img.tracking.versions import (
 )
 
 _N_RESAMPLES = 10_000
+# Why encoders of a removed subject or model are retired; they are not if they come back.
+REMOVED = "removed from the project"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better a version is than another on the same validation images: mean pattern
-    correlation, and its 95 % interval.
+    """How much better one version is than another on the same validation images: mean gain in
+    pattern correlation, and its 95 % interval.
     """
 
     mean: float
@@ -85,12 +87,12 @@ def _validation_scores(client: mlflow.MlflowClient, item: Registered) -> pd.Seri
 
 
 def promote(client: mlflow.MlflowClient, candidate: Registered, *, force: bool = False) -> str:
-    """Make a version the champion of its subject; returns what was found, in one line.
+    """Make a version the champion of its subject; returns the outcome in one line.
 
     Raises
     ------
     MismatchError
-        If it is not shown to be better than the champion, and ``force`` is not set.
+        If it is retired or not shown to be better than the champion, and ``force`` is not set.
     """
     subject = candidate.tags["subject"]
     champion = champion_of(client, subject)
@@ -115,14 +117,14 @@ def promote(client: mlflow.MlflowClient, candidate: Registered, *, force: bool =
         )
     move_alias(client, candidate, CHAMPION)
     return (
-        f"{subject}: {candidate.uri} is the champion in place of {champion.uri}: "
+        f"{subject}: {candidate.uri} replaces {champion.uri} as the champion: "
         f"{gain}{', by force' if force else ''}"
     )
 
 
 def propose(client: mlflow.MlflowClient, subject: str, name: str, tags: dict[str, str]) -> str:
-    """Let the best of a comparison be champion if it is better than the one there is, challenger if
-    that is not shown; say which.
+    """Make the best encoder of a comparison the champion if it is shown to be better than the
+    present one, else the challenger; say which.
 
     Parameters
     ----------
@@ -131,11 +133,15 @@ def propose(client: mlflow.MlflowClient, subject: str, name: str, tags: dict[str
     name : str
         Name of the registered model.
     tags : dict of str to str
-        MD5 of its weights and config.
+        Tags with the MD5 of its weights and config.
     """
     candidate = find_version(client, name, tags)
     if candidate is None:
         return f"{subject}: no version of {name} has the weights on disk; run: fmri2img track"
+    if candidate.tags.get(RETIRED_TAG) == REMOVED:  # it is among the project's encoders again
+        client.delete_model_version_tag(candidate.name, candidate.number, RETIRED_TAG)
+        kept = {tag: value for tag, value in candidate.tags.items() if tag != RETIRED_TAG}
+        candidate = replace(candidate, tags=kept)
     if candidate.is_retired:
         return f"{subject}: {candidate.uri} is retired, aliases stay"
     try:
@@ -146,7 +152,7 @@ def propose(client: mlflow.MlflowClient, subject: str, name: str, tags: dict[str
 
 
 def retire(client: mlflow.MlflowClient, item: Registered, why: str) -> None:
-    """Take the aliases from a version, and mark it as out of use; its files stay."""
+    """Remove a version's aliases, and mark it as out of use; its files stay."""
     for alias in item.aliases:
         client.delete_registered_model_alias(item.name, alias)
     client.set_model_version_tag(item.name, item.number, RETIRED_TAG, why or "yes")
@@ -156,7 +162,7 @@ def move_alias(client: mlflow.MlflowClient, item: Registered, alias: str) -> Non
     """Give an alias of the subject to one version, and take it from all others."""
     for other in list_versions(
         client, item.tags["subject"]
-    ):  # first: a server that forbids it leaves all as it was
+    ):  # first: if the server forbids it, nothing has changed
         if alias in other.aliases and other.name != item.name:
             client.delete_registered_model_alias(other.name, alias)
         if alias == CHAMPION and CHALLENGER in other.aliases and other.uri == item.uri:

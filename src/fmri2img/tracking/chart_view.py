@@ -1,5 +1,5 @@
-"""The page that compares encoders: a saved view of MLflow's charts, with what counts on top,
-instead of 200 charts by alphabet.
+"""The page that compares encoders: a saved view of MLflow's charts, with the main scores on top,
+instead of 200 charts in alphabetical order.
 
 MLflow keeps saved views as tags of the experiment; a link with ``viewStateShareKey`` opens one.
 """
@@ -29,9 +29,9 @@ _AXES: dict[str, Any] = {
 _AXES |= {"range": {}, "lineSmoothness": 0, "useGlobalXaxisKey": True}
 # Columns of the table of runs, and of lists in the terminal.
 LISTED_SCORES = tuple(f"{ROWS[MODEL].key}/{metric}" for metric in headline_metrics())
-_N_RUNS = 10  # that MLflow shows pictures of
+_N_RUNS = 10  # how many runs MLflow shows pictures of
 _CURVES = (f"curve/validation_{CHAMPION_METRIC}", "curve/validation_loss", "curve/train_loss")
-# Cards in a row and their height, in pixels; by title.
+# By title: cards per row, and their height in pixels.
 _TEST, _VALIDATION, _TRAINING, _PICTURES = (
     "Test: score, floor, ceiling",
     "Validation: champions",

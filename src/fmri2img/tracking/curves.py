@@ -1,4 +1,4 @@
-"""Learning curves in a run: what it has of one, and what it lacks."""
+"""Learning curves in MLflow runs: check what a run holds, and log what it lacks."""
 
 import time
 
@@ -8,18 +8,16 @@ from mlflow.exceptions import MlflowException
 
 
 def milliseconds() -> int:
-    """Return the time as MLflow has it."""
+    """Return the current time in milliseconds, as MLflow takes it."""
     return int(time.time() * 1000)
 
 
 def holds_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, float]]) -> bool:
-    """Whether a run is there, and what it has of a curve is the same, so that the rest may be
-    added.
-    """
+    """Whether a run exists and its part of a curve is the same, so that the rest may be added."""
     try:
         history = client.get_metric_history(run_id, "curve/train_loss")
     except MlflowException as error:
-        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # of another store
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # the run is of another store
             return False
         raise
     values = {int(record["epoch"]): record["train_loss"] for record in records}
@@ -44,4 +42,4 @@ def log_curve(client: mlflow.MlflowClient, run_id: str, records: list[dict[str, 
         client.log_batch(run_id, metrics=points[start : start + MOST_METRICS])
 
 
-MOST_METRICS = 1000  # that one call takes
+MOST_METRICS = 1000  # as many as one call takes

@@ -1,4 +1,4 @@
-"""What is on disk of one encoder, as its run in MLflow shows it."""
+"""The files of one encoder, as its MLflow run shows them."""
 
 import json
 import os
@@ -37,14 +37,14 @@ _N_PICTURES = 8
 
 @dataclass(frozen=True)
 class EncoderFiles:
-    """What is on disk of one encoder.
+    """The files of one encoder on disk.
 
     Attributes
     ----------
     subject, model : str
     config : dict
     md5 : dict of str to str
-        Tags with the MD5 of weights and config: together they are the encoder.
+        Tags with the MD5 of weights and config, which together identify the encoder.
     """
 
     subject: str
@@ -54,7 +54,7 @@ class EncoderFiles:
 
     @classmethod
     def of(cls, subject: str, model: str) -> "EncoderFiles":
-        """Find them.
+        """Read the config of an encoder, and hash its files.
 
         Raises
         ------
@@ -67,7 +67,7 @@ class EncoderFiles:
 
     @property
     def tags(self) -> dict[str, str]:
-        """What it is and was made from, as text."""
+        """What the encoder is and was made from, as text."""
         about = {key: str(value) for key, value in self.config["about"].items()}
         # Results that were kept although code has changed since they were made (fmri2img accept).
         accepted = (

@@ -1,7 +1,7 @@
 """Learning curves in MLflow while a training runs. Training never waits for the store.
 
-Epochs go to the JSONL file first; a thread of their own sends them on, a few at a time. What the
-store could not take, it gets when training is over, or by ``fmri2img track``.
+Epochs are written to the JSONL file first; a separate thread sends them to the store, a few at a
+time. What the store missed is sent when training is over, or by ``fmri2img track``.
 """
 
 import threading
@@ -17,7 +17,7 @@ _SECONDS_BETWEEN, _SECONDS_AFTER_FAILURE, _LAST_WAIT = 2.0, 15.0, 5.0
 
 
 class LiveCurve:
-    """One run, fed while its training runs.
+    """One MLflow run, updated while its training runs.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class LiveCurve:
         Name of the run.
     tags : dict of str to str
     note : Path
-        Keeps the run's id beside the checkpoint: a training that goes on after a kill goes on in
+        File with the run's id, beside the checkpoint: a training resumed after a kill continues
         the same run.
     """
 
@@ -40,7 +40,7 @@ class LiveCurve:
 
     def add(self, record: dict[str, float]) -> None:
         """Take one epoch, with ``epoch`` and scores; returns at once."""
-        # As in the curve's file, which other stores get it from.
+        # As in the curve's file, from which other stores get it.
         rounded = {name: round(value, 6) for name, value in record.items()}
         with self.lock:
             self.waiting.append(rounded)
@@ -49,8 +49,8 @@ class LiveCurve:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Mark the run as failed if the training failed: it goes on in the same run, as it does
-        after a kill.
+        """Mark the run as failed if the training failed; a resumed training continues it, as after
+        a kill.
         """
         if kind is not None:
             self._stop()
@@ -62,7 +62,7 @@ class LiveCurve:
         was never reached.
         """
         self._stop()
-        if self.run_id:  # until the run is complete: a store that is away now gets the rest later
+        if self.run_id:  # kept until the run is complete: the store may get the rest later
             write_text(self.note, f"{self.run_id}\n{ENDED}")
         return self.run_id
 
@@ -99,8 +99,8 @@ class LiveCurve:
         """Return the run of an earlier start of the same training, or a new one."""
         from fmri2img.tracking.curves import holds_curve
 
-        # A resumed training tells its earlier epochs again, with the same scores; one with other
-        # settings has others.
+        # A resumed training reports its earlier epochs again, with the same scores; a training with
+        # other settings has other scores.
         if self.run_id and holds_curve(client, self.run_id, records):
             client.update_run(self.run_id, status="RUNNING")
             return self.run_id

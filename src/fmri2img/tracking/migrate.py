@@ -1,8 +1,8 @@
-"""A store moved to another, such as one person's ``mlflow.db`` to the team's server: runs, curves,
+"""Copy a store to another, such as one person's ``mlflow.db`` to the team's server: runs, curves,
 files, registry and aliases.
 
-It may be broken off and started again, and repeated when there are new runs: what the target has is
-left alone.
+The copy may be interrupted and restarted, and repeated when there are new runs: what the target
+already has is left alone.
 """
 
 import tempfile
@@ -28,7 +28,7 @@ from fmri2img.tracking.versions import (
 )
 
 _FROM, _DONE = "migrated.from", "migrated.done"
-_MOST_METRICS, _MOST_PARAMS = 1000, 100  # that one call takes
+_MOST_METRICS, _MOST_PARAMS = 1000, 100  # as many as one call takes
 
 
 def client_of(uri: str) -> mlflow.MlflowClient:
@@ -57,7 +57,7 @@ def migrate(source: mlflow.MlflowClient, target: mlflow.MlflowClient) -> Iterato
         if done:
             copied[run.info.run_id] = done[0].info.run_id
             continue
-        for half in known:  # of a migration that broke off
+        for half in known:  # left by an interrupted migration
             target.delete_run(half.info.run_id)
         copied[run.info.run_id] = _copy_run(source, target, run, there)
         yield f"run {run.info.run_name}"

@@ -1,4 +1,4 @@
-"""A version of an encoder, logged as a model with its code, and described."""
+"""Register a version of an encoder: log it as a model with its code, and describe it."""
 
 import shutil
 import tempfile
@@ -23,7 +23,7 @@ from fmri2img.tracking.versions import FOLDER, find_version, registered_name
 _SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
 
 
-# All that served_encoder.py imports; a test loads a model where there is nothing else.
+# Everything that served_encoder.py imports; a test loads a model with no other code at hand.
 _SERVED_CODE = [
     *("__init__.py", "project/*.py", "models/*.py"),
     *(
@@ -35,7 +35,7 @@ _SERVED_CODE = [
 ]
 
 
-# MLflow puts the copy before everything else that can be imported.
+# MLflow puts the copy first on the import path.
 _FIND_THE_REST = """
 # What this copy lacks is taken from the installed package, where there is one.
 __path__ = __import__("pkgutil").extend_path(__path__, __name__)
@@ -96,9 +96,9 @@ def register(
     with tempfile.TemporaryDirectory() as temporary:
         served, code = Path(temporary) / FOLDER, _copy_code(Path(temporary))
         served.mkdir()
-        for file in files:  # what serves, and nothing else
+        for file in files:  # only what serving needs
             shutil.copyfile(folder / file, served / file)
-        # A run that ended in another process is opened again, or the model would belong to none.
+        # Reopen a run that ended in another process, or the model would belong to no run.
         with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             info = mlflow.pyfunc.log_model(
@@ -126,8 +126,8 @@ def register(
 
 
 def _copy_code(folder: Path) -> Path:
-    """Copy the part of this package that serves: on a server far away each file of a model costs
-    a second.
+    """Copy the part of this package that serving needs: on a distant server each file of a model
+    costs a second.
     """
     package = Path(__file__).parents[1]
     for name in _SERVED_CODE:

@@ -1,4 +1,4 @@
-"""What a training notes of its run, and how runs are called; does without MLflow."""
+"""The note that a training keeps about its run, and the names of runs; works without MLflow."""
 
 import os
 from pathlib import Path
@@ -15,5 +15,5 @@ def read_note(note: Path) -> tuple[str, bool]:
 
 
 def run_name(subject: str, model: str) -> str:
-    """Return how a run is called: by its encoder, and by the experiment if DVC runs one."""
+    """Return the name of a run: its encoder's, and the experiment's if DVC runs one."""
     return f"{subject}-{model} {os.environ.get('DVC_EXP_NAME', '')}".rstrip()

@@ -1,6 +1,6 @@
-"""Runs in MLflow: what is on disk of an encoder, brought into the store.
+"""Runs in MLflow: mirror the files of encoders in the store.
 
-The files come first; the store mirrors them, and is brought up to date whenever it can be reached.
+The files are written first; the store is brought up to date whenever it can be reached.
 A run belongs to an encoder by content: tag ``dvc.model_md5`` is the MD5 of ``model.safetensors``,
 which is also what ``dvc.lock`` records. No run id is kept in any output of the pipeline.
 """
@@ -55,7 +55,7 @@ from fmri2img.tracking.versions import (
     registered_name,
 )
 
-# Set last, so that what broke off is logged again. They hold the MD5 of the file with the numbers.
+# Set last, so that interrupted logging is repeated. They hold the MD5 of the file with the numbers.
 _TRAINING_TAG, _EVALUATION_TAG = "logged.training", "logged.evaluation"
 logger = logging.getLogger(__name__)
 
@@ -63,8 +63,8 @@ logger = logging.getLogger(__name__)
 def log_encoder(
     subject: str, model: str, *, is_new: bool = False, live_run: str = "", evaluation: bool = True
 ) -> None:
-    """Bring the store up to date with an encoder (`mirror`); a store that cannot be reached
-    costs a warning.
+    """Bring the store up to date with an encoder (`mirror`); a store that cannot be reached only
+    causes a warning.
     """
     with forgiving(f"{subject}/{model}"):
         mirror(subject, model, is_new=is_new, live_run=live_run, evaluation=evaluation)
@@ -76,15 +76,15 @@ def mirror(
     """Log and register what the store lacks of an encoder: settings, curves, scores, lineage;
     pictures and page, if it was evaluated.
 
-    Doing it again changes nothing.
+    Repeating the call changes nothing.
 
     Parameters
     ----------
     subject, model : str
     is_new : bool
-        Whether it was trained just now; otherwise a run that has to be made is tagged ``restored``.
+        Whether it was trained just now; otherwise a newly created run is tagged ``restored``.
     live_run : str
-        Id of the run that holds the curve already (`live.LiveCurve`).
+        Id of the run that already holds the curve (`live.LiveCurve`).
     evaluation : bool
         Whether the scores on disk are this encoder's.
 
@@ -104,7 +104,7 @@ def mirror(
     client, experiment = open_store()
     note = live_run_path(subject, model)
     noted, has_ended = read_note(note)
-    if has_ended and not live_run:  # the store was away when that training ended
+    if has_ended and not live_run:  # the store was unreachable when that training ended
         live_run = noted
     if live_run and not holds_curve(client, live_run, _curve(subject, model)):
         live_run = ""
@@ -138,7 +138,7 @@ def log_comparison(params: ProjectParams, best: dict[str, str]) -> None:
         Model by subject.
     """
     with forgiving("the comparison"):
-        open_store()  # one that is away is told once
+        open_store()  # an unreachable store is reported once
         encoders = [(subject, model) for subject in params.subjects for model in params.models]
         for subject, model in encoders:
             try:
@@ -169,7 +169,8 @@ def catch_up() -> Iterator[str]:
         )
         yield (
             f"{subject}/{model}: "
-            f"{' and '.join(logged) + ' logged' if logged else 'all is in the store'}{without}"
+            f"{' and '.join(logged) + ' logged' if logged else 'everything is in the store'}"
+            f"{without}"
         )
     if on_disk:
         _propose_best(on_disk)
@@ -178,9 +179,7 @@ def catch_up() -> Iterator[str]:
 
 
 def _propose_best(encoders: list[tuple[str, str]]) -> None:
-    """Make each subject's best encoder its champion where there is none: one that somebody chose
-    stays.
-    """
+    """Make each subject's best encoder its champion if the subject has none; a chosen one stays."""
     best: dict[str, tuple[float, str]] = {}
     for subject, model in encoders:
         trained = read_json(
@@ -214,7 +213,7 @@ def _is_scored(stages: dict[str, LockedStage], subject: str, model: str) -> bool
 
 def propose_champions(best: dict[str, str], *, where_there_is_none: bool = False) -> None:
     """Propose the best encoder of each subject, by validation images, as its champion
-    (`registry.propose`).
+    (`champions.propose`).
 
     Parameters
     ----------
@@ -330,7 +329,7 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
 
 
 def _points(metrics: dict[str, float]) -> list[Metric]:
-    now = milliseconds()  # of equal times MLflow would show the larger value, not the later one
+    now = milliseconds()  # for equal times MLflow would show the larger value, not the later
     return [Metric(name, float(value), now, 0) for name, value in metrics.items()]
 
 

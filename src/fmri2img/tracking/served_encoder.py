@@ -20,7 +20,7 @@ _BATCH = 16
 
 class ServedEncoder(mlflow.pyfunc.PythonModel):
     """Betas (n, n_voxels), float32, to latents (n, 4, h, w) or to pictures. An encoder that
-    predicts pictures gives those in place of latents, (n, 3, side, side) of -1 to 1.
+    predicts pictures returns those instead of latents, (n, 3, side, side), from -1 to 1.
 
     Parameters of a request: ``repetitions``, trials that each row averages; ``output``, ``latents``
     or ``png`` (base64, one text a row); ``allow_missing``, whether NaN stands for voxels without

@@ -1,7 +1,7 @@
-"""The store of MLflow: where it is, how it is opened, and what its failure costs.
+"""The store of MLflow: where it is, how it is opened, and what happens if it fails.
 
-``mlflow.db`` and ``mlruns/`` in the project's folder, or the server that ``MLFLOW_TRACKING_URI``
-names. What a stage wrote to disk never depends on it.
+It is ``mlflow.db`` and ``mlruns/`` in the project's folder, or the server that
+``MLFLOW_TRACKING_URI`` names. What a stage writes to disk never depends on it.
 """
 
 import logging
@@ -21,10 +21,10 @@ from fmri2img.project.exceptions import Fmri2imgError, UnavailableError
 from fmri2img.tracking.chart_view import LISTED_SCORES, VIEW_TAG, chart_view
 
 logger = logging.getLogger(__name__)
-# What a store may fail with: MLflow's own, the network, the database behind it, a driver that is
+# Errors with which a store may fail: MLflow's own, the network's, the database's, a driver that is
 # not installed.
 STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, ImportError)
-logging.getLogger("mlflow").setLevel(logging.ERROR)  # its import has set another one
+logging.getLogger("mlflow").setLevel(logging.ERROR)  # importing MLflow has set another level
 EXPERIMENT = "fmri2img"
 _DVC_COPIES = (".dvc", "tmp", "exps")
 _SCORES = ", ".join(f"`{name}`" for name in LISTED_SCORES)
@@ -32,8 +32,8 @@ _NOTE = f"""\
 Encoders from visual-cortex betas to VAE latents: one run for each subject and model.
 
 - **View "Scores"** (the button *Views* of the chart view): test scores beside floor and ceiling,
-  validation, curves, pictures. A score means little without its floor: the best that a
-  prediction scores which knows no test trial. Sections `test`, `floor`, `floor_*`, `ceiling`,
+  validation, curves, pictures. A score means little without its floor: the best
+  score of a prediction that uses no test trial. Sections `test`, `floor`, `floor_*`, `ceiling`,
   `interval`, `brain`, ... hold all others.
 - **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`,
   `dvc.exp_name`; metrics `{CHAMPION_SCORE}`, {_SCORES}.
@@ -53,8 +53,8 @@ _TAGS = {
 
 
 def project_root() -> Path:
-    """Return the project's folder; within a copy in which DVC runs an experiment, that of the
-    project it was copied from.
+    """Return the project's folder; in a copy in which DVC runs an experiment, the folder of the
+    original project.
     """
     parts = Path.cwd().parts
     for place in range(len(parts) - len(_DVC_COPIES)):
@@ -64,14 +64,14 @@ def project_root() -> Path:
 
 
 def store_uri() -> str:
-    """Return the store's address; a relative one means the project's folder, also where DVC runs
-    an experiment.
+    """Return the store's address; a relative one starts at the project's folder, also where DVC
+    runs an experiment.
     """
     return resolved(os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db")
 
 
 def resolved(uri: str) -> str:
-    """Return the one spelling of an address."""
+    """Return an address in its one canonical spelling."""
     if not uri.startswith("sqlite:///"):
         return uri.rstrip("/")
     return f"sqlite:///{project_root() / uri.removeprefix('sqlite:///')}"
@@ -95,22 +95,21 @@ def open_store() -> tuple[mlflow.MlflowClient, str]:
 
 
 def _creation(uri: str) -> AbstractContextManager:
-    """Return the lock without which several processes that create the same database at once
+    """Return the lock for creating a database: several processes that created it at once would
     leave it broken.
     """
     if not uri.startswith(
         "sqlite:"
-    ):  # a server sees to it, and nobody shall wait in line for a dead one
+    ):  # a server does this itself, and nobody should queue for a dead one
         return nullcontext()
-    # One object, so that it may be taken within itself.
+    # A singleton, so that nested calls may take it again.
     return FileLock(project_root() / ".mlflow.lock", is_singleton=True)
 
 
 def open_experiment(client: mlflow.MlflowClient) -> str:
     """Return the id of the project's experiment in a store; it is made if need be."""
     root = project_root()
-    # A server keeps artifacts where it likes; a database would keep them in the folder of the
-    # moment.
+    # A server chooses where it keeps artifacts; a database would keep them in the current folder.
     place = (
         (root / "mlruns" / EXPERIMENT).as_uri()
         if client.tracking_uri.startswith("sqlite:")
@@ -121,7 +120,7 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
         if experiment is not None:
             for tag in (
                 _TAGS.keys() - experiment.tags.keys()
-            ):  # of an earlier version of this project
+            ):  # made by an earlier version of this project
                 client.set_experiment_tag(experiment.experiment_id, tag, _TAGS[tag])
             return str(experiment.experiment_id)
         try:

@@ -1,8 +1,8 @@
 """The registry: versions of encoders, and which of them a lab uses.
 
 Each subject has at most one ``champion`` and one ``challenger`` over all models. Both move by
-scores on validation images alone: a candidate takes the place of the champion if the paired
-interval of the difference lies above 0, and is the challenger otherwise.
+scores on validation images alone: a candidate replaces the champion if the paired interval of the
+difference lies above 0, and is the challenger otherwise.
 """
 
 import logging
@@ -53,7 +53,7 @@ class Registered:
 
     @property
     def uri(self) -> str:
-        """By number: an alias may move."""
+        """Address of the version by its number, because an alias may move."""
         return f"models:/{self.name}/{self.number}"
 
     @property
@@ -140,7 +140,7 @@ def resolve(client: mlflow.MlflowClient, uri: str) -> Registered:
     Raises
     ------
     ConfigError
-        If it is no such address.
+        If ``uri`` is not such an address.
     MissingDataError
         If there is no such version.
     """
@@ -180,7 +180,7 @@ def download(item: Registered, folder: Path) -> Path:
     Raises
     ------
     MismatchError
-        If there are other bytes, or other files.
+        If the bytes or the files differ.
     """
     place = Path(
         mlflow.artifacts.download_artifacts(f"{item.uri}/artifacts/{FOLDER}", dst_path=str(folder))
@@ -192,7 +192,7 @@ def download(item: Registered, folder: Path) -> Path:
 
 
 def summary(client: mlflow.MlflowClient, item: Registered) -> dict[str, str]:
-    """Return what a list shows of a version."""
+    """Return the columns that a list shows for a version."""
     metrics = client.get_run(item.run_id).data.metrics
     shown = {"validation r": CHAMPION_SCORE}
     shown |= {

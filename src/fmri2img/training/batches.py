@@ -18,23 +18,23 @@ _MIXUP_SHARES = torch.tensor([0.5, 0.3, 0.2])
 
 @dataclass(frozen=True)
 class Batch:
-    """Part of one training step that falls to this process.
+    """The part of one training step that belongs to this process.
 
     Attributes
     ----------
     betas : Tensor, shape (n, n_repetitions, n_voxels)
         Percent signal change, on the device; NaN where invalid.
     weights : Tensor, shape (n, n_repetitions)
-        Weights of the mean over trials, which are z-scored before.
+        Weights of the mean over trials, which are z-scored first.
     rows : Tensor, shape (n,), int64
         Images, rows of the latents; on the CPU.
     share : float
-        What this process's mean loss counts, so that the mean over processes is that of the whole
+        Weight of this process's mean loss, so that the mean over processes is that of the whole
         step.
     n_samples : int
         Samples of the whole step, over all processes.
     seed : int
-        Of what all processes draw alike in this step.
+        Seed of what all processes draw alike in this step.
     """
 
     betas: torch.Tensor
@@ -46,8 +46,8 @@ class Batch:
 
 
 class TrialBatches:
-    """Training data in steps, shuffled anew each epoch; the same steps whether an epoch is run in
-    one go or resumed.
+    """Training data in steps, shuffled again each epoch; an epoch has the same steps whether it is
+    run in one go or resumed.
 
     Data stay on the device if they fit; otherwise the next step is gathered and copied while the
     device computes.
@@ -56,13 +56,13 @@ class TrialBatches:
     ----------
     data : TrainingTensors
     repetitions : str
-        As `models.base.GradientSettings` has it.
+        As in `models.base.GradientSettings`.
     batch_size : int
-        Over all processes.
+        Samples per step, over all processes.
     seed : int
     device : device
     process, n_processes : int
-        This one, and how many there are.
+        Index of this process, and number of processes.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class TrialBatches:
         trials, weights, rows = self._choose(samples, generator)
         mine = torch.arange(len(samples))[self.process :: self.n_processes]
         share = len(mine) * self.n_processes / len(samples)
-        if not len(mine):  # every process takes part in every step, if only for nothing
+        if not len(mine):  # every process takes part in every step, even without samples
             mine = torch.zeros(1, dtype=torch.long)
         trials, weights, rows = trials[mine], weights[mine], rows[mine]
         betas = self.betas[trials.flatten().to(self.betas.device)].unflatten(

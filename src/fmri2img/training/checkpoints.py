@@ -28,14 +28,14 @@ class EpochRecord:
 
 @dataclass
 class Progress:
-    """How far a training has come; with the tensors, all that a resumed run needs.
+    """Progress of a training; with the tensors, all that a resumed run needs.
 
     Attributes
     ----------
     epoch, step : int
-        Finished epochs, and finished steps of the one that is going on.
+        Finished epochs, and finished steps of the current one.
     total_steps : int
-        Since the beginning.
+        Finished steps over all epochs.
     loss_sum : float
         Sum of the losses of the epoch's finished steps.
     best_epoch : int
@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a training keeps its progress, and whose it is.
+    """Where a training stores its progress, and which training it belongs to.
 
     Attributes
     ----------
@@ -62,8 +62,8 @@ class Checkpoint:
     owner : str
         Subject, model and voxels, in words: a checkpoint of another owner is refused.
     fingerprint : str
-        Of data and settings: a checkpoint of other settings is left alone, and training starts
-        anew.
+        Digest of settings, code and data: a checkpoint with another one is not used, and training
+        starts from the beginning.
     """
 
     path: Path
@@ -89,18 +89,18 @@ class Checkpoint:
         # run.
         with replacing(
             self.path
-        ) as partial:  # written as it goes: a copy of all tensors in memory may have gigabytes
+        ) as partial:  # written directly: a copy of all tensors in memory may take gigabytes
             save_file(tensors, partial, metadata={"training": json.dumps(about)})
 
     def resume(self) -> tuple[Progress, dict[str, dict[str, torch.Tensor]], dict[str, Any]] | None:
-        """Return what `store` wrote, in its shapes, or None if there is nothing to go on from.
+        """Return what `store` wrote, in the same shapes, or None if there is nothing to resume.
 
         Raises
         ------
         MismatchError
             If the file belongs to another subject, model or set of voxels.
         FormatError
-            If it is no checkpoint.
+            If it is not a checkpoint.
         """
         if not self.path.exists():
             return None
@@ -109,7 +109,9 @@ class Checkpoint:
                 about = json.loads((file.metadata() or {})["training"])
                 if about["owner"] == self.owner and about["fingerprint"] != self.fingerprint:
                     logger.info(
-                        "%s was made with other settings or data; training starts anew", self.path
+                        "%s was made with other settings or data; training starts from the "
+                        "beginning",
+                        self.path,
                     )
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -121,7 +123,7 @@ class Checkpoint:
         if about["owner"] != self.owner:
             raise MismatchError(
                 f"{self.path}: got a checkpoint of {about['owner']}, expected one of {self.owner}; "
-                "delete the file to start anew"
+                "delete the file to start from the beginning"
             )
         parts: dict[str, dict[str, torch.Tensor]] = {}
         for name, value in tensors.items():

@@ -1,4 +1,4 @@
-"""What a training is given, and what it leaves behind beside the weights."""
+"""Inputs of a training, and its results besides the weights."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class ValidationTensors:
     latents : Tensor, shape (n_images, 4, h, w)
     train_mean_latent : Tensor, shape (4, h, w)
     repetitions : Tensor, shape (n_images,), int64
-        How many trials were averaged.
+        Number of trials averaged for each image.
     """
 
     image_betas: torch.Tensor
@@ -48,13 +48,13 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What training left behind, beside the weights.
+    """Results of a training, besides the weights.
 
     Attributes
     ----------
     history : list of EpochRecord
     facts : dict of str to float
-        What the encoder's solver or the loop found worth telling.
+        Facts from the encoder's solver or the training loop.
     validation_loss, validation_pattern_correlation : float
         Validation scores of the weights that were kept.
     """

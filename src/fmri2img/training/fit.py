@@ -1,6 +1,4 @@
-"""Training any encoder: what it may see, how its weights are found, what is known of it
-afterwards.
-"""
+"""Training any encoder: finding its weights, validating them and measuring its error."""
 
 import hashlib
 import json
@@ -49,13 +47,13 @@ def fit_encoder(
     ----------
     kind : subclass of Encoder
     settings : Params
-        The encoder's own.
+        Settings of the encoder.
     data : TrainingSet
     load_decoder : callable
-        Gives the frozen autoencoder; called only if the loss needs pictures.
+        Loads the frozen autoencoder; called only if the loss needs pictures.
     checkpoint : Path
     on_epoch : callable
-        Told of each epoch.
+        Called with the record of each epoch.
     owner : str
         Subject, model and voxels in words; a checkpoint of another owner is refused.
 
@@ -107,9 +105,9 @@ def _solve(encoder: Encoder, data: TrainingSet) -> tuple[list[EpochRecord], dict
         if not should_reduce_batch_size(error):
             raise
         raise UnavailableError(
-            f"no memory left for {data.train.betas.shape[1]} voxels in closed form; take fewer "
-            "voxels (extract_betas.labels or "
-            "min_ncsnr), or a machine with more memory"
+            f"not enough memory to solve for {data.train.betas.shape[1]} voxels in closed form; "
+            "select fewer voxels (extract_betas.labels or min_ncsnr), or use a machine with more "
+            "memory"
         ) from error
     loss, correlation = validate(
         encoder.eval(), data.validation, squared_error(data.validation.latents)
@@ -186,17 +184,17 @@ def fit_other_seeds(
     on_epoch: Callable[[EpochRecord], None],
     owner: str = "an encoder",
 ) -> list[Encoder]:
-    """Train the same encoder from the following seeds, ``settings.n_seeds`` in all with the one
-    that counts.
+    """Train the same encoder from the following seeds, ``settings.n_seeds`` in all with the main
+    one.
 
-    How much scores vary with the seed is a fact about training; nothing is chosen among them.
+    They show how much scores vary with the seed; none of them is selected.
 
     Parameters
     ----------
     kind, settings, data, load_decoder, on_epoch, owner
-        As `fit_encoder` takes them.
+        As for `fit_encoder`.
     checkpoint : Path
-        Of the encoder that counts; those of the others stand beside it.
+        Checkpoint of the main encoder; those of the others are stored next to it.
 
     Returns
     -------
@@ -238,8 +236,8 @@ def remove_checkpoints(checkpoint: Path) -> None:
 
 @torch.no_grad()
 def _train_loss(encoder: Encoder, train: TrainingTensors) -> float:
-    """Return the mean squared error of single training trials; in parts, for 30 000 trials have
-    gigabytes of latents.
+    """Return the mean squared error over single training trials, in parts: the latents of 30 000
+    trials take gigabytes.
     """
     rows = torch.arange(len(train.betas)).split(_TRIALS_AT_ONCE)
     errors = [
@@ -257,8 +255,8 @@ def _train_loss(encoder: Encoder, train: TrainingTensors) -> float:
 
 @torch.no_grad()
 def _measure_spread(encoder: Encoder, validation: ValidationTensors) -> None:
-    """Set the encoder's ``latent_sd`` from its errors on validation images, unless its own
-    closed form has given it.
+    """Set the encoder's ``latent_sd`` from its errors on validation images, unless `solve` has
+    set it.
     """
     if encoder.states_its_spread:
         return
@@ -304,7 +302,7 @@ def _objectives(
 
 def _fingerprint(encoder: Encoder, settings: Any, data: TrainingSet) -> str:
     digest = hashlib.sha256(json.dumps(settings.model_dump(), sort_keys=True).encode())
-    # Weights must not be half of one code and half of another.
+    # Weights must not come partly from one version of the code and partly from another.
     digest.update(
         code_digest(
             "fmri2img.training.fit.fit_encoder", f"{type(encoder).__module__}.Model"

@@ -21,14 +21,14 @@ from fmri2img.training.data import ValidationTensors
 from fmri2img.training.objectives import Objective
 
 logger = logging.getLogger(__name__)
-# between checkpoints, which hold several times the weights: written after each short epoch they
-# took half the time
+# Between checkpoints, which are several times as large as the weights: writing one after each short
+# epoch took half the time.
 STORE_SECONDS = 20.0
 _VALIDATION_BATCH = 256
 
 
 class _Trained(nn.Module):
-    """What the processes keep alike: the encoder, entered by z-scored voxels."""
+    """What all processes keep equal: the encoder, with z-scoring and averaging of its input."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ class _Trained(nn.Module):
     def forward(
         self, betas: torch.Tensor, weights: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Average the z-scored repetitions (n, r, n_voxels) of each sample with ``weights`` (n,
-        r), and predict.
+        """Z-score the repetitions (n, r, n_voxels) of each sample, average them with ``weights``
+        (n, r), and predict.
         """
         voxels = torch.einsum("nrv,nr->nv", self.encoder.normalizer(betas), weights)
         latents, embeddings = self.encoder.training_outputs(voxels)
@@ -55,7 +55,7 @@ class Trainer:
     data : TrainingTensors
     validation : ValidationTensors
     objectives : tuple of Objective
-        Over training images and over validation images.
+        Losses over training images and over validation images.
     settings : GradientSettings
     checkpoint : Checkpoint
     accelerator : Accelerator
@@ -95,11 +95,11 @@ class Trainer:
         self.average = _copy(encoder) if settings.ema_decay else {}
         self.best: dict[str, torch.Tensor] = {}
         self.stored = time.monotonic()
-        # Of samples; asking the device for it would make it wait.
+        # Sum over samples; reading it from the device at each step would make it wait.
         self.loss_sum = torch.zeros((), device=accelerator.device)
 
     def run(self, on_epoch: Callable[[EpochRecord], None]) -> list[EpochRecord]:
-        """Train; ``on_epoch`` is told of each epoch, those of an earlier run included."""
+        """Train; ``on_epoch`` is called for each epoch, including those of an earlier run."""
         self._resume()
         for record in self.progress.history:
             on_epoch(record)
@@ -132,7 +132,7 @@ class Trainer:
                 self._store()
 
     def _step(self, batch: Batch) -> torch.Tensor:
-        """Take one step; returns the mean loss of its samples, those of all processes."""
+        """Take one step; returns the mean loss of its samples over all processes."""
         settings, rate = (
             self.settings,
             learning_rate_factor(self.progress.total_steps, self.settings, len(self.batches)),
@@ -159,8 +159,8 @@ class Trainer:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Move the running average of weights towards today's; at first it follows faster, or it
-        would remember the initial ones.
+        """Move the running average of weights towards the current ones; at first faster, so that it
+        forgets the initial ones.
         """
         steps = self.progress.total_steps + 1
         decay = min(self.settings.ema_decay, steps / (steps + 10))
@@ -218,7 +218,7 @@ class Trainer:
         steps = torch.tensor(
             [stored[0].total_steps if stored else 0], device=self.accelerator.device
         )
-        everyone = self.accelerator.gather(steps)  # also: nobody may write before all have read
+        everyone = self.accelerator.gather(steps)  # also: none may write before all have read
         if int(everyone.min()) != int(everyone.max()):
             raise MismatchError(
                 f"{self.checkpoint.path}: the processes found checkpoints of different steps, "
@@ -246,7 +246,7 @@ class Trainer:
         if self.accelerator.scaler is not None and extra["scaler"]:
             self.accelerator.scaler.load_state_dict(extra["scaler"])
         logger.info(
-            "going on from %s: epoch %d, step %d",
+            "resuming from %s: epoch %d, step %d",
             self.checkpoint.path,
             self.progress.epoch + 1,
             self.progress.step,
@@ -254,9 +254,9 @@ class Trainer:
 
 
 def learning_rate_factor(step: int, settings: GradientSettings, steps_per_epoch: int) -> float:
-    """Return what the learning rate is multiplied with at a step, counted from 0 over all epochs.
+    """Return the factor of the learning rate at a step, counted from 0 over all epochs.
 
-    ``one_cycle`` rises from a 25th for the first 30 % and falls to 0, both by a half cosine (Smith
+    ``one_cycle`` rises from a 25th over the first 30 % and falls to 0, both by a half cosine (Smith
     & Topin 2018, arXiv:1708.07120).
     """
     total = settings.epochs * steps_per_epoch
@@ -320,7 +320,7 @@ def validate(
 
 @torch.no_grad()
 def predict_validation(encoder: Encoder, validation: ValidationTensors) -> torch.Tensor:
-    """Return the latents of validation images, shape (n_images, 4, h, w)."""
+    """Return the predicted latents of validation images, shape (n_images, 4, h, w)."""
     predicted: torch.Tensor = encoder.eval()(validation.image_betas, validation.repetitions)
     return predicted
 

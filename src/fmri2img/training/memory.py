@@ -1,4 +1,4 @@
-"""How much of a device's memory data may take, and what to do where it ends."""
+"""How much of a device's memory data may take, and what to do when it runs out."""
 
 import torch
 

@@ -1,8 +1,8 @@
 """What training minimises: errors of latents, of decoded pictures, or both; and a contrastive term.
 
 The decoder is by far the largest network here. It sees the predictions of a step a few at a time;
-the gradient of the latents is collected, and goes through the encoder once. So memory is that of a
-few pictures whatever the step's size.
+the gradient of the latents is collected, and goes through the encoder once. So memory is needed for
+a few pictures only, whatever the step's size.
 """
 
 import logging
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # diffusers takes seconds to load, and most trainings do with
     from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 
 logger = logging.getLogger(__name__)
-# Activations of more pictures leave the processor's cache (benchmarks/training.py).
+# Activations of more pictures exceed the processor's cache (benchmarks/training.py).
 _CPU_DECODER_BATCH = 4
 _ERRORS: dict[str, Callable[..., torch.Tensor]] = {
     "l1": functional.l1_loss,
@@ -39,7 +39,7 @@ class Targets:
     images : Tensor, shape (n_images, 3, 8 h, 8 w), uint8
         Empty if the loss is on latents alone.
     centre : Tensor, shape (4, h, w)
-        Mean latent of training images, from which a contrastive term looks.
+        Mean latent of training images, which the contrastive term subtracts.
     """
 
     latents: torch.Tensor
@@ -47,7 +47,7 @@ class Targets:
     centre: torch.Tensor
 
     def to(self, device: torch.device) -> "Targets":
-        """Return the same targets, those that fit on the device."""
+        """Return the same targets, moving those that fit to the device."""
         latents, images, centre = (
             part.to(device) if fits(part, device) else part
             for part in (self.latents, self.images, self.centre)
@@ -66,8 +66,8 @@ class Objective:
     settings : GradientSettings
     targets : Targets
     autoencoder : FrozenAutoencoder or None
-        Needed for a pixel loss; its weights get no gradient and the precision that `pick_precision`
-        gives.
+        Needed for a pixel loss; its weights get no gradient, and have the precision from
+        `pick_precision`.
     decoder_batch : int
         Pictures decoded at a time.
     """
@@ -110,14 +110,13 @@ class Objective:
         encoder : Encoder
             Embeds true latents for the contrastive term.
         outputs : tuple of Tensor
-            Predicted latents (n, 4, h, w) and embeddings (n, d), as ``training_outputs`` gives
-            them.
+            Predicted latents (n, 4, h, w) and embeddings (n, d) from ``training_outputs``.
         rows : Tensor, shape (n,), int64
-            The images.
+            Rows of the images.
         share : float
-            What this process's samples count (`batches.Batch`).
+            Weight of this process's samples (`batches.Batch`).
         seed : int
-            Of the window, which is the same in all processes.
+            Seed of the window, which is the same in all processes.
         accelerator : Accelerator
         """
         predicted, embeddings = outputs
@@ -128,7 +127,7 @@ class Objective:
         if self.pixel_weight:
             gradient, pixel_loss = self._pixel_gradient(predicted, rows, accelerator, seed)
             loss = loss + pixel_loss
-            # Has the gradient of the pixel term, and costs no second pass through the decoder.
+            # It has the pixel term's gradient without a second pass through the decoder.
             part = part + (predicted.float() * gradient).sum()
         total = share * part
         if self.settings.contrastive_weight:
@@ -150,8 +149,8 @@ class Objective:
         embeddings: torch.Tensor | None,
         rows: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return what is contrasted, predicted and true, each of shape (n, d): the encoder's
-        embeddings, or centred latents.
+        """Return predicted and true vectors for the contrastive term, each of shape (n, d): the
+        encoder's embeddings, or centred latents.
         """
         centre = self.targets.centre.to(predicted.device)
         truth = self._latents(rows, predicted) - centre
@@ -172,8 +171,8 @@ class Objective:
         """
         if accelerator.num_processes == 1:
             return contrastive_loss(ours, theirs, images, self.settings.temperature)
-        # Images are counted from 1, so that 0 marks what only fills up; a process without a sample
-        # takes part with one that does not count.
+        # Images are numbered from 1, so that 0 marks padding; a process without a sample takes part
+        # with one that does not count.
         marks = images + 1 if counts else torch.zeros_like(images)
         parts = [
             accelerator.gather(accelerator.pad_across_processes(part.detach().contiguous()))
@@ -190,9 +189,9 @@ class Objective:
     def _pixel_gradient(
         self, predicted: torch.Tensor, rows: torch.Tensor, accelerator: Any, seed: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the gradient of the weighted pixel term by the predicted latents, and the term."""
+        """Return the weighted pixel term's gradient in the predicted latents, and the term."""
         leaf = predicted.detach().float().requires_grad_()
-        # fp16 gradients would vanish.
+        # Unscaled fp16 gradients would vanish.
         scale = accelerator.scaler.get_scale() if accelerator.scaler is not None else 1.0
         total = leaf.new_zeros(())
         window = _draw_window(
@@ -229,7 +228,7 @@ class Objective:
 
     @torch.no_grad()
     def evaluate(self, predicted: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        """Return the mean loss of whole pictures and latents, shape (n, 4, h, w) predicted, without
+        """Return the mean loss of predicted latents (n, 4, h, w) and of whole pictures, without
         augmentation and without the contrastive term.
         """
         loss = (
@@ -254,13 +253,13 @@ class Objective:
         return loss
 
     def find_decoder_batch(self, accelerator: Any, n_samples: int) -> int:
-        """Try how many pictures the device can decode at a time, with gradients; all processes
-        agree on the smallest answer.
+        """Find how many pictures the device can decode at a time, with gradients; all processes
+        use the smallest answer.
 
         Raises
         ------
         UnavailableError
-            If there is no memory for one.
+            If there is not enough memory for one picture.
         """
         if accelerator.device.type == "cpu":
             return min(_CPU_DECODER_BATCH, n_samples)
@@ -295,8 +294,8 @@ class Objective:
 
 
 def squared_error(latents: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-    """Return the mean squared error of predictions (n, 4, h, w) of some rows of ``latents``: how
-    encoders in closed form are validated.
+    """Return the loss for validating encoders in closed form: the mean squared error of
+    predictions (n, 4, h, w) of some rows of ``latents``.
     """
     return lambda predicted, rows: functional.mse_loss(predicted.cpu(), latents[rows])
 
@@ -310,9 +309,9 @@ def contrastive_loss(
     Parameters
     ----------
     predicted, truth : Tensor, shape (n, d)
-        Compared by cosine.
+        Embeddings, compared by cosine similarity.
     images : Tensor, shape (n,), int64
-        Trials of the same image share the probability: they are no negatives of each other.
+        Trials of the same image share the probability: they are not negatives of each other.
     temperature : float
 
     Returns

@@ -1,4 +1,4 @@
-"""In which precision a training computes."""
+"""Numerical precision of a training."""
 
 import torch
 
@@ -10,7 +10,7 @@ _PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.f
 
 
 def pick_precision(settings: GradientSettings, device: torch.device) -> torch.dtype:
-    """Return the number format in which the decoder works.
+    """Return the number format of the decoder, and of mixed precision on a GPU.
 
     On a CPU the encoder stays in float32: it is small, and its weights are what is kept.
     """

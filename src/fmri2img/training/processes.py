@@ -44,12 +44,12 @@ def is_main_process() -> bool:
 
 
 def launch_again(options: Sequence[str]) -> None:
-    """Become ``accelerate launch`` of this stage, unless it already was, or ``options`` is empty.
+    """Replace this process with ``accelerate launch`` of its stage, once and only with options.
 
     Parameters
     ----------
     options : sequence of str
-        Of ``accelerate launch``, such as ``--multi_gpu --num_processes 4``.
+        Options of ``accelerate launch``, such as ``--multi_gpu --num_processes 4``.
     """
     if "WORLD_SIZE" in os.environ:
         _die_with_parent()
@@ -58,14 +58,14 @@ def launch_again(options: Sequence[str]) -> None:
     script = sys.modules["__main__"].__spec__
     module = script.name if script else "stages.train"
     os.environ[_LAUNCHED] = "1"
-    # In place of this process, not below it: who kills the stage kills the launcher.
+    # Replaces this process, not a child: whoever kills the stage kills the launcher.
     launcher = [sys.executable, "-m", "accelerate.commands.launch", *options]
     os.execv(sys.executable, [*launcher, "-m", module, *sys.argv[1:]])  # noqa: S606
 
 
 def _die_with_parent() -> None:
     """Ask the kernel to end this process with the launcher: a killed training must not go on
-    beside its next start.
+    while the next one runs.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

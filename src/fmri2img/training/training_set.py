@@ -27,12 +27,12 @@ def make_training_set(
     Parameters
     ----------
     examples, split, latents
-        The subject's.
+        Data of the subject.
     prior : Latents
-        Of other pictures; any of the subject's own split are left out, so that nothing is chosen on
-        pictures that were learnt from.
+        Latents of other pictures; any in the subject's own split are left out, so that no choice is
+        made on pictures that were learnt from.
     with_pictures : bool
-        Whether a loss needs them.
+        Whether to include the pictures, for a loss that needs them.
     """
     train_ids, validation_ids = split.ids("train"), split.ids("validation")
     others = prior.only(
@@ -70,8 +70,8 @@ def make_training_set(
 
 
 def make_diffusion_set(examples: Examples, split: Split, targets: DiffusionTargets) -> TrainingSet:
-    """Collect the same for an encoder that steers Stable Diffusion: its latents are z, and it
-    has c as well, of training images.
+    """Collect the same for an encoder that steers Stable Diffusion: its latents are z, and c is
+    added for training images.
     """
     none = np.zeros((len(targets.image_ids), 0, 1, 1), np.float32)
     z_latents = Latents(

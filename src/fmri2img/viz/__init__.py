@@ -1,1 +1,1 @@
-"""Numbers to figures and pages; nothing is fitted here."""
+"""Turn numbers into figures and pages; nothing is fitted here."""

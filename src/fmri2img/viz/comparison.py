@@ -27,13 +27,13 @@ class ComparedRun:
     ----------
     subject, model : str
     n_images : int
-        Test images.
+        Number of test images.
     means : dict
         Row to metric to value, as in the metrics file.
     intervals : dict
         Metric to 95 % interval.
     p_values : dict
-        Permutation p by Holm's correction over the whole comparison.
+        Metric to permutation p, Holm-corrected over the whole comparison.
     validation : float
         Pattern correlation on validation images, which chooses the champion.
     is_champion : bool
@@ -97,7 +97,7 @@ class ComparedRun:
 
 
 def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: str) -> str:
-    """Write the comparison as Markdown: one table a subject, floors and ceiling beside every
+    """Return the comparison as Markdown: one table per subject, floors and ceiling beside every
     score.
     """
     lines = ["# Comparison of encoders", ""]
@@ -124,7 +124,7 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
             "|---|" + "---:|" * (len(shown) + 1),
         ]
         lines += [_model_row(run, shown) for run in mine]
-        # Some rows depend on the model; the others are the subject's.
+        # Some rows depend on the model; all models of a subject share the others.
         for row in ("z_only", "c_only", "single_trial", "nearest_train", "shuffled"):
             lines += [
                 _floor_row(f"{ROWS[row].title}, {run.model}", run.means[row], shown)
@@ -142,7 +142,7 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
 
 
 def shown_metrics(runs: list[ComparedRun]) -> list[str]:
-    """Return the metrics that a run has, of those shown."""
+    """Return the metrics of the comparison that at least one run has."""
     return [
         metric
         for metric in shown_in_comparison()
@@ -184,7 +184,7 @@ def comparison_figure(
     ----------
     runs : list of ComparedRun
     truth, ceiling : dict of str to ndarray, shape (n, side, side, 3)
-        By subject: the pictures shown, and what the autoencoder alone makes of them.
+        By subject: the pictures shown, and their reconstructions by the autoencoder alone.
     data_source : str
 
     Returns

@@ -1,4 +1,4 @@
-"""A page of truth beside reconstruction: one file, no network, sortable by score."""
+"""A page of truth beside reconstruction: one offline file, sortable by score."""
 
 import base64
 import io
@@ -47,9 +47,9 @@ class UnsureMap:
     Attributes
     ----------
     title : str
-        Name of the pictures that the map is about.
+        Name of the pictures that the map describes.
     shares : ndarray, shape (h, w)
-        `generation.reconstruct.unsure_places`: 1 where it knows nothing.
+        Result of `generation.reconstruct.unsure_places`; 1 where the encoder knows nothing.
     """
 
     title: str
@@ -134,7 +134,7 @@ def gallery_page(
 
 
 def _map_uri(shares: np.ndarray) -> str:
-    """Return a map of numbers from 0 (dark) to 1 (bright) as a picture, a pixel a cell."""
+    """Return a map of numbers from 0 (dark) to 1 (bright) as a picture, one pixel per cell."""
     from matplotlib import colormaps  # takes long to load, and only pages with maps need it
 
     buffer = io.BytesIO()

@@ -1,6 +1,4 @@
-"""Pages to read offline: all that is known of one encoder, and all subjects and models side by
-side.
-"""
+"""Offline pages: everything about one encoder, and all subjects and models side by side."""
 
 import base64
 import io
@@ -41,19 +39,19 @@ _RETRIEVAL_TITLES = {"raw": "raw", "centred": "centred on the training mean"}
 
 @dataclass(frozen=True)
 class ReportData:
-    """What a page about one encoder shows.
+    """Content of the page about one encoder.
 
     Attributes
     ----------
     subject, model : str
     document : MetricsDocument
     encoding : dict
-        What the encoding model explains of each region, as in ``reports/encoding``.
+        Encoding document with the scores of each region, as in ``reports/encoding``.
     per_image : dict of str to dict of str to ndarray, shape (n,)
         Row to metric to scores.
     image_ids : ndarray, shape (n,)
     shown, ceiling, reconstructed : ndarray, shape (n, side, side, 3), uint8
-        The test pictures, what the autoencoder alone makes of them, and the encoder.
+        The test pictures, and their reconstructions by the autoencoder alone and by the encoder.
     profile : ndarray, shape (channels, h, w), or None
         Correlation over images of each latent number; None: the encoder predicts no latents.
     """
@@ -71,7 +69,7 @@ class ReportData:
 
 
 def run_page(data: ReportData) -> str:
-    """Return the page about one encoder as HTML, in one file without a network."""
+    """Return the page about one encoder as HTML, in one file that works offline."""
     document, regions = data.document, data.encoding["regions"]
     return _render(
         "report.html.jinja",
@@ -103,7 +101,7 @@ def _tested(document: MetricsDocument) -> list[str]:
 
 
 def _absent(absent: dict[str, str]) -> list[tuple[str, list[str]]]:
-    """Return reasons with the headings of the metrics that are absent for them."""
+    """Return each reason with the headings of the metrics that are absent because of it."""
     return [
         (
             reason,
@@ -131,7 +129,7 @@ def _figures(data: ReportData) -> dict[str, str | None]:
 
 
 def _tables(document: MetricsDocument, model: str) -> list[dict]:
-    """Return the tables of scores: pictures, latents, and other recipes for the same."""
+    """Return the tables of scores: pictures, latents, and variants of the picture scores."""
     scored = {
         name: metric for name, metric in all_metrics().items() if name in document.rows[MODEL]
     }
@@ -148,9 +146,7 @@ def _tables(document: MetricsDocument, model: str) -> list[dict]:
 
 
 def _seed_lines(document: MetricsDocument) -> list[tuple[str, dict, float]]:
-    """Return title, spread over seeds, and half the width of the interval over images, of each
-    metric.
-    """
+    """Return each metric's title, spread over seeds, and half-width of the interval over images."""
     lines = []
     for metric, spread in document.seeds.items():
         score = document.rows[MODEL][metric]
@@ -167,7 +163,7 @@ def _region_lines(encoding: dict, brain: dict) -> list[dict]:
 
 
 def _all_first(regions: dict) -> list[str]:
-    """Return names of regions, the one of all voxels first (JSON has sorted them)."""
+    """Return names of regions, all voxels together first (JSON has sorted them)."""
     return sorted(regions, key=lambda name: (name != ALL_VOXELS, name))
 
 
@@ -206,7 +202,7 @@ def comparison_page(
         Paired differences: ``subject``, ``models``, ``metric``, ``mean``, ``interval``, ``p``,
         ``p_holm``.
     means : list of dict
-        ``model``, and ``scores``: metric to mean over subjects, interval and each subject's.
+        ``model``, and ``scores``: metric to mean over subjects, interval and subjects' means.
     encoding : dict of str to dict
         Subject to regions, as in ``reports/encoding``.
     figure : bytes
@@ -291,7 +287,7 @@ def _table(title: str, metrics: list[str], rows: list[str], document: MetricsDoc
 
 
 def _picked_by(data: ReportData) -> str:
-    """Return the metric by which images are picked: the champion's, or the first that there is."""
+    """Return the metric by which images are picked: the champion's, or the first available."""
     scored = data.per_image[MODEL]
     return CHAMPION_METRIC if CHAMPION_METRIC in scored else next(iter(scored))
 

@@ -1,7 +1,7 @@
 """Published scores on NSD, each with the test set it was measured on.
 
-Low-level decoders (a blurry latent, no diffusion model behind it) are the nearest relatives; of the
-others, two scores are known on both test sets. From the metrics of MindEye1
+Low-level decoders (a blurry latent without a diffusion model) are the closest relatives; of the
+others, two scores are known on both test sets. Sources: the metrics of MindEye1
 (github.com/MedARC-AI/fMRI-reconstruction-NSD, issue 17; arXiv:2305.18274), Brain-Diffuser
 (arXiv:2303.05334) and MindEye2 (arXiv:2403.11207, table 1, which recomputes the others on 1000
 images).
@@ -11,13 +11,13 @@ from fmri2img.evaluation.metrics.catalogue import published_metrics
 
 
 def _scores(*values: float) -> dict[str, float]:
-    """Return scores in the usual order of such tables, by metric; some tables have the first two
-    only.
+    """Return scores by metric from values in the usual order of such tables; some tables have only
+    the first two.
     """
     return dict(zip(published_metrics(), values, strict=False))
 
 
-# Data that they may stand beside: the same pictures were shown, or stand for them.
+# Data sources whose pages list these scores: they show the same pictures, or stand-ins for them.
 BESIDE = ("nsd", "simulated")
 # Name, test set, and scores by metric.
 PUBLISHED: tuple[tuple[str, str, dict[str, float]], ...] = (

@@ -25,7 +25,7 @@ def distributions(
     model, shuffled : dict of str to ndarray, shape (n,)
         Metric to scores.
     name : str
-        The encoder's.
+        Name of the encoder.
     """
     metrics = [metric for metric in plain_metrics() if metric in model]
     n_columns = min(5, len(metrics))
@@ -65,7 +65,7 @@ def distributions(
 
 
 def explained_by_region(encoding: dict) -> Figure:
-    """Draw each region's noise ceiling beside what latents explain of it.
+    """Draw each region's noise ceiling beside the variance explained from latents.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def explained_by_region(encoding: dict) -> Figure:
 
 
 def latent_maps(profile: np.ndarray) -> Figure:
-    """Draw the correlation of each latent number as one map a channel; profile of shape
+    """Draw the correlation of each latent number as one map per channel; profile of shape
     (channels, h, w).
     """
     figure, axes = plt.subplots(

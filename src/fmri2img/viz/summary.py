@@ -1,4 +1,4 @@
-"""The last words of a run: scores at a glance, files to open, the next command."""
+"""The closing summary of a run: scores at a glance, files to open, the next command."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> s
         As in ``reports/comparison.json``, each with its ``name``.
     data_source : str
     pages : list of Path
-        Files worth opening; none: the scores alone.
+        Files worth opening; if empty, only the scores are shown.
     """
     shown = {
         name: metric
@@ -35,10 +35,12 @@ def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> s
     lines += [
         "",
         "* champion, chosen on validation images.",
-        "In brackets, the floor: the best score of a prediction that knows no test trial.",
+        "In brackets, the floor: the best score of a prediction that uses no test trial.",
     ]
     if data_source == "simulated":
-        lines += ["SIMULATED DATA: painted scenes, a simulated brain. These are no brain results."]
+        lines += [
+            "SIMULATED DATA: painted scenes and a simulated brain; not results about real brains."
+        ]
     if pages:
         lines += ["", "Open these files:", *(f"  {page}" for page in pages)]
         lines += ["", "Compare the runs in MLflow:", "  make ui"]

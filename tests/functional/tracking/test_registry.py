@@ -9,7 +9,7 @@ import pytest
 
 from fmri2img.project.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.project.layout import encoder_folder
-from fmri2img.tracking.champions import difference, promote, retire
+from fmri2img.tracking.champions import REMOVED, difference, promote, retire
 from fmri2img.tracking.runs import propose_champions
 from fmri2img.tracking.store import open_store
 from fmri2img.tracking.versions import champion_of, download, list_versions, resolve, summary
@@ -93,6 +93,15 @@ def test_a_retired_encoder_loses_its_aliases_and_is_not_proposed_again(project, 
     with pytest.raises(MismatchError, match=r"is retired \(trained on a wrong split\)"):
         promote(client, resolve(client, f"{RIDGE}/1"))
     promote(client, resolve(client, f"{RIDGE}/1"), force=True)
+    assert not resolve(client, f"{RIDGE}@champion").is_retired
+
+
+def test_a_subject_that_was_removed_and_comes_back_has_a_champion_again(project):
+    project.train_and_log("ridge", weight=1.0)
+    client, _ = open_store()
+    retire(client, resolve(client, f"{RIDGE}/1"), REMOVED)
+    propose_champions({"subj01": "ridge"})
+    assert aliases(client) == {f"{RIDGE}/1": ("champion",)}
     assert not resolve(client, f"{RIDGE}@champion").is_retired
 
 

@@ -145,7 +145,9 @@ def test_a_file_whose_arrays_are_not_as_declared(tmp_path, changes, line):
 def test_a_file_of_somebody_else(tmp_path):
     examples().save(tmp_path / "e.h5")
     assert Examples.open(tmp_path / "e.h5", remedy="", subject="subj01").n_voxels == 2
-    with pytest.raises(MismatchError, match=r"e\.h5 is of subj01, expected subj02; run: dvc repro"):
+    with pytest.raises(
+        MismatchError, match=r"e\.h5 belongs to subj01, expected subj02; run: dvc repro"
+    ):
         Examples.open(tmp_path / "e.h5", remedy="dvc repro", subject="subj02")
 
 
@@ -165,7 +167,7 @@ def test_two_trials_at_one_place(tmp_path):
         trial=np.ones(3, np.int16),
         repetition=np.zeros(3, np.int8),
     ).save(tmp_path / "v.h5")
-    with pytest.raises(FormatError, match="session, run, trial: two trials stand at one place"):
+    with pytest.raises(FormatError, match="session, run, trial: two trials have the same numbers"):
         TrialBetas.open(tmp_path / "v.h5", remedy="")
 
 

@@ -67,9 +67,9 @@ def read(name, dataset, subject, miniature, workspace):
     trials = dataset.read_betas(raw, shared, region, ALL, resources)
     check_betas(trials, dataset.facts, subject).save(workspace / "voxels.h5")
     trials = TrialBetas.open(workspace / "voxels.h5", remedy="", subject=subject)
-    create_examples(trials, dataset, shared, image_size=16).save(workspace / "examples.h5")
+    create_examples(trials, dataset, raw, shared, image_size=16).save(workspace / "examples.h5")
     examples = Examples.open(workspace / "examples.h5", remedy="", subject=subject)
-    return dataset, trials, examples, shared
+    return dataset, trials, examples, raw, shared
 
 
 def test_every_registered_dataset_is_here(experiments):
@@ -77,14 +77,14 @@ def test_every_registered_dataset_is_here(experiments):
 
 
 def test_voxels_are_those_of_the_region_in_order(experiment):
-    _, trials, _, _ = experiment
+    _, trials, *_ = experiment
     ijk = trials.voxel_ijk.astype(int)
     assert (np.lexsort(ijk.T[::-1]) == np.arange(trials.n_voxels)).all()
     assert {str(label) for label in trials.roi_labels} <= set(trials.provenance["roi_names"])
 
 
 def test_facts_travel_with_the_voxels(experiment):
-    dataset, trials, examples, _ = experiment
+    dataset, trials, examples, *_ = experiment
     for container in (trials, examples):
         assert container.provenance["title"] == dataset.facts.title
         assert container.provenance["terms"] == dataset.facts.terms
@@ -93,7 +93,7 @@ def test_facts_travel_with_the_voxels(experiment):
 
 
 def test_betas_are_finite_or_missing_and_repetitions_are_counted(experiment):
-    dataset, trials, examples, _ = experiment
+    dataset, trials, examples, *_ = experiment
     betas = examples.in_units(np.arange(len(examples.betas)))
     assert betas.dtype == np.float32
     assert np.isfinite(betas).mean() > 0.9
@@ -103,9 +103,9 @@ def test_betas_are_finite_or_missing_and_repetitions_are_counted(experiment):
 
 
 def test_pictures_are_as_large_as_declared_and_those_of_the_trials(experiment):
-    dataset, _, examples, shared = experiment
+    dataset, _, examples, raw, shared = experiment
     ids = examples.image_ids[[0, -1]]
-    truth = collect_truth(ids, dataset, shared).images
+    truth = collect_truth(ids, dataset, raw, shared).images
     pictures = np.stack([picture for _, picture in truth.blocks()])
     assert pictures.shape == (2, dataset.picture_side, dataset.picture_side, 3)
     small = examples.images[[0, -1]].mean(axis=(1, 2))
@@ -113,7 +113,7 @@ def test_pictures_are_as_large_as_declared_and_those_of_the_trials(experiment):
 
 
 def test_images_that_are_set_apart_become_the_test_set(experiment):
-    _, _, examples, _ = experiment
+    _, _, examples, *_ = experiment
     split = split_images(
         examples.image_ids,
         examples.is_shared,
@@ -144,7 +144,7 @@ def test_an_unknown_subject_gets_near_names(experiment):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"subject": "berta"}, r"anna: the betas are of berta; .*\(subjects\)"),
+        ({"subject": "berta"}, r"anna: the betas belong to berta; .*\(subjects\)"),
         ({"ids": "numbers"}, r"image ids are <U6, not numbers; .*\(ids\)"),
         (
             {"units": {"name": "percent", "per_unit": 1.0}},
@@ -162,7 +162,7 @@ def test_a_declared_fact_that_does_not_hold_is_one_line(
     experiments, miniature, tmp_path, changes, message
 ):
     dataset, subject = experiments["folder"]
-    _, trials, _, _ = read("folder", dataset, subject, miniature, tmp_path)
+    _, trials, *_ = read("folder", dataset, subject, miniature, tmp_path)
     facts = {key: changes[key] for key in ("ids", "n_repetitions", "missing") if key in changes}
     stated = {key: value for key, value in changes.items() if key not in facts}
     with pytest.raises(MismatchError, match=message) as caught:
@@ -213,7 +213,7 @@ def test_the_declaration_of_the_documentation_is_valid():
     ("file", "old", "new", "message"),
     [
         ("pictures.csv", "cup-00.png", "../../secret.png", r"expected files below pictures"),
-        ("pictures.csv", "cup-01,", "cup-00,", r"image cup-00 stands there twice"),
+        ("pictures.csv", "cup-01,", "cup-00,", r"image cup-00 appears twice"),
         ("anna/trials.csv", "image_id", "picture", r"no column image_id among session, run, trial"),
         ("anna/voxels.csv", "1,2,3,", "x,2,3,", r"column i: got 'x', expected whole numbers"),
     ],

@@ -128,7 +128,7 @@ def test_one_pair_is_too_few(images, tmp_path):
 
 
 def test_repeated_ids(images, tmp_path):
-    with pytest.raises(FormatError, match="id 7 stands there more than once"):
+    with pytest.raises(FormatError, match="id 7 occurs more than once"):
         read_pictures(save(tmp_path / "twice", images[:2], ["7", "007"]))
 
 

@@ -105,7 +105,7 @@ def test_a_tiny_autoencoder_is_accepted(tmp_path):
 def test_no_hub_is_one_clear_line():
     with pytest.raises(
         UnavailableError,
-        match=r"autoencoder.source nobody/nothing .* is neither a folder here nor to be had",
+        match=r"autoencoder.source nobody/nothing .* is neither a local folder nor available",
     ) as caught:
         load_autoencoder("nobody/nothing", "main")
     assert "\n" not in str(caught.value)

@@ -238,9 +238,7 @@ def test_too_little_memory_halves_the_batch(diffusion, requests, tmp_path, monke
     assert maker._batch == 2
 
 
-@pytest.mark.parametrize(
-    ("batch", "now"), [(2, "now 2"), ("auto", "now auto, which came down to 1")]
-)
+@pytest.mark.parametrize(("batch", "now"), [(2, "now 2"), ("auto", "now auto, which fell to 1")])
 def test_no_memory_at_all_names_the_knobs(diffusion, requests, tmp_path, monkeypatch, batch, now):
     maker = make_maker(diffusion, batch)
     monkeypatch.setattr(maker, "make", raise_out_of_memory(0))

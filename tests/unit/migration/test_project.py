@@ -10,7 +10,12 @@ from fmri2img.project.config import ModelLists
 from fmri2img.project.exceptions import ConfigError, FormatError, MissingDataError
 
 MODELS = ModelLists(latents=["ridge", "bayes"], pixels=[], diffusion=["takagi"])
-CURRENT = {"models": MODELS.model_dump(), "dataset": "simulated", "datasets": {}}
+CURRENT = {
+    "subjects": ["subj01"],
+    "models": MODELS.model_dump(),
+    "dataset": "simulated",
+    "datasets": {},
+}
 PARAMS = """\
 # What a person wrote.
 subjects: [subj01]

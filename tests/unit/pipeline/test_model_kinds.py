@@ -33,7 +33,7 @@ def test_targets_that_nobody_makes():
     model = type("Model", (Encoder,), {"targets": "latent_target", "__module__": "models.mine"})
     with pytest.raises(
         ConfigError,
-        match=r"targets: nobody makes 'latent_target' \(did you mean latent_targets or "
+        match=r"targets: there is no 'latent_target' \(did you mean latent_targets or "
         r"steering_targets\?\); choose from: latent_targets, picture_targets, steering_targets, or",
     ):
         targets_of(model)
@@ -122,7 +122,7 @@ def test_a_model_that_forgets_replaces_nothing(forgetful, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(
         MismatchError,
-        match=r"forgetful: saved and loaded again it gives other output; nothing was replaced; ",
+        match=r"forgetful: its output differs after saving and loading; nothing was replaced; ",
     ):
         save_verified(forgetful(registers=False), "forgetful", folder, {}, torch.randn(3, 5))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -28,7 +28,10 @@ def test_stages_start_while_there_is_memory_and_one_alone_always_may(machine, ca
     assert not place.holds(large)
     assert place.holds(small)
     told = capsys.readouterr().err
-    assert told == "10.0 GB of memory are free: fewer stages at a time than cores allow\n"
+    assert (
+        told
+        == "only 10.0 GB of memory are free: running fewer stages at a time than the cores allow\n"
+    )
     place.give_back("a")
     assert place.holds(large)
 

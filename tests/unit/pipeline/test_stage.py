@@ -39,8 +39,8 @@ def test_a_subject_that_does_not_exist(project):
     assert result.returncode == 1
     assert (
         result.stderr
-        == "error: params.yaml: subjects: there is no 'subj09' among subj01, subj02; add it there "
-        "or name one of these\n"
+        == "error: params.yaml: subjects: 'subj09' is not among subj01, subj02; add it there "
+        "or choose one of these\n"
     )
 
 
@@ -60,7 +60,7 @@ def test_a_subject_that_does_not_exist(project):
         ),
         (
             PermissionError(errno.EACCES, "Permission denied", "y.nii.gz"),
-            r"^y.nii.gz: not readable for you; ask its owner for access",
+            r"^y.nii.gz: permission denied; ask its owner for access",
         ),
         (MemoryError(), r"^the machine has no memory left; lower machine.n_jobs"),
         (
@@ -81,7 +81,7 @@ def test_fetching_s3_asks_for_the_terms_first(project):
     result = run(project, "stages.fetch_raw", "--subject", "subj01")
     assert result.returncode == 1
     assert result.stderr.startswith(
-        "error: params.yaml, line 39: datasets.nsd: accept_nsd_terms: got false; read and "
+        "error: params.yaml, line 40: datasets.nsd: accept_nsd_terms: got false; read and "
         "accept NSD's terms"
     )
     assert result.stderr.count("\n") == 1
@@ -121,5 +121,5 @@ def test_ctrl_c_is_one_line(project):
     assert result.returncode == 130
     assert (
         result.stderr
-        == "stopped; what was finished is kept, and the same command goes on from there\n"
+        == "stopped; finished work is kept, and the same command continues from there\n"
     )

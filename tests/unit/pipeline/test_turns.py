@@ -8,7 +8,7 @@ import pytest
 from dvc.lock import LockError
 from filelock import FileLock
 
-from fmri2img.pipeline.repro import _failure, _one_at_a_time, _Run
+from fmri2img.pipeline.repro import _failure, _Run, one_at_a_time
 from fmri2img.pipeline.workers import Ended
 
 
@@ -20,7 +20,7 @@ def test_a_second_call_waits_and_says_for_whom(tmp_path, monkeypatch, capsys):
     had_its_turn = threading.Event()
 
     def call():
-        with _one_at_a_time():
+        with one_at_a_time():
             assert holder.read_text().startswith("process ")
             had_its_turn.set()
 
@@ -87,7 +87,7 @@ def test_one_that_never_ends_is_given_up(monkeypatch):
         (
             -9,
             [],
-            "train@a: was ended by signal 9, which is what happens when memory runs out; run the "
+            "train@a: was ended by signal 9, as happens when memory runs out; run the "
             "same command with --jobs 1: finished stages are kept",
         ),
     ],

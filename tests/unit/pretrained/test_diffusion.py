@@ -56,7 +56,7 @@ def test_a_missing_part_is_named(copied):
     (copied / "unet/diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(
         FormatError,
-        match=r"unet/diffusion_pytorch_model.safetensors is not in it \(1 files missing\)",
+        match=r"unet/diffusion_pytorch_model.safetensors is missing \(1 files missing in all\)",
     ):
         open_diffusion(str(copied), "main")
 
@@ -64,8 +64,8 @@ def test_a_missing_part_is_named(copied):
 def test_no_hub_is_one_line_that_names_the_setting():
     with pytest.raises(
         UnavailableError,
-        match=r"^diffusion.source nobody/nothing \(revision main\) is neither a folder here nor .* "
-        r"a folder that holds it$",
+        match=r"^diffusion.source nobody/nothing \(revision main\) is neither a local folder nor "
+        r".* a folder that holds it$",
     ):
         open_diffusion("nobody/nothing", "main")
 
@@ -81,8 +81,8 @@ def test_identity_is_the_bytes_of_the_weights(tiny_diffusion, copied):
         file.write(b" ")
     with pytest.raises(
         MismatchError,
-        match=r"the weights of unet have SHA-256 \w{12}, the encoder was trained for .* name that "
-        r"one",
+        match=r"the weights of unet have SHA-256 \w{12}, but the encoder was trained for .* name "
+        r"that source",
     ):
         open_diffusion_of(about, str(copied))
 
@@ -95,7 +95,7 @@ def test_an_encoder_of_z_is_decoded_by_stable_diffusions_autoencoder(tiny_diffus
         "autoencoder.sha256": "0",
     } | found.describe()
     assert load_autoencoder_of(about).identity["sha256"] == found.identity["vae"]
-    with pytest.raises(MismatchError, match="name that one"):
+    with pytest.raises(MismatchError, match="name that source"):
         load_autoencoder_of(about | {"diffusion.vae": "0" * 64})
 
 

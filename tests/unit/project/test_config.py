@@ -51,7 +51,7 @@ def test_shipped_params_are_valid(params_file):
         ),
         (
             "subjects: [subj01, subj02]",
-            "subjects: [subj01, subj11]",
+            "subjects: [subj01, subj02, subj11]",
             r"subjects: simulated Natural Scenes Dataset has no subject 'subj11' \(did you mean "
             r"subj\d+ or subj\d+\?\); choose from: subj01,",
         ),
@@ -103,7 +103,18 @@ def test_shipped_params_are_valid(params_file):
         (
             "latents: [ridge, bayes]",
             "latents: [bayes]",
-            r"line 6: models.latents: ridge is missing; every table shows it",
+            r"line 7: models.latents: ridge is missing; every table shows it",
+        ),
+        (
+            "population: [subj01, subj02]",
+            "population: [subj01, subj03]",
+            r"line 5: population: subj03 is not among subjects \(did you mean subj0\d or "
+            r"subj0\d\?\); add it there, or remove it from population",
+        ),
+        (
+            "population: [subj01, subj02]",
+            "population: [subj01, subj01]",
+            r"line 5: population: subj01 is listed 2 times; list it once",
         ),
         (
             "latents: [ridge, bayes]",
@@ -143,7 +154,7 @@ def test_faults_are_named_in_one_line(params_file, old, new, message, monkeypatc
         (
             "models:                         #",
             "models: [ridge, default] #",
-            r"line 5: models: a list in version 0.1, lists by kind since 0.2; run: fmri2img",
+            r"line 6: models: a list in version 0.1, lists by kind since 0.2; run: fmri2img",
         ),
         (
             "  bayes:\n",

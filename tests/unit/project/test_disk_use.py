@@ -10,7 +10,7 @@ def test_each_place_has_what_it_takes_on_the_disk(tmp_path):
     (tmp_path / ".dvc/cache/files").mkdir(parents=True)
     (tmp_path / ".dvc/cache/files/other").write_bytes(b"2" * 50_000)
     found = {place.title: size for place, size in disk_use(tmp_path)}
-    assert found.keys() == {"encoders", "DVC's cache, earlier results among them"}
+    assert found.keys() == {"encoders", "DVC's cache, with earlier results"}
     assert 100_000 <= found["encoders"] <= 110_000
 
 
@@ -28,8 +28,8 @@ def test_the_verb_says_what_may_be_cleared(tmp_path):
     (tmp_path / ".checkpoints/x").write_bytes(b"1" * 20_000_000)
     lines = fmri2img(tmp_path, "disk").stdout.splitlines()
     assert lines[0] == (
-        "    0.02 GB  unfinished trainings, extractions, pictures  safe to delete when nothing is "
-        "to go on"
+        "    0.02 GB  unfinished trainings, extractions, pictures  safe to delete if no "
+        "interrupted work is to be resumed"
     )
     assert lines[1].endswith(" GB  free on this disk")
     assert len(lines) == 2

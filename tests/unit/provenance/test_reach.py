@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from fmri2img.provenance.reach import Program, Reach
 from fmri2img.provenance.stage_fingerprints import differing, fingerprints
+from fmri2img.provenance.why import Pipeline
 
 FILES = {
     "fmri2img/__init__.py": "",
@@ -150,3 +153,27 @@ def test_what_differs_is_named_and_its_users_are_not():
         )
     )["store"]
     assert differing(before, other) == ["read", "write"]
+
+
+def described(stage, before, after):
+    """A change of files in words."""
+    was, now = (fingerprints(Program.parse(FILES | files))[stage] for files in (before, after))
+    program = Program.parse(FILES | after)
+    pipeline = Pipeline(Path(), [], {}, {}, {}, {}, {}, {}, program, {}, history=None)
+    return pipeline.describe(differing(was, now), was, now)
+
+
+def test_a_change_is_told_as_new_code_or_other_imports_or_no_longer_used():
+    box = FILES["fmri2img/box.py"]
+    path = "fmri2img.project.files import write"
+    read, copy, move = (
+        {"fmri2img/box.py": box.replace(path, other)}
+        for other in (path.replace("write", "read"), "shutil import copy", "shutil import move")
+    )
+    assert described("store", {}, read) == (
+        "read (src/fmri2img/project/files.py), write (no longer used)"
+    )
+    assert described("store", copy, move) == "Box.save (its imports)"
+    assert described("page", {}, {"fmri2img/page.html.jinja": "{{ box.depth }}"}) == (
+        "page.html.jinja"
+    )

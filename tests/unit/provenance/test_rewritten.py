@@ -21,10 +21,10 @@ def known(monkeypatch):
 
 def test_rewritten_code_is_known_by_both_fingerprints(known):
     assert same_results("extract_betas", WAS, NOW) == (
-        "rewritten since version 0.1, golden results the same to the bit"
+        "rewritten since version 0.1 with bit-identical golden results"
     )
     assert same_results("extract_betas", OTHER, NOW) == (
-        "rearranged since version 0.2, golden results the same but for rounding"
+        "rearranged since version 0.2, with golden results equal except for rounding"
     )
 
 

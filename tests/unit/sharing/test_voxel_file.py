@@ -73,7 +73,7 @@ def test_it_says_what_it_holds(voxels):
         "images ("
     )
     assert "regions: early " in text
-    assert text.endswith("SIMULATED DATA: no brain results")
+    assert text.endswith("SIMULATED DATA: not results about real brains")
 
 
 def test_regions_are_selected_by_name(voxels):

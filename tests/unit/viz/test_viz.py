@@ -121,7 +121,7 @@ def test_gallery_is_one_file_with_a_banner_and_all_pictures(rng):
     assert "Simulated data" not in gallery_page(
         items, subject="s", model="m", data_source="s3", facts={}
     )
-    assert "Where it is unsure" not in page
+    assert "Where the encoder is unsure" not in page
 
 
 def test_gallery_shows_where_the_encoder_is_unsure(rng):
@@ -223,7 +223,7 @@ def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, r
     )
     page = run_page(data)
     assert "Simulated data" in page
-    assert "2 reconstructions are of one grey" in " ".join(page.split())
+    assert "2 reconstructions are uniformly grey" in " ".join(page.split())
     rows = rows_of(page)
     assert ["floor:", "grey", "0.200", "0.400", "–"] in [row[:5] for row in rows]
     assert "Not computed: SwAV ↓ (not asked for); CLIP (weights lost)." in page

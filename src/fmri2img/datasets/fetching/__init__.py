@@ -1,3 +1,3 @@
-"""Raw files from elsewhere: which ones, from the public bucket or from a copy that is there
-already.
+"""Raw files: which ones are needed, and fetching them from the public bucket or using an existing
+copy.
 """

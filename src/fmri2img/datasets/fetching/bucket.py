@@ -1,8 +1,8 @@
-"""Download from an S3 bucket, anonymously: parallel, resumable, and nothing gets its name before
+"""Download from an S3 bucket, anonymously: parallel and resumable. A file gets its name only after
 its bytes are verified.
 
-A file grows in parts, in any order, as ``<name>.part``; its journal beside it names the parts that
-are safely on disk. Whatever ends the process costs at most the parts in flight.
+A file grows in parts, in any order, as ``<name>.part``; a journal beside it names the parts that
+are safely on disk. If the process ends early, at most the parts in flight are lost.
 """
 
 import logging
@@ -82,8 +82,8 @@ class Bucket:
         return objects
 
     def holds(self, path: Path, file: RemoteFile, ledger: Ledger) -> bool:
-        """Whether a file on this machine has the bytes of an object; read only if the ledger
-        does not know.
+        """Whether a file on this machine has the bytes of an object; it is read only if the ledger
+        does not vouch for it.
         """
         if not path.exists() or path.stat().st_size != file.size:
             return False
@@ -105,7 +105,7 @@ class Bucket:
         on_bytes: OnBytes,
         on_file: Callable[[RemoteFile], None],
     ) -> None:
-        """Bring files to ``root``, each under its own name once its bytes are verified.
+        """Download files to ``root``; each gets its own name once its bytes are verified.
 
         Parameters
         ----------
@@ -113,11 +113,11 @@ class Bucket:
         root : Path
             NSD root on this machine.
         ledger : Ledger
-            Learns the SHA-256 of every file.
+            Records the SHA-256 of every file.
         on_bytes : callable
-            Called with the number of bytes that came in, negative if they have to come again.
+            Called with the number of bytes received, negative if they must be fetched again.
         on_file : callable
-            Called with every file that is complete.
+            Called with every completed file.
 
         Raises
         ------
@@ -145,8 +145,8 @@ class Bucket:
         on_bytes: OnBytes,
         on_file: Callable[[RemoteFile], None],
     ) -> None:
-        """Keep the pool busy: parts of the files in order, and the verification of a file after
-        its last part.
+        """Keep the pool busy with the parts of the files, in order, and verify each file after its
+        last part.
         """
         waiting = (
             job for file in files for job in self._jobs(file, root, ledger, stop, on_bytes, on_file)
@@ -191,7 +191,7 @@ class Bucket:
     def _fetch(
         self, partial: PartialFile, part: int, stop: threading.Event, on_bytes: OnBytes
     ) -> None:
-        """Bring one part; a connection that breaks costs what came of it, and is tried again."""
+        """Fetch one part; if the connection breaks, discard what was received and try again."""
         for attempt in range(1, _ATTEMPTS + 1):
             came = 0
 
@@ -216,7 +216,7 @@ class Bucket:
     def _fetch_once(
         self, partial: PartialFile, part: int, stop: threading.Event, on_bytes: OnBytes
     ) -> bool:
-        """Bring one part and put it on disk; False if told to stop before its end."""
+        """Fetch one part and write it to disk; return False if stopped before its end."""
         first, last = partial.span(part)
         if last == first:
             return True
@@ -239,13 +239,13 @@ class Bucket:
 
     def _upload_parts(self, file: RemoteFile) -> list[int] | None:
         """Return the sizes of the parts that the object was uploaded in; None if the server does
-        not tell.
+        not report them.
         """
         if "-" not in file.etag:
             return [file.size]
         n_parts = int(file.etag.split("-")[1])
         first = self._part_size(file, 1)
-        if n_parts > 1 and first == file.size:  # the server knows nothing of parts
+        if n_parts > 1 and first == file.size:  # the server ignores part numbers
             return None
         equal = [min(first, file.size - start) for start in range(0, file.size, first)]
         if len(equal) == n_parts and self._part_size(file, n_parts) == equal[-1]:
@@ -286,7 +286,7 @@ class Bucket:
 
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """Turn what the S3 library raises into one line."""
+        """Turn errors of the S3 library into messages of one line."""
         try:
             yield
         except ClientError as error:
@@ -337,8 +337,7 @@ def _finish(
         on_bytes(-partial.file.size)
         raise ChangedDataError(
             f"{partial.file.path}: got ETag {etag}, expected {partial.file.etag} as listed by "
-            f"{where}; "
-            "what came in was deleted, run the same command again"
+            f"{where}; the downloaded bytes were deleted; run the same command again"
         )
     partial.part_path.replace(partial.target)
     partial.journal_path.unlink()
@@ -351,21 +350,21 @@ def _raise_first(done: set[Future]) -> None:
 
 
 def needed_room(files: list[RemoteFile], root: Path) -> int:
-    """Return the bytes that still have to come.
+    """Return the number of bytes still to be downloaded.
 
     Raises
     ------
     ConfigError
-        If the disk under ``root`` has less room.
+        If the disk under ``root`` has less free space.
     """
     needed = sum(max(0, file.size - _allocated(root / file.path)) for file in files)
     existing = next(folder for folder in (root, *root.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise ConfigError(
-            f"{root}: {needed / 1e9:.1f} GB are to come and {free / 1e9:.1f} GB are free; make "
-            "room, set machine.raw_root to a larger "
-            "disk, or name fewer sessions in params.yaml"
+            f"{root}: {needed / 1e9:.1f} GB are still to be downloaded, but only {free / 1e9:.1f} "
+            "GB are free; make room, set machine.raw_root to a larger disk, or name fewer sessions "
+            "in params.yaml"
         )
     return needed
 

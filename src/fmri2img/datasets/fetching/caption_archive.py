@@ -19,15 +19,15 @@ log = logging.getLogger(__name__)
 
 
 def fetch_captions(url: str, folder: Path) -> None:
-    """Put the files of `CAPTION_FILES` into a folder, unless they are there; the archive (COCO's
-    has 250 MB) is not kept.
+    """Download the files of `CAPTION_FILES` into a folder, unless they are there; the archive
+    (250 MB for COCO's) is not kept.
 
     Raises
     ------
     UnavailableError
-        If the archive cannot be had.
+        If the archive cannot be downloaded.
     FormatError
-        If it does not hold the files.
+        If it lacks the files.
     """
     if all((folder / name).exists() for name in CAPTION_FILES.values()):
         return
@@ -45,7 +45,7 @@ def fetch_captions(url: str, folder: Path) -> None:
                 ) as watched:
                     shutil.copyfileobj(watched, archive)
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise UnavailableError(f"{url}: not to be had ({error}); {advice}") from error
+            raise UnavailableError(f"{url}: cannot be downloaded ({error}); {advice}") from error
         try:
             with zipfile.ZipFile(archive) as content:
                 members = {Path(name).name: name for name in content.namelist()}
@@ -53,5 +53,6 @@ def fetch_captions(url: str, folder: Path) -> None:
                     write_bytes(folder / name, content.read(members[name]))
         except (zipfile.BadZipFile, zlib.error, KeyError) as error:
             raise FormatError(
-                f"{url}: no archive with {', '.join(CAPTION_FILES.values())} ({error}); {advice}"
+                f"{url}: not an archive with {', '.join(CAPTION_FILES.values())} ({error}); "
+                f"{advice}"
             ) from error

@@ -1,4 +1,4 @@
-"""One subject's raw files, or those that all share, from any source; the result is a receipt."""
+"""Fetching one subject's raw files, or those that all share; the result is a receipt."""
 
 import logging
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ TERMS = "https://naturalscenesdataset.org"
 
 
 def check_not_pulled(name: str, is_here: bool, receipt: Path, voxels: list[Path]) -> None:
-    """Stop before raw files are fetched for voxels that came from a colleague: parameters have
-    changed since, perhaps unawares.
+    """Refuse to fetch raw files for voxels that came from a colleague when parameters or code have
+    changed since, perhaps unnoticed.
 
     Raises
     ------
     MissingDataError
-        If receipt and voxels are here, no raw files are, and the parameters are not those of the
-        receipt.
+        If receipt and voxels are here without raw files, and the parameters or the code are not
+        those of the receipt.
     """
     if is_here or not receipt.exists() or not any(path.exists() for path in voxels):
         return
@@ -38,16 +38,14 @@ def check_not_pulled(name: str, is_here: bool, receipt: Path, voxels: list[Path]
     if not changes and code_has_changed(stage):
         raise MissingDataError(
             f"{kept} came without raw files and is kept, but the code that reads them has changed "
-            f"since (fmri2img why {stage}): to keep "
-            f"using it, run fmri2img accept; to make it anew from raw files here, delete {receipt} "
-            "and run the same command"
+            f"since (fmri2img why {stage}): to keep using it, run fmri2img accept; to rebuild it "
+            f"from raw files here, delete {receipt} and run the same command"
         )
     if changes:
         raise MissingDataError(
             f"{kept} came without raw files and is kept, but params.yaml has changed since "
-            f"({'; '.join(changes)}): to use it, set that "
-            "back (git checkout params.yaml); to make it anew from raw files here, delete "
-            f"{receipt} and run the same command"
+            f"({'; '.join(changes)}): to use it, undo the change (git checkout params.yaml); to "
+            f"rebuild it from raw files here, delete {receipt} and run the same command"
         )
 
 
@@ -72,7 +70,7 @@ def check_may_simulate(root: Path) -> None:
 def use_local(
     name: str, nsd: RealNsdParams, root: Path, ledger: Ledger, *, watch: Watch
 ) -> Receipt:
-    """Take an existing tree as it lies; nothing is copied or written there.
+    """Use an existing tree where it is; nothing is copied or written there.
 
     Raises
     ------
@@ -123,7 +121,7 @@ def list_bucket(
 
 
 def describe(name: str, files: list[RemoteFile]) -> list[str]:
-    """Return lines with the number and size of files in each folder, and in all."""
+    """Return lines with the number and size of files in each folder, and in total."""
     by_folder: dict[PurePosixPath, list[RemoteFile]] = {}
     for file in files:
         by_folder.setdefault(file.path.parent, []).append(file)
@@ -133,14 +131,14 @@ def describe(name: str, files: list[RemoteFile]) -> list[str]:
     ]
     return [
         *lines,
-        f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  {name}, in all",
+        f"{len(files):5d} files {sum(file.size for file in files) / 1e9:9.3f} GB  {name}, total",
     ]
 
 
 def fetch_bucket(
     name: str, nsd: RealNsdParams, machine: MachineParams, ledger: Ledger, *, watch: Watch
 ) -> Receipt:
-    """Download what is not there yet, verified by size and ETag.
+    """Download the files that are not there yet, verified by size and ETag.
 
     Raises
     ------
@@ -164,7 +162,7 @@ def fetch_bucket(
         waiting = [file for file, is_here in zip(files, here, strict=True) if not is_here]
         needed = needed_room(waiting, root)
         log.info(
-            "%s: %d files are here, %.3f GB to come from %s",
+            "%s: %d files are present, %.3f GB to download from %s",
             name,
             len(files) - len(waiting),
             needed / 1e9,
@@ -172,14 +170,14 @@ def fetch_bucket(
         )
         total = sum(file.size for file in waiting)
         with watch(name, total, total - needed) as bar:
-            # Without a bar, in the log of a batch job, a line for each file says how far it is.
+            # Without a bar (the log of a batch job), a line for each file shows the progress.
             level = logging.INFO if bar.disable else logging.DEBUG
             bucket.download(
                 waiting,
                 root,
                 ledger,
                 on_bytes=bar.update,
-                on_file=lambda file: log.log(level, "%s is here", file.path),
+                on_file=lambda file: log.log(level, "%s is complete", file.path),
             )
     if absent := [file.path for file in files if not (root / file.path).exists()]:
         raise UnavailableError(

@@ -1,5 +1,5 @@
-"""A file that is coming in: parts in any order, a journal of those that are safely on disk, and the
-check of the whole.
+"""A file being downloaded: parts in any order, a journal of the parts that are safely on disk, and
+the check of the whole file.
 
 ETags are MD5 sums of the whole object, or of the MD5 sums of its parts (Amazon S3 user guide,
 "Checking object integrity").
@@ -30,12 +30,12 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class PartialFile:
-    """A file that is coming in, and the journal of its parts.
+    """A file being downloaded, and the journal of its parts.
 
     Attributes
     ----------
     target : Path
-        Where the complete file will lie.
+        Path of the complete file.
     file : RemoteFile
     part_bytes : int
     """
@@ -47,14 +47,14 @@ class PartialFile:
 
     @classmethod
     def open(cls, target: Path, file: RemoteFile, part_bytes: int) -> "PartialFile":
-        """Go on with what an earlier run left, or begin."""
+        """Continue the download of an earlier run, or start a new one."""
         partial = cls(target, file, max(part_bytes, 1))
         heading = json.dumps(
             {"etag": file.etag, "size": file.size, "part_bytes": partial.part_bytes}, sort_keys=True
         )
         if not partial.part_path.exists() or partial._journal_lines()[:1] != [heading]:
             target.parent.mkdir(parents=True, exist_ok=True)
-            # The journal never says more than the file holds.
+            # The journal goes first: it must never list parts that the file does not hold.
             partial.journal_path.unlink(missing_ok=True)
             with partial.part_path.open("wb") as content:
                 content.truncate(file.size)
@@ -63,12 +63,12 @@ class PartialFile:
 
     @property
     def part_path(self) -> Path:
-        """The growing file."""
+        """Path of the incomplete file."""
         return self.target.with_name(f"{self.target.name}.part")
 
     @property
     def journal_path(self) -> Path:
-        """Names the parts that are on disk."""
+        """Path of the list of parts that are on disk."""
         return self.target.with_name(f"{self.target.name}.part.journal")
 
     @property
@@ -77,7 +77,7 @@ class PartialFile:
         return max(1, -(-self.file.size // self.part_bytes))
 
     def span(self, part: int) -> tuple[int, int]:
-        """Return first byte and end of a part."""
+        """Return the first byte of a part and its end, exclusive."""
         return part * self.part_bytes, min((part + 1) * self.part_bytes, self.file.size)
 
     def missing(self) -> list[int]:
@@ -91,7 +91,7 @@ class PartialFile:
             self._append(str(part))
 
     def discard(self) -> None:
-        """Delete what came in."""
+        """Delete the incomplete file and its journal."""
         self.part_path.unlink(missing_ok=True)
         self.journal_path.unlink(missing_ok=True)
 
@@ -104,7 +104,7 @@ class PartialFile:
     def _journal_lines(self) -> list[str]:
         if not self.journal_path.exists():
             return []
-        # A line that power loss cut off has no end and does not count.
+        # A line cut off by power loss has no line end and does not count.
         return [
             line.rstrip("\n")
             for line in self.journal_path.read_text().splitlines(keepends=True)
@@ -121,8 +121,8 @@ def hash_with_etag(path: Path, upload_parts: list[int] | None, etag: str) -> tup
     upload_parts : list of int or None
         Sizes of the parts that it was uploaded in; one if it was uploaded whole.
     etag : str
-        As listed. If it cannot be compared (parts unknown, or an ETag that is no MD5, as with
-        server-side keys) it is returned as it is, and the size has to do.
+        ETag in the listing. If it cannot be compared (parts unknown, or not an MD5, as with
+        server-side keys), it is returned unchanged, and the size must suffice.
     """
     comparable = upload_parts is not None and _IS_MD5.match(etag)
     parts = upload_parts if comparable and upload_parts else [path.stat().st_size]
@@ -137,7 +137,7 @@ def hash_with_etag(path: Path, upload_parts: list[int] | None, etag: str) -> tup
             of_parts.append(one)
     if not comparable:
         log.warning(
-            "%s: the bucket's ETag %s is no checksum that can be compared here; its size agrees",
+            "%s: the bucket's ETag %s is not a checksum that can be compared here; the size agrees",
             path.name,
             etag,
         )

@@ -1,4 +1,4 @@
-"""Which of NSD's files the project needs: only what ``params.yaml`` names, of some 300 GB a
+"""Which of NSD's files the project needs: only what ``params.yaml`` names, out of some 300 GB per
 space and version.
 """
 
@@ -13,6 +13,7 @@ from fmri2img.datasets.nsd.paths import (
     STIMULI,
     SubjectFiles,
     fsaverage_label_table,
+    own_stimuli,
     subject_number,
 )
 from fmri2img.datasets.nsd.rois import NSD_ROIS
@@ -25,7 +26,7 @@ _SHOWN_NAMES = 6
 
 @dataclass(frozen=True)
 class Subset:
-    """Files of one subject, or of all.
+    """Files of one subject, or those that all subjects share.
 
     Attributes
     ----------
@@ -47,12 +48,12 @@ class Subset:
         available : callable
             Whether a file is there.
         where : str
-            Named in the message.
+            Place of the files, for the message.
 
         Raises
         ------
         MissingDataError
-            With the required files that are not there.
+            If required files are not there; the message names them.
         """
         if absent := [path for path in self.required if not available(path)]:
             names = ", ".join(map(str, absent[:_SHOWN_NAMES])) + (
@@ -71,7 +72,7 @@ class Subset:
 
 
 def name_subset(name: str, nsd: NsdParams) -> Subset:
-    """Return the files of a subject, or those that all share.
+    """Return the files of a subject, or those that all subjects share.
 
     Raises
     ------
@@ -79,12 +80,14 @@ def name_subset(name: str, nsd: NsdParams) -> Subset:
         If ``rois`` names an ROI that NSD does not have.
     """
     if name == "shared":
-        return Subset(name, (EXPDESIGN, STIMULI), (SIMULATED_NOTICE, STIM_INFO))
+        optional_shared = (SIMULATED_NOTICE, STIM_INFO, own_stimuli(name))
+        return Subset(name, (EXPDESIGN, STIMULI), optional_shared)
     files = SubjectFiles(name, nsd.func_space)
     sessions = nsd.sessions_of(name, SESSIONS_HELD[subject_number(name) - 1])
     required = [files.responses(), files.brainmask(), *_responses(files, sessions, nsd)]
     optional = [
         SIMULATED_NOTICE,
+        own_stimuli(name),
         files.transform(),
         *(files.valid(session) for session in sessions),
     ]

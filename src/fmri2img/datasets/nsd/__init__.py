@@ -1,1 +1,1 @@
-"""NSD files to arrays: the only room that knows paths, layouts, index bases and units on disk."""
+"""NSD files to arrays; only this package knows paths, layouts, index bases and units on disk."""

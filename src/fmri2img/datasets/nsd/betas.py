@@ -1,8 +1,8 @@
-"""Betas of one session, voxels of a mask only.
+"""Betas of one session, for the voxels of a mask only.
 
 Files hold int16 = percent signal change x 300, with 0 for "no value". A ``.hdf5`` file has its axes
-reversed (trial, z, y, x) and one chunk a voxel; a ``.nii.gz`` file has (x, y, z, trial). Voxels are
-handed out in C order over (x, y, z) whichever format they come from.
+reversed (trial, z, y, x) and one chunk per voxel; a ``.nii.gz`` file has (x, y, z, trial). Voxels
+are returned in C order over (x, y, z), whatever the format.
 """
 
 from itertools import pairwise
@@ -25,7 +25,7 @@ def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarr
         ``.hdf5`` or ``.nii.gz``.
     mask : ndarray, shape (x, y, z), bool
     remedy : str
-        The command that brings the file.
+        The command that fetches the file.
 
     Returns
     -------
@@ -37,7 +37,7 @@ def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarr
     MissingDataError
         If the file is not there.
     FormatError
-        If the array is not int16 or has not 750 trials.
+        If the array is not int16 or does not have 750 trials.
     MismatchError
         If its grid is not the mask's.
     """
@@ -81,10 +81,10 @@ def _check(
 
 def _read_runs(stored: h5py.Dataset, mask: np.ndarray) -> np.ndarray:
     """Read unbroken runs of voxels along x: one chunk of the file is one voxel, so nothing
-    beside the mask is touched.
+    outside the mask is read.
     """
     zyx = np.argwhere(mask.T)  # the file's own order
-    # Position of each of these voxels in the order that is handed out, C order over (x, y, z).
+    # Position of each of these voxels in the returned order, C order over (x, y, z).
     order = np.ravel_multi_index(tuple(zyx.T[::-1]), mask.shape).argsort().argsort()
     betas = np.empty((len(zyx), TRIALS_PER_SESSION), dtype=np.int16)
     breaks = np.flatnonzero(np.any(np.diff(zyx, axis=0) != (0, 0, 1), axis=1)) + 1

@@ -29,7 +29,7 @@ def read_coco_ids(
     image_ids : ndarray, shape (n,)
         0-based 73k ids.
     remedy : str
-        The command that brings the file.
+        The command that fetches the file.
 
     Returns
     -------
@@ -76,19 +76,19 @@ def read_captions(
     folder : Path
         Folder that holds the files of `CAPTION_FILES`.
     image_ids, coco_ids, splits : ndarray, shape (n,)
-        As `read_coco_ids` takes and gives them.
+        As `read_coco_ids` takes and returns them.
 
     Returns
     -------
     dict of int to list of str
-        73k id to captions, as they are and in the files' order.
+        73k id to captions, stripped of outer blanks, in the order of their ids in the files.
 
     Raises
     ------
     MissingDataError
         If a file is not there, or a picture has no captions.
     FormatError
-        If a file is not COCO's kind.
+        If a file does not have COCO's format.
     """
     captions: dict[int, list[str]] = {}
     for split in np.unique(splits):

@@ -20,7 +20,7 @@ _MAPPINGS = {"nearest": map_nearest, "winner_take_all": map_winner_take_all}
 
 
 def describe_region(names: dict[int, str], params: ConvertRoiParams) -> dict:
-    """Return what is kept beside the label volume: label to name, which ROI, where it was drawn
+    """Return the table kept with the label volume: label to name, which ROI, where it was drawn
     and how it was mapped.
     """
     mapping = params.mapping if params.drawn_in == "anat" else None
@@ -40,7 +40,7 @@ def convert_roi(
     Parameters
     ----------
     raw : RawFiles
-        The subject's.
+        The subject's raw files.
     nsd, params
         Space, regions, where they are drawn and how they are mapped.
     own_rois : Path
@@ -51,7 +51,7 @@ def convert_roi(
     -------
     labels : ndarray, shape (x, y, z), int16
         -1 not cortex or outside the source volume, 0 unlabelled, 1..N. One ROI keeps its numbers;
-        those of a union are counted anew.
+        a union is renumbered.
     names : dict of int to str
 
     Raises
@@ -76,8 +76,8 @@ def convert_roi(
 def _unite(
     volumes: dict[str, tuple[np.ndarray, dict[int, str]]],
 ) -> tuple[np.ndarray, dict[int, str]]:
-    """Lay ROIs over one another, the first on top; a name that two of them use is told apart by
-    the ROI's name.
+    """Overlay ROIs, the first on top; a name that two of them use gets the ROI's name as a
+    prefix.
     """
     used = [name for _, names in volumes.values() for name in names.values()]
     united = np.full(next(iter(volumes.values()))[0].shape, -1, dtype=np.int16)
@@ -93,7 +93,7 @@ def _unite(
 
 @dataclass(frozen=True)
 class _Drawn:
-    """ROIs of one subject as they are drawn."""
+    """ROIs of one subject in the space where they were drawn."""
 
     raw: RawFiles
     files: SubjectFiles
@@ -129,7 +129,7 @@ class _Drawn:
         return labels, dict(sorted({**names, **unnamed}.items()))
 
     def _find(self, roi: str) -> tuple[Path, Path | None]:
-        """Return the volume and the label table, if there is one, of NSD's ROI or of the user's."""
+        """Return the volume of NSD's or the user's ROI, and its label table if it has one."""
         shipped, tables = (
             self._shipped(roi),
             (self.files.label_table(roi), fsaverage_label_table(roi)),
@@ -153,8 +153,8 @@ class _Drawn:
         if roi in NSD_ROIS:
             raise MissingDataError(
                 f"{shipped} is not in the receipt of {self.raw.name}; name {roi} in datasets: rois "
-                "(params.yaml) or complete the copy, "
-                f"then run: dvc repro {self.raw.receipt.stage}; there are: {', '.join(known)}"
+                "(params.yaml) or complete the copy, then run: dvc repro "
+                f"{self.raw.receipt.stage}; available: {', '.join(known)}"
             )
         raise ConfigError(
             f"params.yaml: convert_roi.roi: there is no ROI {roi!r} in the {space} space of "

@@ -1,6 +1,6 @@
 """Which image was shown when: the experimental design and the responses table.
 
-NSD counts 73k ids, 10k ids, sessions, runs and trials from 1. This room turns ids into 0-based
+NSD counts 73k ids, 10k ids, sessions, runs and trials from 1. This module turns ids into 0-based
 ``image_ids``; session, run and trial numbers keep NSD's count.
 """
 
@@ -17,7 +17,7 @@ from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataE
 
 TRIALS_PER_SESSION = 750
 RUNS_PER_SESSION = 12
-# A slot is 4 s: an image for 3 s and a gap of 1 s. Volumes a slot and seconds a volume in each
+# A slot is 4 s: an image for 3 s and a gap of 1 s. Volumes per slot and seconds per volume in each
 # space (NSD manual, time-series data).
 VOLUMES_PER_SLOT = {"func1pt8mm": 3, "func1mm": 4}
 TR_SECONDS = {"func1pt8mm": 4 / 3, "func1mm": 1.0}
@@ -76,7 +76,7 @@ def read_design(path: Path, *, remedy: str) -> ExperimentDesign:
     }
     try:
         variables = scipy.io.loadmat(path, variable_names=list(shapes))
-    except Exception as error:  # scipy raises whatever the damaged bytes lead it to
+    except Exception as error:  # damaged bytes can make scipy raise any error
         raise FormatError(
             f"{path}: not a readable MATLAB 5 file ({error}); run: {remedy}"
         ) from error
@@ -100,18 +100,18 @@ def read_responses(path: Path, sessions: list[int], *, remedy: str) -> pd.DataFr
     sessions : list of int
         Session numbers, from 1.
     remedy : str
-        The command that brings the file.
+        The command that fetches the file.
 
     Returns
     -------
     DataFrame
-        One row a trial in time order, with columns ``session``, ``run``, ``trial`` (from 1) and
+        One row per trial in time order, with columns ``session``, ``run``, ``trial`` (from 1) and
         ``image_id`` (0-based).
 
     Raises
     ------
     MismatchError
-        If a session is absent or has not 750 trials.
+        If a session is absent or does not have 750 trials.
     """
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")

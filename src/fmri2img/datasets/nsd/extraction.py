@@ -1,8 +1,8 @@
-"""Responses of a region's voxels, all sessions, from raw files to one container.
+"""Responses of a region's voxels in all sessions, from raw files to one container.
 
-Sessions are read side by side (`sessions`), so memory does not grow with their number and a run
-that breaks off goes on where it stopped; their pieces are joined at the end without being read into
-memory.
+Sessions are read in parallel (`sessions`) and leave one piece each, so memory does not grow with
+their number and an interrupted run resumes where it stopped. The pieces are joined at the end
+without being read into memory.
 """
 
 from collections.abc import Callable, Iterable
@@ -35,7 +35,7 @@ from fmri2img.provenance.receipts import RawFiles
 
 Progress = Callable[..., Iterable]
 NcsnrEstimator = Callable[..., np.ndarray]
-_VOXELS_AT_ONCE = 512  # of which all trials are in memory while ncsnr is estimated
+_VOXELS_AT_ONCE = 512  # voxels whose trials are all in memory while ncsnr is estimated
 
 
 def extract_betas(
@@ -59,7 +59,7 @@ def extract_betas(
     nsd, params
         Space, version, sessions; labels, threshold, windows.
     estimate_ncsnr : callable
-        `containers.ncsnr.estimate_ncsnr`: betas, sessions and image ids of trials to ncsnr.
+        `containers.ncsnr.estimate_ncsnr`: ncsnr from the trials' betas, sessions and image ids.
     resources : Resources
 
     Returns
@@ -73,7 +73,7 @@ def extract_betas(
     design = read_design(shared.locate(EXPDESIGN), remedy=shared.remedy)
     image_ids = trials["image_id"].to_numpy()
     _check_order(image_ids, design, sessions, raw.name, str(files.responses()))
-    # Whatever can be wrong is looked at before the sessions, which take the time.
+    # Check everything that can be wrong before reading the sessions, which is slow.
     in_brain = _read_on_grid(raw, files.brainmask(), region) > 0
     ncsnr = _shipped_ncsnr(raw, files, region, nsd)
     machine, progress = resources.machine, resources.progress
@@ -112,7 +112,7 @@ def extract_betas(
 def _shipped_ncsnr(
     raw: RawFiles, files: SubjectFiles, region: Region, nsd: NsdParams
 ) -> np.ndarray:
-    """Return NSD's ncsnr on the region's grid, shape (x, y, z), float32; NaN where it ships none:
+    """Return NSD's ncsnr on the region's grid, shape (x, y, z), float32; NaN if NSD ships none, as
     for responses other than its betas.
     """
     path = files.ncsnr(nsd.beta_version)

@@ -1,9 +1,9 @@
 """Move volumes between NSD's spaces, with the semantics of MATLAB ``nsd_mapdata``.
 
 A transform file holds, at each voxel of the target grid, decimal 1-based coordinates into the
-source volume (1.0 is the centre of the first voxel). A coordinate counts if it lies in 1..N of its
-axis; the codes that mark "no data" differ from file to file (9999 was carried through arithmetic),
-so only the range tells.
+source volume (1.0 is the centre of the first voxel). A coordinate is valid if it lies in 1..N of
+its axis. The codes for "no data" differ between files (9999 went through arithmetic), so only the
+range decides.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ def read_coordinates(path: Path, target_shape: tuple[int, ...], *, remedy: str) 
     target_shape : tuple of int
         Grid (x, y, z) that the transform must cover.
     remedy : str
-        The command that brings the file.
+        The command that fetches the file.
 
     Returns
     -------
@@ -34,7 +34,7 @@ def read_coordinates(path: Path, target_shape: tuple[int, ...], *, remedy: str) 
     Raises
     ------
     FormatError
-        If the volume does not hold three coordinates a voxel.
+        If the volume does not hold three coordinates per voxel.
     MismatchError
         If its grid is not the target's.
     """
@@ -70,7 +70,7 @@ def map_nearest(source: np.ndarray, coordinates: np.ndarray, *, bad_value: float
     coordinates : ndarray, shape (..., 3)
         1-based coordinates into ``source``.
     bad_value : float
-        Given where a coordinate is out of range.
+        Value where a coordinate is out of range.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def map_winner_take_all(
     coordinates : ndarray, shape (..., 3)
         1-based coordinates into ``source``.
     bad_value : float
-        Given where a coordinate is out of range.
+        Value where a coordinate is out of range.
 
     Returns
     -------
@@ -116,10 +116,10 @@ def map_winner_take_all(
     corner_labels, weights = np.stack(labels), np.stack(corner_weights)  # (8, n)
     winner = np.zeros(len(inside), dtype=source.dtype)
     best = np.zeros(len(inside))
-    for label in np.unique(corner_labels):  # ascending: a later label must do better, not as well
+    for label in np.unique(corner_labels):  # ascending: to win, a later label must weigh more
         weight = np.where(corner_labels == label, weights, 0).sum(axis=0)
-        # Weights that are equal on paper differ in the last bits; without the margin a tie would go
-        # by rounding.
+        # Weights that are equal on paper differ in the last bits; without the margin, rounding
+        # would decide a tie.
         better = weight > best + 1e-9
         winner[better], best[better] = label, weight[better]
     mapped = np.full(coordinates.shape[:-1], bad_value, dtype=source.dtype)

@@ -1,4 +1,4 @@
-"""Where NSD keeps its files; every function returns a path and touches no disk."""
+"""Paths of NSD's files; no function here accesses the disk."""
 
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -27,6 +27,14 @@ EXPDESIGN = PurePosixPath("nsddata/experiments/nsd/nsd_expdesign.mat")
 STIM_INFO = PurePosixPath("nsddata/experiments/nsd/nsd_stim_info_merged.csv")
 
 
+def own_stimuli(name: str) -> PurePosixPath:
+    """Return the file of the pictures that only one subject saw, or of the ``shared`` ones.
+
+    Simulated trees have them, and `STIMULI` refers to them; NSD has all pictures in `STIMULI`.
+    """
+    return STIMULI.with_name(f"{STIMULI.stem}_{name}{STIMULI.suffix}")
+
+
 def subject_number(subject: str) -> int:
     """Return 1 to 8 for ``subj01`` to ``subj08``."""
     return int(subject.removeprefix("subj"))
@@ -52,7 +60,7 @@ class SubjectFiles:
         return PurePosixPath("nsddata/ppdata") / self.subject
 
     def responses(self) -> PurePosixPath:
-        """Behaviour and trial order, one row a trial."""
+        """Behaviour and trial order, one row per trial."""
         return self._ppdata / "behav" / "responses.tsv"
 
     def brainmask(self) -> PurePosixPath:

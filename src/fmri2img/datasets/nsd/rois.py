@@ -73,7 +73,7 @@ LABEL_NAMES: dict[str, dict[int, str]] = {
 
 
 def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
-    """Read a ``.ctab`` file: a number and a name a line, with any amount of blanks behind.
+    """Read a ``.ctab`` file: one number and name per line, with any number of trailing blanks.
 
     Returns
     -------
@@ -96,13 +96,13 @@ def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
             continue
         if len(fields) < 2 or not fields[0].isdigit():
             raise FormatError(
-                f"{path}, line {number}: expected a label number and a name, got {line!r}; mend "
-                "the table"
+                f"{path}, line {number}: expected a label number and a name, got {line!r}; "
+                "correct the table"
             )
         if int(fields[0]) and fields[1] in names.values():
             raise FormatError(
-                f"{path}, line {number}: the name {fields[1]} stands there twice, expected one "
-                "label a name; mend the table"
+                f"{path}, line {number}: the name {fields[1]} appears twice, expected one label "
+                "per name; correct the table"
             )
         names[int(fields[0])] = fields[1]
     return {label: name for label, name in names.items() if label > 0}
@@ -133,7 +133,7 @@ def read_labels(path: Path, *, remedy: str) -> tuple[np.ndarray, np.ndarray]:
     values = read_array(path, image, remedy=remedy)
     if values.ndim != 3:
         raise FormatError(
-            f"{path}: expected a 3-D volume of labels, got shape {values.shape}; mend the volume"
+            f"{path}: expected a 3-D volume of labels, got shape {values.shape}; correct the volume"
         )
     labels = np.empty(values.shape, dtype=np.int16, order="F")
     for z in range(values.shape[2]):  # plane by plane: an anatomical volume of float64 takes 262 MB
@@ -146,7 +146,7 @@ def read_labels(path: Path, *, remedy: str) -> tuple[np.ndarray, np.ndarray]:
         ):
             raise FormatError(
                 f"{path}: expected whole numbers from -1 up, {_first_fault(plane)} in plane z = "
-                f"{z}; mend the volume"
+                f"{z}; correct the volume"
             )
         labels[..., z] = plane
     return labels, image.affine

@@ -1,5 +1,5 @@
-"""Sessions side by side: each is read in a process of its own and leaves a piece on disk as soon
-as it is done.
+"""Sessions in parallel: each is read in its own process, which writes a piece to disk as soon as
+it is done.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _SATURATED = (-32_768, 32_767)
 
 @dataclass(frozen=True)
 class Pieces:
-    """One file a session, with ``betas`` (750, n_voxels), and ``valid`` and ``saturated``
+    """One file per session, with ``betas`` (750, n_voxels), and ``valid`` and ``saturated``
     (n_voxels,).
 
     Attributes
@@ -66,7 +66,7 @@ class Pieces:
         return np.stack([_read(path, name, ()) for path in self.paths])
 
     def narrow(self, kept: np.ndarray, machine: MachineParams) -> Self:
-        """Leave voxels out of every piece; the full pieces stay, for another choice.
+        """Write pieces with some of the voxels; the full pieces stay, for another selection.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class BetasSource:
         return read_session_betas(self.path, mask, remedy=self.remedy)
 
     def identity(self) -> str:
-        """Stand for every byte and setting that decides the result."""
+        """Return a text that stands for every byte and setting that decides the result."""
         return self.sha256
 
 
@@ -123,7 +123,7 @@ class TimeseriesSource:
         )
 
     def identity(self) -> str:
-        """Stand for every byte and setting that decides the result."""
+        """Return a text that stands for every byte and setting that decides the result."""
         return json.dumps([self.sha256, self.params.model_dump(), self.tr_seconds])
 
 
@@ -152,7 +152,7 @@ def locate_sessions(
     params : TimeseriesParams
         Windows of responses from time series.
     watch : callable
-        Opens a bar of bytes for files that have to be hashed.
+        Opens a progress bar, in bytes, for files that have to be hashed.
 
     Returns
     -------
@@ -200,14 +200,14 @@ def read_sessions(
     *,
     progress: Progress,
 ) -> Pieces:
-    """Make the piece of each session that has none yet.
+    """Read each session that has no piece yet.
 
     Parameters
     ----------
     sources : list of BetasSource or TimeseriesSource
     mask : ndarray, shape (x, y, z), bool
     workspace : Path
-        Folder of the pieces, whose names stand for the bytes and voxels they were made from.
+        Folder of the pieces; their names identify the bytes and voxels they were made from.
     machine : MachineParams
     progress : callable
     """
@@ -233,14 +233,14 @@ def read_sessions(
 
 
 def _code() -> bytes:
-    """Name the code that makes a piece: after a change of its meaning, pieces of an earlier run
-    do not count.
+    """Identify the code that makes a piece: pieces from before a change of its meaning are not
+    used.
     """
     return code_digest("fmri2img.datasets.nsd.extraction.extract_betas").encode()
 
 
 def _make_piece(source: Source, mask: np.ndarray, piece: Path) -> None:
-    """Read one session and leave it on disk; runs in a process of its own."""
+    """Read one session and write it to disk; runs in its own process."""
     betas = source.read(mask)
     with replacing(piece) as partial, writing(partial) as file:
         write_array(file, "betas", betas)

@@ -22,7 +22,7 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
     image_ids : ndarray, shape (n,)
         0-based 73k ids.
     remedy : str
-        The command that brings the file.
+        The command that fetches the file.
 
     Yields
     ------
@@ -31,7 +31,7 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
     Raises
     ------
     MissingDataError
-        If the file is not there.
+        If the file is missing, or a picture was never written.
     FormatError
         If it holds no pictures.
     MismatchError
@@ -52,20 +52,26 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
         brick = file["imgBrick"]
         if len(image_ids) and image_ids.max() >= len(brick):
             raise MismatchError(
-                f"{path}: image id {image_ids.max()} (0-based) asked for, the file holds "
-                f"{len(brick)}; run: {remedy}"
+                f"{path}: image id {image_ids.max()} (0-based) is beyond the {len(brick)} pictures "
+                f"of the file; run: {remedy}"
             )
-        try:
-            for image_id in image_ids:
-                yield brick[image_id]
-        except OSError as error:
-            raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
+        for image_id in image_ids:
+            try:
+                picture = brick[image_id]
+            except OSError as error:
+                raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
+            if not picture.any():  # as rows read that were never written, or lie in a lost file
+                raise MissingDataError(
+                    f"{path}: there is no picture of image id {image_id} (0-based): all its values "
+                    f"are 0; run: {remedy}"
+                )
+            yield picture
 
 
 def _open(path: Path, remedy: str) -> h5py.File:
     try:
-        # How the published file is cut into chunks is not documented; with room for many, one that
-        # holds several pictures is read once.
+        # The chunks of the published file are not documented; with a large cache, a chunk that
+        # holds several pictures is read only once.
         return h5py.File(path, "r", locking=False, rdcc_nbytes=_CHUNK_CACHE_BYTES)
     except OSError as error:
         raise FormatError(f"{path}: not a readable HDF5 file ({error}); run: {remedy}") from error

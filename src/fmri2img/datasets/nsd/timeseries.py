@@ -1,8 +1,8 @@
-"""Trial responses from raw time series: the mean of a window after onset minus that of a baseline
-before it.
+"""Trial responses from raw time series: the mean of a window after onset minus the mean of a
+baseline before it.
 
 The first variant of the fmri2img scripts worked this way, without a GLM. Every run file has one
-volume more than its design file (trailing volumes are dropped), and sessions with resting-state
+more volume than its design file (trailing volumes are dropped), and sessions with resting-state
 runs count their NSD runs from 02 (NSD manual, "Time-series data").
 """
 
@@ -48,12 +48,12 @@ def read_session_responses(
     tr_seconds : float
         Time between volumes.
     remedy : str
-        The command that brings the files.
+        The command that fetches the files.
 
     Returns
     -------
     ndarray, shape (750, n_voxels), int16
-        Percent of the run's mean x 300, like betas; 0 throughout where the voxel is masked in a
+        Percent of the run's mean x 300, like betas; 0 in all trials if the voxel is masked in any
         run.
 
     Raises

@@ -18,10 +18,9 @@ from nibabel.wrapstruct import WrapStructError
 from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.project.files import write_bytes
 
-# NSD's own headers have pixdim[0] = 0, on which nibabel would remark at every file.
+# NSD's own headers have pixdim[0] = 0, about which nibabel would warn for every file.
 logging.getLogger("nibabel.global").setLevel(logging.ERROR)
-# What reading a truncated or damaged .gz raises: the end too early, a wrong checksum, a broken
-# stream.
+# Errors on reading a truncated or damaged .gz: end too early, wrong checksum, broken stream.
 _BROKEN_GZIP: Any = (EOFError, zlib.error, igzip.BadGzipFile, isal_zlib.error)
 _SAME_SPACE = "use an ROI of the same subject and functional space"
 _HEADER_BYTES = 348
@@ -83,7 +82,7 @@ def read_array(path: Path, image: nib.Nifti1Image, *, remedy: str) -> np.ndarray
             values = np.asarray(
                 nib.Nifti1Image.from_file_map({"image": FileHolder(fileobj=file)}).dataobj
             )
-            file.read(1)  # reading to the end is what compares the checksum
+            file.read(1)  # the checksum is compared only at the end of the file
             return values
     except (OSError, ValueError, *_BROKEN_GZIP) as error:
         raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
@@ -92,8 +91,7 @@ def read_array(path: Path, image: nib.Nifti1Image, *, remedy: str) -> np.ndarray
 def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.ndarray]:
     """Yield the voxels of a mask, volume by volume, from a compressed file of int16 volumes.
 
-    Only one volume is in memory, and the file's checksum is verified when the last one has been
-    read.
+    Only one volume is in memory, and the file's checksum is verified after the last one.
 
     Parameters
     ----------
@@ -101,19 +99,19 @@ def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.n
         ``.nii.gz``.
     mask : ndarray, shape (x, y, z), bool
     remedy : str
-        The command that brings the file.
+        The command that fetches the file.
 
     Yields
     ------
     ndarray, shape (n_voxels,), int16
-        Voxels in C order over (x, y, z); overwritten by the next one.
+        Voxels in C order over (x, y, z).
 
     Raises
     ------
     MissingDataError
         If the file is not there.
     FormatError
-        If it is no NIfTI file of int16 volumes, ends too early or is damaged.
+        If it is not a NIfTI file of int16 volumes, ends too early or is damaged.
     MismatchError
         If its grid is not the mask's.
     """
@@ -129,13 +127,13 @@ def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.n
                 if (got := file.readinto(volume.data.cast("B"))) != volume.nbytes:
                     raise EOFError(f"volume {index + 1} has {got} of {volume.nbytes} bytes")
                 yield volume[positions].astype(np.int16, copy=False)
-            file.read(1)  # reading to the end is what compares the checksum
+            file.read(1)  # the checksum is compared only at the end of the file
     except _BROKEN_GZIP as error:
         raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
 
 
 def read_header(path: Path, *, remedy: str) -> nib.Nifti1Header:
-    """Read a volume's header alone.
+    """Read only a volume's header.
 
     Raises
     ------

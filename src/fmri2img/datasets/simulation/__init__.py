@@ -1,1 +1,1 @@
-"""The simulated NSD: scenes, cortex, encoding model and true-to-format files."""
+"""The simulated NSD: scenes, cortex, encoding model and files in NSD's formats."""

@@ -2,9 +2,9 @@
 and function.
 
 The cortex is a folded shell inside an ellipsoid. Around a foveal point of each hemisphere, areas
-fan out as sectors: V1 in the middle, V2, V3 and hV4 beyond it, dorsal ones with the lower visual
-field. Eccentricity grows with the distance from the foveal point, polar angle runs to and fro
-across areas, reversing at their borders, as in human cortex (Wandell, Dumoulin & Brewer 2007,
+fan out as sectors: V1 in the middle, V2, V3 and hV4 beyond it. Dorsal areas hold the lower visual
+field. Eccentricity grows with the distance from the foveal point. Polar angle sweeps back and forth
+across areas and reverses at their borders, as in human cortex (Wandell, Dumoulin & Brewer 2007,
 doi:10.1016/j.neuron.2007.10.012). Everything is defined at points in anatomical millimetres, so
 anatomical and functional volumes are two samplings of one cortex.
 """
@@ -17,7 +17,7 @@ from fmri2img.datasets.nsd.mapping import map_winner_take_all
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
 
 ANAT_VOXEL_MM, ANAT_SIDE = 0.8, 320
-# What 9999 became in the anat0pt8-to-func files: (9999 - 0.5) / 0.8 + 0.5.
+# Value of the code 9999 in the anat0pt8-to-func files: (9999 - 0.5) / 0.8 + 0.5.
 INVALID_COORDINATE = 12498.625
 # Grid (x, y, z) of each subject in func1pt8mm and func1mm (NSD manual, technical notes).
 FUNC_SHAPES = {
@@ -43,7 +43,7 @@ FUNC_SHAPES = {
     ),
 }
 ATLASES_ON_FSAVERAGE = ("nsdgeneral", "streams")
-# Those of NSD's ROI collections that the simulated cortex has.
+# NSD's ROI collections that the simulated cortex has.
 SIMULATED_ROIS = (
     "prf-visualrois",
     "prf-eccrois",
@@ -153,9 +153,9 @@ def grow_cortex(
     func_space : str
         ``func1pt8mm`` or ``func1mm``.
     volume_scale : float
-        1 for the real grids; smaller ones shrink head and grids alike.
+        1 for the real grids; smaller values shrink head and grids alike.
     n_visual_voxels : int
-        About how many functional voxels the retinotopic areas should have.
+        Approximate number of functional voxels in the retinotopic areas.
     seed : int
 
     Returns
@@ -197,7 +197,7 @@ def _with_fan_radius(cortex: Cortex, n_visual_voxels: int) -> Cortex:
     points = locate(cortex, func_to_anat_mm(cortex).reshape(-1, 3))
     in_fan = points.is_cortex & (points.fan_angle >= -141) & (points.fan_angle < 105)
     radii = np.sort(points.fan_distance[in_fan])
-    # Beyond 1.3 radians the fan would reach round the brain.
+    # Beyond 1.3 radians the fan would wrap around the brain.
     radius = radii[min(n_visual_voxels, len(radii)) - 1] if len(radii) else 1.0
     return Cortex(**{**cortex.__dict__, "fan_radius": float(min(radius, 1.3))})
 
@@ -244,7 +244,7 @@ def func_to_anat_coordinates(cortex: Cortex) -> np.ndarray:
 
 
 def locate(cortex: Cortex, position_mm: np.ndarray) -> CorticalPoints:
-    """Say where anatomical points lie on the cortex.
+    """Find where anatomical points lie on the cortex.
 
     Parameters
     ----------
@@ -374,8 +374,8 @@ def anat_labels(cortex: Cortex) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def split_hemispheres(labels: np.ndarray, is_left: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the combined volume, shape (x, y, z), and those of each hemisphere, which are -1
-    outside their own half.
+    """Return the combined volume, shape (x, y, z), and one for each hemisphere, -1 outside its own
+    half.
     """
     return {"": labels, "lh.": np.where(is_left, labels, -1), "rh.": np.where(is_left, -1, labels)}
 

@@ -1,7 +1,7 @@
-"""The simulated experiment as a whole: what all subjects share, and one subject's files.
+"""The simulated experiment of one subject, and its files.
 
-Same settings, same bytes. `SimulatedSubject` also gives the ground truth (encoding model,
-noise-free responses) to tests and teaching; no stage of the pipeline reads it.
+The same settings give the same bytes. `SimulatedSubject` also gives the ground truth (encoding
+model, noise-free responses) to tests and teaching; no stage of the pipeline reads it.
 """
 
 from collections.abc import Iterator
@@ -48,6 +48,7 @@ from fmri2img.datasets.simulation.cortex import (
     split_hemispheres,
 )
 from fmri2img.datasets.simulation.scenes import CATEGORIES, describe_scene
+from fmri2img.datasets.simulation.stimuli_files import write_pictures
 from fmri2img.datasets.simulation.trial_order import (
     SimulatedDesign,
     draw_design,
@@ -88,12 +89,12 @@ class SimulatedSubject:
 
     @property
     def simulation(self) -> SimulationParams:
-        """Size and seed."""
+        """Size and seed of the simulation."""
         return self.nsd.simulation
 
     @property
     def number(self) -> int:
-        """1 to 8."""
+        """Number of the subject, 1 to 8."""
         return subject_number(self.subject)
 
     @property
@@ -113,7 +114,7 @@ class SimulatedSubject:
 
     @cached_property
     def cortex(self) -> Cortex:
-        """Geometry."""
+        """Geometry of the cortex."""
         return grow_cortex(
             self.number,
             func_space=self.nsd.func_space,
@@ -185,7 +186,7 @@ class SimulatedSubject:
 
     def write(self) -> list[PurePosixPath]:
         """Write all files of this subject; return their paths relative to the root."""
-        written = self._write_anatomy()
+        written = [self._write_pictures(), *self._write_anatomy()]
         table = responses_table(self.design, self.number, self.sessions, self.simulation.seed)
         written.append(writers.write_responses(self.root, self.files, table))
         for session in self.sessions:
@@ -204,8 +205,13 @@ class SimulatedSubject:
             written += self._write_betas(version)
         return written
 
+    def _write_pictures(self) -> PurePosixPath:
+        """Write the pictures that nobody else sees."""
+        unique = np.setdiff1d(self.image_ids, self.design.experiment.shared_image_ids)
+        return write_pictures(self.root, self.subject, self.nsd, unique, are_shared=False)
+
     def _write_timeseries(self, session: int, betas_path: PurePosixPath) -> list[PurePosixPath]:
-        """Write the runs of a session, made from its betas; rest runs hold noise alone."""
+        """Write the runs of a session, made from its betas; rest runs hold only noise."""
         with h5py.File(on_disk(self.root, betas_path), "r") as file:
             betas = file["betas"][()].transpose(3, 2, 1, 0)  # (x, y, z, 750)
         slots = self.design.stimulus_slots[session - 1]
@@ -264,9 +270,7 @@ class SimulatedSubject:
         return [*written, self.files.transform(), self.files.brainmask()]
 
     def _valid_voxels(self, session: int) -> np.ndarray:
-        """Return voxels with data in a session: head motion since the first one takes a few
-        planes from the slab's faces.
-        """
+        """Return voxels with data in a session: head motion cuts off planes in later sessions."""
         if session == self.sessions[0]:
             return self.brain_mask
         rng = np.random.default_rng([self.simulation.seed, 77, self.number, session])
@@ -278,9 +282,7 @@ class SimulatedSubject:
         return valid
 
     def _write_betas(self, version: BetaVersion) -> list[PurePosixPath]:
-        """Write the betas of every session in the wanted formats, then ncsnr from what was
-        written.
-        """
+        """Write every session's betas in the wanted formats, then ncsnr from the betas files."""
         signal, model = self.signal(version), self.voxel_model(version)
         stored, written = [], []
         for session in self.sessions:
@@ -328,7 +330,7 @@ class SimulatedSubject:
         for z in range(self.brain_mask.shape[2]):
             slab = np.zeros((TRIALS_PER_SESSION, *self.brain_mask.shape[:2]), dtype=np.int16)
             inside = valid[:, :, z]
-            # The same sources for all slabs, but each slab's own independent part.
+            # All slabs share the noise sources; each draws its own independent part.
             noise = _slab_noise(positions[:, :, z][inside], sources, noise_seed, z)
             betas = 1.5 * noise
             index = order[:, :, z][inside]

@@ -2,8 +2,8 @@
 photographs.
 
 Sizes follow a power law (Lee, Mumford & Huang 2001, doi:10.1023/A:1011109015675), so that a picture
-looks the same at every magnification. They train the demo autoencoder beside the scenes: no
-photograph is needed.
+looks the same at every magnification. Together with the scenes, these pictures train the demo
+autoencoder, so that no photograph is needed.
 """
 
 import numpy as np

@@ -16,7 +16,7 @@ class Part:
     kind : str
         ``"ellipse"``, ``"box"`` (rounded) or ``"polygon"`` (convex, clockwise on the screen).
     centre, half_size : tuple of float
-        In fractions of the picture; for a polygon the box that holds it.
+        Centre and half the size, in fractions of the picture; for a polygon, of its bounding box.
     colour : tuple of float
         Red, green, blue in 0..1.
     angle : float
@@ -28,7 +28,7 @@ class Part:
     opacity : float
         0..1; below 1 for shadows.
     softness : float
-        Width of the outline in fractions of the picture, besides one pixel.
+        Width of the blurred outline, in fractions of the picture, in addition to one pixel.
     vertices : tuple of (x, y)
         Corners of a polygon, in fractions of the picture.
     """
@@ -56,7 +56,7 @@ def jitter(rng: np.random.Generator, colour: tuple[float, ...], spread: float = 
 def pick(
     rng: np.random.Generator, palette: tuple, spread: float = 0.05
 ) -> tuple[float, float, float]:
-    """Draw a colour of a palette, and vary it."""
+    """Draw a colour from a palette, and vary it."""
     return jitter(rng, palette[rng.integers(len(palette))], spread)
 
 

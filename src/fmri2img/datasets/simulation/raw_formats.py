@@ -20,7 +20,14 @@ from fmri2img.datasets.nsd.design import (
     VOLUMES_PER_SLOT,
     rest_runs_shift,
 )
-from fmri2img.datasets.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, SubjectFiles, on_disk
+from fmri2img.datasets.nsd.paths import (
+    EXPDESIGN,
+    STIM_INFO,
+    STIMULI,
+    SubjectFiles,
+    on_disk,
+    own_stimuli,
+)
 from fmri2img.datasets.nsd.rois import write_label_table
 from fmri2img.datasets.nsd.volumes import nsd_header, write_volume
 from fmri2img.datasets.simulation.trial_order import N_SLOTS, SimulatedDesign, stim_info_table
@@ -28,8 +35,10 @@ from fmri2img.project.files import replacing, write_bytes, write_text
 from fmri2img.provenance.receipts import SIMULATED_NOTICE
 
 IMAGE_SIDE = 425
-# Attribute of every HDF5 file, and text of a notice beside the data: nobody may take this for brain
-# data.
+_PICTURE = (IMAGE_SIDE, IMAGE_SIDE, 3)
+_BRICK = "imgBrick"
+# Attribute of every HDF5 file, and text of a notice beside the data, so that nobody takes the files
+# for brain data.
 SIMULATED_MARK = "simulated by fmri2img, not measured"
 
 
@@ -75,36 +84,55 @@ def _matlab_file(variables: dict[str, np.ndarray]) -> bytes:
     return bytes(content)
 
 
-def write_stimuli(
-    root: Path, image_ids: np.ndarray, pictures: Iterable[np.ndarray]
+def write_own_stimuli(
+    root: Path, name: str, pictures: Iterable[np.ndarray], n: int
 ) -> PurePosixPath:
-    """Write the pictures that are shown into ``nsd_stimuli.hdf5``; other rows stay unwritten and
-    take no room.
+    """Write the pictures that only one subject sees, or the ``shared`` ones; return their path.
 
     Parameters
     ----------
     root : Path
-    image_ids : ndarray, shape (n,)
-        0-based 73k ids, ascending.
+    name : str
     pictures : iterable of ndarray, shape (425, 425, 3), uint8
-
-    Returns
-    -------
-    PurePosixPath
+        In ascending order of their ids.
+    n : int
+        Number of pictures.
     """
+    path = own_stimuli(name)
+    with replacing(on_disk(root, path)) as partial, writing(partial) as file:
+        file.attrs["source"] = SIMULATED_MARK
+        shape = (n, *_PICTURE)
+        brick = file.create_dataset(_BRICK, shape, np.uint8, chunks=(1, *_PICTURE) if n else None)
+        for row, picture in enumerate(pictures):
+            brick[row] = picture
+    return path
+
+
+def write_stimuli(root: Path, image_ids: dict[str, np.ndarray]) -> PurePosixPath:
+    """Write ``nsd_stimuli.hdf5``: all 73 000 rows, which refer to the files of `own_stimuli`.
+
+    The file does not depend on which of those files exist. Rows without a picture read as 0.
+
+    Parameters
+    ----------
+    root : Path
+    image_ids : dict of str to ndarray, shape (n,)
+        0-based 73k ids, ascending, by the name of the file that holds them.
+    """
+    layout = h5py.VirtualLayout((N_IMAGES, *_PICTURE), np.uint8)
+    layout.dcpl.set_obj_track_times(False)
+    for name, ids in image_ids.items():
+        if len(ids):
+            source = own_stimuli(name).name
+            layout[ids] = h5py.VirtualSource(source, _BRICK, (len(ids), *_PICTURE))
     with replacing(on_disk(root, STIMULI)) as partial, writing(partial) as file:
         file.attrs["source"] = SIMULATED_MARK
-        shape = (N_IMAGES, IMAGE_SIDE, IMAGE_SIDE, 3)
-        brick = file.create_dataset(
-            "imgBrick", shape, np.uint8, chunks=(1, *shape[1:]), fillvalue=0
-        )
-        for image_id, picture in zip(image_ids, pictures, strict=True):
-            brick[image_id] = picture
+        file.create_virtual_dataset(_BRICK, layout, fillvalue=0)
     return STIMULI
 
 
 def write_responses(root: Path, files: SubjectFiles, table: pd.DataFrame) -> PurePosixPath:
-    """Write ``responses.tsv``; missing values are the letters NaN."""
+    """Write ``responses.tsv``; missing values are written as NaN."""
     text = table.to_csv(
         sep="\t", index=False, na_rep="NaN", float_format="%.15g", lineterminator="\n"
     )
@@ -115,8 +143,8 @@ def write_responses(root: Path, files: SubjectFiles, table: pd.DataFrame) -> Pur
 def write_design_runs(
     root: Path, files: SubjectFiles, design: SimulatedDesign, session: int, number: int
 ) -> list[PurePosixPath]:
-    """Write a session's onset files, one a run; in sessions with rest runs the NSD runs are 02
-    to 13 and the rest all zero.
+    """Write a session's onset files, one per run; in sessions with rest runs the NSD runs are 02
+    to 13, and the others are all zero.
     """
     image_ids = iter(design.experiment.trial_image_ids(number, session) + 1)
     per_slot = VOLUMES_PER_SLOT[files.func_space]

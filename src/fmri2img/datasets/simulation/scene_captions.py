@@ -11,7 +11,7 @@ from fmri2img.project.config import SimulationParams
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.files import write_json
 
-N_CAPTIONS = 5  # COCO's number
+N_CAPTIONS = 5  # per picture, as in COCO
 _PLACES = {
     "meadow": ("in a green meadow", "on the grass", "in a field"),
     "street": ("on a grey street", "in the middle of a road", "on the pavement"),
@@ -45,9 +45,7 @@ _NAMES = {
 
 
 def caption_scene(scene: Scene, rng: np.random.Generator) -> list[str]:
-    """Return `N_CAPTIONS` different sentences that name what is in a scene, where and in what
-    light.
-    """
+    """Return `N_CAPTIONS` different sentences that name the objects, place and light of a scene."""
     texts = []
     for view in rng.permutation(_VIEWS):
         name, place, sky = (
@@ -80,14 +78,14 @@ def write_captions(
     image_ids : ndarray, shape (n,)
         0-based 73k ids of painted scenes.
     coco_ids : ndarray, shape (n,)
-        Their numbers in COCO, as the stimulus table has them.
+        COCO ids of the pictures, as in the stimulus table.
     splits : ndarray of str, shape (n,)
         ``train2017`` or ``val2017``.
 
     Raises
     ------
     ConfigError
-        If the pictures are a folder's: the simulator can only describe what it painted.
+        If the pictures come from a folder: the simulator can only describe what it painted.
     """
     if simulation.pictures != "scenes":
         raise ConfigError(

@@ -89,7 +89,7 @@ class Scene:
     horizon : float
         Height of the horizon, fraction of the picture from above.
     colours : dict of str to tuple
-        Colours of ``top``, ``bottom`` (sky or wall) and ``ground``.
+        Colours of ``top``, ``bottom`` (sky or wall), ``ground`` and ``hill``.
     parts : tuple of Part
         Painted in this order, later ones over earlier ones.
     n_objects : int
@@ -122,7 +122,7 @@ def describe_scene(seed: int, image_id: int) -> Scene:
     Returns
     -------
     Scene
-        The same for the same two numbers, whatever else was drawn before.
+        Depends only on the two numbers, not on what was drawn before.
     """
     rng = np.random.default_rng([seed, image_id])
     category = CATEGORIES[rng.integers(len(CATEGORIES))]
@@ -198,7 +198,7 @@ def _background_colours(rng: np.random.Generator, setting: str, sky: str) -> dic
 
 
 def _background_parts(rng: np.random.Generator, setting: str, horizon: float) -> list[Part]:
-    """Scatter what lies on the ground: stones, tufts, waves, cracks; nearer ones are larger."""
+    """Scatter stones, tufts, waves and cracks on the ground; nearer ones are larger."""
     parts = []
     if setting == "room" and rng.random() < 0.7:
         parts += _window(rng, rng.uniform(0.15, 0.85), horizon)

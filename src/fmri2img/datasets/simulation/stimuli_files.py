@@ -7,64 +7,101 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 
-from fmri2img.datasets.nsd.design import SESSIONS_HELD, ExperimentDesign
-from fmri2img.datasets.nsd.paths import fsaverage_label_table, subject_number
+from fmri2img.datasets.nsd.design import N_SUBJECTS, SESSIONS_HELD, ExperimentDesign
+from fmri2img.datasets.nsd.paths import fsaverage_label_table
 from fmri2img.datasets.nsd.rois import LABEL_NAMES
 from fmri2img.datasets.simulation import raw_formats as writers
 from fmri2img.datasets.simulation.cortex import ATLASES_ON_FSAVERAGE
 from fmri2img.datasets.simulation.scenes import describe_scene, paint_scene
-from fmri2img.datasets.simulation.trial_order import draw_design, shown_images
+from fmri2img.datasets.simulation.trial_order import draw_design, sessions_of, shown_images
 from fmri2img.project.config import NsdParams, SimulatedNsdParams, SimulationParams
 from fmri2img.project.exceptions import MissingDataError
 
+SHARED = "shared"
 
-def simulate_shared(
-    root: Path, nsd: SimulatedNsdParams, subjects: list[str]
-) -> list[PurePosixPath]:
-    """Write design tables and the pictures that the named subjects see.
+
+def simulate_shared(root: Path, nsd: SimulatedNsdParams) -> list[PurePosixPath]:
+    """Write the files that do not depend on which subjects are simulated: design tables, the
+    pictures that all subjects see, and the stimulus file that refers to every subject's pictures.
 
     Parameters
     ----------
     root : Path
         Becomes the NSD root.
     nsd : SimulatedNsdParams
-        Sessions count: only what they show is painted.
-    subjects : list of str
+        Only pictures that its sessions show are painted.
 
     Returns
     -------
     list of PurePosixPath
         The files, relative to ``root``.
     """
-    simulation = nsd.simulation
-    design = draw_design(simulation.seed)
-    written = [writers.write_notice(root), *writers.write_design(root, design, simulation.seed)]
-    shown = [shown_in(design.experiment, subject, nsd) for subject in subjects]
-    image_ids = np.unique(np.concatenate(shown))
-    written.append(
-        writers.write_stimuli(
-            root, image_ids, _pictures(simulation, image_ids, design.experiment.shared_image_ids)
-        )
-    )
+    seed = nsd.simulation.seed
+    design = draw_design(seed)
+    pictures = _divide_pictures(design.experiment, nsd)
+    written = [
+        writers.write_notice(root),
+        *writers.write_design(root, design, seed),
+        write_pictures(root, SHARED, nsd, pictures[SHARED], are_shared=True),
+        writers.write_stimuli(root, pictures),
+    ]
     for roi in ATLASES_ON_FSAVERAGE:
         written += writers.write_label_tables(root, [fsaverage_label_table(roi)], LABEL_NAMES[roi])
     return written
 
 
+def write_pictures(
+    root: Path, name: str, nsd: SimulatedNsdParams, image_ids: np.ndarray, *, are_shared: bool
+) -> PurePosixPath:
+    """Paint pictures, or crop those of a folder, and write them; return the path of the file.
+
+    Parameters
+    ----------
+    root : Path
+    name : str
+        A subject, or ``shared``.
+    nsd : SimulatedNsdParams
+    image_ids : ndarray, shape (n,)
+        0-based 73k ids, ascending.
+    are_shared : bool
+        Whether all subjects see them; a folder's pictures are divided accordingly.
+    """
+    pictures = _pictures(nsd.simulation, image_ids, are_shared=are_shared)
+    return writers.write_own_stimuli(root, name, pictures, len(image_ids))
+
+
+def _divide_pictures(design: ExperimentDesign, nsd: SimulatedNsdParams) -> dict[str, np.ndarray]:
+    """Return the ids of the pictures that only one subject sees, for each of NSD's subjects, and
+    of the ``shared`` ones, each of shape (n,).
+    """
+    shown = {}
+    for number in range(1, N_SUBJECTS + 1):
+        sessions = _sessions_shown(number, nsd)
+        shown[f"subj{number:02d}"] = np.unique(shown_images(design, number, sessions))
+    everywhere = np.unique(np.concatenate(list(shown.values())))
+    shared = np.intersect1d(everywhere, design.shared_image_ids)
+    return {SHARED: shared} | {name: np.setdiff1d(ids, shared) for name, ids in shown.items()}
+
+
+def _sessions_shown(number: int, nsd: NsdParams) -> list[int]:
+    """Return the chosen sessions that a subject did; there may be none."""
+    if isinstance(nsd.sessions, list):
+        return sessions_of(number, nsd.sessions)
+    return nsd.sessions_of(f"subj{number:02d}", SESSIONS_HELD[number - 1])
+
+
 def _pictures(
-    simulation: SimulationParams, image_ids: np.ndarray, shared_ids: np.ndarray
+    simulation: SimulationParams, image_ids: np.ndarray, *, are_shared: bool
 ) -> Iterator[np.ndarray]:
     """Paint scenes, or crop a folder's pictures, on all cores and in order."""
     if simulation.pictures == "scenes":
         jobs = (delayed(_paint)(simulation.seed, int(image_id)) for image_id in image_ids)
     else:
         shared, unique = _divide_folder(Path(simulation.pictures))
-        sources = (
-            (shared if is_shared else unique) for is_shared in np.isin(image_ids, shared_ids)
-        )
+        paths = shared if are_shared else unique
         jobs = (
             delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths))
-            for image_id, paths in zip(image_ids, sources, strict=True)
+            for image_id in image_ids
         )
     return Parallel(n_jobs=-1, batch_size=8, return_as="generator")(jobs)
 
@@ -89,8 +126,8 @@ def _paint(seed: int, image_id: int) -> np.ndarray:
 
 
 def _crop(path: Path, turn: int) -> np.ndarray:
-    """Cut a square; later uses of the same picture are mirrored and cut elsewhere, so that no
-    two are alike.
+    """Cut a square; later uses of the same picture are cut elsewhere, and every second one is
+    mirrored, so that no two are alike.
     """
     rng = np.random.default_rng([turn, 425])
     with Image.open(path) as picture:
@@ -101,11 +138,3 @@ def _crop(path: Path, turn: int) -> np.ndarray:
         (writers.IMAGE_SIDE,) * 2, Image.Resampling.BICUBIC
     )
     return np.asarray(ImageOps.mirror(square) if turn % 2 else square)
-
-
-def shown_in(design: ExperimentDesign, subject: str, nsd: NsdParams) -> np.ndarray:
-    """Return the 0-based 73k ids of the images that a subject saw in the chosen sessions, shape
-    (n,).
-    """
-    number = subject_number(subject)
-    return shown_images(design, number, nsd.sessions_of(subject, SESSIONS_HELD[number - 1]))

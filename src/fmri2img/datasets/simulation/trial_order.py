@@ -99,7 +99,7 @@ def _draw_run(rng: np.random.Generator, run: int) -> np.ndarray:
 
 
 def sessions_of(subject_number: int, sessions: list[int]) -> list[int]:
-    """Return those of ``sessions`` that the subject did."""
+    """Return the sessions among ``sessions`` that the subject did."""
     return [session for session in sessions if session <= SESSIONS_HELD[subject_number - 1]]
 
 
@@ -107,16 +107,17 @@ def shown_images(design: ExperimentDesign, subject_number: int, sessions: list[i
     """Return the 0-based 73k ids of all trials in some sessions, in time order, shape (750 *
     n_sessions,).
     """
-    return np.concatenate([design.trial_image_ids(subject_number, session) for session in sessions])
+    shown = [design.trial_image_ids(subject_number, session) for session in sessions]
+    return np.concatenate(shown) if shown else np.zeros(0, dtype=np.int64)
 
 
 def responses_table(
     design: SimulatedDesign, subject_number: int, sessions: list[int], seed: int
 ) -> pd.DataFrame:
-    """Draw the behaviour of one subject, NSD's 19 columns, one row a trial.
+    """Draw the behaviour of one subject, NSD's 19 columns, one row per trial.
 
-    Memory columns look at the trials of the named sessions only if these start at session 1;
-    otherwise at all earlier sessions of the plan.
+    Memory columns count earlier trials of the plan from session 1 on, also of sessions that are not
+    named.
 
     Parameters
     ----------
@@ -158,7 +159,7 @@ def _trial_positions(design: SimulatedDesign, last_session: int) -> np.ndarray:
 
 
 def _add_behaviour(table: pd.DataFrame, rng: np.random.Generator) -> None:
-    """Add what was seen before and a button press of a subject who is right four times in five."""
+    """Add columns on earlier showings, and presses of a subject who is right four times in five."""
     n_trials = len(table)
     ids = table["73KID"].to_numpy()
     position = pd.Series(np.arange(n_trials))
@@ -200,7 +201,7 @@ def _add_behaviour(table: pd.DataFrame, rng: np.random.Generator) -> None:
 def stim_info_table(design: ExperimentDesign, seed: int) -> pd.DataFrame:
     """Make the table of all 73 000 images, 40 columns, index = 0-based 73k id.
 
-    Trial numbers run from 1 to 30 000 over the full plan, whatever was recorded.
+    Trial numbers run from 1 to 30 000 over the full plan, not only over recorded sessions.
     """
     rng = np.random.default_rng([seed, 41])
     image_ids = np.arange(N_IMAGES)

@@ -23,7 +23,7 @@ from fmri2img.datasets.simulation.scenes import CATEGORIES
 PUBLISHED_NCSNR = (0.361, 0.361, 0.324, 0.296, 0.415, 0.343, 0.281, 0.226)
 # Other beta versions have lower ceilings; these ratios to b3 are round figures, not measurements.
 _NCSNR_RATIO = {"b1": 0.6, "b2": 0.8, "b3": 1.0}
-# SD of log ncsnr over voxels; wider, the few images of a short experiment bias the median upwards
+# SD of log ncsnr over voxels; if wider, a short experiment's few images bias the median upwards
 _NCSNR_SPREAD = 0.28
 _FIELD_DEGREES = 8.4  # width of NSD's pictures
 _GRID_SIDE, _FEATURE_SIDE = 17, 85
@@ -42,10 +42,10 @@ class VoxelModel:
     fields : ndarray, shape (n_voxels, 289), float32
         Receptive fields on a 17 x 17 grid over the picture, each summing to 1.
     channel_weights : ndarray, shape (n_voxels, 11), float32
-        Of luminance, red-green, blue-yellow and 8 energy channels.
+        Weights of luminance, red-green, blue-yellow and 8 energy channels.
     category_weights : ndarray, shape (n_voxels, 10), float32
     ncsnr : ndarray, shape (n_voxels,), float32
-        Signal SD over noise SD; 0 for voxels that do not see.
+        Signal SD over noise SD.
     baseline, amplitude : ndarray, shape (n_voxels,), float32
         Mean response and SD of signal plus noise, percent signal change.
     """
@@ -59,7 +59,7 @@ class VoxelModel:
 
 
 def image_features(picture: np.ndarray) -> np.ndarray:
-    """Compute what the simulated cortex sees in a picture.
+    """Compute the features of a picture that drive the simulated cortex.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ def draw_voxels(
     points : CorticalPoints
         Where the n voxels lie on the cortex.
     labels : ndarray, shape (n_voxels,)
-        prf-visualrois; voxels with 0 are treated as higher visual cortex.
+        prf-visualrois labels; voxels with 0 are treated as higher visual cortex.
     subject_number : int
         1 to 8; sets the median ncsnr.
     version : str
@@ -184,7 +184,7 @@ def _receptive_fields(centres: np.ndarray, size: np.ndarray) -> np.ndarray:
 def noise_free_responses(
     model: VoxelModel, features: np.ndarray, categories: np.ndarray
 ) -> np.ndarray:
-    """Compute what each voxel would say without noise.
+    """Compute each voxel's responses without noise.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def session_noise(
     sources : ndarray, shape (12, 4)
         Spatial frequency (per mm) and phase of each shared noise source.
     shared_rng : Generator
-        Draws the shared time courses; start it alike for all parts of one session.
+        Draws the shared time courses; needs the same start for all parts of one session.
 
     Returns
     -------
@@ -270,15 +270,15 @@ def make_betas(
         Each of unit SD.
     model : VoxelModel
     gain : float
-        The session's.
+        Gain of the session.
     offset : ndarray, shape (n_voxels,)
-        The session's, in units of the voxel's SD.
+        Offset of the session, in units of the voxel's SD.
 
     Returns
     -------
     ndarray, shape (n_trials, n_voxels), float32
     """
-    share = model.ncsnr**2 / (1 + model.ncsnr**2)  # of the variance that is signal
+    share = model.ncsnr**2 / (1 + model.ncsnr**2)  # fraction of the variance that is signal
     mixed = np.sqrt(share) * signal + np.sqrt(1 - share) * noise
     return model.baseline + gain * model.amplitude * (mixed + offset)
 
@@ -302,7 +302,7 @@ def simulate_run(
     tr_seconds: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Make the time series of a 300-s run and the one volume more that the files have.
+    """Make the time series of a 300-s run, with the one extra volume that the files have.
 
     Parameters
     ----------
@@ -311,7 +311,7 @@ def simulate_run(
     slots : ndarray, shape (n_trials,)
         0-based 4-s slots in which images appear.
     mean : ndarray, shape (n_voxels,)
-        Scanner units.
+        Mean of each voxel, in scanner units.
     tr_seconds : float
     rng : Generator
 

@@ -1,3 +1,3 @@
-"""Every score of a prediction: its declaration beside the function that computes it, one file a
-family. A new file with a ``FAMILY`` is found by its being there.
+"""Scores of predictions: one file per family, with its declarations and the function that computes
+them. A new file that defines ``FAMILY`` is found automatically.
 """

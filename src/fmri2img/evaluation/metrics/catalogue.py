@@ -1,4 +1,4 @@
-"""All metrics that there are: every module of this package that declares a ``FAMILY``."""
+"""All metrics, collected from the modules of this package that declare a ``FAMILY``."""
 
 from functools import cache
 from importlib import import_module
@@ -8,15 +8,15 @@ from fmri2img.evaluation import metrics
 from fmri2img.evaluation.metrics.declaration import Family, Metric, Space
 from fmri2img.project.exceptions import ConfigError
 
-# Encoders are chosen by it on validation images. One that predicts no latents enters with the
-# latents that the autoencoder finds in its pictures.
+# Encoders are chosen by this metric on validation images. If one predicts no latents, the
+# autoencoder encodes its pictures instead.
 CHAMPION_METRIC = "pattern_correlation"
 CHAMPION_SCORE = f"validation/{CHAMPION_METRIC}"
 VALIDATION_LOSS = "validation/loss"
-# Of decoded z and c, with intervals and permutation p.
+# Scores of decoded z and c that have intervals and a permutation p.
 HALVES_METRICS = ("two_way", "pattern_correlation")
 HALVES_OVER_IMAGES = "dimension_correlation"
-# Of which there is a curve over averaged repetitions.
+# Metrics drawn as curves over averaged repetitions.
 REPETITION_METRICS = ("pattern_correlation", "two_way", "pixcorr_small")
 
 
@@ -27,7 +27,7 @@ def families() -> tuple[Family, ...]:
     Raises
     ------
     ConfigError
-        If two metrics have one name.
+        If two metrics share a name.
     """
     declared: list[tuple[Family, str]] = []
     for module in sorted(item.name for item in iter_modules(metrics.__path__)):
@@ -53,7 +53,7 @@ def all_metrics() -> dict[str, Metric]:
 
 
 def plain_metrics(*spaces: Space) -> dict[str, Metric]:
-    """Return the metrics that are no variants of others, in some spaces or in all."""
+    """Return the metrics that are not variants of others, in the given spaces or in all."""
     return {
         name: metric
         for name, metric in all_metrics().items()
@@ -78,11 +78,11 @@ def paired_metrics() -> dict[str, Metric]:
 
 
 def published_metrics() -> dict[str, Metric]:
-    """Return the metrics that tables of the literature have, in their usual order."""
+    """Return the metrics that published tables report, in their usual order."""
     return {name: metric for name, metric in all_metrics().items() if metric.published}
 
 
 def title_of(metric: str) -> str:
-    """Return the heading of a metric; of one that is not declared, its name in words."""
+    """Return the heading of a metric, or its name in words if it is not declared."""
     declared = all_metrics().get(metric)
     return declared.heading if declared else metric.replace("_", " ")

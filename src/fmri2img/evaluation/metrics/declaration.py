@@ -1,4 +1,4 @@
-"""What a score declares about itself, so that no table, page or run has to know it."""
+"""Declarations of metrics, so that tables, pages and runs need not know each one."""
 
 import math
 import re
@@ -16,7 +16,7 @@ from fmri2img.project.exceptions import ConfigError
 
 Space = Literal["pictures", "networks", "latents"]
 # headline: every table, page, chart and summary; main: the comparison, too; more: the pages of
-# one encoder; variant: another recipe for a score that is there already.
+# one encoder; variant: another recipe for an existing score.
 Level = Literal["headline", "main", "more", "variant"]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -28,14 +28,14 @@ class Metric:
     Attributes
     ----------
     name : str
-        Its key in files and in MLflow: lower case, digits, underscores.
+        Key in files and in MLflow: lower-case letters, digits, underscores.
     title : str
-        Its heading in tables and figures, without a mark of direction.
+        Heading in tables and figures, without the arrow for direction.
     short : str
-        The same where there is little room; the title if left out.
+        Heading where there is little room; the title if left out.
     chance : float or str
-        What a prediction that knows nothing scores: a number that follows from the definition, or
-        the name of the floor row that stands for it where none does.
+        Score of a prediction without information: a number, if one follows from the definition,
+        else the name of the floor row that stands for it.
     space : str
         What is compared: ``pictures``, their features in ``networks``, or ``latents``. Only
         encoders that predict latents have scores in latents.
@@ -43,16 +43,17 @@ class Metric:
     level : str
         How widely it is shown: ``headline``, ``main``, ``more`` or ``variant``.
     published : bool
-        Whether tables of the literature have it.
+        Whether published tables report it.
     network : str
-        Network without whose weights it is absent; empty: it needs none.
+        Read-out (`read_outs.READ_OUTS`) whose network it needs; empty if it needs none.
     of_each_image : bool
-        Whether single images have it; if not, it has neither pairs nor means over subjects.
+        Whether each image has a score; if not, there are no paired differences and no means over
+        subjects.
 
     Raises
     ------
     ConfigError
-        If the name is no name, or the chance level is missing or is no floor.
+        If the name is not valid, or the chance level is missing or names no floor.
     """
 
     name: str
@@ -86,14 +87,14 @@ class Metric:
 
     @property
     def narrow_heading(self) -> str:
-        """The same where there is little room."""
+        """The short title, with an arrow where less is better."""
         return self._marked(self.short or self.title)
 
     def _marked(self, title: str) -> str:
         return title if self.higher_is_better else f"{title} ↓"
 
     def best(self, values: Mapping[str, float]) -> str:
-        """Return the key of the best of some values."""
+        """Return the key of the best value."""
         return (max if self.higher_is_better else min)(values, key=lambda name: values[name])
 
     def variant(self, name: str, title: str) -> "Metric":
@@ -103,17 +104,17 @@ class Metric:
 
 @dataclass(frozen=True)
 class FamilyScores:
-    """What a family of metrics says of several predictions.
+    """Scores of several predictions from one family of metrics.
 
     Attributes
     ----------
     per_image : dict of str to dict of str to ndarray, shape (n,)
         Row to metric to the score of each image.
     means : dict of str to dict of str to float
-        Row to metric to one number for all images, of metrics that single images do not have.
+        Row to metric to one number for all images, for metrics without a score per image.
     tables : dict of str to dict of str to ndarray, shape (n, n)
-        Row to metric to the score, higher is better, that each prediction (columns) would have
-        were each image (rows) the right one; of rows whose chance level is tested.
+        Row to metric to the score, higher is better, of each prediction (columns) if each image
+        (rows) were the right one; for rows whose chance level is tested.
     """
 
     per_image: dict[str, dict[str, np.ndarray]]
@@ -122,7 +123,7 @@ class FamilyScores:
 
     @classmethod
     def of(cls, per_image: dict[str, dict[str, np.ndarray]]) -> "FamilyScores":
-        """Return scores of single images, each of shape (n,), and nothing else."""
+        """Build from scores of single images only, each of shape (n,)."""
         return cls(per_image, {}, {})
 
 
@@ -136,14 +137,14 @@ class Family:
     Attributes
     ----------
     metrics : tuple of Metric
-        In the order in which tables show them.
+        Metrics in the order in which tables show them.
     score : callable
-        From truth, predictions, networks and preset to `FamilyScores`. Rows that lack what a
-        metric compares are left out.
+        Function of truth, predictions, networks and preset that returns `FamilyScores`. Rows
+        without the data that a metric compares are left out.
     depends_on_preset : bool
-        Whether it is called for each recipe of `presets.PRESETS`; if not, once.
+        Whether ``score`` is called once for each recipe of `presets.PRESETS`, or just once.
     place : int
-        Families with lower numbers stand first in tables.
+        Rank in tables; families with lower numbers come first.
     """
 
     metrics: tuple[Metric, ...]

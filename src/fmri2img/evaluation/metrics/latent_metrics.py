@@ -71,7 +71,7 @@ def dimension_correlations(truth: np.ndarray, predicted: np.ndarray) -> np.ndarr
 def latent_summary(
     truth: np.ndarray, predicted: np.ndarray, train_mean: np.ndarray
 ) -> dict[str, float]:
-    """Return what describes predicted latents as a whole.
+    """Return numbers that describe the predicted latents as a whole.
 
     Parameters
     ----------
@@ -83,17 +83,17 @@ def latent_summary(
     -------
     dict of str to float
         ``dimension_correlation``: mean over latent numbers. ``r2_mean``, ``r2_weighted``: 1 -
-        squared error over that of the training mean, averaged over latent numbers, plainly and
-        weighted by variance. ``mse``, ``mae`` in scaled units; ``mse_relative``, ``mae_relative``
-        to predicting the training mean. ``spread_ratio``: median over latent numbers of
-        SD(prediction) / SD(truth), below 1 for predictions that shrink. ``slope``: of truth on
-        prediction over all numbers, after centring; 1 is calibrated.
+        squared error / squared error of the training mean, averaged over latent numbers, plainly
+        and weighted by variance. ``mse``, ``mae``: in scaled units. ``mse_relative``,
+        ``mae_relative``: relative to predicting the training mean. ``spread_ratio``: median over
+        latent numbers of SD(prediction) / SD(truth), below 1 for predictions that shrink.
+        ``slope``: of truth on prediction over all numbers, after centring; 1 is calibrated.
     """
     error, baseline = truth - predicted, truth - train_mean
     squared, squared_baseline = (error**2).sum(axis=0), (baseline**2).sum(axis=0)
     centred = predicted - predicted.mean(axis=0)
     spread = float((centred**2).sum())
-    # What rounding leaves of a constant prediction is no signal.
+    # Centring a constant prediction leaves only rounding error, which is not signal.
     varies = spread > 1e-12 * squared_baseline.sum()
     return {
         DIMENSION.name: float(dimension_correlations(truth, predicted).mean()),
@@ -114,7 +114,7 @@ def resampled_dimension_correlation(
     """Return the mean correlation per latent number for images drawn with replacement, shape
     (n_resamples,).
 
-    It is no mean of per-image scores, so images are weighted by how often they are drawn.
+    The score is not a mean over images, so images are weighted by how often they are drawn.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def latent_scores(
         PATTERN.name: pattern_correlations(truth, predicted, train_mean),
         _SCALED.name: pattern_correlations(truth, predicted, train_mean, train_sd),
     }
-    if np.allclose(predicted, train_mean):  # centred, nothing is left that could be identified
+    if np.allclose(predicted, train_mean):  # after centring, nothing is left to identify
         return scores
     similarity = similarity_matrix(truth - train_mean, predicted - train_mean)
     fixed_truth = two_way_identification(similarity, "ground_truth")

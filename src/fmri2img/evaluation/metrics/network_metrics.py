@@ -48,7 +48,7 @@ def _distance(read_out: str) -> Metric:
 
 
 def _of_this_project(metric: Metric, title: str, short: str, level: Level) -> Metric:
-    """Return a metric of a network in which no published table has scores."""
+    """Return a metric of a network that no published table uses."""
     return replace(metric, title=title, short=short, level=level, published=False)
 
 
@@ -64,7 +64,7 @@ _PLAIN = (
 
 
 def _by_presets(metric: Metric) -> list[Metric]:
-    """Return a metric by every recipe that its network has an input for."""
+    """Return a metric by every preset for which its network has an input."""
     presets = [PRESETS[name] for name in READ_OUTS[metric.network].network]
     return [
         metric
@@ -75,7 +75,7 @@ def _by_presets(metric: Metric) -> list[Metric]:
 
 
 def _fixed_truth(metric: Metric) -> list[Metric]:
-    """Return identification with the image fixed in place of the prediction."""
+    """Return identification with the image fixed instead of the prediction."""
     if not metric.higher_is_better:
         return []
     return [metric.variant(f"{metric.name}_ground_truth", f"{metric.title}, fixed truth")]
@@ -97,7 +97,7 @@ def absent_metrics(networks: Networks) -> dict[str, str]:
         for preset, key in READ_OUTS[metric.network].network.items():
             if not is_wanted or key not in networks.loaded:
                 absent[PRESETS[preset].prefix + metric.name] = (
-                    "asked for, but package or weights were not there"
+                    "asked for, but package or weights were missing"
                     if is_wanted
                     else "not asked for"
                 )
@@ -107,10 +107,10 @@ def absent_metrics(networks: Networks) -> dict[str, str]:
 def score_in_networks(
     truth: ShownPictures, predictions: Predictions, networks: Networks, preset: Preset
 ) -> FamilyScores:
-    """Score predictions in every network that is here.
+    """Score predictions in every available network.
 
     Features of the truth are computed once and held in memory (1000 images x 184 512 numbers: 0.74
-    GB), those of predictions in batches, so that little more is ever needed.
+    GB). Features of predictions come in batches, which need little more.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def score_in_networks(
 
 
 def _every_pair(similarity: np.ndarray) -> np.ndarray:
-    """Repeat the one column of a prediction that is the same for all images; shape (n, n)."""
+    """Repeat the single column of a prediction that all images share; shape (n, n)."""
     is_whole = similarity.shape[1] == len(similarity)
     return similarity if is_whole else np.repeat(similarity, len(similarity), axis=1)
 

@@ -1,4 +1,4 @@
-"""Scores of pictures against pictures, one value an image: PixCorr and SSIM at the size in which
+"""Scores of pictures against pictures, one per image: PixCorr and SSIM at the size in which
 the dataset stores them, by the recipes of two public code bases.
 """
 
@@ -24,20 +24,20 @@ PIXCORR = Metric(name="pixcorr", title="PixCorr", chance=0.0, level="headline", 
 SSIM = Metric(name="ssim", title="SSIM", chance=SHUFFLED, level="headline", published=True)
 _COLUMNWISE = SSIM.variant("ssim_columnwise", "SSIM, column-wise")
 _COMPUTED = (PIXCORR, SSIM, _COLUMNWISE)
-# Of pictures as small as the reconstructions: for curves over repetitions.
+# For pictures at the size of the reconstructions, used in curves over repetitions.
 PIXCORR_SMALL = PIXCORR.variant("pixcorr_small", "PixCorr, small pictures")
 # Constants of Wang et al. for a data range of 1: (0.01)^2 and (0.03)^2.
 _C1, _C2 = 1e-4, 9e-4
 _GREY_WEIGHTS = np.array([0.2125, 0.7154, 0.0721])
 _BORDER = 5
-PAIRED_SIDE = 128  # of the pictures whose PixCorr is taken of all pairs
+PAIRED_SIDE = 128  # of the pictures whose PixCorr is computed for all pairs
 _WINDOW = np.exp(-0.5 * (np.arange(-_BORDER, _BORDER + 1) / 1.5) ** 2)
 _WINDOW /= _WINDOW.sum()
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What one picture brings to PixCorr and SSIM with any other.
+    """Terms of PixCorr and SSIM that depend on one picture alone.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Moments:
         All pixels and channels, centred, of length 1; 0 for a constant picture.
     grey : ndarray, shape (size, size)
     mean, square : ndarray
-        Local means and mean squares of grey, without the border; of windows and of columns.
+        Local means and mean squares of grey, without the border: over windows and over columns.
     """
 
     unit: np.ndarray
@@ -100,8 +100,8 @@ def score_pictures(
     rows: Mapping[str, np.ndarray],
     bring: Callable[[np.ndarray, int], np.ndarray],
 ) -> dict[str, dict[str, np.ndarray]]:
-    """Return the scores of several predictions of the same pictures; what concerns the truth alone
-    is computed once.
+    """Return the scores of several predictions of the same pictures; terms of the truth alone are
+    computed once.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def score_pictures(
     rows : mapping of str to ndarray, shape (n, height, width, 3) or (1, height, width, 3), uint8
         A single picture stands for a prediction that is the same for all images.
     bring : callable
-        To the size of the truth: `Preset.bring`.
+        Resizes pictures to the side of the truth: `Preset.bring`.
 
     Returns
     -------
@@ -117,11 +117,11 @@ def score_pictures(
         Row to metric to scores.
 
         PixCorr is Pearson's correlation over all pixels and channels in one vector, 0 for a
-        constant picture. SSIM is that of Wang et al. 2004, doi:10.1109/TIP.2003.819861, on grey
+        constant picture. SSIM follows Wang et al. 2004, doi:10.1109/TIP.2003.819861, on grey
         pictures: Gaussian window of SD 1.5 cut at 3.5 SD (11 pixels), population covariance, data
-        range 1, mean without a border of 5 pixels. The column-wise one is the mean over pixel
-        columns of their one-dimensional SSIM: what scikit-image up to 0.19 gave for
-        ``multichannel=True`` on a grey picture, and so some published numbers.
+        range 1, mean without a border of 5 pixels. Column-wise SSIM is the mean over pixel columns
+        of their one-dimensional SSIM. scikit-image up to 0.19 computed it for
+        ``multichannel=True`` on a grey picture, and some published numbers are of this kind.
     """
     side = truth.shape[1]
     constant = {
@@ -152,8 +152,8 @@ def score_pictures(
 
 
 def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> np.ndarray:
-    """Return SSIM of all pairs, shape (n, n), rows truth; of small pictures, or a million pairs
-    would take hours.
+    """Return SSIM of all pairs, shape (n, n), rows truth, on small pictures: a million larger
+    pairs would take hours.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def constant_pictures(images: np.ndarray) -> int:
 
 
 def pixel_correlation_of_small(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """Return PixCorr of pictures as small as the reconstructions, shape (n,).
+    """Return PixCorr of pictures at the size of the reconstructions, shape (n,).
 
     Parameters
     ----------
@@ -200,10 +200,10 @@ def pixel_correlation_of_small(truth: np.ndarray, predicted: np.ndarray) -> np.n
 
 
 def pairings(truth: ShownPictures, predicted: np.ndarray) -> dict[str, np.ndarray]:
-    """Return metric to the score of every pairing of image (rows) and prediction (columns).
+    """Return, by metric, the score of every pairing of image (rows) and prediction (columns).
 
-    PixCorr is that of pictures of 128 x 128 and SSIM that of 64 x 64: all pairs of larger ones
-    would take hours.
+    PixCorr uses pictures of 128 x 128, SSIM pictures of 64 x 64: all pairs of larger ones would
+    take hours.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def pairings(truth: ShownPictures, predicted: np.ndarray) -> dict[str, np.ndarra
 def score_by_preset(
     truth: ShownPictures, predictions: Predictions, networks: Networks, preset: Preset
 ) -> FamilyScores:
-    """Score predictions by one recipe; every pairing by the headline's only."""
+    """Score predictions by one preset, and every pairing by the headline preset only."""
     del networks
     scores = score_pictures(truth.pictures, predictions.pictures, preset.bring)
     named = {

@@ -1,3 +1,3 @@
-"""From what models predict to pictures: each module here is one way. A model names one in its
-attribute ``renderer``; a new file is found by its being there.
+"""Ways to turn predictions into pictures, one per module. A model names its renderer in its
+attribute ``renderer``; new files are found automatically.
 """

@@ -16,11 +16,11 @@ class LatentDecoder(Renderer):
     needs_latents = True
 
     def reconstruct(self, inputs: Inputs, task: Task) -> Rendered:
-        """Decode what the encoder and its other seeds predict."""
+        """Decode the predictions of the encoder and of its other seeds."""
         return Rendered(reconstruct(inputs, task.load_other_seeds()))
 
     def render_new(self, encoder: Encoder, new: NewBetas) -> None:
-        """Decode one picture a row."""
+        """Decode one picture per row."""
         autoencoder = load_autoencoder_of(new.about, new.source)
         pictures = decode_latents(
             predict_from(encoder, new.betas, new.repetitions),

@@ -1,4 +1,4 @@
-"""Pictures by the model's own decoder, which was trained with it; no autoencoder takes part."""
+"""Pictures by the model's own decoder, trained with the model; no autoencoder is involved."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ class OwnDecoder(Renderer):
     """Predictions are pictures already."""
 
     def reconstruct(self, inputs: Inputs, task: Task) -> Rendered:
-        """Predict the pictures, from all repetitions, from some, and by other seeds."""
+        """Predict pictures from all repetitions, from some of them, and with the other seeds."""
         return Rendered(reconstruct_pictures(inputs, task.load_other_seeds(), to_pictures))
 
     def preview(self, predicted: np.ndarray, about: dict[str, Any], side: int) -> np.ndarray:
@@ -29,7 +29,7 @@ class OwnDecoder(Renderer):
         return resize_pictures(to_pictures(predicted), side)
 
     def render_new(self, encoder: Encoder, new: NewBetas) -> None:
-        """Predict one picture a row."""
+        """Predict one picture per row."""
         predicted = predict_from(encoder, new.betas, new.repetitions)
         write_pictures(to_pictures(predicted), new.names, new.folder)
 

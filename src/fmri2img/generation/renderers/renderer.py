@@ -1,4 +1,4 @@
-"""What every renderer is given, and what it can do."""
+"""The interface of all renderers, and their inputs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -30,19 +30,19 @@ Progress = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Inputs:
-    """What reconstructions of one encoder are made from.
+    """Inputs for the reconstructions of one encoder.
 
     Attributes
     ----------
     encoder : Encoder
     examples, split, latents
-        The subject's.
+        Data of the subject.
     autoencoder : FrozenAutoencoder
         The one that made ``latents``.
     encode_pictures : callable
-        Pictures, uint8, to the autoencoder's latents (`features.vae_latents.encode_pictures`).
+        Encodes pictures, uint8, to latents (`features.vae_latents.encode_pictures`).
     n_train_images : int
-        Training images that are reconstructed beside the test images.
+        Number of training images that are reconstructed in addition to the test images.
     batch_size : int
         Pictures decoded at a time.
     seed : int
@@ -72,17 +72,17 @@ class Inputs:
 
     @property
     def parts(self) -> np.ndarray:
-        """Part of the split of each of these images, ``test`` or ``train``, shape (n,), bytes."""
+        """Split of each image of `image_ids`, ``test`` or ``train``, shape (n,), bytes."""
         return np.array([b"test"] * len(self.split.test) + [b"train"] * len(self.train_ids))
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
-        """Return the pictures of latents (n, 4, h, w), shape (n, side, side, 3), uint8."""
+        """Decode latents (n, 4, h, w) to pictures (n, side, side, 3), uint8."""
         return decode_latents(latents, self.autoencoder, batch_size=self.batch_size)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One encoder whose pictures are wanted, beside `Inputs`.
+    """What a renderer needs for one encoder in addition to `Inputs`.
 
     Attributes
     ----------
@@ -91,15 +91,15 @@ class Task:
     load_other_seeds : callable
         Loads the same encoder trained from other seeds.
     open_targets : callable
-        Opens what Stable Diffusion makes of the subject's pictures.
+        Opens the subject's z latents and text embeddings from Stable Diffusion.
     settings : GenerateParams
-        Of Stable Diffusion.
+        Settings of Stable Diffusion.
     batch : int or "auto"
         Pictures that Stable Diffusion makes at a time.
     folder : Path
-        Keeps finished pictures of a call that is cut off.
+        Keeps finished pictures of an interrupted call.
     progress : callable
-        Wraps an iterable, to show how far it is.
+        Wraps an iterable to show progress.
     """
 
     about: dict[str, Any]
@@ -113,13 +113,13 @@ class Task:
 
 @dataclass(frozen=True)
 class Rendered:
-    """Reconstructions, and what has to be cleared when all that is made of them is saved.
+    """Reconstructions, and the clean-up once everything made from them is saved.
 
     Attributes
     ----------
     reconstructions : Reconstructions
     forget : callable
-        Removes unfinished work.
+        Deletes intermediate files.
     """
 
     reconstructions: Reconstructions
@@ -128,7 +128,7 @@ class Rendered:
 
 @dataclass(frozen=True)
 class NewBetas:
-    """Betas of which ``fmri2img decode`` makes pictures.
+    """Betas that ``fmri2img decode`` turns into pictures.
 
     Attributes
     ----------
@@ -137,13 +137,13 @@ class NewBetas:
     betas : ndarray, shape (n, n_voxels), float32
         Percent signal change.
     repetitions : ndarray, shape (n,), int64
-        Trials that each row averages.
+        Number of trials averaged in each row.
     about : dict
         The ``about`` of the encoder's config.
     source : str
-        Where networks lie now, if not where they were; else empty.
+        Where the networks are now, if they have moved; else empty.
     folder : Path
-        Gets the pictures.
+        Where the pictures are written.
     progress : callable
     """
 
@@ -159,7 +159,7 @@ class NewBetas:
 class Renderer(ABC):
     """One way from predictions to pictures."""
 
-    # Whether what an encoder states about its error is about the project's latents.
+    # Whether an encoder's stated error refers to the project's latents.
     states_errors_of_latents = False
     # Whether predictions have to be the project's latents.
     needs_latents = False
@@ -174,8 +174,8 @@ class Renderer(ABC):
         about: dict[str, Any],  # noqa: ARG002
         side: int,  # noqa: ARG002
     ) -> np.ndarray:
-        """Return pictures (n, side, side, 3), uint8, of predictions, by which an encoder is judged
-        on validation images; not called where predictions are the project's latents.
+        """Return pictures (n, side, side, 3), uint8, of predictions, to judge an encoder on
+        validation images; not called if predictions are the project's latents.
         """
         raise TypeError(f"{type(self).__name__} must define preview")
 
@@ -184,7 +184,7 @@ class Renderer(ABC):
         """Write one picture for each row of new betas."""
 
     def facts(self, about: dict[str, Any]) -> dict[str, str]:  # noqa: ARG002  (for subclasses)
-        """Return what the gallery says of the renderer."""
+        """Return facts about the renderer for the gallery."""
         return {}
 
 

@@ -14,10 +14,10 @@ from fmri2img.project.params_file import load_params
 
 
 class StableDiffusion(Renderer):
-    """Several pictures an image, each from its own noise. Networks load late: it takes seconds."""
+    """Several pictures per image, each from its own noise. Imports are late: they take seconds."""
 
     def reconstruct(self, inputs: Inputs, task: Task) -> Rendered:
-        """Make the pictures of test and training images; what is finished is kept."""
+        """Make the pictures of test and training images; finished ones are kept."""
         from fmri2img.generation.diffusion_pictures import PictureMaker
         from fmri2img.generation.diffusion_reconstructions import reconstruct_by_diffusion
         from fmri2img.pretrained.diffusion import open_diffusion_of
@@ -33,15 +33,13 @@ class StableDiffusion(Renderer):
         return Rendered(reconstructions, generated.forget)
 
     def preview(self, predicted: np.ndarray, about: dict[str, Any], side: int) -> np.ndarray:
-        """Return the pictures that z latents (n, 4, 40, 40) alone stand for, shape (n, side, side,
-        3), uint8.
-        """
+        """Decode z latents (n, 4, 40, 40) alone to pictures (n, side, side, 3), uint8."""
         decoder = load_autoencoder_of(about)
         return resize_pictures(decode_latents(predicted, decoder, batch_size=1), side)
 
     def render_new(self, encoder: Encoder, new: NewBetas) -> None:
-        """Make one picture a row, with the settings of ``params.yaml``; a call that was cut off
-        goes on.
+        """Make one picture per row, with the settings of ``params.yaml``; an interrupted call
+        resumes.
         """
         from fmri2img.generation.diffusion_pictures import PictureMaker, Request
         from fmri2img.generation.diffusion_reconstructions import decode_both, picture_seed
@@ -66,7 +64,7 @@ class StableDiffusion(Renderer):
         pictures.forget()
 
     def facts(self, about: dict[str, Any]) -> dict[str, str]:
-        """Return which Stable Diffusion it is."""
+        """Return which Stable Diffusion is used."""
         return {"Stable Diffusion": about["diffusion"]}
 
 

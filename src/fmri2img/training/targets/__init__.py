@@ -1,3 +1,3 @@
 """What models learn: each module here makes the training set of one kind of targets. A model names
-one in its attribute ``targets``; a new file is found by its being there.
+its kind in its attribute ``targets``; new files are found automatically.
 """

@@ -1,4 +1,4 @@
-"""What every kind of targets has: where it comes from, and the training set that is made of it."""
+"""The interface of all kinds of targets: their sources, and the training set made from them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,18 +23,18 @@ _NOT_TARGETS = ("kinds",)
 
 @dataclass(frozen=True)
 class Sources:
-    """What targets may be made from.
+    """Data that targets may be made from.
 
     Attributes
     ----------
     examples, split, latents
-        The subject's.
+        Data of the subject.
     settings : Params
-        The model's own.
+        Settings of the model.
     open_prior : callable
         Opens the latents of pictures that only other subjects saw.
     open_diffusion_targets : callable
-        Opens what Stable Diffusion makes of the subject's pictures and captions.
+        Opens the Stable Diffusion targets of the subject's pictures and captions.
     """
 
     examples: Examples
@@ -52,9 +52,9 @@ class CollectedTargets:
     Attributes
     ----------
     data : TrainingSet
-        Its ``latents`` are what the model predicts, whatever that is.
+        Its ``latents`` hold whatever the model predicts.
     about : dict of str to str
-        What an encoder's config records of them.
+        Facts about the targets, recorded in the encoder's config.
     """
 
     data: TrainingSet
@@ -68,12 +68,12 @@ class Targets:
     Attributes
     ----------
     collect : callable
-        From `Sources` to `CollectedTargets`; it sees training and validation images only.
+        Turns `Sources` into `CollectedTargets`; sees only training and validation images.
     are_latents : bool
         Whether predictions are latents of the project's autoencoder. If not, the encoder is judged
-        by the latents that the autoencoder finds in its pictures.
+        by the latents that the autoencoder encodes from its pictures.
     files : callable
-        From subject and model to the files that it reads beside examples, split and latents.
+        Takes subject and model; returns the files read besides examples, split and latents.
     """
 
     collect: Callable[[Sources], CollectedTargets]
@@ -82,7 +82,7 @@ class Targets:
 
 
 def targets_of(model: type[Encoder]) -> Targets:
-    """Return what a model learns.
+    """Return the kind of targets that a model learns.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def targets_of(model: type[Encoder]) -> Targets:
     known = [name for name in names if name not in _NOT_TARGETS]
     if model.targets not in known:
         raise ConfigError(
-            f"{model.__module__}: targets: nobody makes {model.targets!r}"
+            f"{model.__module__}: targets: there is no {model.targets!r}"
             f"{near(model.targets, known)}; choose from: {', '.join(known)}, or add "
             f"src/fmri2img/training/targets/{model.targets}.py"
         )

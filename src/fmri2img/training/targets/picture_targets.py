@@ -1,4 +1,4 @@
-"""Pictures themselves, as large as the subject's examples, for models with a decoder of their own.
+"""Pictures themselves, as large as the subject's examples, for models with their own decoder.
 
 They take 12 bytes a pixel: 1.8 GB for 9000 pictures of 128 x 128.
 """

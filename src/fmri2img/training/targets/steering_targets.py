@@ -1,4 +1,4 @@
-"""What steers Stable Diffusion: z latents of pictures and text embeddings of their captions."""
+"""Targets that steer Stable Diffusion: z latents of pictures, text embeddings of captions."""
 
 from fmri2img.project.layout import targets_path
 from fmri2img.training.targets.kinds import CollectedTargets, Sources, Targets

@@ -27,17 +27,17 @@ def test_the_two_files_come_out_of_the_archive_once(tmp_path):
 def test_what_is_not_the_archive_is_refused(tmp_path):
     with pytest.raises(
         FormatError,
-        match=r"no archive with captions_train2017.json, captions_val2017.json .* "
+        match=r"not an archive with captions_train2017.json, captions_val2017.json .* "
         r"fetch_captions.folder",
     ):
         fetch_captions(archive(tmp_path / "a.zip", NAMES[:1]), tmp_path / "to")
     (tmp_path / "b.zip").write_bytes(b"no zip")
-    with pytest.raises(FormatError, match="no archive with"):
+    with pytest.raises(FormatError, match="not an archive with"):
         fetch_captions((tmp_path / "b.zip").as_uri(), tmp_path / "to")
 
 
 def test_an_archive_that_cannot_be_had_says_what_to_do(tmp_path):
     with pytest.raises(
-        UnavailableError, match=r"not to be had .* fetch it by hand, and name the folder"
+        UnavailableError, match=r"cannot be downloaded .* fetch it by hand, and name the folder"
     ):
         fetch_captions("http://127.0.0.1:9/captions.zip", tmp_path)

@@ -190,5 +190,5 @@ def test_a_volume_named_as_one_of_nsd_is_refused(miniature, tmp_path):
 
 def test_two_labels_of_one_name_are_refused(tmp_path):
     (tmp_path / "x.ctab").write_text("0 Unknown\n1 V1\n2 V1\n")
-    with pytest.raises(FormatError, match="line 3: the name V1 stands there twice"):
+    with pytest.raises(FormatError, match="line 3: the name V1 appears twice"):
         read_label_table(tmp_path / "x.ctab", remedy="")

@@ -67,9 +67,8 @@ def extract(miniature, region, workspace, *, params=ALL, machine=ONE_PROCESS, **
 
 
 def join(trials, miniature, workspace, **settings):
-    create_examples(trials, miniature.dataset, miniature.shared, **settings).save(
-        workspace / "examples.h5"
-    )
+    files = miniature.raw, miniature.shared
+    create_examples(trials, miniature.dataset, *files, **settings).save(workspace / "examples.h5")
     return Examples.open(workspace / "examples.h5", remedy="")
 
 
@@ -315,7 +314,7 @@ def test_a_threshold_keeps_the_better_voxels(miniature, region, trials, tmp_path
     np.testing.assert_array_equal(found.valid, trials.valid[:, kept])
     assert found.provenance["selection"]["n_voxels_before_ncsnr"] == len(kept)
     with pytest.raises(
-        ConfigError, match=r"min_ncsnr: 99.0 leaves none of \d+ voxels, of which the best has"
+        ConfigError, match=r"min_ncsnr: 99.0 leaves none of \d+ voxels; the best voxel has"
     ):
         extract(miniature, region, tmp_path, params=ALL.model_copy(update={"min_ncsnr": 99.0}))
 
@@ -452,7 +451,8 @@ def test_pictures_beyond_the_file(tmp_path):
     with h5py.File(tmp_path / "stimuli.hdf5", "w") as file:
         file.create_dataset("imgBrick", data=np.ones((4, 5, 5, 3), np.uint8))
     with pytest.raises(
-        MismatchError, match=r"image id 4 \(0-based\) asked for, the file holds 4; run: dvc repro"
+        MismatchError,
+        match=r"image id 4 \(0-based\) is beyond the 4 pictures of the file; run: dvc repro",
     ):
         list(iterate_images(tmp_path / "stimuli.hdf5", np.array([1, 4]), remedy="dvc repro"))
 
@@ -493,7 +493,7 @@ def fine_miniature(miniature, picture_folder, tmp_path_factory):
             "simulation": simulation,
         }
     )
-    shared = simulate_shared(root, nsd, [SUBJECT])
+    shared = simulate_shared(root, nsd)
     subject = SimulatedSubject(SUBJECT, nsd, root)
     files = subject.write()
     return replace(
@@ -510,6 +510,7 @@ def fine_miniature(miniature, picture_folder, tmp_path_factory):
 def test_a_local_tree_through_the_stage(miniature, tmp_path):
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     values["dataset"], values["subjects"] = "nsd", [SUBJECT]
+    values["population"] = []
     values["datasets"]["nsd"] |= {"sessions": SESSIONS, "source": "local"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     before = sorted(miniature.root.rglob("*"))

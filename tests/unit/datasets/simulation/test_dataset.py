@@ -1,6 +1,7 @@
 """The invariants that NSD's documentation states, on the files that the simulator wrote."""
 
 import ast
+import shutil
 
 import h5py
 import nibabel as nib
@@ -9,18 +10,22 @@ import pandas as pd
 import pytest
 import scipy.io
 
-from conftest import SESSIONS, SUBJECT, raw_files_of
+from conftest import ONE_PROCESS, SESSIONS, SUBJECT, raw_files_of
+from fmri2img.datasets import simulated_dataset
 from fmri2img.datasets.nsd.design import UNITS, read_design, repetitions
 from fmri2img.datasets.nsd.mapping import map_nearest
-from fmri2img.datasets.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, on_disk
+from fmri2img.datasets.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, on_disk, own_stimuli
 from fmri2img.datasets.nsd.rois import LABEL_NAMES
+from fmri2img.datasets.nsd.stimuli import iterate_images
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
+from fmri2img.datasets.protocol import Setting
 from fmri2img.datasets.simulation.cortex import ANAT_VOXEL_MM, INVALID_COORDINATE, SIMULATED_ROIS
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
 from fmri2img.datasets.simulation.raw_formats import SIMULATED_MARK
 from fmri2img.datasets.simulation.stimuli_files import _divide_folder, simulate_shared
 from fmri2img.datasets.simulation.trial_order import draw_design, responses_table
-from fmri2img.project.exceptions import MissingDataError
+from fmri2img.project.exceptions import ChangedDataError, MissingDataError
+from fmri2img.provenance.receipts import Ledger, RawFiles
 
 NUMBER = int(SUBJECT[-1])
 
@@ -270,19 +275,58 @@ def test_lost_button_records():
 
 
 def test_only_shown_pictures_take_room(miniature, variables):
-    path = on_disk(miniature.root, STIMULI)
+    path, shown = on_disk(miniature.root, STIMULI), miniature.subject.image_ids
+    assert path.stat().st_size < 1e6
     with h5py.File(path) as file:
         brick = file["imgBrick"]
         assert brick.shape == (73_000, 425, 425, 3)
         assert file.attrs["source"] == SIMULATED_MARK
-        shown = miniature.subject.image_ids
-        assert brick.id.get_num_chunks() == len(shown)
-        assert brick[shown[7]].std() > 5
+        assert min(brick[image_id].std() for image_id in shown[::50]) > 5
+        shared = set(variables["sharedix"].ravel() - 1)
+        n_own = len(set(shown) - shared)
+    counts = {}
+    for name in (SUBJECT, "shared"):
+        with h5py.File(on_disk(miniature.root, own_stimuli(name))) as file:
+            assert file.attrs["source"] == SIMULATED_MARK
+            counts[name] = len(file["imgBrick"])
+    assert counts[SUBJECT] == n_own
+    # Other subjects saw more of the shared ones in this session than this one, or as many.
+    assert counts["shared"] >= len(shown) - n_own > 0
+
+
+def test_what_subjects_share_does_not_depend_on_who_is_simulated(miniature):
+    listed = {record.path for record in miniature.shared.receipt.files}
+    assert str(own_stimuli("shared")) in listed
+    assert not any(SUBJECT in path for path in listed)
+    assert str(own_stimuli(SUBJECT)) in {record.path for record in miniature.raw.receipt.files}
+
+
+def test_a_picture_whose_file_is_not_there_is_no_black_picture(miniature):
+    others = miniature.subject.design.experiment.subject_images[0]
+    shared = miniature.subject.design.experiment.shared_image_ids
+    ids = np.setdiff1d(others, [*shared, *miniature.subject.image_ids])
+    path = on_disk(miniature.root, STIMULI)
+    with pytest.raises(MissingDataError, match=rf"no picture of image id {ids[0]} .*run: again"):
+        list(iterate_images(path, ids[:1], remedy="again"))
+
+
+def test_changed_pictures_of_a_subject_are_refused(miniature, tmp_path):
+    shutil.copytree(miniature.root, tmp_path / "nsd")
+    raw = RawFiles(miniature.raw.receipt, tmp_path / "nsd", Ledger(None))
+    shared = RawFiles(miniature.shared.receipt, tmp_path / "nsd", Ledger(None))
+    path = on_disk(tmp_path / "nsd", own_stimuli(SUBJECT))
+    with h5py.File(path, "r+") as file:
+        file["imgBrick"][0] = 128
+    reader = simulated_dataset.Reader(
+        miniature.nsd, Setting(ONE_PROCESS, (SUBJECT,), tmp_path / "rois")
+    )
+    with pytest.raises(ChangedDataError, match="as in the receipt"):
+        list(reader.iterate_pictures(raw, shared, miniature.subject.image_ids[:1]))
 
 
 @pytest.mark.functional
 def test_same_seed_same_bytes(miniature, tmp_path):
-    simulate_shared(tmp_path, miniature.nsd, [SUBJECT])
+    simulate_shared(tmp_path, miniature.nsd)
     again = SimulatedSubject(SUBJECT, miniature.nsd, tmp_path).write()
     assert raw_files_of(SUBJECT, tmp_path, again).receipt == miniature.raw.receipt
 

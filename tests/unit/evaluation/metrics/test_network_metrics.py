@@ -197,7 +197,7 @@ def test_what_is_not_here_is_absent_with_a_reason_and_never_zero(tmp_path, caplo
     headline = {metric for metric in absent if not metric.startswith("brain_diffuser_")}
     assert headline == PLAIN - {"two_way_effnet_lite0", "effnet_lite0_distance"}
     assert {f"brain_diffuser_{metric}" for metric in headline} == set(absent) - headline
-    assert absent["two_way_clip"] == "asked for, but package or weights were not there"
+    assert absent["two_way_clip"] == "asked for, but package or weights were missing"
     assert absent["swav_distance"] == "not asked for"
     assert (
         f"{tmp_path}/clip-vit-large-patch14.safetensors not found; fetch it from "
@@ -258,7 +258,7 @@ def test_a_hub_that_cannot_be_reached_leaves_the_network_absent(tmp_path, monkey
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     monkeypatch.setitem(_BUILDERS, "clip", Tiny)
     with pytest.raises(
-        UnavailableError, match=r"is not to be had \(no route\); put the file into a folder"
+        UnavailableError, match=r"cannot be downloaded \(no route\); put the file into a folder"
     ):
         load_network("clip", None)
 
@@ -266,9 +266,7 @@ def test_a_hub_that_cannot_be_reached_leaves_the_network_absent(tmp_path, monkey
 def test_bytes_that_are_no_weights(tmp_path, monkeypatch):
     (tmp_path / WEIGHTS["swav"].file).write_bytes(b"cut off")
     monkeypatch.setitem(_BUILDERS, "swav", Tiny)
-    with pytest.raises(
-        FormatError, match=r"swav_800ep_pretrain.pth.tar: these are no weights of swav"
-    ):
+    with pytest.raises(FormatError, match=r"swav_800ep_pretrain.pth.tar: not weights of swav"):
         load_network("swav", tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""What MLflow calls encoders: names in the registry, names and tags of runs."""
+"""Migrate the names of encoders in MLflow: in the registry, and names and tags of runs."""
 
 import mlflow
 
@@ -8,9 +8,7 @@ from fmri2img.tracking.versions import registered_name
 
 
 def earlier_registered_names(client: mlflow.MlflowClient) -> dict[str, str]:
-    """Return registered models that are called by an encoder's earlier name, and what they are
-    called now.
-    """
+    """Return today's name of each registered model that has an encoder's earlier name."""
     renamed = {}
     for model in client.search_registered_models():
         for old, new in EARLIER_NAMES.items():
