@@ -44,9 +44,12 @@ def main() -> None:
         default=200,
         help="number of pictures; half of them are used for the spectrum",
     )
+    parser.add_argument(
+        "--volume-scale", type=float, help="size of the volumes; as in params.yaml if left out"
+    )
     args = parser.parse_args()
     print_spectra(args.photos, args.n_scenes // 2)
-    print_ceilings(args.n_subjects, args.n_scenes)
+    print_ceilings(args.n_subjects, args.n_scenes, args.volume_scale)
 
 
 def print_spectra(photos: Path | None, n_scenes: int) -> None:
@@ -94,7 +97,7 @@ def power_slope(grey: np.ndarray) -> float:
     return float(np.polyfit(np.log(used), np.log(radial[used]), 1)[0])
 
 
-def print_ceilings(n_subjects: int, n_scenes: int) -> None:
+def print_ceilings(n_subjects: int, n_scenes: int, volume_scale: float | None) -> None:
     """Print the median ncsnr inside the visual ROI, recomputed from the written betas, beside
     the published one.
     """
@@ -108,8 +111,9 @@ def print_ceilings(n_subjects: int, n_scenes: int) -> None:
         pictures.mkdir()
         for image_id in range(n_scenes):
             Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
+        size = {} if volume_scale is None else {"volume_scale": volume_scale}
         simulation = nsd.simulation.model_copy(
-            update={"pictures": str(pictures), "beta_formats": ["hdf5"]}
+            update={"pictures": str(pictures), "beta_formats": ["hdf5"], **size}
         )
         # With fewer sessions too few images have three repetitions to estimate from.
         nsd = nsd.model_copy(update={"sessions": [1, 2, 3], "simulation": simulation})

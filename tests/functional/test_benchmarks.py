@@ -71,9 +71,8 @@ def test_every_benchmark_has_its_section():
 @pytest.mark.filterwarnings("default")
 def test_the_simulation_is_measured(monkeypatch, capsys):
     with inside(REPOSITORY):
-        run_script(
-            SCRIPTS / "measure_simulation.py", monkeypatch, "--n-subjects", 1, "--n-scenes", 6
-        )
+        size = ("--n-subjects", 1, "--n-scenes", 6, "--volume-scale", 0.2)
+        run_script(SCRIPTS / "measure_simulation.py", monkeypatch, *size)
     said = capsys.readouterr().out
     assert "scenes                 power ~ f^-" in said
     assert "subj01" in said

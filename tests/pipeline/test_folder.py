@@ -12,12 +12,13 @@ from commands import dvc, fmri2img
 from datasets import N_TEST, PERSON, SIDE, write_folder
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.reconstructions import Reconstructions
-from miniature import _SMALL, changed_params, clone
+from miniature import _SMALL, changed_params, clone, run
+from pipeline.test_pipeline import outs
 
 
-@pytest.fixture(scope="module")
-def project(pair_template, tmp_path_factory):
-    project = clone(pair_template, tmp_path_factory.mktemp("folder") / "project")
+def new_project(pair_template, folder):
+    """A project on an experiment in a folder, before anything has run."""
+    project = clone(pair_template, folder)
     write_folder(project / "data/breakfast")
     with changed_params(project) as params:
         params |= {"dataset": "folder", "subjects": [PERSON], "population": []}
@@ -28,6 +29,12 @@ def project(pair_template, tmp_path_factory):
         params["extract_betas"] |= {"labels": "all", "recompute_ncsnr": True}
         params["split_examples"] |= {"kind": "shared", "validation_fraction": 0.2}
         params["evaluate"]["networks"] = []
+    return project
+
+
+@pytest.fixture(scope="module")
+def project(pair_template, tmp_path_factory):
+    project = new_project(pair_template, tmp_path_factory.mktemp("folder") / "project")
     dvc(project, "repro")
     return project
 
@@ -41,6 +48,22 @@ def test_it_runs_to_the_comparison_and_is_up_to_date(project):
     assert max(document["repetitions"], key=int) == "4"
     page = (project / "reports/comparison.html").read_text()
     assert "SIMULATED" not in page
+
+
+def test_side_by_side_stages_give_the_bytes_of_one_after_another(project, pair_template, tmp_path):
+    other = new_project(pair_template, tmp_path / "project")
+    result = run(other, "fmri2img", "repro")
+    lines = result.stderr.splitlines()
+    n_stages = len(set(run(other, "dvc", "stage", "list", "--name-only").stdout.split()))
+    assert sum(line.startswith("[") for line in lines) == n_stages - 1  # the code is the same
+    assert f"[{n_stages}/{n_stages}]" in result.stderr
+    assert lines[-1].startswith(f"{n_stages - 1} stages ran, 1 were up to date")
+    first, second = outs(project), outs(other)
+    kept = ("data/", "models/", "reports/training/", "reports/validation/", "reports/metrics/")
+    compared = [path for path in second if path.startswith(kept) and PERSON in path]
+    assert len(compared) > 20
+    assert {path: second[path] for path in compared} == {path: first[path] for path in compared}
+    assert dvc(other, "status").stdout.strip() == "Data and pipelines are up to date."
 
 
 def test_colours_are_decoded(project):

@@ -152,8 +152,8 @@ def test_what_is_missing_changed_or_never_ran_is_told(copied):
         params["models"]["latents"].append("low_level")
     lines = why(copied)
     assert (
-        "collect_truth@subj02: an output is not here; bring back what is recorded with dvc checkout or "
-        "fmri2img pull" in lines
+        "collect_truth@subj02: an output is not here; bring back what is recorded with dvc "
+        "checkout or fmri2img pull" in lines
     )
     assert any(
         line.endswith(": models/demo-vae/config.json has changed since it last ran")

@@ -43,6 +43,7 @@ def check_bytes(project, template):
     assert "Data and pipelines are up to date." in run(project, "dvc", "repro").stdout
 
 
+@pytest.mark.slow
 def test_a_whole_run_gives_the_bytes_of_the_finished_project(template, tmp_path):
     project = fewest_models(template, tmp_path / "project")
     told = repro(project).stderr
@@ -66,7 +67,7 @@ def test_a_stage_that_fails_has_the_last_line_and_what_else_ran_is_kept(copied):
         params["train"]["basic_ae"] |= {"loss": "pixels", "precision": "fp16"}
         params["train"]["ridge"]["n_folds"] += 1
     before = outs(copied)["models/subj02/ridge/config.json"]
-    result = repro(copied, check=False)
+    result = repro(copied, "train", check=False)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(
         "error: train@subj02-basic_ae: params.yaml: precision: fp16 loses small gradients on a CPU"
