@@ -1,25 +1,22 @@
-"""Collect the population's pictures except test images. Encoders learn from them what pictures look
-like, without brain data.
+"""Collect a subject's pictures except test images. Encoders learn from those of the population what
+pictures look like, without brain data.
 """
 
-import numpy as np
-
-from fmri2img.features.prior import pool_pictures
+from fmri2img.features.prior import without_test_images
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
-from fmri2img.project.layout import prior_path
+from fmri2img.project.layout import prior_folder, prior_path
 from fmri2img.project.params_file import load_params
 
 
-def main() -> None:
-    """Write latents and energies of the pictures that are not test images of the population."""
-    params = load_params()
-    latents = [SubjectData(subject).latents() for subject in params.population]
-    held_out = [SubjectData(subject).split().ids("test") for subject in params.population]
-    if not params.population:  # no pictures, from the same autoencoder
-        latents = [SubjectData(params.subjects[0]).latents()]
-        held_out = [latents[0].image_ids]
-    pool_pictures(latents, held_out=np.concatenate(held_out)).save(prior_path())
+def main(subject: str) -> None:
+    """Write latents and energies, and remove files of subjects that left the population."""
+    data = SubjectData(subject)
+    without_test_images(data.latents(), data.split().ids("test")).save(prior_path(subject))
+    population = load_params().population
+    for path in prior_folder().glob("*.h5"):
+        if path.stem not in population:
+            path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,12 @@ from miniature import REPOSITORY, SUBJECT
 
 # Golden arrays whose file has another name than in the commit that --goldens-of names.
 RENAMED = {
-    f"data/truth.h5: {name}": f"data/truth/{SUBJECT}.h5: {name}" for name in ("image_ids", "images")
+    f"data/{kind}.h5: {name}": f"data/{kind}/{SUBJECT}.h5: {name}"
+    for kind, names in {
+        "truth": ("image_ids", "images"),
+        "prior": ("image_ids", "values", "energies"),
+    }.items()
+    for name in names
 }
 OWN_FINGERPRINTS = "from stages.fingerprint import main; main()"
 

@@ -21,7 +21,7 @@ def new_project(pair_template, folder):
     project = clone(pair_template, folder)
     write_folder(project / "data/breakfast")
     with changed_params(project) as params:
-        params |= {"dataset": "folder", "subjects": [PERSON], "population": []}
+        params |= {"dataset": "folder", "subjects": [PERSON], "population": [PERSON]}
         params["machine"]["raw_root"] = "data/breakfast"
         params["models"]["latents"] = ["ridge", "bayes"]
         params["train"]["bayes"] |= _SMALL["bayes"]

@@ -23,7 +23,7 @@ SUBJECT, SESSION = "subj02", 20
 # What no migration may touch.
 KEPT = (
     *("data/voxels", "data/examples", "data/latents", "data/splits", "data/rois"),
-    *("data/receipts", "data/prior.h5", "models"),
+    *("data/receipts", "models"),
 )
 
 
@@ -117,6 +117,7 @@ def test_everything_is_kept_and_nothing_is_stale(old_project):
     assert params["machine"]["raw_root"] == "data/raw"
     assert params["population"] == [SUBJECT]
     assert not (old_project / "data/truth.h5").exists()
+    assert not (old_project / "data/prior.h5").exists()
     assert not {"nsd", "fetch_nsd"} & set(params)
     again = fmri2img(old_project, "migrate-project").stdout
     assert again == "nothing to do: the project has today's names and layouts\n"

@@ -2,19 +2,34 @@
 
 import numpy as np
 
+from fmri2img.containers.ids import as_ids
 from fmri2img.containers.latents import Latents
 from fmri2img.project.exceptions import MismatchError
 
+TEST_IDS = "test_image_ids"
 
-def pool_pictures(parts: list[Latents], *, held_out: np.ndarray) -> Latents:
-    """Pool the latents of several subjects, with each picture once.
+
+def without_test_images(latents: Latents, test_ids: np.ndarray) -> Latents:
+    """Return a subject's latents without its test images; the provenance says which these are.
+
+    Parameters
+    ----------
+    latents : Latents
+    test_ids : ndarray, shape (n,)
+    """
+    provenance = latents.provenance | {TEST_IDS: test_ids.tolist()}
+    kept = latents.only(np.setdiff1d(latents.image_ids, test_ids))
+    return Latents(kept.image_ids, kept.values, kept.energies, provenance)
+
+
+def pool_pictures(parts: list[Latents]) -> Latents:
+    """Pool what `without_test_images` returns for several subjects, with each picture once and
+    without anybody's test images.
 
     Parameters
     ----------
     parts : list of Latents
         One per subject, all made by the same autoencoder.
-    held_out : ndarray, shape (n,)
-        Images that must not be in the result: the test images of these subjects.
 
     Returns
     -------
@@ -34,9 +49,11 @@ def pool_pictures(parts: list[Latents], *, held_out: np.ndarray) -> Latents:
         )
     ids = np.concatenate([part.image_ids for part in parts])
     image_ids, first = np.unique(ids, return_index=True)
-    kept = ~np.isin(image_ids, held_out)
+    held_out = [as_ids(part.provenance[TEST_IDS]) for part in parts]
+    kept = ~np.isin(image_ids, np.concatenate(held_out))
     values, energies = (
         np.concatenate([getattr(part, name) for part in parts])[first[kept]]
         for name in ("values", "energies")
     )
-    return Latents(image_ids[kept], values, energies, parts[0].provenance)
+    provenance = {key: value for key, value in parts[0].provenance.items() if key != TEST_IDS}
+    return Latents(image_ids[kept], values, energies, provenance)

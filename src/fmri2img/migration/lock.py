@@ -9,7 +9,7 @@ import yaml
 
 from fmri2img.migration.dataset_sections import name_of
 from fmri2img.migration.file_change import FileChange
-from fmri2img.migration.subject_files import entries_by_subject
+from fmri2img.migration.subject_entries import entries_by_subject
 from fmri2img.models.registry import EARLIER_NAMES, current_name, stage_of
 from fmri2img.project.config import ModelLists
 from fmri2img.project.exceptions import FormatError
@@ -153,7 +153,7 @@ def _file(item: dict[str, Any], changes: list[FileChange], dataset: str) -> dict
     renewed = dict(item)
     if item["path"].startswith("src/"):  # keep the path of old code: it is looked up in git
         return renewed
-    for change in changes:
+    for change in (change for change in changes if change.was == change.now):
         if change.md5 and item["path"] == change.was.as_posix() and item["md5"] == change.md5[0]:
             renewed |= {"md5": change.md5[1], "size": change.size}
     return renewed | {"path": _renamed(_fingerprint(item["path"], dataset))}

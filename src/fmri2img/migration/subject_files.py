@@ -1,24 +1,27 @@
-"""Files that held all subjects in version 0.2.0 and are one a subject now: true pictures and
-captions; and the stages that make and read them.
+"""Divide the files that held all subjects in version 0.2.0: true pictures, captions, and the
+latents of pictures from which encoders learn.
 """
 
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from fmri2img.containers.ids import find_rows
+from fmri2img.containers.latents import Latents
 from fmri2img.containers.splits import PARTS, Split
 from fmri2img.containers.true_pictures import TruePictures
+from fmri2img.features.prior import without_test_images
 from fmri2img.migration.file_change import FileChange
-from fmri2img.project.config import PARAMS_PATH, ModelLists
+from fmri2img.migration.subject_entries import PRIOR
+from fmri2img.project.config import ModelLists
 from fmri2img.project.files import hash_file, read_json, write_json
 from fmri2img.project.layout import (
     CHECKPOINTS,
     captions_path,
-    receipt_path,
+    latents_path,
+    prior_path,
     split_path,
     truth_path,
 )
@@ -26,7 +29,6 @@ from fmri2img.project.layout import (
 # Until version 0.2.0.
 TRUTH, CAPTIONS = Path("data/truth.h5"), "data/captions/{}.json"
 _WORK = CHECKPOINTS / "migration"
-_Entries = dict[str, dict[str, Any]]
 
 
 def add_population(text: str) -> str:
@@ -78,6 +80,15 @@ def changes_of_subject_files(
             _pictures_of(truth, split, root / TRUTH, share)
             yield _placed(root, share, TRUTH, truth_path(subject), "test images of one subject")
         yield _removed(root, TRUTH, "each subject has its own file")
+    if (root / PRIOR).exists():
+        for subject, split in splits.items():
+            latents = Latents.open(
+                root / latents_path(subject), remedy=f"dvc repro encode_latents@{subject}"
+            )
+            share = root / _WORK / prior_path(subject)
+            without_test_images(latents, split.ids("test")).save(share)
+            yield _placed(root, share, PRIOR, prior_path(subject), "pictures of one subject")
+        yield _removed(root, PRIOR, "each subject has its own file")
     for model in models.diffusion:
         old = Path(CAPTIONS.format(model))
         if not (root / old).exists():
@@ -120,91 +131,3 @@ def _putting(share: Path, target: Path) -> Callable[[], None]:
 
 def _removed(root: Path, was: Path, words: str) -> FileChange:
     return FileChange(f"{was}: removed, {words}", (root / was).unlink, was, was)
-
-
-def entries_by_subject(
-    stages: _Entries, subjects: list[str], changes: list[FileChange]
-) -> _Entries:
-    """Return the stages of a lock file with each subject's files apart.
-
-    Parameters
-    ----------
-    stages : dict
-        Entries of ``dvc.lock`` by stage, with today's names.
-    subjects : list of str
-    changes : list of FileChange
-        What `changes_of_subject_files` yields.
-    """
-    files = {out["path"]: out for entry in stages.values() for out in entry.get("outs", [])}
-    renewed: _Entries = {}
-    for name, entry in stages.items():
-        script, _, item = name.partition("@")
-        if script == "collect_truth" and not item:
-            for subject in subjects:
-                renewed[f"{name}@{subject}"] = _of_subject(entry, subject, files, changes)
-        elif script == "fetch_captions" and item not in subjects and "-" not in item:
-            for subject in subjects:
-                renewed[f"{script}@{subject}-{item}"] = _of_subject(entry, subject, files, changes)
-        else:
-            renewed[name] = _reading(entry, script, item.partition("-")[0], files, changes)
-    return renewed
-
-
-def _of_subject(
-    entry: dict[str, Any], subject: str, files: dict[str, Any], changes: list[FileChange]
-) -> dict[str, Any]:
-    """Return one subject's share of a stage that was one for all subjects."""
-    script, _, rest = entry["cmd"].partition(" --")
-    renewed = entry | {
-        "cmd": f"{script} --subject {subject}" + (f" --{rest}" if rest else ""),
-        "deps": [
-            files.get(split_path(subject).as_posix(), dep) if dep["path"] == "data/splits" else dep
-            for dep in entry["deps"]
-        ],
-        "outs": [_own(out, subject, changes) for out in entry["outs"]],
-    }
-    _add_receipt(renewed, subject, files)
-    params = {
-        key: value
-        for key, value in entry.get("params", {}).get(str(PARAMS_PATH), {}).items()
-        if key != "subjects"
-    }
-    renewed.pop("params", None)
-    return renewed | ({"params": {str(PARAMS_PATH): params}} if params else {})
-
-
-def _reading(
-    entry: dict[str, Any],
-    script: str,
-    subject: str,
-    files: dict[str, Any],
-    changes: list[FileChange],
-) -> dict[str, Any]:
-    """Return a stage that reads what is a subject's own now."""
-    renewed = entry | {"deps": [_own(dep, subject, changes) for dep in entry.get("deps", [])]}
-    if script in ("create_examples", "make_targets"):
-        _add_receipt(renewed, subject, files)
-    params = dict(entry.get("params", {}).get(str(PARAMS_PATH), {}))
-    subjects = params.pop("subjects", None)
-    if subjects is None or script not in ("fetch_raw_shared", "collect_prior"):
-        return renewed
-    if script == "collect_prior":
-        params["population"] = subjects
-    return renewed | {"params": {str(PARAMS_PATH): params}}
-
-
-def _own(item: dict[str, Any], subject: str, changes: list[FileChange]) -> dict[str, Any]:
-    """Return a file that a lock names, or the subject's share of it."""
-    for change in changes:
-        if change.md5 is None or subject not in (change.now.stem, change.now.parent.name):
-            continue
-        before, after = change.md5
-        if item["path"] == change.was.as_posix() and item["md5"] == before:
-            return item | {"path": change.now.as_posix(), "md5": after, "size": change.size}
-    return item
-
-
-def _add_receipt(entry: dict[str, Any], subject: str, files: dict[str, Any]) -> None:
-    path = receipt_path(subject).as_posix()
-    if path in files and path not in {dep["path"] for dep in entry["deps"]}:
-        entry["deps"] = [*entry["deps"], files[path]]

@@ -16,6 +16,7 @@ from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.evaluation.metrics_document import MetricsDocument
+from fmri2img.features.prior import pool_pictures
 from fmri2img.models.registry import stage_of
 from fmri2img.project.files import read_json
 from fmri2img.project.layout import (
@@ -85,6 +86,12 @@ class SubjectData:
     def truth(self) -> TruePictures:
         """Open the test images at the dataset's own size."""
         return TruePictures.open(truth_path(self.subject), remedy=self._remedy("collect_truth"))
+
+    def prior(self) -> Latents:
+        """Open the latents of pictures that are no test images; the subject is of the
+        population.
+        """
+        return Latents.open(prior_path(self.subject), remedy=self._remedy("collect_prior"))
 
     def encoding_model(self) -> EncodingModel:
         """Open the linear model from latents to voxels."""
@@ -161,6 +168,6 @@ class EncoderData:
         return f"dvc repro {stage_of(stage, self.subject, self.model)}"
 
 
-def open_prior() -> Latents:
+def open_prior(population: list[str]) -> Latents:
     """Open the latents of the population's pictures, without its test images."""
-    return Latents.open(prior_path(), remedy="dvc repro collect_prior")
+    return pool_pictures([SubjectData(subject).prior() for subject in population])

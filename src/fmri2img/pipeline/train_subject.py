@@ -108,7 +108,7 @@ def train_subject(subject: str, model: str, params: ProjectParams) -> str | None
     settings, kind = check_settings(model, params.train[model]), model_class(model)
     if kind.trained_by_gradient:
         launch_again(params.machine.launch)
-    task, data = _collect(SubjectData(subject), model, kind, settings, params.autoencoder)
+    task, data = _collect(SubjectData(subject), model, kind, settings, params)
     validation = data.validation
     with _followed_live(task) as live:
         encoder, result = _fit(task, data, live)
@@ -141,13 +141,20 @@ def _collect(
     model: str,
     kind: type[Encoder],
     settings: Params,
-    autoencoder: AutoencoderParams,
+    params: ProjectParams,
 ) -> tuple[_Task, TrainingSet]:
     """Collect what training may see; the subject's other files are closed again."""
     examples, split, latents = data.examples(on_disk=["images"]), data.split(), data.latents()
     roi = data.region()["roi"]
     about = describe_encoder(examples, split, latents, roi)
-    sources = Sources(examples, split, latents, settings, open_prior, data.encoder(model).targets)
+    sources = Sources(
+        examples,
+        split,
+        latents,
+        settings,
+        lambda: open_prior(params.population),
+        data.encoder(model).targets,
+    )
     targets = targets_of(kind).collect(sources)
     about |= targets.about
     region = " + ".join(roi) if isinstance(roi, list) else roi
@@ -156,7 +163,7 @@ def _collect(
         model=model,
         kind=kind,
         settings=settings,
-        autoencoder=autoencoder,
+        autoencoder=params.autoencoder,
         latents=latents,
         split=split,
         about=about,

@@ -376,7 +376,7 @@ class ProjectParams(Params):
 
     dataset: DatasetName
     subjects: Annotated[list[Subject], Field(min_length=1)]
-    population: list[Subject]
+    population: Annotated[list[Subject], Field(min_length=1)]
     models: ModelLists
     machine: MachineParams
     datasets: dict[DatasetName, dict[str, Any]]

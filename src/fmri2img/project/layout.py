@@ -94,9 +94,14 @@ def target_blocks_folder(subject: str, model: str) -> Path:
     return CHECKPOINTS / "targets" / subject / model
 
 
-def prior_path() -> Path:
-    """`containers.Latents` of the pictures of the population, without its test images."""
-    return Path("data/prior.h5")
+def prior_folder() -> Path:
+    """Folder of the files of `prior_path`, one for each subject of the population."""
+    return Path("data/prior")
+
+
+def prior_path(subject: str) -> Path:
+    """`containers.Latents` of the pictures of a subject of the population, without test images."""
+    return prior_folder() / f"{subject}.h5"
 
 
 def encoder_folder(subject: str, model: str) -> Path:

@@ -3,7 +3,7 @@ import pytest
 
 from fmri2img.containers.latents import Latents
 from fmri2img.features.energies import N_CHANNELS, contrast_energies
-from fmri2img.features.prior import pool_pictures
+from fmri2img.features.prior import pool_pictures, without_test_images
 from fmri2img.project.exceptions import MismatchError
 
 SIDE = 128
@@ -55,9 +55,13 @@ def latents_of(ids, sha256="abc"):
 
 
 def test_pooled_pictures_are_there_once_and_no_test_image_among_them():
-    pooled = pool_pictures(
-        [latents_of([2, 5, 9]), latents_of([1, 5, 30])], held_out=np.array([9, 30, 77])
-    )
+    parts = [
+        without_test_images(latents_of([2, 5, 9, 30]), np.array([9, 77])),
+        without_test_images(latents_of([1, 5, 9, 30]), np.array([30])),
+    ]
+    assert [part.image_ids.tolist() for part in parts] == [[2, 5, 30], [1, 5, 9]]
+    pooled = pool_pictures(parts)
+    assert set(pooled.provenance) == {"autoencoder", "data_source"}
     np.testing.assert_array_equal(pooled.image_ids, [1, 2, 5])
     np.testing.assert_array_equal(pooled.values[:, 0, 0, 0], [1, 2, 5])
     np.testing.assert_array_equal(pooled.energies[:, 1, 1, 1], [1, 2, 5])
@@ -68,4 +72,4 @@ def test_latents_of_different_autoencoders_are_not_pooled():
         MismatchError,
         match=r"different autoencoders \(vae-abc, vae-xyz\); run: dvc repro --force encode_latents",
     ):
-        pool_pictures([latents_of([1]), latents_of([2], "xyz")], held_out=np.zeros(0))
+        pool_pictures([latents_of([1]), latents_of([2], "xyz")])

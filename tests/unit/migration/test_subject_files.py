@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 import yaml
 
+from fmri2img.containers.latents import Latents
 from fmri2img.containers.splits import Split
 from fmri2img.containers.true_pictures import TruePictures
-from fmri2img.migration.subject_files import (
-    add_population,
-    changes_of_subject_files,
-    entries_by_subject,
-)
+from fmri2img.migration.subject_entries import entries_by_subject
+from fmri2img.migration.subject_files import add_population, changes_of_subject_files
 from fmri2img.project.config import ModelLists
 
 SUBJECTS = ["anna", "berta"]
@@ -34,6 +32,12 @@ def project(tmp_path):
     pictures = np.arange(3 * 4 * 4 * 3, dtype=np.uint8).reshape(3, 4, 4, 3)
     provenance = {"data_source": "nsd", "receipts": {}}
     TruePictures(ids, pictures, provenance).save(tmp_path / "data/truth.h5")
+    about = {"autoencoder": {"name": "vae", "sha256": "abc"}, "data_source": "nsd"}
+    for subject, test in TESTS.items():
+        seen = np.array(sorted((11, 13, *test)))
+        values = np.full((4, 4, 2, 2), 0.5, np.float32)
+        Latents(seen, values, values[:, :2], about).save(tmp_path / f"data/latents/{subject}.h5")
+    Latents(np.array([11, 13]), values[:2], values[:2, :2], about).save(tmp_path / "data/prior.h5")
     captions = {str(number): [f"picture {number}"] for number in (1, 4, 7, 10, 11, 12, 13)}
     (tmp_path / "data/captions").mkdir()
     (tmp_path / "data/captions/takagi.json").write_text(
@@ -46,6 +50,7 @@ def lock_of(project):
     truth = {"path": "data/truth.h5", "md5": md5(project / "data/truth.h5"), "size": 1}
     captions = project / "data/captions/takagi.json"
     captions = {"path": "data/captions/takagi.json", "md5": md5(captions), "size": 1}
+    prior = {"path": "data/prior.h5", "md5": md5(project / "data/prior.h5"), "size": 1}
     shared = {"path": "data/receipts/shared.json", "md5": "s", "size": 1}
     stages = {
         "fetch_raw_shared": {
@@ -61,9 +66,12 @@ def lock_of(project):
         },
         "collect_prior": {
             "cmd": "python -m stages.collect_prior",
-            "deps": [],
+            "deps": [
+                {"path": "data/splits", "md5": "d.dir", "nfiles": 2},
+                {"path": "data/latents", "md5": "e.dir", "nfiles": 2},
+            ],
             "params": {"params.yaml": {"subjects": SUBJECTS}},
-            "outs": [],
+            "outs": [prior],
         },
         "fetch_captions@takagi": {
             "cmd": "python -m stages.fetch_captions --model takagi",
@@ -79,10 +87,31 @@ def lock_of(project):
             f"fetch_raw@{subject}": {"cmd": "x", "deps": [shared], "outs": [receipt]},
             f"split_examples@{subject}": {"cmd": "x", "deps": [], "outs": [split]},
             f"create_examples@{subject}": {"cmd": "x", "deps": [shared], "outs": []},
+            f"encode_latents@{subject}": {
+                "cmd": "x",
+                "deps": [],
+                "outs": [{"path": f"data/latents/{subject}.h5", "md5": "l", "size": 1}],
+            },
+            f"train@{subject}-ridge": {
+                "cmd": "x",
+                "deps": [prior],
+                "params": {"params.yaml": {"train.ridge": {"n_folds": 5}}},
+                "outs": [],
+            },
             f"evaluate@{subject}-ridge": {"cmd": "x", "deps": [truth], "outs": []},
             f"make_targets@{subject}-takagi": {"cmd": "x", "deps": [captions], "outs": []},
         }
     return stages
+
+
+def dvc_hash(folder):
+    """The MD5 by which DVC records a folder."""
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs.local import localfs
+
+    store = HashFileDB(localfs, str(folder.parent / "store"))
+    return build(store, str(folder), localfs, "md5")[2].hash_info.value
 
 
 def paths(entry, part="deps"):
@@ -100,7 +129,11 @@ def test_each_subject_gets_its_own_test_images_and_captions(project):
         path = project / f"data/captions/{subject}/takagi.json"
         captions = json.loads(path.read_text())["captions"]
         assert set(captions) == {"1", str(test[1]), "11", "13", "10" if subject == "anna" else "12"}
+        prior = Latents.open(project / f"data/prior/{subject}.h5", remedy="")
+        assert prior.image_ids.tolist() == [11, 13]
+        assert prior.provenance["test_image_ids"] == list(test)
     assert not (project / "data/truth.h5").exists()
+    assert not (project / "data/prior.h5").exists()
     assert not (project / "data/captions/takagi.json").exists()
     assert list(changes_of_subject_files(project, SUBJECTS, MODELS)) == []
 
@@ -125,9 +158,25 @@ def test_the_lock_names_each_subjects_files(project):
     for change in changes:
         change.do()
     assert "subjects" not in stages["fetch_raw_shared"]["params"]["params.yaml"]
-    assert stages["collect_prior"]["params"]["params.yaml"] == {"population": SUBJECTS}
-    assert not {"collect_truth", "fetch_captions@takagi"} & set(stages)
+    assert not {"collect_truth", "collect_prior", "fetch_captions@takagi"} & set(stages)
+    (folder,) = stages["train@anna-ridge"]["deps"]
+    assert folder["path"] == "data/prior"
+    assert folder["nfiles"] == 2
+    assert folder["md5"] == dvc_hash(project / "data/prior")
     for subject in SUBJECTS:
+        assert stages[f"train@{subject}-ridge"]["params"]["params.yaml"] == {
+            "train.ridge": {"n_folds": 5},
+            "population": SUBJECTS,
+        }
+        prior = stages[f"collect_prior@{subject}"]
+        assert prior["cmd"] == f"python -m stages.collect_prior --subject {subject}"
+        assert prior["params"]["params.yaml"] == {"population": SUBJECTS}
+        assert paths(prior) == {
+            f"data/splits/{subject}.json": f"split {subject}",
+            f"data/latents/{subject}.h5": "l",
+        }
+        where = f"data/prior/{subject}.h5"
+        assert paths(prior, "outs") == {where: md5(project / where)}
         truth = stages[f"collect_truth@{subject}"]
         assert truth["cmd"] == f"python -m stages.collect_truth --subject {subject}"
         assert "params" not in truth

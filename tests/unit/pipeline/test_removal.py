@@ -126,7 +126,7 @@ def test_what_cannot_go_is_one_line(project, name, message):
 def test_the_only_subject_stays(project):
     path = project / "params.yaml"
     text = path.read_text().replace("[subj01, subj02, subj03]", "[subj01]")
-    path.write_text(text.replace("population: [subj01, subj02]", "population: []"))
+    path.write_text(text.replace("population: [subj01, subj02]", "population: [subj01]"))
     with pytest.raises(ConfigError, match="subj01 is the only subject"):
         plan_removal("subj01", project)
 

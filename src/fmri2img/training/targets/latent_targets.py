@@ -1,6 +1,8 @@
 """Latents of the project's autoencoder, with those of other pictures as a prior."""
 
-from fmri2img.project.layout import prior_path
+from pathlib import Path
+
+from fmri2img.project.layout import prior_folder
 from fmri2img.training.targets.kinds import CollectedTargets, Sources, Targets
 from fmri2img.training.training_set import make_training_set
 
@@ -19,4 +21,8 @@ def collect(sources: Sources) -> CollectedTargets:
     )
 
 
-TARGETS = Targets(collect, are_latents=True, files=lambda _subject, _model: [prior_path()])
+def _prior_files(subject: str, model: str) -> list[Path]:  # noqa: ARG001 (the same for all)
+    return sorted(prior_folder().glob("*.h5"))
+
+
+TARGETS = Targets(collect, are_latents=True, files=_prior_files)

@@ -510,7 +510,7 @@ def fine_miniature(miniature, picture_folder, tmp_path_factory):
 def test_a_local_tree_through_the_stage(miniature, tmp_path):
     values = yaml.safe_load((REPOSITORY / "params.yaml").read_text())
     values["dataset"], values["subjects"] = "nsd", [SUBJECT]
-    values["population"] = []
+    values["population"] = [SUBJECT]
     values["datasets"]["nsd"] |= {"sessions": SESSIONS, "source": "local"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     before = sorted(miniature.root.rglob("*"))
