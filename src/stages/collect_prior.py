@@ -14,7 +14,7 @@ def main(subject: str) -> None:
     data = SubjectData(subject)
     without_test_images(data.latents(), data.split().ids("test")).save(prior_path(subject))
     population = load_params().population
-    for path in prior_folder().glob("*.h5"):
+    for path in prior_folder().glob("[!.]*.h5"):  # a dot: another stage is writing it
         if path.stem not in population:
             path.unlink(missing_ok=True)
 

@@ -22,7 +22,7 @@ def collect(sources: Sources) -> CollectedTargets:
 
 
 def _prior_files(subject: str, model: str) -> list[Path]:  # noqa: ARG001 (the same for all)
-    return sorted(prior_folder().glob("*.h5"))
+    return sorted(prior_folder().glob("[!.]*.h5"))
 
 
 TARGETS = Targets(collect, are_latents=True, files=_prior_files)
