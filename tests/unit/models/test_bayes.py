@@ -346,6 +346,8 @@ def test_a_singular_covariance_gets_a_little_variance_and_others_nothing(rng):
 
 
 def test_pictures_without_any_variance_are_one_line():
-    with pytest.raises(MismatchError, match=r"train.bayes: the covariance of the training pictures cannot be") as e:
+    with pytest.raises(
+        MismatchError, match=r"train.bayes: the covariance of the training pictures cannot be"
+    ) as e:
         root_of(torch.zeros(4, 4))
     assert "\n" not in str(e.value)
