@@ -25,8 +25,8 @@ def test_one_more_subject_leaves_the_stages_of_others_as_they_are(copied):
         causes["compare"] == f"params.yaml: subjects was ['{SUBJECT}'], is ['{SUBJECT}', '{ADDED}']"
     )
     assert any(f"fetch_raw@{ADDED}" in names for names in causes)
-    told = fmri2img(copied, "why", "train").stdout
-    assert f"train@{SUBJECT}-ridge is up to date" in told
+    told = fmri2img(copied, "why", f"train@{SUBJECT}-ridge").stdout
+    assert told == f"train@{SUBJECT}-ridge is up to date\n"
     assert not [names for names in causes if SUBJECT in names]
     # Half of all trainings, and no prior: the population has not changed.
     assert any("train (2 of 4)" in names for names in causes)

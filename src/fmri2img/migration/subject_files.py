@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img.containers.ids import find_rows
+from fmri2img.containers.ids import find_rows, id_name
 from fmri2img.containers.latents import Latents
 from fmri2img.containers.splits import PARTS, Split
 from fmri2img.containers.true_pictures import TruePictures
@@ -95,7 +95,7 @@ def changes_of_subject_files(
             continue
         document = read_json(root / old, remedy=f"dvc checkout {old}")
         for subject, split in splits.items():
-            names = {str(image_id) for part in PARTS for image_id in split.ids(part)}
+            names = {id_name(image_id) for part in PARTS for image_id in split.ids(part)}
             kept = {name: texts for name, texts in document["captions"].items() if name in names}
             share = root / _WORK / captions_path(subject, model)
             write_json(share, document | {"captions": kept})

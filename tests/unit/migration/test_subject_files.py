@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from fmri2img.containers.ids import id_name
 from fmri2img.containers.latents import Latents
 from fmri2img.containers.splits import Split
 from fmri2img.containers.true_pictures import TruePictures
@@ -38,7 +39,7 @@ def project(tmp_path):
         values = np.full((4, 4, 2, 2), 0.5, np.float32)
         Latents(seen, values, values[:, :2], about).save(tmp_path / f"data/latents/{subject}.h5")
     Latents(np.array([11, 13]), values[:2], values[:2, :2], about).save(tmp_path / "data/prior.h5")
-    captions = {str(number): [f"picture {number}"] for number in (1, 4, 7, 10, 11, 12, 13)}
+    captions = {id_name(number): [f"picture {number}"] for number in (1, 4, 7, 10, 11, 12, 13)}
     (tmp_path / "data/captions").mkdir()
     (tmp_path / "data/captions/takagi.json").write_text(
         json.dumps({"captions": captions, "data_source": "nsd", "sha256": {}})
@@ -128,7 +129,8 @@ def test_each_subject_gets_its_own_test_images_and_captions(project):
         assert truth.images[1, 0, 0, 0] == {4: 48, 7: 96}[test[1]]
         path = project / f"data/captions/{subject}/takagi.json"
         captions = json.loads(path.read_text())["captions"]
-        assert set(captions) == {"1", str(test[1]), "11", "13", "10" if subject == "anna" else "12"}
+        ids = (1, test[1], 11, 13, 10 if subject == "anna" else 12)
+        assert set(captions) == {f"{number:05d}" for number in ids}
         prior = Latents.open(project / f"data/prior/{subject}.h5", remedy="")
         assert prior.image_ids.tolist() == [11, 13]
         assert prior.provenance["test_image_ids"] == list(test)
