@@ -71,13 +71,13 @@ def _open() -> "mlflow.MlflowClient":
 
 def list_encoders(options: argparse.Namespace) -> None:
     """Print the table of registered encoders."""
-    from fmri2img.tracking.store import required
-    from fmri2img.tracking.versions import list_versions, summary
+    from fmri2img.tracking.store import open_store, required
+    from fmri2img.tracking.versions import list_versions, summaries
 
     with required():
-        client = _open()
+        client, experiment = open_store()
         versions = list_versions(client, options.subject)
-        rows = [summary(client, item) for item in versions]
+        rows = summaries(client, experiment, versions)
     if not rows:
         print(
             "no encoder is registered; run: dvc repro, or fmri2img track if there are encoders on "

@@ -82,9 +82,7 @@ def repro_stages(options: argparse.Namespace) -> None:
     # Starts multiprocessing.
     from fmri2img.pipeline.repro import repro
 
-    pipeline = Pipeline.read()
-    targets = [name for wanted in options.stages for name in pipeline.matching(wanted)]
-    summary = repro(targets, load_params(), n_jobs=options.jobs)
+    summary = repro(options.stages, load_params(), n_jobs=options.jobs)
     fresh = summary.n_stages - len(summary.ran)
     if summary.ran:
         took = f"{time.monotonic() - start:.0f} s"

@@ -3,16 +3,18 @@
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 from fmri2img.evaluation.correlation import unit_rows
 from fmri2img.evaluation.presets import Preset, resize_file, resize_tensor
 from fmri2img.evaluation.read_outs import READ_OUTS, Network, Networks, ReadOut, read_outs_of
-from fmri2img.pretrained.scoring_networks import load_network
 from fmri2img.project.exceptions import UnavailableError
+
+if TYPE_CHECKING:  # late: it takes seconds, and tables that name metrics need none
+    import torch
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,8 @@ def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
     FormatError
         If a file of weights is not the one that was published.
     """
+    from fmri2img.pretrained.scoring_networks import load_network
+
     loaded: dict[str, Network] = {}
     wanted = read_outs_of(names)
     for key in dict.fromkeys(key for name in wanted for key in READ_OUTS[name].network.values()):
@@ -45,7 +49,7 @@ def open_networks(names: Sequence[str], folder: Path | None) -> Networks:
     return Networks(loaded, tuple(wanted))
 
 
-def prepare(images: np.ndarray, read_out: ReadOut, preset: Preset) -> torch.Tensor:
+def prepare(images: np.ndarray, read_out: ReadOut, preset: Preset) -> "torch.Tensor":
     """Bring pictures to a network's input.
 
     Pictures are resized to a square without a crop. ``mindeye`` resizes tensors bilinearly without
@@ -62,6 +66,8 @@ def prepare(images: np.ndarray, read_out: ReadOut, preset: Preset) -> torch.Tens
     -------
     Tensor, shape (n, 3, side, side), float32
     """
+    import torch
+
     side = read_out.side[preset.name]
     if preset.common_size is None:
         resized = resize_file(images, side, Image.Resampling.BILINEAR)

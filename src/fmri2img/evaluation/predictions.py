@@ -1,5 +1,6 @@
 """Inputs of scoring: the truth of the test images, and predictions in the same order."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -136,6 +137,13 @@ class Parts:
     seen_again: dict[str, np.ndarray]
     seeds: Predictions
     stated_sd: np.ndarray | None
+
+
+def picture_key(picture: np.ndarray) -> bytes:
+    """Return a key that is the same for equal pictures of one shape, uint8: rows often share
+    pictures (an image shown once has only its single trial), and each is then read once.
+    """
+    return hashlib.blake2b(picture.tobytes(), digest_size=16).digest()
 
 
 def derangement(n_images: int, rng: np.random.Generator) -> np.ndarray:

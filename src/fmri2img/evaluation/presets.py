@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from PIL import Image
 
 
@@ -23,6 +22,8 @@ def resize_tensor(images: np.ndarray, size: int, *, antialias: bool = False) -> 
     ndarray, shape (n, size, size, 3), float32
         0 to 1.
     """
+    import torch  # late: it takes seconds, and tables that name presets need none
+
     tensor = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
     tensor = tensor.float() / 255 if images.dtype == np.uint8 else tensor
     if tensor.shape[2:] != (size, size):

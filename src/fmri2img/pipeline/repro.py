@@ -21,6 +21,9 @@ from fmri2img.pipeline.workers import Command, DaskCluster, Ended, LocalProcesse
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.exceptions import StageError, UnavailableError
 from fmri2img.project.layout import LOGS
+from fmri2img.provenance.dvc_project import parsing_params_once, reading_project, record_in_lock
+from fmri2img.provenance.lineage import check_lock
+from fmri2img.provenance.why import matching
 
 if TYPE_CHECKING:
     from dvc.repo import Repo
@@ -54,31 +57,38 @@ def repro(targets: Sequence[str], params: ProjectParams, *, n_jobs: int | None =
     Parameters
     ----------
     targets : sequence of str
-        Stages; all if empty.
+        Stages, or stages with all their items; all if empty.
     params : ProjectParams
     n_jobs : int, optional
         Maximum number of stages at a time; by default as many as cores allow.
 
     Raises
     ------
+    ConfigError
+        If there is no such stage.
+    FormatError
+        If DVC cannot read the pipeline.
     StageError
         If a stage fails; those that were running are finished and kept.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
-    from dvc.repo.reproduce import collect_stages, get_active_graph, get_subgraph
+    from dvc.repo.reproduce import get_active_graph, get_subgraph
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
-    with one_at_a_time(), Repo() as repo:
+    check_lock()
+    with one_at_a_time(), Repo() as repo, parsing_params_once():
+        with reading_project(repo):
+            graph = get_active_graph(repo.index.graph)
+            known = {stage.addressing: stage for stage in graph}
+            named = [name for target in targets for name in matching(list(known), target)]
+            graph = get_subgraph(graph, [known[name] for name in named] or list(known.values()))
+        upstream = {
+            stage.addressing: {other.addressing for other in graph.successors(stage)}
+            for stage in graph
+        }
+        stages = {stage.addressing: stage for stage in graph}
         try:
-            with repo.lock:
-                wanted = collect_stages(repo, targets or ["dvc.yaml"])
-                graph = get_subgraph(get_active_graph(repo.index.graph), wanted)
-            upstream = {
-                stage.addressing: {other.addressing for other in graph.successors(stage)}
-                for stage in graph
-            }
-            stages = {stage.addressing: stage for stage in graph}
             return _Run(repo, stages, upstream, params, n_jobs).finish()
         except DvcException as error:
             words = " ".join(str(error).split())
@@ -229,7 +239,7 @@ class _Run:
             with self._dvc_alone():
                 stage.save()
                 stage.commit()
-                stage.dump(update_pipeline=False)
+                record_in_lock(stage)
         except DvcException as error:
             return f"{name}: DVC: {' '.join(str(error).split())}; run the same command again"
         return ""

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from fmri2img.pipeline.checks import check_once
+from fmri2img.project.allocator import keep_memory
 from fmri2img.project.config import PARAMS_PATH
 from fmri2img.project.error_lines import tell_errors
 from fmri2img.project.exceptions import ConfigError, MissingDataError
@@ -30,6 +31,7 @@ def run_stage(main: Callable[..., None], arguments: list[str] | None = None) -> 
     A known error ends the process with one line on standard error and exit code 1; ``--debug``
     shows the traceback.
     """
+    keep_memory()
     stage = inspect.getmodule(main)
     parser = argparse.ArgumentParser(description=stage.__doc__ if stage else None)
     for name, parameter in inspect.signature(main).parameters.items():

@@ -2,16 +2,18 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from fmri2img.project.config import PARAMS_PATH
-from fmri2img.project.exceptions import ConfigError, FormatError
+from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.layout import FINGERPRINTS
+from fmri2img.provenance.dvc_project import parsing_params_once, reading_project
 from fmri2img.provenance.history import CodeHistory
 from fmri2img.provenance.lineage import (
     LOCK_PATH,
@@ -103,35 +105,25 @@ class Pipeline:
         """
         check_lock(root)
         program = Program.read(root / SOURCE)
-        from dvc.exceptions import DvcException
         from dvc.repo import Repo
         from networkx import topological_sort
 
-        try:
-            with Repo(str(root)) as repo:
-                graph = repo.index.graph
-                order = [stage.addressing for stage in topological_sort(graph)][::-1]
-                stages = {stage.addressing: stage for stage in repo.index.stages}
-                upstream = {
-                    name: [other.addressing for other in graph.successors(stage)]
-                    for name, stage in stages.items()
-                }
-                # Parameters are compared here, value by value; DVC reports them as
-                # dictionaries.
-                deps = {
-                    name: [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
-                    for name, stage in stages.items()
-                }
-                outs = {
-                    name: [out.def_path for out in stage.outs] for name, stage in stages.items()
-                }
-                commands = {name: stage.cmd for name, stage in stages.items()}
-                status, cache = repo.status(), Path(repo.cache.local.path)
-        except DvcException as error:
-            raise FormatError(
-                f"DVC cannot read the pipeline: {' '.join(str(error).split())}; correct dvc.yaml "
-                "or params.yaml"
-            ) from error
+        with Repo(str(root)) as repo, parsing_params_once(), reading_project(repo):
+            graph = repo.index.graph
+            order = [stage.addressing for stage in topological_sort(graph)][::-1]
+            stages = {stage.addressing: stage for stage in repo.index.stages}
+            upstream = {
+                name: [other.addressing for other in graph.successors(stage)]
+                for name, stage in stages.items()
+            }
+            # Parameters are compared here, value by value; DVC reports them as dictionaries.
+            deps = {
+                name: [dep.def_path for dep in stage.deps if not hasattr(dep, "params")]
+                for name, stage in stages.items()
+            }
+            outs = {name: [out.def_path for out in stage.outs] for name, stage in stages.items()}
+            commands = {name: stage.cmd for name, stage in stages.items()}
+            status, cache = repo.status(), Path(repo.cache.local.path)
         locked = read_lock(root) if (root / LOCK_PATH).exists() else {}
         return cls(
             root,
@@ -146,6 +138,13 @@ class Pipeline:
             fingerprints(program),
             CodeHistory(root, cache),
         )
+
+    @cached_property
+    def _params(self) -> dict[str, Any]:
+        values: dict[str, Any] = yaml.safe_load(
+            (self.root / PARAMS_PATH).read_text(encoding="utf-8")
+        )
+        return values
 
     def causes(self, name: str) -> list[Cause]:
         """Return what has changed for a stage since it last ran, the first cause first; none if
@@ -165,9 +164,9 @@ class Pipeline:
         stage = self.locked.get(name)
         if stage is None:
             return [Cause("never ran", "it has not run yet")]
-        current = yaml.safe_load((self.root / PARAMS_PATH).read_text(encoding="utf-8"))
         causes = [
-            Cause("params", f"{PARAMS_PATH}: {phrase}") for phrase in changed_params(stage, current)
+            Cause("params", f"{PARAMS_PATH}: {phrase}")
+            for phrase in changed_params(stage, self._params)
         ]
         causes += [cause] if (cause := self.code_cause(name)) else []
         if stage.command != self.commands[name]:
@@ -305,13 +304,24 @@ class Pipeline:
         ConfigError
             If there is none, with near names.
         """
-        if names := [name for name in self.order if wanted in (name, name.partition("@")[0])]:
-            return names
-        known = sorted({*self.order, *(name.partition("@")[0] for name in self.order)})
-        near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4) or sorted(
-            {name.partition("@")[0] for name in self.order}
-        )
-        raise ConfigError(f"{wanted}: no such stage in dvc.yaml; did you mean: {', '.join(near)}?")
+        return matching(self.order, wanted)
+
+
+def matching(stages: Sequence[str], wanted: str) -> list[str]:
+    """Return those of some stages that a name means: one, or all items of a stage.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, with near names.
+    """
+    if names := [name for name in stages if wanted in (name, name.partition("@")[0])]:
+        return names
+    known = sorted({*stages, *(name.partition("@")[0] for name in stages)})
+    near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.4) or sorted(
+        {name.partition("@")[0] for name in stages}
+    )
+    raise ConfigError(f"{wanted}: no such stage in dvc.yaml; did you mean: {', '.join(near)}?")
 
 
 def _upstream(stages: list[str]) -> list[Cause]:

@@ -7,6 +7,7 @@ difference lies above 0, and is the challenger otherwise.
 
 import logging
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from mlflow.exceptions import MlflowException
 
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, headline_metrics
 from fmri2img.evaluation.table_rows import MODEL, ROWS
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, check_files
 from fmri2img.project.exceptions import ConfigError, MissingDataError
 
 logger = logging.getLogger(__name__)
@@ -90,23 +90,28 @@ def _versions(client: mlflow.MlflowClient, name: str) -> list[Registered]:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return []
         raise
-    versions = sorted(
-        client.search_model_versions(f"name = '{name}'"), key=lambda item: -int(item.version)
-    )
-    return [
-        _registered(
-            item,
-            tuple(alias for alias, number in aliases.items() if str(number) == str(item.version)),
-        )
-        for item in versions
-    ]
+    versions = _search_versions(client, f"name = '{name}'")
+    return [_registered(item, aliases) for item in versions]
 
 
-def _registered(item: ModelVersion, aliases: tuple[str, ...]) -> Registered:
+def _search_versions(client: mlflow.MlflowClient, condition: str) -> list[ModelVersion]:
+    """Return versions by name, the latest first."""
+    versions: list[ModelVersion] = []
+    token = None
+    while True:
+        page = client.search_model_versions(condition, page_token=token)
+        versions += page
+        token = page.token
+        if not token:
+            return sorted(versions, key=lambda item: (item.name, -int(item.version)))
+
+
+def _registered(item: ModelVersion, aliases: Mapping[str, str | int]) -> Registered:
+    """Take over a version; ``aliases`` are those of its name, with the numbers they point at."""
     return Registered(
         item.name,
         str(item.version),
-        aliases,
+        tuple(alias for alias, number in aliases.items() if str(number) == str(item.version)),
         dict(item.tags),
         item.run_id,
         item.source,
@@ -116,20 +121,14 @@ def _registered(item: ModelVersion, aliases: tuple[str, ...]) -> Registered:
 
 def list_versions(client: mlflow.MlflowClient, subject: str = "") -> list[Registered]:
     """Return all versions, or those of one subject: by name, the latest first."""
-    names, token = [], None
-    while True:
-        page = client.search_registered_models(
-            f"name LIKE '{_PREFIX}-%{subject}'", page_token=token
-        )
-        names += [item.name for item in page]
-        token = page.token
-        if not token:
-            break
-    names.sort()
+    versions = _search_versions(client, f"name LIKE '{_PREFIX}-%{subject}'")
+    # Searches do not fill in aliases.
+    aliases = {
+        name: client.get_registered_model(name).aliases for name in {item.name for item in versions}
+    }
     return [
-        item
-        for name in names
-        for item in _versions(client, name)
+        _registered(item, aliases[item.name])
+        for item in versions
         if not subject or item.tags.get("subject") == subject
     ]
 
@@ -182,6 +181,9 @@ def download(item: Registered, folder: Path) -> Path:
     MismatchError
         If the bytes or the files differ.
     """
+    # Late: it loads torch, which takes seconds, and listing versions needs none.
+    from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, check_files
+
     place = Path(
         mlflow.artifacts.download_artifacts(f"{item.uri}/artifacts/{FOLDER}", dst_path=str(folder))
     )
@@ -191,21 +193,40 @@ def download(item: Registered, folder: Path) -> Path:
     return place
 
 
-def summary(client: mlflow.MlflowClient, item: Registered) -> dict[str, str]:
-    """Return the columns that a list shows for a version."""
-    metrics = client.get_run(item.run_id).data.metrics
+def summaries(
+    client: mlflow.MlflowClient, experiment: str, items: Sequence[Registered]
+) -> list[dict[str, str]]:
+    """Return the columns that a list shows for each version; scores are empty if its run is not in
+    the experiment with this id.
+    """
     shown = {"validation r": CHAMPION_SCORE}
     shown |= {
         metric.narrow_heading: f"{ROWS[MODEL].key}/{name}"
         for name, metric in headline_metrics().items()
     }
-    scores = {
-        title: f"{metrics[metric]:.3f}" if metric in metrics else ""
-        for title, metric in shown.items()
-    }
-    return {
-        "encoder": item.name,
-        "version": item.number,
-        "alias": ", ".join(item.aliases) or ("retired" if item.is_retired else ""),
-        **scores,
-    }
+    known = _metrics_of_runs(client, experiment)
+    return [
+        {
+            "encoder": item.name,
+            "version": item.number,
+            "alias": ", ".join(item.aliases) or ("retired" if item.is_retired else ""),
+            **{
+                title: f"{metrics[metric]:.3f}" if metric in metrics else ""
+                for title, metric in shown.items()
+            },
+        }
+        for item in items
+        for metrics in [known.get(item.run_id, {})]
+    ]
+
+
+def _metrics_of_runs(client: mlflow.MlflowClient, experiment: str) -> dict[str, dict[str, float]]:
+    """Return the metrics of an experiment's runs, by run id."""
+    metrics: dict[str, dict[str, float]] = {}
+    token = None
+    while True:
+        page = client.search_runs([experiment], page_token=token)
+        metrics |= {run.info.run_id: run.data.metrics for run in page}
+        token = page.token
+        if not token:
+            return metrics

@@ -12,7 +12,7 @@ from fmri2img.project.layout import encoder_folder
 from fmri2img.tracking.champions import REMOVED, difference, promote, retire
 from fmri2img.tracking.runs import propose_champions
 from fmri2img.tracking.store import open_store
-from fmri2img.tracking.versions import champion_of, download, list_versions, resolve, summary
+from fmri2img.tracking.versions import champion_of, download, list_versions, resolve, summaries
 
 RIDGE, OURS = "models:/fmri2img-ridge-subj01", "models:/fmri2img-bayes-subj01"
 
@@ -85,11 +85,12 @@ def test_a_retired_encoder_loses_its_aliases_and_is_not_proposed_again(project, 
     caplog.set_level(logging.INFO)
     project.train_and_log("ridge", weight=1.0)
     propose_champions({"subj01": "ridge"})
-    client, _ = open_store()
+    client, experiment = open_store()
     retire(client, resolve(client, f"{RIDGE}@champion"), "trained on a wrong split")
     propose_champions({"subj01": "ridge"})
     assert aliases(client) == {}
-    assert summary(client, resolve(client, f"{RIDGE}/1"))["alias"] == "retired"
+    (row,) = summaries(client, experiment, [resolve(client, f"{RIDGE}/1")])
+    assert row["alias"] == "retired"
     with pytest.raises(MismatchError, match=r"is retired \(trained on a wrong split\)"):
         promote(client, resolve(client, f"{RIDGE}/1"))
     promote(client, resolve(client, f"{RIDGE}/1"), force=True)

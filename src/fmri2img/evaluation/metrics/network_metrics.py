@@ -2,7 +2,9 @@
 distance. Networks and layers are in `evaluation.network_features`.
 """
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -14,7 +16,7 @@ from fmri2img.evaluation.identification import (
 )
 from fmri2img.evaluation.metrics.declaration import Family, FamilyScores, Level, Metric
 from fmri2img.evaluation.network_features import features_of, unit_features
-from fmri2img.evaluation.predictions import Predictions, ShownPictures
+from fmri2img.evaluation.predictions import Predictions, ShownPictures, picture_key
 from fmri2img.evaluation.presets import HEADLINE, PRESETS, Preset
 from fmri2img.evaluation.read_outs import READ_OUTS, Networks
 from fmri2img.evaluation.table_rows import SHUFFLED
@@ -125,13 +127,11 @@ def score_in_networks(
         read_out, network = READ_OUTS[name], networks.of(name, preset.name)
         if network is None:
             continue
-        units = unit_features(truth.pictures, network, read_out, preset)
-        similarities = {}
-        for row, pictures in predictions.unshuffled.items():
-            blocks = (
-                unit_rows(block) for block in features_of(pictures, network, read_out, preset)
-            )
-            similarities[row] = similarity_of_units(units, blocks)  # (n, n) or (n, 1)
+        similarities = _similarities(
+            unit_features(truth.pictures, network, read_out, preset),
+            predictions.unshuffled,
+            partial(features_of, network=network, read_out=read_out, preset=preset),
+        )
         similarities |= {
             row: similarities[other][:, order]
             for row, (other, order) in predictions.shuffles.items()
@@ -139,6 +139,34 @@ def score_in_networks(
         for row, similarity in similarities.items():
             _add(scores, row, name, _every_pair(similarity), preset.prefix)
     return scores
+
+
+def _similarities(
+    units: np.ndarray,
+    rows: Mapping[str, np.ndarray],
+    read: Callable[[np.ndarray], Iterator[np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """Return the similarity of every image (rows) and every prediction (columns) of each row of a
+    table, shape (n, n) or (n, 1); each distinct picture is read once.
+
+    Parameters
+    ----------
+    units : ndarray, shape (n, d)
+        Features of the images, centred and of length 1.
+    rows : mapping of str to ndarray, shape (n or 1, side, side, 3), uint8
+    read : callable
+        Yields the features of pictures in blocks, shape (some, d).
+    """
+    columns: dict[bytes, np.ndarray] = {}
+    similarities = {}
+    for row, pictures in rows.items():
+        keys = [picture_key(picture) for picture in pictures]
+        new = {key: index for index, key in enumerate(keys) if key not in columns}
+        if new:
+            blocks = (unit_rows(block) for block in read(pictures[list(new.values())]))
+            columns |= dict(zip(new, similarity_of_units(units, blocks).T, strict=True))
+        similarities[row] = np.stack([columns[key] for key in keys], axis=1)
+    return similarities
 
 
 def _every_pair(similarity: np.ndarray) -> np.ndarray:

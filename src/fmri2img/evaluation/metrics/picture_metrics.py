@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.ndimage import correlate1d
 
 from fmri2img.evaluation.correlation import inner_product, row_correlations, unit_rows
 from fmri2img.evaluation.identification import similarity_matrix
 from fmri2img.evaluation.metrics.declaration import Family, FamilyScores, Metric
-from fmri2img.evaluation.predictions import Predictions, ShownPictures
+from fmri2img.evaluation.predictions import Predictions, ShownPictures, picture_key
 from fmri2img.evaluation.presets import HEADLINE, PRESETS, Preset, shrink
 from fmri2img.evaluation.read_outs import Networks
 from fmri2img.evaluation.table_rows import SHUFFLED
@@ -132,14 +131,18 @@ def score_pictures(
 
     def score(index: int) -> list[tuple[float, float, float]]:
         moments = Moments.of(bring(truth[index : index + 1], side)[0])
-        return [
-            moments.scores(
-                constant[row]
-                if row in constant
-                else Moments.of(bring(pictures[index : index + 1], side)[0])
-            )
-            for row, pictures in rows.items()
-        ]
+        known: dict[bytes, tuple[float, float, float]] = {}
+        scores = []
+        for row, pictures in rows.items():
+            if row in constant:
+                scores.append(moments.scores(constant[row]))
+                continue
+            key = picture_key(pictures[index])
+            if key not in known:
+                picture = bring(pictures[index : index + 1], side)[0]
+                known[key] = moments.scores(Moments.of(picture))
+            scores.append(known[key])
+        return scores
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         scores = np.array(list(pool.map(score, range(len(truth))))).reshape(
@@ -161,6 +164,8 @@ def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> n
     side : int
         Side to which the pictures are shrunk first, antialiased.
     """
+    import torch  # late: it takes seconds, and tables that name metrics need none
+
     grey = [
         torch.from_numpy(shrink(images, side) @ _GREY_WEIGHTS.astype(np.float32))
         for images in (truth, predicted)
