@@ -26,6 +26,7 @@ from filelock import FileLock
 from PIL import Image
 
 from fmri2img.datasets import simulated_dataset
+from fmri2img.datasets.marks import source_of
 from fmri2img.datasets.protocol import Dataset, Setting
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
 from fmri2img.datasets.simulation.scenes import render_image
@@ -167,6 +168,8 @@ def miniature(shared_folder, picture_folder) -> Miniature:
         volume_scale=0.16,
         n_visual_voxels=70,
         pictures=str(picture_folder),
+        world="standard",
+        deep_share=0.4,
         beta_versions=["b3"],
         beta_formats=["hdf5", "nii.gz"],
         timeseries=True,
@@ -203,7 +206,9 @@ def raw_files_of(name, root, paths) -> RawFiles:
     """The raw files of a tree with a receipt made from it as it is now; nothing is remembered
     between calls.
     """
-    return RawFiles(Receipt.of(name, root, paths, Ledger(None)), root, Ledger(None))
+    ledger = Ledger(None)
+    receipt = Receipt.of(name, root, paths, ledger, data_source=source_of(root, paths, "nsd"))
+    return RawFiles(receipt, root, Ledger(None))
 
 
 @pytest.fixture

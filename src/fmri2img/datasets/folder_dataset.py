@@ -27,6 +27,7 @@ from pydantic import Field
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.units import Units
 from fmri2img.datasets.folder_tables import read_table, whole_numbers
+from fmri2img.datasets.marks import source_of
 from fmri2img.datasets.protocol import (
     Captions,
     Facts,
@@ -163,7 +164,8 @@ class Reader:
                 f"{root}: {len(absent)} of {len(files)} files of {name} are missing, first "
                 f"{absent[0]}; complete the folder"
             )
-        return Receipt.of(name, root, files, ledger, dataset="folder", watch=watch)
+        source = source_of(root, files, "folder")
+        return Receipt.of(name, root, files, ledger, data_source=source, watch=watch)
 
     def preview_fetch(self, name: str) -> list[str]:
         """Say that nothing is downloaded."""

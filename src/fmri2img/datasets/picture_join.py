@@ -13,7 +13,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.datasets.protocol import Dataset, Progress
 from fmri2img.project.exceptions import MismatchError
-from fmri2img.provenance.receipts import RawFiles
+from fmri2img.provenance.receipts import RawFiles, Receipt
 
 _VOXELS_AT_ONCE = 512
 
@@ -124,9 +124,8 @@ def collect_truth(
         files.name: {"md5": files.receipt.md5(), "sha256_of_records": files.receipt.digest()}
         for files in (raw, shared)
     }
-    return TruePictures(
-        image_ids, images, {"data_source": shared.receipt.data_source, "receipts": receipts}
-    )
+    source = Receipt.common_source(raw.receipt, shared.receipt)
+    return TruePictures(image_ids, images, {"data_source": source, "receipts": receipts})
 
 
 def dataset_pictures(

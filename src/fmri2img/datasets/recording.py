@@ -12,7 +12,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
 from fmri2img.datasets.protocol import Facts, LabelVolume, Region
 from fmri2img.project.config import ExtractBetasParams
-from fmri2img.provenance.receipts import RawFiles
+from fmri2img.provenance.receipts import RawFiles, Receipt
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class Recording:
     ) -> dict[str, Any]:
         return {
             "subject": raw.name,
-            "data_source": raw.receipt.data_source,
+            "data_source": Receipt.common_source(raw.receipt, shared.receipt),
             "region": region.about,
             "roi_names": {str(label): name for label, name in region.names.items()},
             "func_space": "own grid",

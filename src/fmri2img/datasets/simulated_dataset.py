@@ -1,22 +1,39 @@
 """The simulated NSD: files in NSD's own layout and formats, made here."""
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
+from pydantic import model_validator
 
 from fmri2img.datasets.fetching.fetch import check_may_simulate
+from fmri2img.datasets.marks import SIMULATED
 from fmri2img.datasets.nsd_files import NsdFiles, coco_pictures, read_coco_captions
 from fmri2img.datasets.protocol import Captions, Setting
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
 from fmri2img.datasets.simulation.scene_captions import write_captions
 from fmri2img.datasets.simulation.stimuli_files import simulate_shared
+from fmri2img.datasets.simulation.worlds import WORLDS
 from fmri2img.project.config import FetchCaptionsParams, SimulatedNsdParams
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.layout import coco_folder
+from fmri2img.project.params_file import near
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
 TERMS = ""  # no brain was measured: anybody may have the files
-Settings = SimulatedNsdParams
+
+
+class Settings(SimulatedNsdParams):
+    """``datasets.simulated``."""
+
+    @model_validator(mode="after")
+    def _world_is_known(self) -> Self:
+        if (world := self.simulation.world) not in WORLDS:
+            raise ValueError(
+                f"simulation.world: there is no world {world!r}{near(world, WORLDS)}; choose from: "
+                f"{', '.join(WORLDS)}"
+            )
+        return self
 
 
 class Reader(NsdFiles):
@@ -37,7 +54,7 @@ class Reader(NsdFiles):
             files = simulate_shared(root, self.settings)
         else:
             files = SimulatedSubject(name, self.settings, root).write()
-        return Receipt.of(name, root, files, ledger)
+        return Receipt.of(name, root, files, ledger, data_source=SIMULATED)
 
     def preview_fetch(self, name: str) -> list[str]:
         """Say that nothing is downloaded."""
@@ -51,7 +68,7 @@ class Reader(NsdFiles):
         """
         if params.folder is not None:
             return read_coco_captions(shared, image_ids, Path(params.folder).expanduser())
-        if shared.receipt.data_source != "simulated":
+        if shared.receipt.data_source != SIMULATED:
             raise ConfigError(
                 "params.yaml: dataset is simulated, but the raw files are not; set dataset to nsd"
             )

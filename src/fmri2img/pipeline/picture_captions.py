@@ -9,7 +9,7 @@ from fmri2img.pipeline.subject import SubjectData
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.files import write_json
 from fmri2img.project.layout import captions_path
-from fmri2img.provenance.receipts import raw_files
+from fmri2img.provenance.receipts import Receipt, raw_files
 
 
 def collect_captions(subject: str, model: str, params: ProjectParams) -> None:
@@ -27,7 +27,7 @@ def collect_captions(subject: str, model: str, params: ProjectParams) -> None:
     captions = dataset.collect_captions(raw, shared, image_ids, params.fetch_captions)
     document = {
         "captions": {id_name(image_id): texts for image_id, texts in captions.texts.items()},
-        "data_source": shared.receipt.data_source,
+        "data_source": Receipt.common_source(raw.receipt, shared.receipt),
         "sha256": captions.sha256,
     }
     write_json(captions_path(subject, model), document)

@@ -18,7 +18,7 @@ from fmri2img.project.exceptions import FormatError, MissingDataError
 from fmri2img.project.files import json_bytes
 from fmri2img.project.layout import captions_path, target_blocks_folder, targets_path
 from fmri2img.project.progress import progress
-from fmri2img.provenance.receipts import RawFiles, raw_files
+from fmri2img.provenance.receipts import RawFiles, Receipt, raw_files
 
 if TYPE_CHECKING:
     from fmri2img.pretrained.diffusion import DiffusionFolder
@@ -136,7 +136,7 @@ def _compute(task: _Task, earlier: DiffusionTargets) -> DiffusionTargets:
     if earlier.made_from("z_latents") != pictures_from:
         z_latents = _encode(task, pictures_from)
     provenance = {
-        "data_source": task.shared.receipt.data_source,
+        "data_source": Receipt.common_source(task.raw.receipt, task.shared.receipt),
         "z_latents": pictures_from,
         "text_embeddings": texts_from,
         "about": task.diffusion.describe(),

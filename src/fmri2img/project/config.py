@@ -114,6 +114,8 @@ class SimulationParams(Params):
     volume_scale: Annotated[float, Field(gt=0.1, le=1)]
     n_visual_voxels: Annotated[int, Field(ge=20)]
     pictures: str
+    world: str
+    deep_share: Annotated[float, Field(ge=0, le=1)]
     beta_versions: Annotated[list[Literal["b1", "b2", "b3"]], Field(min_length=1)]
     beta_formats: Annotated[list[Literal["hdf5", "nii.gz"]], Field(min_length=1)]
     timeseries: bool

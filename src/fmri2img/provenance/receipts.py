@@ -74,19 +74,16 @@ class Receipt:
         paths: Iterable[PurePosixPath],
         ledger: "Ledger",
         *,
-        dataset: str = "nsd",
+        data_source: str,
         watch: Watch = unwatched,
     ) -> Self:
-        """Hash files under ``root``; they are the dataset's or, if the folder holds the simulator's
-        notice, simulated.
-        """
+        """Hash files under ``root``."""
         ordered = sorted({str(path) for path in paths})
         hashes = ledger.hash_all([root / path for path in ordered], watch=watch)
         records = [
             FileRecord(path, (root / path).stat().st_size, sha256)
             for path, sha256 in zip(ordered, hashes, strict=True)
         ]
-        data_source = "simulated" if (root / SIMULATED_NOTICE).exists() else dataset
         return cls(name, data_source, tuple(records))
 
     def save(self, path: Path) -> None:
@@ -115,6 +112,14 @@ class Receipt:
             raise FormatError(
                 f"{path}: not a receipt of raw files ({error}); run: {remedy}"
             ) from error
+
+    @staticmethod
+    def common_source(*receipts: "Receipt") -> str:
+        """Return where the data of several receipts come from: if one is simulated, all of it
+        is.
+        """
+        sources = [receipt.data_source for receipt in receipts]
+        return "simulated" if "simulated" in sources else sources[0]
 
     def digest(self) -> str:
         """Return one SHA-256 over all records: it stands for every byte that was used."""

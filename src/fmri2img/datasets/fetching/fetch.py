@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from fmri2img.datasets.fetching.bucket import Bucket, needed_room
 from fmri2img.datasets.fetching.partial import RemoteFile
 from fmri2img.datasets.fetching.subset import name_subset
+from fmri2img.datasets.marks import holds_simulated, source_of
 from fmri2img.project.config import MachineParams, RealNsdParams
 from fmri2img.project.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
@@ -55,9 +56,9 @@ def check_may_simulate(root: Path) -> None:
     Raises
     ------
     ConfigError
-        If the folder holds NSD's folders and not the simulator's notice.
+        If the folder holds NSD's folders, and nothing in it says that it is simulated.
     """
-    if not (root / SIMULATED_NOTICE).exists() and any(
+    if not holds_simulated(root) and any(
         (root / folder).exists() for folder in ("nsddata", "nsddata_betas")
     ):
         raise ConfigError(
@@ -90,7 +91,8 @@ def use_local(
         sum((root / path).stat().st_size for path in chosen) / 1e9,
         root,
     )
-    return Receipt.of(name, root, chosen, ledger, watch=watch)
+    source = source_of(root, chosen, "nsd")
+    return Receipt.of(name, root, chosen, ledger, data_source=source, watch=watch)
 
 
 def list_bucket(
@@ -149,9 +151,8 @@ def fetch_bucket(
     """
     root = machine.raw_folder
     bucket, files = list_bucket(name, nsd, machine.n_connections)
-    if (root / SIMULATED_NOTICE).exists() and not any(
-        file.path == SIMULATED_NOTICE for file in files
-    ):
+    # A bucket that holds the notice holds a simulated copy.
+    if not any(file.path == SIMULATED_NOTICE for file in files) and holds_simulated(root):
         raise ConfigError(
             f"{root} holds simulated files; set machine.raw_root in params.yaml to another folder, "
             "or delete this one"
@@ -184,7 +185,8 @@ def fetch_bucket(
             f"{bucket.where}: {len(absent)} files did not arrive, first {absent[0]}; run the same "
             "command again"
         )
-    return Receipt.of(name, root, [file.path for file in files], ledger)
+    paths = [file.path for file in files]
+    return Receipt.of(name, root, paths, ledger, data_source=source_of(root, paths, "nsd"))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from fmri2img.datasets.nsd.paths import (
     fsaverage_label_table,
     own_stimuli,
     subject_number,
+    template_label_table,
 )
 from fmri2img.datasets.nsd.rois import NSD_ROIS
 from fmri2img.project.config import NsdParams
@@ -97,6 +98,7 @@ def name_subset(name: str, nsd: NsdParams) -> Subset:
             files.func_roi(roi),
             files.label_table(roi),
             fsaverage_label_table(roi),
+            template_label_table(roi),
         )
         for roi in _rois(nsd.rois)
     ]

@@ -9,7 +9,12 @@ import nibabel as nib
 import numpy as np
 
 from fmri2img.datasets.nsd.mapping import map_nearest, map_winner_take_all, read_coordinates
-from fmri2img.datasets.nsd.paths import VOXEL_SIZES_MM, SubjectFiles, fsaverage_label_table
+from fmri2img.datasets.nsd.paths import (
+    VOXEL_SIZES_MM,
+    SubjectFiles,
+    fsaverage_label_table,
+    template_label_table,
+)
 from fmri2img.datasets.nsd.rois import LABEL_NAMES, NSD_ROIS, read_label_table, read_labels
 from fmri2img.datasets.nsd.volumes import check_same_grid, read_volume, slab_centre_affine
 from fmri2img.project.config import ConvertRoiParams, NsdParams
@@ -132,7 +137,7 @@ class _Drawn:
         """Return the volume of NSD's or the user's ROI, and its label table if it has one."""
         shipped, tables = (
             self._shipped(roi),
-            (self.files.label_table(roi), fsaverage_label_table(roi)),
+            (self.files.label_table(roi), fsaverage_label_table(roi), template_label_table(roi)),
         )
         drawn_by_user = self.own_rois / self.raw.name / f"{roi}.nii.gz"
         if self.raw.lists(shipped):

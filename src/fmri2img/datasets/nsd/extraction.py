@@ -31,7 +31,7 @@ from fmri2img.datasets.nsd.volumes import check_same_grid, read_array, read_volu
 from fmri2img.datasets.protocol import Region, Resources
 from fmri2img.project.config import ExtractBetasParams, NsdParams
 from fmri2img.project.exceptions import MismatchError
-from fmri2img.provenance.receipts import RawFiles
+from fmri2img.provenance.receipts import RawFiles, Receipt
 
 Progress = Callable[..., Iterable]
 NcsnrEstimator = Callable[..., np.ndarray]
@@ -177,7 +177,7 @@ def _provenance(
     from_betas = nsd.responses == "betas"
     return {
         "subject": raw.name,
-        "data_source": raw.receipt.data_source,
+        "data_source": Receipt.common_source(raw.receipt, shared.receipt),
         "region": region.about,
         "roi_names": {str(label): name for label, name in region.names.items()},
         "func_space": nsd.func_space,

@@ -131,6 +131,11 @@ class SubjectFiles:
         return PurePosixPath("nsddata_timeseries/ppdata") / self.subject / self.func_space
 
 
+def template_label_table(roi: str) -> PurePosixPath:
+    """Label names of MTL and thalamus."""
+    return PurePosixPath("nsddata/templates") / f"{roi}.ctab"
+
+
 def fsaverage_label_table(roi: str) -> PurePosixPath:
     """Label names of an atlas drawn on fsaverage."""
     return PurePosixPath("nsddata/freesurfer/fsaverage/label") / f"{roi}.mgz.ctab"

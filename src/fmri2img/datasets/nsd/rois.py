@@ -11,8 +11,7 @@ from fmri2img.datasets.nsd.volumes import read_array, read_volume
 from fmri2img.project.exceptions import FormatError, MissingDataError
 from fmri2img.project.files import write_text
 
-# The ROI collections that NSD ships as volumes (NSD manual, "ROIs"); MTL and thalamus exist in
-# functional space only.
+# The ROI collections that NSD ships as volumes (NSD manual, "ROIs").
 NSD_ROIS = (
     "prf-visualrois",
     "prf-eccrois",
@@ -43,6 +42,9 @@ LABEL_NAMES: dict[str, dict[int, str]] = {
     "floc-faces": dict(enumerate(("OFA", "FFA-1", "FFA-2", "mTL-faces", "aTL-faces"), start=1)),
     "floc-bodies": dict(enumerate(("EBA", "FBA-1", "FBA-2", "mTL-bodies"), start=1)),
     "floc-places": dict(enumerate(("OPA", "PPA", "RSC"), start=1)),
+    "MTL": dict(
+        enumerate(("ERC", "35", "36", "SUB", "CA1", "CA2", "CA3", "DG", "PHC", "HT"), start=1)
+    ),
     "floc-words": dict(enumerate(("OWFA", "VWFA-1", "VWFA-2", "mfs-words", "mTL-words"), start=1)),
     "Kastner2015": dict(
         enumerate(
@@ -73,7 +75,8 @@ LABEL_NAMES: dict[str, dict[int, str]] = {
 
 
 def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
-    """Read a ``.ctab`` file: one number and name per line, with any number of trailing blanks.
+    """Read a ``.ctab`` file: one number and name per line, with any number of trailing blanks;
+    lines that start with ``#`` are comments.
 
     Returns
     -------
@@ -92,7 +95,7 @@ def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
     names: dict[int, str] = {}
     for number, line in enumerate(path.read_text().splitlines(), start=1):
         fields = line.split()
-        if not fields:
+        if not fields or fields[0].startswith("#"):
             continue
         if len(fields) < 2 or not fields[0].isdigit():
             raise FormatError(
@@ -108,11 +111,10 @@ def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
     return {label: name for label, name in names.items() if label > 0}
 
 
-def write_label_table(path: Path, names: dict[int, str]) -> None:
-    """Write a ``.ctab`` file, ``0 Unknown`` first."""
-    write_text(
-        path, "".join(f"{label} {name}\n" for label, name in {0: "Unknown", **names}.items())
-    )
+def write_label_table(path: Path, names: dict[int, str], *, comment: str) -> None:
+    """Write a ``.ctab`` file: a comment, then ``0 Unknown`` and the other labels."""
+    lines = [f"{label} {name}\n" for label, name in {0: "Unknown", **names}.items()]
+    write_text(path, "".join([f"# {comment}\n", *lines]))
 
 
 def read_labels(path: Path, *, remedy: str) -> tuple[np.ndarray, np.ndarray]:

@@ -204,6 +204,7 @@ def nsd_header(
     tr: float,
     lowest: float,
     highest: float,
+    description: str = "",
 ) -> bytes:
     """Return the 352 bytes that NSD's tools put before the data.
 
@@ -219,6 +220,8 @@ def nsd_header(
         Value of pixdim[4], which NSD fills even in three dimensions.
     lowest, highest : float
         Range of the data.
+    description : str
+        The field ``descrip``, up to 79 characters.
 
     Returns
     -------
@@ -232,13 +235,15 @@ def nsd_header(
     header["scl_slope"], header["scl_inter"] = 0, 0
     header["sform_code"], header["qform_code"] = 1, 0
     header["srow_x"], header["srow_y"], header["srow_z"] = slab_centre_affine(shape, voxel_size)[:3]
-    header["aux_file"] = b"none"
+    header["aux_file"], header["descrip"] = b"none", description.encode()
     header["glmin"], header["glmax"] = round(lowest), round(highest)
     header["vox_offset"] = 352
     return header.binaryblock + b"\0\0\0\0"
 
 
-def write_volume(path: Path, data: np.ndarray, voxel_size: float, *, tr: float = 1.0) -> None:
+def write_volume(
+    path: Path, data: np.ndarray, voxel_size: float, *, tr: float = 1.0, description: str = ""
+) -> None:
     """Write a gzipped NIfTI file with the header that NSD's own tools write.
 
     Parameters
@@ -251,10 +256,20 @@ def write_volume(path: Path, data: np.ndarray, voxel_size: float, *, tr: float =
         Millimetres.
     tr : float
         Value of pixdim[4].
+    description : str
+        The field ``descrip``, up to 79 characters.
     """
     finite = data[np.isfinite(data)]
     lowest, highest = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    content = nsd_header(data.shape, data.dtype, voxel_size, tr=tr, lowest=lowest, highest=highest)
+    content = nsd_header(
+        data.shape,
+        data.dtype,
+        voxel_size,
+        tr=tr,
+        lowest=lowest,
+        highest=highest,
+        description=description,
+    )
     content += data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes(order="F")
     buffer = io.BytesIO()
     # A fixed time stamp and no file name: the same data give the same bytes.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fmri2img.datasets.nsd.mapping import map_winner_take_all
+from fmri2img.datasets.nsd.rois import LABEL_NAMES
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
 
 ANAT_VOXEL_MM, ANAT_SIDE = 0.8, 320
@@ -42,9 +43,10 @@ FUNC_SHAPES = {
         (143, 184, 139),
     ),
 }
+THALAMUS_NAMES = {1: "LGN", 2: "pulvinar"}  # of the simulation; NSD's table has others
 ATLASES_ON_FSAVERAGE = ("nsdgeneral", "streams")
-# NSD's ROI collections that the simulated cortex has.
-SIMULATED_ROIS = (
+# NSD's ROI collections that the simulated cortex has, and those below the cortex.
+CORTICAL_ROIS = (
     "prf-visualrois",
     "prf-eccrois",
     "nsdgeneral",
@@ -54,6 +56,22 @@ SIMULATED_ROIS = (
     "floc-places",
     "floc-words",
 )
+SIMULATED_ROIS = (*CORTICAL_ROIS, "MTL", "thalamus")
+# Regions that some of NSD's subjects lack.
+_ABSENT = {
+    1: ("mTL-bodies", "mTL-faces"),
+    2: ("mTL-bodies", "mTL-faces", "FBA-1"),
+    3: ("mTL-bodies", "mTL-faces", "mTL-words"),
+    4: ("aTL-faces",),
+    6: ("mTL-faces",),
+    7: ("FBA-1", "mTL-bodies"),
+}
+# Centre, in half the brain's lengths, radius and number of labels of regions below the cortex, in
+# the right hemisphere; labels are shells around the centre.
+_BELOW_CORTEX = {
+    "MTL": ((0.3, -0.05, -0.35), 0.22, 10),
+    "thalamus": ((0.12, -0.05, 0.02), 0.14, len(THALAMUS_NAMES)),
+}
 
 # Sectors of the fan in degrees around the foveal point, 0 towards the midline, dorsal positive.
 _SECTORS = {
@@ -83,7 +101,10 @@ _PATCHES = {
     "floc-words": ((0.85, -160), (1.2, -150), (1.45, -148), (1.7, -142), (1.9, -135)),
 }
 _PATCH_RADIUS = 0.16
-_MAX_ECCENTRICITY = 4.6  # degrees; NSD pictures reach 4.2
+# Degrees at the rim of the retinotopic areas; NSD's pictures reach 4.2, so that some receptive
+# fields lie outside.
+_MAX_ECCENTRICITY = 5.5
+NSDGENERAL_RADIUS = 1.25  # in units of the fan
 
 
 @dataclass(frozen=True)
@@ -92,6 +113,7 @@ class Cortex:
 
     Attributes
     ----------
+    subject_number : int
     anat_shape, func_shape : tuple of int
         Grids (x, y, z).
     func_voxel_mm : float
@@ -109,6 +131,7 @@ class Cortex:
         Extent of the retinotopic areas, radians on the sphere.
     """
 
+    subject_number: int
     anat_shape: tuple[int, int, int]
     func_shape: tuple[int, int, int]
     func_voxel_mm: float
@@ -169,6 +192,7 @@ def grow_cortex(
     voxel_mm = {"func1pt8mm": 1.8, "func1mm": 1.0}[func_space]
     waves = rng.standard_normal((6, 3))
     cortex = Cortex(
+        subject_number=subject_number,
         anat_shape=(max(16, round(volume_scale * ANAT_SIDE)),) * 3,
         func_shape=(nx, ny, nz),
         func_voxel_mm=voxel_mm,
@@ -298,7 +322,7 @@ def label_points(points: CorticalPoints, roi: str) -> np.ndarray:
         mapped = (near < 1) & (angle >= -141) & (angle < 105)
         labels[mapped] = 1 + np.digitize(eccentricity(near[mapped]), (0.5, 1, 2, 4))
     elif roi == "nsdgeneral":
-        labels[near < 1.25] = 1
+        labels[near < NSDGENERAL_RADIUS] = 1
     elif roi == "streams":
         _label_streams(labels, near, angle)
     else:
@@ -366,11 +390,38 @@ def anat_labels(cortex: Cortex) -> tuple[dict[str, np.ndarray], np.ndarray]:
     plane = grid_mm((1, *shape[1:]), ANAT_VOXEL_MM).reshape(-1, 3)
     x_mm = np.arange(shape[0]) * ANAT_VOXEL_MM + slab_centre_affine(shape, ANAT_VOXEL_MM)[0, 3]
     for index, x in enumerate(x_mm):  # plane by plane: the real volume has 33 million voxels
-        points = locate(cortex, np.column_stack([np.full(len(plane), x), plane[:, 1:]]))
+        position = np.column_stack([np.full(len(plane), x), plane[:, 1:]])
+        points = locate(cortex, position)
         is_left[index] = points.is_left.reshape(shape[1:])
         for roi, volume in labels.items():
-            volume[index] = label_points(points, roi).reshape(shape[1:])
+            of_points = (
+                label_below_cortex(cortex, position, roi)
+                if roi in _BELOW_CORTEX
+                else label_points(points, roi)
+            )
+            volume[index] = of_points.reshape(shape[1:])
+    for roi, volume in labels.items():
+        volume[np.isin(volume, _absent_labels(cortex.subject_number, roi))] = 0
     return labels, is_left
+
+
+def label_below_cortex(cortex: Cortex, position_mm: np.ndarray, roi: str) -> np.ndarray:
+    """Label anatomical points, shape (n_points, 3), by a region below the cortex, shape
+    (n_points,), int16: -1 outside.
+    """
+    centre, radius, n_labels = _BELOW_CORTEX[roi]
+    scaled = position_mm / cortex.semi_axes
+    scaled[:, 0] = np.abs(scaled[:, 0])
+    distance = np.linalg.norm(scaled - centre, axis=1)
+    labels = 1 + (distance / radius * n_labels).astype(np.int16)
+    labels[distance >= radius] = -1
+    return labels
+
+
+def _absent_labels(subject_number: int, roi: str) -> list[int]:
+    """Return the labels of an ROI that a subject lacks."""
+    names = LABEL_NAMES.get(roi, {})
+    return [label for label, name in names.items() if name in _ABSENT.get(subject_number, ())]
 
 
 def split_hemispheres(labels: np.ndarray, is_left: np.ndarray) -> dict[str, np.ndarray]:

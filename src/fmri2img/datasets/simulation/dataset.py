@@ -14,6 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from fmri2img.containers.ncsnr import estimate_ncsnr
+from fmri2img.datasets.marks import MARK
 from fmri2img.datasets.nsd.design import (
     N_REPETITIONS,
     RUNS_PER_SESSION,
@@ -30,6 +31,7 @@ from fmri2img.datasets.nsd.paths import (
     SubjectFiles,
     on_disk,
     subject_number,
+    template_label_table,
 )
 from fmri2img.datasets.nsd.rois import LABEL_NAMES
 from fmri2img.datasets.nsd.stimuli import iterate_images
@@ -37,6 +39,7 @@ from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.datasets.simulation import raw_formats as writers
 from fmri2img.datasets.simulation.cortex import (
     ANAT_VOXEL_MM,
+    CORTICAL_ROIS,
     SIMULATED_ROIS,
     Cortex,
     anat_labels,
@@ -47,6 +50,7 @@ from fmri2img.datasets.simulation.cortex import (
     locate,
     split_hemispheres,
 )
+from fmri2img.datasets.simulation.picture_drives import N_DEEP, picture_drives
 from fmri2img.datasets.simulation.scenes import CATEGORIES, describe_scene
 from fmri2img.datasets.simulation.stimuli_files import write_pictures
 from fmri2img.datasets.simulation.trial_order import (
@@ -59,14 +63,15 @@ from fmri2img.datasets.simulation.voxel_responses import (
     VoxelModel,
     draw_noise_sources,
     draw_voxels,
-    image_features,
     make_betas,
     noise_free_responses,
     session_noise,
     simulate_run,
 )
+from fmri2img.datasets.simulation.worlds import WORLDS, World
 from fmri2img.project.config import SimulatedNsdParams, SimulationParams
 
+_NOISE_ELSEWHERE = 1.2  # SD in voxels that see nothing, percent signal change
 _REMEDY = "dvc repro --force --single-item fetch_raw_shared"
 
 
@@ -91,6 +96,11 @@ class SimulatedSubject:
     def simulation(self) -> SimulationParams:
         """Size and seed of the simulation."""
         return self.nsd.simulation
+
+    @property
+    def world(self) -> World:
+        """How voxels respond, and what noise they have."""
+        return WORLDS[self.simulation.world]
 
     @property
     def number(self) -> int:
@@ -147,11 +157,11 @@ class SimulatedSubject:
 
     @cached_property
     def visual_mask(self) -> np.ndarray:
-        """Voxels that respond to pictures, shape (x, y, z), bool: every ROI, however it is
-        brought to functional space.
+        """Voxels that respond to pictures, shape (x, y, z), bool: every ROI on the cortex, however
+        it is brought to functional space.
         """
         anat, func, _ = self._volumes
-        mask = np.any([labels > 0 for labels in func.values()], axis=0)
+        mask = np.any([func[roi] > 0 for roi in CORTICAL_ROIS], axis=0)
         mask |= (
             map_nearest(anat["prf-visualrois"], func_to_anat_coordinates(self.cortex), bad_value=-1)
             > 0
@@ -164,17 +174,31 @@ class SimulatedSubject:
         points = locate(self.cortex, func_to_anat_mm(self.cortex)[self.visual_mask])
         rng = np.random.default_rng([self.simulation.seed, 11, self.number])
         return draw_voxels(
-            points, func["prf-visualrois"][self.visual_mask], self.number, version=version, rng=rng
+            points,
+            func["prf-visualrois"][self.visual_mask],
+            self.number,
+            version=version,
+            world=self.world,
+            deep_share=self.simulation.deep_share,
+            rng=rng,
         )
 
     def signal(self, version: BetaVersion) -> np.ndarray:
         """Return noise-free responses, mean 0 and SD 1 over images, shape (n_images,
         n_visual_voxels), float32.
         """
-        pictures = iterate_images(on_disk(self.root, STIMULI), self.image_ids, remedy=_REMEDY)
-        jobs = (delayed(image_features)(picture) for picture in pictures)
-        features = np.stack(Parallel(n_jobs=-1, prefer="threads", batch_size=8)(jobs))
-        return noise_free_responses(self.voxel_model(version), features, self._categories())
+        jobs = (delayed(picture_drives)(picture) for picture in self._pictures())
+        drives = np.stack(Parallel(n_jobs=-1, prefer="threads", batch_size=8)(jobs))
+        if self.world.drive in ("middle layers", "late layers"):
+            # Late: it loads a network, which only these worlds need.
+            from fmri2img.datasets.simulation.network_drives import network_drives
+
+            drives[:, -N_DEEP:] = network_drives(self._pictures(), self.world.drive)
+        model = self.voxel_model(version)
+        return noise_free_responses(model, drives, self._categories(), self.world)
+
+    def _pictures(self) -> Iterator[np.ndarray]:
+        return iterate_images(on_disk(self.root, STIMULI), self.image_ids, remedy=_REMEDY)
 
     def _categories(self) -> np.ndarray:
         if self.simulation.pictures != "scenes":
@@ -199,6 +223,7 @@ class SimulatedSubject:
                 on_disk(self.root, self.files.valid(session)),
                 valid.astype(np.int16),
                 self.cortex.func_voxel_mm,
+                description=MARK,
             )
             written.append(self.files.valid(session))
         for version in self.simulation.beta_versions:
@@ -259,14 +284,19 @@ class SimulatedSubject:
             )
             volumes = split_hemispheres(func[roi], func_mm[..., 0] < 0)
             written += writers.write_roi(self.root, self.files.func_roi, roi, volumes, voxel_mm)
-            written += writers.write_label_tables(
-                self.root, [self.files.label_table(roi)], LABEL_NAMES[roi]
-            )
+            if roi in CORTICAL_ROIS:
+                written += writers.write_label_tables(
+                    self.root, [self.files.label_table(roi)], LABEL_NAMES[roi]
+                )
+            else:
+                written.append(template_label_table(roi))  # of all subjects, written with theirs
         coordinates = func_to_anat_coordinates(self.cortex)
-        write_volume(on_disk(self.root, self.files.transform()), coordinates, voxel_mm)
-        write_volume(
-            on_disk(self.root, self.files.brainmask()), self.brain_mask.astype(np.int16), voxel_mm
-        )
+        others: dict[PurePosixPath, np.ndarray] = {
+            self.files.transform(): coordinates,
+            self.files.brainmask(): self.brain_mask.astype(np.int16),
+        }
+        for path, volume in others.items():
+            write_volume(on_disk(self.root, path), volume, voxel_mm, description=MARK)
         return [*written, self.files.transform(), self.files.brainmask()]
 
     def _valid_voxels(self, session: int) -> np.ndarray:
@@ -331,8 +361,8 @@ class SimulatedSubject:
             slab = np.zeros((TRIALS_PER_SESSION, *self.brain_mask.shape[:2]), dtype=np.int16)
             inside = valid[:, :, z]
             # All slabs share the noise sources; each draws its own independent part.
-            noise = _slab_noise(positions[:, :, z][inside], sources, noise_seed, z)
-            betas = 1.5 * noise
+            noise = _slab_noise(positions[:, :, z][inside], sources, noise_seed, z, self.world)
+            betas = _NOISE_ELSEWHERE * noise
             index = order[:, :, z][inside]
             seeing = index >= 0
             chosen = index[seeing]
@@ -376,16 +406,21 @@ class SimulatedSubject:
         for suffix, volume in volumes.items():
             path = on_disk(self.root, self.files.ncsnr(version, suffix))
             write_volume(
-                path, volume, self.cortex.func_voxel_mm, tr=TR_SECONDS[self.nsd.func_space]
+                path,
+                volume,
+                self.cortex.func_voxel_mm,
+                tr=TR_SECONDS[self.nsd.func_space],
+                description=MARK,
             )
         return [self.files.ncsnr(version, suffix) for suffix in halves]
 
 
-def _slab_noise(positions_mm: np.ndarray, sources: np.ndarray, seed: int, z: int) -> np.ndarray:
-    courses = np.random.default_rng([seed, 1])
-    return session_noise(
-        positions_mm, TRIALS_PER_SESSION, np.random.default_rng([seed, 2, z]), sources, courses
-    )
+def _slab_noise(
+    positions_mm: np.ndarray, sources: np.ndarray, seed: int, z: int, world: World
+) -> np.ndarray:
+    common = np.random.default_rng([seed, 1])
+    own = np.random.default_rng([seed, 2, z])
+    return session_noise(positions_mm, TRIALS_PER_SESSION, own, sources, common, world)
 
 
 def _read_slab(path: Path, z: int) -> np.ndarray:

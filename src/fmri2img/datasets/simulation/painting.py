@@ -1,10 +1,16 @@
-"""Painting parts and backgrounds: 1/f textures, occlusion, light, exposure."""
+"""Painting parts and backgrounds: 1/f textures, occlusion, light, exposure.
 
+Pictures are painted as three planes, shape (3, side, side), float32: operations on pixels of three
+numbers each take several times as long. A scalar of NumPy's float64 would turn a whole plane into
+float64.
+"""
+
+import math
 from functools import lru_cache
 
 import numpy as np
 
-from fmri2img.datasets.simulation.parts import Part
+from fmri2img.datasets.simulation.parts import Colour, Part
 
 TEXTURE_SIZE = 512
 N_TEXTURES = 12
@@ -19,14 +25,34 @@ def paint_parts(
     -------
     ndarray, shape (size, size, 3), uint8
     """
-    fall = np.linspace(0, 1, size, dtype=np.float32)[:, None, None]
-    picture = np.ascontiguousarray(
-        np.broadcast_to(top + fall * (bottom - top), (size, size, 3)), dtype=np.float32
-    )
-    light = rng.uniform(-1, 1, 2)
+    fall = np.linspace(0, 1, size, dtype=np.float32)
+    picture = gradient(top, bottom, np.broadcast_to(fall[:, None], (size, size)))
+    light = draw_light(rng)
     for part in parts:
         paint_part(picture, part, rng, light)
     return expose(picture, rng)
+
+
+def gradient(
+    first: Colour | np.ndarray, last: Colour | np.ndarray, share: np.ndarray
+) -> np.ndarray:
+    """Blend two colours, shape (3, side, side), float32; ``share``, shape (side, side), is that of
+    the last.
+    """
+    start, end = (planes(colour) for colour in (first, last))
+    blended: np.ndarray = start + share.astype(np.float32) * (end - start)
+    return blended
+
+
+def planes(colour: Colour | np.ndarray) -> np.ndarray:
+    """Return a colour in a form that combines with planes, shape (3, 1, 1), float32."""
+    return np.asarray(colour, dtype=np.float32)[:, None, None]
+
+
+def draw_light(rng: np.random.Generator) -> tuple[float, float]:
+    """Draw how the light grows to the right and downwards."""
+    right, down = rng.uniform(-1, 1, 2).tolist()
+    return right, down
 
 
 @lru_cache(maxsize=1)
@@ -54,18 +80,20 @@ def draw_texture(
     flip = 1 if rng.random() < 0.5 else -1
     rows = (y0 + np.arange(height)) % TEXTURE_SIZE
     columns = (x0 + flip * (np.arange(width) / stretch).astype(int)) % TEXTURE_SIZE
-    return bank[rows[:, None], columns[None, :]]
+    window: np.ndarray = bank.take(rows, axis=0).take(columns, axis=1)
+    return window
 
 
 def paint_part(
-    picture: np.ndarray, part: Part, rng: np.random.Generator, light: np.ndarray
+    picture: np.ndarray, part: Part, rng: np.random.Generator, light: tuple[float, float]
 ) -> None:
-    """Blend one part into the picture, shape (side, side, 3), in place, touching only the box that
-    holds it.
+    """Blend one part into the picture, shape (3, side, side), float32, in place, touching only the
+    box that holds it.
     """
-    size = len(picture)
+    size = picture.shape[1]
+    largest = float(max(part.half_size))
     reach = np.hypot(*part.half_size) if part.angle else np.asarray(part.half_size)
-    margin = np.max(part.half_size) * part.ruffle + part.softness + 1.5 / size
+    margin = largest * part.ruffle + part.softness + 1.5 / size
     low = np.floor((np.asarray(part.centre) - reach - margin) * size).astype(int).clip(0, size)
     high = np.ceil((np.asarray(part.centre) + reach + margin) * size).astype(int).clip(0, size)
     (x0, y0), (x1, y1) = low, high
@@ -74,22 +102,22 @@ def paint_part(
     x = ((np.arange(x0, x1, dtype=np.float32) + 0.5) / size - np.float32(part.centre[0]))[None, :]
     y = ((np.arange(y0, y1, dtype=np.float32) + 0.5) / size - np.float32(part.centre[1]))[:, None]
     texture = draw_texture(rng, y1 - y0, x1 - x0) if part.texture or part.ruffle else np.float32(0)
-    distance = _signed_distance(part, x, y) + part.ruffle * np.max(part.half_size) * 0.5 * texture
-    coverage = np.clip(0.5 - distance / (part.softness + 1 / size), 0, 1) * part.opacity
-    gradient = (
-        x / max(part.half_size[0], 1e-3) * light[0] + y / max(part.half_size[1], 1e-3) * light[1]
+    distance = _signed_distance(part, x, y) + float(part.ruffle * largest * 0.5) * texture
+    coverage = np.clip(0.5 - distance / float(part.softness + 1 / size), 0, 1)
+    coverage *= float(part.opacity)
+    right, down = (
+        float(step / max(half, 1e-3)) for step, half in zip(light, part.half_size, strict=True)
     )
-    tone = (1 + part.texture * texture + 0.5 * part.shade * gradient)[..., None]
-    window = picture[y0:y1, x0:x1]
-    window += coverage.astype(np.float32)[..., None] * (
-        np.asarray(part.colour, dtype=np.float32) * tone.astype(np.float32) - window
-    )
+    slope = x * right + y * down
+    tone = 1 + float(part.texture) * texture + float(0.5 * part.shade) * slope
+    window = picture[:, y0:y1, x0:x1]
+    window += coverage * (planes(part.colour) * tone - window)
 
 
 def _signed_distance(part: Part, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the distance to the outline in fractions of the picture, negative inside."""
+    """Return the distance to the outline in fractions of the picture, negative inside, float32."""
     if part.kind == "polygon":
-        corners = np.asarray(part.vertices) - part.centre
+        corners = (np.asarray(part.vertices) - part.centre).astype(np.float32)
         edges = np.roll(corners, -1, axis=0) - corners
         normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1) / np.linalg.norm(
             edges, axis=1, keepdims=True
@@ -99,9 +127,9 @@ def _signed_distance(part: Part, x: np.ndarray, y: np.ndarray) -> np.ndarray:
             for (nx, ny), (cx, cy) in zip(normals, corners, strict=True)
         ]
         return np.max(np.broadcast_arrays(*sides), axis=0)
-    cos, sin = np.cos(part.angle), np.sin(part.angle)
+    cos, sin = math.cos(part.angle), math.sin(part.angle)
     along, across = cos * x + sin * y, cos * y - sin * x
-    half_width, half_height = part.half_size
+    half_width, half_height = map(float, part.half_size)
     if part.kind == "ellipse":
         return (np.hypot(along / half_width, across / half_height) - 1) * min(
             half_width, half_height
@@ -113,13 +141,14 @@ def _signed_distance(part: Part, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def expose(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Apply exposure, a colour cast, vignetting and sensor noise; return (side, side, 3),
-    uint8.
+    """Apply exposure, a colour cast, vignetting and sensor noise to a painted picture, shape
+    (3, side, side); return (side, side, 3), uint8.
     """
-    size = len(picture)
+    size = picture.shape[1]
     axis = np.linspace(-1, 1, size, dtype=np.float32)
-    vignette = 1 - rng.uniform(0, 0.22) * (axis[:, None] ** 2 + axis[None, :] ** 2) / 2
-    gain = np.float32(np.exp(rng.normal(0, 0.14)) * (1 + rng.normal(0, 0.03, 3)))
-    exposed = picture * vignette[..., None] * gain
-    grain = 0.025 * draw_texture(rng, size, size)
-    return (255 * np.clip(exposed + grain[..., None], 0, 1) + 0.5).astype(np.uint8)
+    vignette = 1 - float(rng.uniform(0, 0.22)) * (axis[:, None] ** 2 + axis[None, :] ** 2) / 2
+    gain = np.exp(rng.normal(0, 0.14)) * (1 + rng.normal(0, 0.03, 3))
+    exposed = picture * vignette * planes(gain)
+    exposed += 0.025 * draw_texture(rng, size, size)
+    eight_bits = (255 * np.clip(exposed, 0, 1) + 0.5).astype(np.uint8)
+    return np.ascontiguousarray(eight_bits.transpose(1, 2, 0))

@@ -9,9 +9,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.io
-from isal import igzip
+from isal import igzip, isal_zlib
 
 from fmri2img.containers.storage import writing
+from fmri2img.datasets.marks import MARK
 from fmri2img.datasets.nsd.design import (
     N_IMAGES,
     RUNS_PER_SESSION,
@@ -37,14 +38,12 @@ from fmri2img.provenance.receipts import SIMULATED_NOTICE
 IMAGE_SIDE = 425
 _PICTURE = (IMAGE_SIDE, IMAGE_SIDE, 3)
 _BRICK = "imgBrick"
-# Attribute of every HDF5 file, and text of a notice beside the data, so that nobody takes the files
-# for brain data.
-SIMULATED_MARK = "simulated by fmri2img, not measured"
+_COMPRESSED = 15  # miCOMPRESSED, the type of a compressed element of a MAT file
 
 
 def write_notice(root: Path) -> PurePosixPath:
     """Write a text file that says what the tree is; return its path."""
-    write_text(on_disk(root, SIMULATED_NOTICE), f"The files in this folder are {SIMULATED_MARK}.\n")
+    write_text(on_disk(root, SIMULATED_NOTICE), f"The files in this folder are {MARK}.\n")
     return SIMULATED_NOTICE
 
 
@@ -62,26 +61,28 @@ def write_design(root: Path, design: SimulatedDesign, seed: int) -> list[PurePos
     }
     write_bytes(on_disk(root, EXPDESIGN), _matlab_file(variables))
     table = io.StringIO()
-    stim_info_table(experiment, seed).to_csv(table, lineterminator="\n")
+    stim_info_table(experiment, seed).assign(**{MARK: True}).to_csv(table, lineterminator="\n")
     write_text(on_disk(root, STIM_INFO), table.getvalue())
     return [EXPDESIGN, STIM_INFO]
 
 
 def _matlab_file(variables: dict[str, np.ndarray]) -> bytes:
     """Return a MAT level 5 file as MATLAB writes it: class double, values stored as small
-    integers.
+    integers, each variable compressed.
     """
     buffer = io.BytesIO()
     scipy.io.savemat(buffer, variables)
     content = bytearray(buffer.getvalue())
     # scipy puts the time of day into the header text.
-    content[:116] = b"MATLAB 5.0 MAT-file, simulated by fmri2img".ljust(116)
-    position = 128
+    content[:116] = f"MATLAB 5.0 MAT-file, {MARK}".encode().ljust(116)
+    parts, position = [bytes(content[:128])], 128
     while position < len(content):
         _, size = struct.unpack_from("<II", content, position)
         content[position + 16] = 6  # the class byte of the array flags: mxDOUBLE_CLASS
+        element = isal_zlib.compress(bytes(content[position : position + 8 + size]), 1)
+        parts += [struct.pack("<II", _COMPRESSED, len(element)), element]
         position += 8 + size
-    return bytes(content)
+    return b"".join(parts)
 
 
 def write_own_stimuli(
@@ -100,7 +101,7 @@ def write_own_stimuli(
     """
     path = own_stimuli(name)
     with replacing(on_disk(root, path)) as partial, writing(partial) as file:
-        file.attrs["source"] = SIMULATED_MARK
+        file.attrs["source"] = MARK
         shape = (n, *_PICTURE)
         brick = file.create_dataset(_BRICK, shape, np.uint8, chunks=(1, *_PICTURE) if n else None)
         for row, picture in enumerate(pictures):
@@ -126,14 +127,14 @@ def write_stimuli(root: Path, image_ids: dict[str, np.ndarray]) -> PurePosixPath
             source = own_stimuli(name).name
             layout[ids] = h5py.VirtualSource(source, _BRICK, (len(ids), *_PICTURE))
     with replacing(on_disk(root, STIMULI)) as partial, writing(partial) as file:
-        file.attrs["source"] = SIMULATED_MARK
+        file.attrs["source"] = MARK
         file.create_virtual_dataset(_BRICK, layout, fillvalue=0)
     return STIMULI
 
 
 def write_responses(root: Path, files: SubjectFiles, table: pd.DataFrame) -> PurePosixPath:
     """Write ``responses.tsv``; missing values are written as NaN."""
-    text = table.to_csv(
+    text = table.assign(**{MARK: 1}).to_csv(
         sep="\t", index=False, na_rep="NaN", float_format="%.15g", lineterminator="\n"
     )
     write_text(on_disk(root, files.responses()), text)
@@ -156,7 +157,9 @@ def write_design_runs(
             for slot in np.flatnonzero(design.stimulus_slots[session - 1, file_run - shift - 1]):
                 onsets[per_slot * slot] = next(image_ids)
         path = files.design(session, file_run)
-        write_text(on_disk(root, path), "".join(f"{onset}\n" for onset in onsets))
+        # Nothing is shown at first; readers of numbers skip the comment.
+        lines = [f"{onsets[0]}\t# {MARK}\n", *(f"{onset}\n" for onset in onsets[1:])]
+        write_text(on_disk(root, path), "".join(lines))
         written.append(path)
     return written
 
@@ -174,7 +177,7 @@ def write_roi(
     written = []
     for prefix, labels in volumes.items():
         path = path_of(prefix + name)
-        write_volume(on_disk(root, path), labels.astype(np.float64), voxel_mm)
+        write_volume(on_disk(root, path), labels.astype(np.float64), voxel_mm, description=MARK)
         written.append(path)
     return written
 
@@ -185,7 +188,7 @@ def write_label_tables(
     """Write the same label table to several places."""
     written = list(tables)
     for table in written:
-        write_label_table(on_disk(root, table), names)
+        write_label_table(on_disk(root, table), names, comment=MARK)
     return written
 
 
@@ -201,7 +204,7 @@ def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np
         One for each z, in order.
     """
     with replacing(path) as partial, writing(partial) as file:
-        file.attrs["source"] = SIMULATED_MARK
+        file.attrs["source"] = MARK
         stored = file.create_dataset(
             "betas",
             (TRIALS_PER_SESSION, *shape[::-1]),
@@ -225,6 +228,7 @@ def write_betas_nifti(path: Path, hdf5_path: Path, voxel_mm: float, tr: float) -
         tr=tr,
         lowest=int(betas.min()),
         highest=int(betas.max()),
+        description=MARK,
     )
     with (
         replacing(path) as partial,
@@ -254,4 +258,4 @@ def write_timeseries(
     """
     volumes = np.zeros((*mask.shape, len(series)), dtype=np.int16)
     volumes[mask] = series.T
-    write_volume(path, volumes, voxel_mm, tr=TR_SECONDS[func_space])
+    write_volume(path, volumes, voxel_mm, tr=TR_SECONDS[func_space], description=MARK)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.datasets.marks import MARK
 from fmri2img.datasets.nsd.coco_captions import CAPTION_FILES
-from fmri2img.datasets.simulation.raw_formats import SIMULATED_MARK
 from fmri2img.datasets.simulation.scenes import Scene, describe_scene
 from fmri2img.project.config import SimulationParams
 from fmri2img.project.exceptions import ConfigError
@@ -109,5 +109,5 @@ def write_captions(
         images = [{"id": coco_id} for coco_id in coco_ids[splits == split].tolist()]
         write_json(
             folder / name,
-            {"info": {"description": SIMULATED_MARK}, "images": images, "annotations": annotations},
+            {"info": {"description": MARK}, "images": images, "annotations": annotations},
         )

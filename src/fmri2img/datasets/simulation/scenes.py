@@ -17,9 +17,12 @@ from fmri2img.datasets.simulation.objects import BUILDERS, WALLS
 from fmri2img.datasets.simulation.painting import (
     N_TEXTURES,
     TEXTURE_SIZE,
+    draw_light,
     draw_texture,
     expose,
+    gradient,
     paint_part,
+    planes,
     texture_bank,
 )
 from fmri2img.datasets.simulation.parts import Part, jitter, polygon
@@ -165,7 +168,7 @@ def paint_scene(scene: Scene, size: int = 425) -> np.ndarray:
     """
     rng = np.random.default_rng(scene.paint_seed)
     picture = _paint_background(rng, scene, size)
-    light = rng.uniform(-1, 1, 2)
+    light = draw_light(rng)
     for part in scene.parts:
         paint_part(picture, part, rng, light)
     return expose(picture, rng)
@@ -268,46 +271,40 @@ def _place_objects(
 
 
 def _paint_background(rng: np.random.Generator, scene: Scene, size: int) -> np.ndarray:
-    """Paint sky or wall, hills and ground, shape (size, size, 3), float32."""
+    """Paint sky or wall, hills and ground, shape (3, size, size), float32."""
     y = ((np.arange(size) + 0.5) / size).astype(np.float32)
-    fall = np.clip(y / scene.horizon, 0, 1)[:, None, None]
-    top, bottom = (np.asarray(scene.colours[name], dtype=np.float32) for name in ("top", "bottom"))
-    picture = np.ascontiguousarray(np.broadcast_to(top + fall * (bottom - top), (size, size, 3)))
+    fall = np.broadcast_to(np.clip(y / scene.horizon, 0, 1)[:, None], (size, size))
+    picture = gradient(scene.colours["top"], scene.colours["bottom"], fall)
     texture = draw_texture(rng, size, size, stretch=1.6)
     if scene.sky == "indoors":
-        picture *= (1 + 0.08 * texture)[..., None]
+        picture *= 1 + 0.08 * texture
     else:
-        cover = {"clear": 1.0, "overcast": -0.2, "sunset": 0.5, "dusk": 0.8}[
-            scene.sky
-        ] + rng.normal(0, 0.3)
-        cloud = (0.75 * np.clip((texture - cover) / 1.6, 0, 1))[..., None]
-        picture += cloud * (np.asarray(0.5 + 0.5 * bottom, dtype=np.float32) - picture)
+        usual = {"clear": 1.0, "overcast": -0.2, "sunset": 0.5, "dusk": 0.8}[scene.sky]
+        cover = usual + float(rng.normal(0, 0.3))
+        cloud = 0.75 * np.clip((texture - cover) / 1.6, 0, 1)
+        picture += cloud * (0.5 + 0.5 * planes(scene.colours["bottom"]) - picture)
         _paint_hills(picture, rng, scene)
     _paint_ground(picture, rng, scene, y)
     return picture
 
 
 def _paint_hills(picture: np.ndarray, rng: np.random.Generator, scene: Scene) -> None:
-    size = len(picture)
-    rows = (np.arange(size) / size)[:, None]
-    far, near = (
-        np.asarray(scene.colours["bottom"], dtype=np.float32),
-        np.asarray(scene.colours["hill"], dtype=np.float32),
-    )
+    size = picture.shape[1]
+    rows = (np.arange(size, dtype=np.float32) / size)[:, None]
+    far, near = planes(scene.colours["bottom"]), planes(scene.colours["hill"])
     for layer in range(int(rng.integers(0, 3))):
         profile = draw_texture(rng, 1, size, stretch=2.5)[0]
-        height = scene.horizon - rng.uniform(0.02, 0.12) + 0.035 * profile
-        mask = np.clip((rows - height) * size, 0, 1)[..., None]
-        blend = 0.45 + 0.35 * layer
-        colour = far + blend * (near - far)
-        shade = 1 + 0.14 * draw_texture(rng, size, size, stretch=1.5)[..., None]
+        height = scene.horizon - float(rng.uniform(0.02, 0.12)) + 0.035 * profile
+        mask = np.clip((rows - height) * size, 0, 1)
+        colour = far + (0.45 + 0.35 * layer) * (near - far)
+        shade = 1 + 0.14 * draw_texture(rng, size, size, stretch=1.5)
         picture += mask * (colour * shade - picture)
 
 
 def _paint_ground(
     picture: np.ndarray, rng: np.random.Generator, scene: Scene, y: np.ndarray
 ) -> None:
-    size = len(picture)
+    size = picture.shape[1]
     first = int(scene.horizon * size)
     near = (y[first:] - scene.horizon) / (1 - scene.horizon)
     # Perspective: rows towards the horizon lie further apart on the ground.
@@ -318,11 +315,6 @@ def _paint_ground(
     fine = draw_texture(rng, size - first, size, stretch=3.0 if scene.setting == "lake" else 1.0)
     strength = {"snow": 0.04, "room": 0.09, "table": 0.09, "lake": 0.12}.get(scene.setting, 0.18)
     relief = 1 + strength * (0.6 * texture + 0.7 * fine)
-    ground, bottom = (
-        np.asarray(scene.colours["ground"], dtype=np.float32),
-        np.asarray(scene.colours["bottom"], dtype=np.float32),
-    )
-    haze = np.exp(-6 * near)[:, None, None] * (0.0 if scene.sky == "indoors" else 0.5)
-    picture[first:] = (
-        (ground + haze * (bottom - ground)) * relief[..., None] * (1.1 - 0.25 * near)[:, None, None]
-    )
+    ground, bottom = planes(scene.colours["ground"]), planes(scene.colours["bottom"])
+    haze = np.exp(-6 * near)[:, None] * (0.0 if scene.sky == "indoors" else 0.5)
+    picture[:, first:] = (ground + haze * (bottom - ground)) * relief * (1.1 - 0.25 * near)[:, None]

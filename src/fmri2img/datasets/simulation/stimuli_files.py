@@ -8,10 +8,10 @@ from joblib import Parallel, delayed
 from PIL import Image, ImageOps
 
 from fmri2img.datasets.nsd.design import N_SUBJECTS, SESSIONS_HELD, ExperimentDesign
-from fmri2img.datasets.nsd.paths import fsaverage_label_table
+from fmri2img.datasets.nsd.paths import fsaverage_label_table, template_label_table
 from fmri2img.datasets.nsd.rois import LABEL_NAMES
 from fmri2img.datasets.simulation import raw_formats as writers
-from fmri2img.datasets.simulation.cortex import ATLASES_ON_FSAVERAGE
+from fmri2img.datasets.simulation.cortex import ATLASES_ON_FSAVERAGE, THALAMUS_NAMES
 from fmri2img.datasets.simulation.scenes import describe_scene, paint_scene
 from fmri2img.datasets.simulation.trial_order import draw_design, sessions_of, shown_images
 from fmri2img.project.config import NsdParams, SimulatedNsdParams, SimulationParams
@@ -47,6 +47,8 @@ def simulate_shared(root: Path, nsd: SimulatedNsdParams) -> list[PurePosixPath]:
     ]
     for roi in ATLASES_ON_FSAVERAGE:
         written += writers.write_label_tables(root, [fsaverage_label_table(roi)], LABEL_NAMES[roi])
+    for roi, names in (("MTL", LABEL_NAMES["MTL"]), ("thalamus", THALAMUS_NAMES)):
+        written += writers.write_label_tables(root, [template_label_table(roi)], names)
     return written
 
 

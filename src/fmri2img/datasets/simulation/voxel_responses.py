@@ -1,109 +1,90 @@
-"""From pictures to noise-free voxel responses, and from these to betas.
+"""From what drives the simulated cortex to noise-free voxel responses, and from these to betas.
 
-A voxel of an early area sums oriented energy, luminance and colour within its receptive field;
-higher voxels add the category and pool widely. Betas are that response plus noise of the strength
-that published noise ceilings imply, in percent signal change, with each session's own gain and
-offset.
+A voxel of an early area sums filters, luminance and colour within its receptive field; from area to
+area, more of its response comes from a random network and from the category of the scene, and its
+field grows. Betas are that response plus noise: of the strength that published noise ceilings
+imply, in percent signal change, with autocorrelation, drift and heavy tails, and with each
+session's own gain and offset. Where a number has no source here, it is chosen so that betas have
+the statistics of NSD's (``docs/simulation.md``).
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-import scipy.fft
+import scipy.signal
 import scipy.special
 import scipy.stats
-from PIL import Image
 
-from fmri2img.datasets.simulation.cortex import Cortex, CorticalPoints, receptive_field_centres
+from fmri2img.datasets.simulation.cortex import (
+    NSDGENERAL_RADIUS,
+    Cortex,
+    CorticalPoints,
+    receptive_field_centres,
+)
+from fmri2img.datasets.simulation.picture_drives import (
+    GRID_SIDE,
+    N_CHANNELS,
+    N_COLOURS,
+    N_DEEP,
+    N_FILTERS,
+)
 from fmri2img.datasets.simulation.scenes import CATEGORIES
+from fmri2img.datasets.simulation.worlds import World
 
 # Median ncsnr inside nsdgeneral, betas b3 in func1pt8mm, subj01 to subj08, as published with the
 # Allen2022 benchmark of brain-score.
 PUBLISHED_NCSNR = (0.361, 0.361, 0.324, 0.296, 0.415, 0.343, 0.281, 0.226)
 # Other beta versions have lower ceilings; these ratios to b3 are round figures, not measurements.
 _NCSNR_RATIO = {"b1": 0.6, "b2": 0.8, "b3": 1.0}
-# SD of log ncsnr over voxels; if wider, a short experiment's few images bias the median upwards
-_NCSNR_SPREAD = 0.28
-_FIELD_DEGREES = 8.4  # width of NSD's pictures
-_GRID_SIDE, _FEATURE_SIDE = 17, 85
-_SCALES = (0.09, 0.22)  # centre frequencies of the energy channels, cycles per pixel at 85 pixels
-_ORIENTATIONS = 4
-N_CHANNELS = 3 + len(_SCALES) * _ORIENTATIONS
-_N_NOISE_SOURCES, _SHARED_NOISE = 12, 0.2
+# V1, V2, V3, hV4 and higher areas: ncsnr relative to V1, of fields inside the picture (with those
+# outside, medians fall from 0.55 in V1 to 0.35 in hV4, as in NSD's subj01); share of the drive from
+# deep channels, relative to the setting; share of variance from the category; size of the receptive
+# field in degrees at the fovea, and its growth per degree; weight of colours.
+_AREA_NCSNR = np.array([1.0, 1.02, 0.96, 0.8, 1.0])
+_AREA_DEEP = np.array([0.3, 0.6, 0.8, 1.0, 1.2])
+_AREA_CATEGORY = np.array([0.0, 0.0, 0.0, 0.1, 0.4])
+_AREA_SIZE = np.array([0.25, 0.35, 0.45, 0.8, 1.6])
+_AREA_GROWTH = np.array([0.10, 0.16, 0.24, 0.40, 0.60])
+_AREA_COLOUR = np.array([0.8, 0.8, 0.8, 1.3, 0.3])
+# SDs of log ncsnr below and above its median: together 0.48, as in NSD's V1v, with a largest value
+# near 1.4.
+_SPREAD_BELOW, _SPREAD_ABOVE = 0.66, 0.27
+_PICTURE_DEGREES = 8.4  # width of NSD's pictures
+_N_NOISE_SOURCES = 12
+_AUTOCORRELATION = 0.2  # of the noise of successive trials
+_MOTION_SHARE, _MOTION = 0.01, 2.0  # trials with that many times the noise
+_RUNS = 12  # in a session
 
 
 @dataclass(frozen=True)
 class VoxelModel:
-    """Encoding model and noise of some voxels.
+    """Encoding model and noise of some voxels: the ground truth.
 
     Attributes
     ----------
     fields : ndarray, shape (n_voxels, 289), float32
         Receptive fields on a 17 x 17 grid over the picture, each summing to 1.
-    channel_weights : ndarray, shape (n_voxels, 11), float32
-        Weights of luminance, red-green, blue-yellow and 8 energy channels.
+    channel_weights : ndarray, shape (n_voxels, 31), float32
+        Weights of luminance, red-green, blue-yellow, filters and deep channels.
+    deep_share : ndarray, shape (n_voxels,), float32
+        Share of the drive's variance that comes from deep channels.
     category_weights : ndarray, shape (n_voxels, 10), float32
+    category_share : ndarray, shape (n_voxels,), float32
+        Share of the response's variance that comes from the category.
     ncsnr : ndarray, shape (n_voxels,), float32
-        Signal SD over noise SD.
+        Signal SD over noise SD; 0 where a voxel responds to no picture.
     baseline, amplitude : ndarray, shape (n_voxels,), float32
         Mean response and SD of signal plus noise, percent signal change.
     """
 
     fields: np.ndarray
     channel_weights: np.ndarray
+    deep_share: np.ndarray
     category_weights: np.ndarray
+    category_share: np.ndarray
     ncsnr: np.ndarray
     baseline: np.ndarray
     amplitude: np.ndarray
-
-
-def image_features(picture: np.ndarray) -> np.ndarray:
-    """Compute the features of a picture that drive the simulated cortex.
-
-    Parameters
-    ----------
-    picture : ndarray, shape (425, 425, 3), uint8
-        Any side divisible by 85 will do.
-
-    Returns
-    -------
-    ndarray, shape (11, 289), float32
-        Luminance, two colour opponents, then local energy by scale and orientation, averaged on a
-        17 x 17 grid.
-    """
-    block = picture.shape[0] // _FEATURE_SIDE
-    small = (
-        np.asarray(Image.fromarray(picture).reduce(block), dtype=np.float32) / 255
-    )  # (85, 85, 3)
-    red, green, blue = np.moveaxis(small, -1, 0)
-    luminance = (red + green + blue) / 3
-    maps = [luminance, red - green, blue - (red + green) / 2]
-    spectrum = scipy.fft.fft2(luminance - luminance.mean())
-    maps += [*np.abs(scipy.fft.ifft2(spectrum * _energy_filters()))]
-    side, step = _GRID_SIDE, _FEATURE_SIDE // _GRID_SIDE
-    pooled = np.stack(maps).reshape(-1, side, step, side, step).mean(axis=(2, 4))
-    return pooled.reshape(N_CHANNELS, -1).astype(np.float32)
-
-
-@lru_cache(maxsize=1)
-def _energy_filters() -> np.ndarray:
-    """Return one-sided log-Gabor windows in the frequency domain, shape (8, 85, 85): their
-    output's modulus is local energy.
-    """
-    fy, fx = np.meshgrid(
-        np.fft.fftfreq(_FEATURE_SIDE), np.fft.fftfreq(_FEATURE_SIDE), indexing="ij"
-    )
-    radius, angle = np.hypot(fy, fx), np.arctan2(fy, fx)
-    radius[0, 0] = 1e-6
-    windows = []
-    for frequency in _SCALES:
-        for orientation in np.arange(_ORIENTATIONS) * np.pi / _ORIENTATIONS:
-            turn = (angle - orientation + np.pi) % (2 * np.pi) - np.pi
-            windows.append(
-                np.exp(-0.5 * (np.log(radius / frequency) / 0.55) ** 2 - 0.5 * (turn / 0.45) ** 2)
-            )
-    return np.stack(windows).astype(np.float32)
 
 
 def draw_voxels(
@@ -112,6 +93,8 @@ def draw_voxels(
     subject_number: int,
     *,
     version: str,
+    world: World,
+    deep_share: float,
     rng: np.random.Generator,
 ) -> VoxelModel:
     """Draw receptive fields, tuning and noise of visual voxels.
@@ -126,6 +109,10 @@ def draw_voxels(
         1 to 8; sets the median ncsnr.
     version : str
         ``b1``, ``b2`` or ``b3``.
+    world : World
+    deep_share : float
+        Share of hV4's drive that comes from the random network; less in earlier areas, more in
+        higher ones.
     rng : Generator
 
     Returns
@@ -133,34 +120,67 @@ def draw_voxels(
     VoxelModel
     """
     n_voxels = len(labels)
-    early, is_hv4 = (labels > 0) & (labels < 7), labels == 7
-    area = np.where(labels > 0, (labels + 1) // 2, 5)  # 1 V1, 2 V2, 3 V3, 4 hV4, 5 higher
+    area = np.where(labels > 0, (labels - 1) // 2, len(_AREA_NCSNR) - 1)  # 0 V1 to 4 higher
     centres = receptive_field_centres(points, labels)
     distance = np.linalg.norm(centres, axis=1)
-    base, growth = np.array([0.25, 0.35, 0.45, 0.8, 1.6]), np.array([0.10, 0.16, 0.24, 0.40, 0.60])
-    size = (base[area - 1] + growth[area - 1] * distance) * rng.lognormal(0, 0.2, n_voxels)
-    colour_gain = np.where(is_hv4, 1.3, np.where(early, 0.8, 0.3))
+    size = (_AREA_SIZE[area] + _AREA_GROWTH[area] * distance) * rng.lognormal(0, 0.2, n_voxels)
+    fields = _receptive_fields(centres, size)
+    if not world.is_local:
+        scattered = rng.random(fields.shape, dtype=np.float32) ** 8
+        fields = scattered / scattered.sum(axis=1, keepdims=True)
     tuning = rng.standard_normal((n_voxels, N_CHANNELS))
-    # Energy excites; luminance and colour may push either way.
-    tuning[:, 3:] = np.abs(tuning[:, 3:]) * np.where(area <= 3, 0.6, 0.4)[:, None]
-    tuning[:, 1:3] *= colour_gain[:, None]
-    category_gain = np.where(early, 0.0, np.where(is_hv4, 0.4, 1.5))
-    median = PUBLISHED_NCSNR[subject_number - 1] * _NCSNR_RATIO[version]
+    first, last = N_COLOURS, N_COLOURS + N_FILTERS
+    # Contrast excites; luminance and colour may push either way.
+    tuning[:, first:last] = 0.6 * np.abs(tuning[:, first:last])
+    tuning[:, 1:first] *= _AREA_COLOUR[area, None]
+    share = world.category_share
+    ncsnr = PUBLISHED_NCSNR[subject_number - 1] * _NCSNR_RATIO[version]
+    kind = rng.random(n_voxels)
+    is_silent = kind < world.silent + world.dead
+    is_dead = kind < world.dead
+    # A few voxels sit on veins and swing so widely that int16 saturates, as in the real files.
+    amplitude = rng.lognormal(np.log(1.1), 0.45, n_voxels)
+    amplitude *= np.where(rng.random(n_voxels) < 0.003, 40, 1)
     return VoxelModel(
-        fields=_receptive_fields(centres, size),
+        fields=fields,
         channel_weights=tuning.astype(np.float32),
-        category_weights=(
-            category_gain[:, None] * rng.standard_normal((n_voxels, len(CATEGORIES)))
-        ).astype(np.float32),
-        ncsnr=(median * np.exp(_NCSNR_SPREAD * _stratified_normal(rng, n_voxels))).astype(
+        deep_share=_deep_shares(world, deep_share, area).astype(np.float32),
+        category_weights=rng.standard_normal((n_voxels, len(CATEGORIES))).astype(np.float32),
+        category_share=(_AREA_CATEGORY[area] if share is None else np.full(n_voxels, share)).astype(
             np.float32
         ),
-        baseline=rng.normal(0.6, 0.8, n_voxels).astype(np.float32),
-        # A few voxels sit on veins and swing so widely that int16 saturates, as in the real files.
-        amplitude=(
-            rng.lognormal(0.6, 0.45, n_voxels) * np.where(rng.random(n_voxels) < 0.003, 25, 1)
+        ncsnr=np.where(
+            is_silent,
+            0,
+            _draw_ncsnr(rng, ncsnr, area, _share_inside(centres, size), points.fan_distance),
         ).astype(np.float32),
+        baseline=np.where(is_dead, 0, rng.normal(1.6, 0.9, n_voxels)).astype(np.float32),
+        amplitude=np.where(is_dead, 0.01, amplitude).astype(np.float32),
     )
+
+
+def _deep_shares(world: World, deep_share: float, area: np.ndarray) -> np.ndarray:
+    if world.drive != "filters":
+        return np.ones(len(area))
+    return np.clip(deep_share * _AREA_DEEP[area], 0, 1)
+
+
+def _draw_ncsnr(
+    rng: np.random.Generator,
+    median: float,
+    area: np.ndarray,
+    share_inside: np.ndarray,
+    fan_distance: np.ndarray,
+) -> np.ndarray:
+    """Draw each voxel's ncsnr, shape (n_voxels,); its median inside nsdgeneral is ``median``."""
+    deviate = _stratified_normal(rng, len(area))
+    relative = _AREA_NCSNR[area] * np.exp(
+        np.where(deviate < 0, _SPREAD_BELOW, _SPREAD_ABOVE) * deviate
+    )
+    relative *= np.sqrt(share_inside)  # what a field sees outside the picture never changes
+    general = fan_distance < NSDGENERAL_RADIUS
+    scale = np.median(relative[general]) if general.any() else np.median(relative)
+    return median * relative / scale
 
 
 def _stratified_normal(rng: np.random.Generator, n_values: int) -> np.ndarray:
@@ -174,45 +194,81 @@ def _receptive_fields(centres: np.ndarray, size: np.ndarray) -> np.ndarray:
     """Return Gaussian windows on the grid, shape (n_voxels, 289); rows run downwards, as in a
     picture.
     """
-    axis = ((np.arange(_GRID_SIDE) + 0.5) / _GRID_SIDE - 0.5) * _FIELD_DEGREES
+    axis = ((np.arange(GRID_SIDE) + 0.5) / GRID_SIDE - 0.5) * _PICTURE_DEGREES
     across = np.exp(-0.5 * ((axis[None] - centres[:, :1]) / size[:, None]) ** 2)
     down = np.exp(-0.5 * ((-axis[None] - centres[:, 1:]) / size[:, None]) ** 2)
     windows = (down[:, :, None] * across[:, None, :]).reshape(len(centres), -1) + 1e-9
     return (windows / windows.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
+def _share_inside(centres: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Return how much of each receptive field lies inside the picture, shape (n_voxels,)."""
+    edge = _PICTURE_DEGREES / 2
+    inside = scipy.special.ndtr((edge - centres) / size[:, None]) - scipy.special.ndtr(
+        (-edge - centres) / size[:, None]
+    )
+    share: np.ndarray = inside.prod(axis=1)
+    return share
+
+
 def noise_free_responses(
-    model: VoxelModel, features: np.ndarray, categories: np.ndarray
+    model: VoxelModel, drives: np.ndarray, categories: np.ndarray, world: World
 ) -> np.ndarray:
     """Compute each voxel's responses without noise.
 
     Parameters
     ----------
     model : VoxelModel
-    features : ndarray, shape (n_images, 11, 289)
-        Features of the images, from `image_features`.
+    drives : ndarray, shape (n_images, 31, 289)
+        What drives the cortex, from `picture_drives`.
     categories : ndarray, shape (n_images,)
         Index into ``scenes.CATEGORIES``, or -1 if unknown.
+    world : World
 
     Returns
     -------
     ndarray, shape (n_images, n_voxels), float32
         Mean 0 and SD 1 over the given images.
     """
-    spread = features.std(axis=(0, 2), keepdims=True) + 1e-6
-    scaled = (features - features.mean(axis=(0, 2), keepdims=True)) / spread
-    responses = np.zeros((len(features), len(model.ncsnr)), dtype=np.float32)
-    for channel in range(N_CHANNELS):
-        drive = scaled[:, channel] @ model.fields.T
-        # Each channel has unit SD before weighting, however much a receptive field averages away.
-        drive /= drive.std(axis=0) + 1e-6
-        responses += drive * model.channel_weights[:, channel]
+    shallow, deep = (
+        _summed(model, drives, channels)
+        for channels in (range(N_CHANNELS - N_DEEP), range(N_CHANNELS - N_DEEP, N_CHANNELS))
+    )
+    responses = np.sqrt(1 - model.deep_share) * shallow + np.sqrt(model.deep_share) * deep
+    if world.threshold is not None:
+        standard = _standardised(responses)
+        responses = np.maximum(standard - np.float32(world.threshold), 0) ** world.exponent
+    one_hot = np.zeros((len(drives), len(CATEGORIES)), dtype=np.float32)
     known = categories >= 0
-    one_hot = np.zeros((len(features), len(CATEGORIES)), dtype=np.float32)
-    one_hot[np.flatnonzero(known), categories[known]] = np.sqrt(len(CATEGORIES))
-    responses += one_hot @ model.category_weights.T
-    responses -= responses.mean(axis=0)
-    return responses / (responses.std(axis=0) + 1e-6)
+    one_hot[np.flatnonzero(known), categories[known]] = 1
+    by_category = _standardised(one_hot @ model.category_weights.T)
+    share = model.category_share if known.any() else np.zeros_like(model.category_share)
+    return _standardised(
+        np.sqrt(1 - share) * _standardised(responses) + np.sqrt(share) * by_category
+    )
+
+
+def _summed(model: VoxelModel, drives: np.ndarray, channels: range) -> np.ndarray:
+    """Return the weighted sum of some channels within each receptive field, of unit SD, shape
+    (n_images, n_voxels), float32.
+    """
+    total = np.zeros((len(drives), len(model.ncsnr)), dtype=np.float32)
+    for channel in channels:
+        # Each channel has unit SD before weighting, however much a receptive field averages away.
+        drive = _standardised(drives[:, channel] @ model.fields.T)
+        drive *= model.channel_weights[:, channel]
+        total += drive
+    return _standardised(total)
+
+
+def _standardised(responses: np.ndarray) -> np.ndarray:
+    """Bring responses, shape (n_images, n_voxels), to mean 0 and SD 1 over images; constant ones
+    become 0.
+    """
+    centred: np.ndarray = responses - responses.mean(axis=0)
+    deviation = centred.std(axis=0)
+    centred /= np.where(deviation > 1e-6, deviation, np.inf)
+    return centred
 
 
 def session_noise(
@@ -221,8 +277,11 @@ def session_noise(
     rng: np.random.Generator,
     sources: np.ndarray,
     shared_rng: np.random.Generator,
+    world: World,
 ) -> np.ndarray:
-    """Draw trial noise of about unit SD, a fifth of it shared between voxels, with a slow drift.
+    """Draw the noise of a session's trials, of about unit SD: partly shared between voxels,
+    autocorrelated, drifting within runs and from run to run, with heavy tails, and stronger in
+    trials in which the head moved.
 
     Parameters
     ----------
@@ -232,23 +291,55 @@ def session_noise(
     sources : ndarray, shape (12, 4)
         Spatial frequency (per mm) and phase of each shared noise source.
     shared_rng : Generator
-        Draws the shared time courses; needs the same start for all parts of one session.
+        Draws what voxels have in common; needs the same start for all parts of one session.
+    world : World
 
     Returns
     -------
     ndarray, shape (n_trials, n_voxels), float32
     """
-    maps = np.cos(positions_mm @ sources[:, :3].T + sources[:, 3]).astype(
-        np.float32
-    )  # (n_voxels, n_sources)
-    maps *= np.sqrt(_SHARED_NOISE) / np.linalg.norm(maps, axis=1, keepdims=True)
-    courses = shared_rng.standard_normal((n_trials, len(sources)), dtype=np.float32)
-    drift = np.linspace(-1, 1, n_trials, dtype=np.float32) * np.sqrt(3)  # unit SD
-    courses += 0.05 * drift[:, None] * shared_rng.standard_normal(len(sources), dtype=np.float32)
-    noise = rng.standard_normal((n_trials, len(positions_mm)), dtype=np.float32)
-    noise *= np.sqrt(1 - _SHARED_NOISE)
-    noise += courses @ maps.T
-    return noise
+    maps = np.cos(positions_mm @ sources[:, :3].T + sources[:, 3]).astype(np.float32)
+    maps /= np.linalg.norm(maps, axis=1, keepdims=True)  # (n_voxels, n_sources)
+    common = _autocorrelated(shared_rng, (n_trials, len(sources)))
+    trends = _run_trends(n_trials)
+    drift = trends @ shared_rng.standard_normal((trends.shape[1], len(sources)), dtype=np.float32)
+    motion = np.where(shared_rng.random(n_trials) < _MOTION_SHARE, _MOTION, 1)
+    courses = np.sqrt(world.shared_noise) * common + np.sqrt(world.drift) * drift
+    own = _heavy_tailed(_autocorrelated(rng, (n_trials, len(positions_mm))), world.tail)
+    own *= np.float32(np.sqrt(1 - world.shared_noise - world.drift))
+    own += courses.astype(np.float32) @ maps.T
+    own *= (motion / np.sqrt(1 + _MOTION_SHARE * (_MOTION**2 - 1))).astype(np.float32)[:, None]
+    return own
+
+
+def _autocorrelated(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Draw an autoregressive process of order 1 along the first axis, of unit SD, float32."""
+    white = rng.standard_normal(shape, dtype=np.float32)
+    white[1:] *= np.float32(np.sqrt(1 - _AUTOCORRELATION**2))
+    coefficients = np.array([1, -_AUTOCORRELATION], dtype=np.float32)
+    process: np.ndarray = scipy.signal.lfilter(coefficients[:1], coefficients, white, axis=0)
+    return process
+
+
+def _heavy_tailed(normal: np.ndarray, tail: float) -> np.ndarray:
+    """Add a cubic term to standard normal values; the result has unit SD, and with ``tail`` 0.04
+    a kurtosis of 4.2.
+    """
+    values: np.ndarray = normal * (1 + np.float32(tail) * normal**2)
+    return values / np.float32(np.sqrt(1 + 6 * tail + 15 * tail**2))
+
+
+def _run_trends(n_trials: int) -> np.ndarray:
+    """Return the offset of each run and a linear trend within it, shape (n_trials, 24), float32;
+    any random sum of them has about unit SD.
+    """
+    run = np.arange(n_trials) * _RUNS // n_trials
+    trends = np.zeros((n_trials, 2 * _RUNS), dtype=np.float32)
+    for number in range(_RUNS):
+        here = np.flatnonzero(run == number)
+        trends[here, number] = np.sqrt(0.5)
+        trends[here, _RUNS + number] = np.sqrt(0.5) * np.sqrt(3) * np.linspace(-1, 1, len(here))
+    return trends
 
 
 def draw_noise_sources(cortex: Cortex, rng: np.random.Generator) -> np.ndarray:

@@ -12,6 +12,7 @@ import scipy.io
 
 from conftest import ONE_PROCESS, SESSIONS, SUBJECT, raw_files_of
 from fmri2img.datasets import simulated_dataset
+from fmri2img.datasets.marks import MARK
 from fmri2img.datasets.nsd.design import UNITS, read_design, repetitions
 from fmri2img.datasets.nsd.mapping import map_nearest
 from fmri2img.datasets.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, on_disk, own_stimuli
@@ -19,9 +20,13 @@ from fmri2img.datasets.nsd.rois import LABEL_NAMES
 from fmri2img.datasets.nsd.stimuli import iterate_images
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
 from fmri2img.datasets.protocol import Setting
-from fmri2img.datasets.simulation.cortex import ANAT_VOXEL_MM, INVALID_COORDINATE, SIMULATED_ROIS
+from fmri2img.datasets.simulation.cortex import (
+    ANAT_VOXEL_MM,
+    INVALID_COORDINATE,
+    SIMULATED_ROIS,
+    THALAMUS_NAMES,
+)
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
-from fmri2img.datasets.simulation.raw_formats import SIMULATED_MARK
 from fmri2img.datasets.simulation.stimuli_files import _divide_folder, simulate_shared
 from fmri2img.datasets.simulation.trial_order import draw_design, responses_table
 from fmri2img.project.exceptions import ChangedDataError, MissingDataError
@@ -126,7 +131,8 @@ def test_order_has_the_published_number_of_distinct_images(variables):
 
 def test_responses_follow_the_design(miniature, variables):
     table = pd.read_csv(on_disk(miniature.root, miniature.subject.files.responses()), sep="\t")
-    assert table.shape == (1500, 19)
+    assert table.shape == (1500, 20)
+    assert (table[MARK] == 1).all()
     trials = np.concatenate([np.arange(750 * (session - 1), 750 * session) for session in SESSIONS])
     np.testing.assert_array_equal(table["10KID"], variables["masterordering"][0, trials])
     np.testing.assert_array_equal(
@@ -162,7 +168,8 @@ def test_design_runs(miniature, variables, session, n_files, rest):
 
 def test_stim_info(miniature, variables):
     info = pd.read_csv(on_disk(miniature.root, STIM_INFO), index_col=0)
-    assert info.shape == (73_000, 40)
+    assert info.shape == (73_000, 41)
+    assert info[MARK].all()
     np.testing.assert_array_equal(info["nsdId"], np.arange(73_000))
     np.testing.assert_array_equal(info.index[info["shared1000"]] + 1, variables["sharedix"][0])
     top, bottom, left, right = np.array([ast.literal_eval(box) for box in info["cropBox"]]).T
@@ -189,7 +196,8 @@ def test_rois(miniature, volume, roi, space):
     both, left, right = (volume(path_of(prefix + roi)) for prefix in ("", "lh.", "rh."))
     assert both.get_data_dtype() == np.float64
     labels = [np.asarray(image.dataobj) for image in (both, left, right)]
-    assert set(np.unique(labels[0])) <= set(range(-1, len(LABEL_NAMES[roi]) + 1))
+    names = LABEL_NAMES.get(roi, THALAMUS_NAMES)
+    assert set(np.unique(labels[0])) <= set(range(-1, len(names) + 1))
     assert not ((labels[1] >= 0) & (labels[2] >= 0)).any()
     np.testing.assert_array_equal(labels[0], np.maximum(labels[1], labels[2]))
     assert labels[0].min() == -1
@@ -258,7 +266,7 @@ def test_the_tree_says_that_it_is_simulated(miniature):
     with h5py.File(
         on_disk(miniature.root, miniature.subject.files.betas("b3", 20, "hdf5"))
     ) as file:
-        assert file.attrs["source"] == SIMULATED_MARK
+        assert file.attrs["source"] == MARK
 
 
 def test_lost_button_records():
@@ -280,14 +288,14 @@ def test_only_shown_pictures_take_room(miniature, variables):
     with h5py.File(path) as file:
         brick = file["imgBrick"]
         assert brick.shape == (73_000, 425, 425, 3)
-        assert file.attrs["source"] == SIMULATED_MARK
+        assert file.attrs["source"] == MARK
         assert min(brick[image_id].std() for image_id in shown[::50]) > 5
         shared = set(variables["sharedix"].ravel() - 1)
         n_own = len(set(shown) - shared)
     counts = {}
     for name in (SUBJECT, "shared"):
         with h5py.File(on_disk(miniature.root, own_stimuli(name))) as file:
-            assert file.attrs["source"] == SIMULATED_MARK
+            assert file.attrs["source"] == MARK
             counts[name] = len(file["imgBrick"])
     assert counts[SUBJECT] == n_own
     # Other subjects saw more of the shared ones in this session than this one, or as many.
