@@ -112,6 +112,8 @@ def simulated_nsd(pictures: Path, **simulation: Any) -> SimulatedNsdParams:
     values = {
         "seed": 7,
         "pictures": str(pictures),
+        "world": "standard",
+        "deep_share": 0.4,
         "beta_versions": ["b3"],
         "timeseries": False,
         **simulation,

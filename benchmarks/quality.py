@@ -23,17 +23,18 @@ import yaml
 from joblib import Parallel, delayed
 from measuring import put_section, sized, table
 from worlds import (
+    JUDGED,
     N_TEST,
     N_VOXELS,
     TEST_REPETITIONS,
     VAE,
-    VARIANTS,
     Pool,
     World,
     load_pool,
     make_world,
 )
 
+from fmri2img.datasets.simulation.worlds import STANDARD, WORLDS
 from fmri2img.evaluation.correlation import pixel_correlations
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.evaluation.inference import bootstrap_intervals
@@ -88,14 +89,13 @@ class Job:
     subject: int
     seed: int
     sessions: int
-    variant: str = "as simulated"
+    world: str = STANDARD
     models: tuple[str, ...] = MODELS
 
     @property
     def name(self) -> str:
         """Name of the file with the results, without its ending."""
-        sessions, variant = self.sessions or "many", self.variant.replace(" ", "_")
-        return f"{self.stimuli}-{self.subject}-{self.seed}-{sessions}-{variant}"
+        return f"{self.stimuli}-{self.subject}-{self.seed}-{self.sessions or 'many'}-{self.world}"
 
 
 def all_jobs(kinds: list[str]) -> Iterator[Job]:
@@ -107,11 +107,15 @@ def all_jobs(kinds: list[str]) -> Iterator[Job]:
         yield Job(kind, subject, SEEDS[0], SESSIONS[-1])
     for kind, subject in product(kinds, SUBJECTS):
         yield Job(kind, subject, SEEDS[0], 0, models=("bayes",))
-    for variant in list(VARIANTS)[1:]:
-        kind = "scenes" if variant == "category" else kinds[-1]
-        yield Job(kind, 1, 1, 3, variant, ("ridge", "bayes"))
+    yield from jobs_of_worlds()
     for kind, seed, subject in product(kinds, SEEDS[1:], SUBJECTS):
         yield Job(kind, subject, seed, SESSIONS[-1])
+
+
+def jobs_of_worlds() -> Iterator[Job]:
+    """Yield a job for each world: one subject, one seed, three sessions of scenes."""
+    for world in JUDGED:
+        yield Job("scenes", 1, 1, 3, world, MODELS)
 
 
 def train(world: World, name: str, folder: Path) -> Encoder:
@@ -171,7 +175,7 @@ def run(job: Job, photos: Path | None, work: Path) -> None:
         subject=job.subject,
         seed=job.seed,
         sessions=job.sessions,
-        variant=job.variant,
+        name=job.world,
         repetitions=repetitions,
     )
     mean = world.data.train.latents.mean(0).numpy()
@@ -340,23 +344,28 @@ def third_table(work: Path, kinds: list[str]) -> str:
     )
 
 
-def variant_table(work: Path, kinds: list[str]) -> str:
-    """Return the table that compares ridge and bayes on each variant of the voxels."""
+def world_table(work: Path) -> str:
+    """Return the table that compares the encoders in each world."""
     rows = []
-    for variant, what in VARIANTS.items():
-        kind = "scenes" if variant == "category" else kinds[-1]
-        models = MODELS if variant == "as simulated" else ("ridge", "bayes")
-        scores = load(Job(kind, 1, 1, 3, variant, models), work)
-        cells = []
-        for metric in METRICS:
-            difference = scores["bayes"][metric] - scores["ridge"][metric]
-            low, high = bootstrap_intervals(difference[None], 10_000, np.random.default_rng(0))[0]
-            cells.append(
-                f"{scores['ridge'][metric].mean():.3f} {difference.mean():+.3f} [{low:+.3f}, "
-                f"{high:+.3f}]"
-            )
-        rows.append([variant, what, kind, *cells])
-    return table(["voxels", "", "pictures", *METRICS.values()], rows)
+    for job in jobs_of_worlds():
+        scores = load(job, work)
+        rows.append(
+            [
+                f"`{job.world}`",
+                WORLDS[job.world].title,
+                *(f"{scores[model]['pattern'].mean():.3f}" for model in ("mean latent", *MODELS)),
+                *(_gain(scores, metric) for metric in METRICS),
+            ]
+        )
+    gains = [f"bayes minus ridge: {title}" for title in METRICS.values()]
+    return table(["world", "", "floor", *MODELS, *gains], rows)
+
+
+def _gain(scores: dict[str, dict[str, np.ndarray]], metric: str) -> str:
+    """Return how much bayes gains over ridge, with its interval over test images."""
+    gain = scores["bayes"][metric] - scores["ridge"][metric]
+    low, high = bootstrap_intervals(gain[None], 10_000, np.random.default_rng(0))[0]
+    return f"{gain.mean():+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def main() -> None:
@@ -378,14 +387,24 @@ def main() -> None:
     parser.add_argument(
         "--tables", action="store_true", help="only write the tables of the existing results"
     )
+    parser.add_argument("--worlds", action="store_true", help="only the worlds, on scenes")
     options = parser.parse_args()
-    kinds = ["scenes", *(["photos"] if options.photos else [])]
+    kinds = ["scenes", *(["photos"] if options.photos and not options.worlds else [])]
     if not options.tables:
         for kind in kinds:
             load_pool(kind, options.photos, options.work)
+        jobs = jobs_of_worlds() if options.worlds else all_jobs(kinds)
         Parallel(n_jobs=options.jobs, verbose=5)(
-            delayed(run)(job, options.photos, options.work) for job in all_jobs(kinds)
+            delayed(run)(job, options.photos, options.work) for job in jobs
         )
+    put_section(
+        "worlds",
+        "SIMULATED DATA. Subject 1, one seed, 3 sessions of scenes (one where the world says so): "
+        f"latent r of {N_TEST} test images, and what `bayes` gains over `ridge` with its 95 % "
+        "interval over test images.\n\n" + world_table(options.work),
+    )
+    if options.worlds:
+        return
     about = (
         f"SIMULATED DATA. Subjects {', '.join(map(str, SUBJECTS))}, several seeds (of brain, noise "
         f"and pictures shown), about {N_VOXELS} "
@@ -400,11 +419,6 @@ def main() -> None:
     put_section("quality", about + score_table(options.work, kinds))
     put_section("quality gains", gains + gain_table(options.work, kinds))
     put_section("quality thirds", third_table(options.work, kinds))
-    put_section(
-        "quality variants",
-        "Subject 1, one seed, 3 sessions: ridge, and what bayes gains.\n\n"
-        + variant_table(options.work, kinds),
-    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
 """Simulated experiments in memory, of any size: one set of pictures, any number of brains and
 noises. All of it is simulated.
 
-The voxels are the simulator's (`fmri2img.datasets.simulation`), or break its assumptions on
-purpose.
+The voxels are the simulator's, in any of its worlds (`fmri2img.datasets.simulation.worlds`).
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,15 +16,16 @@ from PIL import Image
 
 from fmri2img.datasets.simulation.cortex import func_to_anat_mm
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
+from fmri2img.datasets.simulation.network_drives import network_drives
+from fmri2img.datasets.simulation.picture_drives import N_DEEP, picture_drives
 from fmri2img.datasets.simulation.scenes import CATEGORIES, describe_scene, render_image
+from fmri2img.datasets.simulation.trial_noise import draw_noise_sources, session_noise
 from fmri2img.datasets.simulation.voxel_responses import (
     VoxelModel,
-    draw_noise_sources,
-    image_features,
     make_betas,
     noise_free_responses,
-    session_noise,
 )
+from fmri2img.datasets.simulation.worlds import STANDARD, WORLDS
 from fmri2img.features.energies import contrast_energies
 from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.models.base import TrainingTensors
@@ -36,17 +36,7 @@ VAE = Path(__file__).resolve().parents[1] / "models" / "demo-vae"
 N_TEST, N_POOL = sized((200, 6000), (6, 70))
 N_VOXELS, SESSION_TRIALS, TEST_REPETITIONS = sized((300, 750, 3), (40, 6, 3))
 _SIDE, _CANVAS = 128, 170  # pixels of the pictures, and of what the simulated cortex sees
-# How voxels differ from the simulator's, in which each sums oriented energies, luminance and
-# colours in a Gaussian receptive field.
-VARIANTS = {
-    "as simulated": "the simulator's own voxels",
-    "no locality": "each voxel sums places scattered over the whole picture",
-    "compressive": "the square root of the response",
-    "rectified": "the square of what exceeds a threshold",
-    "shared noise": "half of the noise's variance is shared between voxels",
-    "category": "voxels respond to the category of a scene alone",
-}
-VARIANTS = sized(VARIANTS, dict(list(VARIANTS.items())[:2]))
+JUDGED = sized(tuple(WORLDS), ("standard", "late_layers"))
 
 
 @dataclass(frozen=True)
@@ -56,7 +46,9 @@ class Pool:
     """
 
     pictures: np.ndarray
-    features: np.ndarray
+    drives: np.ndarray
+    middle_layers: np.ndarray
+    late_layers: np.ndarray
     categories: np.ndarray
     latents: np.ndarray
     energies: np.ndarray
@@ -70,7 +62,7 @@ def load_pool(stimuli: str, photos: Path | None, cache: Path) -> Pool:
     if not path.exists():
         paths = sorted(photos.rglob("*.jpg")) if photos else []
         jobs = (delayed(_one)(stimuli, index, paths) for index in range(N_POOL))
-        pictures, features, categories = zip(
+        pictures, drives, categories = zip(
             *Parallel(n_jobs=sized(-1, 1), batch_size=32)(jobs), strict=True
         )
         small = np.stack(pictures)
@@ -79,7 +71,9 @@ def load_pool(stimuli: str, photos: Path | None, cache: Path) -> Pool:
         np.savez(
             path,
             pictures=small,
-            features=features,
+            drives=drives,
+            middle_layers=network_drives(small, "middle layers"),
+            late_layers=network_drives(small, "late layers"),
             categories=categories,
             latents=latents,
             energies=contrast_energies(small),
@@ -99,7 +93,7 @@ def _one(stimuli: str, index: int, paths: list[Path]) -> tuple[np.ndarray, np.nd
         mine, turn = (kept, index) if index < N_TEST else (others, index - N_TEST)
         picture, category = _crop(mine[turn % len(mine)], turn // len(mine)), -1
     small = np.asarray(Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
-    return small, image_features(picture), category
+    return small, picture_drives(picture), category
 
 
 def _crop(path: Path, turn: int) -> np.ndarray:
@@ -132,10 +126,17 @@ class World:
 
 
 @lru_cache(maxsize=2)
-def _brain(subject: int, seed: int) -> tuple[SimulatedSubject, VoxelModel, np.ndarray, np.ndarray]:
+def _brain(
+    subject: int, seed: int, name: str
+) -> tuple[SimulatedSubject, VoxelModel, np.ndarray, np.ndarray]:
     """Return a simulated subject, the models of its labelled voxels, their labels and positions."""
     nsd = simulated_nsd(
-        Path("unused"), seed=seed, volume_scale=0.3, n_visual_voxels=N_VOXELS, beta_formats=["hdf5"]
+        Path("unused"),
+        seed=seed,
+        volume_scale=sized(0.36, 0.3),
+        n_visual_voxels=round(N_VOXELS * WORLDS[name].voxels),
+        beta_formats=["hdf5"],
+        world=name,
     ).model_copy(update={"sessions": "all"})
     simulated = SimulatedSubject(f"subj{subject:02d}", nsd, Path("unused"))
     _, labels, _ = simulated._volumes
@@ -144,12 +145,8 @@ def _brain(subject: int, seed: int) -> tuple[SimulatedSubject, VoxelModel, np.nd
     model = VoxelModel(
         **{name: values[kept] for name, values in vars(simulated.voxel_model("b3")).items()}
     )
-    return (
-        simulated,
-        model,
-        labelled[kept],
-        func_to_anat_mm(simulated.cortex)[simulated.visual_mask][kept],
-    )
+    positions = func_to_anat_mm(simulated.cortex)[simulated.visual_mask][kept]
+    return simulated, model, labelled[kept], positions
 
 
 def make_world(
@@ -158,7 +155,7 @@ def make_world(
     subject: int,
     seed: int,
     sessions: int,
-    variant: str = "as simulated",
+    name: str = STANDARD,
     repetitions: int | None = None,
 ) -> World:
     """Simulate a subject who sees the images of some sessions of NSD's design, without the shared
@@ -172,14 +169,20 @@ def make_world(
     seed : int
         Seed of the brain, the noise and the choice of pictures.
     sessions : int
-    variant : str
-        Key of `VARIANTS`.
+    name : str
+        Key of `WORLDS`; it may have sessions of its own.
     repetitions : int, optional
         Show every picture of the pool but the test images this many times instead.
     """
-    simulated, model, labels, positions = _brain(subject, seed)
+    simulated, model, labels, positions = _brain(subject, seed, name)
+    world = WORLDS[name]
+    sessions = len(world.sessions) or sessions
     rng = np.random.default_rng([seed, subject, 5])
-    signal = _responses(model, pool, variant, rng)
+    drives = pool.drives
+    if world.drive in ("middle layers", "late layers"):
+        layers = pool.middle_layers if world.drive == "middle layers" else pool.late_layers
+        drives = np.concatenate([drives[:, :-N_DEEP], layers], axis=1)
+    signal = noise_free_responses(model, drives, pool.categories, world)
     sources = draw_noise_sources(simulated.cortex, np.random.default_rng([seed, subject, 6]))
 
     def betas(rows: np.ndarray, session: int) -> np.ndarray:
@@ -189,14 +192,7 @@ def make_world(
             own.normal(0, 0.2, len(labels)).astype(np.float32),
         )
         courses = np.random.default_rng([seed, subject, 8, session])
-        noise = session_noise(positions, len(rows), own, sources, courses)
-        if variant == "shared noise":  # the sources again, so that they have half of the variance
-            extra = np.random.default_rng([seed, subject, 9, session])
-            common = (
-                extra.standard_normal((len(rows), 12))
-                @ np.cos(positions @ sources[:, :3].T + sources[:, 3]).T
-            )
-            noise = np.sqrt(0.625) * noise + np.sqrt(0.375) * common / common.std(axis=0)
+        noise = session_noise(positions, len(rows), own, sources, courses, world)
         return make_betas(signal[rows], noise, model, gain=gain, offset=offset).astype(np.float32)
 
     if repetitions is None:
@@ -223,22 +219,6 @@ def make_world(
         _training_set(pool, pictures, everything, np.concatenate(trials), labels, rng),
         torch.from_numpy(test),
     )
-
-
-def _responses(model: VoxelModel, pool: Pool, variant: str, rng: np.random.Generator) -> np.ndarray:
-    """Return noise-free responses to all pictures, mean 0 and SD 1, shape (N_POOL, n_voxels)."""
-    if variant == "no locality":
-        scattered = rng.random(model.fields.shape).astype(np.float32) ** 8
-        model = replace(model, fields=scattered / scattered.sum(axis=1, keepdims=True))
-    if variant == "category":
-        weights = rng.standard_normal(model.category_weights.shape).astype(np.float32)
-        model = replace(model, channel_weights=0 * model.channel_weights, category_weights=weights)
-    signal = noise_free_responses(model, pool.features, pool.categories)
-    if variant == "compressive":
-        signal = np.sqrt(signal - signal.min(axis=0))
-    if variant == "rectified":
-        signal = np.maximum(signal - 0.3, 0) ** 2
-    return (signal - signal.mean(axis=0)) / (signal.std(axis=0) + 1e-6)
 
 
 def _training_set(

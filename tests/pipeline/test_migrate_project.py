@@ -70,6 +70,11 @@ def old_project(tmp_path_factory):
     move_store(folder / "mlflow.db", "/the/project", folder)
     (folder / "models").mkdir(exist_ok=True)
     shutil.copytree(REPOSITORY / "models/demo-vae", folder / "models/demo-vae")
+    # The simulator is another today, and makes other files; real ones are read as they were.
+    for name in ("params.yaml", "dvc.lock"):
+        text = (folder / name).read_text()
+        assert "source: simulated" in text
+        (folder / name).write_text(text.replace("source: simulated", "source: local"))
     fill_cache(folder)
     git(folder, "init", "-q", ".")
     git(folder, "add", "-A")
@@ -86,7 +91,7 @@ def old_project(tmp_path_factory):
 def test_it_is_told_what_to_run(old_project):
     result = fmri2img(old_project, "check", check=False)
     assert result.returncode == 1
-    assert "nsd: part of datasets.simulated since 0.2" in result.stderr
+    assert "nsd: part of datasets.nsd since 0.2" in result.stderr
     assert result.stderr.strip().endswith("run: fmri2img migrate-project")
 
 
@@ -112,8 +117,9 @@ def test_everything_is_kept_and_nothing_is_stale(old_project):
     assert fmri2img(old_project, "why").stdout.startswith("all ")
     params = yaml.safe_load((old_project / "params.yaml").read_text())
     assert params["models"] == {"latents": ["ridge", "bayes"], "pixels": [], "diffusion": []}
-    assert params["dataset"] == "simulated"
-    assert params["datasets"]["simulated"]["sessions"] == [SESSION]
+    assert params["dataset"] == "nsd"
+    assert params["datasets"]["nsd"]["sessions"] == [SESSION]
+    assert params["datasets"]["simulated"]["simulation"]["world"] == "standard"
     assert params["machine"]["raw_root"] == "data/raw"
     assert params["population"] == [SUBJECT]
     assert not (old_project / "data/truth.h5").exists()

@@ -10,6 +10,8 @@ from fmri2img.project.config import PARAMS_PATH
 from fmri2img.project.exceptions import ConfigError
 
 _OLD = ("nsd", "fetch_nsd")
+# Settings of the simulation since version 0.3, with their defaults.
+_WORLD = {"world": "standard", "deep_share": 0.4}
 
 
 def name_of(fetch: dict[str, Any]) -> str:
@@ -23,7 +25,7 @@ def sections_of(nsd: dict[str, Any], fetch: dict[str, Any]) -> dict[str, dict[st
     source = fetch["source"] if fetch["source"] != "simulated" else "s3"
     real = {"source": source, "accept_nsd_terms": fetch["accept_nsd_terms"], "s3": fetch["s3"]}
     return {
-        "simulated": common | {"simulation": fetch["simulation"]},
+        "simulated": common | {"simulation": fetch["simulation"] | _WORLD},
         "nsd": common | real,
         "folder": {"sessions": "all"},
     }
@@ -59,6 +61,37 @@ def migrate_datasets(text: str) -> str:
     kept = _with_raw_root("".join(lines))
     written = yaml.safe_dump({"datasets": sections}, sort_keys=False, width=100)
     return f"dataset: {name}\n{kept.rstrip()}\n\n{written}"
+
+
+def add_worlds(text: str) -> str:
+    """Return ``params.yaml`` with the settings of the simulation that version 0.2.0 did not have.
+
+    Parameters
+    ----------
+    text : str
+        The whole file.
+    """
+    keys = _keys_of_simulation(text)
+    if "pictures" not in keys or set(_WORLD) <= set(keys):
+        return text
+    mark = keys["pictures"].start_mark
+    indent = " " * mark.column
+    lines = text.splitlines(keepends=True)
+    lines[mark.line + 1 : mark.line + 1] = [
+        f"{indent}{name}: {value}\n" for name, value in _WORLD.items() if name not in keys
+    ]
+    return "".join(lines)
+
+
+def _keys_of_simulation(text: str) -> dict[str, yaml.Node]:
+    """Return the keys of ``datasets.simulated.simulation``; none unless in block style."""
+    pairs = _sections(text)
+    for name in ("datasets", "simulated", "simulation"):
+        section = next((value for key, value in pairs if key.value == name), None)
+        if not isinstance(section, yaml.MappingNode) or section.flow_style:
+            return {}
+        pairs = section.value
+    return {key.value: key for key, _ in pairs}
 
 
 def _lines_of(text: str, section: str) -> tuple[int, int]:

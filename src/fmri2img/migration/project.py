@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img.migration.dataset_sections import migrate_datasets
+from fmri2img.migration.dataset_sections import add_worlds, migrate_datasets
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.renamed_files import changes_of_files
 from fmri2img.migration.subject_files import add_population, changes_of_subject_files
@@ -57,7 +57,7 @@ def plan(root: Path = Path()) -> list[Step]:
     if not path.exists():
         raise MissingDataError(f"{path} not found; run the command in the project's root folder")
     text = path.read_text(encoding="utf-8")
-    renewed = add_population(migrate_datasets(migrate_params(text)))
+    renewed = add_worlds(add_population(migrate_datasets(migrate_params(text))))
     params = yaml.safe_load(renewed)
     models = ModelLists.model_validate(params["models"])
     changes = [
@@ -72,7 +72,7 @@ def plan(root: Path = Path()) -> list[Step]:
         steps.append(Step(words, lambda: write_text(root / LOCK_PATH, lock.text)))
     steps += [Step(change.words, change.do) for change in changes]
     if renewed != text:
-        words = f"{PARAMS_PATH}: models by kind, datasets, population, today's names"
+        words = f"{PARAMS_PATH}: models by kind, datasets, population, worlds, today's names"
         steps.append(Step(words, lambda: write_text(path, renewed)))
     return steps
 

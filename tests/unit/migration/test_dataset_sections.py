@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from fmri2img.migration.dataset_sections import migrate_datasets
+from fmri2img.migration.dataset_sections import add_worlds, migrate_datasets
 from fmri2img.migration.lock import _entry
 from fmri2img.project.config import RealNsdParams, SimulatedNsdParams
 from fmri2img.project.exceptions import ConfigError
@@ -65,6 +65,25 @@ def test_sections_become_those_of_datasets(source, dataset, real_source):
     assert not {"nsd", "fetch_nsd"} & set(values)
 
 
+def test_the_simulation_gets_the_settings_of_worlds_and_keeps_its_remarks():
+    text = (
+        "subjects: [subj01]\n"
+        "datasets:\n"
+        "  simulated:\n"
+        "    simulation:\n"
+        "      seed: 7   # mine\n"
+        "      pictures: scenes   # or a folder\n"
+        "      timeseries: false\n"
+    )
+    renewed = add_worlds(text)
+    assert "      world: standard\n      deep_share: 0.4\n      timeseries: false\n" in renewed
+    assert "# mine" in renewed
+    assert "# or a folder" in renewed
+    assert add_worlds(renewed) == renewed
+    for other in ("", "subjects: [subj01]\n", "datasets: {simulated: {simulation: {seed: 7}}}\n"):
+        assert add_worlds(other) == other
+
+
 def test_remarks_elsewhere_stay_and_those_of_the_sections_go():
     renewed = migrate_datasets(OLD.format(source="local"))
     for kept in ("# Every number a person may tune.", "# This machine.", "# mine", "# Regions."):
@@ -91,7 +110,11 @@ FETCH = yaml.safe_load(OLD.format(source="simulated"))["fetch_nsd"]
 @pytest.mark.parametrize(
     ("name", "params", "expected"),
     [
-        ("fetch_raw@subj01", {"nsd": NSD, "fetch_nsd": FETCH}, {}),
+        (
+            "fetch_raw@subj01",
+            {"nsd": NSD, "fetch_nsd": FETCH},
+            {"simulation": FETCH["simulation"]},  # without worlds
+        ),
         ("convert_roi@subj01", {"nsd.func_space": "func1pt8mm"}, {"func_space": "func1pt8mm"}),
         ("extract_betas@subj01", {"nsd": NSD | {"sessions": [1]}}, {"sessions": [1]}),
         (

@@ -115,7 +115,7 @@ CONSTANTS = {
     },
     ("fmri2img/datasets/fetching/bucket.py", "_ATTEMPTS"): {"fetch_raw"},
     ("fmri2img/datasets/fetching/partial.py", "_BLOCK_BYTES"): {"fetch_raw"},
-    ("fmri2img/datasets/simulation/voxel_responses.py", "_NCSNR_SPREAD"): {"fetch_raw"},
+    ("fmri2img/datasets/simulation/voxel_responses.py", "_PICTURE_DEGREES"): {"fetch_raw"},
     ("fmri2img/datasets/simulation/cortex.py", "_PATCH_RADIUS"): {"fetch_raw"},
     ("fmri2img/datasets/simulation/painting.py", "N_TEXTURES"): {"fetch_raw"},
     ("fmri2img/datasets/simulation/scene_captions.py", "N_CAPTIONS"): {"fetch_captions"},
@@ -139,8 +139,7 @@ CONSTANTS = {
         "score_references",
     },
     ("fmri2img/evaluation/comparisons.py", "_RESAMPLES_AT_ONCE"): {"compare"},
-    # An extraction computes the digest of receipts; ``of`` is a name of other methods too.
-    ("fmri2img/provenance/receipts.py", "SIMULATED_NOTICE"): {"extract_betas", "fetch_raw"},
+    ("fmri2img/provenance/receipts.py", "SIMULATED_NOTICE"): {"fetch_raw"},
     ("fmri2img/evaluation/picture_folders.py", "_ENDINGS"): set(),  # a verb's
     ("fmri2img/project/parallel.py", "_CONNECT_SECONDS"): set(),  # where jobs run
     ("fmri2img/tracking/encoder_files.py", "_N_PICTURES"): set(),  # MLflow

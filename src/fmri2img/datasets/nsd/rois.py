@@ -112,9 +112,9 @@ def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
 
 
 def write_label_table(path: Path, names: dict[int, str], *, comment: str) -> None:
-    """Write a ``.ctab`` file: a comment, then ``0 Unknown`` and the other labels."""
-    lines = [f"{label} {name}\n" for label, name in {0: "Unknown", **names}.items()]
-    write_text(path, "".join([f"# {comment}\n", *lines]))
+    """Write a ``.ctab`` file: ``0 Unknown``, with a comment behind it, then the other labels."""
+    lines = [f"{label} {name}\n" for label, name in names.items()]
+    write_text(path, "".join([f"0 Unknown # {comment}\n", *lines]))
 
 
 def read_labels(path: Path, *, remedy: str) -> tuple[np.ndarray, np.ndarray]:

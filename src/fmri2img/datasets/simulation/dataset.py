@@ -13,10 +13,8 @@ import h5py
 import numpy as np
 from joblib import Parallel, delayed
 
-from fmri2img.containers.ncsnr import estimate_ncsnr
 from fmri2img.datasets.marks import MARK
 from fmri2img.datasets.nsd.design import (
-    N_REPETITIONS,
     RUNS_PER_SESSION,
     SESSIONS_HELD,
     TR_SECONDS,
@@ -39,20 +37,23 @@ from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.datasets.simulation import raw_formats as writers
 from fmri2img.datasets.simulation.cortex import (
     ANAT_VOXEL_MM,
-    CORTICAL_ROIS,
-    SIMULATED_ROIS,
     Cortex,
-    anat_labels,
-    func_labels,
     func_to_anat_coordinates,
     func_to_anat_mm,
     grow_cortex,
     locate,
+)
+from fmri2img.datasets.simulation.label_volumes import (
+    CORTICAL_ROIS,
+    SIMULATED_ROIS,
+    anat_labels,
+    func_labels,
     split_hemispheres,
 )
 from fmri2img.datasets.simulation.picture_drives import N_DEEP, picture_drives
 from fmri2img.datasets.simulation.scenes import CATEGORIES, describe_scene
 from fmri2img.datasets.simulation.stimuli_files import write_pictures
+from fmri2img.datasets.simulation.trial_noise import draw_noise_sources, session_noise
 from fmri2img.datasets.simulation.trial_order import (
     SimulatedDesign,
     draw_design,
@@ -61,11 +62,9 @@ from fmri2img.datasets.simulation.trial_order import (
 )
 from fmri2img.datasets.simulation.voxel_responses import (
     VoxelModel,
-    draw_noise_sources,
     draw_voxels,
     make_betas,
     noise_free_responses,
-    session_noise,
     simulate_run,
 )
 from fmri2img.datasets.simulation.worlds import WORLDS, World
@@ -331,7 +330,10 @@ class SimulatedSubject:
                     self.cortex.func_voxel_mm,
                     tr,
                 )
-        written += self._write_ncsnr(version, stored)
+        image_ids = shown_images(self.design.experiment, self.number, self.sessions)
+        written += writers.write_ncsnr(
+            self.root, self.files, version, stored, self.brain_mask, image_ids
+        )
         if "hdf5" in self.simulation.beta_formats:
             return written + stored
         for path in stored:
@@ -376,57 +378,12 @@ class SimulatedSubject:
             slab[:, inside] = UNITS.to_stored(betas)
             yield slab.transpose(0, 2, 1)
 
-    def _write_ncsnr(
-        self, version: BetaVersion, stored: list[PurePosixPath]
-    ) -> list[PurePosixPath]:
-        """Write ncsnr of all images, and of odd and even ones, computed from the betas files."""
-        image_ids = shown_images(self.design.experiment, self.number, self.sessions)
-        sessions = np.repeat(self.sessions, TRIALS_PER_SESSION)
-        halves = {
-            "": self.image_ids,
-            "_split1": self.image_ids[::2],
-            "_split2": self.image_ids[1::2],
-        }
-        volumes = {
-            suffix: np.full(self.brain_mask.shape, np.nan, dtype=np.float32) for suffix in halves
-        }
-        for z in range(self.brain_mask.shape[2]):
-            inside = self.brain_mask[:, :, z]
-            betas = np.concatenate(
-                [_read_slab(on_disk(self.root, path), z)[:, inside] for path in stored]
-            )
-            for suffix, chosen in halves.items():
-                volumes[suffix][:, :, z][inside] = estimate_ncsnr(
-                    betas,
-                    sessions,
-                    image_ids,
-                    n_repetitions=N_REPETITIONS,
-                    chosen=chosen,
-                )
-        for suffix, volume in volumes.items():
-            path = on_disk(self.root, self.files.ncsnr(version, suffix))
-            write_volume(
-                path,
-                volume,
-                self.cortex.func_voxel_mm,
-                tr=TR_SECONDS[self.nsd.func_space],
-                description=MARK,
-            )
-        return [self.files.ncsnr(version, suffix) for suffix in halves]
-
 
 def _slab_noise(
     positions_mm: np.ndarray, sources: np.ndarray, seed: int, z: int, world: World
 ) -> np.ndarray:
-    common = np.random.default_rng([seed, 1])
-    own = np.random.default_rng([seed, 2, z])
-    return session_noise(positions_mm, TRIALS_PER_SESSION, own, sources, common, world)
-
-
-def _read_slab(path: Path, z: int) -> np.ndarray:
-    """Read one plane of a session's betas, shape (750, x, y), int16."""
-    with h5py.File(path, "r") as file:
-        return file["betas"][:, z].transpose(0, 2, 1)
+    rng, shared = np.random.default_rng([seed, 2, z]), np.random.default_rng([seed, 1])
+    return session_noise(positions_mm, TRIALS_PER_SESSION, rng, sources, shared, world)
 
 
 def _subset(model: VoxelModel, index: np.ndarray) -> VoxelModel:

@@ -11,10 +11,12 @@ import pandas as pd
 import scipy.io
 from isal import igzip, isal_zlib
 
+from fmri2img.containers.ncsnr import estimate_ncsnr
 from fmri2img.containers.storage import writing
 from fmri2img.datasets.marks import MARK
 from fmri2img.datasets.nsd.design import (
     N_IMAGES,
+    N_REPETITIONS,
     RUNS_PER_SESSION,
     TR_SECONDS,
     TRIALS_PER_SESSION,
@@ -25,6 +27,8 @@ from fmri2img.datasets.nsd.paths import (
     EXPDESIGN,
     STIM_INFO,
     STIMULI,
+    VOXEL_SIZES_MM,
+    BetaVersion,
     SubjectFiles,
     on_disk,
     own_stimuli,
@@ -259,3 +263,59 @@ def write_timeseries(
     volumes = np.zeros((*mask.shape, len(series)), dtype=np.int16)
     volumes[mask] = series.T
     write_volume(path, volumes, voxel_mm, tr=TR_SECONDS[func_space], description=MARK)
+
+
+def write_ncsnr(
+    root: Path,
+    files: SubjectFiles,
+    version: BetaVersion,
+    betas: list[PurePosixPath],
+    mask: np.ndarray,
+    image_ids: np.ndarray,
+) -> list[PurePosixPath]:
+    """Write ncsnr of all images, and of odd and even ones, computed from the betas files.
+
+    Parameters
+    ----------
+    root : Path
+    files : SubjectFiles
+    version : str
+    betas : list of PurePosixPath
+        HDF5 files, one for each session.
+    mask : ndarray, shape (x, y, z), bool
+        Elsewhere ncsnr is NaN.
+    image_ids : ndarray, shape (750 * n_sessions,)
+        Images of all trials.
+    """
+    sessions = np.repeat(np.arange(len(betas)), TRIALS_PER_SESSION)
+    shown = np.unique(image_ids)
+    halves = {"": shown, "_split1": shown[::2], "_split2": shown[1::2]}
+    volumes = {suffix: np.full(mask.shape, np.nan, dtype=np.float32) for suffix in halves}
+    for z in range(mask.shape[2]):
+        inside = mask[:, :, z]
+        slabs = [_read_slab(on_disk(root, path), z)[:, inside] for path in betas]
+        for suffix, chosen in halves.items():
+            volumes[suffix][:, :, z][inside] = estimate_ncsnr(
+                np.concatenate(slabs),
+                sessions,
+                image_ids,
+                n_repetitions=N_REPETITIONS,
+                chosen=chosen,
+            )
+    written = []
+    for suffix, volume in volumes.items():
+        written.append(files.ncsnr(version, suffix))
+        write_volume(
+            on_disk(root, written[-1]),
+            volume,
+            VOXEL_SIZES_MM[files.func_space],
+            tr=TR_SECONDS[files.func_space],
+            description=MARK,
+        )
+    return written
+
+
+def _read_slab(path: Path, z: int) -> np.ndarray:
+    """Read one plane of a session's betas, shape (750, x, y), int16."""
+    with h5py.File(path, "r") as file:
+        return file["betas"][:, z].transpose(0, 2, 1)

@@ -11,7 +11,7 @@ from fmri2img.datasets.nsd.design import N_SUBJECTS, SESSIONS_HELD, ExperimentDe
 from fmri2img.datasets.nsd.paths import fsaverage_label_table, template_label_table
 from fmri2img.datasets.nsd.rois import LABEL_NAMES
 from fmri2img.datasets.simulation import raw_formats as writers
-from fmri2img.datasets.simulation.cortex import ATLASES_ON_FSAVERAGE, THALAMUS_NAMES
+from fmri2img.datasets.simulation.label_volumes import ATLASES_ON_FSAVERAGE, THALAMUS_NAMES
 from fmri2img.datasets.simulation.scenes import describe_scene, paint_scene
 from fmri2img.datasets.simulation.trial_order import draw_design, sessions_of, shown_images
 from fmri2img.project.config import NsdParams, SimulatedNsdParams, SimulationParams

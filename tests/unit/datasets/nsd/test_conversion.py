@@ -95,7 +95,7 @@ def test_a_label_without_a_name_gets_one(miniature, tmp_path):
 def test_an_unknown_roi_lists_the_known_ones(miniature):
     expected = (
         r"there is no ROI 'V1' in the anatomical space of subj02, and no "
-        r"no-such-folder/subj02/V1.nii.gz; choose from: floc-bodies"
+        r"no-such-folder/subj02/V1.nii.gz; choose from: MTL, floc-bodies"
     )
     with pytest.raises(ConfigError, match=expected):
         convert(miniature, "V1")

@@ -20,13 +20,9 @@ from fmri2img.datasets.nsd.rois import LABEL_NAMES
 from fmri2img.datasets.nsd.stimuli import iterate_images
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
 from fmri2img.datasets.protocol import Setting
-from fmri2img.datasets.simulation.cortex import (
-    ANAT_VOXEL_MM,
-    INVALID_COORDINATE,
-    SIMULATED_ROIS,
-    THALAMUS_NAMES,
-)
+from fmri2img.datasets.simulation.cortex import ANAT_VOXEL_MM, INVALID_COORDINATE
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
+from fmri2img.datasets.simulation.label_volumes import SIMULATED_ROIS, THALAMUS_NAMES
 from fmri2img.datasets.simulation.stimuli_files import _divide_folder, simulate_shared
 from fmri2img.datasets.simulation.trial_order import draw_design, responses_table
 from fmri2img.project.exceptions import ChangedDataError, MissingDataError

@@ -21,12 +21,12 @@ from fmri2img.datasets.simulation.scenes import (
     paint_scene,
     render_image,
 )
+from fmri2img.datasets.simulation.trial_noise import session_noise
 from fmri2img.datasets.simulation.voxel_responses import (
     PUBLISHED_NCSNR,
     draw_voxels,
     make_betas,
     noise_free_responses,
-    session_noise,
 )
 from fmri2img.datasets.simulation.worlds import WORLDS
 from fmri2img.features.energies import contrast_energies
