@@ -95,7 +95,11 @@ def _sessions_shown(number: int, nsd: NsdParams) -> list[int]:
 def _pictures(
     simulation: SimulationParams, image_ids: np.ndarray, *, are_shared: bool
 ) -> Iterator[np.ndarray]:
-    """Paint scenes, or crop a folder's pictures, on all cores and in order."""
+    """Paint scenes, or crop a folder's pictures, on all cores and in order.
+
+    NumPy releases Python's lock for most of it: threads are as fast as processes, which would load
+    all packages first.
+    """
     if simulation.pictures == "scenes":
         jobs = (delayed(_paint)(simulation.seed, int(image_id)) for image_id in image_ids)
     else:
@@ -105,7 +109,7 @@ def _pictures(
             delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths))
             for image_id in image_ids
         )
-    return Parallel(n_jobs=-1, batch_size=8, return_as="generator")(jobs)
+    return Parallel(n_jobs=-1, prefer="threads", batch_size=8, return_as="generator")(jobs)
 
 
 def _divide_folder(folder: Path) -> tuple[list[Path], list[Path]]:
