@@ -262,7 +262,7 @@ def _place_objects(
     for name, depth in zip(names, depths, strict=True):
         size = (0.25 + 0.5 * depth if indoors else 0.08 + 0.5 * depth) * rng.uniform(0.7, 1.2)
         objects.append((name, rng.uniform(0.02, 0.98), horizon + depth * (1 - horizon) * 0.9, size))
-    main_size = rng.uniform(0.4, 0.8)
+    main_size = rng.uniform(0.55, 0.95)  # large enough to be told apart when decoded
     foot = min(horizon + rng.uniform(0.45, 0.95) * (1 - horizon), 0.97)
     if category == "balloon":
         foot = rng.uniform(0.55, 0.8)
