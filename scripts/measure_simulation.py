@@ -1,8 +1,8 @@
-"""Check the simulator's claims (``make ncsnr``): its noise ceilings against the published ones, and
-the spectrum of its scenes.
+"""Check the simulator's claims (``make ncsnr``): the spectrum of its scenes, the statistics of its
+design and of its betas against those of real files, and its noise ceilings against the published
+ones.
 
-Writes all eight simulated subjects at the demo's size into a temporary folder and reads the betas
-back.
+Writes simulated subjects at the demo's size into a temporary folder and reads the betas back.
 """
 
 import argparse
@@ -16,12 +16,13 @@ from sklearn.datasets import load_sample_images
 
 from fmri2img.containers.ncsnr import estimate_ncsnr
 from fmri2img.datasets.nsd.betas import read_session_betas
+from fmri2img.datasets.nsd.design import UNITS
 from fmri2img.datasets.nsd.paths import on_disk
 from fmri2img.datasets.nsd.rois import read_labels
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
 from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.datasets.simulation.stimuli_files import simulate_shared
-from fmri2img.datasets.simulation.trial_order import shown_images
+from fmri2img.datasets.simulation.trial_order import draw_design, shown_images
 from fmri2img.datasets.simulation.voxel_responses import PUBLISHED_NCSNR
 from fmri2img.project.config import SimulatedNsdParams
 from fmri2img.project.params_file import load_params
@@ -47,9 +48,20 @@ def main() -> None:
     parser.add_argument(
         "--volume-scale", type=float, help="size of the volumes; as in params.yaml if left out"
     )
+    parser.add_argument(
+        "--n-sessions",
+        type=int,
+        default=10,
+        help="sessions of the subject whose betas are measured",
+    )
     args = parser.parse_args()
     print_spectra(args.photos, args.n_scenes // 2)
-    print_ceilings(args.n_subjects, args.n_scenes, args.volume_scale)
+    print_design()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        settings = _settings(root, args.n_scenes, args.volume_scale)
+        print_betas(root / "betas", settings, args.n_sessions)
+        print_ceilings(root / "ceilings", settings, args.n_subjects)
 
 
 def print_spectra(photos: Path | None, n_scenes: int) -> None:
@@ -97,41 +109,131 @@ def power_slope(grey: np.ndarray) -> float:
     return float(np.polyfit(np.log(used), np.log(radial[used]), 1)[0])
 
 
-def print_ceilings(n_subjects: int, n_scenes: int, volume_scale: float | None) -> None:
-    """Print the median ncsnr inside the visual ROI, recomputed from the written betas, beside
-    the published one.
+def print_design() -> None:
+    """Print what is known of the real design beside the simulated one."""
+    design = draw_design(7)
+    runs = design.stimulus_slots.reshape(-1, design.stimulus_slots.shape[-1]).astype(int)
+    stretches = [len(part) for run in runs for part in "".join(map(str, run)).split("0") if part]
+    order = design.experiment.master_order
+    counts = np.mean(
+        [
+            np.bincount(np.unique(shown, return_counts=True)[1], minlength=4)[1:4]
+            for shown in order.reshape(-1, 750)
+        ],
+        axis=0,
+    )
+    distinct = {n: len(np.unique(order[: 750 * n])) for n in (27, 29, 37)}
+    print(f"{'':58s}{'real':>22s}{'simulated':>22s}")
+    rows = {
+        "unbroken stretches of 8 trials, of 2880": ("81", str(stretches.count(8))),
+        "images shown once, twice, three times in a session": (
+            "436.7 105.6 34.0",
+            " ".join(f"{count:.1f}" for count in counts),
+        ),
+        "distinct images after 27, 29, 37 sessions": (
+            "8779 9082 9841",
+            " ".join(map(str, distinct.values())),
+        ),
+    }
+    _print_rows(rows)
+
+
+def print_betas(root: Path, settings: SimulatedNsdParams, n_sessions: int) -> None:
+    """Print what is known of real betas (subj01, prf-visualrois, b3) beside the simulated ones."""
+    settings = settings.model_copy(update={"sessions": list(range(1, n_sessions + 1))})
+    simulate_shared(root, settings)
+    simulated = SimulatedSubject("subj01", settings, root)
+    simulated.write()
+    labels, _ = read_labels(on_disk(root, simulated.files.func_roi("prf-visualrois")), remedy="")
+    mask = labels > 0
+    sessions = [
+        read_session_betas(
+            on_disk(root, simulated.files.betas("b3", session, "hdf5")), mask, remedy=""
+        )
+        for session in simulated.sessions
+    ]
+    image_ids = shown_images(simulated.design.experiment, 1, simulated.sessions)
+    ncsnr = estimate_ncsnr(
+        np.concatenate(sessions),
+        np.repeat(simulated.sessions, 750),
+        image_ids,
+        n_repetitions=3,
+    )
+    percent = [betas / UNITS.per_unit for betas in sessions]
+    spread = np.median([betas.std(axis=0) for betas in percent], axis=0)
+    varied = spread > 0.1  # without the dead ones
+    scored = [
+        (betas - betas.mean(axis=0))[:, varied] / betas.std(axis=0)[varied] for betas in percent
+    ]
+    inside = labels[mask]
+    v1, hv4, v1v = ncsnr[np.isin(inside, (1, 2))], ncsnr[inside == 7], ncsnr[inside == 1]
+    rows = {
+        "SD within voxel and session, %": ("1.06 to 1.26", f"{np.median(spread):.2f}"),
+        "mean beta, %": (
+            "1.4 to 1.8",
+            f"{np.median(np.mean([betas.mean(axis=0) for betas in percent], axis=0)):.2f}",
+        ),
+        "median ncsnr in V1, in hV4": (
+            "0.55 0.35",
+            f"{np.nanmedian(v1):.2f} {np.nanmedian(hv4):.2f}",
+        ),
+        "SD over voxels of log ncsnr, V1v": ("0.48", f"{np.log(v1v[v1v > 0.02]).std():.2f}"),
+        "largest ncsnr": ("1.42 (loose mask)", f"{np.nanmax(ncsnr):.2f}"),
+        "voxels of ncsnr 0, %": (
+            "0.5 (40 sessions)",
+            f"{100 * np.mean(ncsnr == 0):.1f} ({n_sessions} sessions)",
+        ),
+        "correlation of successive trials": (
+            "present",
+            f"{np.mean([np.mean(betas[1:] * betas[:-1]) for betas in scored]):.2f}",
+        ),
+        "kurtosis (3 if Gaussian)": (
+            "present",
+            f"{np.median([np.mean(betas**4, axis=0) for betas in scored]):.1f}",
+        ),
+    }
+    _print_rows(rows)
+
+
+def _print_rows(rows: dict[str, tuple[str, str]]) -> None:
+    for title, (real, simulated) in rows.items():
+        print(f"{title:58s}{real:>22s}{simulated:>22s}", flush=True)
+
+
+def _settings(root: Path, n_scenes: int, volume_scale: float | None) -> SimulatedNsdParams:
+    """Return the demo's settings with crops of small scenes: responses do not depend much on what
+    is shown, and painting 11 000 scenes would take longer.
     """
     nsd = SimulatedNsdParams.model_validate(load_params().datasets["simulated"])
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        subjects = [f"subj{number:02d}" for number in range(1, n_subjects + 1)]
-        # Noise ceilings do not depend on what is shown: cropping 200 small scenes is faster than
-        # painting 11 000.
-        pictures = root / "pictures"
-        pictures.mkdir()
-        for image_id in range(n_scenes):
-            Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
-        size = {} if volume_scale is None else {"volume_scale": volume_scale}
-        simulation = nsd.simulation.model_copy(
-            update={"pictures": str(pictures), "beta_formats": ["hdf5"], **size}
-        )
-        # With fewer sessions too few images have three repetitions to estimate from.
-        nsd = nsd.model_copy(update={"sessions": [1, 2, 3], "simulation": simulation})
-        simulate_shared(root, nsd)
-        heads = "".join(
-            f"{head:>12s}" for head in ("published", "visual ROI", "difference", "nsdgeneral")
-        )
-        print(f"{'subject':10s}{heads}{'voxels':>8s}", flush=True)
-        for subject, published in zip(subjects, PUBLISHED_NCSNR, strict=False):
-            simulated = SimulatedSubject(subject, nsd, root)
-            simulated.write()
-            medians = {
-                roi: median_ncsnr(simulated, roi) for roi in ("prf-visualrois", "nsdgeneral")
-            }
-            median, n_voxels = medians["prf-visualrois"]
-            cells = f"{published:12.3f}{median:12.3f}{median - published:+12.3f}"
-            general = medians["nsdgeneral"][0]
-            print(f"{subject:10s}{cells}{general:12.3f}{n_voxels:8d}", flush=True)
+    pictures = root / "pictures"
+    pictures.mkdir()
+    for image_id in range(n_scenes):
+        Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
+    size = {} if volume_scale is None else {"volume_scale": volume_scale}
+    simulation = nsd.simulation.model_copy(
+        update={"pictures": str(pictures), "beta_formats": ["hdf5"], **size}
+    )
+    return nsd.model_copy(update={"simulation": simulation})
+
+
+def print_ceilings(root: Path, settings: SimulatedNsdParams, n_subjects: int) -> None:
+    """Print the median ncsnr inside nsdgeneral and in the visual ROI, recomputed from the written
+    betas, beside the published one.
+    """
+    # With fewer sessions too few images have three repetitions to estimate from.
+    settings = settings.model_copy(update={"sessions": [1, 2, 3]})
+    simulate_shared(root, settings)
+    heads = "".join(
+        f"{head:>12s}" for head in ("published", "nsdgeneral", "difference", "visual ROI")
+    )
+    print(f"{'subject':10s}{heads}{'voxels':>8s}", flush=True)
+    for number, published in enumerate(PUBLISHED_NCSNR[:n_subjects], start=1):
+        simulated = SimulatedSubject(f"subj{number:02d}", settings, root)
+        simulated.write()
+        median, n_voxels = median_ncsnr(simulated, "nsdgeneral")
+        cells = f"{published:12.3f}{median:12.3f}{median - published:+12.3f}"
+        visual = median_ncsnr(simulated, "prf-visualrois")[0]
+        print(f"{simulated.subject:10s}{cells}{visual:12.3f}{n_voxels:8d}", flush=True)
 
 
 def median_ncsnr(simulated: SimulatedSubject, roi: str) -> tuple[float, int]:

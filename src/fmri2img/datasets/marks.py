@@ -6,6 +6,7 @@ their last column, label tables and onset files in a comment, MATLAB files in th
 """
 
 import gzip
+import logging
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,7 @@ import h5py
 
 from fmri2img.provenance.receipts import SIMULATED_NOTICE
 
+log = logging.getLogger(__name__)
 MARK = "simulated by fmri2img, not measured"
 # Files of version 0.2 and earlier say only this much, and only those in HDF5 and MATLAB's format.
 _MARK_BYTES = b"simulated by fmri2img"
@@ -54,10 +56,23 @@ def _is_marked_hdf5(path: Path) -> bool:
 def source_of(root: Path, files: Iterable[PurePosixPath], dataset: str) -> str:
     """Return where raw files come from: ``simulated`` if one of them says so, or if the folder
     holds the simulator's notice, else the dataset's name.
+
+    A warning names a measured file among simulated ones.
     """
-    if (root / SIMULATED_NOTICE).exists() or any(is_marked(root / file) for file in files):
+    if (root / SIMULATED_NOTICE).exists():
         return SIMULATED
-    return dataset
+    marked = {file: is_marked(root / file) for file in files}
+    if not any(marked.values()):
+        return dataset
+    if unmarked := [file for file, is_simulated in marked.items() if not is_simulated]:
+        log.warning(
+            "%s: %d of %d files are simulated, and %s is not: all of it counts as simulated",
+            root,
+            len(marked) - len(unmarked),
+            len(marked),
+            unmarked[0],
+        )
+    return SIMULATED
 
 
 def holds_simulated(root: Path) -> bool:

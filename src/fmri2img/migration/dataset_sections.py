@@ -10,7 +10,7 @@ from fmri2img.project.config import PARAMS_PATH
 from fmri2img.project.exceptions import ConfigError
 
 _OLD = ("nsd", "fetch_nsd")
-# Settings of the simulation since version 0.3, with their defaults.
+# Settings of the simulation that version 0.2.0 did not have, with their defaults.
 _WORLD = {"world": "standard", "deep_share": 0.4}
 
 

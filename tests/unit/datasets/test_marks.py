@@ -45,7 +45,7 @@ def test_one_part_of_the_tree_is_recognised_without_the_notice(miniature, kept, 
         assert source_of(tmp_path, [path], "nsd") == "simulated"
 
 
-def test_one_mark_makes_all_of_it_simulated(miniature, tmp_path):
+def test_one_mark_makes_all_of_it_simulated(miniature, tmp_path, caplog):
     measured = tmp_path / "nsddata" / "measured.nii.gz"
     write_volume(measured, np.zeros((3, 3, 3), np.int16), 1.8)
     name = PurePosixPath("nsddata/measured.nii.gz")
@@ -55,6 +55,11 @@ def test_one_mark_makes_all_of_it_simulated(miniature, tmp_path):
     copied.parent.mkdir(parents=True)
     shutil.copyfile(on_disk(miniature.root, mask), copied)
     assert source_of(tmp_path, [name, mask], "nsd") == "simulated"
+    (warning,) = caplog.messages
+    assert warning.endswith(
+        "1 of 2 files are simulated, and nsddata/measured.nii.gz is not: all of it counts as "
+        "simulated"
+    )
 
     def receipt(source):
         return Receipt.of(SUBJECT, tmp_path, [name], Ledger(None), data_source=source)

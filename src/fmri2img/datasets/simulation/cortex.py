@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
+from fmri2img.project.config import PARAMS_PATH
+from fmri2img.project.exceptions import ConfigError
 
 ANAT_VOXEL_MM, ANAT_SIDE = 0.8, 320
 # Value of the code 9999 in the anat0pt8-to-func files: (9999 - 0.5) / 0.8 + 0.5.
@@ -73,6 +75,7 @@ _PATCH_RADIUS = 0.16
 # fields lie outside.
 _MAX_ECCENTRICITY = 5.5
 NSDGENERAL_RADIUS = 1.25  # in units of the fan
+_LARGEST_FAN = 1.3  # radians; a larger one would wrap around the brain
 
 
 @dataclass(frozen=True)
@@ -185,13 +188,23 @@ def _small_rotation(rng: np.random.Generator) -> np.ndarray:
 def _with_fan_radius(cortex: Cortex, n_visual_voxels: int) -> Cortex:
     """Choose the radius that holds the wanted number of functional voxels within the seven
     sectors.
+
+    Raises
+    ------
+    ConfigError
+        If they hold fewer.
     """
     points = locate(cortex, func_to_anat_mm(cortex).reshape(-1, 3))
     in_fan = points.is_cortex & (points.fan_angle >= -141) & (points.fan_angle < 105)
     radii = np.sort(points.fan_distance[in_fan])
-    # Beyond 1.3 radians the fan would wrap around the brain.
-    radius = radii[min(n_visual_voxels, len(radii)) - 1] if len(radii) else 1.0
-    return Cortex(**{**cortex.__dict__, "fan_radius": float(min(radius, 1.3))})
+    n_held = int((radii <= _LARGEST_FAN).sum())
+    if n_visual_voxels > n_held:
+        raise ConfigError(
+            f"{PARAMS_PATH}: datasets.simulated.simulation: got n_visual_voxels {n_visual_voxels}, "
+            f"but the visual areas of a brain of this volume_scale hold {n_held}; lower it, or "
+            "raise volume_scale"
+        )
+    return Cortex(**{**cortex.__dict__, "fan_radius": float(radii[n_visual_voxels - 1])})
 
 
 def grid_mm(shape: tuple[int, ...], voxel_mm: float) -> np.ndarray:

@@ -15,7 +15,7 @@ from fmri2img.datasets.simulation.label_volumes import ATLASES_ON_FSAVERAGE, THA
 from fmri2img.datasets.simulation.scenes import describe_scene, paint_scene
 from fmri2img.datasets.simulation.trial_order import draw_design, sessions_of, shown_images
 from fmri2img.project.config import NsdParams, SimulatedNsdParams, SimulationParams
-from fmri2img.project.exceptions import MissingDataError
+from fmri2img.project.exceptions import FormatError, MissingDataError
 
 SHARED = "shared"
 
@@ -136,8 +136,14 @@ def _crop(path: Path, turn: int) -> np.ndarray:
     mirrored, so that no two are alike.
     """
     rng = np.random.default_rng([turn, 425])
-    with Image.open(path) as picture:
-        whole = picture.convert("RGB")
+    try:
+        with Image.open(path) as picture:
+            whole = picture.convert("RGB")
+    except (OSError, ValueError) as error:
+        raise FormatError(
+            f"{path}: not a picture that can be read ({error}); remove it from the folder that "
+            "datasets.simulated.simulation.pictures names, or replace it"
+        ) from error
     side = round(min(whole.size) * (1.0 if turn == 0 else rng.uniform(0.6, 0.95)))
     left, top = (round((extent - side) * rng.random()) for extent in whole.size)
     square = whole.crop((left, top, left + side, top + side)).resize(

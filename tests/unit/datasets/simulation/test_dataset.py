@@ -23,9 +23,9 @@ from fmri2img.datasets.protocol import Setting
 from fmri2img.datasets.simulation.cortex import ANAT_VOXEL_MM, INVALID_COORDINATE
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
 from fmri2img.datasets.simulation.label_volumes import SIMULATED_ROIS, THALAMUS_NAMES
-from fmri2img.datasets.simulation.stimuli_files import _divide_folder, simulate_shared
+from fmri2img.datasets.simulation.stimuli_files import _crop, _divide_folder, simulate_shared
 from fmri2img.datasets.simulation.trial_order import draw_design, responses_table
-from fmri2img.project.exceptions import ChangedDataError, MissingDataError
+from fmri2img.project.exceptions import ChangedDataError, FormatError, MissingDataError
 from fmri2img.provenance.receipts import Ledger, RawFiles
 
 NUMBER = int(SUBJECT[-1])
@@ -255,6 +255,20 @@ def test_a_folder_picture_is_never_on_both_sides_of_the_split(tmp_path):
     assert not set(shared) & set(own)
     with pytest.raises(MissingDataError, match=r"got 0 .jpg or .png pictures, expected at least 2"):
         _divide_folder(tmp_path / "nothing")
+
+
+def test_a_picture_that_cannot_be_read_is_named(tmp_path):
+    for index in range(4):
+        (tmp_path / f"{index}.png").write_bytes(b"no picture")
+    with pytest.raises(FormatError, match=r"0\.png: not a picture that can be read .*replace it"):
+        _crop(tmp_path / "0.png", 0)
+
+
+def test_a_world_that_does_not_exist_is_told_with_those_that_do(miniature):
+    simulation = miniature.nsd.simulation.model_copy(update={"world": "compresive"})
+    values = miniature.nsd.model_dump() | {"simulation": simulation.model_dump()}
+    with pytest.raises(ValueError, match=r"no world 'compresive' \(did you mean compressive\?\); "):
+        simulated_dataset.Settings.model_validate(values)
 
 
 def test_the_tree_says_that_it_is_simulated(miniature):

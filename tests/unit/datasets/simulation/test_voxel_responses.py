@@ -30,6 +30,7 @@ from fmri2img.datasets.simulation.voxel_responses import (
 )
 from fmri2img.datasets.simulation.worlds import WORLDS
 from fmri2img.features.energies import contrast_energies
+from fmri2img.project.exceptions import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +52,13 @@ def visual(cortex):
 def test_the_wanted_number_of_voxels(visual):
     assert abs(len(visual[1]) - 600) < 10
     assert set(visual[1]) == set(LABEL_NAMES["prf-visualrois"])
+
+
+def test_more_voxels_than_the_brain_holds_are_refused():
+    with pytest.raises(
+        ConfigError, match=r"got n_visual_voxels 5000, but .* hold \d+; lower it, or raise"
+    ):
+        grow_cortex(1, func_space="func1pt8mm", volume_scale=0.2, n_visual_voxels=5000, seed=1)
 
 
 def test_each_hemisphere_sees_the_other_side(visual):
@@ -245,7 +253,7 @@ def test_ncsnr_falls_over_areas_and_varies_as_in_the_real_tables():
     """NSD's subj01: medians of about 0.55 in V1 and 0.35 in hV4; SD of log ncsnr in V1v 0.48;
     largest 1.42; median inside nsdgeneral 0.361.
     """
-    cortex = grow_cortex(1, func_space="func1pt8mm", volume_scale=0.5, n_visual_voxels=3000, seed=7)
+    cortex = grow_cortex(1, func_space="func1pt8mm", volume_scale=0.5, n_visual_voxels=2500, seed=7)
     points = locate(cortex, func_to_anat_mm(cortex).reshape(-1, 3))
     labels = label_points(points, "prf-visualrois")
     general = label_points(points, "nsdgeneral") > 0
