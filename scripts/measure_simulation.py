@@ -61,7 +61,7 @@ def main() -> None:
         root = Path(folder)
         settings = _settings(root, args.n_scenes, args.volume_scale)
         print_betas(root / "betas", settings, args.n_sessions)
-        print_ceilings(root / "ceilings", settings, args.n_subjects)
+        print_ceilings(root / "ceilings", settings, args.n_subjects, args.n_sessions)
 
 
 def print_spectra(photos: Path | None, n_scenes: int) -> None:
@@ -216,12 +216,14 @@ def _settings(root: Path, n_scenes: int, volume_scale: float | None) -> Simulate
     return nsd.model_copy(update={"simulation": simulation})
 
 
-def print_ceilings(root: Path, settings: SimulatedNsdParams, n_subjects: int) -> None:
+def print_ceilings(
+    root: Path, settings: SimulatedNsdParams, n_subjects: int, n_sessions: int
+) -> None:
     """Print the median ncsnr inside nsdgeneral and in the visual ROI, recomputed from the written
     betas, beside the published one.
     """
-    # With fewer sessions too few images have three repetitions to estimate from.
-    settings = settings.model_copy(update={"sessions": [1, 2, 3]})
+    # With fewer sessions, too few images have three repetitions, and estimates are too high.
+    settings = settings.model_copy(update={"sessions": list(range(1, n_sessions + 1))})
     simulate_shared(root, settings)
     heads = "".join(
         f"{head:>12s}" for head in ("published", "nsdgeneral", "difference", "visual ROI")

@@ -3,6 +3,7 @@ no table.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -71,11 +72,12 @@ def test_every_benchmark_has_its_section():
 @pytest.mark.filterwarnings("default")
 def test_the_simulation_is_measured(monkeypatch, capsys):
     with inside(REPOSITORY):
-        size = ("--n-subjects", 1, "--n-scenes", 6, "--volume-scale", 0.2)
+        size = ("--n-subjects", 1, "--n-scenes", 6, "--volume-scale", 0.3, "--n-sessions", 3)
         run_script(SCRIPTS / "measure_simulation.py", monkeypatch, *size)
     said = capsys.readouterr().out
     assert "scenes                 power ~ f^-" in said
     assert "subj01" in said
+    assert re.search(r"mean beta, % +1\.4 to 1\.8 +1\.[4-8]", said)
 
 
 @pytest.mark.filterwarnings("default")
