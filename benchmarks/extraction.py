@@ -226,7 +226,8 @@ def extract_here(folder: Path, n_sessions: int) -> None:
         for index, name in enumerate(names)
     )
     raw = RawFiles(Receipt(SUBJECT, "simulated", records), root, ledger)
-    shared = RawFiles(Receipt.of("shared", root, [EXPDESIGN], ledger), root, ledger)
+    receipt = Receipt.of("shared", root, [EXPDESIGN], ledger, data_source="simulated")
+    shared = RawFiles(receipt, root, ledger)
     table_of = {
         "roi": "nsdgeneral",
         "drawn_in": "func",

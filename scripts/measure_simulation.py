@@ -209,7 +209,11 @@ def _settings(root: Path, n_scenes: int, volume_scale: float | None) -> Simulate
     pictures.mkdir()
     for image_id in range(n_scenes):
         Image.fromarray(render_image(7, image_id, 170)).save(pictures / f"{image_id:03d}.png")
-    size = {} if volume_scale is None else {"volume_scale": volume_scale}
+    size: dict[str, float] = {}
+    if volume_scale is not None:  # a smaller brain has fewer voxels
+        share = (volume_scale / nsd.simulation.volume_scale) ** 3
+        n_voxels = round(share * nsd.simulation.n_visual_voxels)
+        size = {"volume_scale": volume_scale, "n_visual_voxels": n_voxels}
     simulation = nsd.simulation.model_copy(
         update={"pictures": str(pictures), "beta_formats": ["hdf5"], **size}
     )

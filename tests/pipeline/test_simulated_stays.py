@@ -6,13 +6,13 @@ import shutil
 
 import mlflow
 import pytest
-from pipeline.projects import run
 
 from conftest import SUBJECT
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.voxels import Voxels
 from fmri2img.project.files import read_json
 from miniature import changed_params, clone
+from pipeline.projects import run
 
 READING = ("convert_roi", "extract_betas", "create_examples")
 FROM_VOXELS = ("split_examples", "collect_truth", "encode_latents", "collect_prior")
@@ -25,7 +25,7 @@ def unmarked(pair_template, tmp_path):
     project = clone(pair_template, tmp_path / "project")
     (project / "data/raw/SIMULATED.txt").unlink()
     shutil.rmtree(project / "data/receipts")
-    (project / ".verified").unlink(missing_ok=True)
+    shutil.rmtree(project / ".verified", ignore_errors=True)
     with changed_params(project) as params:
         params["dataset"] = "nsd"
         params["datasets"]["nsd"] |= {
