@@ -9,8 +9,8 @@ import pytest
 
 from conftest import SUBJECT
 from fmri2img.containers.examples import Examples
-from fmri2img.containers.voxels import Voxels
 from fmri2img.project.files import read_json
+from fmri2img.sharing import open_voxels
 from miniature import changed_params, clone
 from pipeline.projects import run
 
@@ -51,8 +51,7 @@ def test_receipts_and_voxels(unmarked):
     for name in ("shared", SUBJECT):
         receipt = read_json(unmarked / f"data/receipts/{name}.json", remedy="")
         assert receipt["data_source"] == "simulated"
-    voxels = Voxels.open(unmarked / f"data/voxels/{SUBJECT}.h5", remedy="")
-    assert voxels.is_simulated
+    assert open_voxels(unmarked / f"data/voxels/{SUBJECT}.h5").is_simulated
     examples = Examples.open(unmarked / f"data/examples/{SUBJECT}.h5", remedy="")
     assert examples.provenance["data_source"] == "simulated"
 
