@@ -34,7 +34,8 @@ from worlds import (
     make_world,
 )
 
-from fmri2img.datasets.simulation.worlds import STANDARD, WORLDS
+from fmri2img.datasets.nsd.paths import subject_number
+from fmri2img.datasets.simulation.worlds import FOR_CHOOSING, STANDARD, WORLDS
 from fmri2img.evaluation.correlation import pixel_correlations
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.evaluation.inference import bootstrap_intervals
@@ -164,7 +165,15 @@ def score(
 
 
 def run(job: Job, photos: Path | None, work: Path) -> None:
-    """Simulate, train, score and store."""
+    """Simulate, train, score and store.
+
+    Raises
+    ------
+    ValueError
+        If the subject is the one on whom defaults may be chosen.
+    """
+    if job.subject == subject_number(FOR_CHOOSING):
+        raise ValueError(f"{FOR_CHOOSING} is for choosing settings, expected another subject")
     path = work / f"{job.name}.json"
     if path.exists():
         return

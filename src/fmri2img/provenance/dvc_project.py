@@ -64,7 +64,7 @@ def parsing_params_once() -> Iterator[None]:
     try:
         yield
     finally:
-        del LOADERS[".yaml"]
+        LOADERS.pop(".yaml", None)  # then it is DVC's own again
 
 
 def record_in_lock(stage: "Stage") -> None:
@@ -78,7 +78,8 @@ def record_in_lock(stage: "Stage") -> None:
 
     path = Path(stage.dvcfile._lockfile.path)
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    if lines[:2] != _HEAD or any(line[0] not in " \n" for line in lines[2:]):
+    is_whole = lines[:2] == _HEAD and lines[-1].endswith("\n")
+    if not is_whole or any(line[0] not in " \n" for line in lines[2:]):
         stage.dump(update_pipeline=False)
         return
     entry = dumps_yaml({"stages": to_lockfile(stage)}).splitlines(keepends=True)[1:]

@@ -78,6 +78,7 @@ def test_the_lock_has_the_bytes_that_dvc_writes(project):
         lambda text: text + "datasets: []\n",
         lambda text: text.replace("schema: '2.0'", 'schema: "2.0"'),
         lambda text: "# a note\n" + text,
+        lambda text: text.rstrip("\n"),
     ],
 )
 def test_a_lock_of_another_form_is_left_to_dvc(project, rewrite, monkeypatch):
