@@ -49,8 +49,8 @@ from fmri2img.training.fit import fit_encoder
 
 SUBJECTS, SEEDS = sized(((1, 2, 5, 7), (1, 2, 3)), ((1,), (1,)))
 SESSIONS = (1, 3, 10)
-MODELS = ("ridge", "basic_ae", "low_level", "bayes")
-IN_WORLDS = ("ridge", "low_level", "bayes")
+MODELS = ("ridge", "basic_ae", "low_level", "bayes_independent", "bayes")
+IN_WORLDS = ("ridge", "low_level", "bayes_independent", "bayes")
 METRICS = {"pattern": "latent r", "pixcorr": "PixCorr", "two_way": "2-way"}
 # Changes to params.yaml for 300 voxels: a network of 1024 hidden units and 64 channels was no
 # better, and took longer.
@@ -74,7 +74,6 @@ MANY = sized(13, 2)
 TINY_BAYES = sized(
     {},
     {
-        "penalties": [1000],
         "prior_shrinkages": [0.2],
         "noise_shrinkages": [0.75],
         "noise_scales": [1.0],
@@ -127,7 +126,7 @@ def train(world: World, name: str, folder: Path) -> Encoder:
         "basic_ae": sized({"n_seeds": 1}, {"n_seeds": 1, "hidden_sizes": [16], "epochs": 1}),
         "low_level": low_level,
     }.get(name, {})
-    section |= TINY_BAYES if name == "bayes" else {}
+    section |= TINY_BAYES if name.startswith("bayes") else {}
     kind = model_class(name)
     settings = kind.Settings.model_validate(section)
     checkpoint = folder / f"{os.getpid()}-{name}.safetensors"

@@ -46,7 +46,6 @@ _SMALL = {
     "bayes": {
         "window_sizes": [1.0],
         "n_folds": 2,
-        "penalties": [100, 10000],
         "prior_shrinkages": [0.2],
         "noise_shrinkages": [0.75],
         "noise_scales": [0.5, 1.0, 3.0],

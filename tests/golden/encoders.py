@@ -28,7 +28,6 @@ _SMALL = {
         "n_seeds": 1,
     },
     "bayes": {
-        "penalties": [100, 10000],
         "prior_shrinkages": [0.2],
         "noise_shrinkages": [0.75],
         "noise_scales": [0.5, 1.0],

@@ -22,7 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from fmri2img.project.layout import FINGERPRINTS
 from fmri2img.provenance.reach import Program
-from fmri2img.provenance.rewritten import NAME, current_fingerprints, fingerprint_md5
+from fmri2img.provenance.rewritten import (
+    NAME,
+    current_fingerprints,
+    earlier_models,
+    fingerprint_md5,
+)
 from fmri2img.provenance.stage_fingerprints import SOURCE, fingerprints
 from golden.collect import collect_metrics, collect_miniature
 from golden.compare import differences, load
@@ -61,8 +66,9 @@ def main():
         sys.exit(f"the miniature was made by other code of {other[0]}; make it anew")
     entries = {name: {"now": md5, "earlier": {}, "rounded": {}} for name, md5 in made.items()}
     for version, _, commit in (item.partition("=") for item in options.versions):
+        models = earlier_models(files_of(commit))
         for name, text in at(commit):
-            for current in current_fingerprints(name):
+            for current in current_fingerprints(name, models):
                 if current in entries and fingerprint_md5(text) != made[current]:
                     how = "rounded" if current in options.rounded else "earlier"
                     entries[current][how][fingerprint_md5(text)] = version
@@ -96,6 +102,13 @@ def check_rounding(kind, commit, rounded):
     for line in differences(was, now, exact=True):
         if not line.startswith("comparison/") and not any(model in line for model in models):
             sys.exit(f"{kind}: of another model: {line}")
+
+
+def files_of(commit):
+    """The paths of a commit's source files."""
+    command = ["git", "ls-tree", "-r", "--name-only", commit, "src"]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return shown.stdout.split()
 
 
 def at(commit):

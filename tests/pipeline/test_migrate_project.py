@@ -45,7 +45,9 @@ def contents(project):
         if path.is_file() and "demo-vae" not in path.parts
     ]
     return {
-        path.relative_to(project).as_posix().replace("/default/", "/bayes/"): hashlib.md5(
+        path.relative_to(project)
+        .as_posix()
+        .replace("/default/", "/bayes_independent/"): hashlib.md5(
             path.read_bytes(), usedforsecurity=False
         ).hexdigest()
         for path in paths
@@ -98,7 +100,7 @@ def test_it_is_told_what_to_run(old_project):
 def test_a_dry_run_changes_nothing(old_project):
     before = {path: path.read_bytes() for path in old_project.rglob("*.json") if path.is_file()}
     result = fmri2img(old_project, "migrate-project", "--dry-run")
-    assert "models/subj02/default -> models/subj02/bayes" in result.stdout
+    assert "models/subj02/default -> models/subj02/bayes_independent" in result.stdout
     assert result.stdout.splitlines()[-1].endswith("steps; nothing was changed")
     assert all(path.read_bytes() == content for path, content in before.items())
 
@@ -108,15 +110,18 @@ def test_everything_is_kept_and_nothing_is_stale(old_project):
     lines = fmri2img(old_project, "migrate-project").stdout.splitlines()
     assert contents(old_project) == before
     assert (old_project / f"data/truth/{SUBJECT}.h5").read_bytes() == truth
-    assert "registered model fmri2img-default-subj02 -> fmri2img-bayes-subj02 (champion stays)" in (
-        lines
-    )
+    renamed = "fmri2img-default-subj02 -> fmri2img-bayes_independent-subj02"
+    assert f"registered model {renamed} (champion stays)" in lines
     assert lines[-1] == "reports/comparison: made again"
     assert not [line for line in lines if "will run again" in line]
     assert dvc(old_project, "status").stdout.strip() == "Data and pipelines are up to date."
     assert fmri2img(old_project, "why").stdout.startswith("all ")
     params = yaml.safe_load((old_project / "params.yaml").read_text())
-    assert params["models"] == {"latents": ["ridge", "bayes"], "pixels": [], "diffusion": []}
+    assert params["models"] == {
+        "latents": ["ridge", "bayes_independent"],
+        "pixels": [],
+        "diffusion": [],
+    }
     assert params["dataset"] == "nsd"
     assert params["datasets"]["nsd"]["sessions"] == [SESSION]
     assert params["datasets"]["simulated"]["simulation"]["world"] == "standard"
@@ -132,14 +137,19 @@ def test_everything_is_kept_and_nothing_is_stale(old_project):
 def test_champions_stay_champions(old_project):
     client = mlflow.MlflowClient(f"sqlite:///{old_project}/mlflow.db")
     names = {model.name for model in client.search_registered_models()}
-    assert names == {f"fmri2img-{model}-{SUBJECT}" for model in ("ridge", "bayes")}
-    assert client.get_registered_model(f"fmri2img-bayes-{SUBJECT}").aliases == {"champion": 1}
+    assert names == {f"fmri2img-{model}-{SUBJECT}" for model in ("ridge", "bayes_independent")}
+    assert client.get_registered_model(f"fmri2img-bayes_independent-{SUBJECT}").aliases == {
+        "champion": 1
+    }
     experiment = client.get_experiment_by_name("fmri2img")
     runs = client.search_runs([experiment.experiment_id])
-    assert {run.info.run_name for run in runs} == {f"{SUBJECT}-ridge", f"{SUBJECT}-bayes"}
+    assert {run.info.run_name for run in runs} == {
+        f"{SUBJECT}-ridge",
+        f"{SUBJECT}-bayes_independent",
+    }
     assert all("floor/pixcorr" in run.data.metrics for run in runs)
     listed = fmri2img(old_project, "list").stdout
-    assert f"fmri2img-bayes-{SUBJECT}" in listed
+    assert f"fmri2img-bayes_independent-{SUBJECT}" in listed
     comparison = (old_project / "reports/comparison.md").read_text()
-    assert "| **bayes** \\* |" in comparison
+    assert "| **bayes_independent** \\* |" in comparison
     assert "default" not in comparison

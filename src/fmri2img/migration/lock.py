@@ -10,7 +10,7 @@ import yaml
 from fmri2img.migration.dataset_sections import name_of
 from fmri2img.migration.file_change import FileChange
 from fmri2img.migration.subject_entries import entries_by_subject
-from fmri2img.models.registry import EARLIER_NAMES, current_name, stage_of
+from fmri2img.models.registry import stage_of
 from fmri2img.project.config import ModelLists
 from fmri2img.project.exceptions import FormatError
 from fmri2img.project.layout import FINGERPRINTS
@@ -39,7 +39,9 @@ class Lock:
     words: str
 
 
-def migrate_lock(root: Path, params: dict[str, Any], changes: list[FileChange]) -> Lock | None:
+def migrate_lock(
+    root: Path, params: dict[str, Any], changes: list[FileChange], names: dict[str, str]
+) -> Lock | None:
     """Return the lock with today's names; None if it already has them.
 
     Parameters
@@ -50,6 +52,8 @@ def migrate_lock(root: Path, params: dict[str, Any], changes: list[FileChange]) 
         ``params.yaml`` with today's names.
     changes : list of FileChange
         Changes of the files that it names.
+    names : dict of str to str
+        Earlier names of models, and today's.
 
     Raises
     ------
@@ -69,27 +73,29 @@ def migrate_lock(root: Path, params: dict[str, Any], changes: list[FileChange]) 
         ) from error
     models = ModelLists.model_validate(params["models"])
     renewed = {
-        new: _entry(entry, new, changes, params)
+        new: _entry(entry, new, changes, params, names)
         for name, entry in stages.items()
-        if (new := _name(name, models)) and not _has_changed_lists(name, entry)
+        if (new := _name(name, models, names)) and not _has_changed_lists(name, entry)
     }
     renewed = entries_by_subject(renewed, params["subjects"], changes)
     if renewed == stages:
         return None
-    gone = sum(not _name(name, models) or _has_changed_lists(name, stages[name]) for name in stages)
+    gone = sum(
+        not _name(name, models, names) or _has_changed_lists(name, stages[name]) for name in stages
+    )
     text = yaml.safe_dump(lock | {"stages": renewed}, sort_keys=False, allow_unicode=True)
     words = f"{len(renewed)} stages under today's names and hashes; {gone} obsolete stages left out"
     return Lock(text, words)
 
 
-def _name(name: str, models: ModelLists) -> str:
+def _name(name: str, models: ModelLists, names: dict[str, str]) -> str:
     """Return a stage's current name; empty if the stage no longer exists."""
     name = name.replace("fetch_nsd", "fetch_raw")
     script, _, item = name.partition("@")
     if script in _OF_DIFFUSION:
         return name if item.rpartition("-")[2] in models.diffusion else ""
     subject, _, model = item.partition("-")
-    model = current_name(model)
+    model = names.get(model, model)
     if script not in _OF_MODELS or model not in models:
         return name
     return stage_of(script, subject, model)
@@ -102,21 +108,27 @@ def _has_changed_lists(name: str, entry: dict[str, Any]) -> bool:
 
 
 def _entry(
-    entry: dict[str, Any], name: str, changes: list[FileChange], current: dict[str, Any]
+    entry: dict[str, Any],
+    name: str,
+    changes: list[FileChange],
+    current: dict[str, Any],
+    names: dict[str, str],
 ) -> dict[str, Any]:
     """Return the lock's entry for one stage, with today's names."""
     script = name.partition("@")[0]
     keeps_targets = script in _OF_DIFFUSION or script.endswith("_diffusion")
-    renewed = entry | {"cmd": _renamed(entry["cmd"])}
+    renewed = entry | {"cmd": _renamed(entry["cmd"], names)}
     for part in ("deps", "outs"):
         if part in entry:
             renewed[part] = [
-                _file(item, changes, current["dataset"])
+                _file(item, changes, current["dataset"], names)
                 for item in entry[part]
                 if keeps_targets or not item["path"].startswith("data/targets/")
             ]
     if "params" in entry:
-        params = {_renamed(key): value for key, value in entry["params"]["params.yaml"].items()}
+        params = {
+            _renamed(key, names): value for key, value in entry["params"]["params.yaml"].items()
+        }
         if script == "predict":
             params.pop("generate", None)
         renewed["params"] = {"params.yaml": _with_dataset(params, current)}
@@ -149,30 +161,32 @@ def _with_dataset(params: dict[str, Any], current: dict[str, Any]) -> dict[str, 
     return others | {f"datasets.{name}": section}
 
 
-def _file(item: dict[str, Any], changes: list[FileChange], dataset: str) -> dict[str, Any]:
+def _file(
+    item: dict[str, Any], changes: list[FileChange], dataset: str, names: dict[str, str]
+) -> dict[str, Any]:
     renewed = dict(item)
     if item["path"].startswith("src/"):  # keep the path of old code: it is looked up in git
         return renewed
     for change in (change for change in changes if change.was == change.now):
         if change.md5 and item["path"] == change.was.as_posix() and item["md5"] == change.md5[0]:
             renewed |= {"md5": change.md5[1], "size": change.size}
-    return renewed | {"path": _renamed(_fingerprint(item["path"], dataset))}
+    return renewed | {"path": _renamed(_fingerprint(item["path"], dataset, names), names)}
 
 
-def _fingerprint(path: str, dataset: str) -> str:
+def _fingerprint(path: str, dataset: str, names: dict[str, str]) -> str:
     """Return the current path of a fingerprint; other paths are unchanged."""
     name = path.removeprefix(f"{FINGERPRINTS}/").removesuffix(".txt")
     if not path.startswith(f"{FINGERPRINTS}/"):
         return path
-    current = current_fingerprints(name)
+    current = current_fingerprints(name, names)
     mine = [other for other in current if other.endswith(f"/{dataset}")]
     return f"{FINGERPRINTS}/{(mine or current or [name])[0]}.txt"
 
 
-def _renamed(text: str) -> str:
+def _renamed(text: str, names: dict[str, str]) -> str:
     """Replace earlier names of models and stages with today's, in paths, commands and keys."""
     text = text.replace("stages.fetch_nsd", "stages.fetch_raw")
-    for old, new in EARLIER_NAMES.items():
+    for old, new in names.items():
         text = re.sub(rf"(?<=/){old}(?=[/.]|$)", new, text)
         text = re.sub(rf"(?<=--model ){old}$|(?<=^train\.){old}$", new, text)
     return text

@@ -13,10 +13,11 @@ from pathlib import Path
 import yaml
 
 from fmri2img.migration.dataset_sections import add_worlds, migrate_datasets
+from fmri2img.migration.earlier_models import add_bayes, earlier_models
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.renamed_files import changes_of_files
 from fmri2img.migration.subject_files import add_population, changes_of_subject_files
-from fmri2img.models.registry import EARLIER_NAMES, current_name, model_class, model_names
+from fmri2img.models.registry import model_class, model_names
 from fmri2img.project.config import PARAMS_PATH, ModelLists
 from fmri2img.project.exceptions import ConfigError, MissingDataError
 from fmri2img.project.files import write_text
@@ -57,15 +58,17 @@ def plan(root: Path = Path()) -> list[Step]:
     if not path.exists():
         raise MissingDataError(f"{path} not found; run the command in the project's root folder")
     text = path.read_text(encoding="utf-8")
-    renewed = add_worlds(add_population(migrate_datasets(migrate_params(text))))
+    names = _names_in(text)
+    renamed = migrate_params(text, names)
+    renewed = add_worlds(add_population(migrate_datasets(add_bayes(renamed))))
     params = yaml.safe_load(renewed)
     models = ModelLists.model_validate(params["models"])
     changes = [
-        *changes_of_files(root, models),
+        *changes_of_files(root, models, names),
         *changes_of_subject_files(root, params["subjects"], models),
     ]
     steps = []
-    if lock := migrate_lock(root, params, changes):
+    if lock := migrate_lock(root, params, changes, names):
         # The lock comes first: otherwise an interruption after the files would leave results that
         # no lock records.
         words = f"{LOCK_PATH}: {lock.words}"
@@ -77,13 +80,21 @@ def plan(root: Path = Path()) -> list[Step]:
     return steps
 
 
-def migrate_params(text: str) -> str:
+def _names_in(text: str) -> dict[str, str]:
+    """Return today's names of the models that a text of ``params.yaml`` knows by others."""
+    values = yaml.safe_load(text)
+    return earlier_models(values if isinstance(values, dict) else {})
+
+
+def migrate_params(text: str, names: dict[str, str]) -> str:
     """Return ``params.yaml`` with today's names; comments and everything else stay.
 
     Parameters
     ----------
     text : str
         The whole file.
+    names : dict of str to str
+        Earlier names of models, and today's.
     """
     document = yaml.compose(text)
     if not isinstance(document, yaml.MappingNode):
@@ -91,13 +102,20 @@ def migrate_params(text: str) -> str:
     edits: list[tuple[int, int, str]] = []
     for key, value in document.value:
         if key.value == "models" and isinstance(value, yaml.SequenceNode):
-            names = [current_name(item.value) for item in value.value]
-            edits.append((key.start_mark.index, value.end_mark.index, _by_kind(names)))
+            models = [names.get(item.value, item.value) for item in value.value]
+            edits.append((key.start_mark.index, value.end_mark.index, _by_kind(models)))
+        if key.value == "models" and isinstance(value, yaml.MappingNode):
+            edits += [
+                (item.start_mark.index, item.end_mark.index, names[item.value])
+                for _, kind in value.value
+                for item in kind.value
+                if item.value in names
+            ]
         if key.value == "train" and isinstance(value, yaml.MappingNode):
             edits += [
-                (name.start_mark.index, name.end_mark.index, EARLIER_NAMES[name.value])
+                (name.start_mark.index, name.end_mark.index, names[name.value])
                 for name, _ in value.value
-                if name.value in EARLIER_NAMES
+                if name.value in names
             ]
     for start, end, new in sorted(edits, reverse=True):
         kept = text[end:]

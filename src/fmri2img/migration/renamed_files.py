@@ -10,7 +10,6 @@ from typing import Any
 from fmri2img.evaluation.metrics_document import MetricsDocument, Score
 from fmri2img.evaluation.table_rows import ROWS
 from fmri2img.migration.file_change import FileChange
-from fmri2img.models.registry import EARLIER_NAMES
 from fmri2img.project.config import ModelLists
 from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import json_bytes, write_bytes
@@ -24,12 +23,22 @@ _DOCUMENTS = ("reports/metrics/*/*.json", "reports/references/*.json")
 _PAGES = ("reports/gallery/*/{}.html", "reports/runs/*/{}.html")
 
 
-def changes_of_files(root: Path, models: ModelLists) -> list[FileChange]:
-    """Return the changes of a project's files: contents first, then names."""
-    return [*_contents(root), *_placeholders(root, models), *_names(root)]
+def changes_of_files(root: Path, models: ModelLists, names: dict[str, str]) -> list[FileChange]:
+    """Return the changes of a project's files: contents first, then names.
+
+    Parameters
+    ----------
+    root : Path
+        The project.
+    models : ModelLists
+        Its models, by today's names.
+    names : dict of str to str
+        Earlier names of models, and today's.
+    """
+    return [*_contents(root, names), *_placeholders(root, models, names), *_names(root, names)]
 
 
-def _contents(root: Path) -> Iterator[FileChange]:
+def _contents(root: Path, names: dict[str, str]) -> Iterator[FileChange]:
     """Yield changes of documents in the earlier layout, and of pages with a model's old name."""
     for path in (path for pattern in _DOCUMENTS for path in sorted(root.glob(pattern))):
         content = path.read_bytes()
@@ -42,7 +51,7 @@ def _contents(root: Path) -> Iterator[FileChange]:
         if document.get("version", 1) == 1:
             renewed = json_bytes(_upgrade(document).to_json())
             yield _rewritten(root, path, content, renewed, "metrics document of version 2")
-    for old, new in EARLIER_NAMES.items():
+    for old, new in names.items():
         for path in (path for pattern in _PAGES for path in sorted(root.glob(pattern.format(old)))):
             content = path.read_bytes()
             subject = path.parent.name
@@ -111,18 +120,18 @@ def _md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
-def _placeholders(root: Path, models: ModelLists) -> Iterator[FileChange]:
+def _placeholders(root: Path, models: ModelLists, earlier: dict[str, str]) -> Iterator[FileChange]:
     """Yield removals of the empty files that version 0.1 wrote for models that need none."""
-    names = {*models.latents, *models.pixels, *EARLIER_NAMES}
+    names = {*models.latents, *models.pixels, *earlier}
     for pattern in ("data/targets/*/{}.h5", "data/captions/{}.json"):
         for path in (path for name in sorted(names) for path in root.glob(pattern.format(name))):
             where = path.relative_to(root)
             yield FileChange(f"{where}: removed, because it is empty", path.unlink, where, where)
 
 
-def _names(root: Path) -> Iterator[FileChange]:
+def _names(root: Path, names: dict[str, str]) -> Iterator[FileChange]:
     """Yield changes of files and folders that have a model's earlier name."""
-    for old, new in EARLIER_NAMES.items():
+    for old, new in names.items():
         for path in (
             path for pattern in _BY_MODEL for path in sorted(root.glob(pattern.format(old)))
         ):

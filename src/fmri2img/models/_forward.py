@@ -13,7 +13,7 @@ from itertools import product
 
 import torch
 
-_CUT = 0.03  # a window is cut where it has fallen to this share of its peak
+WINDOW_CUT = 0.03  # a window is cut where it has fallen to this share of its peak
 _IMAGES_JUDGED = 600  # per fold: more would cost time at NSD's size and change little
 _CANDIDATES = 8  # averaged for a voxel's weights
 
@@ -33,7 +33,9 @@ class Pairs:
         return Pairs(self.features[rows], self.voxels[rows], self.counts[rows])
 
 
-def make_windows(grids: list[tuple[int, int, int]], sizes: list[float]) -> Iterator[torch.Tensor]:
+def make_windows(
+    grids: list[tuple[int, int, int]], sizes: list[float], *, spacing: float = 1
+) -> Iterator[torch.Tensor]:
     """Yield candidate windows, shape (d,), with values up to 1: the whole picture, then Gaussians
     of each size.
 
@@ -42,12 +44,14 @@ def make_windows(grids: list[tuple[int, int, int]], sizes: list[float]) -> Itera
     grids : list of (channels, height, width)
         Grid of each part of a description, in order; each covers the whole picture.
     sizes : list of float
-        SDs in cells of the first grid; centres are one SD apart, but at least 2 cells.
+        SDs in cells of the first grid.
+    spacing : float
+        Distance between centres, in SDs; at least 2 cells.
     """
     _, height, width = grids[0]
     yield torch.cat([torch.ones(channels * rows * columns) for channels, rows, columns in grids])
     for size in sizes:
-        step = max(2.0, size)
+        step = max(2.0, spacing * size)
         for row, column in product(
             *(torch.arange((step - 1) / 2, extent, step).tolist() for extent in (height, width))
         ):
@@ -73,7 +77,7 @@ def _window(
     return torch.exp(-(rows**2 + columns**2) / (2 * size**2)).flatten().repeat(channels)
 
 
-class _Regressions:
+class Regressions:
     """Ridge regressions of voxels on the same images, within any window and with any penalty.
 
     Trials have equal weight, not images: rows are multiplied by the root of their trial count.
@@ -86,12 +90,12 @@ class _Regressions:
         if self.is_tall:
             self.gram, self.cross = self.features.T @ self.features, self.features.T @ self.voxels
 
-    def within(self, window: torch.Tensor) -> "_Window":
+    def within(self, window: torch.Tensor) -> "Equations":
         """Scale the features by a window: they are penalised where it is low."""
-        kept = torch.nonzero(window > _CUT).squeeze(1)
+        kept = torch.nonzero(window > WINDOW_CUT).squeeze(1)
         scale = window[kept]
         if self.is_tall and len(kept) <= len(self.features):
-            return _Window(
+            return Equations(
                 kept,
                 scale,
                 self.gram[kept][:, kept] * scale[:, None] * scale,
@@ -99,11 +103,11 @@ class _Regressions:
                 self.cross[kept] * scale[:, None],
             )
         features = self.features[:, kept] * scale
-        return _Window(kept, scale, features @ features.T, features, self.voxels)
+        return Equations(kept, scale, features @ features.T, features, self.voxels)
 
 
 @dataclass(frozen=True)
-class _Window:
+class Equations:
     """The normal equations within a window: over features, or over images if there are fewer.
 
     Attributes
@@ -164,7 +168,7 @@ def candidate_errors(
     for fold in folds.unique():
         held_out = pairs.of(torch.nonzero(folds == fold).squeeze(1)[:_IMAGES_JUDGED])
         n_trials += float(held_out.counts.sum())
-        regressions = _Regressions(pairs.of(folds != fold))
+        regressions = Regressions(pairs.of(folds != fold))
         for number, window in enumerate(windows):
             predicted = regressions.within(window).predictions(held_out.features, penalties)
             for order, voxels in enumerate(predicted):
@@ -206,7 +210,7 @@ def fit_candidates(
     pairs: Pairs, windows: list[torch.Tensor], penalties: torch.Tensor, candidates: Candidates
 ) -> torch.Tensor:
     """Return the encoding weights (d, v), averaged over each voxel's candidates."""
-    regressions = _Regressions(pairs)
+    regressions = Regressions(pairs)
     weights = torch.zeros(pairs.features.shape[1], pairs.voxels.shape[1])
     for number in candidates.windows.unique().tolist():
         regression = regressions.within(windows[number])
@@ -229,17 +233,18 @@ class ForwardModel:
     Attributes
     ----------
     weights : Tensor, shape (d, v)
-    candidates : Candidates
     residual : Tensor, shape (n, v)
         Residuals of averaged responses under models fitted on the other folds.
     counts : Tensor, shape (n,)
         Number of trials averaged for each image.
+    windowed_share : float
+        Share of the voxels' weights that see less than the whole picture.
     """
 
     weights: torch.Tensor
-    candidates: Candidates
     residual: torch.Tensor
     counts: torch.Tensor
+    windowed_share: float
 
     @classmethod
     def fit(
@@ -255,9 +260,6 @@ class ForwardModel:
             residual[rows] -= pairs.features[rows] @ fit_candidates(
                 pairs.of(~rows), windows, penalties, candidates
             )
-        return cls(
-            fit_candidates(pairs, windows, penalties, candidates),
-            candidates,
-            residual,
-            pairs.counts,
-        )
+        weights = fit_candidates(pairs, windows, penalties, candidates)
+        windowed = (candidates.shares * (candidates.windows > 0)).sum(0).mean()
+        return cls(weights, residual, pairs.counts, float(windowed))

@@ -101,7 +101,7 @@ def root_of(covariance: torch.Tensor) -> torch.Tensor:
     root, failed = torch.linalg.cholesky_ex(covariance + added)
     if failed:
         raise MismatchError(
-            "train.bayes: the covariance of the training pictures cannot be inverted, expected "
+            "train: the covariance of the training pictures cannot be inverted, expected "
             "pictures that differ from one another; check them, or choose another model"
         )
     return root

@@ -1,342 +1,57 @@
-"""An encoder for scarce brain data: it learns a model from pictures to voxels, and inverts it.
+"""The encoder for scarce brain data: voxels of a region learn from one another how to respond, the
+model of their responses is inverted.
 
-A picture is described by its latent and by local contrast energies. Visual cortex responds to
-contrast energy, and a latent, being nearly linear in the picture, says little about it. Each voxel
-sees a neighbourhood of the description. The noise covariance is learnt from residuals, and the
-prior over descriptions from pictures alone, including those of other people. The encoder is the
-posterior mean of the latent given the response: a linear map for each number of averaged
-repetitions, in closed form.
-
-    response = W^T (description - mean) + noise,  description ~ N(mean, S),  noise ~ N(0, C)
-    E[description | response] = mean + S W (W^T S W + C)^-1 (response - its mean)
-
-Penalties, windows, the shrinkage of S and C and the size of the noise are chosen by
-cross-validation over training images.
+Ten minutes of scanning are too few to say what a voxel responds to, but there are hundreds of
+voxels in a region, and they resemble one another.
 """
 
-from dataclasses import dataclass
-from itertools import product
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 from pydantic import Field
 
-from fmri2img.models._forward import ForwardModel, Pairs, make_windows
-from fmri2img.models._inversion import (
-    Inversion,
-    noise_factor,
-    relative_noise,
-    root_of,
-    shrink_covariance,
+from fmri2img.models._forward import Pairs
+from fmri2img.models._hierarchy import HierarchicalModels, Pooling, Windows
+from fmri2img.models._posterior import (
+    EncodingModels,
+    PosteriorEncoder,
+    PosteriorSettings,
+    World,
 )
-from fmri2img.models.base import Encoder, TrainingTensors
-from fmri2img.project.config import Params
+from fmri2img.models.base import TrainingTensors
 
-_TRIALS_AT_ONCE = 2048
-_Share = Annotated[float, Field(ge=0, le=1)]
-_Positive = Annotated[float, Field(gt=0)]
+_Voxels = Annotated[float, Field(ge=0)]
 
 
-class Settings(Params):
+class Settings(PosteriorSettings):
     """``train.bayes`` in ``params.yaml``.
 
     Attributes
     ----------
-    energies : bool
-        Whether contrast energies are part of a picture's description.
-    prior_pictures : bool
-        Whether pictures that only other subjects saw are part of the prior.
-    window_sizes : list of float
-        SDs of candidate windows, in cells of the latent grid.
-    penalties : list of float
-        Penalties of the encoding model, in units of the variance of a latent number.
-    prior_shrinkages, noise_shrinkages : list of float
-        Weights of the simpler covariance: separable over channels and places for the prior, without
-        correlation between voxels for the noise.
-    noise_scales : list of float
-        Factors on the noise covariance.
-    n_folds : int
-    seed : int
+    shared_voxels : float
+        Weight of all regions together in the prior of one, in voxels of it: regions with fewer
+        voxels learn mostly from the others.
+    isotropic_voxels : float
+        Weight, in voxels, of a prior in which all channels vary alike.
+    n_rounds : int
+        Rounds of expectation-maximisation of the priors.
     """
 
-    energies: bool
-    prior_pictures: bool
-    window_sizes: list[_Positive]
-    penalties: Annotated[list[_Positive], Field(min_length=1)]
-    prior_shrinkages: Annotated[list[Annotated[float, Field(gt=0, le=1)]], Field(min_length=1)]
-    noise_shrinkages: Annotated[list[_Share], Field(min_length=1)]
-    noise_scales: Annotated[list[_Positive], Field(min_length=1)]
-    n_folds: Annotated[int, Field(ge=2)]
-    seed: int
+    shared_voxels: _Voxels
+    isotropic_voxels: _Voxels
+    n_rounds: Annotated[int, Field(ge=0)]
 
 
-class Model(Encoder):
-    """The posterior mean of the latent given the responses of all voxels, as a linear map for each
-    number of repetitions.
-
-    Attributes
-    ----------
-    gains : Tensor, shape (r, n_voxels, 4 * h * w)
-        Maps from z-scored voxels, averaged over one to r trials, to the flattened latent.
-    offsets : Tensor, shape (r, 4 * h * w)
-    posterior_sd : Tensor, shape (r, 4 * h * w)
-        SD of each latent number given the response: the same for all responses.
-    """
+class Model(PosteriorEncoder):
+    """The posterior mean of the latent, under an encoding model with a prior for each region."""
 
     Settings = Settings
-    trained_by_gradient = False
-    states_its_spread = True
-    gains: torch.Tensor
-    offsets: torch.Tensor
-    posterior_sd: torch.Tensor
 
-    def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
-        super().__init__(n_voxels, latent_shape, settings)
-        self._make_room(1)
-
-    def _make_room(self, n_repetitions: int) -> None:
-        """Allocate a map for each number of repetitions."""
-        n_latents = int(np.prod(self.latent_shape))
-        self.register_buffer("gains", torch.zeros(n_repetitions, self.n_voxels, n_latents))
-        self.register_buffer("offsets", torch.zeros(n_repetitions, n_latents))
-        self.register_buffer("posterior_sd", torch.ones(n_repetitions, n_latents))
-
-    def forward(self, betas: torch.Tensor, repetitions: torch.Tensor | None = None) -> torch.Tensor:
-        """Predict latents (n, 4, h, w) from averages of ``repetitions`` trials (n,), by default the
-        maximum.
-        """
-        voxels = self.normalizer(betas)
-        latents = voxels.new_empty(len(voxels), self.gains.shape[2])
-        rows = self._maps(repetitions, len(voxels))
-        for number in rows.unique():
-            mine = rows == number
-            latents[mine] = voxels[mine] @ self.gains[number] + self.offsets[number]
-        return latents.unflatten(1, self.latent_shape)  # (n, 4, h, w)
-
-    def spread(self, n: int, repetitions: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the SD of each predicted number's error, shape (n, 4, h, w)."""
-        return self.posterior_sd[self._maps(repetitions, n)].unflatten(1, self.latent_shape)
-
-    def _maps(self, repetitions: torch.Tensor | None, n: int) -> torch.Tensor:
-        most = len(self.offsets)
-        if repetitions is None:
-            return torch.full((n,), most - 1)
-        return repetitions.long().clamp(1, most) - 1
-
-    @torch.no_grad()
-    def solve(self, data: TrainingTensors) -> dict[str, float]:
-        """Fit encoding model, prior and noise on training images, and invert them."""
-        settings, world = self.settings, _World.of(data, self.settings)
-        counts = data.repetitions.float()
-        self._make_room(data.most_repetitions)
-        if (
-            len(counts) < 2 * settings.n_folds
-        ):  # too few images for cross-validation: predict the mean of the prior
-            self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
-            self.posterior_sd.copy_(
-                world.priors(world.descriptions, [1.0])[1.0]
-                .diagonal()[: world.n_latents]
-                .sqrt()
-                .expand_as(self.posterior_sd)
-            )
-            self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
-            return {}
-        voxels = self.normalizer(data.image_betas)
-        voxel_mean = (counts @ voxels) / counts.sum()
-        pairs = Pairs(world.descriptions, voxels.sub_(voxel_mean), counts)
-        folds = torch.from_numpy(
-            np.random.default_rng(settings.seed).permutation(len(counts))
-            % min(settings.n_folds, len(counts))
-        )
-        windows = list(make_windows(world.grids, settings.window_sizes))
-        penalties = torch.tensor(settings.penalties) * world.descriptions[:, : world.n_latents].var(
-            dim=0, correction=0
-        ).mean().clamp(min=1e-12)
-        share = misfit_share(self.normalizer, data, pairs, folds, windows, penalties)
-        choice, error = choose_inversion(pairs, folds, windows, penalties, settings, world, share)
-        forward = ForwardModel.fit(pairs, folds, windows, penalties)
-        prior = world.priors(pairs.features, [choice.prior_shrinkage])[choice.prior_shrinkage]
-        inverse = Inversion.of(forward, prior, choice.noise_shrinkage, world.n_latents)
-        for repetitions in range(1, data.most_repetitions + 1):
-            noise = choice.noise_scale * relative_noise(repetitions, counts, share)
-            gain, spread = inverse.gain(noise)
-            self.gains[repetitions - 1].copy_(gain)
-            self.offsets[repetitions - 1].copy_(world.latent_mean - voxel_mean @ gain)
-            self.posterior_sd[repetitions - 1].copy_(spread)
-        self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
-        windowed = (forward.candidates.shares * (forward.candidates.windows > 0)).sum(0).mean()
-        facts = {
-            "cross_validated_mse": error,
-            "windowed_share": float(windowed),
-            "misfit_share": share,
-        }
-        return facts | {name: float(value) for name, value in vars(choice).items()}
-
-
-@dataclass(frozen=True)
-class _World:
-    """Descriptions of pictures, centred on the mean over all.
-
-    Attributes
-    ----------
-    descriptions : Tensor, shape (n, d)
-        Descriptions of training images: latents first, then energies.
-    others : Tensor, shape (d, d)
-        X^T X of the descriptions X of pictures without brain data.
-    n_others : int
-        Number of these pictures.
-    latent_mean : Tensor, shape (4 * h * w,)
-    grids : list of (channels, height, width)
-        Grids of the latents, and of energies if there are any.
-    """
-
-    descriptions: torch.Tensor
-    others: torch.Tensor
-    n_others: int
-    latent_mean: torch.Tensor
-    grids: list[tuple[int, int, int]]
-
-    @classmethod
-    def of(cls, data: TrainingTensors, settings: Settings) -> "_World":
-        n_others = len(data.prior_latents) if settings.prior_pictures else 0
-        latents = torch.cat([data.latents, data.prior_latents[:n_others]])
-        parts = [latents - latents.mean(0)]
-        if settings.energies and data.energies.shape[1]:
-            energies = torch.cat([data.energies, data.prior_energies[:n_others]])
-            energies = energies - energies.mean(0)
-            # Each channel counts as much as a latent number, however strong its filter.
-            scale = parts[0].square().mean().sqrt() / energies.square().mean(
-                (0, 2, 3), keepdim=True
-            ).sqrt().clamp(min=1e-12)
-            parts.append(energies * scale)
-        described = torch.cat([part.flatten(1) for part in parts], dim=1)
-        grids = [(part.shape[1], part.shape[2], part.shape[3]) for part in parts]
-        n = len(data.latents)
-        return cls(
-            described[:n].clone(),
-            described[n:].T @ described[n:],
-            n_others,
-            latents.mean(0).flatten(),
-            grids,
-        )
-
-    @property
-    def n_latents(self) -> int:
-        """Number of latent numbers in a description."""
-        return int(np.prod(self.grids[0]))
-
-    def priors(
-        self, descriptions: torch.Tensor, shrinkages: list[float]
-    ) -> dict[float, torch.Tensor]:
-        """Return the covariance of descriptions over some training images and all other pictures,
-        by shrinkage.
-        """
-        sample = (descriptions.T @ descriptions + self.others).double() / (
-            len(descriptions) + self.n_others
-        )
-        return {
-            shrinkage: shrink_covariance(sample, shrinkage, self.grids) for shrinkage in shrinkages
-        }
-
-
-def misfit_share(
-    normalizer: torch.nn.Module,
-    data: TrainingTensors,
-    pairs: Pairs,
-    folds: torch.Tensor,
-    windows: list[torch.Tensor],
-    penalties: torch.Tensor,
-) -> float:
-    """Return the share of a single trial's unexplained variance that repeats with the image, so
-    that averaging does not reduce it.
-
-    Variance within images is noise of single trials. The residual variance of averages is that
-    noise divided by the number of trials, plus the misfit of the encoding model. The model uses the
-    whole grid, so that no window has to be chosen.
-    """
-    within, freedom = _variance_within_images(normalizer, data)
-    if freedom < 1:
-        return 0.0
-    forward = ForwardModel.fit(pairs, folds, windows[:1], penalties)
-    left = forward.residual.square().mean().item() - within * float((1 / pairs.counts).mean())
-    return max(0.0, left) / (max(0.0, left) + within) if within > 0 else 1.0
-
-
-def _variance_within_images(
-    normalizer: torch.nn.Module, data: TrainingTensors
-) -> tuple[float, float]:
-    """Return the mean variance of z-scored trials around their image's mean, and its degrees of
-    freedom.
-    """
-    total, freedom = 0.0, 0.0
-    for rows in torch.arange(len(data.betas)).split(_TRIALS_AT_ONCE):
-        known = torch.isfinite(data.betas[rows])
-        misses = normalizer(data.betas[rows]) - normalizer(
-            data.image_betas[data.trial_images[rows]]
-        )
-        total += float((misses * known).square().sum(dtype=torch.float64))
-        freedom += float(known.sum())
-    freedom -= float(torch.isfinite(data.image_betas).sum())
-    return (total / freedom, freedom) if freedom >= 1 else (0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Settings of an inversion: shrinkage of prior and noise covariance, and size of the noise."""
-
-    prior_shrinkage: float
-    noise_shrinkage: float
-    noise_scale: float
-
-
-def choose_inversion(
-    pairs: Pairs,
-    folds: torch.Tensor,
-    windows: list[torch.Tensor],
-    penalties: torch.Tensor,
-    settings: Settings,
-    world: _World,
-    share: float,
-) -> tuple[Choice, float]:
-    """Choose by the squared error of held-out latents; returns the choice and its error, a mean
-    over latent numbers.
-
-    For each fold, windows, weights, noise and prior are fitted on the other folds: if windows or
-    noise had seen it, a fold of pure noise would seem to be decoded. Means (of descriptions and of
-    voxels) and ``share``, one number, come from all training images.
-    """
-    options = [
-        Choice(*values)
-        for values in product(
-            settings.prior_shrinkages, settings.noise_shrinkages, settings.noise_scales
-        )
-    ]
-    errors = dict.fromkeys(options, 0.0)
-    for fold in folds.unique():
-        held_out, others = pairs.of(folds == fold), folds != fold
-        rest = pairs.of(others)
-        truth = held_out.features[:, : world.n_latents].double()
-        noise = relative_noise(held_out.counts, rest.counts, share)
-        forward = ForwardModel.fit(rest, folds[others], windows, penalties)
-        priors = world.priors(rest.features, settings.prior_shrinkages)
-        roots = {shrinkage: root_of(prior) for shrinkage, prior in priors.items()}
-        weights = forward.weights.T.double()
-        weighted = {shrinkage: weights @ root for shrinkage, root in roots.items()}
-        for noise_shrinkage in settings.noise_shrinkages:
-            factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
-            for prior_shrinkage, root in roots.items():
-                inverse = Inversion.decompose(
-                    weighted[prior_shrinkage], factor, root[: world.n_latents]
-                )
-                projected = (held_out.voxels @ inverse.whitened).double()
-                for scale in settings.noise_scales:
-                    predicted = inverse.predict(projected, scale * torch.as_tensor(noise))
-                    option = Choice(prior_shrinkage, noise_shrinkage, scale)
-                    errors[option] += float(((predicted - truth) ** 2).sum()) / (
-                        len(pairs.counts) * world.n_latents
-                    )
-            del factor, inverse, projected  # a gigabyte each at the real size
-        del weights, weighted
-    best = min(options, key=lambda option: errors[option])
-    return best, errors[best]
+    def encoding_models(
+        self, pairs: Pairs, folds: torch.Tensor, world: World, data: TrainingTensors
+    ) -> EncodingModels:
+        """Return models in which voxels of a region share a prior."""
+        settings = self.settings
+        windows = Windows.of(world.grids, settings.window_sizes, world.descriptions)
+        pooling = Pooling(settings.shared_voxels, settings.isotropic_voxels, settings.n_rounds)
+        return HierarchicalModels(pairs, folds, windows, data.roi_labels.long(), pooling)

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
 SEEDS_NAME = "seeds.safetensors"
 _NOT_MODELS = ("base", "registry")
 # Names in version 0.1; weights and configs from then still open.
-EARLIER_NAMES = {"default": "bayes"}
+EARLIER_NAMES = {"default": "bayes_independent"}
 
 
 def model_names() -> list[str]:
@@ -31,8 +32,18 @@ def model_names() -> list[str]:
     return [name for name in names if name not in _NOT_MODELS and not name.startswith("_")]
 
 
-def current_name(name: str) -> str:
-    """Return the current name of a model."""
+def current_name(name: str, settings: Collection[str] = ()) -> str:
+    """Return the current name of a model.
+
+    Parameters
+    ----------
+    name : str
+    settings : collection of str
+        Names of its settings, where they are known: until version 0.2.0, `bayes` was the encoder
+        that is `bayes_independent` now.
+    """
+    if name == "bayes" and "penalties" in settings:
+        return "bayes_independent"
     return EARLIER_NAMES.get(name, name)
 
 
@@ -201,7 +212,7 @@ def check_files(folder: Path, md5s: dict[str, str], owner: str) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Read an encoder's config, adding what version 0.1 did not record.
+    """Read an encoder's config, with today's name and what version 0.1 did not record.
 
     Raises
     ------
@@ -209,7 +220,10 @@ def read_config(folder: Path) -> dict[str, Any]:
         If it is not there.
     """
     config: dict[str, Any] = read_json(folder / CONFIG_NAME, remedy="dvc repro train")
-    return config | {"about": with_facts(config["about"], ["n_repetitions"])}
+    return config | {
+        "model": current_name(config["model"], config["settings"]),
+        "about": with_facts(config["about"], ["n_repetitions"]),
+    }
 
 
 def load_encoder(

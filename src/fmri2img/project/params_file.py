@@ -72,9 +72,14 @@ def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
         "models": (isinstance(models, list), "a list in version 0.1, lists by kind since 0.2"),
         "train.default": (
             isinstance(train, dict) and "default" in train,
-            "called train.bayes since version 0.2",
+            "called train.bayes_independent now",
         ),
     }
+    bayes = train.get("bayes") if isinstance(train, dict) else None
+    renamed["train.bayes"] = (
+        isinstance(bayes, dict) and "penalties" in bayes,
+        "called train.bayes_independent now; bayes is another encoder since version 0.3",
+    )
     if "population" not in values and "subjects" in values:
         renamed["subjects"] = (
             True,

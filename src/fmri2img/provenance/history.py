@@ -10,7 +10,7 @@ from pathlib import Path
 from fmri2img.project.layout import FINGERPRINTS
 from fmri2img.provenance.lineage import LOCK_PATH, LockedStage
 from fmri2img.provenance.reach import SUFFIXES, Program
-from fmri2img.provenance.rewritten import current_fingerprints
+from fmri2img.provenance.rewritten import current_fingerprints, earlier_models
 from fmri2img.provenance.stage_fingerprints import SOURCE, fingerprints
 
 _MOST_COMMITS = 300  # searched at most for the source files of an old lock
@@ -110,8 +110,9 @@ class CodeHistory:
                 path.removeprefix(f"{SOURCE}/"): self._git("show", f"{commit}:./{path}")
                 for path in paths
             }
+            models = earlier_models(files)
             for other, text in fingerprints(Program.parse(files)).items():
-                for current in current_fingerprints(other):
+                for current in current_fingerprints(other, models):
                     self._texts[f"{commit} {current}"] = text
         return self._texts.get(key)
 

@@ -7,11 +7,15 @@ for the code that it was written for: it no longer applies once the stage is edi
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from importlib.resources import files
 
 NAME = "rewritten.json"
-_EARLIER_MODELS = {"default": "bayes"}  # as `models.registry.EARLIER_NAMES`, without torch
+# Today's names of models whose earlier names a commit used: until version 0.2.0, `bayes` was the
+# encoder that is `bayes_independent` now.
+_EARLIER_MODELS = {"default": "bayes_independent", "bayes": "bayes_independent"}
+_RENAMED_WITH = "fmri2img/models/bayes_independent.py"
 _EARLIER_STAGES = {"fetch_nsd": "fetch_raw"}
 # Stages whose code depends on the dataset, and the datasets that version 0.1 had.
 _OF_DATASETS = (
@@ -26,9 +30,26 @@ def fingerprint_md5(text: str) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def current_fingerprints(name: str) -> list[str]:
+def earlier_models(files: Iterable[str]) -> dict[str, str]:
+    """Return today's names of models that had another at a commit.
+
+    Parameters
+    ----------
+    files : iterable of str
+        Paths of its source files.
+    """
+    return {} if any(file.endswith(_RENAMED_WITH) for file in files) else dict(_EARLIER_MODELS)
+
+
+def current_fingerprints(name: str, models: dict[str, str]) -> list[str]:
     """Return today's names of an earlier version's fingerprint: one for each dataset if the stage
     reads raw files.
+
+    Parameters
+    ----------
+    name : str
+    models : dict of str to str
+        Earlier names of models, and today's.
     """
     stage, _, model = name.partition("/")
     stage = _EARLIER_STAGES.get(stage, stage)
@@ -37,7 +58,7 @@ def current_fingerprints(name: str) -> list[str]:
             return [name]
         # Today only models that steer Stable Diffusion have these.
         return [f"{stage}/{dataset}" for dataset in _DATASETS_OF_0_1 if model in ("", "takagi")]
-    return [f"{stage}/{_EARLIER_MODELS.get(model, model)}" if model else stage]
+    return [f"{stage}/{models.get(model, model)}" if model else stage]
 
 
 def same_results(name: str, was: str, now: str) -> str:

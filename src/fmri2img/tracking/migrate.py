@@ -17,7 +17,7 @@ from mlflow.exceptions import MlflowException
 
 from fmri2img.tracking.champions import move_alias
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
-from fmri2img.tracking.store import find_run, open_experiment
+from fmri2img.tracking.store import all_runs, find_run, open_experiment
 from fmri2img.tracking.versions import (
     CONFIG_TAG,
     MD5_TAG,
@@ -40,7 +40,7 @@ def migrate(source: mlflow.MlflowClient, target: mlflow.MlflowClient) -> Iterato
     """Copy what the target lacks; yields a line for each run and version that was copied."""
     here, there = open_experiment(source), open_experiment(target)
     copied: dict[str, str] = {}
-    for run in _all_runs(source, here):
+    for run in all_runs(source, here):
         if run.info.status == "RUNNING":
             continue
         # Somebody may have logged the same encoder there already.
@@ -77,18 +77,6 @@ def migrate(source: mlflow.MlflowClient, target: mlflow.MlflowClient) -> Iterato
     view = source.get_experiment(here).tags.get(VIEW_TAG, "")
     if view and target.get_experiment(there).tags.get(VIEW_TAG) == chart_view(()):
         target.set_experiment_tag(there, VIEW_TAG, view)
-
-
-def _all_runs(client: mlflow.MlflowClient, experiment: str) -> list[Run]:
-    runs, token = [], None
-    while True:
-        page = client.search_runs(
-            [experiment], order_by=["attributes.start_time ASC"], max_results=500, page_token=token
-        )
-        runs += list(page)
-        token = page.token
-        if not token:
-            return runs
 
 
 def _copy_run(

@@ -16,7 +16,7 @@ from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 from fmri2img.evaluation.metrics.catalogue import headline_metrics, title_of
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
-from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, current_name, model_class
+from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
 from fmri2img.project.files import hash_file
 from fmri2img.tracking.versions import FOLDER, find_version, registered_name
 
@@ -76,7 +76,7 @@ def register(
     tags : dict of str to str
         Tags of the version, the MD5 of the weights among them.
     """
-    name = registered_name(current_name(config["model"]), tags["subject"])
+    name = registered_name(config["model"], tags["subject"])
     if find_version(client, name, tags) is not None:
         return
     files = {file: hash_file(folder / file, "md5") for file in (WEIGHTS_NAME, CONFIG_NAME)}
@@ -154,7 +154,7 @@ def describe(
         As `register` takes them.
     document : MetricsDocument
     """
-    name = registered_name(current_name(config["model"]), tags["subject"])
+    name = registered_name(config["model"], tags["subject"])
     version = find_version(client, name, tags)
     if version is not None:
         client.update_model_version(

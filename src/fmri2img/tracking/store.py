@@ -174,3 +174,17 @@ def find_run(client: mlflow.MlflowClient, experiment: str, md5: dict[str, str]) 
         max_results=1,
     )
     return runs[0] if runs else None
+
+
+def all_runs(client: mlflow.MlflowClient, experiment: str) -> list[Run]:
+    """Return all runs of an experiment, the oldest first."""
+    runs: list[Run] = []
+    token = None
+    while True:
+        page = client.search_runs(
+            [experiment], order_by=["attributes.start_time ASC"], max_results=500, page_token=token
+        )
+        runs += list(page)
+        token = page.token
+        if not token:
+            return runs

@@ -10,6 +10,7 @@ import pytest
 from fmri2img.project.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.project.layout import encoder_folder
 from fmri2img.tracking.champions import REMOVED, difference, promote, retire
+from fmri2img.tracking.registered_names import migrate_store
 from fmri2img.tracking.runs import propose_champions
 from fmri2img.tracking.store import open_store
 from fmri2img.tracking.versions import champion_of, download, list_versions, resolve, summaries
@@ -277,3 +278,27 @@ print(mlflow.pyfunc.load_model("{RIDGE}/1").predict(numpy.zeros((1, 9), "float32
         env=environment,
     )
     assert done.stdout.strip() == "(1, 4, 16, 16)", done.stderr[-1500:]
+
+
+def test_what_was_bayes_until_0_2_0_gets_todays_name(project):
+    """Its runs have settings that today's ``bayes`` lacks; runs of today's stay."""
+    project.train_and_log("bayes_independent", weight=2.0, score=0.4)
+    propose_champions({"subj01": "bayes_independent"})
+    project.train_and_log("bayes", "subj02", weight=1.0, score=0.4)
+    client, experiment = open_store()
+    now, before = "fmri2img-bayes_independent-subj01", "fmri2img-bayes-subj01"
+    (run,) = client.search_runs([experiment], "tags.model = 'bayes_independent'")
+    client.rename_registered_model(now, before)
+    client.set_model_version_tag(before, "1", "model", "bayes")
+    client.set_tag(run.info.run_id, "model", "bayes")
+    client.log_param(run.info.run_id, "bayes.penalties", "[100]")
+    assert migrate_store() == [
+        f"registered model {before} -> {now} (champion stays)",
+        f"run {run.info.run_name} -> subj01-bayes_independent",
+    ]
+    assert client.get_model_version(now, "1").tags["model"] == "bayes_independent"
+    assert {model.name for model in client.search_registered_models()} == {
+        now,
+        "fmri2img-bayes-subj02",
+    }
+    assert migrate_store() == []

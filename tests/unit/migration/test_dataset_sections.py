@@ -130,7 +130,7 @@ def test_what_a_stage_ran_with_stays_what_it_was(name, params, expected):
         "deps": [{"path": "data/fingerprints/convert_roi.txt", "md5": "a", "size": 1}],
         "params": {"params.yaml": params | {"convert_roi": {"roi": "streams"}}},
     }
-    renewed = _entry(entry, name, [], CURRENT)
+    renewed = _entry(entry, name, [], CURRENT, {})
     section = CURRENT["datasets"]["simulated"] | expected
     assert renewed["params"]["params.yaml"] == {
         "convert_roi": {"roi": "streams"},
@@ -145,5 +145,5 @@ def test_a_stage_that_read_real_files_is_of_the_dataset_nsd():
         "cmd": "python -m stages.fetch_nsd --subject subj01",
         "params": {"params.yaml": {"nsd": NSD, "fetch_nsd": FETCH | {"source": "local"}}},
     }
-    params = _entry(entry, "fetch_raw@subj01", [], CURRENT)["params"]["params.yaml"]
+    params = _entry(entry, "fetch_raw@subj01", [], CURRENT, {})["params"]["params.yaml"]
     assert params["datasets.nsd"]["source"] == "local"

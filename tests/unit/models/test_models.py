@@ -10,6 +10,7 @@ from conftest import REPOSITORY
 from fmri2img.models.base import TrainingTensors, VoxelNormalizer
 from fmri2img.models.registry import (
     check_settings,
+    current_name,
     load_encoder,
     model_class,
     model_names,
@@ -172,3 +173,9 @@ def test_basic_ae_has_the_layers_of_the_original():
     assert sizes == [(N_VOXELS, 2048), (2048, 2048), (2048, 1024)]
     assert sum(isinstance(layer, torch.nn.GELU) for layer in encoder.layers) == 3
     assert (encoder.upsample.in_channels, encoder.upsample.out_channels) == (16, 4)
+
+
+def test_bayes_of_version_0_2_0_is_bayes_independent():
+    assert current_name("bayes", ["penalties", "seed"]) == "bayes_independent"
+    assert current_name("bayes", ["seed"]) == current_name("bayes") == "bayes"
+    assert current_name("default", ["penalties"]) == "bayes_independent"

@@ -62,8 +62,8 @@ def test_stages_are_called_by_kind():
     assert stage_of("train", "subj01", "ridge") == "train@subj01-ridge"
     assert stage_of("predict", "subj01", "takagi") == "predict_diffusion@subj01-takagi"
     assert stage_of("evaluate", "subj01", "upscaling_ae") == "evaluate_pixels@subj01-upscaling_ae"
-    assert current_name("default") == "bayes"
-    assert model_class("default") is model_class("bayes")
+    assert current_name("default") == "bayes_independent"
+    assert model_class("default") is model_class("bayes_independent")
 
 
 class Forgetful(Encoder):

@@ -159,7 +159,7 @@ def test_faults_are_named_in_one_line(params_file, old, new, message, monkeypatc
         (
             "  bayes:\n",
             "  default:\n",
-            r"line \d+: train.default: called train.bayes since version 0.2; run: fmri2img",
+            r"line \d+: train.default: called train.bayes_independent now; run: fmri2img",
         ),
         (
             "datasets:\n",

@@ -4,7 +4,12 @@ import pytest
 
 import fmri2img.provenance.rewritten as rewritten
 from conftest import REPOSITORY
-from fmri2img.provenance.rewritten import current_fingerprints, fingerprint_md5, same_results
+from fmri2img.provenance.rewritten import (
+    current_fingerprints,
+    earlier_models,
+    fingerprint_md5,
+    same_results,
+)
 
 WAS, OTHER, NOW = "read_betas 1 2\n", "read_betas 5 2\n", "read_session 3 4\n"
 
@@ -43,7 +48,9 @@ def test_any_other_code_is_not_equivalent(known, name, was, now):
 def test_the_file_names_stages_and_versions():
     path = REPOSITORY / "src/fmri2img/provenance" / rewritten.NAME
     entries = json.loads(path.read_text())
-    assert {"extract_betas/nsd", "extract_betas/simulated", "train/bayes"} <= set(entries)
+    assert {"extract_betas/nsd", "extract_betas/simulated", "train/bayes_independent"} <= set(
+        entries
+    )
     for entry in entries.values():
         assert len(entry["now"]) == 32
         assert {*entry["earlier"].values(), *entry["rounded"].values()} <= {"0.1", "0.2"}
@@ -58,9 +65,16 @@ def test_the_file_names_stages_and_versions():
         ("make_targets/takagi", ["make_targets/nsd", "make_targets/simulated"]),
         ("make_targets/ridge", []),
         ("extract_betas/folder", []),
-        ("train/default", ["train/bayes"]),
+        ("train/default", ["train/bayes_independent"]),
         ("evaluate", ["evaluate"]),
     ],
 )
 def test_an_earlier_fingerprint_is_that_of_both_datasets_that_there_were(earlier, current):
-    assert current_fingerprints(earlier) == current
+    assert (
+        current_fingerprints(earlier, earlier_models(["src/fmri2img/models/bayes.py"])) == current
+    )
+
+
+def test_todays_bayes_is_not_an_earlier_one():
+    files = ["fmri2img/models/bayes.py", "fmri2img/models/bayes_independent.py"]
+    assert current_fingerprints("train/bayes", earlier_models(files)) == ["train/bayes"]

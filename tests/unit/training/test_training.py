@@ -350,7 +350,7 @@ def test_an_unknown_loss_names_the_known_ones():
         check_settings("basic_ae", SECTIONS["basic_ae"] | {"loss": "hinge"})
     with pytest.raises(
         ConfigError,
-        match="there is no model 'vit'; choose from: basic_ae, bayes, low_level, ridge",
+        match="there is no model 'vit'; choose from: basic_ae, bayes, bayes_independent, low_level",
     ):
         model_class("vit")
     with pytest.raises(ConfigError, match="blur and zoom change the pictures of a pixel loss"):

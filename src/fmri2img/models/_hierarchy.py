@@ -1,0 +1,397 @@
+"""Encoding model in which voxels learn from one another: those of a region share a prior.
+
+The weights of a voxel say how strongly it responds to each channel of a picture's description
+(four of the latent, twelve of contrast energy), summed over a window that it sees. Voxels of a
+region have similar channel weights and windows of similar size, so their distribution over the
+region is a prior for each of them (empirical Bayes, by expectation-maximisation):
+
+    response_v = sum_k a_vk pooled_k(window_v) + noise_v,    a_v ~ N(mean, covariance) of the region
+
+For each window and size of the noise the posterior of ``a`` and the evidence have a closed form
+(Bishop 2006, section 3.5); weights are the posterior mean over all of them. What pooled channels
+cannot express is added as ridge weights of single numbers of the description, within windows of
+their own: they too are weighed by evidence, which leaves them out where there is too little data.
+
+Closest in the literature: Naselaris et al. 2009 (doi:10.1016/j.neuron.2009.09.006) and Schoenmakers
+et al. 2013 (doi:10.1016/j.neuroimage.2013.07.043) invert encoding models with priors on pictures;
+St-Yves & Naselaris 2018 (doi:10.1016/j.neuroimage.2017.06.035) separate channels from windows.
+"""
+
+from dataclasses import dataclass, field
+from functools import reduce
+
+import torch
+
+from fmri2img.models._forward import ForwardModel, Pairs, make_windows
+from fmri2img.models._places import weights_of_places
+
+# Share of a voxel's variance that a picture may explain: sizes of the noise to choose from.
+_EXPLAINED = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85)
+_PRIOR_EXPLAINED = 0.3  # by the prior that the first round starts with
+_PLACES_SD = 1.5  # of windows for the weights of single numbers, in cells of the first grid
+_TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows on the picture, the same for all parts of a description.
+
+    Attributes
+    ----------
+    grids : list of (channels, height, width)
+        Grid of each part of a description.
+    masks : list of Tensor, shape (n_windows, height * width)
+        Windows on each grid. Each is divided by the SD of what windows of its size see, so that
+        equal weights mean equally strong responses.
+    sizes : Tensor, shape (n_windows,), int64
+        Number of each window's size; 0 is the whole picture.
+    """
+
+    grids: list[tuple[int, int, int]]
+    masks: list[torch.Tensor]
+    sizes: torch.Tensor
+
+    @classmethod
+    def of(
+        cls, grids: list[tuple[int, int, int]], sds: list[float], descriptions: torch.Tensor
+    ) -> "Windows":
+        """Make windows of some sizes, scaled by descriptions of pictures (n, d)."""
+        by_size = [list(make_windows(grids, [sd]))[1:] for sd in sds]
+        by_size.insert(0, list(make_windows(grids, []))[:1])
+        whole = torch.stack([window for windows in by_size for window in windows])
+        counts = torch.tensor([len(windows) for windows in by_size])
+        windows = cls(grids, [], torch.arange(len(by_size)).repeat_interleave(counts))
+        start = 0
+        for channels, height, width in grids:
+            windows.masks.append(whole[:, start : start + height * width].clone())
+            start += channels * height * width
+        power = windows.pool(descriptions).square().mean((0, 1))  # (n_windows,)
+        for size in range(len(by_size)):
+            rows = windows.sizes == size
+            for mask in windows.masks:
+                mask[rows] /= power[rows].mean().sqrt().clamp(min=1e-12)
+        return windows
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels of a description, over all its parts."""
+        return sum(grid[0] for grid in self.grids)
+
+    @property
+    def n_sizes(self) -> int:
+        """Number of sizes, with the whole picture."""
+        return int(self.sizes.max()) + 1
+
+    def pool(self, descriptions: torch.Tensor) -> torch.Tensor:
+        """Sum each channel of descriptions (n, d) over each window: (n, n_channels, n_windows)."""
+        parts, start = [], 0
+        for (channels, height, width), mask in zip(self.grids, self.masks, strict=True):
+            stop = start + channels * height * width
+            parts.append(descriptions[:, start:stop].unflatten(1, (channels, -1)) @ mask.T)
+            start = stop
+        return torch.cat(parts, 1)
+
+    def unpool(self, weights: torch.Tensor) -> torch.Tensor:
+        """Return weights of a description's numbers (d, v) from weights of the channels in each
+        window (n_windows, n_channels, v).
+        """
+        parts, start = [], 0
+        for (channels, _, _), mask in zip(self.grids, self.masks, strict=True):
+            mine = weights[:, start : start + channels]
+            parts.append(torch.einsum("wp,wkv->kpv", mask, mine).flatten(0, 1))
+            start += channels
+        return torch.cat(parts)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Products summed over images, from which any model is fitted; sums of folds add up.
+
+    Rows count with the root of their number of trials: trials have equal weight, not images.
+
+    Attributes
+    ----------
+    gram : Tensor, shape (n_windows, n_channels, n_channels)
+        Of pooled channels.
+    cross : Tensor, shape (n_windows, n_channels, v)
+        Of pooled channels and voxels.
+    power : Tensor, shape (v,)
+        Of voxels with themselves.
+    n : int
+        Number of images.
+    """
+
+    gram: torch.Tensor
+    cross: torch.Tensor
+    power: torch.Tensor
+    n: int
+
+    @classmethod
+    def of(cls, pairs: Pairs, windows: Windows) -> "Sums":
+        """Sum over some images."""
+        roots = pairs.counts.sqrt()[:, None]
+        voxels = pairs.voxels * roots
+        pooled = windows.pool(pairs.features * roots)  # (n, n_channels, n_windows)
+        by_window = pooled.permute(2, 1, 0)
+        cross = (pooled.flatten(1).T @ voxels).unflatten(0, pooled.shape[1:])
+        return cls(
+            by_window @ by_window.transpose(1, 2),
+            cross.transpose(0, 1).contiguous(),
+            voxels.square().sum(0),
+            len(voxels),
+        )
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(
+            self.gram + other.gram,
+            self.cross + other.cross,
+            self.power + other.power,
+            self.n + other.n,
+        )
+
+    def of_voxels(self, voxels: torch.Tensor) -> "Sums":
+        """Take some voxels, indices of shape (v,)."""
+        return Sums(self.gram, self.cross[:, :, voxels], self.power[voxels], self.n)
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What is known of a voxel from the others of its region.
+
+    Attributes
+    ----------
+    mean : Tensor, shape (n_channels,)
+    covariance : Tensor, shape (n_channels, n_channels)
+    sizes : Tensor, shape (n_sizes,)
+        Probability of each window size.
+    """
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+    sizes: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """Voxels of a region, given their responses and a prior.
+
+    Attributes
+    ----------
+    weights : Tensor, shape (n_windows, n_channels, v)
+        Posterior mean of the channels' weights, times the probability of the window.
+    region : Prior
+        The distribution of these voxels' weights and window sizes.
+    """
+
+    weights: torch.Tensor
+    region: Prior
+
+    @classmethod
+    def of(cls, sums: Sums, prior: Prior, windows: Windows) -> "Posterior":
+        """Apply a prior to the voxels of a region.
+
+        With covariance = R R^T and the eigenvectors U and eigenvalues h of R^T G R (G: the Gram
+        matrix of a window), the posterior mean for noise s is mean + R U (h + s)^-1 U^T R^T (cross
+        - G mean), and all sizes of the noise share one decomposition.
+        """
+        root = torch.linalg.cholesky(prior.covariance)
+        lengths, axes = torch.linalg.eigh(root.T @ sums.gram @ root)
+        lengths, axes = lengths.clamp(min=0)[:, :, None], root @ axes
+        expected = sums.gram @ prior.mean  # (n_windows, n_channels)
+        turned = axes.transpose(1, 2) @ (sums.cross - expected[:, :, None])
+        left = (
+            sums.power
+            - 2 * torch.einsum("k,wkv->wv", prior.mean, sums.cross)
+            + (expected @ prior.mean)[:, None]
+        )  # squared distance from the prior's mean, (n_windows, v)
+        variance = sums.power.clamp(min=_TINY) / sums.n
+        noises = [variance * (1 - explained) for explained in _EXPLAINED]
+        n_of_size = torch.bincount(windows.sizes, minlength=windows.n_sizes)
+        place = (prior.sizes.clamp(min=_TINY) / n_of_size).log()[windows.sizes, None]
+        evidence = torch.stack(
+            [
+                place
+                - 0.5 * (sums.n * noise.log() + torch.log1p(lengths / noise).sum(1))
+                - 0.5 * (left - (turned.square() / (noise + lengths)).sum(1)) / noise
+                for noise in noises
+            ]
+        )  # (n_noises, n_windows, v)
+        shares = torch.softmax(evidence.flatten(0, 1), 0).unflatten(0, evidence.shape[:2])
+        share = shares.sum(0)  # (n_windows, v)
+        steps, spread = torch.zeros_like(turned), torch.zeros_like(lengths[:, :, 0])
+        for probability, noise in zip(shares, noises, strict=True):
+            filtered = probability[:, None] / (lengths + noise)
+            steps += filtered
+            spread += (filtered * noise).sum(2)
+        steps *= turned
+        region = _distribution(steps, spread, share, axes, prior.mean, windows)
+        return cls(share[:, None] * prior.mean[:, None] + axes @ steps, region)
+
+
+def _distribution(
+    steps: torch.Tensor,
+    spread: torch.Tensor,
+    share: torch.Tensor,
+    axes: torch.Tensor,
+    mean: torch.Tensor,
+    windows: Windows,
+) -> Prior:
+    """Return the distribution over the voxels of a region.
+
+    Parameters
+    ----------
+    steps : Tensor, shape (n_windows, n_channels, v)
+        Distance of weights from ``mean`` along the axes, times the window's probability.
+    spread : Tensor, shape (n_windows, n_channels)
+        Posterior variances along the axes, times probabilities, summed over voxels.
+    share : Tensor, shape (n_windows, v)
+        Probability of each window.
+    axes : Tensor, shape (n_windows, n_channels, n_channels)
+    mean : Tensor, shape (n_channels,)
+    windows : Windows
+    """
+    n_voxels = share.shape[1]
+    squares = (steps / share.clamp(min=1e-12)[:, None]) @ steps.transpose(1, 2)
+    around = (axes @ (squares + torch.diag_embed(spread)) @ axes.transpose(1, 2)).sum(0) / n_voxels
+    moved = (axes @ steps.sum(2)[:, :, None]).sum((0, 2)) / n_voxels
+    sizes = torch.zeros(windows.n_sizes).index_add_(0, windows.sizes, share.sum(1)) / n_voxels
+    return Prior(mean + moved, around - torch.outer(moved, moved), sizes)
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """How much voxels learn from one another.
+
+    Attributes
+    ----------
+    shared_voxels : float
+        Weight of all regions together in the prior of one, in voxels of it.
+    isotropic_voxels : float
+        Weight, in voxels, of a covariance in which all channels vary alike.
+    n_rounds : int
+        Rounds of expectation-maximisation.
+    """
+
+    shared_voxels: float
+    isotropic_voxels: float
+    n_rounds: int
+
+    def priors(self, sums: Sums, windows: Windows, regions: list[torch.Tensor]) -> list[Prior]:
+        """Learn the prior of each region from its voxels, given as indices (v,)."""
+        n = windows.n_channels
+        start = Prior(
+            torch.zeros(n),
+            torch.eye(n) * _PRIOR_EXPLAINED / n,
+            torch.full((windows.n_sizes,), 1 / windows.n_sizes),
+        )
+        priors = [start] * len(regions)
+        parts = [sums.of_voxels(voxels) for voxels in regions]
+        for _ in range(self.n_rounds):
+            learnt = [
+                Posterior.of(part, prior, windows).region
+                for part, prior in zip(parts, priors, strict=True)
+            ]
+            priors = self._shrunk(learnt, [len(voxels) for voxels in regions])
+        return priors
+
+    def _shrunk(self, learnt: list[Prior], n_voxels: list[int]) -> list[Prior]:
+        """Shrink the distribution of each region towards that of all voxels, and that towards
+        equal channels.
+        """
+        weights = torch.tensor(n_voxels) / sum(n_voxels)
+        mean = weights @ torch.stack([prior.mean for prior in learnt])
+        sizes = weights @ torch.stack([prior.sizes for prior in learnt])
+        covariance = torch.stack(
+            [
+                prior.covariance + torch.outer(prior.mean - mean, prior.mean - mean)
+                for prior in learnt
+            ]
+        )
+        covariance = torch.einsum("r,rkl->kl", weights, covariance)
+        even = covariance.diagonal().mean() * torch.eye(len(mean))
+        shared, isotropic = self.shared_voxels, self.isotropic_voxels
+        return [
+            Prior(
+                (n * prior.mean + shared * mean) / (n + shared),
+                (n * prior.covariance + shared * covariance + isotropic * even)
+                / (n + shared + isotropic)
+                + _TINY * torch.eye(len(mean)),
+                (n * prior.sizes + shared * sizes) / (n + shared),
+            )
+            for prior, n in zip(learnt, n_voxels, strict=True)
+        ]
+
+
+@dataclass
+class HierarchicalModels:
+    """Encoding models of one subject's voxels, fitted on any folds of its training images.
+
+    Attributes
+    ----------
+    pairs : Pairs
+    folds : Tensor, shape (n,), int64
+    windows : Windows
+        For weights of whole channels.
+    regions : Tensor, shape (v,), int64
+        Number of each voxel's region.
+    pooling : Pooling
+    places : list of Tensor, shape (d,)
+        Windows for weights of single numbers.
+    """
+
+    pairs: Pairs
+    folds: torch.Tensor
+    windows: Windows
+    regions: torch.Tensor
+    pooling: Pooling
+    places: list[torch.Tensor] = field(init=False)
+    _sums: dict[int, Sums] = field(init=False, default_factory=dict)
+    _weights: dict[frozenset[int], tuple[torch.Tensor, float]] = field(
+        init=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        self.places = list(make_windows(self.windows.grids, [_PLACES_SD], spacing=2))
+        for fold in self.folds.unique().tolist():
+            self._sums[fold] = Sums.of(self.pairs.of(self.folds == fold), self.windows)
+
+    def fitted_on(self, folds: frozenset[int]) -> ForwardModel:
+        """Return the model of some folds, with residuals of models that did not see their fold."""
+        rows = torch.isin(self.folds, torch.tensor(sorted(folds)))
+        residual = self.pairs.voxels[rows].clone()
+        for fold in sorted(folds):
+            mine = self.folds == fold
+            residual[mine[rows]] -= self.pairs.features[mine] @ self._fit(folds - {fold})[0]
+        weights, windowed = self._fit(folds)
+        return ForwardModel(weights, residual, self.pairs.counts[rows], windowed)
+
+    def misfit(self) -> torch.Tensor:
+        """Return residuals (n, v) of models that did not see their fold."""
+        return self.fitted_on(frozenset(self.folds.tolist())).residual
+
+    def _fit(self, folds: frozenset[int]) -> tuple[torch.Tensor, float]:
+        """Return weights (d, v) fitted on some folds, and the share of them that is windowed."""
+        if folds not in self._weights:
+            self._weights[folds] = self._fitted(folds)
+        return self._weights[folds]
+
+    def _fitted(self, folds: frozenset[int]) -> tuple[torch.Tensor, float]:
+        if not folds:  # of two folds, each is the other's only one
+            return torch.zeros(self.pairs.features.shape[1], self.pairs.voxels.shape[1]), 0.0
+        sums = reduce(Sums.__add__, [self._sums[fold] for fold in sorted(folds)])
+        # A voxel that never varies has no weights, and says nothing of its region.
+        varies = sums.power > 0
+        regions = [
+            torch.nonzero((self.regions == region) & varies).squeeze(1)
+            for region in self.regions[varies].unique()
+        ]
+        priors = self.pooling.priors(sums, self.windows, regions)
+        weights, windowed = torch.zeros(self.pairs.features.shape[1], len(varies)), 0.0
+        for voxels, prior in zip(regions, priors, strict=True):
+            posterior = Posterior.of(sums.of_voxels(voxels), prior, self.windows)
+            weights[:, voxels] = self.windows.unpool(posterior.weights)
+            windowed += float(1 - posterior.region.sizes[0]) * len(voxels) / len(varies)
+        pairs = self.pairs.of(torch.isin(self.folds, torch.tensor(sorted(folds))))
+        left = Pairs(pairs.features, pairs.voxels - pairs.features @ weights, pairs.counts)
+        weights += weights_of_places(left, self.places)
+        return weights, windowed
