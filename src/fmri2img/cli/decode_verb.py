@@ -1,8 +1,11 @@
 """The verb of ``fmri2img`` that makes pictures from betas."""
 
 import argparse
+import re
 import sys
 import tempfile
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,8 @@ from fmri2img.containers.ids import id_name
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
 from fmri2img.project.progress import progress
 from fmri2img.sharing.export import NAMES_IN_NPZ
+
+_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -96,27 +101,20 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
 
     Raises
     ------
+    MissingDataError
+        If there is no such file.
     FormatError
-        If the file is neither.
+        If the file is neither, or holds no responses.
     ConfigError
         If ``repetitions`` is needed and missing, or below 1.
     """
     from fmri2img.containers.repetitions import average_repetitions
 
-    if not path.exists():
+    if not path.is_file():
         raise MissingDataError(f"{path} not found; make it with fmri2img export")
-    try:
-        loaded = np.load(path, allow_pickle=False)
-    except (ValueError, OSError) as error:
-        raise FormatError(
-            f"{path}: not a .npy or .npz file of plain arrays ({error}); nothing else is read"
-        ) from error
-    if isinstance(loaded, np.ndarray):
-        if loaded.ndim != 2 or loaded.dtype.kind != "f":
-            raise FormatError(
-                f"{path}: shape {loaded.shape}, {loaded.dtype}; expected (n, n_voxels), floating "
-                "point, percent signal change"
-            )
+    arrays = _arrays_in(path)
+    if isinstance(arrays, np.ndarray):
+        _check_betas(path, arrays)
         if repetitions is None:
             raise ConfigError(
                 f"{path}: say how many trials each row averages, such as --repetitions 3"
@@ -127,19 +125,62 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
                 "averages, 1 or more"
             )
         return (
-            [f"{row:05d}" for row in range(len(loaded))],
-            loaded.astype(np.float32),
-            np.full(len(loaded), repetitions),
+            [f"{row:05d}" for row in range(len(arrays))],
+            arrays.astype(np.float32),
+            np.full(len(arrays), repetitions),
         )
-    with loaded:
-        forms = [names for names in NAMES_IN_NPZ if set(names) <= set(loaded.files)]
-        if not forms:
-            absent = sorted(set(NAMES_IN_NPZ[0]) - set(loaded.files))
-            raise FormatError(
-                f"{path}: {absent[0]} is not in it; expected the arrays that fmri2img export writes"
-            )
-        trials, ids = (loaded[name] for name in forms[0])
+    trials, ids = arrays
+    _check_betas(path, trials)
+    if ids.shape != trials.shape[:1]:
+        raise FormatError(
+            f"{path}: image ids of shape {ids.shape}, expected one for each of the {len(trials)} "
+            "rows of betas; export it again"
+        )
     order = np.argsort(ids, kind="stable")
     images, counts = np.unique(ids, return_counts=True)
     averages = average_repetitions(trials[order], ids[order], images)
-    return [id_name(image) for image in images], averages.astype(np.float32), counts
+    names = [str(id_name(image)) for image in images]
+    if wrong := [name for name in names if not _NAME.fullmatch(name)]:
+        raise FormatError(
+            f"{path}: image id {wrong[0]!r}, expected a name of letters, digits and _.-, which "
+            "becomes the picture's file name"
+        )
+    return names, averages.astype(np.float32), counts
+
+
+def _arrays_in(path: Path) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Return the array of a ``.npy``, or betas and image ids of a ``.npz``."""
+    try:
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            forms = [names for names in NAMES_IN_NPZ if set(names) <= set(loaded.files)]
+            if forms:
+                return loaded[forms[0][0]], loaded[forms[0][1]]
+            absent = sorted(set(NAMES_IN_NPZ[0]) - set(loaded.files))
+    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise FormatError(
+            f"{path}: not a .npy or .npz file of plain arrays ({' '.join(str(error).split())}); "
+            "nothing else is read"
+        ) from error
+    raise FormatError(
+        f"{path}: {absent[0]} is not in it; expected the arrays that fmri2img export writes"
+    )
+
+
+def _check_betas(path: Path, betas: np.ndarray) -> None:
+    """Refuse what is no table of responses; NaN stands for single voxels without data."""
+    if betas.ndim != 2 or betas.dtype.kind != "f" or 0 in betas.shape:
+        raise FormatError(
+            f"{path}: shape {betas.shape}, {betas.dtype}; expected (n, n_voxels), floating "
+            "point, percent signal change"
+        )
+    for row, values in enumerate(betas):
+        if np.isinf(values).any():
+            raise FormatError(
+                f"{path}: row {row} holds an infinite value, expected finite responses, or NaN "
+                "for voxels without data"
+            )
+        if np.isnan(values).all():
+            raise FormatError(f"{path}: row {row} is NaN in every voxel, expected responses")

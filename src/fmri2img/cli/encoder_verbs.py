@@ -3,13 +3,14 @@ them.
 """
 
 import argparse
+import re
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmri2img.cli import ADDRESS
-from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.exceptions import ConfigError, MismatchError
 from fmri2img.project.files import hash_file
 from fmri2img.project.layout import (
     encoder_folder,
@@ -18,6 +19,10 @@ from fmri2img.provenance.lineage import commit_that_recorded, outs_at
 
 if TYPE_CHECKING:
     import mlflow
+
+    from fmri2img.tracking.versions import Registered
+
+_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -124,6 +129,23 @@ def retire_encoder(options: argparse.Namespace) -> None:
     print(f"{item.uri}{lost} is retired")
 
 
+def _name_in(item: "Registered", tag: str) -> str:
+    """Return a tag that becomes part of a path: anybody on a team's server may set it.
+
+    Raises
+    ------
+    MismatchError
+        If it is missing or not a plain name.
+    """
+    value = item.tags.get(tag, "")
+    if not _NAME.fullmatch(value):
+        raise MismatchError(
+            f"{item.uri}: its tag {tag} is {value!r}, expected a name of letters, digits and _.-; "
+            "nothing was written; correct the tag in MLflow"
+        )
+    return value
+
+
 def restore_encoder(options: argparse.Namespace) -> None:
     """Put weights, config and the weights of other seeds in place."""
     from fmri2img.models.registry import stage_of
@@ -133,7 +155,7 @@ def restore_encoder(options: argparse.Namespace) -> None:
 
     with required():
         item = resolve(_open(), options.encoder)
-    subject, model = item.tags["subject"], item.tags["model"]
+    subject, model = (_name_in(item, tag) for tag in ("subject", "model"))
     target = options.to or encoder_folder(subject, model)
     print(f"{item.uri}: {model} of {subject}, MD5 of its weights {item.tags[MD5_TAG]}")
     wanted, stage = (

@@ -1,21 +1,33 @@
-"""Report errors that a user can do something about, in one line."""
+"""Report errors in one line: what a user can do, or where the traceback of an unexpected one is."""
 
 import errno
 import logging
 import os
 import shutil
 import sys
+import tempfile
+import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from fmri2img.project.exceptions import Fmri2imgError
 
+_LOGS = Path("logs") / "errors"
+
 
 @contextmanager
 def tell_errors(*, debug: bool) -> Iterator[None]:
     """Set up logging for a command, and end it with one line on standard error and exit code 1
-    after an expected error.
+    after an error.
+
+    The traceback of an error that nobody expected is kept in ``logs/errors``.
+
+    Parameters
+    ----------
+    debug : bool
+        Let errors through, with their tracebacks.
     """
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr
@@ -51,6 +63,38 @@ def tell_errors(*, debug: bool) -> Iterator[None]:
             sys.exit(130)
         print(f"error: {_describe(error)}", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        if debug:
+            raise
+        words = _describe(MemoryError()) if _is_out_of_memory(error) else _unexpected(error)
+        print(f"error: {words}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether PyTorch found no memory: on a CPU it raises a plain RuntimeError."""
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def _unexpected(error: Exception) -> str:
+    """Keep the traceback of an error, and say where it is."""
+    text = "".join(traceback.format_exception(error))
+    words = " ".join(str(error).split())
+    reason = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    for folder in (_LOGS, Path(tempfile.gettempdir()) / "fmri2img-errors"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(
+                f"{' '.join(sys.argv)}\n\n{text}", encoding="utf-8", errors="replace"
+            )
+        except OSError:
+            continue
+        return (
+            f"unexpected {reason}; finished work is kept; if the input is as documented, this is a "
+            f"fault of fmri2img: report it with {folder / name}, which holds the traceback"
+        )
+    return f"unexpected {reason}; run the same command with --debug for the traceback"
 
 
 def _describe(error: Fmri2imgError | OSError | MemoryError) -> str:

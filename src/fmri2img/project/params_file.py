@@ -78,7 +78,7 @@ def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
     bayes = train.get("bayes") if isinstance(train, dict) else None
     renamed["train.bayes"] = (
         isinstance(bayes, dict) and "penalties" in bayes,
-        "called train.bayes_independent now; bayes is another encoder since version 0.3",
+        "called train.bayes_independent now, because bayes is another encoder",
     )
     if "population" not in values and "subjects" in values:
         renamed["subjects"] = (

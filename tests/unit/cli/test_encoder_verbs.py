@@ -1,69 +1,19 @@
-import numpy as np
+from types import SimpleNamespace
+
 import pytest
 
-from fmri2img.cli.decode_verb import read_betas
-from fmri2img.project.exceptions import ConfigError, FormatError, MissingDataError
+from fmri2img.cli.encoder_verbs import _name_in
+from fmri2img.project.exceptions import MismatchError
 
 
-def test_trials_of_an_image_are_averaged_and_counted(tmp_path):
-    betas = np.array([[1.0, 2.0], [5.0, np.nan], [3.0, 4.0]])
-    np.savez(tmp_path / "betas.npz", betas_percent=betas, image_ids_0based=np.array([7, 2950, 7]))
-    names, averages, counts = read_betas(tmp_path / "betas.npz", None)
-    assert names == ["00007", "02950"]
-    np.testing.assert_array_equal(averages, np.array([[2.0, 3.0], [5.0, np.nan]], np.float32))
-    assert averages.dtype == np.float32
-    assert counts.tolist() == [2, 1]
+@pytest.mark.parametrize("value", ["../../x", "/etc", "", ".hidden", "a/b", "a\n"])
+def test_a_tag_that_leads_elsewhere_is_refused(value):
+    item = SimpleNamespace(uri="models:/fmri2img-ridge-subj01/1", tags={"subject": value})
+    with pytest.raises(MismatchError, match=r"its tag subject is .* nothing was written"):
+        _name_in(item, "subject")
 
 
-def test_rows_of_a_plain_array_are_numbered(tmp_path):
-    np.save(tmp_path / "betas.npy", np.ones((2, 3)))
-    names, betas, repetitions = read_betas(tmp_path / "betas.npy", 2)
-    assert names == ["00000", "00001"]
-    assert betas.shape == (2, 3)
-    assert repetitions.tolist() == [2, 2]
-
-
-@pytest.mark.parametrize(
-    ("array", "repetitions", "error", "message"),
-    [
-        (
-            np.ones(3),
-            3,
-            FormatError,
-            r"shape \(3,\), float64; expected \(n, n_voxels\), floating point, percent signal "
-            r"change",
-        ),
-        (np.ones((2, 3), np.int16), 3, FormatError, r"shape \(2, 3\), int16; expected"),
-        (
-            np.ones((2, 3)),
-            None,
-            ConfigError,
-            "say how many trials each row averages, such as --repetitions 3",
-        ),
-        (
-            np.ones((2, 3)),
-            0,
-            ConfigError,
-            "--repetitions: 0; expected the number of trials that each row averages, 1 or more",
-        ),
-        (np.array([[{}]]), 3, FormatError, "not a .npy or .npz file of plain arrays"),
-    ],
-)
-def test_what_cannot_be_betas_is_refused(array, repetitions, error, message, tmp_path):
-    np.save(tmp_path / "betas.npy", array, allow_pickle=True)
-    with pytest.raises(error, match=message):
-        read_betas(tmp_path / "betas.npy", repetitions)
-
-
-def test_other_files_are_refused(tmp_path):
-    with pytest.raises(MissingDataError, match="make it with fmri2img export"):
-        read_betas(tmp_path / "betas.npz", None)
-    (tmp_path / "betas.npz").write_text("text")
-    with pytest.raises(FormatError, match=r"not a \.npy or \.npz file"):
-        read_betas(tmp_path / "betas.npz", None)
-    np.savez(tmp_path / "betas.npz", betas_percent=np.ones((2, 3)))
-    with pytest.raises(
-        FormatError,
-        match="image_ids_0based is not in it; expected the arrays that fmri2img export writes",
-    ):
-        read_betas(tmp_path / "betas.npz", None)
+def test_names_of_subjects_and_models_are_taken():
+    tags = {"subject": "sub-01.a", "model": "bayes_independent"}
+    item = SimpleNamespace(uri="models:/fmri2img-ridge-subj01/1", tags=tags)
+    assert [_name_in(item, tag) for tag in tags] == list(tags.values())
