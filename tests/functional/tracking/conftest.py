@@ -68,6 +68,7 @@ class Project:
         ).eval()
         torch.nn.init.constant_(encoder.linear.weight, weight)
         torch.nn.init.zeros_(encoder.linear.bias)
+        encoder.settings = check_settings(model, SETTINGS[model])  # its config is the model's own
         save_encoder(
             encoder, model, encoder_folder(subject, model), ABOUT | {"subject": subject} | about
         )
