@@ -19,7 +19,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.project.exceptions import Fmri2imgError, UnavailableError
 from fmri2img.tracking.chart_view import LISTED_SCORES, VIEW_TAG, chart_view
-from fmri2img.tracking.moved_store import follow_move
 
 logger = logging.getLogger(__name__)
 # Errors with which a store may fail: MLflow's own, the network's, the database's, a driver that is
@@ -27,7 +26,6 @@ logger = logging.getLogger(__name__)
 STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, ImportError)
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # importing MLflow has set another level
 EXPERIMENT = "fmri2img"
-_PLACE = f"/mlruns/{EXPERIMENT}"  # of artifacts, in the project
 _DVC_COPIES = (".dvc", "tmp", "exps")
 _SCORES = ", ".join(f"`{name}`" for name in LISTED_SCORES)
 _NOTE = f"""\
@@ -112,13 +110,14 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
     """Return the id of the project's experiment in a store; it is made if need be."""
     root = project_root()
     # A server chooses where it keeps artifacts; a database would keep them in the current folder.
-    place = root.as_uri() + _PLACE if client.tracking_uri.startswith("sqlite:") else None
+    place = (
+        (root / "mlruns" / EXPERIMENT).as_uri()
+        if client.tracking_uri.startswith("sqlite:")
+        else None
+    )
     with _creation(client.tracking_uri):
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
-            if place and _is_of_another_folder(experiment.artifact_location, place):
-                was = experiment.artifact_location.removesuffix(_PLACE)
-                follow_move(_database(client.tracking_uri), was, place.removesuffix(_PLACE))
             for tag in (
                 _TAGS.keys() - experiment.tags.keys()
             ):  # made by an earlier version of this project
@@ -130,15 +129,6 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another machine was faster
                 raise
             return str(client.get_experiment_by_name(EXPERIMENT).experiment_id)
-
-
-def _is_of_another_folder(was: str, now: str) -> bool:
-    """Whether artifacts are kept where this project would keep them, but in another folder."""
-    return was != now and was.startswith("file:") and was.endswith(_PLACE)
-
-
-def _database(uri: str) -> Path:
-    return Path(uri.removeprefix("sqlite:///"))
 
 
 @contextmanager
