@@ -31,8 +31,12 @@ def earlier_models(params: dict[str, Any]) -> dict[str, str]:
     params : dict
         ``params.yaml`` as it is.
     """
-    train = params.get("train") or {}
-    names = {name: current_name(name, settings or ()) for name, settings in train.items()}
+    train = params.get("train")
+    sections = train.items() if isinstance(train, dict) else ()
+    names = {
+        name: current_name(name, settings if isinstance(settings, dict) else ())
+        for name, settings in sections
+    }
     return EARLIER_NAMES | {old: new for old, new in names.items() if old != new}
 
 

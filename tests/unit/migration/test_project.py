@@ -4,6 +4,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
+from fmri2img.migration.earlier_models import earlier_models
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.project import migrate_params, plan
 from fmri2img.migration.renamed_files import changes_of_files
@@ -260,3 +261,8 @@ def test_what_was_bayes_until_0_2_0_is_bayes_independent(project):
     assert train["bayes_independent"] == {"penalties": [100], "seed": 3}
     today = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]["bayes"]
     assert train["bayes"] == today
+
+
+@pytest.mark.parametrize("train", [None, "x", {"bayes": 5}, {"bayes": None}])
+def test_sections_that_are_none_have_todays_names(train):
+    assert earlier_models({"train": train}) == EARLIER_NAMES
