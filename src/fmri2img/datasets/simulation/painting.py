@@ -40,7 +40,8 @@ def gradient(
     the last.
     """
     start, end = (planes(colour) for colour in (first, last))
-    blended: np.ndarray = start + share.astype(np.float32) * (end - start)
+    blended: np.ndarray = share.astype(np.float32) * (end - start)
+    blended += start
     return blended
 
 
@@ -57,7 +58,9 @@ def draw_light(rng: np.random.Generator) -> tuple[float, float]:
 
 @lru_cache(maxsize=1)
 def texture_bank() -> np.ndarray:
-    """Return periodic 1/f fields of unit SD, shape (n_textures, 512, 512), float32."""
+    """Return periodic 1/f fields of unit SD, two periods along each side, shape (n_textures, 1024,
+    1024), float32.
+    """
     rng = np.random.default_rng(73_000)
     fy, fx = np.meshgrid(np.fft.fftfreq(TEXTURE_SIZE), np.fft.rfftfreq(TEXTURE_SIZE), indexing="ij")
     radius = np.hypot(fy, fx)
@@ -68,7 +71,7 @@ def texture_bank() -> np.ndarray:
         exponent = (0.9, 1.1, 1.3)[index % 3]
         texture = np.fft.irfft2(white / radius**exponent, s=(TEXTURE_SIZE, TEXTURE_SIZE))
         fields.append(texture / texture.std())
-    return np.stack(fields).astype(np.float32)
+    return np.tile(np.stack(fields).astype(np.float32), (1, 2, 2))
 
 
 def draw_texture(
@@ -78,6 +81,9 @@ def draw_texture(
     bank = texture_bank()[rng.integers(N_TEXTURES)]
     y0, x0 = rng.integers(TEXTURE_SIZE, size=2)
     flip = 1 if rng.random() < 0.5 else -1
+    if stretch == 1 and max(height, width) <= TEXTURE_SIZE:
+        end = x0 + (TEXTURE_SIZE if flip < 0 else 0)
+        return bank[y0 : y0 + height, end : end + flip * width : flip].copy()
     rows = (y0 + np.arange(height)) % TEXTURE_SIZE
     columns = (x0 + flip * (np.arange(width) / stretch).astype(int)) % TEXTURE_SIZE
     window: np.ndarray = bank.take(rows, axis=0).take(columns, axis=1)
@@ -101,17 +107,36 @@ def paint_part(
         return
     x = ((np.arange(x0, x1, dtype=np.float32) + 0.5) / size - np.float32(part.centre[0]))[None, :]
     y = ((np.arange(y0, y1, dtype=np.float32) + 0.5) / size - np.float32(part.centre[1]))[:, None]
-    texture = draw_texture(rng, y1 - y0, x1 - x0) if part.texture or part.ruffle else np.float32(0)
-    distance = _signed_distance(part, x, y) + float(part.ruffle * largest * 0.5) * texture
-    coverage = np.clip(0.5 - distance / float(part.softness + 1 / size), 0, 1)
-    coverage *= float(part.opacity)
+    coverage = _signed_distance(part, x, y)  # so far the distance; what follows is in place
     right, down = (
         float(step / max(half, 1e-3)) for step, half in zip(light, part.half_size, strict=True)
     )
-    slope = x * right + y * down
-    tone = 1 + float(part.texture) * texture + float(0.5 * part.shade) * slope
+    tone = x * right + y * down
+    tone *= float(0.5 * part.shade)
+    if part.texture or part.ruffle:
+        texture = draw_texture(rng, y1 - y0, x1 - x0)
+        if part.ruffle:
+            coverage += float(part.ruffle * largest * 0.5) * texture
+        texture *= float(part.texture)
+        texture += 1
+        tone += texture
+    else:
+        tone += 1
+    coverage /= float(part.softness + 1 / size)
+    np.subtract(0.5, coverage, out=coverage)
+    clip_to_unit(coverage)
+    coverage *= float(part.opacity)
     window = picture[:, y0:y1, x0:x1]
-    window += coverage * (planes(part.colour) * tone - window)
+    change = planes(part.colour) * tone
+    change -= window
+    change *= coverage
+    window += change
+
+
+def clip_to_unit(values: np.ndarray) -> None:
+    """Clip to 0..1, in place."""
+    np.maximum(values, 0, out=values)
+    np.minimum(values, 1, out=values)
 
 
 def _signed_distance(part: Part, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -122,22 +147,36 @@ def _signed_distance(part: Part, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         normals = np.stack([edges[:, 1], -edges[:, 0]], axis=1) / np.linalg.norm(
             edges, axis=1, keepdims=True
         )
-        sides = [
+        furthest, *sides = (
             nx * (x - cx) + ny * (y - cy)
             for (nx, ny), (cx, cy) in zip(normals, corners, strict=True)
-        ]
-        return np.max(np.broadcast_arrays(*sides), axis=0)
+        )
+        for side in sides:
+            np.maximum(furthest, side, out=furthest)
+        return furthest
     cos, sin = math.cos(part.angle), math.sin(part.angle)
     along, across = cos * x + sin * y, cos * y - sin * x
     half_width, half_height = map(float, part.half_size)
     if part.kind == "ellipse":
-        return (np.hypot(along / half_width, across / half_height) - 1) * min(
-            half_width, half_height
-        )
+        along /= half_width
+        across /= half_height
+        radius: np.ndarray = np.hypot(along, across, out=along)
+        radius -= 1
+        radius *= min(half_width, half_height)
+        return radius
     corner = 0.3 * min(half_width, half_height)
-    beyond_x, beyond_y = np.abs(along) - half_width + corner, np.abs(across) - half_height + corner
-    outside = np.hypot(np.maximum(beyond_x, 0), np.maximum(beyond_y, 0))
-    return outside + np.minimum(np.maximum(beyond_x, beyond_y), 0) - corner
+    for beyond, half in ((along, half_width), (across, half_height)):
+        np.abs(beyond, out=beyond)
+        beyond -= half
+        beyond += corner
+    inside = np.maximum(along, across)
+    np.minimum(inside, 0, out=inside)
+    outside: np.ndarray = np.hypot(
+        np.maximum(along, 0, out=along), np.maximum(across, 0, out=across)
+    )
+    outside += inside
+    outside -= corner
+    return outside
 
 
 def expose(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -148,7 +187,13 @@ def expose(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     axis = np.linspace(-1, 1, size, dtype=np.float32)
     vignette = 1 - float(rng.uniform(0, 0.22)) * (axis[:, None] ** 2 + axis[None, :] ** 2) / 2
     gain = np.exp(rng.normal(0, 0.14)) * (1 + rng.normal(0, 0.03, 3))
-    exposed = picture * vignette * planes(gain)
+    exposed = picture * vignette
+    exposed *= planes(gain)
     exposed += 0.025 * draw_texture(rng, size, size)
-    eight_bits = (255 * np.clip(exposed, 0, 1) + 0.5).astype(np.uint8)
-    return np.ascontiguousarray(eight_bits.transpose(1, 2, 0))
+    clip_to_unit(exposed)
+    exposed *= 255
+    exposed += 0.5
+    eight_bits = np.empty((size, size, 3), np.uint8)
+    for channel, plane in enumerate(exposed):
+        eight_bits[:, :, channel] = plane
+    return eight_bits

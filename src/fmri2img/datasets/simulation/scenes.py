@@ -17,6 +17,7 @@ from fmri2img.datasets.simulation.objects import BUILDERS, WALLS
 from fmri2img.datasets.simulation.painting import (
     N_TEXTURES,
     TEXTURE_SIZE,
+    clip_to_unit,
     draw_light,
     draw_texture,
     expose,
@@ -281,8 +282,11 @@ def _paint_background(rng: np.random.Generator, scene: Scene, size: int) -> np.n
     else:
         usual = {"clear": 1.0, "overcast": -0.2, "sunset": 0.5, "dusk": 0.8}[scene.sky]
         cover = usual + float(rng.normal(0, 0.3))
-        cloud = 0.75 * np.clip((texture - cover) / 1.6, 0, 1)
-        picture += cloud * (0.5 + 0.5 * planes(scene.colours["bottom"]) - picture)
+        texture -= cover
+        texture /= 1.6
+        clip_to_unit(texture)
+        texture *= 0.75
+        _blend(picture, 0.5 + 0.5 * planes(scene.colours["bottom"]) - picture, texture)
         _paint_hills(picture, rng, scene)
     _paint_ground(picture, rng, scene, y)
     return picture
@@ -295,10 +299,22 @@ def _paint_hills(picture: np.ndarray, rng: np.random.Generator, scene: Scene) ->
     for layer in range(int(rng.integers(0, 3))):
         profile = draw_texture(rng, 1, size, stretch=2.5)[0]
         height = scene.horizon - float(rng.uniform(0.02, 0.12)) + 0.035 * profile
-        mask = np.clip((rows - height) * size, 0, 1)
+        mask = rows - height
+        mask *= size
+        clip_to_unit(mask)
         colour = far + (0.45 + 0.35 * layer) * (near - far)
-        shade = 1 + 0.14 * draw_texture(rng, size, size, stretch=1.5)
-        picture += mask * (colour * shade - picture)
+        shade = draw_texture(rng, size, size, stretch=1.5)
+        shade *= 0.14
+        shade += 1
+        change = colour * shade
+        change -= picture
+        _blend(picture, change, mask)
+
+
+def _blend(picture: np.ndarray, change: np.ndarray, share: np.ndarray) -> None:
+    """Add a share of a change, which is overwritten, to a picture (3, size, size)."""
+    change *= share
+    picture += change
 
 
 def _paint_ground(
@@ -311,10 +327,20 @@ def _paint_ground(
     rows = (220 * np.log(near + 0.04)).astype(int) % TEXTURE_SIZE
     bank = texture_bank()[rng.integers(N_TEXTURES)]
     columns = (np.arange(size)[None, :] - size / 2) / (0.25 + near[:, None])
-    texture = bank[rows[:, None], (columns.astype(int) + rng.integers(TEXTURE_SIZE)) % TEXTURE_SIZE]
+    places = columns.astype(int)
+    places += rng.integers(TEXTURE_SIZE)
+    places %= TEXTURE_SIZE
+    places += bank.shape[1] * rows[:, None]
+    texture = bank.ravel().take(places)
     fine = draw_texture(rng, size - first, size, stretch=3.0 if scene.setting == "lake" else 1.0)
     strength = {"snow": 0.04, "room": 0.09, "table": 0.09, "lake": 0.12}.get(scene.setting, 0.18)
-    relief = 1 + strength * (0.6 * texture + 0.7 * fine)
+    texture *= 0.6
+    fine *= 0.7
+    relief = texture + fine
+    relief *= strength
+    relief += 1
     ground, bottom = planes(scene.colours["ground"]), planes(scene.colours["bottom"])
     haze = np.exp(-6 * near)[:, None] * (0.0 if scene.sky == "indoors" else 0.5)
-    picture[:, first:] = (ground + haze * (bottom - ground)) * relief * (1.1 - 0.25 * near)[:, None]
+    painted = (ground + haze * (bottom - ground)) * relief
+    painted *= (1.1 - 0.25 * near)[:, None]
+    picture[:, first:] = painted

@@ -2,6 +2,7 @@
 the dataset stores them, by the recipes of two public code bases.
 """
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import correlate1d
 
-from fmri2img.evaluation.correlation import inner_product, row_correlations, unit_rows
+from fmri2img.evaluation.correlation import inner_product, row_correlations
 from fmri2img.evaluation.identification import similarity_matrix
 from fmri2img.evaluation.metrics.declaration import Family, FamilyScores, Metric
 from fmri2img.evaluation.predictions import Predictions, ShownPictures, picture_key
@@ -32,6 +32,8 @@ _BORDER = 5
 PAIRED_SIDE = 128  # of the pictures whose PixCorr is computed for all pairs
 _WINDOW = np.exp(-0.5 * (np.arange(-_BORDER, _BORDER + 1) / 1.5) ** 2)
 _WINDOW /= _WINDOW.sum()
+# Sixteen windows, each a pixel further.
+_BAND = np.stack([np.pad(_WINDOW, (row, 15 - row)) for row in range(16)])
 
 
 @dataclass(frozen=True)
@@ -40,58 +42,92 @@ class Moments:
 
     Attributes
     ----------
-    unit : ndarray, shape (size * size * 3,), float32
-        All pixels and channels, centred, of length 1; 0 for a constant picture.
+    pixels : ndarray, shape (size * size * 3,), float32
+    mean, sd : float
+        Over all pixels and channels; an SD of 0 marks a constant picture.
     grey : ndarray, shape (size, size)
-    mean, square : ndarray
-        Local means and mean squares of grey, without the border: over windows and over columns.
+    windows : tuple of ndarray
+        `_terms` of grey, without the border: over windows and over columns.
     """
 
-    unit: np.ndarray
+    pixels: np.ndarray
+    mean: float
+    sd: float
     grey: np.ndarray
-    mean: tuple[np.ndarray, np.ndarray]
-    square: tuple[np.ndarray, np.ndarray]
+    windows: tuple[tuple[np.ndarray, np.ndarray, np.ndarray], ...]
 
     @classmethod
     def of(cls, picture: np.ndarray) -> "Moments":
         """Compute from one picture, shape (size, size, 3), 0 to 1."""
-        grey = picture @ _GREY_WEIGHTS
-        return cls(unit_rows(picture.reshape(1, -1))[0], grey, _blurs(grey), _blurs(grey * grey))
+        pixels = picture.reshape(-1)
+        mean = float(pixels.mean(dtype=np.float64))
+        power = float(inner_product(pixels, pixels)) / len(pixels)
+        variance = power - mean**2
+        # Rounding leaves a little variance even in a constant picture.
+        sd = math.sqrt(variance) if variance > 1e-12 * power else 0.0
+        grey = picture[..., 0] * _GREY_WEIGHTS[0]  # plane by plane: a product of matrices is slower
+        grey += picture[..., 1] * _GREY_WEIGHTS[1]
+        grey += picture[..., 2] * _GREY_WEIGHTS[2]
+        windows = tuple(map(_terms, _blurs(grey), _blurs(grey * grey)))
+        return cls(pixels, mean, sd, grey, windows)
 
     def scores(self, other: "Moments") -> tuple[float, float, float]:
         """Return PixCorr, SSIM and column-wise SSIM."""
+        pixcorr = 0.0
+        if self.sd and other.sd:
+            product = float(inner_product(self.pixels, other.pixels)) / len(self.pixels)
+            pixcorr = (product - self.mean * other.mean) / (self.sd * other.sd)
         products = _blurs(self.grey * other.grey)
         ssim, columnwise = (
-            float(
-                _similarities(
-                    self.mean[kind],
-                    other.mean[kind],
-                    self.square[kind],
-                    other.square[kind],
-                    products[kind],
-                ).mean()
-            )
-            for kind in (0, 1)
+            float(_similarities(*terms).mean())
+            for terms in zip(self.windows, other.windows, products, strict=True)
         )
-        return float(inner_product(self.unit, other.unit)), ssim, columnwise
+        return pixcorr, ssim, columnwise
 
 
 def _blurs(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return local means over the Gaussian window, and over its middle column only, without the
     border.
+
+    A few rows at a time are multiplied by a band of windows: three times as fast as a filter.
     """
-    columns = correlate1d(values, _WINDOW, axis=0)[_BORDER:-_BORDER]
-    return correlate1d(columns, _WINDOW, axis=1)[:, _BORDER:-_BORDER], columns
+    height, width = (side - 2 * _BORDER for side in values.shape)
+    columns = np.empty((height, values.shape[1]))
+    for start in range(0, height, len(_BAND)):
+        stop = min(start + len(_BAND), height)
+        band = _BAND[: stop - start, : stop - start + 2 * _BORDER]
+        np.matmul(band, values[start : stop + 2 * _BORDER], out=columns[start:stop])
+    means = np.empty((height, width))
+    for start in range(0, width, len(_BAND)):
+        stop = min(start + len(_BAND), width)
+        band = _BAND[: stop - start, : stop - start + 2 * _BORDER]
+        np.matmul(columns[:, start : stop + 2 * _BORDER], band.T, out=means[:, start:stop])
+    return means, columns
 
 
-def _similarities(mean_1: Any, mean_2: Any, square_1: Any, square_2: Any, product: Any) -> Any:
-    """Return SSIM of each window from local means, mean squares and mean products; arrays or
-    tensors.
+def _terms(mean: Any, power: Any) -> tuple[Any, Any, Any]:
+    """Return local means, their squares and local variances; arrays or tensors."""
+    squared = mean * mean
+    return mean, squared, power - squared
+
+
+def _similarities(first: tuple, second: tuple, product: Any) -> Any:
+    """Return SSIM of each window from the `_terms` of two pictures and the local means of their
+    product, which is overwritten: new arrays would take as long as the sums.
     """
-    both, sum_of_squares = mean_1 * mean_2, mean_1**2 + mean_2**2
-    upper = (2 * both + _C1) * (2 * (product - both) + _C2)
-    lower = (sum_of_squares + _C1) * (square_1 + square_2 - sum_of_squares + _C2)
-    return upper / lower
+    upper, covariance = first[0] * second[0], product
+    covariance -= upper
+    upper *= 2
+    upper += _C1
+    covariance *= 2
+    covariance += _C2
+    upper *= covariance
+    lower, variances = first[1] + second[1], first[2] + second[2]
+    lower += _C1
+    variances += _C2
+    lower *= variances
+    upper /= lower
+    return upper
 
 
 def score_pictures(
@@ -178,11 +214,11 @@ def ssim_table(truth: np.ndarray, predicted: np.ndarray, *, side: int = 64) -> n
     def blur(values: torch.Tensor) -> torch.Tensor:
         return window @ values @ window.T  # (n, inside, inside)
 
-    mean, square = blur(grey[0]), blur(grey[0] ** 2)
+    terms = _terms(blur(grey[0]), blur(grey[0] ** 2))
     columns = []
     for other in grey[1]:
-        parts = (mean, blur(other), square, blur(other**2), blur(grey[0] * other))
-        columns.append(_similarities(*parts).mean(dim=(1, 2)))
+        of_other = _terms(blur(other), blur(other**2))
+        columns.append(_similarities(terms, of_other, blur(grey[0] * other)).mean(dim=(1, 2)))
     return torch.stack(columns, dim=1).numpy()
 
 
