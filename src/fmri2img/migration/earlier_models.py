@@ -15,6 +15,7 @@ _BAYES = """
     shared_voxels: 30
     isotropic_voxels: 100
     n_rounds: 4
+    pooled_shares: [0, 0.5, 1]
     prior_shrinkages: [0.05, 0.2, 0.4]
     noise_shrinkages: [0.6, 0.75, 0.9]
     noise_scales: [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 10.0]

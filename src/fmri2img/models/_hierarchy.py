@@ -12,17 +12,22 @@ For each window and size of the noise the posterior of ``a`` and the evidence ha
 cannot express is added as ridge weights of single numbers of the description, within windows of
 their own: they too are weighed by evidence, which leaves them out where there is too little data.
 
+A prior that is a little wrong is wrong for all voxels alike, and such errors do not cancel when
+hundreds of voxels are inverted. So a share of the weights comes from single numbers alone, without
+a prior.
+
 Closest in the literature: Naselaris et al. 2009 (doi:10.1016/j.neuron.2009.09.006) and Schoenmakers
 et al. 2013 (doi:10.1016/j.neuroimage.2013.07.043) invert encoding models with priors on pictures;
 St-Yves & Naselaris 2018 (doi:10.1016/j.neuroimage.2017.06.035) separate channels from windows.
 """
 
+from copy import copy
 from dataclasses import dataclass, field
 from functools import reduce
 
 import torch
 
-from fmri2img.models._forward import ForwardModel, Pairs, make_windows
+from fmri2img.models._forward import ForwardModel, Pairs, make_windows, shares_of
 from fmri2img.models._places import weights_of_places
 
 # Share of a voxel's variance that a picture may explain: sizes of the noise to choose from.
@@ -216,7 +221,7 @@ class Posterior:
                 for noise in noises
             ]
         )  # (n_noises, n_windows, v)
-        shares = torch.softmax(evidence.flatten(0, 1), 0).unflatten(0, evidence.shape[:2])
+        shares = shares_of(evidence.flatten(0, 1)).unflatten(0, evidence.shape[:2])
         share = shares.sum(0)  # (n_windows, v)
         steps, spread = torch.zeros_like(turned), torch.zeros_like(lengths[:, :, 0])
         for probability, noise in zip(shares, noises, strict=True):
@@ -322,6 +327,29 @@ class Pooling:
         ]
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Weights of a description's numbers.
+
+    Attributes
+    ----------
+    pooled : Tensor, shape (d, v)
+        Of voxels that share a prior.
+    alone : Tensor, shape (d, v)
+        Of each voxel by itself.
+    windowed_share : float
+        Share of the voxels' weights that see less than the whole picture.
+    """
+
+    pooled: torch.Tensor
+    alone: torch.Tensor
+    windowed_share: float
+
+    def mixed(self, pooled_share: float) -> torch.Tensor:
+        """Return the weights (d, v) of which a share is pooled."""
+        return torch.lerp(self.alone, self.pooled, pooled_share)
+
+
 @dataclass
 class HierarchicalModels:
     """Encoding models of one subject's voxels, fitted on any folds of its training images.
@@ -337,6 +365,8 @@ class HierarchicalModels:
     pooling : Pooling
     places : list of Tensor, shape (d,)
         Windows for weights of single numbers.
+    pooled_share : float
+        Share of the weights that the regions' priors decide.
     """
 
     pairs: Pairs
@@ -344,16 +374,25 @@ class HierarchicalModels:
     windows: Windows
     regions: torch.Tensor
     pooling: Pooling
+    pooled_share: float = 1.0
     places: list[torch.Tensor] = field(init=False)
     _sums: dict[int, Sums] = field(init=False, default_factory=dict)
-    _weights: dict[frozenset[int], tuple[torch.Tensor, float]] = field(
-        init=False, default_factory=dict
-    )
+    _weights: dict[frozenset[int], "Weights"] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.places = list(make_windows(self.windows.grids, [_PLACES_SD], spacing=2))
         for fold in self.folds.unique().tolist():
             self._sums[fold] = Sums.of(self.pairs.of(self.folds == fold), self.windows)
+
+    def mixed(self, pooled_share: float) -> "HierarchicalModels":
+        """Return the same models with another share; both fit only once."""
+        other = copy(self)
+        other.pooled_share = pooled_share
+        return other
+
+    def facts(self) -> dict[str, float]:
+        """Return what tells these models from the other candidates."""
+        return {"pooled_share": self.pooled_share}
 
     def fitted_on(self, folds: frozenset[int]) -> ForwardModel:
         """Return the model of some folds, with residuals of models that did not see their fold."""
@@ -361,23 +400,26 @@ class HierarchicalModels:
         residual = self.pairs.voxels[rows].clone()
         for fold in sorted(folds):
             mine = self.folds == fold
-            residual[mine[rows]] -= self.pairs.features[mine] @ self._fit(folds - {fold})[0]
-        weights, windowed = self._fit(folds)
-        return ForwardModel(weights, residual, self.pairs.counts[rows], windowed)
+            weights = self._fit(folds - {fold}).mixed(self.pooled_share)
+            residual[mine[rows]] -= self.pairs.features[mine] @ weights
+        fitted = self._fit(folds)
+        weights = fitted.mixed(self.pooled_share)
+        return ForwardModel(weights, residual, self.pairs.counts[rows], fitted.windowed_share)
 
     def misfit(self) -> torch.Tensor:
         """Return residuals (n, v) of models that did not see their fold."""
         return self.fitted_on(frozenset(self.folds.tolist())).residual
 
-    def _fit(self, folds: frozenset[int]) -> tuple[torch.Tensor, float]:
-        """Return weights (d, v) fitted on some folds, and the share of them that is windowed."""
+    def _fit(self, folds: frozenset[int]) -> "Weights":
+        """Fit on some folds, once."""
         if folds not in self._weights:
             self._weights[folds] = self._fitted(folds)
         return self._weights[folds]
 
-    def _fitted(self, folds: frozenset[int]) -> tuple[torch.Tensor, float]:
+    def _fitted(self, folds: frozenset[int]) -> "Weights":
         if not folds:  # of two folds, each is the other's only one
-            return torch.zeros(self.pairs.features.shape[1], self.pairs.voxels.shape[1]), 0.0
+            zeros = torch.zeros(self.pairs.features.shape[1], self.pairs.voxels.shape[1])
+            return Weights(zeros, zeros, 0.0)
         sums = reduce(Sums.__add__, [self._sums[fold] for fold in sorted(folds)])
         # A voxel that never varies has no weights, and says nothing of its region.
         varies = sums.power > 0
@@ -392,6 +434,7 @@ class HierarchicalModels:
             weights[:, voxels] = self.windows.unpool(posterior.weights)
             windowed += float(1 - posterior.region.sizes[0]) * len(voxels) / len(varies)
         pairs = self.pairs.of(torch.isin(self.folds, torch.tensor(sorted(folds))))
-        left = Pairs(pairs.features, pairs.voxels - pairs.features @ weights, pairs.counts)
-        weights += weights_of_places(left, self.places)
-        return weights, windowed
+        left = pairs.voxels - pairs.features @ weights
+        both = Pairs(pairs.features, torch.cat([left, pairs.voxels], 1), pairs.counts)
+        added, alone = weights_of_places(both, self.places).split(len(varies), dim=1)
+        return Weights(weights + added, alone.clone(), windowed)

@@ -2,19 +2,19 @@
 mean of the picture.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
-from fmri2img.models._forward import ForwardModel
 from fmri2img.project.exceptions import MismatchError
 
+Grid = tuple[int, int, int]  # channels, height, width
 _ADDED_VARIANCE = 1e-4  # in units of the mean variance, for singular covariances
 
 
-def shrink_covariance(
-    sample: torch.Tensor, shrinkage: float, grids: list[tuple[int, int, int]]
-) -> torch.Tensor:
+def shrink_covariance(sample: torch.Tensor, shrinkage: float, grids: list[Grid]) -> torch.Tensor:
     """Shrink a covariance of descriptions towards one that is separable over channels and places,
     without covariance between parts.
 
@@ -31,32 +31,36 @@ def shrink_covariance(
     Tensor, shape (d, d), float64
     """
     target = torch.zeros_like(sample)
+    for part, between, within in _apart(sample, grids):
+        target[part, part] = torch.kron(between, within)
+    shrunk = (1 - shrinkage) * sample + shrinkage * target
+    shrunk.diagonal().add_(_ridge(sample))
+    return shrunk
+
+
+def _ridge(sample: torch.Tensor) -> torch.Tensor:
+    """Return a variance that keeps the matrix invertible for any number of images."""
+    return 1e-5 * sample.diagonal().mean().clamp(min=1e-12)
+
+
+def _apart(
+    sample: torch.Tensor, grids: list[Grid]
+) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    """Approximate the covariance of each part by a Kronecker product of channels and places, with
+    one step of the flip-flop algorithm; yields the part's place, and both factors.
+    """
     start = 0
     for channels, height, width in grids:
-        part = slice(start, start + channels * height * width)
-        target[part, part] = _apart(sample[part, part], channels)
+        places = height * width
+        part = slice(start, start + channels * places)
+        blocks = sample[part, part].reshape(channels, places, channels, places)
+        between = torch.einsum("aibi->ab", blocks) / places
+        between = between / between.trace().clamp(min=1e-12) * channels + 1e-6 * torch.eye(
+            channels, dtype=sample.dtype
+        )
+        within = torch.einsum("aibj,ba->ij", blocks, torch.linalg.inv(between)) / channels
+        yield part, between, within
         start = part.stop
-    # A small ridge keeps the matrix invertible for any number of images.
-    ridge = (
-        1e-5
-        * sample.diagonal().mean().clamp(min=1e-12)
-        * torch.eye(len(sample), dtype=torch.float64)
-    )
-    return (1 - shrinkage) * sample + shrinkage * target + ridge
-
-
-def _apart(sample: torch.Tensor, channels: int) -> torch.Tensor:
-    """Approximate a covariance by a Kronecker product of channels and places, with one step of the
-    flip-flop algorithm.
-    """
-    places = len(sample) // channels
-    blocks = sample.reshape(channels, places, channels, places)
-    between = torch.einsum("aibi->ab", blocks) / places
-    between = between / between.trace().clamp(min=1e-12) * channels + 1e-6 * torch.eye(
-        channels, dtype=sample.dtype
-    )
-    within = torch.einsum("aibj,ba->ij", blocks, torch.linalg.inv(between)) / channels
-    return torch.kron(between, within)
 
 
 def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float) -> torch.Tensor:
@@ -125,70 +129,153 @@ def relative_noise(
     return (share + (1 - share) / repetitions) / reference
 
 
+class View(Protocol):
+    """What voxels see of a prior over descriptions."""
+
+    def against(self, factor: torch.Tensor) -> "Inversion":
+        """Invert the voxels' model, given the root (v, v) of the covariance of their noise."""
+
+
+def views_of(
+    sample: torch.Tensor,
+    grids: list[Grid],
+    weights: torch.Tensor,
+    n_latents: int,
+    shrinkages: list[float],
+) -> dict[float, View]:
+    """Return what voxels see of a covariance, by the weight of the simpler one
+    (`shrink_covariance`).
+
+    Parameters
+    ----------
+    sample : Tensor, shape (d, d), float64
+    grids : list of (channels, height, width)
+    weights : Tensor, shape (d, v)
+    n_latents : int
+        The first ones of a description's numbers, which are wanted.
+    shrinkages : list of float
+    """
+    weights = weights.double()
+    if weights.shape[1] >= len(sample):
+        return {
+            shrinkage: _Rooted.of(shrink_covariance(sample, shrinkage, grids), weights, n_latents)
+            for shrinkage in shrinkages
+        }
+    # A shrunk covariance is a sum of two, and so is all that voxels see of it.
+    ridge = _ridge(sample)
+    seen = torch.empty_like(weights)
+    variances = torch.empty(len(sample), dtype=torch.float64)
+    for part, between, within in _apart(sample, grids):
+        by_place = within @ weights[part].unflatten(0, (len(between), -1))
+        seen[part] = torch.einsum("ab,bpv->apv", between, by_place).flatten(0, 1)
+        variances[part] = torch.outer(between.diagonal(), within.diagonal()).flatten()
+    simple = _Seen.of(seen, variances, ridge, weights, n_latents)
+    whole = _Seen.of(sample @ weights, sample.diagonal(), ridge, weights, n_latents)
+    return {shrinkage: whole.mixed(simple, shrinkage) for shrinkage in shrinkages}
+
+
+@dataclass(frozen=True)
+class _Rooted:
+    """View of more voxels than a description has numbers: W^T R (v, d) of a covariance S = R R^T,
+    and the rows of R for the latents (n_latents, d).
+    """
+
+    weighted: torch.Tensor
+    root: torch.Tensor
+
+    @classmethod
+    def of(cls, covariance: torch.Tensor, weights: torch.Tensor, n_latents: int) -> "_Rooted":
+        root = root_of(covariance)
+        return cls(weights.T @ root, root[:n_latents])
+
+    def against(self, factor: torch.Tensor) -> "Inversion":
+        both = torch.linalg.solve_triangular(factor.double(), self.weighted, upper=False)
+        values, vectors = torch.linalg.eigh(both.T @ both)
+        real = values > 1e-10 * values[-1].clamp(min=1e-12)
+        values, vectors = values[real], vectors[:, real]
+        lengths = values.sqrt()
+        whitened = torch.linalg.solve_triangular(
+            factor.T, (both @ vectors / lengths).float(), upper=True
+        )
+        variance = self.root.square().sum(1)
+        return Inversion(self.root @ vectors * lengths, values, variance, whitened)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """View of fewer voxels: W^T S W (v, v) and S W for the latents (n_latents, v), and the latents'
+    variances (n_latents,).
+    """
+
+    within: torch.Tensor
+    across: torch.Tensor
+    variance: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        seen: torch.Tensor,
+        variances: torch.Tensor,
+        ridge: torch.Tensor,
+        weights: torch.Tensor,
+        n_latents: int,
+    ) -> "_Seen":
+        """Take S W (d, v) and the diagonal of S (d,), and add ``ridge`` to that diagonal."""
+        seen += ridge * weights
+        return cls(weights.T @ seen, seen[:n_latents].clone(), variances[:n_latents] + ridge)
+
+    def mixed(self, other: "_Seen", share: float) -> "_Seen":
+        """Return the view of a covariance of which a share is the other one."""
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return _Seen(*((1 - share) * ours + share * theirs for ours, theirs in pairs))
+
+    def against(self, factor: torch.Tensor) -> "Inversion":
+        root = factor.double()
+        half = torch.linalg.solve_triangular(root, self.within, upper=False)
+        values, vectors = torch.linalg.eigh(
+            torch.linalg.solve_triangular(root, half.T, upper=False)
+        )
+        whitened = torch.linalg.solve_triangular(root.T, vectors, upper=True)
+        across = self.across @ whitened
+        return Inversion(across, values.clamp(min=0), self.variance, whitened.float())
+
+
 @dataclass(frozen=True)
 class Inversion:
     """An encoding model with prior and noise, ready to be inverted for noise of any size.
 
-    With S = R R^T, C = L L^T and the eigenvectors U and eigenvalues e of R^T W C^-1 W^T R, the
-    posterior mean for noise c C is R U (e + c)^-1 U^T R^T W C^-1 (response - mean), so further
-    noise sizes cost almost nothing.
+    With C = L L^T and the eigenvectors U and eigenvalues e of L^-1 W^T S W L^-T, the posterior mean
+    for noise c C is S W L^-T U (e + c)^-1 U^T L^-1 (response - mean), so further noise sizes cost
+    almost nothing.
 
     Attributes
     ----------
-    root : Tensor, shape (n_latents, k)
-        R U, rows of the latents only: the rest of a description is not needed.
+    across : Tensor, shape (n_latents, k)
+        S W L^-T U, rows of the latents only: the rest of a description is not needed.
     values : Tensor, shape (k,)
         e.
     prior_variance : Tensor, shape (n_latents,)
         Diagonal of S.
     whitened : Tensor, shape (v, k)
-        C^-1 W^T R U.
+        L^-T U.
     """
 
-    root: torch.Tensor
+    across: torch.Tensor
     values: torch.Tensor
     prior_variance: torch.Tensor
     whitened: torch.Tensor
-
-    @classmethod
-    def of(
-        cls, forward: ForwardModel, prior: torch.Tensor, noise_shrinkage: float, n_latents: int
-    ) -> "Inversion":
-        """Decompose an encoding model with a prior covariance of shape (d, d)."""
-        root = root_of(prior)
-        factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
-        return cls.decompose(forward.weights.T.double() @ root, factor, root[:n_latents])
-
-    @classmethod
-    def decompose(
-        cls, weighted: torch.Tensor, factor: torch.Tensor, prior_root: torch.Tensor
-    ) -> "Inversion":
-        """Decompose W^T R (v, d) with L (v, v) and the latents' rows of R (n_latents, d)."""
-        both = torch.linalg.solve_triangular(factor.double(), weighted, upper=False)  # L^-1 W^T R
-        if both.shape[0] < both.shape[1]:
-            values, left = torch.linalg.eigh(both @ both.T)
-            real = values > 1e-10 * values[-1].clamp(min=1e-12)
-            values, left = values[real], left[:, real]
-            vectors = (both.T @ left) / values.sqrt()
-        else:
-            values, vectors = torch.linalg.eigh(both.T @ both)
-            values = values.clamp(min=0)
-        whitened = torch.linalg.solve_triangular(
-            factor.T, (both @ vectors).float(), upper=True
-        )  # (v, k)
-        return cls(prior_root @ vectors, values, prior_root.square().sum(1), whitened)
 
     def gain(self, noise: float | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the linear map (v, n_latents) to the posterior mean of the latent, and the
         posterior's SDs (n_latents,).
         """
-        gain = self.whitened.double() @ (self.root / (self.values + noise)).T
-        decided = self.root.square() * (self.values / (self.values + noise))
-        variance = self.prior_variance - decided.sum(1)
+        filtered = self.across / (self.values + noise)
+        variance = self.prior_variance - (self.across * filtered).sum(1)
+        gain = self.whitened.double() @ filtered.T
         return gain.float(), variance.clamp(min=0).sqrt().float()
 
     def predict(self, projected: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return posterior means (n, n_latents) from responses times ``whitened``, (n, k), with
         noise of sizes (n,).
         """
-        return (projected / (self.values + noise[:, None])) @ self.root.T
+        return (projected / (self.values + noise[:, None])) @ self.across.T

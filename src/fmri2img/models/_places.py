@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from fmri2img.models._forward import Equations, Pairs, Regressions
+from fmri2img.models._forward import Equations, Pairs, Regressions, shares_of
 
 # Variance of the weights, relative to that of the noise.
 _RATIOS = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
@@ -37,7 +37,7 @@ def weights_of_places(pairs: Pairs, windows: list[torch.Tensor]) -> torch.Tensor
         lengths, axes = torch.linalg.eigh(equations.gram)
         decomposed.append((equations, lengths.clamp(min=0), axes))
         evidence.append(_evidence(*decomposed[-1], power, floor, n) - math.log(len(windows)))
-    shares = torch.softmax(torch.cat(evidence), 0)[1:].unflatten(0, (len(windows), len(_RATIOS)))
+    shares = shares_of(torch.cat(evidence))[1:].unflatten(0, (len(windows), len(_RATIOS)))
     weights = torch.zeros(pairs.features.shape[1], pairs.voxels.shape[1])
     for (equations, lengths, axes), share in zip(decomposed, shares, strict=True):
         solution = axes @ ((_filters(lengths).T @ share) * (axes.T @ equations.right))

@@ -24,11 +24,11 @@ from pydantic import Field
 
 from fmri2img.models._forward import ForwardModel, Pairs
 from fmri2img.models._inversion import (
-    Inversion,
+    View,
     noise_factor,
     relative_noise,
-    root_of,
     shrink_covariance,
+    views_of,
 )
 from fmri2img.models.base import Encoder, TrainingTensors
 from fmri2img.project.config import Params
@@ -73,6 +73,9 @@ class PosteriorSettings(Params):
 
 class EncodingModels(Protocol):
     """Encoding models of one subject's voxels."""
+
+    def facts(self) -> dict[str, float]:
+        """Return what tells these models from the other candidates."""
 
     def fitted_on(self, folds: frozenset[int]) -> ForwardModel:
         """Return the model that is fitted on some folds of the training images."""
@@ -144,7 +147,7 @@ class PosteriorEncoder(Encoder):
         ):  # too few images for cross-validation: predict the mean of the prior
             self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
             self.posterior_sd.copy_(
-                world.priors(world.descriptions, [1.0])[1.0]
+                shrink_covariance(world.covariance(world.descriptions), 1.0, world.grids)
                 .diagonal()[: world.n_latents]
                 .sqrt()
                 .expand_as(self.posterior_sd)
@@ -158,12 +161,16 @@ class PosteriorEncoder(Encoder):
             np.random.default_rng(settings.seed).permutation(len(counts))
             % min(settings.n_folds, len(counts))
         )
-        models = self.encoding_models(pairs, folds, world, data)
-        share = misfit_share(self.normalizer, data, models.misfit(), counts)
+        candidates = [
+            (models, misfit_share(self.normalizer, data, models.misfit(), counts))
+            for models in self.encoding_models(pairs, folds, world, data)
+        ]
+        models, share = _best(candidates, pairs, folds, settings, world)
         choice, error = choose_inversion(pairs, folds, models, settings, world, share)
         forward = models.fitted_on(frozenset(folds.tolist()))
-        prior = world.priors(pairs.features, [choice.prior_shrinkage])[choice.prior_shrinkage]
-        inverse = Inversion.of(forward, prior, choice.noise_shrinkage, world.n_latents)
+        view = world.views(pairs.features, forward, [choice.prior_shrinkage])
+        factor = noise_factor(forward.residual, counts, choice.noise_shrinkage)
+        inverse = view[choice.prior_shrinkage].against(factor)
         for repetitions in range(1, data.most_repetitions + 1):
             noise = choice.noise_scale * relative_noise(repetitions, counts, share)
             gain, spread = inverse.gain(noise)
@@ -176,7 +183,8 @@ class PosteriorEncoder(Encoder):
             "windowed_share": forward.windowed_share,
             "misfit_share": share,
         }
-        return facts | {name: float(value) for name, value in vars(choice).items()}
+        chosen = {name: float(value) for name, value in vars(choice).items()}
+        return facts | models.facts() | chosen
 
     def encoding_models(
         self,
@@ -184,8 +192,10 @@ class PosteriorEncoder(Encoder):
         folds: torch.Tensor,  # noqa: ARG002
         world: "World",  # noqa: ARG002
         data: TrainingTensors,  # noqa: ARG002
-    ) -> EncodingModels:
-        """Return models from descriptions to voxels, to be fitted on folds of training images."""
+    ) -> list[EncodingModels]:
+        """Return candidates for the model from descriptions to voxels, to be fitted on folds of
+        training images.
+        """
         raise TypeError(f"{type(self).__name__} must define encoding_models")
 
 
@@ -241,18 +251,20 @@ class World:
         """Number of latent numbers in a description."""
         return int(np.prod(self.grids[0]))
 
-    def priors(
-        self, descriptions: torch.Tensor, shrinkages: list[float]
-    ) -> dict[float, torch.Tensor]:
-        """Return the covariance of descriptions over some training images and all other pictures,
-        by shrinkage.
+    def covariance(self, descriptions: torch.Tensor) -> torch.Tensor:
+        """Return the covariance (d, d) of descriptions over some training images and all other
+        pictures.
         """
-        sample = (descriptions.T @ descriptions + self.others).double() / (
+        return (descriptions.T @ descriptions + self.others).double() / (
             len(descriptions) + self.n_others
         )
-        return {
-            shrinkage: shrink_covariance(sample, shrinkage, self.grids) for shrinkage in shrinkages
-        }
+
+    def views(
+        self, descriptions: torch.Tensor, forward: ForwardModel, shrinkages: list[float]
+    ) -> dict[float, View]:
+        """Return what an encoding model sees of their covariance, by shrinkage."""
+        covariance = self.covariance(descriptions)
+        return views_of(covariance, self.grids, forward.weights, self.n_latents, shrinkages)
 
 
 def misfit_share(
@@ -310,6 +322,31 @@ class Choice:
     noise_scale: float
 
 
+def _best(
+    candidates: list[tuple[EncodingModels, float]],
+    pairs: Pairs,
+    folds: torch.Tensor,
+    settings: PosteriorSettings,
+    world: World,
+) -> tuple[EncodingModels, float]:
+    """Return the models, and their `misfit_share`, from which held-out latents are decoded with the
+    smallest error, at the middle of each list of shrinkages.
+    """
+    if len(candidates) == 1:
+        return candidates[0]
+    middle = {
+        name: [sorted(values)[len(values) // 2]]
+        for name in ("prior_shrinkages", "noise_shrinkages")
+        for values in [getattr(settings, name)]
+    }
+    quick = settings.model_copy(update=middle)
+    errors = [
+        choose_inversion(pairs, folds, models, quick, world, share)[1]
+        for models, share in candidates
+    ]
+    return candidates[int(np.argmin(errors))]
+
+
 def choose_inversion(
     pairs: Pairs,
     folds: torch.Tensor,
@@ -338,16 +375,11 @@ def choose_inversion(
         truth = held_out.features[:, : world.n_latents].double()
         noise = relative_noise(held_out.counts, rest.counts, share)
         forward = models.fitted_on(every - {fold})
-        priors = world.priors(rest.features, settings.prior_shrinkages)
-        roots = {shrinkage: root_of(prior) for shrinkage, prior in priors.items()}
-        weights = forward.weights.T.double()
-        weighted = {shrinkage: weights @ root for shrinkage, root in roots.items()}
+        views = world.views(rest.features, forward, settings.prior_shrinkages)
         for noise_shrinkage in settings.noise_shrinkages:
             factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
-            for prior_shrinkage, root in roots.items():
-                inverse = Inversion.decompose(
-                    weighted[prior_shrinkage], factor, root[: world.n_latents]
-                )
+            for prior_shrinkage, view in views.items():
+                inverse = view.against(factor)
                 projected = (held_out.voxels @ inverse.whitened).double()
                 for scale in settings.noise_scales:
                     predicted = inverse.predict(projected, scale * torch.as_tensor(noise))
@@ -356,6 +388,6 @@ def choose_inversion(
                         len(pairs.counts) * world.n_latents
                     )
             del factor, inverse, projected  # a gigabyte each at the real size
-        del weights, weighted
+        del views
     best = min(options, key=lambda option: errors[option])
     return best, errors[best]

@@ -35,11 +35,15 @@ class Settings(PosteriorSettings):
         Weight, in voxels, of a prior in which all channels vary alike.
     n_rounds : int
         Rounds of expectation-maximisation of the priors.
+    pooled_shares : list of float
+        Shares of the weights that a region's prior decides, to choose from; the others are each
+        voxel's own.
     """
 
     shared_voxels: _Voxels
     isotropic_voxels: _Voxels
     n_rounds: Annotated[int, Field(ge=0)]
+    pooled_shares: Annotated[list[Annotated[float, Field(ge=0, le=1)]], Field(min_length=1)]
 
 
 class Model(PosteriorEncoder):
@@ -49,9 +53,10 @@ class Model(PosteriorEncoder):
 
     def encoding_models(
         self, pairs: Pairs, folds: torch.Tensor, world: World, data: TrainingTensors
-    ) -> EncodingModels:
-        """Return models in which voxels of a region share a prior."""
+    ) -> list[EncodingModels]:
+        """Return models in which voxels of a region share a prior, more or less."""
         settings = self.settings
         windows = Windows.of(world.grids, settings.window_sizes, world.descriptions)
         pooling = Pooling(settings.shared_voxels, settings.isotropic_voxels, settings.n_rounds)
-        return HierarchicalModels(pairs, folds, windows, data.roi_labels.long(), pooling)
+        models = HierarchicalModels(pairs, folds, windows, data.roi_labels.long(), pooling)
+        return [models.mixed(share) for share in settings.pooled_shares]

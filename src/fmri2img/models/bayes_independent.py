@@ -37,13 +37,13 @@ class Model(PosteriorEncoder):
 
     def encoding_models(
         self, pairs: Pairs, folds: torch.Tensor, world: World, data: TrainingTensors
-    ) -> EncodingModels:
+    ) -> list[EncodingModels]:
         """Return models whose windows and penalties are chosen for each voxel."""
         del data  # regions make no difference
         variance = world.descriptions[:, : world.n_latents].var(dim=0, correction=0).mean()
         penalties = torch.tensor(self.settings.penalties) * variance.clamp(min=1e-12)
         windows = list(make_windows(world.grids, self.settings.window_sizes))
-        return IndependentModels(pairs, folds, windows, penalties)
+        return [IndependentModels(pairs, folds, windows, penalties)]
 
 
 class IndependentModels:
@@ -65,6 +65,10 @@ class IndependentModels:
         penalties: torch.Tensor,
     ) -> None:
         self.pairs, self.folds, self.windows, self.penalties = pairs, folds, windows, penalties
+
+    def facts(self) -> dict[str, float]:
+        """Return nothing: there is one candidate."""
+        return {}
 
     def fitted_on(self, folds: frozenset[int]) -> ForwardModel:
         """Return the model that is fitted on some folds."""

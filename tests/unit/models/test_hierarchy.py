@@ -138,6 +138,25 @@ def test_residuals_are_those_of_models_that_did_not_see_the_fold(pairs, windows)
     assert torch.equal(alone.weights, others.fitted_on(frozenset({0, 1})).weights)
 
 
+def test_shares_of_pooling_mix_the_same_two_fits(pairs, windows):
+    folds = torch.arange(len(pairs.counts)) % 2
+    regions = torch.zeros(pairs.voxels.shape[1], dtype=torch.long)
+    models = HierarchicalModels(pairs, folds, windows, regions, POOLING)
+    both = frozenset({0, 1})
+    alone, half, pooled = (models.mixed(share).fitted_on(both) for share in (0.0, 0.5, 1.0))
+    assert not torch.allclose(alone.weights, pooled.weights, atol=1e-3)
+    for name in ("weights", "residual"):
+        ends = getattr(alone, name) + getattr(pooled, name)
+        torch.testing.assert_close(getattr(half, name), ends / 2)
+    # Alone means alone: no voxel's weights depend on another's responses.
+    changed = Pairs(pairs.features, pairs.voxels.clone(), pairs.counts)
+    changed.voxels[:, 1:] = torch.randn_like(changed.voxels[:, 1:])
+    others = HierarchicalModels(changed, folds, windows, regions, POOLING)
+    of_one = others.mixed(0.0).fitted_on(both).weights[:, 0]
+    torch.testing.assert_close(of_one, alone.weights[:, 0])
+    assert not torch.allclose(others.fitted_on(both).weights[:, 0], pooled.weights[:, 0], atol=1e-4)
+
+
 def test_voxels_without_a_region_are_a_region(pairs, windows):
     folds = torch.arange(len(pairs.counts)) % 2
     nowhere = torch.zeros(pairs.voxels.shape[1], dtype=torch.long)

@@ -90,7 +90,11 @@ def test_its_posterior_is_that_of_gaussian_regression(name, n_voxels, repetition
     folds = torch.from_numpy(
         np.random.default_rng(settings.seed).permutation(N_IMAGES) % settings.n_folds
     )
-    models = encoder.encoding_models(pairs, folds, described, data)
+    (models,) = [
+        candidate
+        for candidate in encoder.encoding_models(pairs, folds, described, data)
+        if candidate.facts().items() <= facts.items()
+    ]
     forward = models.fitted_on(frozenset(folds.tolist()))
     factor = noise_factor(forward.residual, counts, facts["noise_shrinkage"]).double()
     size = facts["noise_scale"] * relative_noise(repetitions, counts, facts["misfit_share"])
@@ -109,6 +113,21 @@ def test_its_posterior_is_that_of_gaussian_regression(name, n_voxels, repetition
         atol=1e-4,
         rtol=1e-3,
     )
+
+
+@EVERY
+def test_the_share_of_pooling_is_that_of_the_smallest_error(name, world):
+    data, _, _ = world
+    if name == "bayes_independent":
+        assert "pooled_share" not in solved(name, data)[1]
+        return
+    _, chosen = solved(name, data)
+    errors = {
+        share: solved(name, data, pooled_shares=[share])[1]["cross_validated_mse"]
+        for share in SECTIONS[name]["pooled_shares"]
+    }
+    assert errors[chosen["pooled_share"]] == pytest.approx(min(errors.values()), rel=2e-3)
+    assert max(errors.values()) > 1.01 * min(errors.values())
 
 
 def test_what_repeats_with_the_image_is_told_from_noise(rng):
