@@ -6,8 +6,10 @@ for that run's miniature, whose arrays it compares once more. Of stages that are
 the goldens were made anew because sums are taken in another order: they are held against those of
 a commit, within the tolerance for another processor, and nothing else may have moved.
 
-If the simulator itself changed, the miniature is one whose raw files and receipts come from the
-earlier commit, and ``--except fetch_raw`` says that this stage runs again for everybody.
+A model whose results moved, or that the miniature lacks, is trained again: ``--except
+train/MODEL``. If the simulator itself changed, the miniature is one whose raw files and receipts
+come from the earlier commit, and ``--except fetch_raw`` says that this stage runs again for
+everybody.
 """
 
 import argparse
@@ -60,7 +62,8 @@ def main():
             check_rounding(kind, options.goldens_of, options.rounded)
     now = fingerprints(Program.read(REPOSITORY / SOURCE))
     made = {name: fingerprint_md5(text) for name, text in now.items()}
-    made = {name: md5 for name, md5 in made.items() if name.partition("/")[0] not in options.others}
+    others = set(options.others)
+    made = {name: md5 for name, md5 in made.items() if not {name, name.split("/")[0]} & others}
     kept = options.template / FINGERPRINTS
     if other := [name for name in made if (kept / f"{name}.txt").read_text() != now[name]]:
         sys.exit(f"the miniature was made by other code of {other[0]}; make it anew")
