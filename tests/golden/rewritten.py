@@ -10,6 +10,10 @@ A model whose results moved, or that the miniature lacks, is trained again: ``--
 train/MODEL``. If the simulator itself changed, the miniature is one whose raw files and receipts
 come from the earlier commit, and ``--except fetch_raw`` says that this stage runs again for
 everybody.
+
+Of a model that the miniature lacks, ``--checked train/MODEL=COMMIT`` says that its results were
+compared by hand with those of a commit, and differ by rounding: that commit's results, and all that
+its own file lists, are kept as rounded ones.
 """
 
 import argparse
@@ -54,6 +58,7 @@ def main():
     parser.add_argument("--rounded", nargs="*", default=[], metavar="STAGE/MODEL")
     parser.add_argument("--goldens-of", metavar="COMMIT", help="what those were before")
     parser.add_argument("--except", nargs="*", default=[], metavar="STAGE", dest="others")
+    parser.add_argument("--checked", nargs="*", default=[], metavar="STAGE/MODEL=COMMIT")
     options = parser.parse_args()
     for kind, collect in (("miniature", collect_miniature), ("metrics", collect_metrics)):
         if lines := differences(load(kind)["entries"], collect(options.template), exact=True):
@@ -75,24 +80,26 @@ def main():
                 if current in entries and fingerprint_md5(text) != made[current]:
                     how = "rounded" if current in options.rounded else "earlier"
                     entries[current][how][fingerprint_md5(text)] = version
+    for name, _, commit in (item.partition("=") for item in options.checked):
+        before = json.loads(shown_at(commit, f"src/fmri2img/provenance/{NAME}"))[name]
+        rounded = before["earlier"] | before["rounded"] | {before["now"]: "0.2"}
+        entries[name] = {"now": fingerprint_md5(now[name]), "earlier": {}, "rounded": rounded}
     path = REPOSITORY / "src/fmri2img/provenance" / NAME
     path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
     print(f"{path}: {len(entries)} fingerprints")
 
 
+def shown_at(commit, path):
+    """A file of a commit."""
+    command = ["git", "show", f"{commit}:{path}"]
+    shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return shown.stdout
+
+
 def check_rounding(kind, commit, rounded):
     """Stop if goldens moved since a commit by more than rounding, or of other models."""
-    shown = subprocess.run(
-        ["git", "show", f"{commit}:tests/golden/data/{kind}.json"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    was = {
-        RENAMED.get(name, name): value
-        for name, value in json.loads(shown.stdout)["entries"].items()
-    }
+    shown = shown_at(commit, f"tests/golden/data/{kind}.json")
+    was = {RENAMED.get(name, name): value for name, value in json.loads(shown)["entries"].items()}
     now = load(kind)["entries"]
     texts = {name for name, value in was.items() if isinstance(value, str)}
     was, now = (

@@ -182,6 +182,37 @@ class JoinedArray:
         return self.shape[0]
 
 
+def array_fault(file: h5py.File, name: str, *, may_be_virtual: bool = False) -> str:
+    """Return why a name of an HDF5 file is no array that lies in the file itself; empty if it is.
+
+    A file from elsewhere may hold links to other files of the reader, or arrays whose values are
+    read from them.
+
+    Parameters
+    ----------
+    file : File
+    name : str
+    may_be_virtual : bool
+        Whether it may combine arrays of files in the same folder.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        return f"no array {name} among {', '.join(file) or 'none'}"
+    if not isinstance(link, h5py.HardLink):
+        return f"{name} is a link to {getattr(link, 'filename', '')}{link.path}, expected an array"
+    array = file[name]
+    if not isinstance(array, h5py.Dataset) or array.shape is None:
+        return f"{name} is a {type(array).__name__.lower()} without a shape, expected an array"
+    if array.external:
+        return f"{name} keeps its values in {array.external[0][0]}, expected them in the file"
+    sources = {source.file_name for source in array.virtual_sources()} if array.is_virtual else ()
+    if sources and not may_be_virtual:
+        return f"{name} takes its values from {min(sources)}, expected them in the file"
+    if elsewhere := [source for source in sources if Path(source).name != source]:
+        return f"{name} takes its values from {min(elsewhere)}, expected files of its own folder"
+    return ""
+
+
 AnyArray = np.ndarray | StoredArray | StreamedArray | JoinedArray
 
 
@@ -234,17 +265,15 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
     Raises
     ------
     FormatError
-        If it is not an HDF5 file, or lacks an array.
+        If it is not an HDF5 file, lacks an array, or takes it from another file.
     """
     try:
         with h5py.File(path, "r") as file:
-            if absent := [name for name in names if name not in file]:
-                raise FormatError(
-                    f"{path}: no array {absent[0]} among {', '.join(file) or 'none'}; write it "
-                    "under that name"
-                )
+            for name in names:
+                if fault := array_fault(file, name):
+                    raise FormatError(f"{path}: {fault}; write it under that name")
             return [file[name][()] for name in names]
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise FormatError(
             f"{path}: neither a folder nor a readable HDF5 file ({error}); name one of them"
         ) from error

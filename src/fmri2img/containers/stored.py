@@ -11,7 +11,7 @@ import numpy as np
 
 from fmri2img import __version__
 from fmri2img.containers.declared_arrays import Array, first_fault
-from fmri2img.containers.storage import StoredArray, write_array, writing
+from fmri2img.containers.storage import StoredArray, array_fault, write_array, writing
 from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
 from fmri2img.project.files import replacing
 
@@ -93,7 +93,24 @@ class Stored:
     once_empty: ClassVar[tuple[str, ...]] = ()
 
     def save(self, path: Path) -> None:
-        """Write the container to ``path`` in one step; the same contents give the same bytes."""
+        """Write the container to ``path`` in one step; the same contents give the same bytes.
+
+        Raises
+        ------
+        MismatchError
+            If an array has the wrong dtype, shape or order, or numbers that are not finite; what
+            was there before is kept.
+        """
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        present = {name: value for name, value in values.items() if value is not None}
+        if fault := first_fault(self.arrays, present) or self.contradiction():
+            raise MismatchError(
+                f"{path}: {fault}; nothing was written, and what was there is kept; check what it "
+                "is made from: weights, pictures and betas"
+            )
+        self._write(path)
+
+    def _write(self, path: Path) -> None:
         with replacing(path) as partial, writing(partial) as file:
             file.attrs["container"] = type(self).__name__
             file.attrs["written_by"] = f"fmri2img {__version__}"
@@ -151,7 +168,9 @@ class Stored:
                     for item in fields(cls)
                     if (name := cls._name_in(file, item.name)) or item.default is MISSING
                 }
-        except (OSError, KeyError) as error:
+        except FormatError:
+            raise
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
             raise FormatError(
                 f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}"
             ) from error
@@ -201,6 +220,8 @@ class Stored:
 def _read(file: h5py.File, path: Path, name: str, stays_on_disk: bool) -> Any:
     if name in file.attrs:
         return json.loads(file.attrs[name])
+    if fault := array_fault(file, name):
+        raise FormatError(f"{path}: {fault}; make it again, or ask its maker for it")
     stored = file[name]
     texts = h5py.check_string_dtype(stored.dtype)
     if texts is not None and texts.length is None and not stays_on_disk:

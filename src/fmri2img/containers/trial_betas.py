@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import pandas as pd
 
 from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.stored import Stored
@@ -54,8 +55,24 @@ class TrialBetas(Voxels, Stored):
         )
 
     def contradiction(self) -> str:
-        """Describe trials that share session, run and trial number, or whose session is unknown."""
+        """Describe trials that share session, run and trial number, that contradict one another
+        about an image, or whose session is unknown.
+        """
         places = np.stack([self.session, self.run, self.trial], axis=1)
         if len(np.unique(places, axis=0)) < len(places):
             return "session, run, trial: two trials have the same numbers"
+        order = np.lexsort(places.T[::-1])  # whatever the order in the file
+        showings = pd.Series(self.image_ids[order])
+        groups = showings.groupby(showings)
+        if len(wrong := np.flatnonzero(groups.cumcount() != self.repetition[order])):
+            trial = order[wrong[0]]
+            return (
+                f"repetition: {self.repetition[trial]} in trial {trial} (from 0), expected "
+                f"{groups.cumcount()[wrong[0]]}, how often image {self.image_ids[trial]} was shown "
+                "before"
+            )
+        kinds = pd.Series(self.is_shared[order]).groupby(showings).nunique()
+        if (kinds > 1).any():
+            image = kinds.index[kinds > 1][0]
+            return f"is_shared: image {image} is shared in some trials and not in others"
         return self.unknown_session("session", self.session)

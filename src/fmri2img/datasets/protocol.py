@@ -273,7 +273,7 @@ def check_dataset_settings(name: str, sections: dict[str, dict[str, Any]]) -> Pa
             f"{PARAMS_PATH}: dataset: there is no section datasets.{name}; add it, or choose from: "
             f"{', '.join(sections)}"
         )
-    text = PARAMS_PATH.read_text() if PARAMS_PATH.exists() else ""
+    text = PARAMS_PATH.read_text(encoding="utf-8") if PARAMS_PATH.exists() else ""
     settings: type[Params] = _module(name).Settings
     return check_section(settings, sections[name], text=text, prefix=("datasets", name))
 

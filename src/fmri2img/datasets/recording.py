@@ -11,7 +11,9 @@ from fmri2img.containers.ncsnr import above_threshold, estimate_ncsnr
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
 from fmri2img.datasets.protocol import Facts, LabelVolume, Region
+from fmri2img.datasets.session_faults import session_fault
 from fmri2img.project.config import ExtractBetasParams
+from fmri2img.project.exceptions import FormatError
 from fmri2img.provenance.receipts import RawFiles, Receipt
 
 
@@ -62,6 +64,12 @@ class Recording:
         chosen = above_threshold(ncsnr, params.min_ncsnr)
         kept, ncsnr = kept[chosen], ncsnr[chosen]
         betas, sessions = self.betas[:, kept], np.unique(session)
+        for one in sessions:
+            if fault := session_fault(betas[session == one]):
+                raise FormatError(
+                    f"{facts.title}: {raw.name}: session {one}: {fault}; correct the betas, or "
+                    "leave the session out (sessions)"
+                )
         return TrialBetas(
             voxel_ijk=self.voxel_ijk[kept].astype(np.int16),
             roi_labels=region.labels[tuple(self.voxel_ijk[kept].T)],

@@ -1,5 +1,6 @@
 """The voxels of a region, from its label volume."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ from fmri2img.datasets.nsd.rois import read_labels
 from fmri2img.datasets.protocol import Region
 from fmri2img.project.exceptions import ConfigError, MismatchError
 from fmri2img.project.files import hash_file
+
+logger = logging.getLogger(__name__)
 
 
 def read_region(path: Path, table: dict, chosen: str | list[str], *, remedy: str) -> Region:
@@ -41,13 +44,21 @@ def _chosen_voxels(
         if unknown := [name for name in chosen if name not in numbers]:
             raise ConfigError(
                 f"params.yaml: extract_betas.labels: there is no label {unknown[0]!r} in this ROI; "
-                f"choose from: {', '.join(numbers)}"
+                f"choose from: {_those_with_voxels(labels, names)}"
             )
         mask = np.isin(labels, [numbers[name] for name in chosen])
+        for name in chosen:
+            if mask.any() and not (labels == numbers[name]).any():
+                logger.warning("%s has no voxel in this subject; the others are used", name)
     if not mask.any():
         raise MismatchError(
             f"params.yaml: extract_betas.labels: {chosen} has no voxel in this subject, expected "
-            "at least one; "
-            f"choose from: {', '.join(names.values())}"
+            f"at least one; choose from: {_those_with_voxels(labels, names)}"
         )
     return mask
+
+
+def _those_with_voxels(labels: np.ndarray, names: dict[int, str]) -> str:
+    """Return names of labels that the volume holds; regions may be empty in some subjects."""
+    held = set(np.unique(labels).tolist())
+    return ", ".join(name for label, name in names.items() if label in held) or "none"

@@ -3,7 +3,7 @@
 import csv
 import hashlib
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -22,6 +22,8 @@ from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.project.exceptions import MismatchError
 
 _PLACES = ["channel", "row", "column", "correlation"]
+# Below so many images BCa intervals cover too little (86 % with 8 images).
+_FEW_IMAGES = 20
 _PACKAGES = (
     "numpy",
     "scipy",
@@ -144,7 +146,7 @@ def metrics_document(
         brain=scores.brain,
         halves=steering.halves if steering else {},
         samples=steering.samples if steering else {},
-        notes=_notes(reconstructions),
+        notes=tuple(_notes(reconstructions, scores)),
     )
 
 
@@ -186,11 +188,19 @@ def _about(truth: TestTruth, reconstructions: Reconstructions, split: Split) -> 
     }
 
 
-def _notes(reconstructions: Reconstructions) -> tuple[str, ...]:
-    """Return the notes that a reader of the numbers needs."""
-    if reconstructions.provenance["data_source"] != "simulated":
-        return ()
-    return ("Simulated data: these numbers come from a simulated brain.",)
+def _notes(reconstructions: Reconstructions, scores: Scores) -> Iterator[str]:
+    """Yield the notes that a reader of the numbers needs."""
+    if reconstructions.provenance["data_source"] == "simulated":
+        yield "Simulated data: these numbers come from a simulated brain."
+    n_images = len(reconstructions.rows("test"))
+    if n_images < _FEW_IMAGES:
+        yield (
+            f"Few test images ({n_images}): intervals over so few hold the true mean less often "
+            "than 95 times in 100."
+        )
+    curve = min((values["n_images"] for values in scores.repetitions.values()), default=n_images)
+    if curve < min(_FEW_IMAGES, n_images):
+        yield (f"Few images behind the curve over repetitions ({curve:.0f}): it is unreliable.")
 
 
 def seed_spread(values: list[float]) -> dict[str, Any]:

@@ -61,10 +61,15 @@ def fit_encoding_model(
 
 def ceiling_source(examples: Examples) -> str:
     """Return which ncsnr gives the noise ceilings: the one estimated on images that are not shared,
-    if there is one, else the dataset's own.
+    if there is one, else the dataset's own, if it ships one.
     """
     if np.isfinite(examples.training_ncsnr).any():
         return "ncsnr estimated on images that are not shared"
+    if not np.isfinite(examples.ncsnr).any():
+        return (
+            "ncsnr: there is none, neither shipped with the dataset nor estimated, so no voxel "
+            "counts (extract_betas.recompute_ncsnr estimates it)"
+        )
     return (
         "ncsnr shipped with the dataset, estimated from all repetitions including those of test "
         "images (extract_betas.recompute_ncsnr avoids that)"

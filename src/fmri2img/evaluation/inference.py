@@ -94,11 +94,27 @@ def permutation_p(
     columns = np.arange(n_images)
     observed = {metric: np.diag(table).mean() for metric, table in tables.items()}
     reached = dict.fromkeys(tables, 0)
-    for _ in range(n_permutations):
-        paired = rng.permutation(n_images)
+    for start in range(0, n_permutations, _RESAMPLES_AT_ONCE):
+        n_drawn = min(_RESAMPLES_AT_ONCE, n_permutations - start)
+        paired = np.stack([rng.permutation(n_images) for _ in range(n_drawn)])
         for metric, table in tables.items():
-            reached[metric] += int(table[paired, columns].mean() >= observed[metric])
+            reached[metric] += int((table[paired, columns].mean(axis=1) >= observed[metric]).sum())
     return {metric: (count + 1) / (n_permutations + 1) for metric, count in reached.items()}
+
+
+def too_few_resamples(n_tests: int, n_resamples: int, setting: str) -> str:
+    """Say that so many tests cannot reach .05 after Holm's correction, if that is so; else empty.
+
+    The smallest p is 1 / (n_resamples + 1), and the correction multiplies it by the number of
+    tests.
+    """
+    if n_tests <= 0.05 * (n_resamples + 1):
+        return ""
+    return (
+        f"With {n_tests} tests and {n_resamples} resamples no p can fall below "
+        f"{min(1.0, n_tests / (n_resamples + 1)):.3f}, so this list cannot tell which scores "
+        f"differ; {setting} at least {20 * n_tests}."
+    )
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:

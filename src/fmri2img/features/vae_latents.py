@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder
+from fmri2img.pretrained.finite import refuse_not_finite
 
 Progress = Callable[[Iterable], Iterable]
 
@@ -38,15 +39,17 @@ def encode_pictures(
     -------
     ndarray, shape (n, 4, side / 8, side / 8), float32
         Latents in scaled units.
+
+    Raises
+    ------
+    MismatchError
+        If a latent is not finite.
     """
     starts = range(0, len(images), batch_size)
-    latents = [
-        autoencoder.encode(
-            to_network_range(images[start : start + batch_size]).to(autoencoder.device)
-        )
-        .float()
-        .cpu()
-        .numpy()
-        for start in progress(starts)
-    ]
+    latents = []
+    for start in progress(starts):
+        batch = to_network_range(images[start : start + batch_size]).to(autoencoder.device)
+        encoded = autoencoder.encode(batch).float().cpu()
+        refuse_not_finite(encoded, "latents", "the autoencoder")
+        latents.append(encoded.numpy())
     return np.concatenate(latents)

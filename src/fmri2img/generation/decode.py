@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder
+from fmri2img.pretrained.finite import refuse_not_finite
 from fmri2img.project.files import replacing
 
 Progress = Callable[[Iterable], Iterable]
@@ -45,7 +46,14 @@ def decode_latents(
 
 
 def from_network_range(pictures: torch.Tensor) -> np.ndarray:
-    """Turn a tensor (n, 3, h, w) of -1 to 1 into uint8 pictures (n, h, w, 3), clipping."""
+    """Turn a tensor (n, 3, h, w) of -1 to 1 into uint8 pictures (n, h, w, 3), clipping.
+
+    Raises
+    ------
+    MismatchError
+        If it holds a number that is not finite, which would become black.
+    """
+    refuse_not_finite(pictures, "pictures", "the decoder")
     scaled = (pictures.float().clamp(-1, 1) + 1) * 127.5
     return scaled.round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()  # (n, h, w, 3)
 

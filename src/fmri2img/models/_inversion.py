@@ -163,13 +163,13 @@ def views_of(
         }
     # A shrunk covariance is a sum of two, and so is all that voxels see of it.
     ridge = _ridge(sample)
-    seen = torch.empty_like(weights)
+    products = torch.empty_like(weights)
     variances = torch.empty(len(sample), dtype=torch.float64)
     for part, between, within in _apart(sample, grids):
         by_place = within @ weights[part].unflatten(0, (len(between), -1))
-        seen[part] = torch.einsum("ab,bpv->apv", between, by_place).flatten(0, 1)
+        products[part] = torch.einsum("ab,bpv->apv", between, by_place).flatten(0, 1)
         variances[part] = torch.outer(between.diagonal(), within.diagonal()).flatten()
-    simple = _Seen.of(seen, variances, ridge, weights, n_latents)
+    simple = _Seen.of(products, variances, ridge, weights, n_latents)
     whole = _Seen.of(sample @ weights, sample.diagonal(), ridge, weights, n_latents)
     return {shrinkage: whole.mixed(simple, shrinkage) for shrinkage in shrinkages}
 
@@ -214,15 +214,17 @@ class _Seen:
     @classmethod
     def of(
         cls,
-        seen: torch.Tensor,
+        products: torch.Tensor,
         variances: torch.Tensor,
         ridge: torch.Tensor,
         weights: torch.Tensor,
         n_latents: int,
     ) -> "_Seen":
         """Take S W (d, v) and the diagonal of S (d,), and add ``ridge`` to that diagonal."""
-        seen += ridge * weights
-        return cls(weights.T @ seen, seen[:n_latents].clone(), variances[:n_latents] + ridge)
+        products += ridge * weights
+        return cls(
+            weights.T @ products, products[:n_latents].clone(), variances[:n_latents] + ridge
+        )
 
     def mixed(self, other: "_Seen", share: float) -> "_Seen":
         """Return the view of a covariance of which a share is the other one."""

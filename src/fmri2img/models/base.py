@@ -248,6 +248,14 @@ class Encoder(nn.Module):
                 self.register_buffer(name, torch.empty_like(stored))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def not_finite(self) -> str:
+        """Return the name of a weight that holds NaN or infinity; empty if there is none. The SD
+        of errors does not count: without enough validation images it is unknown.
+        """
+        weights = {name: value for name, value in self.state_dict().items() if name != "latent_sd"}
+        wrong = (name for name, value in weights.items() if not torch.isfinite(value).all())
+        return next(wrong, "")
+
     def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (for subclasses)
         """Map z-scored voxels (n, n_voxels) to latents (n, 4, h, w)."""
         raise TypeError(f"{type(self).__name__} must define decode_voxels")

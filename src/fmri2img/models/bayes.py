@@ -11,13 +11,14 @@ import torch
 from pydantic import Field
 
 from fmri2img.models._forward import Pairs
-from fmri2img.models._hierarchy import HierarchicalModels, Pooling, Windows
+from fmri2img.models._hierarchy import HierarchicalModels, Pooling
 from fmri2img.models._posterior import (
     EncodingModels,
     PosteriorEncoder,
     PosteriorSettings,
     World,
 )
+from fmri2img.models._windows import Windows
 from fmri2img.models.base import TrainingTensors
 
 _Voxels = Annotated[float, Field(ge=0)]

@@ -8,12 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 import fmri2img.models
 from fmri2img.models.base import Encoder
 from fmri2img.project.config import PARAMS_PATH, Params
-from fmri2img.project.exceptions import ConfigError, MismatchError, MissingDataError
+from fmri2img.project.exceptions import (
+    ConfigError,
+    FormatError,
+    MismatchError,
+    MissingDataError,
+)
 from fmri2img.project.files import hash_file, read_json, write_bytes, write_json
 from fmri2img.project.files_0_1 import with_facts
 from fmri2img.project.params_file import check_section
@@ -21,6 +28,8 @@ from fmri2img.project.params_file import check_section
 WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
 # Weights from other seeds, to tell how much results depend on the seed.
 SEEDS_NAME = "seeds.safetensors"
+_LARGEST_SIDE = 4096
+_ANEW = "train it again (dvc repro train), or bring it back (fmri2img restore)"
 _NOT_MODELS = ("base", "registry")
 # Names in version 0.1; weights and configs from then still open.
 EARLIER_NAMES = {"default": "bayes_independent"}
@@ -170,16 +179,14 @@ def load_seeds(folder: Path) -> list[Encoder]:
         If the file is not there.
     """
     path = folder / SEEDS_NAME
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: dvc repro train")
     parts: dict[int, dict[str, torch.Tensor]] = {}
-    for name, value in load_file(path).items():
-        number, _, key = name.partition("/")
-        parts.setdefault(int(number), {})[key] = value
+    for name, value in _read_weights(path).items():
+        seed, _, key = name.partition("/")
+        parts.setdefault(int(seed) if seed.isdecimal() else -1, {})[key] = value
     encoders = []
     for number in sorted(parts):
         encoder, _ = load_encoder(folder)
-        encoder.load_state_dict(parts[number])
+        _load_into(encoder, parts[number], path)
         encoders.append(encoder)
     return encoders
 
@@ -218,18 +225,49 @@ def read_config(folder: Path) -> dict[str, Any]:
     ------
     MissingDataError
         If it is not there.
+    FormatError
+        If it is not an encoder's config.
     """
-    config: dict[str, Any] = read_json(folder / CONFIG_NAME, remedy="dvc repro train")
+    path = folder / CONFIG_NAME
+    config: dict[str, Any] = read_json(path, remedy="dvc repro train")
+    if fault := _config_fault(config):
+        raise FormatError(f"{path}: {fault}; {_ANEW}")
     return config | {
         "model": current_name(config["model"], config["settings"]),
         "about": with_facts(config["about"], ["n_repetitions"]),
     }
 
 
+def _config_fault(config: dict[str, Any]) -> str:
+    """Return what keeps a config from being an encoder's; empty if nothing does."""
+    kinds = {"model": str, "n_voxels": int, "latent_shape": list, "settings": dict, "about": dict}
+    for name, kind in kinds.items():
+        if not isinstance(config.get(name), kind):
+            return f"{name}: {config.get(name)!r:.60}, expected a {kind.__name__}"
+    shape = config["latent_shape"]
+    if (
+        config["n_voxels"] < 1
+        or len(shape) != 3
+        or not all(isinstance(side, int) and 1 <= side <= _LARGEST_SIDE for side in shape)
+    ):
+        return (
+            f"{config['n_voxels']} voxels and latents of shape {shape!r:.60}, expected at least "
+            "one voxel and three sides"
+        )
+    return ""
+
+
 def load_encoder(
-    folder: Path, device: torch.device | str = "cpu"
+    folder: Path, device: torch.device | str = "cpu", *, subject: str = "", model: str = ""
 ) -> tuple[Encoder, dict[str, Any]]:
     """Rebuild an encoder from its folder.
+
+    Parameters
+    ----------
+    folder : Path
+    device : device, optional
+    subject, model : str
+        Whose encoder it must be; empty: anybody's.
 
     Returns
     -------
@@ -242,15 +280,50 @@ def load_encoder(
     ------
     MissingDataError
         If weights or config are not there.
+    FormatError
+        If they are not an encoder of this version.
+    MismatchError
+        If it is another encoder than expected.
     """
     config = read_config(folder)
-    if not (folder / WEIGHTS_NAME).exists():
-        raise MissingDataError(f"{folder / WEIGHTS_NAME} not found; run: dvc repro train")
+    expected = {"subject": subject, "model": model}
+    names = {"subject": config["about"].get("subject", subject), "model": config["model"]}
+    for fact, value in expected.items():
+        if value and names[fact] != value:
+            raise MismatchError(
+                f"{folder} holds an encoder of {fact} {names[fact]}, expected {value}; {_ANEW}"
+            )
     kind = model_class(config["model"])
-    encoder = kind(
-        config["n_voxels"],
-        tuple(config["latent_shape"]),
-        kind.Settings.model_validate(config["settings"]),
-    )
-    encoder.load_state_dict(load_file(folder / WEIGHTS_NAME))
+    try:
+        settings = kind.Settings.model_validate(config["settings"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, ("settings", *first["loc"])))
+        raise FormatError(
+            f"{folder / CONFIG_NAME}: {place}: {first['msg']}; it is of another version of "
+            f"{config['model']}; {_ANEW}"
+        ) from error
+    encoder = kind(config["n_voxels"], tuple(config["latent_shape"]), settings)
+    _load_into(encoder, _read_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
     return encoder.eval().to(device), config
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.exists():
+        raise MissingDataError(f"{path} not found; run: dvc repro train")
+    try:
+        weights: dict[str, torch.Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise FormatError(f"{path}: not readable weights ({reason}); {_ANEW}") from error
+    return weights
+
+
+def _load_into(encoder: Encoder, weights: dict[str, torch.Tensor], path: Path) -> None:
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split("\n")[-1].split())
+        raise FormatError(f"{path}: does not fit the encoder ({reason}); {_ANEW}") from error
+    if name := encoder.not_finite():
+        raise FormatError(f"{path}: {name} holds NaN or infinity, expected finite numbers; {_ANEW}")

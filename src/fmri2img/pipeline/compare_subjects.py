@@ -121,7 +121,9 @@ def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Sho
         figure,
     )
     write_text(comparison_path("html"), page)
-    markdown = comparison_markdown(runs, data_source, comparison_path("png").name)
+    figure_name = comparison_path("png").name
+    n_permutations = min(document.about["n_permutations"] for document in documents.values())
+    markdown = comparison_markdown(runs, data_source, figure_name, n_permutations)
     write_text(comparison_path("md"), markdown)
     summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
     document = {"data_source": data_source, "runs": summaries}

@@ -35,7 +35,7 @@ def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None
     params : ProjectParams
     """
     data, folder = SubjectData(subject), encoder_folder(subject, model)
-    encoder, config = load_encoder(folder)
+    encoder, config = load_encoder(folder, subject=subject, model=model)
     autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
     batch_size = params.predict.batch_size
     inputs = Inputs(

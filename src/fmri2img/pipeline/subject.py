@@ -18,6 +18,7 @@ from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.features.prior import pool_pictures
 from fmri2img.models.registry import stage_of
+from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import read_json
 from fmri2img.project.layout import (
     captions_path,
@@ -145,7 +146,9 @@ class EncoderData:
         """Return the captions of the subject's pictures, by image id."""
         path = captions_path(self.subject, self.model)
         remedy = f"dvc repro fetch_captions@{self.subject}-{self.model}"
-        captions: dict[str, list[str]] = read_json(path, remedy=remedy)["captions"]
+        captions = read_json(path, remedy=remedy).get("captions")
+        if not isinstance(captions, dict):
+            raise FormatError(f"{path}: no captions in it, expected them by image; run: {remedy}")
         return captions
 
     def training_scores(self) -> dict[str, float]:

@@ -30,9 +30,9 @@ Section = TypeVar("Section", bound=BaseModel)
 
 
 class Params(BaseModel):
-    """Base of all sections: frozen, strict, no unknown keys."""
+    """Base of all sections: frozen, strict, no unknown keys, finite numbers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class MachineParams(Params):

@@ -70,10 +70,22 @@ def read_text(path: Path, *, remedy: str) -> str:
     ------
     MissingDataError
         If the file is not there.
+    FormatError
+        If it is a folder, may not be read, or is not UTF-8.
     """
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
-    return path.read_text()
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"{path}: byte {error.start} is {error.object[error.start]:#04x}, expected text in "
+            f"UTF-8; run: {remedy}"
+        ) from error
+    except (IsADirectoryError, PermissionError) as error:
+        raise FormatError(
+            f"{path}: {str(error.strerror).lower()}, expected a text file; run: {remedy}"
+        ) from error
 
 
 def read_json(path: Path, *, remedy: str) -> Any:
@@ -90,13 +102,21 @@ def read_json(path: Path, *, remedy: str) -> Any:
     MissingDataError
         If the file is not there.
     FormatError
-        If it is not JSON.
+        If it is not JSON, or no object (names and values).
     """
     text = read_text(path, remedy=remedy)
     try:
-        return json.loads(text)
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         raise FormatError(f"{path}: not valid JSON ({error}); run: {remedy}") from error
+    except RecursionError as error:
+        raise FormatError(f"{path}: JSON of too many levels; run: {remedy}") from error
+    if not isinstance(content, dict):
+        raise FormatError(
+            f"{path}: JSON holds a {type(content).__name__}, expected names and values; run: "
+            f"{remedy}"
+        )
+    return content
 
 
 def hash_file(

@@ -16,7 +16,12 @@ from typing import Any, Protocol, Self
 from joblib import Parallel, delayed
 
 from fmri2img.project.config import MachineParams
-from fmri2img.project.exceptions import ChangedDataError, FormatError, MissingDataError
+from fmri2img.project.exceptions import (
+    ChangedDataError,
+    FormatError,
+    MismatchError,
+    MissingDataError,
+)
 from fmri2img.project.files import hash_file, json_bytes, read_json, write_json
 from fmri2img.project.layout import ledger_path, receipt_path
 
@@ -334,11 +339,17 @@ class RawFiles:
 def raw_files(name: str, machine: MachineParams) -> RawFiles:
     """Open the raw files of a subject, or of all (``shared``), as this project's receipt lists
     them.
+
+    Raises
+    ------
+    MismatchError
+        If the receipt is that of another subject.
     """
-    receipt = Receipt.open(
-        receipt_path(name),
-        remedy="dvc repro fetch_raw_shared" if name == "shared" else f"dvc repro fetch_raw@{name}",
-    )
+    path = receipt_path(name)
+    remedy = "dvc repro fetch_raw_shared" if name == "shared" else f"dvc repro fetch_raw@{name}"
+    receipt = Receipt.open(path, remedy=remedy)
+    if receipt.name != name:
+        raise MismatchError(f"{path} belongs to {receipt.name}, expected {name}; run: {remedy}")
     return RawFiles(receipt, machine.raw_folder, Ledger(ledger_path(name)))
 
 

@@ -91,6 +91,11 @@ def fit_encoder(
         on_epoch(history[0])
     best = min(history, key=lambda record: record.validation_loss)
     encoder = encoder.cpu().eval()
+    if name := encoder.not_finite():
+        raise MismatchError(
+            f"{name} of the trained encoder holds NaN or infinity; nothing was replaced; check its "
+            "settings in params.yaml, such as penalties and learning rate"
+        )
     _measure_spread(encoder, data.validation)
     return encoder, TrainingResult(
         history, facts, best.validation_loss, best.validation_pattern_correlation

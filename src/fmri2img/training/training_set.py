@@ -11,6 +11,7 @@ from fmri2img.containers.repetitions import average_repetitions, averaged_betas
 from fmri2img.containers.splits import Split
 from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.models.base import TrainingTensors
+from fmri2img.project.exceptions import MismatchError
 from fmri2img.training.data import TrainingSet, ValidationTensors
 
 
@@ -33,6 +34,11 @@ def make_training_set(
         made on pictures that were learnt from.
     with_pictures : bool
         Whether to include the pictures, for a loss that needs them.
+
+    Raises
+    ------
+    MismatchError
+        If no voxel varies over training trials.
     """
     train_ids, validation_ids = split.ids("train"), split.ids("validation")
     others = prior.only(
@@ -43,6 +49,12 @@ def make_training_set(
     )
     trials = examples.trials_of(train_ids)
     betas, trial_ids = examples.in_units(trials), examples.trial_image_ids[trials]
+    if not (np.fmax.reduce(betas) > np.fmin.reduce(betas)).any():
+        raise MismatchError(
+            f"{examples.provenance.get('subject', 'the subject')}: no voxel varies over the "
+            f"{len(trials)} training trials, expected betas of a brain; check the voxel file with "
+            "fmri2img voxels, and the sessions in params.yaml"
+        )
     train_latents = torch.from_numpy(latents.of(train_ids))
     train = TrainingTensors(
         betas=torch.from_numpy(betas),

@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from fmri2img.evaluation.inference import too_few_resamples
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC, shown_in_comparison, title_of
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import CEILING, MODEL, REFERENCE, ROWS, SUBJECT_ROWS
@@ -96,9 +97,11 @@ class ComparedRun:
         }
 
 
-def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: str) -> str:
+def comparison_markdown(
+    runs: list[ComparedRun], data_source: str, figure_name: str, n_permutations: int
+) -> str:
     """Return the comparison as Markdown: one table per subject, floors and ceiling beside every
-    score.
+    score. ``n_permutations`` is the number behind the p-values.
     """
     lines = ["# Comparison of encoders", ""]
     if data_source == "simulated":
@@ -138,6 +141,9 @@ def comparison_markdown(runs: list[ComparedRun], data_source: str, figure_name: 
         "list: " + "; ".join(_p_text(run) for run in runs) + ".",
         "",
     ]
+    n_tests = sum(len(run.p_values) for run in runs)
+    if note := too_few_resamples(n_tests, n_permutations, "set evaluate.n_permutations to"):
+        lines += [note, ""]
     return "\n".join(lines)
 
 

@@ -75,6 +75,7 @@ def run_page(data: ReportData) -> str:
         "report.html.jinja",
         title=f"{data.subject} · {data.model}",
         about=document.about,
+        warnings=[note for note in document.notes if not note.startswith("Simulated")],
         tables=_tables(document, data.model),
         absent=_absent(document.absent),
         p_values={title_of(metric): document.p_values[metric] for metric in _tested(document)},

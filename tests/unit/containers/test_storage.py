@@ -11,9 +11,12 @@ from fmri2img.containers.storage import (
     JoinedArray,
     StoredArray,
     StreamedArray,
+    array_fault,
     chunk_shape,
+    read_arrays,
     write_array,
 )
+from fmri2img.project.exceptions import FormatError
 
 
 def written(tmp_path, values, name="whole.h5"):
@@ -126,3 +129,74 @@ def test_a_disk_that_takes_no_more_is_one_line_and_nothing_is_left(tmp_path):
     )
     assert (tmp_path / "whole.h5").read_bytes() == b"earlier"
     assert not list(tmp_path.glob(".partial*"))
+
+
+def secret(tmp_path):
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["x"] = np.arange(3)
+    (tmp_path / "secret.raw").write_bytes(bytes(24))
+    return tmp_path / "secret.h5"
+
+
+def by_soft_link(file, tmp_path):
+    file["other"] = np.arange(3)
+    file["x"] = h5py.SoftLink("/other")
+
+
+def by_external_link(file, tmp_path):
+    file["x"] = h5py.ExternalLink(str(secret(tmp_path)), "x")
+
+
+def by_external_storage(file, tmp_path):
+    secret(tmp_path)
+    place = [(str(tmp_path / "secret.raw"), 0, 24)]
+    file.create_dataset("x", (3,), "i8", external=place)
+
+
+def by_virtual_data(file, tmp_path):
+    layout = h5py.VirtualLayout((3,), "i8")
+    layout[:] = h5py.VirtualSource(str(secret(tmp_path)), "x", (3,))
+    file.create_virtual_dataset("x", layout)
+
+
+def by_a_group(file, tmp_path):
+    file.create_group("x")
+
+
+def by_nothing(file, tmp_path):
+    file.create_dataset("x", data=h5py.Empty("i8"))
+
+
+@pytest.mark.parametrize(
+    ("make", "line"),
+    [
+        (by_soft_link, "x is a link to /other, expected an array"),
+        (by_external_link, r"x is a link to .*secret\.h5x, expected an array"),
+        (by_external_storage, r"x keeps its values in .*secret\.raw, expected them in the file"),
+        (by_virtual_data, r"x takes its values from .*secret\.h5, expected them in the file"),
+        (by_a_group, "x is a group without a shape, expected an array"),
+        (by_nothing, "x is a dataset without a shape, expected an array"),
+    ],
+)
+def test_arrays_that_leave_their_file_are_refused(tmp_path, make, line):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        make(file, tmp_path)
+    with h5py.File(path) as file:
+        assert re.fullmatch(line, array_fault(file, "x"))
+        assert array_fault(file, "y").startswith("no array y among ")
+    with pytest.raises(FormatError, match=rf"x\.h5: {line}; write it under that name"):
+        read_arrays(path, ("x",))
+
+
+def test_arrays_of_files_in_the_same_folder_may_be_combined(tmp_path):
+    with h5py.File(tmp_path / "part.h5", "w") as file:
+        file["x"] = np.arange(3)
+    layout = h5py.VirtualLayout((3,), "i8")
+    layout[:] = h5py.VirtualSource("part.h5", "x", (3,))
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_virtual_dataset("x", layout)
+        file["plain"] = 1.0
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert array_fault(file, "x", may_be_virtual=True) == array_fault(file, "plain") == ""
+        assert "part.h5" in array_fault(file, "x")

@@ -137,9 +137,15 @@ def examples(**changes):
     ],
 )
 def test_a_file_whose_arrays_are_not_as_declared(tmp_path, changes, line):
-    examples(**changes).save(tmp_path / "e.h5")
+    path, wrong = tmp_path / "e.h5", examples(**changes)
+    wrong._write(path)  # as other hands and earlier versions did
     with pytest.raises(FormatError, match=rf"e\.h5: {line}; run: dvc repro x"):
-        Examples.open(tmp_path / "e.h5", remedy="dvc repro x")
+        Examples.open(path, remedy="dvc repro x")
+    examples().save(path)
+    before = path.read_bytes()
+    with pytest.raises(MismatchError, match=f"{line}; nothing was written, and what was there is"):
+        wrong.save(path)
+    assert path.read_bytes() == before
 
 
 def test_a_file_of_somebody_else(tmp_path):
@@ -151,31 +157,57 @@ def test_a_file_of_somebody_else(tmp_path):
         Examples.open(tmp_path / "e.h5", remedy="dvc repro", subject="subj02")
 
 
-def test_two_trials_at_one_place(tmp_path):
+def trial_betas(**changes):
     names = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain", "sessions")
     known = examples()
     voxels = {name: getattr(known, name) for name in (*names, "valid", "saturated", "affine")}
-    counts = np.array([1, 1, 2], np.int16)
-    TrialBetas(
-        **voxels,
-        provenance={},
-        betas=np.zeros((3, 2), np.int16),
-        image_ids=np.array([5, 2, 5]),
-        is_shared=np.zeros(3, bool),
-        session=counts,
-        run=np.ones(3, np.int16),
-        trial=np.ones(3, np.int16),
-        repetition=np.zeros(3, np.int8),
-    ).save(tmp_path / "v.h5")
-    with pytest.raises(FormatError, match="session, run, trial: two trials have the same numbers"):
-        TrialBetas.open(tmp_path / "v.h5", remedy="")
+    trials = {
+        "provenance": {},
+        "betas": np.zeros((3, 2), np.int16),
+        "image_ids": np.array([5, 2, 5]),
+        "is_shared": np.zeros(3, bool),
+        "session": np.array([1, 1, 2], np.int16),
+        "run": np.ones(3, np.int16),
+        "trial": np.array([1, 2, 1], np.int16),
+        "repetition": np.array([0, 0, 1], np.int8),
+    }
+    return TrialBetas(**voxels, **trials | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"trial": np.array([1, 1, 1], np.int16)},
+            "session, run, trial: two trials have the same numbers",
+        ),
+        (
+            {"image_ids": np.array([5, 5, 2])},
+            r"repetition: 0 in trial 1 \(from 0\), expected 1, how often image 5 was shown",
+        ),
+        (
+            {"is_shared": np.array([True, False, False])},
+            "is_shared: image 5 is shared in some trials and not in others",
+        ),
+    ],
+    ids=["two at one place", "shuffled ids", "shared at times"],
+)
+def test_trials_that_contradict_one_another(tmp_path, changes, line):
+    path = tmp_path / "v.h5"
+    trial_betas().save(path)
+    assert TrialBetas.open(path, remedy="").image_ids.tolist() == [5, 2, 5]
+    trial_betas(**changes)._write(path)
+    with pytest.raises(FormatError, match=line):
+        TrialBetas.open(path, remedy="")
+    with pytest.raises(MismatchError, match=line):
+        trial_betas(**changes).save(path)
 
 
 def test_latents_that_are_no_numbers(tmp_path):
     values = np.zeros((2, 4, 2, 2), np.float32)
     values[1, 0, 1, 0] = np.inf
     none = np.zeros((2, 0, 1, 1), np.float32)
-    Latents(np.arange(2), values, none, {}).save(tmp_path / "l.h5")
+    Latents(np.arange(2), values, none, {})._write(tmp_path / "l.h5")
     with pytest.raises(FormatError, match=r"values: inf at \(1, 0, 1, 0\), expected finite"):
         Latents.open(tmp_path / "l.h5", remedy="")
 

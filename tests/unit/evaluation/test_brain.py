@@ -192,7 +192,9 @@ def test_voxels_without_any_signal_count_in_no_median(rng, latents):
 def test_ceilings_come_from_images_that_are_not_shared_where_they_were_estimated(rng, latents):
     examples = make_examples(rng, latents.values, noise=1)
     model = fit_encoding_model(examples, SPLIT, latents, PARAMS)
-    assert "shipped with the dataset" in ceiling_source(examples)
+    assert ceiling_source(examples).startswith("ncsnr shipped with the dataset")
+    without = replace(examples, ncsnr=np.full_like(examples.ncsnr, np.nan))
+    assert ceiling_source(without).startswith("ncsnr: there is none, neither shipped with the")
     examples.training_ncsnr[:] = 0.5
     assert ceiling_source(examples) == "ncsnr estimated on images that are not shared"
     found = score_encoding_model(model, examples, SPLIT, latents, min_noise_ceiling=10)

@@ -2,7 +2,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from fmri2img.evaluation.inference import bootstrap_intervals, holm, permutation_p, sign_flip_p
+from fmri2img.evaluation.inference import (
+    bootstrap_intervals,
+    holm,
+    permutation_p,
+    sign_flip_p,
+    too_few_resamples,
+)
 
 
 def test_intervals_agree_with_scipy_metric_by_metric(rng):
@@ -35,6 +41,26 @@ def test_permutation_p_is_uniform_without_signal_and_small_with_it(rng):
     with_signal = permutation_p({"r": np.eye(8), "none": np.ones((8, 8))}, 99, rng)
     assert with_signal["r"] == 0.01  # never 0
     assert with_signal["none"] == 1
+
+
+def test_permutations_are_those_of_a_loop(rng):
+    tables = {"r": rng.normal(size=(9, 9)), "s": rng.normal(size=(9, 9)).astype(np.float32)}
+    found = permutation_p(tables, 450, np.random.default_rng(3))
+    again = np.random.default_rng(3)
+    orders = [again.permutation(9) for _ in range(450)]
+    for metric, table in tables.items():
+        observed = np.diag(table).mean()
+        reached = sum(table[order, np.arange(9)].mean() >= observed for order in orders)
+        assert found[metric] == (reached + 1) / 451
+
+
+def test_a_family_too_large_for_its_resamples_is_told():
+    assert too_few_resamples(50, 1000, "set n to") == ""
+    told = too_few_resamples(144, 1000, "set n to")
+    assert told.startswith("With 144 tests and 1000 resamples no p can fall below 0.144, so this")
+    assert told.endswith("set n to at least 2880.")
+    assert holm({str(test): 1 / 1001 for test in range(144)})["0"] > 0.05
+    assert too_few_resamples(1000, 20_000, "set n to") == ""
 
 
 def test_sign_flips_find_a_difference_and_no_other(rng):

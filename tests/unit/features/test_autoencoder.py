@@ -12,7 +12,7 @@ from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.features.vae_latents import encode_pictures, to_network_range
 from fmri2img.generation.decode import decode_latents, from_network_range
 from fmri2img.pretrained.autoencoder import load_autoencoder
-from fmri2img.project.exceptions import FormatError, UnavailableError
+from fmri2img.project.exceptions import FormatError, MismatchError, UnavailableError
 
 DEMO = REPOSITORY / "models" / "demo-vae"
 
@@ -127,6 +127,19 @@ def test_another_network_is_refused(tmp_path):
         r"\['config.json'\]",
     ):
         load_autoencoder(str(tmp_path), "main")
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_a_network_that_gives_no_numbers_is_refused(scenes, part):
+    """Its pictures would be black, and its latents would train an encoder."""
+    broken = load_autoencoder(str(DEMO), "main")
+    next(getattr(broken.network, part).parameters()).fill_(torch.nan)
+    run, given = {
+        "encoder": (encode_pictures, scenes[:2]),
+        "decoder": (decode_latents, np.zeros((2, 4, 16, 16), np.float32)),
+    }[part]
+    with pytest.raises(MismatchError, match=r"gave (latents|pictures) with NaN or infinity \(2 of"):
+        run(given, broken, batch_size=2)
 
 
 def test_ranges_are_inverse(scenes):

@@ -9,9 +9,9 @@ from fmri2img.models._hierarchy import (
     Posterior,
     Prior,
     Sums,
-    Windows,
 )
 from fmri2img.models._places import weights_of_places
+from fmri2img.models._windows import Windows
 from voxel_world import GRIDS, N_ENERGIES, D, make_world
 
 POOLING = Pooling(shared_voxels=30, isotropic_voxels=100, n_rounds=4)

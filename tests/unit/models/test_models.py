@@ -1,9 +1,11 @@
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 from sklearn.linear_model import Ridge
 
 from conftest import REPOSITORY
@@ -16,7 +18,7 @@ from fmri2img.models.registry import (
     model_names,
     save_encoder,
 )
-from fmri2img.project.exceptions import MissingDataError
+from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 N_VOXELS, LATENT_SHAPE = 23, (4, 16, 16)
@@ -80,6 +82,84 @@ def test_weights_and_config_rebuild_the_encoder(name, tmp_path, data):
 
 def test_a_missing_encoder_names_the_command(tmp_path):
     with pytest.raises(MissingDataError, match=r"config\.json not found; run: dvc repro train"):
+        load_encoder(tmp_path)
+
+
+def saved_ridge(folder, data, **about):
+    encoder = build("ridge")
+    encoder.normalizer.fit(data.betas)
+    save_encoder(encoder, "ridge", folder, {"subject": "subj01"} | about)
+    return encoder
+
+
+def test_an_encoder_of_somebody_else_is_refused(tmp_path, data):
+    saved_ridge(tmp_path, data)
+    assert load_encoder(tmp_path, subject="subj01", model="ridge")
+    for expected, names in (
+        ({"subject": "subj02"}, "subject subj01, expected subj02"),
+        ({"model": "basic_ae"}, "model ridge, expected basic_ae"),
+    ):
+        with pytest.raises(MismatchError, match=f"holds an encoder of {names}; train it again"):
+            load_encoder(tmp_path, **expected)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_refused(tmp_path, data, value):
+    encoder = saved_ridge(tmp_path, data)
+    name = next(iter(dict(encoder.named_parameters()) or dict(encoder.named_buffers())))
+    encoder.state_dict()[name].view(-1)[3] = value
+    save_encoder(encoder, "ridge", tmp_path, {})
+    with pytest.raises(FormatError, match=f"{name} holds NaN or infinity, expected finite numbers"):
+        load_encoder(tmp_path)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:100])
+
+
+def link(path):
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+
+
+def rename(path):
+    save_file({"other": torch.zeros(3)}, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (cut, "not readable weights"),
+        (link, "not readable weights"),
+        (rename, "does not fit the encoder"),
+    ],
+)
+def test_damaged_weights_are_one_line(tmp_path, data, damage, line):
+    saved_ridge(tmp_path, data)
+    damage(tmp_path / "model.safetensors")
+    with pytest.raises(FormatError, match=rf"model\.safetensors: {line} \(.*\); train it again"):
+        load_encoder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"model": None}, "model: None, expected a str"),
+        ({"n_voxels": "many"}, "n_voxels: 'many', expected a int"),
+        ({"n_voxels": 0}, "0 voxels and latents of shape"),
+        ({"latent_shape": [4, 16]}, r"latents of shape \[4, 16\], expected"),
+        ({"settings": {"penalties": [1]}}, "settings.n_folds: Field required; it is of another"),
+        ({"settings": []}, r"settings: \[\], expected a dict"),
+        ({"about": None}, "about: None, expected a dict"),
+    ],
+)
+def test_a_config_of_another_form_is_one_line(tmp_path, data, changes, line):
+    saved_ridge(tmp_path, data)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(FormatError, match=rf"config\.json: .*{line}.*; train it again"):
+        load_encoder(tmp_path)
+    path.write_text("[]")
+    with pytest.raises(FormatError, match="JSON holds a list, expected names and values"):
         load_encoder(tmp_path)
 
 

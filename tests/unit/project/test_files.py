@@ -37,6 +37,30 @@ def test_json_that_is_missing_or_broken_names_the_remedy(tmp_path):
         read_json(tmp_path / "a.json", remedy="dvc repro split")
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"[1, 2]", "JSON holds a list, expected names and values"),
+        (b"3", "JSON holds a int, expected names and values"),
+        (b'{"a": ' * 100_000, "JSON of too many levels"),
+        ('{"a": "Größe"}'.encode("latin-1"), "byte 9 is 0xf6, expected text in UTF-8"),
+        ('{"a": 1}'.encode("utf-16"), "byte 0 is 0xff, expected text in UTF-8"),
+        (None, "is a directory, expected a text file"),
+    ],
+    ids=["list", "number", "deep", "latin-1", "utf-16", "folder"],
+)
+def test_what_is_no_json_object_is_one_line(tmp_path, content, line):
+    path = tmp_path / "a.json"
+    path.mkdir() if content is None else path.write_bytes(content)
+    with pytest.raises(FormatError, match=rf"a\.json: {line}; run: x"):
+        read_json(path, remedy="x")
+
+
+def test_texts_are_utf_8_whatever_the_locale(tmp_path):
+    write_json(tmp_path / "a.json", {"name": "Größe"})
+    assert read_json(tmp_path / "a.json", remedy="") == {"name": "Größe"}
+
+
 def test_hash_agrees_with_hashlib(tmp_path):
     (tmp_path / "a").write_bytes(b"voxel" * 10_000)
     assert (

@@ -3,9 +3,10 @@ from dataclasses import replace
 
 import pytest
 
-from conftest import raw_files_of
-from fmri2img.project.exceptions import ChangedDataError, MissingDataError
-from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt
+from conftest import ONE_PROCESS, raw_files_of
+from fmri2img.project.exceptions import ChangedDataError, MismatchError, MissingDataError
+from fmri2img.project.layout import receipt_path
+from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, raw_files
 
 PATHS = ["nsddata/b.tsv", "nsddata/a.tsv"]
 
@@ -68,6 +69,16 @@ def test_missing_and_changed_files_are_refused(raw, content, error, message):
 def test_a_file_that_is_not_listed_is_refused(raw):
     with pytest.raises(MissingDataError, match=r"c\.tsv is not in the receipt of subj05"):
         raw.locate("nsddata/c.tsv")
+
+
+def test_a_receipt_of_somebody_else_is_refused(raw, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    raw.receipt.save(receipt_path("subj05"))
+    assert raw_files("subj05", ONE_PROCESS).name == "subj05"
+    raw.receipt.save(receipt_path("subj01"))
+    line = r"subj01\.json belongs to subj05, expected subj01; run: dvc repro fetch_raw@subj01"
+    with pytest.raises(MismatchError, match=line):
+        raw_files("subj01", ONE_PROCESS)
 
 
 def test_digest_follows_every_byte(raw):

@@ -336,6 +336,36 @@ def test_poor_data_is_no_crash(name, n_images, voxels, subject, tmp_path):
     assert torch.isfinite(encoder.spread(2)).all()
 
 
+def test_a_brain_that_never_varies_is_refused(subject):
+    examples, split, latents = subject
+    nothing = replace(examples, valid=np.zeros_like(examples.valid))
+    with pytest.raises(
+        MismatchError, match=r"no voxel varies over the .* training trials, expected"
+    ):
+        training_set(nothing, split, latents)
+
+
+def test_weights_that_are_no_numbers_are_not_kept(subject, tmp_path, monkeypatch):
+    """Closed forms have no loss over epochs that would tell."""
+    kind = model_class("ridge")
+
+    def overflow(encoder, data):
+        encoder.linear.weight.data.fill_(float("nan"))
+        return {}
+
+    monkeypatch.setattr(kind, "solve", overflow)
+    with pytest.raises(
+        MismatchError, match=r"linear\.weight of the trained encoder holds NaN or infinity"
+    ):
+        fit(training_set(*subject), tmp_path, "ridge")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_settings_are_finite(value):
+    with pytest.raises(ConfigError, match=r"train\.ridge\.penalties.*finite number"):
+        check_settings("ridge", SECTIONS["ridge"] | {"penalties": [value]})
+
+
 def test_a_batch_larger_than_the_data_is_one_step(subject, tmp_path, caplog):
     with caplog.at_level("INFO"):
         fit(training_set(*subject), tmp_path, batch_size=5000, epochs=1)

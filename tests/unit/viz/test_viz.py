@@ -49,7 +49,7 @@ def runs(rng):
 
 
 def test_markdown_has_floors_ceiling_intervals_and_the_warning(runs):
-    text = comparison_markdown(runs, "simulated", "comparison.png")
+    text = comparison_markdown(runs, "simulated", "comparison.png", 1000)
     assert "**Simulated data.**" in text
     assert "## subj02 (37 test images)" in text
     assert "**0.610** [0.560, 0.660]" in text
@@ -61,7 +61,13 @@ def test_markdown_has_floors_ceiling_intervals_and_the_warning(runs):
         "ceiling: autoencoder alone",
     ):
         assert text.count(f"| {row} |") == 2
-    assert "Simulated" not in comparison_markdown(runs, "s3", "comparison.png")
+    assert "Simulated" not in comparison_markdown(runs, "s3", "comparison.png", 1000)
+    assert "cannot tell" not in text
+    told = comparison_markdown(runs, "s3", "comparison.png", 79)
+    assert "With 4 tests and 79 resamples" not in told
+    told = comparison_markdown(runs, "s3", "comparison.png", 78)
+    assert "With 4 tests and 78 resamples no p can fall below 0.051" in told
+    assert "set evaluate.n_permutations to at least 80." in told
 
 
 def test_figure_shows_every_subject_and_model(runs, rng):

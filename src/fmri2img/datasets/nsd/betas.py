@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fmri2img.containers.storage import array_fault
 from fmri2img.datasets.nsd.design import TRIALS_PER_SESSION
 from fmri2img.datasets.nsd.volumes import read_header, stream_voxels
 from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
@@ -53,10 +54,8 @@ def _read_hdf5(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
         with h5py.File(
             path, "r", locking=False
         ) as file:  # archives are often on file systems without locks
-            if not isinstance(file.get("betas"), h5py.Dataset):
-                raise FormatError(
-                    f"{path}: expected a dataset named betas, got {sorted(file)}; run: {remedy}"
-                )
+            if fault := array_fault(file, "betas"):
+                raise FormatError(f"{path}: {fault}; run: {remedy}")
             stored = file["betas"]
             _check(path, stored.shape[::-1], stored.dtype, mask, remedy)
             return _read_runs(stored, mask)

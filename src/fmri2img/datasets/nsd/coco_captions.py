@@ -124,7 +124,7 @@ def _read_file(path: Path) -> dict[int, list[str]]:
         raise MissingDataError(f"{path} not found; {remedy}")
     by_picture: dict[int, list[str]] = {}
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         for item in sorted(content["annotations"], key=lambda item: item["id"]):
             by_picture.setdefault(item["image_id"], []).append(item["caption"].strip())
     except (TypeError, KeyError, ValueError) as error:

@@ -18,7 +18,12 @@ from fmri2img.datasets.nsd.paths import (
 from fmri2img.datasets.nsd.rois import LABEL_NAMES, NSD_ROIS, read_label_table, read_labels
 from fmri2img.datasets.nsd.volumes import check_same_grid, read_volume, slab_centre_affine
 from fmri2img.project.config import ConvertRoiParams, NsdParams
-from fmri2img.project.exceptions import ConfigError, MismatchError, MissingDataError
+from fmri2img.project.exceptions import (
+    ConfigError,
+    FormatError,
+    MismatchError,
+    MissingDataError,
+)
 from fmri2img.provenance.receipts import RawFiles
 
 _MAPPINGS = {"nearest": map_nearest, "winner_take_all": map_winner_take_all}
@@ -96,6 +101,34 @@ def _unite(
     return united, all_names
 
 
+def _check_table(
+    path: Path, names: dict[int, str], known: dict[int, str], present: set[int], remedy: str
+) -> None:
+    """Refuse a label table of NSD's that names its labels otherwise than NSD, or not all of them.
+
+    Parameters
+    ----------
+    path : Path
+    names, known : dict of int to str
+        The table, and the names that NSD's table has.
+    present : set of int
+        Labels in the volume.
+    remedy : str
+    """
+    numbers = {name: label for label, name in known.items()}
+    for label, name in names.items():
+        if numbers.get(name, label) != label:
+            raise FormatError(
+                f"{path}: label {label} is {name}, expected {known.get(label, 'another')}: in NSD "
+                f"{name} is label {numbers[name]}; run: {remedy}"
+            )
+    if cut := sorted(present & (set(known) - set(names))):
+        raise FormatError(
+            f"{path}: no name for label {cut[0]}, which the volume holds, expected "
+            f"{known[cut[0]]}; the table is cut; run: {remedy}"
+        )
+
+
 @dataclass(frozen=True)
 class _Drawn:
     """ROIs of one subject in the space where they were drawn."""
@@ -123,9 +156,10 @@ class _Drawn:
                 self.raw.locate(self.files.transform()), self._grid().shape, remedy=self.raw.remedy
             )
             labels = _MAPPINGS[self.params.mapping](labels, coordinates, bad_value=-1)
-        names = (
-            read_label_table(table, remedy=self.raw.remedy) if table else LABEL_NAMES.get(roi, {})
-        )
+        known = LABEL_NAMES.get(roi, {})
+        names = read_label_table(table, remedy=self.raw.remedy) if table else known
+        if table and not table.is_relative_to(self.own_rois):
+            _check_table(table, names, known, set(np.unique(labels).tolist()), self.raw.remedy)
         unnamed = {
             int(label): f"{roi}-{label}"
             for label in np.unique(labels[labels > 0])

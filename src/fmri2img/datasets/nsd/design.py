@@ -25,6 +25,9 @@ N_IMAGES = 73_000
 N_SUBJECTS = 8
 N_REPETITIONS = 3  # how often an image is shown
 SPLITS: tuple[SplitKind, ...] = ("shared", "random")
+# Largest number in each variable of the design.
+_LARGEST = {"masterordering": 10_000, "subjectim": N_IMAGES, "sharedix": N_IMAGES}
+_TRIALS_A_RUN = 63  # at most
 # Stored units of one percent signal change (NSD manual, "Functional data").
 UNITS = Units(PERCENT, 300.0)
 # Sessions held by each subject, subj01 to subj08 (NSD manual, technical notes).
@@ -65,7 +68,7 @@ def read_design(path: Path, *, remedy: str) -> ExperimentDesign:
     MissingDataError
         If the file is not there.
     FormatError
-        If a variable is missing or has another shape.
+        If a variable is missing, has another shape, or holds what NSD's design never does.
     """
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
@@ -86,9 +89,56 @@ def read_design(path: Path, *, remedy: str) -> ExperimentDesign:
             raise FormatError(
                 f"{path}: variable {name} should have shape {shape}, got {got}; run: {remedy}"
             )
+    for name in shapes:
+        if fault := _not_whole(variables[name], _LARGEST[name]):
+            raise FormatError(f"{path}: variable {name}: {fault}; run: {remedy}")
     # The file holds small integer types: cast before any arithmetic.
     order, images, shared = (variables[name].astype(np.int64) - 1 for name in shapes)
-    return ExperimentDesign(order[0], images, shared[0])
+    design = ExperimentDesign(order[0], images, shared[0])
+    if fault := _design_fault(design):
+        raise FormatError(f"{path}: variable {fault}; run: {remedy}")
+    return design
+
+
+def _not_whole(values: np.ndarray, largest: int) -> str:
+    """Return what keeps values from being numbers from 1 to ``largest``; empty if nothing does."""
+    if values.dtype.kind not in "iuf":
+        return f"holds {values.dtype}, expected numbers"
+    wrong = ~((values >= 1) & (values <= largest) & (values == np.floor(values)))  # NaN, too
+    if not wrong.any():
+        return ""
+    place = tuple(int(index) + 1 for index in np.argwhere(wrong)[0])
+    return f"{values[wrong][0]} at {place} (from 1), expected whole numbers from 1 to {largest}"
+
+
+def _design_fault(design: ExperimentDesign) -> str:
+    """Return which variable contradicts NSD's design, and how; empty if none does."""
+    times = np.bincount(design.master_order, minlength=_LARGEST["masterordering"])
+    if len(wrong := np.flatnonzero(times != N_REPETITIONS)):
+        return (
+            f"masterordering: shows 10KID {wrong[0] + 1} {times[wrong[0]]} times, expected "
+            f"{N_REPETITIONS}"
+        )
+    shared = design.shared_image_ids
+    ids, counts = np.unique(shared, return_counts=True)
+    if len(ids) < len(shared):
+        return (
+            f"sharedix: holds 73KID {ids[counts > 1][0] + 1} twice, expected {len(shared)} images"
+        )
+    if len(places := np.argwhere(design.subject_images[:, : len(shared)] != shared)):
+        row, column = places[0]
+        return (
+            f"subjectim: 73KID {design.subject_images[row, column] + 1} at ({row + 1}, "
+            f"{column + 1}), expected {shared[column] + 1}: its first columns are sharedix"
+        )
+    others = design.subject_images[:, len(shared) :]
+    ids, counts = np.unique(np.append(others, shared), return_counts=True)
+    if (counts > 1).any():
+        return (
+            f"subjectim: 73KID {ids[counts > 1][0] + 1} stands in two places, expected images of "
+            "one subject each besides the shared ones"
+        )
+    return ""
 
 
 def read_responses(path: Path, sessions: list[int], *, remedy: str) -> pd.DataFrame:
@@ -135,11 +185,23 @@ def read_responses(path: Path, sessions: list[int], *, remedy: str) -> pd.DataFr
             f"{path}: {int(chosen.isna().any(axis=1).sum())} trials lack a number, run or 73KID; "
             f"run: {remedy}"
         )
+    for column, largest in (("RUN", 10**6), ("TRIAL", _TRIALS_A_RUN), ("73KID", N_IMAGES)):
+        if fault := _not_whole(chosen[[column]].to_numpy(), largest):
+            raise FormatError(f"{path}: column {column}: {fault}; run: {remedy}")
     chosen = chosen.astype(np.int64)
     if set(chosen["RUN"]) != set(range(1, RUNS_PER_SESSION + 1)):
         raise FormatError(
             f"{path}: expected runs 1 to {RUNS_PER_SESSION}, got {sorted(set(chosen['RUN']))}; "
             f"run: {remedy}"
+        )
+    steps = chosen.groupby("SESSION")[["RUN", "TRIAL"]].diff()
+    late = (steps["RUN"] > 0) | ((steps["RUN"] == 0) & (steps["TRIAL"] > 0)) | steps["RUN"].isna()
+    if not late.all():
+        row = chosen[~late].iloc[0]
+        raise FormatError(
+            f"{path}: columns RUN and TRIAL: session {row['SESSION']}, run {row['RUN']}, trial "
+            f"{row['TRIAL']} does not come after the row before, expected the order of the "
+            f"experiment, each trial once; run: {remedy}"
         )
     chosen["image_id"] = chosen.pop("73KID") - 1
     return chosen.rename(columns=str.lower).reset_index(drop=True)

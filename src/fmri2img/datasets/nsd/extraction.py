@@ -78,6 +78,9 @@ def extract_betas(
     ncsnr = _shipped_ncsnr(raw, files, region, nsd)
     machine, progress = resources.machine, resources.progress
     sources = locate_sessions(raw, sessions, trials, nsd, params.timeseries, watch=resources.watch)
+    for path in (path for source in sources for path in source.volumes):
+        image = read_volume(path, remedy=raw.remedy)
+        check_same_grid(path, image, region.mask.shape, region.affine, "the region of interest")
     pieces = read_sessions(sources, region.mask, resources.workspace, machine, progress=progress)
     is_shared = np.isin(image_ids, design.shared_image_ids)
     ijk = np.argwhere(region.mask)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from fmri2img.datasets.nsd.volumes import read_array, read_volume
-from fmri2img.project.exceptions import FormatError, MissingDataError
-from fmri2img.project.files import write_text
+from fmri2img.project.exceptions import FormatError
+from fmri2img.project.files import read_text, write_text
 
 # The ROI collections that NSD ships as volumes (NSD manual, "ROIs").
 NSD_ROIS = (
@@ -90,10 +90,8 @@ def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
     FormatError
         If a line has no number and name, or two labels share a name.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
     names: dict[int, str] = {}
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    for number, line in enumerate(read_text(path, remedy=remedy).splitlines(), start=1):
         fields = line.split()
         if not fields or fields[0].startswith("#"):
             continue

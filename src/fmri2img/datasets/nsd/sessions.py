@@ -23,7 +23,9 @@ from fmri2img.datasets.nsd.design import (
 )
 from fmri2img.datasets.nsd.paths import SubjectFiles, subject_number
 from fmri2img.datasets.nsd.timeseries import RunFiles, read_session_responses
+from fmri2img.datasets.session_faults import session_fault
 from fmri2img.project.config import MachineParams, NsdParams, TimeseriesParams
+from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import replacing
 from fmri2img.project.parallel import run_jobs
 from fmri2img.provenance.receipts import RawFiles, Watch
@@ -101,6 +103,16 @@ class BetasSource:
         """Return stored units, shape (750, n_voxels), int16."""
         return read_session_betas(self.path, mask, remedy=self.remedy)
 
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return str(self.path)
+
+    @property
+    def volumes(self) -> list[Path]:
+        """NIfTI files, which say where their grid lies."""
+        return [] if self.path.suffix == ".hdf5" else [self.path]
+
     def identity(self) -> str:
         """Return a text that stands for every byte and setting that decides the result."""
         return self.sha256
@@ -121,6 +133,16 @@ class TimeseriesSource:
         return read_session_responses(
             self.runs, mask, self.params, self.tr_seconds, remedy=self.remedy
         )
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return f"runs from {self.runs[0].volumes}"
+
+    @property
+    def volumes(self) -> list[Path]:
+        """NIfTI files, which say where their grid lies."""
+        return [run.volumes for run in self.runs]
 
     def identity(self) -> str:
         """Return a text that stands for every byte and setting that decides the result."""
@@ -242,6 +264,10 @@ def _code() -> bytes:
 def _make_piece(source: Source, mask: np.ndarray, piece: Path) -> None:
     """Read one session and write it to disk; runs in its own process."""
     betas = source.read(mask)
+    if fault := session_fault(betas):
+        raise FormatError(
+            f"{source.name}: {fault}; it is empty, cut or damaged; run: {source.remedy}"
+        )
     with replacing(piece) as partial, writing(partial) as file:
         write_array(file, "betas", betas)
         # int16 cannot hold NaN: a voxel without data in a session is 0 in all its trials.

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from fmri2img.containers.storage import array_fault
 from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
 
 STIMULUS_SIDE = 425
@@ -40,16 +41,14 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
     with _open(path, remedy) as file:
-        if (
-            "imgBrick" not in file
-            or file["imgBrick"].ndim != 4
-            or file["imgBrick"].dtype != np.uint8
-        ):
-            raise FormatError(
-                f"{path}: expected a uint8 dataset imgBrick of shape (images, height, width, 3), "
-                f"got {sorted(file)}; run: {remedy}"
-            )
+        if fault := array_fault(file, "imgBrick", may_be_virtual=True):
+            raise FormatError(f"{path}: {fault}; run: {remedy}")
         brick = file["imgBrick"]
+        if brick.ndim != 4 or brick.dtype != np.uint8:
+            raise FormatError(
+                f"{path}: expected uint8 imgBrick of shape (images, height, width, 3), got "
+                f"{brick.dtype} {brick.shape}; run: {remedy}"
+            )
         if len(image_ids) and image_ids.max() >= len(brick):
             raise MismatchError(
                 f"{path}: image id {image_ids.max()} (0-based) is beyond the {len(brick)} pictures "

@@ -107,7 +107,7 @@ def test_hdf5_without_betas(tmp_path, betas, mask):
     path = write_hdf5(tmp_path / "other.hdf5", betas, name="bold")
     with pytest.raises(
         FormatError,
-        match=r"other.hdf5: expected a dataset named betas, got \['bold'\]; run: dvc repro",
+        match=r"other.hdf5: no array betas among bold; run: dvc repro",
     ):
         read(path, mask)
 

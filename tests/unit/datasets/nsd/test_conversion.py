@@ -1,10 +1,12 @@
+import shutil
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import nibabel as nib
 import numpy as np
 import pytest
 
+from conftest import SUBJECT, raw_files_of
 from fmri2img.datasets.nsd.conversion import convert_roi
 from fmri2img.datasets.nsd.paths import on_disk
 from fmri2img.datasets.nsd.rois import read_label_table
@@ -162,6 +164,24 @@ def test_a_label_table_with_ragged_blanks(tmp_path):
     # As in the published Kastner2015 table: any number of tabs and blanks behind the names.
     (tmp_path / "x.ctab").write_text("0 Unknown\n1 V1v\t\t\t \n2 V1d \n\n12 TO2\t\n")
     assert read_label_table(tmp_path / "x.ctab", remedy="") == {1: "V1v", 2: "V1d", 12: "TO2"}
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ("0 Unknown\n1 V1d\n2 V1v\n", "label 1 is V1d, expected V1v: in NSD V1d is label 2; run: "),
+        ("0 Unknown\n1 V1v\n2 V1d\n", "no name for label 3, which the volume holds, expected V2v"),
+    ],
+    ids=["swapped", "cut"],
+)
+def test_a_table_that_names_labels_otherwise_is_refused(miniature, tmp_path, table, line):
+    shutil.copytree(miniature.root, tmp_path / "nsd")
+    path = on_disk(tmp_path / "nsd", miniature.subject.files.label_table("prf-visualrois"))
+    path.write_text(table)
+    listed = [PurePosixPath(record.path) for record in miniature.raw.receipt.files]
+    other = replace(miniature, raw=raw_files_of(SUBJECT, tmp_path / "nsd", listed))
+    with pytest.raises(FormatError, match=f"prf-visualrois.mgz.ctab: {line}"):
+        convert(other, "prf-visualrois")
 
 
 def test_known_regions_have_names_without_a_table(miniature):

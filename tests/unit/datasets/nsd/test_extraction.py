@@ -6,6 +6,7 @@ from pathlib import Path, PurePosixPath
 import h5py
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
 import skimage.transform
 import yaml
@@ -89,8 +90,9 @@ def test_responses_in_another_order_are_refused(miniature, region, tmp_path):
         ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "betas_session*.nii.gz"),
     )
     responses = on_disk(tmp_path / "nsd", miniature.subject.files.responses())
-    header, first, second, *rest = responses.read_text().splitlines()
-    responses.write_text("\n".join([header, second, first, *rest]) + "\n")
+    table = pd.read_csv(responses, sep="\t", comment="#")
+    table.loc[[0, 1], "73KID"] = table.loc[[1, 0], "73KID"].to_numpy()
+    table.to_csv(responses, sep="\t", index=False)
     listed = [
         PurePosixPath(record.path)
         for record in miniature.raw.receipt.files
@@ -116,6 +118,65 @@ def test_both_formats_give_the_same_bytes(miniature, region):
     ]
     np.testing.assert_array_equal(*stored)
     assert stored[0].std() > 0
+
+
+def copied(miniature, tmp_path, path):
+    """The miniature with a raw tree of its own, of which one file may be changed before its
+    receipt is written.
+    """
+    shutil.copytree(miniature.root, tmp_path / "nsd")
+    return on_disk(tmp_path / "nsd", path), lambda: replace(
+        miniature,
+        raw=raw_files_of(
+            SUBJECT,
+            tmp_path / "nsd",
+            [PurePosixPath(record.path) for record in miniature.raw.receipt.files],
+        ),
+    )
+
+
+@pytest.mark.parametrize("change", ["flipped", "1 mm"])
+def test_betas_of_another_grid_are_refused(miniature, region, tmp_path, change):
+    """Another tool has written the file with the axis turned, or forgotten its voxel size."""
+    name = miniature.subject.files.betas("b3", SESSIONS[0], "nii.gz")
+    path, again = copied(miniature, tmp_path, name)
+    image = nib.load(path)
+    values, affine = np.asarray(image.dataobj), image.affine.copy()
+    if change == "flipped":
+        values, affine = values[::-1], affine @ np.diag([-1, 1, 1, 1])
+    else:
+        affine = np.eye(4)
+    nib.Nifti1Image(values, affine, dtype=np.int16).to_filename(path)
+    with pytest.raises(MismatchError, match=r"betas_session20\.nii\.gz: affine .* does not match"):
+        extract(again(), region, tmp_path, beta_format="nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        (0, "no voxel varies over its 750 trials"),
+        (5, "no voxel varies over its 750 trials"),
+        (32_767, "no voxel varies over its 750 trials"),
+        (None, "no voxel varies over its 750 trials"),
+        (slice(375, None), "375 of 750 trials have no value in any voxel"),
+    ],
+    ids=["zeros", "constant", "saturated", "never written", "half"],
+)
+def test_an_empty_session_is_no_data(miniature, region, tmp_path, value, line):
+    path, again = copied(
+        miniature, tmp_path, miniature.subject.files.betas("b3", SESSIONS[1], "hdf5")
+    )
+    with h5py.File(path, "r+") as file:
+        shape = file["betas"].shape
+        if isinstance(value, slice):
+            file["betas"][value] = 0
+        elif value is None:  # allocated, and the program died
+            del file["betas"]
+            file.create_dataset("betas", shape, np.int16, chunks=(750, 1, 1, 1))
+        else:
+            file["betas"][...] = value
+    with pytest.raises(FormatError, match=rf"betas_session21\.hdf5: {line}.*; it is empty, cut or"):
+        extract(again(), region, tmp_path)
 
 
 def test_betas_are_those_of_the_files_voxel_by_voxel(miniature, trials):
@@ -210,6 +271,18 @@ def test_chosen_labels_are_checked(region, tmp_path):
         MismatchError, match="all has no voxel in this subject, expected at least one"
     ):
         read_region(path, {"names": {1: "V1v"}}, "all", remedy="")
+
+
+def test_an_empty_region_is_no_choice_and_is_told(tmp_path, region, caplog):
+    path = tmp_path / "roi.nii.gz"
+    write_volume(path, np.where(region.labels == 1, 1, 0), 1.8)
+    table = {"names": {"1": "V1v", "2": "V1d"}}
+    chosen = read_region(path, table, ["V1v", "V1d"], remedy="")
+    np.testing.assert_array_equal(chosen.mask, region.labels == 1)
+    assert "V1d has no voxel in this subject; the others are used" in caplog.text
+    for labels, error in ((["V9"], ConfigError), (["V1d"], MismatchError)):
+        with pytest.raises(error, match=r"choose from: V1v$"):
+            read_region(path, table, labels, remedy="")
 
 
 def test_betas_on_another_grid(miniature):

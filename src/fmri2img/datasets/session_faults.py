@@ -1,0 +1,44 @@
+"""Whether a session's betas can be responses of a brain: files that were allocated and never
+written, or written in part, read as zeros.
+"""
+
+import numpy as np
+
+# Shares from which a session is refused. A few trials may be missing, and voxels at the edge of the
+# volume have no data in some sessions.
+_MOST_EMPTY_TRIALS, _MOST_SATURATED = 0.02, 0.05
+_VOXELS_AT_ONCE = 512
+
+
+def session_fault(betas: np.ndarray, *, empty: float = 0) -> str:
+    """Return what is wrong with the betas of one session; empty if they can be responses.
+
+    Parameters
+    ----------
+    betas : ndarray, shape (n_trials, n_voxels)
+    empty : float
+        Value that stands for no data, besides NaN.
+    """
+    n_trials, n_voxels = betas.shape
+    if n_trials < 2 or not n_voxels:
+        return ""
+    is_integer = np.issubdtype(betas.dtype, np.integer)
+    limits = (np.iinfo(betas.dtype).min, np.iinfo(betas.dtype).max) if is_integer else ()
+    n_constant = n_saturated = 0
+    has_value = np.zeros(n_trials, bool)
+    for start in range(0, n_voxels, _VOXELS_AT_ONCE):
+        block = betas[:, start : start + _VOXELS_AT_ONCE]
+        known = block if is_integer else np.where(np.isfinite(block), block, empty)
+        n_constant += int((known == known[0]).all(axis=0).sum())
+        has_value |= (known != empty).any(axis=1)
+        n_saturated += sum(int((block == limit).sum()) for limit in limits)
+    if n_constant == n_voxels:
+        return f"no voxel varies over its {n_trials} trials, expected responses"
+    if (n_empty := n_trials - int(has_value.sum())) > _MOST_EMPTY_TRIALS * n_trials:
+        return f"{n_empty} of {n_trials} trials have no value in any voxel, expected responses"
+    if n_saturated > _MOST_SATURATED * n_trials * n_voxels:
+        return (
+            f"{n_saturated} of {n_trials * n_voxels} values are the largest that can be stored, "
+            "expected under 5 %"
+        )
+    return ""
