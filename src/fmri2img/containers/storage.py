@@ -196,6 +196,8 @@ def array_fault(file: h5py.File, name: str, *, may_be_virtual: bool = False) -> 
         Whether it may combine arrays of files in the same folder.
     """
     link = file.get(name, getlink=True)
+    if link is None and name in list(file):
+        return f"{name} is a link that leads nowhere, expected an array"
     if link is None:
         return f"no array {name} among {', '.join(file) or 'none'}"
     if not isinstance(link, h5py.HardLink):
@@ -205,7 +207,10 @@ def array_fault(file: h5py.File, name: str, *, may_be_virtual: bool = False) -> 
         return f"{name} is a {type(array).__name__.lower()} without a shape, expected an array"
     if array.external:
         return f"{name} keeps its values in {array.external[0][0]}, expected them in the file"
-    sources = {source.file_name for source in array.virtual_sources()} if array.is_virtual else ()
+    sources = (
+        {source.file_name for source in array.virtual_sources()} if array.is_virtual else set()
+    )
+    sources -= {"."}  # HDF5's name for the file itself
     if sources and not may_be_virtual:
         return f"{name} takes its values from {min(sources)}, expected them in the file"
     if elsewhere := [source for source in sources if Path(source).name != source]:
@@ -273,7 +278,9 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
                 if fault := array_fault(file, name):
                     raise FormatError(f"{path}: {fault}; write it under that name")
             return [file[name][()] for name in names]
-    except (OSError, RuntimeError) as error:
+    except FormatError:
+        raise
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise FormatError(
             f"{path}: neither a folder nor a readable HDF5 file ({error}); name one of them"
         ) from error

@@ -164,16 +164,18 @@ class Stored:
                     )
                 kept = {*cls.stays_on_disk, *on_disk}
                 values = {
-                    item.name: _read(file, path, name, item.name in kept)
+                    item.name: _read(file, name, item.name in kept)
                     for item in fields(cls)
                     if (name := cls._name_in(file, item.name)) or item.default is MISSING
                 }
-        except FormatError:
-            raise
-        except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise FormatError(
                 f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}"
             ) from error
+        for name, value in values.items():
+            if isinstance(value, dict) != (name == "provenance"):
+                expected = "names and values" if name == "provenance" else "an array"
+                raise FormatError(f"{path}: {name}: expected {expected}; run: {remedy}")
         values["provenance"] = cls.complete(values["provenance"])
         owner = values["provenance"].get("subject", subject)
         if subject and owner != subject:
@@ -200,7 +202,8 @@ class Stored:
         for known in (name, cls.earlier_names.get(name, name)):
             if known in file.attrs:
                 return known
-            if known in file and not (name in cls.once_empty and 0 in file[known].shape):
+            is_there = known in list(file)  # also as a link that leads nowhere
+            if is_there and not (name in cls.once_empty and 0 in file[known].shape):
                 return known
         optional = {item.name for item in fields(cls) if item.default is not MISSING}
         return "" if name in optional else name
@@ -217,13 +220,15 @@ class Stored:
                 )
 
 
-def _read(file: h5py.File, path: Path, name: str, stays_on_disk: bool) -> Any:
+def _read(file: h5py.File, name: str, stays_on_disk: bool) -> Any:
     if name in file.attrs:
         return json.loads(file.attrs[name])
     if fault := array_fault(file, name):
-        raise FormatError(f"{path}: {fault}; make it again, or ask its maker for it")
+        raise ValueError(fault)
     stored = file[name]
     texts = h5py.check_string_dtype(stored.dtype)
     if texts is not None and texts.length is None and not stays_on_disk:
         return stored.asstr()[()].astype(np.str_)
-    return StoredArray(path, name, stored.shape, stored.dtype) if stays_on_disk else stored[()]
+    if not stays_on_disk:
+        return stored[()]
+    return StoredArray(Path(file.filename), name, stored.shape, stored.dtype)

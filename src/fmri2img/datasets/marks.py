@@ -49,7 +49,7 @@ def _is_marked_hdf5(path: Path) -> bool:
     try:
         with h5py.File(path, "r") as file:
             return _MARK_BYTES.decode() in str(file.attrs.get("source", ""))
-    except OSError:  # whoever reads the file reports it
+    except (OSError, KeyError, RuntimeError):  # whoever reads the file reports it
         return False
 
 

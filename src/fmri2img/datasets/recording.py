@@ -68,7 +68,7 @@ class Recording:
             if fault := session_fault(betas[session == one]):
                 raise FormatError(
                     f"{facts.title}: {raw.name}: session {one}: {fault}; correct the betas, or "
-                    "leave the session out (sessions)"
+                    "leave the session out (datasets.folder.sessions)"
                 )
         return TrialBetas(
             voxel_ijk=self.voxel_ijk[kept].astype(np.int16),
@@ -87,8 +87,14 @@ class Recording:
             session=session,
             run=self.trials["run"].to_numpy(np.int16),
             trial=self.trials["trial"].to_numpy(np.int16),
-            repetition=self.trials.groupby("image_id").cumcount().to_numpy(np.int8),
+            repetition=self._repetitions(),
         )
+
+    def _repetitions(self) -> np.ndarray:
+        """Count how often each trial's image was shown before in time, whatever the rows' order."""
+        in_time = self.trials.sort_values(["session", "run", "trial"], kind="stable")
+        counts = in_time.groupby("image_id").cumcount()
+        return counts.loc[self.trials.index].to_numpy(np.int8)
 
     def _voxels_of(self, region: Region) -> np.ndarray:
         rows = np.flatnonzero(region.mask[tuple(self.voxel_ijk.T)])

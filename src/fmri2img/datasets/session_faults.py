@@ -5,19 +5,18 @@ written, or written in part, read as zeros.
 import numpy as np
 
 # Shares from which a session is refused. A few trials may be missing, and voxels at the edge of the
-# volume have no data in some sessions.
-_MOST_EMPTY_TRIALS, _MOST_SATURATED = 0.02, 0.05
+# volume have no data in some sessions; all of a small region may lie there.
+_MOST_EMPTY_TRIALS, _MOST_SATURATED, _SMALL_REGION = 0.02, 0.05, 50
 _VOXELS_AT_ONCE = 512
 
 
-def session_fault(betas: np.ndarray, *, empty: float = 0) -> str:
+def session_fault(betas: np.ndarray) -> str:
     """Return what is wrong with the betas of one session; empty if they can be responses.
 
     Parameters
     ----------
     betas : ndarray, shape (n_trials, n_voxels)
-    empty : float
-        Value that stands for no data, besides NaN.
+        Integers, in which 0 may stand for no data, or floats, in which NaN does.
     """
     n_trials, n_voxels = betas.shape
     if n_trials < 2 or not n_voxels:
@@ -28,13 +27,21 @@ def session_fault(betas: np.ndarray, *, empty: float = 0) -> str:
     has_value = np.zeros(n_trials, bool)
     for start in range(0, n_voxels, _VOXELS_AT_ONCE):
         block = betas[:, start : start + _VOXELS_AT_ONCE]
-        known = block if is_integer else np.where(np.isfinite(block), block, empty)
-        n_constant += int((known == known[0]).all(axis=0).sum())
-        has_value |= (known != empty).any(axis=1)
+        if is_integer:
+            n_constant += int((block == block[0]).all(axis=0).sum())
+        else:  # also of voxels with a single value, or none
+            n_constant += int((~(np.fmax.reduce(block) > np.fmin.reduce(block))).sum())
+        has_value |= (block != 0).any(axis=1)  # NaN is declared as missing, and no zero
         n_saturated += sum(int((block == limit).sum()) for limit in limits)
+    n_empty = n_trials - int(has_value.sum())
     if n_constant == n_voxels:
+        is_declared = n_empty == n_trials if is_integer else not np.isfinite(betas).any()
+        if is_declared and (n_voxels < _SMALL_REGION or not is_integer):
+            return ""
         return f"no voxel varies over its {n_trials} trials, expected responses"
-    if (n_empty := n_trials - int(has_value.sum())) > _MOST_EMPTY_TRIALS * n_trials:
+    if n_voxels < _SMALL_REGION:
+        return ""
+    if n_empty > max(1, _MOST_EMPTY_TRIALS * n_trials):
         return f"{n_empty} of {n_trials} trials have no value in any voxel, expected responses"
     if n_saturated > _MOST_SATURATED * n_trials * n_voxels:
         return (

@@ -20,6 +20,7 @@ from PIL import Image
 from fmri2img.features.vae_latents import to_network_range
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 from fmri2img.pretrained.diffusion import CELL_PIXELS, SCENE_CELLS, FrozenText
+from fmri2img.pretrained.finite import refuse_not_finite
 from fmri2img.project.files import replacing
 
 logger = logging.getLogger(__name__)
@@ -154,6 +155,7 @@ def _blocks(
         block = _read_block(path)
         if block is None:
             block = make(np.arange(start, min(start + _BLOCK_IMAGES, n_rows)))
+            refuse_not_finite(torch.from_numpy(block), "targets", "Stable Diffusion")
             with replacing(path) as partial:
                 np.save(partial, block)
         yield block
@@ -165,7 +167,7 @@ def _read_block(path: Path) -> np.ndarray | None:
         block: np.ndarray = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return block
+    return block if np.isfinite(block).all() else None
 
 
 def _shrink(picture: np.ndarray) -> np.ndarray:

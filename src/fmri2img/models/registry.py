@@ -29,7 +29,8 @@ WEIGHTS_NAME, CONFIG_NAME = "model.safetensors", "config.json"
 # Weights from other seeds, to tell how much results depend on the seed.
 SEEDS_NAME = "seeds.safetensors"
 _LARGEST_SIDE = 4096
-_ANEW = "train it again (dvc repro train), or bring it back (fmri2img restore)"
+_ANEW = "train it again (fmri2img repro), or bring it back: fmri2img restore ENCODER"
+_LARGEST_VOXELS = 10**7
 _NOT_MODELS = ("base", "registry")
 # Names in version 0.1; weights and configs from then still open.
 EARLIER_NAMES = {"default": "bayes_independent"}
@@ -218,8 +219,14 @@ def check_files(folder: Path, md5s: dict[str, str], owner: str) -> None:
             )
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path, *, subject: str = "", model: str = "") -> dict[str, Any]:
     """Read an encoder's config, with today's name and what version 0.1 did not record.
+
+    Parameters
+    ----------
+    folder : Path
+    subject, model : str
+        Whose encoder it must be; empty: anybody's.
 
     Raises
     ------
@@ -227,15 +234,21 @@ def read_config(folder: Path) -> dict[str, Any]:
         If it is not there.
     FormatError
         If it is not an encoder's config.
+    MismatchError
+        If it is that of another encoder.
     """
     path = folder / CONFIG_NAME
     config: dict[str, Any] = read_json(path, remedy="dvc repro train")
     if fault := _config_fault(config):
         raise FormatError(f"{path}: {fault}; {_ANEW}")
-    return config | {
-        "model": current_name(config["model"], config["settings"]),
-        "about": with_facts(config["about"], ["n_repetitions"]),
-    }
+    name = current_name(config["model"], config["settings"])
+    owner = config["about"].get("subject", subject)
+    for fact, value, expected in (("subject", owner, subject), ("model", name, model)):
+        if expected and value != expected:
+            raise MismatchError(
+                f"{folder} holds an encoder of {fact} {value}, expected {expected}; {_ANEW}"
+            )
+    return config | {"model": name, "about": with_facts(config["about"], ["n_repetitions"])}
 
 
 def _config_fault(config: dict[str, Any]) -> str:
@@ -244,9 +257,11 @@ def _config_fault(config: dict[str, Any]) -> str:
     for name, kind in kinds.items():
         if not isinstance(config.get(name), kind):
             return f"{name}: {config.get(name)!r:.60}, expected a {kind.__name__}"
+    if current_name(config["model"], config["settings"]) not in model_names():
+        return f"model: {config['model']!r:.60}, expected one of {', '.join(model_names())}"
     shape = config["latent_shape"]
     if (
-        config["n_voxels"] < 1
+        not 1 <= config["n_voxels"] <= _LARGEST_VOXELS
         or len(shape) != 3
         or not all(isinstance(side, int) and 1 <= side <= _LARGEST_SIDE for side in shape)
     ):
@@ -285,14 +300,7 @@ def load_encoder(
     MismatchError
         If it is another encoder than expected.
     """
-    config = read_config(folder)
-    expected = {"subject": subject, "model": model}
-    names = {"subject": config["about"].get("subject", subject), "model": config["model"]}
-    for fact, value in expected.items():
-        if value and names[fact] != value:
-            raise MismatchError(
-                f"{folder} holds an encoder of {fact} {names[fact]}, expected {value}; {_ANEW}"
-            )
+    config = read_config(folder, subject=subject, model=model)
     kind = model_class(config["model"])
     try:
         settings = kind.Settings.model_validate(config["settings"])
@@ -303,7 +311,14 @@ def load_encoder(
             f"{folder / CONFIG_NAME}: {place}: {first['msg']}; it is of another version of "
             f"{config['model']}; {_ANEW}"
         ) from error
-    encoder = kind(config["n_voxels"], tuple(config["latent_shape"]), settings)
+    try:
+        encoder = kind(config["n_voxels"], tuple(config["latent_shape"]), settings)
+    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FormatError(
+            f"{folder / CONFIG_NAME}: {config['n_voxels']} voxels and latents of shape "
+            f"{config['latent_shape']} are none of {config['model']} ({reason}); {_ANEW}"
+        ) from error
     _load_into(encoder, _read_weights(folder / WEIGHTS_NAME), folder / WEIGHTS_NAME)
     return encoder.eval().to(device), config
 
@@ -323,7 +338,7 @@ def _load_into(encoder: Encoder, weights: dict[str, torch.Tensor], path: Path) -
     try:
         encoder.load_state_dict(weights)
     except RuntimeError as error:
-        reason = " ".join(str(error).split("\n")[-1].split())
+        reason = " ".join(" ".join(str(error).split("\n")[1:]).split())[:200]
         raise FormatError(f"{path}: does not fit the encoder ({reason}); {_ANEW}") from error
     if name := encoder.not_finite():
         raise FormatError(f"{path}: {name} holds NaN or infinity, expected finite numbers; {_ANEW}")

@@ -71,7 +71,7 @@ def read_text(path: Path, *, remedy: str) -> str:
     MissingDataError
         If the file is not there.
     FormatError
-        If it is a folder, may not be read, or is not UTF-8.
+        If it is a folder, or is not UTF-8.
     """
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
@@ -82,10 +82,8 @@ def read_text(path: Path, *, remedy: str) -> str:
             f"{path}: byte {error.start} is {error.object[error.start]:#04x}, expected text in "
             f"UTF-8; run: {remedy}"
         ) from error
-    except (IsADirectoryError, PermissionError) as error:
-        raise FormatError(
-            f"{path}: {str(error.strerror).lower()}, expected a text file; run: {remedy}"
-        ) from error
+    except IsADirectoryError as error:
+        raise FormatError(f"{path}: is a folder, expected a text file; run: {remedy}") from error
 
 
 def read_json(path: Path, *, remedy: str) -> Any:

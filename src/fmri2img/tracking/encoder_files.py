@@ -62,7 +62,7 @@ class EncoderFiles:
             If weights or config are not there.
         """
         folder = encoder_folder(subject, model)
-        config = read_config(folder)
+        config = read_config(folder, subject=subject, model=model)
         return cls(subject, model, config, md5_tags(folder))
 
     @property

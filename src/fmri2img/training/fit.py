@@ -93,8 +93,9 @@ def fit_encoder(
     encoder = encoder.cpu().eval()
     if name := encoder.not_finite():
         raise MismatchError(
-            f"{name} of the trained encoder holds NaN or infinity; nothing was replaced; check its "
-            "settings in params.yaml, such as penalties and learning rate"
+            f"{owner}, seed {settings.seed}: {name} of the trained encoder holds NaN or infinity; "
+            "nothing was replaced; check its settings in params.yaml, such as penalties and "
+            "learning rate"
         )
     _measure_spread(encoder, data.validation)
     return encoder, TrainingResult(

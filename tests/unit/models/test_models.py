@@ -144,6 +144,8 @@ def test_damaged_weights_are_one_line(tmp_path, data, damage, line):
     ("changes", "line"),
     [
         ({"model": None}, "model: None, expected a str"),
+        ({"model": "vit"}, "model: 'vit', expected one of basic_ae, bayes, "),
+        ({"n_voxels": 10**12}, "1000000000000 voxels and latents of shape"),
         ({"n_voxels": "many"}, "n_voxels: 'many', expected a int"),
         ({"n_voxels": 0}, "0 voxels and latents of shape"),
         ({"latent_shape": [4, 16]}, r"latents of shape \[4, 16\], expected"),

@@ -45,7 +45,7 @@ def test_json_that_is_missing_or_broken_names_the_remedy(tmp_path):
         (b'{"a": ' * 100_000, "JSON of too many levels"),
         ('{"a": "Größe"}'.encode("latin-1"), "byte 9 is 0xf6, expected text in UTF-8"),
         ('{"a": 1}'.encode("utf-16"), "byte 0 is 0xff, expected text in UTF-8"),
-        (None, "is a directory, expected a text file"),
+        (None, "is a folder, expected a text file"),
     ],
     ids=["list", "number", "deep", "latin-1", "utf-16", "folder"],
 )

@@ -158,7 +158,8 @@ class _Drawn:
             labels = _MAPPINGS[self.params.mapping](labels, coordinates, bad_value=-1)
         known = LABEL_NAMES.get(roi, {})
         names = read_label_table(table, remedy=self.raw.remedy) if table else known
-        if table and not table.is_relative_to(self.own_rois):
+        # Label tables of the template's atlases have no numbers of ours to be held against.
+        if table and "freesurfer" in table.parts and not table.is_relative_to(self.own_rois):
             _check_table(table, names, known, set(np.unique(labels).tolist()), self.raw.remedy)
         unnamed = {
             int(label): f"{roi}-{label}"

@@ -41,9 +41,12 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
     if not path.exists():
         raise MissingDataError(f"{path} not found; run: {remedy}")
     with _open(path, remedy) as file:
-        if fault := array_fault(file, "imgBrick", may_be_virtual=True):
-            raise FormatError(f"{path}: {fault}; run: {remedy}")
-        brick = file["imgBrick"]
+        try:
+            if fault := array_fault(file, "imgBrick", may_be_virtual=True):
+                raise FormatError(f"{path}: {fault}; run: {remedy}")
+            brick = file["imgBrick"]
+        except (OSError, RuntimeError, KeyError) as error:
+            raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
         if brick.ndim != 4 or brick.dtype != np.uint8:
             raise FormatError(
                 f"{path}: expected uint8 imgBrick of shape (images, height, width, 3), got "
@@ -57,7 +60,7 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
         for image_id in image_ids:
             try:
                 picture = brick[image_id]
-            except OSError as error:
+            except (OSError, RuntimeError) as error:
                 raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
             if not picture.any():  # as rows read that were never written, or lie in a lost file
                 raise MissingDataError(
