@@ -83,7 +83,10 @@ def test_metrics_hold_floors_ceiling_and_what_they_depend_on(project):
     assert rows["vae_ceiling"]["pattern_correlation"]["value"] == pytest.approx(1)
     assert rows["vae_ceiling"]["two_way"]["value"] == 1
     assert all("low" in scores["pixcorr"] for scores in rows.values())
-    assert document["notes"] == ["Simulated data: these numbers come from a simulated brain."]
+    assert document["notes"] == [
+        "Simulated data: these numbers come from a simulated brain.",
+        "Few images behind the curve over repetitions (3): it is unreliable.",
+    ]
     about = document["about"]
     assert about["data_source"] == "simulated"
     fields = {

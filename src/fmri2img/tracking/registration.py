@@ -29,6 +29,7 @@ _SERVED_CODE = [
     *(
         "pretrained/__init__.py",
         "pretrained/autoencoder.py",
+        "pretrained/finite.py",
         "generation/__init__.py",
         "generation/decode.py",
     ),
