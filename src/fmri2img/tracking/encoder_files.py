@@ -62,7 +62,7 @@ class EncoderFiles:
             If weights or config are not there.
         """
         folder = encoder_folder(subject, model)
-        config = read_config(folder, subject=subject, model=model)
+        config = read_config(folder, subject=subject)  # the model may have an earlier name
         return cls(subject, model, config, md5_tags(folder))
 
     @property
