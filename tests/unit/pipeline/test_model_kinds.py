@@ -94,6 +94,7 @@ def forgetful(monkeypatch):
     settings = SimpleNamespace(model_dump=dict)
     Forgetful.Settings = SimpleNamespace(model_validate=lambda _: settings)
     monkeypatch.setattr("fmri2img.models.registry.model_class", lambda _: Forgetful)
+    monkeypatch.setattr("fmri2img.models.registry.model_names", lambda: ["forgetful"])
 
     def solved(*, registers):
         monkeypatch.setattr(Forgetful, "registers", registers)
