@@ -3,7 +3,7 @@
 from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.datasets.protocol import open_dataset
 from fmri2img.pipeline.stage import run_stage
-from fmri2img.project.files import write_json
+from fmri2img.project.files import replacing_together, write_json
 from fmri2img.project.layout import roi_path, roi_table_path
 from fmri2img.project.params_file import load_params
 from fmri2img.provenance.receipts import raw_files
@@ -14,8 +14,9 @@ def main(subject: str) -> None:
     params = load_params()
     raw = raw_files(subject, params.machine)
     region = open_dataset(params).read_regions(raw, params.convert_roi)
-    write_volume(roi_path(subject), region.labels, region.voxel_mm)
-    write_json(roi_table_path(subject), region.table)
+    with replacing_together():
+        write_volume(roi_path(subject), region.labels, region.voxel_mm)
+        write_json(roi_table_path(subject), region.table)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from fmri2img.evaluation.encoding_fit import (
 )
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
-from fmri2img.project.files import write_json
+from fmri2img.project.files import replacing_together, write_json
 from fmri2img.project.layout import (
     encoding_model_path,
     encoding_scores_path,
@@ -25,14 +25,15 @@ def main(subject: str) -> None:
     split = SubjectData(subject).split()
     latents = SubjectData(subject).latents()
     model = fit_encoding_model(examples, split, latents, params)
-    model.save(encoding_model_path(subject))
     regions = score_encoding_model(
         model, examples, split, latents, min_noise_ceiling=params.min_noise_ceiling
     )
     document = encoding_document(
         regions, examples.provenance, ceiling_source(examples), settings=params.model_dump()
     )
-    write_json(encoding_scores_path(subject), document)
+    with replacing_together():
+        model.save(encoding_model_path(subject))
+        write_json(encoding_scores_path(subject), document)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ import numpy as np
 from fmri2img import __version__
 from fmri2img.containers.declared_arrays import Array, first_fault
 from fmri2img.containers.storage import StoredArray, array_fault, write_array, writing
-from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
-from fmri2img.project.files import replacing
+from fmri2img.project.exceptions import FormatError, MismatchError
+from fmri2img.project.files import check_file, replacing
 
 # Axes and units of the arrays in a file, for readers without this project.
 _MEANINGS: dict[str, tuple[str, str]] = {
@@ -153,8 +153,7 @@ class Stored:
         MismatchError
             If it belongs to another subject.
         """
-        if not path.exists():
-            raise MissingDataError(f"{path} not found; run: {remedy}")
+        check_file(path, remedy)
         try:
             with h5py.File(path, "r") as file:
                 if file.attrs.get("container") != cls.__name__:

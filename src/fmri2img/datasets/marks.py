@@ -32,6 +32,8 @@ _TYPICAL = (
 
 def is_marked(path: Path) -> bool:
     """Return whether a file says that it is simulated; the content decides, not the name."""
+    if not path.is_file():  # whoever reads it reports it; a pipe would wait for ever
+        return False
     with path.open("rb") as file:
         start = file.read(_HEADER_BYTES)
     if start.startswith(_HDF5):

@@ -19,9 +19,15 @@ from fmri2img.project.exceptions import (
     ConfigError,
     FormatError,
     MismatchError,
-    MissingDataError,
 )
-from fmri2img.project.files import hash_file, read_json, write_bytes, write_json
+from fmri2img.project.files import (
+    check_file,
+    hash_file,
+    json_bytes,
+    read_json,
+    replacing,
+    write_bytes,
+)
 from fmri2img.project.files_0_1 import with_facts
 from fmri2img.project.params_file import check_section
 
@@ -106,7 +112,11 @@ def save_encoder(encoder: Encoder, name: str, folder: Path, about: dict[str, Any
     about : dict
         Further facts to record: subject, region, autoencoder, data source.
     """
-    write_bytes(folder / WEIGHTS_NAME, save(_weights(encoder)))
+    for file, content in _encoder_files(encoder, name, about).items():
+        write_bytes(folder / file, content)
+
+
+def _encoder_files(encoder: Encoder, name: str, about: dict[str, Any]) -> dict[str, bytes]:
     config = {
         "model": name,
         "n_voxels": encoder.n_voxels,
@@ -114,7 +124,7 @@ def save_encoder(encoder: Encoder, name: str, folder: Path, about: dict[str, Any
         "settings": encoder.settings.model_dump(),
         "about": about,
     }
-    write_json(folder / CONFIG_NAME, config)
+    return {WEIGHTS_NAME: save(_weights(encoder)), CONFIG_NAME: json_bytes(config)}
 
 
 @torch.no_grad()
@@ -141,7 +151,8 @@ def save_verified(
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".new-", dir=folder) as temporary:
-        save_encoder(encoder, name, Path(temporary), about)
+        for file, content in _encoder_files(encoder, name, about).items():
+            (Path(temporary) / file).write_bytes(content)  # at once: it is read again here
         try:
             rebuilt, _ = load_encoder(Path(temporary))
         except (RuntimeError, TypeError, ValueError) as error:
@@ -156,7 +167,8 @@ def save_verified(
                 "everything that the output depends on must be a parameter or a registered buffer"
             )
         for file in (WEIGHTS_NAME, CONFIG_NAME):
-            (Path(temporary) / file).replace(folder / file)
+            with replacing(folder / file) as partial:
+                (Path(temporary) / file).replace(partial)
 
 
 def save_seeds(encoders: list[Encoder], folder: Path) -> None:
@@ -324,8 +336,7 @@ def load_encoder(
 
 
 def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: dvc repro train")
+    check_file(path, "dvc repro train")
     try:
         weights: dict[str, torch.Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:

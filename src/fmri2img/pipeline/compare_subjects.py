@@ -1,5 +1,6 @@
 """Put all subjects and models side by side, and name each subject's champion."""
 
+import io
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
-from fmri2img.project.files import replacing, write_json, write_text
+from fmri2img.project.files import replacing_together, write_bytes, write_json, write_text
 from fmri2img.project.layout import comparison_path, headlines_path, scores_path
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.pages import ListedRun, comparison_page
@@ -65,7 +66,8 @@ def compare_subjects(params: ProjectParams) -> dict[str, str]:
             mine, documents, p_values, params.compare.n_pictures
         )
         runs += runs_of_subject
-    _write(runs, documents, shown)
+    with replacing_together():
+        _write(runs, documents, shown)
     return {run.subject: run.model for run in runs if run.is_champion}
 
 
@@ -104,13 +106,13 @@ def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Sho
     data_source = list(shown.values())[-1].data_source
     truth = {subject: pictures.truth for subject, pictures in shown.items()}
     ceiling = {subject: pictures.ceiling for subject, pictures in shown.items()}
-    with replacing(comparison_path("png")) as partial:
-        comparison_figure(runs, truth, ceiling, data_source).savefig(partial, dpi=110)
+    figure = io.BytesIO()
+    comparison_figure(runs, truth, ceiling, data_source).savefig(figure, dpi=110)
+    write_bytes(comparison_path("png"), figure.getvalue())
     tables: dict[str, dict[str, pd.DataFrame]] = {subject: {} for subject in shown}
     for run in runs:
         tables[run.subject][run.model] = pd.read_csv(scores_path(run.subject, run.model))
     differences, means = paired_differences(tables), means_over_subjects(tables)
-    figure = comparison_path("png").read_bytes()
     encoding = {subject: SubjectData(subject).encoding_scores() for subject in shown}
     page = comparison_page(
         [_listed(run, documents) for run in runs],
@@ -118,7 +120,7 @@ def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Sho
         differences,
         means,
         encoding,
-        figure,
+        figure.getvalue(),
     )
     write_text(comparison_path("html"), page)
     figure_name = comparison_path("png").name

@@ -22,7 +22,7 @@ from fmri2img.evaluation.scores import Scores, Steering
 from fmri2img.evaluation.table_rows import MODEL, REFERENCE
 from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
-from fmri2img.project.files import write_json, write_text
+from fmri2img.project.files import replacing_together, write_json, write_text
 from fmri2img.project.layout import (
     latent_map_path,
     metrics_path,
@@ -86,7 +86,8 @@ def evaluate_subject(subject: str, model: str, params: ProjectParams) -> None:
         settings=settings,
         steering=steering,
     )
-    _write(data.encoder(model), document, encoding, scores, truth, rows, reconstructions)
+    with replacing_together():
+        _write(data.encoder(model), document, encoding, scores, truth, rows, reconstructions)
 
 
 def _score_diffusion(

@@ -12,10 +12,10 @@ from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.generation.reconstruct import unsure_places
 from fmri2img.generation.renderers.renderer import Inputs, Renderer, Task, renderer_of
 from fmri2img.models.registry import load_encoder, load_seeds
-from fmri2img.pipeline.subject import EncoderData, SubjectData
+from fmri2img.pipeline.subject import SubjectData
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.project.config import ProjectParams
-from fmri2img.project.files import write_text
+from fmri2img.project.files import replacing_together, write_text
 from fmri2img.project.layout import (
     encoder_folder,
     gallery_path,
@@ -64,15 +64,22 @@ def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None
             progress=progress(f"{subject} {model} pictures"),
         ),
     )
-    rendered.reconstructions.save(reconstructions_path(subject, model))
-    page = _gallery(inputs, data.encoder(model), config, renderer)
-    write_text(gallery_path(subject, model), page)
+    with replacing_together():
+        rendered.reconstructions.save(reconstructions_path(subject, model))
+        page = _gallery(inputs, rendered.reconstructions, model, config, renderer)
+        write_text(gallery_path(subject, model), page)
     rendered.forget()
 
 
-def _gallery(inputs: Inputs, data: EncoderData, config: dict[str, Any], renderer: Renderer) -> str:
+def _gallery(
+    inputs: Inputs,
+    reconstructions: Reconstructions,
+    model: str,
+    config: dict[str, Any],
+    renderer: Renderer,
+) -> str:
     """Return the page that shows true pictures beside reconstructions."""
-    reconstructions, about = data.reconstructions(), config["about"]
+    about = config["about"]
     truth = inputs.examples.images[inputs.examples.rows_of(reconstructions.image_ids)]
     facts = {
         "region": about["roi"],
@@ -87,8 +94,8 @@ def _gallery(inputs: Inputs, data: EncoderData, config: dict[str, Any], renderer
         places = unsure_places(inputs.encoder, inputs.examples, inputs.split, inputs.latents)
     return gallery_page(
         gallery_items(reconstructions, truth, _scores(inputs, reconstructions, truth)),
-        subject=data.subject,
-        model=data.model,
+        subject=about["subject"],
+        model=model,
         data_source=about["data.source"],
         facts=facts,
         unsure=[UnsureMap(title, shares) for title, shares in places.items()],

@@ -20,6 +20,7 @@ from fmri2img.pipeline.stage_times import StageTimes
 from fmri2img.pipeline.workers import Command, DaskCluster, Ended, LocalProcesses, Workers
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.exceptions import StageError, UnavailableError
+from fmri2img.project.files import finish_replacing
 from fmri2img.project.layout import LOGS
 from fmri2img.provenance.dvc_project import parsing_params_once, reading_project, record_in_lock
 from fmri2img.provenance.lineage import check_lock
@@ -77,6 +78,7 @@ def repro(targets: Sequence[str], params: ProjectParams, *, n_jobs: int | None =
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
     check_lock()
+    finish_replacing()
     with one_at_a_time(), Repo() as repo, parsing_params_once():
         with reading_project(repo):
             graph = get_active_graph(repo.index.graph)

@@ -12,6 +12,7 @@ from fmri2img.project.allocator import keep_memory
 from fmri2img.project.config import PARAMS_PATH
 from fmri2img.project.error_lines import tell_errors
 from fmri2img.project.exceptions import ConfigError, MissingDataError
+from fmri2img.project.files import finish_replacing
 from fmri2img.project.params_file import load_params
 from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
 from fmri2img.provenance.notes import forget_acceptance
@@ -44,6 +45,7 @@ def run_stage(main: Callable[..., None], arguments: list[str] | None = None) -> 
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     options = vars(parser.parse_args(arguments))
     with tell_errors(debug=options.pop("debug")):
+        finish_replacing()
         check_once()
         _check_names(options)
         name = _stage_name(stage, options)

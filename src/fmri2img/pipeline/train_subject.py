@@ -22,7 +22,7 @@ from fmri2img.pipeline.training_records import (
     write_curve,
 )
 from fmri2img.project.config import AutoencoderParams, Params, ProjectParams
-from fmri2img.project.files import write_json, write_text
+from fmri2img.project.files import replacing_together, write_json, write_text
 from fmri2img.project.layout import (
     CHECKPOINTS,
     curve_path,
@@ -125,14 +125,16 @@ def train_subject(subject: str, model: str, params: ProjectParams) -> str | None
         return None
     del data  # writing weights takes their memory a second time
     judged = _judge(task, encoder, result, validation)
-    save_verified(
-        encoder,
-        model,
-        encoder_folder(subject, model),
-        task.about,
-        validation.image_betas[:_N_TRIED],
-    )
-    _save(task, others, *judged)
+    with replacing_together():
+        save_verified(
+            encoder,
+            model,
+            encoder_folder(subject, model),
+            task.about,
+            validation.image_betas[:_N_TRIED],
+        )
+        _save(task, others, *judged)
+    remove_checkpoints(task.checkpoint)
     return live.close() if live else ""
 
 
@@ -219,10 +221,9 @@ def _save(
     result: TrainingResult,
     scores: torch.Tensor,
 ) -> None:
-    """Write curve, validation scores and other seeds, and remove checkpoints."""
+    """Write curve, validation scores and other seeds."""
     subject, model, folder = task.subject, task.model, encoder_folder(task.subject, task.model)
     write_curve(curve_path(subject, model), result.history)
     write_json(training_path(subject, model), training_metrics(result))
     write_text(validation_path(subject, model), validation_table(scores, task.split))
     save_seeds(others, folder)
-    remove_checkpoints(task.checkpoint)

@@ -1,22 +1,37 @@
-"""Writing files so that a reader sees the old one or the new one, never half of one."""
+"""Writing files so that a reader sees the old ones or the new ones, never half of one and never a
+mixture.
+"""
 
 import glob
 import hashlib
 import json
 import os
+import platform
+import re
+import stat
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from fmri2img.project.exceptions import FormatError, MissingDataError
+from fmri2img.project.exceptions import FormatError, MissingDataError, UnavailableError
+from fmri2img.project.layout import JOURNALS
 
 _BLOCK_BYTES = 1 << 22
+# Part of temporary names: process numbers mean something on one machine only.
+_HOST = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "host"
+# Renaming takes milliseconds: whoever wrote a journal of this age is gone, on whatever machine.
+_SECONDS_OF_A_JOURNAL = 60
+_waiting: ContextVar[list[tuple[Path, Path]] | None] = ContextVar("waiting", default=None)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; move it there when the block ends well.
+    """Yield a temporary path beside ``path``; move it there when the block ends well, or when that
+    of `replacing_together` around it does.
 
     The file is flushed to disk before it is renamed; after an error it is removed, and an existing
     file at ``path`` stays. The temporary name keeps the ending of ``path``, by which writers choose
@@ -24,22 +39,110 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = path.with_name(f".partial-{_HOST}-{os.getpid()}-{path.name}")
+    waiting = _waiting.get()
+    is_kept = False
     try:
         yield partial
         with partial.open("rb") as file:
             os.fsync(file.fileno())
-        partial.replace(path)
+        if waiting is None:
+            partial.replace(path)
+        else:
+            waiting.append((partial, path))
+            is_kept = True
     finally:
-        partial.unlink(missing_ok=True)
+        if not is_kept:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_together() -> Iterator[None]:
+    """Hold back all files that are written in the block, and replace them when it ends well.
+
+    After an error all earlier files stay. A process that is killed while it renames leaves a
+    journal, by which `finish_replacing` renames the rest.
+    """
+    files: list[tuple[Path, Path]] = []
+    token = _waiting.set(files)
+    try:
+        yield
+    except BaseException:
+        for partial, _ in files:
+            partial.unlink(missing_ok=True)
+        raise
+    finally:
+        _waiting.reset(token)
+    journal = JOURNALS / f"{_HOST}-{os.getpid()}-{threading.get_ident()}.json"
+    entries = [(str(partial), str(path), partial.stat().st_ino) for partial, path in files]
+    write_json(journal, {"host": _HOST, "process": os.getpid(), "files": entries})
+    _rename(entries)
+    journal.unlink()
+
+
+def finish_replacing() -> list[str]:
+    """Rename what processes that were killed while they renamed have left; returns the files.
+
+    Raises
+    ------
+    UnavailableError
+        If a file cannot be replaced.
+    """
+    finished = []
+    for journal in sorted(JOURNALS.glob("[!.]*.json")):
+        content = read_json(journal, remedy=f"rm {journal}")
+        age = time.time() - journal.stat().st_mtime
+        if age <= _SECONDS_OF_A_JOURNAL and not _is_gone(
+            content.get("host"), content.get("process")
+        ):
+            continue
+        try:
+            finished += _rename(content["files"])
+        except (OSError, KeyError, ValueError, TypeError) as error:
+            raise UnavailableError(
+                f"{journal}: names results of a killed run that cannot be put in place "
+                f"({error}); mend that and run the same command, or give them up: rm {journal}"
+            ) from error
+        journal.unlink(missing_ok=True)
+    return finished
+
+
+def _rename(entries: list[tuple[str, str, int]]) -> list[str]:
+    """Rename files, each an entry of a journal; returns the paths that were replaced.
+
+    If a file was renamed before, and has been replaced since by something else, the rest belongs
+    to what is gone, and is removed.
+    """
+    waiting = [(Path(partial), path) for partial, path, _ in entries if Path(partial).exists()]
+    is_current = all(
+        Path(partial).exists() or (Path(path).exists() and Path(path).stat().st_ino == inode)
+        for partial, path, inode in entries
+    )
+    if not is_current:
+        for partial, _ in waiting:
+            partial.unlink()
+        return []
+    for partial, path in waiting:
+        partial.replace(path)
+    return [path for _, path in waiting]
 
 
 def _sweep(path: Path) -> None:
-    """Remove partial copies of the same file that killed processes left behind."""
-    for left in path.parent.glob(f".partial-*-{glob.escape(path.name)}"):
-        pid = left.name.split("-")[1]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc/self").exists():
+    """Remove partial copies of the same file that killed processes of this machine left behind."""
+    for left in path.parent.glob(f".partial-{_HOST}-*-{glob.escape(path.name)}"):
+        if _is_gone(_HOST, left.name.split("-")[2]):
             left.unlink(missing_ok=True)
+
+
+def _is_gone(host: Any, process: Any) -> bool:
+    """Whether a process ran on this machine, and does no longer."""
+    is_number = str(process).isdigit()
+    return (
+        host == _HOST
+        and is_number
+        and Path("/proc/self").exists()
+        and not Path(f"/proc/{process}").exists()
+    )
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -63,6 +166,25 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, json_bytes(value))
 
 
+def check_file(path: Path, remedy: str) -> None:
+    """Refuse what is no file: opening a pipe would wait for ever.
+
+    Raises
+    ------
+    MissingDataError
+        If there is nothing.
+    FormatError
+        If it is a folder, a pipe or a device.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise MissingDataError(f"{path} not found; run: {remedy}") from error
+    if not stat.S_ISREG(mode):
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise FormatError(f"{path}: is {kind}, expected a file; run: {remedy}")
+
+
 def read_text(path: Path, *, remedy: str) -> str:
     """Read a text file; ``remedy`` is the command that makes it.
 
@@ -71,10 +193,9 @@ def read_text(path: Path, *, remedy: str) -> str:
     MissingDataError
         If the file is not there.
     FormatError
-        If it is a folder, or is not UTF-8.
+        If it is no file, or not UTF-8.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    check_file(path, remedy)
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -82,8 +203,6 @@ def read_text(path: Path, *, remedy: str) -> str:
             f"{path}: byte {error.start} is {error.object[error.start]:#04x}, expected text in "
             f"UTF-8; run: {remedy}"
         ) from error
-    except IsADirectoryError as error:
-        raise FormatError(f"{path}: is a folder, expected a text file; run: {remedy}") from error
 
 
 def read_json(path: Path, *, remedy: str) -> Any:
@@ -135,8 +254,7 @@ def hash_file(
     MissingDataError
         If the file is not there.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: dvc checkout {path}")
+    check_file(path, f"dvc checkout {path}")
     digest = hashlib.new(algorithm, usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(_BLOCK_BYTES):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fmri2img.models.registry import SEEDS_NAME
 from fmri2img.project.exceptions import ChangedDataError, ConfigError, MismatchError
-from fmri2img.project.files import hash_file, replacing
+from fmri2img.project.files import hash_file, replacing_together, write_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -92,10 +92,10 @@ def put_in_place(files: dict[str, Path], folder: Path, *, replace: bool) -> list
             f"{others[0]} differs from this encoder's file; name another folder with --to, or "
             "replace it with --force (dvc checkout brings back what dvc.lock names)"
         )
-    for name, path in files.items():
-        if not (folder / name).exists() or hash_file(folder / name, "md5") != md5s[name]:
-            with replacing(folder / name) as partial:
-                partial.write_bytes(path.read_bytes())
+    with replacing_together():
+        for name, path in files.items():
+            if not (folder / name).exists() or hash_file(folder / name, "md5") != md5s[name]:
+                write_bytes(folder / name, path.read_bytes())
     if others and SEEDS_NAME not in files:
         (folder / SEEDS_NAME).unlink(missing_ok=True)  # of the replaced encoder
     return [folder / name for name in files]

@@ -1,11 +1,26 @@
 import hashlib
+import json
+import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from fmri2img.project.exceptions import FormatError, MissingDataError
-from fmri2img.project.files import hash_file, read_json, replacing, write_json
+from fmri2img.project.exceptions import FormatError, MissingDataError, UnavailableError
+from fmri2img.project.files import (
+    _HOST,
+    finish_replacing,
+    hash_file,
+    read_json,
+    read_text,
+    replacing,
+    replacing_together,
+    write_json,
+    write_text,
+)
+from fmri2img.project.layout import JOURNALS
 
 
 def test_an_error_leaves_the_old_file_and_no_other(tmp_path):
@@ -45,7 +60,7 @@ def test_json_that_is_missing_or_broken_names_the_remedy(tmp_path):
         (b'{"a": ' * 100_000, "JSON of too many levels"),
         ('{"a": "Größe"}'.encode("latin-1"), "byte 9 is 0xf6, expected text in UTF-8"),
         ('{"a": 1}'.encode("utf-16"), "byte 0 is 0xff, expected text in UTF-8"),
-        (None, "is a folder, expected a text file"),
+        (None, "is a folder, expected a file"),
     ],
     ids=["list", "number", "deep", "latin-1", "utf-16", "folder"],
 )
@@ -79,10 +94,138 @@ def test_what_a_killed_process_left_is_swept_and_a_running_one_is_spared(tmp_pat
         check=True,
     ).stdout.strip()
     for pid in (gone, "1"):
-        (tmp_path / f".partial-{pid}-result.txt").write_text("half")
+        (tmp_path / f".partial-{_HOST}-{pid}-result.txt").write_text("half")
     with replacing(path) as partial:
         partial.write_text("whole")
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [
-        ".partial-1-result.txt",
+        f".partial-{_HOST}-1-result.txt",
         "result.txt",
     ]
+
+
+def write_two(path):
+    with replacing_together():
+        for name in ("weights.bin", "config.json"):
+            write_text(path / name, f"new {name}")
+
+
+@pytest.fixture
+def earlier(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("weights.bin", "config.json"):
+        write_text(tmp_path / name, f"old {name}")
+    return tmp_path
+
+
+def contents(folder):
+    return [(folder / name).read_text() for name in ("weights.bin", "config.json")]
+
+
+def hidden(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name.startswith(".partial"))
+
+
+def killed_while_renaming(folder, monkeypatch):
+    """Rename one file of two, as a process does that is killed then."""
+    with monkeypatch.context() as patch:
+        replace, count = Path.replace, iter(range(9))
+
+        def replace_once(path, target):
+            # The first is the journal itself.
+            if path.name.startswith(".partial") and next(count) == 2:
+                raise KeyboardInterrupt
+            return replace(path, target)
+
+        patch.setattr(Path, "replace", replace_once)
+        patch.setattr("fmri2img.project.files.os.getpid", lambda: 4_000_000)  # no such process
+        with pytest.raises(KeyboardInterrupt):
+            write_two(folder)
+    assert contents(folder) == ["new weights.bin", "old config.json"]
+    [journal] = (folder / JOURNALS).glob("*.json")
+    return journal
+
+
+def test_files_appear_together(earlier):
+    with replacing_together():
+        write_text(earlier / "weights.bin", "new weights.bin")
+        assert contents(earlier) == ["old weights.bin", "old config.json"]
+        write_text(earlier / "config.json", "new config.json")
+    assert contents(earlier) == ["new weights.bin", "new config.json"]
+    assert not hidden(earlier)
+    assert not list((earlier / JOURNALS).iterdir())
+
+
+def test_after_an_error_all_earlier_files_stay(earlier):
+    def fail():
+        with replacing_together():
+            write_text(earlier / "weights.bin", "new")
+            raise RuntimeError("the second cannot be computed")
+
+    with pytest.raises(RuntimeError, match="the second"):
+        fail()
+    assert contents(earlier) == ["old weights.bin", "old config.json"]
+    assert not hidden(earlier)
+    write_text(earlier / "config.json", "alone again")
+    assert contents(earlier)[1] == "alone again"
+
+
+def test_what_a_killed_process_began_to_replace_is_finished(earlier, monkeypatch):
+    journal = killed_while_renaming(earlier, monkeypatch)
+    assert finish_replacing() == [str(earlier / "config.json")]
+    assert contents(earlier) == ["new weights.bin", "new config.json"]
+    assert not journal.exists()
+    assert finish_replacing() == []
+
+
+def test_it_is_given_up_where_something_newer_took_its_place(earlier, monkeypatch):
+    killed_while_renaming(earlier, monkeypatch)
+    for name in ("weights.bin", "config.json"):
+        (earlier / name).unlink()
+        (earlier / name).write_text("restored")
+    assert finish_replacing() == []
+    assert contents(earlier) == ["restored", "restored"]
+    assert not hidden(earlier)
+
+
+def test_a_process_that_is_renaming_is_left_alone(earlier, monkeypatch):
+    journal = killed_while_renaming(earlier, monkeypatch)
+    content = json.loads(journal.read_text())
+    journal.write_text(json.dumps(content | {"process": os.getpid()}))
+    assert finish_replacing() == []
+    journal.write_text(json.dumps(content | {"host": "another"}))
+    assert finish_replacing() == []
+    an_hour_ago = time.time() - 3600
+    os.utime(journal, (an_hour_ago, an_hour_ago))
+    assert finish_replacing() == [str(earlier / "config.json")]
+
+
+def test_a_journal_that_cannot_be_followed_says_what_to_do(earlier, monkeypatch):
+    journal = killed_while_renaming(earlier, monkeypatch)
+    (earlier / "config.json").unlink()
+    (earlier / "config.json").mkdir()
+    (earlier / "config.json" / "mine").write_text("")
+    with pytest.raises(UnavailableError, match=rf"give them up: rm {JOURNALS}"):
+        finish_replacing()
+    journal.write_text(json.dumps({"host": "another", "process": 1}))
+    os.utime(journal, (0, 0))
+    with pytest.raises(UnavailableError, match="names results of a killed run that cannot be put"):
+        finish_replacing()
+
+
+def test_temporary_files_of_another_machine_are_spared(tmp_path):
+    theirs = tmp_path / ".partial-node2-4000000-result.txt"
+    theirs.write_text("half")
+    ours = tmp_path / f".partial-{_HOST}-4000000-result.txt"
+    ours.write_text("half")
+    write_text(tmp_path / "result.txt", "whole")
+    assert theirs.exists()
+    assert not ours.exists()
+
+
+def test_a_pipe_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "a.json")
+    line = r"a.json: is a pipe or device, expected a file; run: "
+    with pytest.raises(FormatError, match=line):
+        read_text(tmp_path / "a.json", remedy="make it")
+    with pytest.raises(FormatError, match=line):
+        hash_file(tmp_path / "a.json")

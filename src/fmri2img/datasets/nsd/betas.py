@@ -14,7 +14,8 @@ import numpy as np
 from fmri2img.containers.storage import array_fault
 from fmri2img.datasets.nsd.design import TRIALS_PER_SESSION
 from fmri2img.datasets.nsd.volumes import read_header, stream_voxels
-from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.project.exceptions import FormatError, MismatchError
+from fmri2img.project.files import check_file
 
 
 def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
@@ -42,8 +43,7 @@ def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarr
     MismatchError
         If its grid is not the mask's.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    check_file(path, remedy)
     if path.suffix == ".hdf5":
         return _read_hdf5(path, mask, remedy=remedy)
     return _read_nifti(path, mask, remedy=remedy)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.project.exceptions import FormatError, MissingDataError
+from fmri2img.project.files import check_file
 
 # COCO's name of a split, as in the column cocoSplit, to its caption file.
 CAPTION_FILES = {"train2017": "captions_train2017.json", "val2017": "captions_val2017.json"}
@@ -44,8 +45,7 @@ def read_coco_ids(
     FormatError
         If it is not such a table.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    check_file(path, remedy)
     try:
         table = pd.read_csv(path, usecols=["nsdId", "cocoId", "cocoSplit"]).set_index("nsdId")
     except (ValueError, pd.errors.ParserError) as error:

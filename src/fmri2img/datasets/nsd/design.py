@@ -13,7 +13,8 @@ import scipy.io
 
 from fmri2img.containers.units import PERCENT, Units
 from fmri2img.project.config import SplitKind
-from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.project.exceptions import FormatError, MismatchError
+from fmri2img.project.files import check_file
 
 TRIALS_PER_SESSION = 750
 RUNS_PER_SESSION = 12
@@ -70,8 +71,7 @@ def read_design(path: Path, *, remedy: str) -> ExperimentDesign:
     FormatError
         If a variable is missing, has another shape, or holds what NSD's design never does.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    check_file(path, remedy)
     shapes = {
         "masterordering": (1, 30_000),
         "subjectim": (N_SUBJECTS, 10_000),
@@ -163,8 +163,7 @@ def read_responses(path: Path, sessions: list[int], *, remedy: str) -> pd.DataFr
     MismatchError
         If a session is absent or does not have 750 trials.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    check_file(path, remedy)
     try:
         table = pd.read_csv(path, sep="\t", usecols=["SESSION", "RUN", "TRIAL", "73KID"])
     except ValueError as error:

@@ -8,6 +8,7 @@ import numpy as np
 
 from fmri2img.containers.storage import array_fault
 from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.project.files import check_file
 
 STIMULUS_SIDE = 425
 _CHUNK_CACHE_BYTES = 128 << 20
@@ -38,8 +39,7 @@ def iterate_images(path: Path, image_ids: np.ndarray, *, remedy: str) -> Iterato
     MismatchError
         If an id lies beyond the last picture.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    check_file(path, remedy)
     with _open(path, remedy) as file:
         try:
             if fault := array_fault(file, "imgBrick", may_be_virtual=True):

@@ -14,7 +14,8 @@ import numpy as np
 from fmri2img.datasets.nsd.design import UNITS
 from fmri2img.datasets.nsd.volumes import stream_voxels
 from fmri2img.project.config import TimeseriesParams
-from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
+from fmri2img.project.files import check_file
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,7 @@ def read_onsets(path: Path, *, remedy: str) -> np.ndarray:
     """Read a design file, shape (n_volumes,), int64: the 1-based 73k id where an image appears,
     else 0.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    check_file(path, remedy)
     try:
         return np.loadtxt(path, dtype=np.int64, ndmin=1)
     except ValueError as error:

@@ -15,8 +15,8 @@ from nibabel.fileholders import FileHolder
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
-from fmri2img.project.files import write_bytes
+from fmri2img.project.exceptions import FormatError, MismatchError
+from fmri2img.project.files import check_file, write_bytes
 
 # NSD's own headers have pixdim[0] = 0, about which nibabel would warn for every file.
 logging.getLogger("nibabel.global").setLevel(logging.ERROR)
@@ -56,8 +56,7 @@ def read_volume(path: Path, *, remedy: str) -> nib.Nifti1Image:
     FormatError
         If it is not NIfTI.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    check_file(path, remedy)
     try:
         image = nib.load(path)
     except (ImageFileError, HeaderDataError, WrapStructError, *_BROKEN_GZIP) as error:
@@ -115,8 +114,7 @@ def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.n
     MismatchError
         If its grid is not the mask's.
     """
-    if not path.exists():
-        raise MissingDataError(f"{path} not found; run: {remedy}")
+    check_file(path, remedy)
     try:
         with igzip.open(path, "rb") as packed, io.BufferedReader(packed, _READ_AHEAD_BYTES) as file:
             header = _read_stream_header(file, path, mask, remedy)
