@@ -33,6 +33,8 @@ RUN mkdir -p src/fmri2img src/stages && touch README.md src/fmri2img/__init__.py
     && if [ "$VARIANT" = cpu ]; then .venv/bin/python -m pip install --constraint constraints.txt --no-deps --index-url "$TORCH_INDEX" torch; fi \
     && make install
 COPY --chown=lab . .
+# What .dockerignore leaves out and git holds: simulated voxels, scores of the last demo.
+RUN git restore .dockerignore demo_remote reports
 ENV PATH=/fmri2img/.venv/bin:$PATH
 HEALTHCHECK NONE
 CMD ["make", "demo"]
