@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from fmri2img.pipeline.room import Room, need_of
 from fmri2img.pipeline.run_display import Display
 from fmri2img.pipeline.stage_times import StageTimes
@@ -22,6 +20,7 @@ from fmri2img.project.config import ProjectParams
 from fmri2img.project.exceptions import StageError, UnavailableError
 from fmri2img.project.files import finish_replacing
 from fmri2img.project.layout import LOGS
+from fmri2img.project.locks import locked
 from fmri2img.provenance.dvc_project import parsing_params_once, reading_project, record_in_lock
 from fmri2img.provenance.lineage import check_lock
 from fmri2img.provenance.why import matching
@@ -30,10 +29,11 @@ if TYPE_CHECKING:
     from dvc.repo import Repo
     from dvc.stage import Stage
 
-_LOCK, _HOLDER = Path(".dvc/tmp/fmri2img-repro.lock"), Path(".dvc/tmp/fmri2img-repro.txt")
+_LOCK = Path(".dvc/tmp/fmri2img-repro.lock")
 _LOG_FOLDER = LOGS / "stages"
 _SECONDS_BETWEEN = 0.5  # polls of running stages
 _SECONDS_TO_STOP = 30
+_SECONDS_FOR_ANOTHER_RUN = 72 * 3600
 _SECONDS_FOR_DVC = 120  # longest wait for another DVC command
 
 
@@ -100,20 +100,9 @@ def repro(targets: Sequence[str], params: ProjectParams, *, n_jobs: int | None =
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
     """Wait until no other call runs in this folder, and say which process does."""
-    _LOCK.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(_LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        holder = _HOLDER.read_text() if _HOLDER.exists() else "another process"
-        Display.say(f"this folder's stages are being run by {holder}; waiting for it to end")
-        lock.acquire()
-    try:
-        _HOLDER.write_text(f"process {os.getpid()}, since {time.strftime('%H:%M')}")
+    purpose = "running this folder's stages"
+    with locked(_LOCK, purpose, seconds=_SECONDS_FOR_ANOTHER_RUN):
         yield
-    finally:
-        _HOLDER.unlink(missing_ok=True)
-        lock.release()
 
 
 class _Run:

@@ -87,7 +87,7 @@ def chart_view(image_keys: Sequence[str]) -> str:
         "hideEmptyCharts": True,
         "runsHiddenMode": "FIRST_10_RUNS",
         "selectedColumns": [
-            *(f"tags.`{tag}`" for tag in ("subject", "model", "data.source")),
+            *(f"tags.`{tag}`" for tag in ("subject", "model", "changed", "data.source")),
             *(f"metrics.`{metric}`" for metric in (CHAMPION_SCORE, *LISTED_SCORES)),
         ],
     }

@@ -18,7 +18,7 @@ from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.models.registry import CONFIG_NAME, WEIGHTS_NAME, model_class
 from fmri2img.project.files import hash_file
-from fmri2img.tracking.versions import FOLDER, find_version, registered_name
+from fmri2img.tracking.versions import FOLDER, Registered, find_version, registered_name
 
 _SERVED_MODEL = Path(__file__).with_name("served_encoder.py")
 
@@ -78,7 +78,8 @@ def register(
         Tags of the version, the MD5 of the weights among them.
     """
     name = registered_name(config["model"], tags["subject"])
-    if find_version(client, name, tags) is not None:
+    known = find_version(client, name, tags)
+    if known is not None and _has_files(client, known):
         return
     files = {file: hash_file(folder / file, "md5") for file in (WEIGHTS_NAME, CONFIG_NAME)}
     float32 = np.dtype("float32")
@@ -99,18 +100,23 @@ def register(
         served.mkdir()
         for file in files:  # only what serving needs
             shutil.copyfile(folder / file, served / file)
-        # Reopen a run that ended in another process, or the model would belong to no run.
-        with mlflow.start_run(run_id=run_id), warnings.catch_warnings():
+        model = {
+            "python_model": str(_SERVED_MODEL),
+            "artifacts": {FOLDER: str(served)},
+            "code_paths": [str(code)],
+            "signature": signature,
+            "model_config": {"md5": files},
+            "pip_requirements": [f"{package}=={version(package)}" for package in _REQUIRED],
+        }
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            info = mlflow.pyfunc.log_model(
-                name="encoder",
-                python_model=str(_SERVED_MODEL),
-                artifacts={FOLDER: str(served)},
-                code_paths=[str(code)],
-                signature=signature,
-                model_config={"md5": files},
-                pip_requirements=[f"{package}=={version(package)}" for package in _REQUIRED],
-            )
+            if known is not None:
+                mlflow.pyfunc.save_model(Path(temporary) / "again", **model)
+                client.log_model_artifacts(_model_id(known), str(Path(temporary) / "again"))
+                return
+            # Reopen a run that ended in another process, or the model would belong to no run.
+            with mlflow.start_run(run_id=run_id):
+                info = mlflow.pyfunc.log_model(name="encoder", **model)
     try:
         client.create_registered_model(
             name,
@@ -124,6 +130,17 @@ def register(
     client.create_model_version(
         name, info.model_uri, run_id, tags=tags, description=text, model_id=info.model_id
     )
+
+
+def _model_id(known: Registered) -> str:
+    """Return the id of the logged model behind a version; empty for one of earlier MLflows."""
+    return known.source.removeprefix("models:/") if known.source.startswith("models:/") else ""
+
+
+def _has_files(client: mlflow.MlflowClient, known: Registered) -> bool:
+    """Whether the files of a version are there; its entry may outlive them."""
+    model_id = _model_id(known)
+    return not model_id or bool(client.list_logged_model_artifacts(model_id))
 
 
 def _copy_code(folder: Path) -> Path:

@@ -10,6 +10,7 @@ import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -57,6 +58,8 @@ from fmri2img.tracking.versions import (
 
 # Set last, so that interrupted logging is repeated. They hold the MD5 of the file with the numbers.
 _TRAINING_TAG, _EVALUATION_TAG = "logged.training", "logged.evaluation"
+_PAGE = "report.html"
+_N_EARLIER, _LONGEST_TAG = 10, 500
 logger = logging.getLogger(__name__)
 
 
@@ -109,18 +112,21 @@ def mirror(
     if live_run and not holds_curve(client, live_run, _curve(subject, model)):
         live_run = ""
     run, logged = _own_run(client, experiment, files, live_run, is_new=is_new), []
-    if _is_behind(run, _TRAINING_TAG, training_path(subject, model)):
+    # Tags say what was logged; the files may have been deleted since.
+    there = {item.path for item in client.list_artifacts(run.info.run_id)}
+    if SCORES_NAME not in there or _is_behind(run, _TRAINING_TAG, training_path(subject, model)):
         _log_training(client, run.info.run_id, files)
         logged.append("training")
     if (
         evaluation
         and metrics_path(subject, model).exists()
-        and _is_behind(run, _EVALUATION_TAG, metrics_path(subject, model))
+        and (_PAGE not in there or _is_behind(run, _EVALUATION_TAG, metrics_path(subject, model)))
     ):
         _log_evaluation(client, run.info.run_id, files)
         logged.append("evaluation")
     if logged or run.info.status != "FINISHED":
-        client.set_terminated(run.info.run_id)
+        # What is added later does not make it longer.
+        client.set_terminated(run.info.run_id, end_time=run.info.end_time)
     if has_ended:
         note.unlink(missing_ok=True)
     return logged
@@ -290,12 +296,34 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
         run_id,
         metrics=_points(scores),
         params=[Param(key, str(value)) for key, value in params.items()],
+        tags=[RunTag("changed", _changes(client, run_id, files, params))],
     )
     log_curve(client, run_id, _curve(subject, model))
     client.log_inputs(run_id, datasets=dataset_inputs(subject, model))
     client.log_text(run_id, read_text(validation_path(subject, model), remedy=remedy), SCORES_NAME)
     register(client, run_id, encoder_folder(subject, model), files.config, files.tags)
     client.set_tag(run_id, _TRAINING_TAG, hash_file(training_path(subject, model), "md5"))
+
+
+def _changes(
+    client: mlflow.MlflowClient, run_id: str, files: EncoderFiles, params: dict[str, Any]
+) -> str:
+    """Say in which settings a run differs from the run before of this subject and model."""
+    earlier = client.search_runs(
+        [client.get_run(run_id).info.experiment_id],
+        f"tags.subject = '{files.subject}' and tags.model = '{files.model}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=_N_EARLIER,
+    )
+    before = [run.data.params for run in earlier if run.info.run_id != run_id and run.data.params]
+    if not before:
+        return "first of its subject and model"
+    differing = [
+        f"{key} {before[0].get(key, 'not set')} -> {value}"
+        for key, value in params.items()
+        if before[0].get(key) != str(value)
+    ]
+    return "; ".join(differing)[:_LONGEST_TAG] or "no setting"
 
 
 def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles) -> None:
@@ -323,7 +351,7 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
         ()
     ):  # nobody has changed it, and now there are pictures to show
         client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, chart_view(list(pictures)))
-    client.log_text(run_id, read_text(report_path(subject, model), remedy=remedy), "report.html")
+    client.log_text(run_id, read_text(report_path(subject, model), remedy=remedy), _PAGE)
     describe(client, files.config, files.tags, document)
     client.set_tag(run_id, _EVALUATION_TAG, hash_file(metrics_path(subject, model), "md5"))
 

@@ -11,21 +11,28 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import mlflow
-from filelock import FileLock
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import SQLAlchemyError
 
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.project.exceptions import Fmri2imgError, UnavailableError
+from fmri2img.project.locks import locked
 from fmri2img.tracking.chart_view import LISTED_SCORES, VIEW_TAG, chart_view
+from fmri2img.tracking.store_check import (
+    follow_project,
+    refuse_unusable,
+    relative_if_needed,
+    without_password,
+)
 
 logger = logging.getLogger(__name__)
 # Errors with which a store may fail: MLflow's own, the network's, the database's, a driver that is
 # not installed.
 STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, ImportError)
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # importing MLflow has set another level
-EXPERIMENT = "fmri2img"
+EXPERIMENT, _FILES = "fmri2img", "mlruns"
+_SECONDS_TO_OPEN = 120  # a new database takes six
 _DVC_COPIES = (".dvc", "tmp", "exps")
 _SCORES = ", ".join(f"`{name}`" for name in LISTED_SCORES)
 _NOTE = f"""\
@@ -35,6 +42,7 @@ Encoders from visual-cortex betas to VAE latents: one run for each subject and m
   validation, curves, pictures. A score means little without its floor: the best
   score of a prediction that uses no test trial. Sections `test`, `floor`, `floor_*`, `ceiling`,
   `interval`, `brain`, ... hold all others.
+- Tag `changed`: the settings in which a run differs from the run before of this subject and model.
 - **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`,
   `dvc.exp_name`; metrics `{CHAMPION_SCORE}`, {_SCORES}.
 - **Pictures** `pictures/<image id>`: seen, autoencoder alone, reconstructed; the same picture under
@@ -74,7 +82,7 @@ def resolved(uri: str) -> str:
     """Return an address in its one canonical spelling."""
     if not uri.startswith("sqlite:///"):
         return uri.rstrip("/")
-    return f"sqlite:///{project_root() / uri.removeprefix('sqlite:///')}"
+    return relative_if_needed(project_root() / uri.removeprefix("sqlite:///"))
 
 
 def open_store() -> tuple[mlflow.MlflowClient, str]:
@@ -83,13 +91,15 @@ def open_store() -> tuple[mlflow.MlflowClient, str]:
 
     Raises
     ------
-    MlflowException
+    MlflowException, OSError
         If the store cannot be reached.
     """
+    refuse_unusable(store_uri())
     mlflow.set_tracking_uri(store_uri())
     with _creation(store_uri()):
+        follow_project(store_uri(), project_root() / _FILES)
         client = mlflow.MlflowClient()  # makes the database
-        experiment = open_experiment(client)
+    experiment = open_experiment(client)
     mlflow.set_experiment(experiment_id=experiment)
     return client, experiment
 
@@ -102,8 +112,11 @@ def _creation(uri: str) -> AbstractContextManager:
         "sqlite:"
     ):  # a server does this itself, and nobody should queue for a dead one
         return nullcontext()
-    # A singleton, so that nested calls may take it again.
-    return FileLock(project_root() / ".mlflow.lock", is_singleton=True)
+    if not os.access(project_root(), os.W_OK):  # somebody else's project, to look at
+        return nullcontext()
+    return locked(
+        project_root() / ".mlflow.lock", f"opening the store {uri}", seconds=_SECONDS_TO_OPEN
+    )
 
 
 def open_experiment(client: mlflow.MlflowClient) -> str:
@@ -111,12 +124,13 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
     root = project_root()
     # A server chooses where it keeps artifacts; a database would keep them in the current folder.
     place = (
-        (root / "mlruns" / EXPERIMENT).as_uri()
-        if client.tracking_uri.startswith("sqlite:")
-        else None
+        (root / _FILES / EXPERIMENT).as_uri() if client.tracking_uri.startswith("sqlite:") else None
     )
     with _creation(client.tracking_uri):
         experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None and experiment.lifecycle_stage == "deleted":
+            logger.warning("MLflow: the experiment %s had been deleted; it is restored", EXPERIMENT)
+            client.restore_experiment(experiment.experiment_id)
         if experiment is not None:
             for tag in (
                 _TAGS.keys() - experiment.tags.keys()
@@ -158,9 +172,10 @@ def required() -> Iterator[None]:
     except Fmri2imgError:
         raise
     except STORE_ERRORS as error:
+        reason = str(error).split("\n")[0][:300]
         raise UnavailableError(
-            f"MLflow store {store_uri()}: {str(error).split(chr(10))[0][:300]}; check "
-            "MLFLOW_TRACKING_URI and the server"
+            f"MLflow store {without_password(store_uri())}: {reason}; check MLFLOW_TRACKING_URI "
+            "and the server"
         ) from error
 
 

@@ -1,5 +1,7 @@
 """Whose turn it is, and how a stage that fails is told."""
 
+import json
+import os
 import threading
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -12,28 +14,29 @@ from fmri2img.pipeline.repro import _failure, _Run, one_at_a_time
 from fmri2img.pipeline.workers import Ended
 
 
-def test_a_second_call_waits_and_says_for_whom(tmp_path, monkeypatch, capsys):
+def test_a_second_call_waits_and_says_for_whom(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".dvc/tmp").mkdir(parents=True)
-    holder = tmp_path / ".dvc/tmp/fmri2img-repro.txt"
-    holder.write_text("process 7, since 14:02")
+    holder = tmp_path / ".dvc/tmp/fmri2img-repro.lock.holder"
+    holder.write_text('{"process": 7, "host": "node3", "since": "14:02"}')
     had_its_turn = threading.Event()
 
     def call():
         with one_at_a_time():
-            assert holder.read_text().startswith("process ")
+            assert json.loads(holder.read_text())["process"] == os.getpid()
             had_its_turn.set()
 
     with FileLock(tmp_path / ".dvc/tmp/fmri2img-repro.lock"):
         second = threading.Thread(target=call)
         second.start()
-        assert not had_its_turn.wait(0.3)
+        assert not had_its_turn.wait(1.5)
     second.join(timeout=10)
     assert had_its_turn.is_set()
     assert not holder.exists()
-    assert capsys.readouterr().err == (
-        "this folder's stages are being run by process 7, since 14:02; waiting for it to end\n"
-    )
+    assert caplog.messages == [
+        "process 7 on node3, since 14:02, is running this folder's stages; waiting for it, 72 h at "
+        "most"
+    ]
 
 
 class BusyLock:

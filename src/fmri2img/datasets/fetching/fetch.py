@@ -1,12 +1,8 @@
 """Fetching one subject's raw files, or those that all share; the result is a receipt."""
 
 import logging
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-
-from filelock import FileLock, Timeout
 
 from fmri2img.datasets.fetching.bucket import Bucket, needed_room
 from fmri2img.datasets.fetching.partial import RemoteFile
@@ -14,6 +10,7 @@ from fmri2img.datasets.fetching.subset import name_subset
 from fmri2img.datasets.marks import holds_simulated, source_of
 from fmri2img.project.config import MachineParams, RealNsdParams
 from fmri2img.project.exceptions import ConfigError, MissingDataError, UnavailableError
+from fmri2img.project.locks import locked
 from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
 from fmri2img.provenance.receipts import SIMULATED_NOTICE, Ledger, Receipt, Watch
 
@@ -157,7 +154,8 @@ def fetch_bucket(
             f"{root} holds simulated files; set machine.raw_root in params.yaml to another folder, "
             "or delete this one"
         )
-    with _alone(root, name):
+    alone = locked(root / f".fetch-{name}.lock", f"fetching {name} into {root}", seconds=0)
+    with alone:
         with ThreadPoolExecutor() as pool:
             here = list(pool.map(lambda file: bucket.holds(root / file.path, file, ledger), files))
         waiting = [file for file, is_here in zip(files, here, strict=True) if not is_here]
@@ -187,16 +185,3 @@ def fetch_bucket(
         )
     paths = [file.path for file in files]
     return Receipt.of(name, root, paths, ledger, data_source=source_of(root, paths, "nsd"))
-
-
-@contextmanager
-def _alone(root: Path, name: str) -> Iterator[None]:
-    """Keep a second process from writing the same partial files."""
-    root.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(root / f".fetch-{name}.lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise UnavailableError(
-            f"another process is fetching {name} into {root}; wait for it, or stop it"
-        ) from error
