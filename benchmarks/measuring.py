@@ -94,7 +94,7 @@ def _watch(pid: int, peaks: list[float], done: threading.Event, every: float) ->
 
 def peak_rss_mb() -> float:
     """Return the peak resident memory of this process."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return int(status.split("VmHWM:")[1].split()[0]) / 1e3
 
 
@@ -134,7 +134,7 @@ def hardware() -> str:
     model = next(
         (
             line.split(":")[1].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
             if line.startswith("model name")
         ),
         "",

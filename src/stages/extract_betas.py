@@ -17,7 +17,7 @@ def main(subject: str) -> None:
     """Write the trial betas of one subject."""
     params = load_params()
     remedy = f"dvc repro convert_roi@{subject}"
-    table = read_json(roi_table_path(subject), remedy=remedy)
+    table = read_json(roi_table_path(subject), remedy=remedy, fields={"names": dict})
     labels = params.extract_betas.labels
     dataset = open_dataset(params)
     trials = dataset.read_betas(

@@ -6,6 +6,7 @@ from fmri2img.pipeline.stage import run_stage
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.layout import ledger_path, receipt_path, voxels_path
 from fmri2img.project.params_file import load_params
+from fmri2img.project.places import where_it_is
 from fmri2img.project.progress import byte_progress
 from fmri2img.provenance.receipts import Ledger, raw_files
 
@@ -32,7 +33,9 @@ def _fetch(subject: str, params: ProjectParams) -> None:
     subjects = params.subjects if subject == "shared" else [subject]
     voxels = [voxels_path(one) for one in subjects]
     check_not_pulled(subject, dataset.is_here(), receipt_path(subject), voxels)
-    receipt = dataset.fetch_files(subject, Ledger(ledger_path(subject)), watch=byte_progress)
+    receipt = dataset.fetch_files(
+        subject, Ledger(where_it_is(ledger_path(subject))), watch=byte_progress
+    )
     receipt.save(receipt_path(subject))
 
 

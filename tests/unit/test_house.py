@@ -294,3 +294,20 @@ def test_nothing_below_the_voxel_file_knows_nsd():
         and (constants := spelled_constants(path))
     }
     assert not spelled
+
+
+def test_texts_are_read_and_written_as_utf_8():
+    """A locale must not decide; ruff sees this only where it knows that something is a path."""
+    calls = [
+        f"{path.name}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and (
+            (node.func.attr == "read_text" and not node.args)
+            or (node.func.attr == "write_text" and len(node.args) == 1)
+        )
+        and not {"encoding", "remedy"} & {keyword.arg for keyword in node.keywords}
+    ]
+    assert not calls

@@ -1,7 +1,6 @@
 """The verb of ``fmri2img`` that makes pictures from betas."""
 
 import argparse
-import re
 import sys
 import tempfile
 import zipfile
@@ -13,10 +12,12 @@ import numpy as np
 from fmri2img.cli import ADDRESS
 from fmri2img.containers.ids import id_name
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.project.files import check_file
+from fmri2img.project.plain_names import is_plain_name
 from fmri2img.project.progress import progress
 from fmri2img.sharing.export import NAMES_IN_NPZ
 
-_NAME = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_HDF5, _PICKLE = b"\x89HDF\r\n\x1a\n", b"\x80"
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -140,7 +141,7 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
     images, counts = np.unique(ids, return_counts=True)
     averages = average_repetitions(trials[order], ids[order], images)
     names = [str(id_name(image)) for image in images]
-    if wrong := [name for name in names if not _NAME.fullmatch(name)]:
+    if wrong := [name for name in names if not is_plain_name(name)]:
         raise FormatError(
             f"{path}: image id {wrong[0]!r}, expected a name of letters, digits and _.-, which "
             "becomes the picture's file name"
@@ -150,6 +151,7 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
 
 def _arrays_in(path: Path) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Return the array of a ``.npy``, or betas and image ids of a ``.npz``."""
+    check_file(path, "fmri2img export")
     try:
         with path.open("rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -161,12 +163,22 @@ def _arrays_in(path: Path) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
             absent = sorted(set(NAMES_IN_NPZ[0]) - set(loaded.files))
     except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
         raise FormatError(
-            f"{path}: not a .npy or .npz file of plain arrays ({' '.join(str(error).split())}); "
-            "nothing else is read"
+            f"{path}: not a .npy or .npz file of plain arrays; {_advice(path)}"
         ) from error
     raise FormatError(
         f"{path}: {absent[0]} is not in it; expected the arrays that fmri2img export writes"
     )
+
+
+def _advice(path: Path) -> str:
+    """Say how to make arrays of a file."""
+    with path.open("rb") as file:
+        start = file.read(len(_HDF5))
+    if start == _HDF5:
+        return f"it is HDF5: of a voxel file, run: fmri2img export {path} --to betas.npz"
+    if start.startswith(_PICKLE):
+        return "it is a pickle, which is never loaded; save arrays with numpy.savez"
+    return "write them with fmri2img export, or with numpy.save or numpy.savez"
 
 
 def _check_betas(path: Path, betas: np.ndarray) -> None:

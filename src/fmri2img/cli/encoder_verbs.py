@@ -3,7 +3,6 @@ them.
 """
 
 import argparse
-import re
 import sys
 import tempfile
 from pathlib import Path
@@ -15,14 +14,13 @@ from fmri2img.project.files import hash_file
 from fmri2img.project.layout import (
     encoder_folder,
 )
+from fmri2img.project.plain_names import is_plain_name
 from fmri2img.provenance.lineage import commit_that_recorded, outs_at
 
 if TYPE_CHECKING:
     import mlflow
 
     from fmri2img.tracking.versions import Registered
-
-_NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def add_verbs(verbs: argparse._SubParsersAction) -> None:
@@ -83,6 +81,11 @@ def list_encoders(options: argparse.Namespace) -> None:
         client, experiment = open_store()
         versions = list_versions(client, options.subject)
         rows = summaries(client, experiment, versions)
+    if not rows and options.subject and (others := _subjects(client)):
+        raise ConfigError(
+            f"{options.subject}: no encoder of this subject is registered; choose from: "
+            f"{', '.join(others)}"
+        )
     if not rows:
         print(
             "no encoder is registered; run: dvc repro, or fmri2img track if there are encoders on "
@@ -98,6 +101,13 @@ def list_encoders(options: argparse.Namespace) -> None:
             "SIMULATED DATA: these scores come from simulated subjects, not from real brains",
             file=sys.stderr,
         )
+
+
+def _subjects(client: "mlflow.MlflowClient") -> list[str]:
+    """Return the subjects that have encoders in the registry."""
+    from fmri2img.tracking.versions import list_versions
+
+    return sorted({item.tags.get("subject", "") for item in list_versions(client)} - {""})
 
 
 def promote_encoder(options: argparse.Namespace) -> None:
@@ -138,7 +148,7 @@ def _name_in(item: "Registered", tag: str) -> str:
         If it is missing or not a plain name.
     """
     value = item.tags.get(tag, "")
-    if not _NAME.fullmatch(value):
+    if not is_plain_name(value):
         raise MismatchError(
             f"{item.uri}: its tag {tag} is {value!r}, expected a name of letters, digits and _.-; "
             "nothing was written; correct the tag in MLflow"

@@ -1,6 +1,7 @@
 """The verbs of ``fmri2img`` that show scores, and score pictures of any origin."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from fmri2img.project.exceptions import ConfigError
@@ -31,7 +32,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "--subset",
         action="store_true",
-        help="leave out images without a reconstruction; without this option they are an error",
+        help="leave out pictures that only one side has; without this option they are an error",
     )
     verb.add_argument("--to", type=Path, help="write all numbers there as JSON")
     verb.add_argument(
@@ -54,7 +55,8 @@ def show_metrics(options: argparse.Namespace) -> None:
     """Print the table of the last comparison."""
     from fmri2img.viz.summary import terminal_summary  # starts torch
 
-    comparison = read_json(comparison_path("json"), remedy="fmri2img repro")
+    fields = {"runs": dict, "data_source": str}
+    comparison = read_json(comparison_path("json"), remedy="fmri2img repro", fields=fields)
     runs = [dict(value, name=name) for name, value in comparison["runs"].items()]
     shown = [run for run in runs if options.subject in (None, run["name"].partition("/")[0])]
     if not shown:
@@ -64,6 +66,16 @@ def show_metrics(options: argparse.Namespace) -> None:
             f"{', '.join(subjects)}"
         )
     print(terminal_summary(shown, comparison["data_source"], []).strip())
+
+
+def _left_out(truth: Sequence[str], predicted: Sequence[str]) -> str:
+    """Say how many pictures have no partner."""
+    sides = (
+        (len(set(truth) - set(predicted)), "without a reconstruction"),
+        (len(set(predicted) - set(truth)), "reconstructions without truth"),
+    )
+    phrases = [f"{number} {words}" for number, words in sides if number]
+    return f", {' and '.join(phrases)} left out" if phrases else ""
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -89,10 +101,8 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.to:
         write_json(options.to, document)
     width = max(map(len, document["scores"])) + 2
-    about, left = document["about"], len(truth.ids) - document["about"]["n_images"]
-    print(
-        f"{about['n_images']} images{f', {left} without a reconstruction left out' if left else ''}"
-    )
+    about = document["about"]
+    print(f"{about['n_images']} images{_left_out(truth.ids, predicted.ids)}")
     print(f"{'':{width}s}{'score':>7s}  {'95 % interval':17s}{'shuffled':>9s}{'grey':>7s}")
     for metric, value in document["scores"].items():
         low, high = document["interval"][metric]

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from fmri2img.containers.ids import as_ids
-from fmri2img.project.exceptions import ConfigError, MismatchError
+from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
 from fmri2img.project.files import read_json, write_json
 
 SplitName = Literal["train", "validation", "test"]
@@ -54,11 +54,29 @@ class Split:
 
     @classmethod
     def open(cls, path: Path, *, remedy: str) -> Self:
-        """Read a split."""
-        values = read_json(path, remedy=remedy)
-        return cls(
-            values["kind"], *(tuple(values[name]) for name in ("train", "validation", "test"))
-        )
+        """Read a split.
+
+        Raises
+        ------
+        MissingDataError
+            If the file is not there.
+        FormatError
+            If it is not a split, or its image ids are neither all whole numbers nor all texts.
+        """
+        fields = {"kind": str} | dict.fromkeys(PARTS, list)
+        values = read_json(path, remedy=remedy, fields=fields)
+        for name in PARTS:
+            kinds = {type(image_id) for image_id in values[name]}
+            if kinds - {int} and kinds - {str}:
+                raise FormatError(
+                    f"{path}: {name}: image ids are {_words(kinds)}, expected whole numbers or "
+                    f"texts; run: {remedy}"
+                )
+        return cls(values["kind"], *(tuple(values[name]) for name in PARTS))
+
+
+def _words(kinds: set[type]) -> str:
+    return " and ".join(sorted(kind.__name__ for kind in kinds))
 
 
 def check_kind(kind: str, provenance: dict[str, Any]) -> None:

@@ -49,12 +49,14 @@ from fmri2img.project.config import (
 )
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
 from fmri2img.project.params_file import check_section, near
+from fmri2img.project.plain_names import is_below, is_plain_name
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
 TERMS = "the terms in this project's dataset.yaml must be kept"
 DECLARED = PurePosixPath("dataset.yaml")
 PICTURES = PurePosixPath("pictures.csv")
 _POSITION = ("i", "j", "k")
+_LARGEST = int(np.iinfo(np.int16).max)  # of numbers that a voxel file holds
 
 
 class Settings(Params):
@@ -250,7 +252,7 @@ class Reader:
             wrong = table.loc[is_test.isna(), "is_test"].iloc[0]
             raise FormatError(f"{path}: is_test: got {wrong!r}, expected 0 or 1; correct the table")
         paths = [PurePosixPath("pictures") / file for file in table["file"]]
-        if outside := [file for file in paths if file.is_absolute() or ".." in file.parts]:
+        if outside := [file for file in paths if not is_below(str(file))]:
             raise FormatError(
                 f"{path}: file: got {outside[0]}, expected files below pictures; move it there"
             )
@@ -261,7 +263,7 @@ class Reader:
         path = raw.locate(PurePosixPath(raw.name) / "trials.csv")
         table = read_table(path, ("session", "run", "trial", "image_id"))
         for column in ("session", "run", "trial"):
-            table[column] = whole_numbers(path, table[column])
+            table[column] = whole_numbers(path, table[column], largest=_LARGEST)
         table["image_id"] = self._ids(path, table["image_id"])
         pictures = self._pictures(shared.locate(PICTURES)).set_index("image_id")["is_test"]
         if absent := sorted(set(table["image_id"]) - set(pictures.index)):
@@ -288,7 +290,7 @@ class Reader:
         path = raw.locate(PurePosixPath(raw.name) / "voxels.csv")
         table = read_table(path, _POSITION)
         for axis in _POSITION:
-            table[axis] = whole_numbers(path, table[axis])
+            table[axis] = whole_numbers(path, table[axis], largest=_LARGEST)
         if table.duplicated(list(_POSITION)).any():
             raise FormatError(f"{path}: two voxels have the same position; keep one line per voxel")
         return path, table
@@ -310,4 +312,11 @@ class Reader:
         return betas
 
     def _ids(self, path: Path, ids: pd.Series) -> pd.Series:
-        return whole_numbers(path, ids) if self._declared.ids == "numbers" else ids
+        if self._declared.ids == "numbers":
+            return whole_numbers(path, ids)
+        if wrong := [text for text in ids if not is_plain_name(text)]:
+            raise FormatError(
+                f"{path}: image_id: got {wrong[0]!r:.80}, expected names of letters, digits and "
+                "_.-, which become names of files; correct the table"
+            )
+        return ids

@@ -33,13 +33,13 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
-def whole_numbers(path: Path, values: pd.Series) -> pd.Series:
+def whole_numbers(path: Path, values: pd.Series, *, largest: int | None = None) -> pd.Series:
     """Return a column's texts as numbers, int64.
 
     Raises
     ------
     FormatError
-        If a text is not a whole number.
+        If a text is not a whole number, or a number is larger than ``largest``.
     """
     is_number = values.str.fullmatch(r"\d{1,18}")
     if not is_number.all():
@@ -48,4 +48,10 @@ def whole_numbers(path: Path, values: pd.Series) -> pd.Series:
             f"{path}: column {values.name}: got {wrong!r}, expected whole numbers; correct the "
             "table, or declare ids: texts if these are image ids"
         )
-    return values.astype(np.int64)
+    numbers = values.astype(np.int64)
+    if largest is not None and (numbers > largest).any():
+        raise FormatError(
+            f"{path}: column {values.name}: got {numbers.max()}, expected {largest} at most; "
+            "correct the table"
+        )
+    return numbers

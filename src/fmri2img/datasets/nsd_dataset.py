@@ -11,6 +11,7 @@ from fmri2img.datasets.protocol import Captions, Setting
 from fmri2img.project.config import FetchCaptionsParams, RealNsdParams
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.layout import coco_folder
+from fmri2img.project.places import where_it_is
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
 TERMS = (
@@ -56,7 +57,7 @@ class Reader(NsdFiles):
 
     def _caption_folder(self, shared: RawFiles, params: FetchCaptionsParams) -> Path:
         if params.folder is not None:
-            return Path(params.folder).expanduser()
+            return where_it_is(params.folder)
         if shared.receipt.data_source == "simulated":
             raise ConfigError(
                 "params.yaml: dataset is nsd, but its files are simulated, and nsd does not know "
@@ -64,5 +65,6 @@ class Reader(NsdFiles):
                 "fetch_captions.folder "
                 "(data/raw/coco/annotations/<subject>, where they were simulated)"
             )
-        fetch_captions(params.url, coco_folder())
-        return coco_folder()
+        folder = where_it_is(coco_folder())
+        fetch_captions(params.url, folder)
+        return folder

@@ -30,8 +30,8 @@ from fmri2img.project.config import (
     SplitKind,
 )
 from fmri2img.project.exceptions import ConfigError
-from fmri2img.project.layout import OWN_ROIS
 from fmri2img.project.params_file import check_section, near
+from fmri2img.project.places import own_rois
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch, unwatched
 
 _END = "_dataset"
@@ -250,7 +250,7 @@ def open_dataset(params: ProjectParams) -> Dataset:
     name = params.dataset
     settings = check_dataset_settings(name, params.datasets)
     dataset: Dataset = _module(name).Reader(
-        settings, Setting(params.machine, tuple(params.subjects), OWN_ROIS)
+        settings, Setting(params.machine, tuple(params.subjects), own_rois())
     )
     return dataset
 

@@ -1,6 +1,5 @@
 """The simulated NSD: files in NSD's own layout and formats, made here."""
 
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from fmri2img.project.config import FetchCaptionsParams, SimulatedNsdParams
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.layout import coco_folder
 from fmri2img.project.params_file import near
+from fmri2img.project.places import where_it_is
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
 TERMS = ""  # no brain was measured: anybody may have the files
@@ -48,7 +48,8 @@ class Reader(NsdFiles):
 
     def fetch_files(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:  # noqa: ARG002
         """Write the files."""
-        root = self.setting.root
+        # In a copy of the project, other settings must not change the original's files.
+        root = self.setting.machine.own_raw_folder
         check_may_simulate(root)
         if name == "shared":
             files = simulate_shared(root, self.settings)
@@ -67,7 +68,7 @@ class Reader(NsdFiles):
         read these files.
         """
         if params.folder is not None:
-            return read_coco_captions(shared, image_ids, Path(params.folder).expanduser())
+            return read_coco_captions(shared, image_ids, where_it_is(params.folder))
         if shared.receipt.data_source != SIMULATED:
             raise ConfigError(
                 "params.yaml: dataset is simulated, but the raw files are not; set dataset to nsd"

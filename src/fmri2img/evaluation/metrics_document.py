@@ -141,6 +141,16 @@ class MetricsDocument:
             raise FormatError(
                 f"{source} is a metrics document of version {version}, expected {VERSION}; {remedy}"
             )
+        try:
+            return cls._of(document)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise FormatError(
+                f"{source} is not a complete metrics document ({type(error).__name__}: {error}); "
+                "run: dvc repro evaluate"
+            ) from error
+
+    @classmethod
+    def _of(cls, document: dict[str, Any]) -> Self:
         tests = document["families"]
         return cls(
             about=document["about"],

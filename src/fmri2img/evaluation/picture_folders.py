@@ -141,7 +141,7 @@ def join(
     ----------
     truth, predicted : Pictures
     subset : bool
-        Whether to leave out truth without a reconstruction; otherwise it is an error.
+        Whether to leave out pictures without a partner; otherwise they are an error.
 
     Returns
     -------
@@ -155,10 +155,12 @@ def join(
         If a picture has no partner, or fewer than two pairs are left.
     """
     where = [{name: row for row, name in enumerate(side.ids)} for side in (truth, predicted)]
-    if unknown := [name for name in predicted.ids if name not in where[0]]:
+    unknown = [name for name in predicted.ids if name not in where[0]]
+    if unknown and (not subset or len(unknown) == len(predicted.ids)):
         raise MismatchError(
             f"{len(unknown)} of {len(predicted.ids)} reconstructions have no truth, first id "
-            f"{unknown[0]}; ids are file names, or image_ids"
+            f"{unknown[0]}; ids are file names, or image_ids; leave such reconstructions out with "
+            "--subset if others have one"
         )
     missing = [name for name in truth.ids if name not in where[1]]
     if missing and not subset:
@@ -167,7 +169,7 @@ def join(
             f"{missing[0]}; "
             "add them, or leave them out with --subset"
         )
-    ids = sorted(predicted.ids, key=_numbers_first)
+    ids = sorted((name for name in predicted.ids if name in where[0]), key=_numbers_first)
     if len(ids) < 2:
         raise MismatchError(
             f"got {len(ids)} pairs of pictures, expected at least 2: identification needs others "

@@ -93,7 +93,7 @@ def changes_of_subject_files(
         old = Path(CAPTIONS.format(model))
         if not (root / old).exists():
             continue
-        document = read_json(root / old, remedy=f"dvc checkout {old}")
+        document = read_json(root / old, remedy=f"dvc checkout {old}", fields={"captions": dict})
         for subject, split in splits.items():
             names = {id_name(image_id) for part in PARTS for image_id in split.ids(part)}
             kept = {name: texts for name, texts in document["captions"].items() if name in names}

@@ -95,7 +95,7 @@ def check_settings(name: str, values: dict[str, Any]) -> Params:
     ConfigError
         If a key is unknown, missing or of the wrong type.
     """
-    text = PARAMS_PATH.read_text() if PARAMS_PATH.exists() else ""
+    text = PARAMS_PATH.read_text(encoding="utf-8") if PARAMS_PATH.exists() else ""
     return check_section(model_class(name).Settings, values, text=text, prefix=("train", name))
 
 

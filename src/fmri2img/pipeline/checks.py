@@ -12,6 +12,7 @@ from fmri2img.project.exceptions import ConfigError, MissingDataError
 from fmri2img.project.files import write_json
 from fmri2img.project.layout import ledger_path
 from fmri2img.project.params_file import load_params, near
+from fmri2img.project.places import where_it_is
 from fmri2img.provenance.source import parse_module
 
 _MODELS, _DATASETS = (Path(__file__).parents[1] / room for room in ("models", "datasets"))
@@ -49,7 +50,7 @@ def check_project() -> ProjectParams:
         if params.fetch_captions.folder is not None:
             _check_folder(
                 "fetch_captions.folder",
-                str(Path(params.fetch_captions.folder).expanduser().absolute()),
+                str(where_it_is(params.fetch_captions.folder).absolute()),
                 "",
             )
     _check_machine(params)
@@ -110,7 +111,7 @@ def _check_folder(key: str, source: str, needed: str) -> None:
     """Refuse a missing folder; a name that looks like a hub repository is looked up when it is
     needed.
     """
-    folder = Path(source).expanduser()
+    folder = where_it_is(source)
     if folder.is_dir():
         if needed and not any((folder / place / needed).exists() for place in ("", "vae")):
             raise ConfigError(

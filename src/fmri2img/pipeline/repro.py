@@ -212,7 +212,9 @@ class _Run:
         seconds = time.monotonic() - self.started[name]
         self.room.give_back(name)
         log = _LOG_FOLDER / f"{name}.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+        lines = (
+            log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        )
         if failure := _failure(name, future, lines) or self._keep(name):
             self.failures.append(failure)
             return

@@ -121,7 +121,11 @@ def free_memory_mib() -> float:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         try:
-            free = min(free, int((_CGROUP / limit).read_text()) - int((_CGROUP / used).read_text()))
+            free = min(
+                free,
+                int((_CGROUP / limit).read_text(encoding="utf-8"))
+                - int((_CGROUP / used).read_text(encoding="utf-8")),
+            )
         except (OSError, ValueError):  # no such limit
             continue
     return free / 2**20

@@ -5,7 +5,8 @@ Every file has one remedy, the stage that makes it, which is named only here.
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from fmri2img.containers.encoding_model import EncodingModel
 from fmri2img.containers.examples import Examples
@@ -15,11 +16,12 @@ from fmri2img.containers.splits import Split
 from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.true_pictures import TruePictures
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, VALIDATION_LOSS
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.features.prior import pool_pictures
 from fmri2img.models.registry import stage_of
-from fmri2img.project.exceptions import FormatError
-from fmri2img.project.files import read_json
+from fmri2img.project.exceptions import FormatError, MismatchError
+from fmri2img.project.files import Kinds, read_json
 from fmri2img.project.layout import (
     captions_path,
     encoding_model_path,
@@ -39,6 +41,7 @@ from fmri2img.project.layout import (
 )
 
 _Json = dict[str, Any]
+_Document = TypeVar("_Document")
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,9 @@ class SubjectData:
 
     def region(self) -> _Json:
         """Return the region's labels with their names, and where it was drawn."""
-        return read_json(roi_table_path(self.subject), remedy=self._remedy("convert_roi"))
+        path = roi_table_path(self.subject)
+        fields: dict[str, Kinds] = {"roi": (str, list), "names": dict}
+        return read_json(path, remedy=self._remedy("convert_roi"), fields=fields)
 
     def trial_betas(self, *, on_disk: Collection[str] = ()) -> TrialBetas:
         """Open the betas, trial by trial; arrays ``on_disk`` are read as they are indexed."""
@@ -104,7 +109,9 @@ class SubjectData:
     def encoding_scores(self) -> _Json:
         """Return the scores of the encoding model for each region."""
         path = encoding_scores_path(self.subject)
-        return read_json(path, remedy=self._remedy("fit_encoding_model"))
+        remedy = self._remedy("fit_encoding_model")
+        document = read_json(path, remedy=remedy, fields={"about": dict, "regions": dict})
+        return _owned(document, document["about"], path, self.subject, remedy)
 
     def references(self) -> MetricsDocument:
         """Return the scores of floors, ceilings and ridge."""
@@ -154,7 +161,8 @@ class EncoderData:
     def training_scores(self) -> dict[str, float]:
         """Return its scores on validation images, and facts about its training."""
         path = training_path(self.subject, self.model)
-        scores: dict[str, float] = read_json(path, remedy=self._remedy("train"))
+        fields = dict.fromkeys((CHAMPION_SCORE, VALIDATION_LOSS), float)
+        scores: dict[str, float] = read_json(path, remedy=self._remedy("train"), fields=fields)
         return scores
 
     def reconstructions(self) -> Reconstructions:
@@ -165,10 +173,21 @@ class EncoderData:
     def metrics(self) -> MetricsDocument:
         """Return its scores on the test images."""
         path = metrics_path(self.subject, self.model)
-        return MetricsDocument.read(path, remedy=self._remedy("evaluate"))
+        remedy = self._remedy("evaluate")
+        document = MetricsDocument.read(path, remedy=remedy)
+        return _owned(document, document.about, path, self.subject, remedy)
 
     def _remedy(self, stage: str) -> str:
         return f"dvc repro {stage_of(stage, self.subject, self.model)}"
+
+
+def _owned(
+    document: _Document, about: dict[str, Any], path: Path, subject: str, remedy: str
+) -> _Document:
+    """Return a document if it is the subject's."""
+    if (owner := about.get("subject", subject)) != subject:
+        raise MismatchError(f"{path} belongs to {owner}, expected {subject}; run: {remedy}")
+    return document
 
 
 def open_prior(population: list[str]) -> Latents:

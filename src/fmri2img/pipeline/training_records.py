@@ -46,7 +46,7 @@ class EpochLog:
         self, path: Path, label: str, then: Callable[[dict[str, float]], None] | None = None
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("")
+        path.write_text("", encoding="utf-8")
         self.path, self.then = path, then
         self.bar = tqdm(desc=label, unit=" epochs", disable=None)
 

@@ -150,7 +150,7 @@ class LocalProcesses:
         process.start()
         with self._known(process.pid or 0):
             process.join()
-        peak = float(report.read_text()) if report.exists() else 0.0
+        peak = float(report.read_text(encoding="utf-8")) if report.exists() else 0.0
         report.unlink(missing_ok=True)
         return Ended(process.exitcode if process.exitcode is not None else 1, peak)
 
@@ -258,4 +258,4 @@ def _run_forked(script: str, arguments: list[str], command: Command, report: Pat
         get_reusable_executor().shutdown(wait=True)
         atexit._run_exitfuncs()
         peaks = (resource.getrusage(who).ru_maxrss for who in (0, resource.RUSAGE_CHILDREN))
-        report.write_text(str(max(peaks) / _MAXRSS_A_MIB))
+        report.write_text(str(max(peaks) / _MAXRSS_A_MIB), encoding="utf-8")

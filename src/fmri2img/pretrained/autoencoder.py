@@ -9,6 +9,7 @@ import torch
 
 from fmri2img.project.exceptions import FormatError, MismatchError, UnavailableError
 from fmri2img.project.files import hash_file
+from fmri2img.project.places import where_it_is
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -191,7 +192,7 @@ def load_autoencoder(
         If it is not an autoencoder with safetensors weights.
     """
     patterns = [prefix + name for prefix in ("", "vae/") for name in ("config.json", WEIGHTS)]
-    folder = Path(source).expanduser()
+    folder = where_it_is(source)
     folder = folder if folder.is_dir() else download(source, revision, patterns)
     folder = folder / "vae" if (folder / "vae" / "config.json").exists() else folder
     if not (folder / "config.json").exists() or not (folder / WEIGHTS).exists():
@@ -219,7 +220,7 @@ def load_autoencoder(
     )
     identity = {
         "name": source,
-        "revision": "folder" if Path(source).expanduser().is_dir() else revision,
+        "revision": "folder" if where_it_is(source).is_dir() else revision,
         "class": kind,
         "sha256": hash_file(folder / WEIGHTS),
         "scaling_factor": float(network.config.scaling_factor),  # older files rely on the class

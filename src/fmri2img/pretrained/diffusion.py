@@ -18,6 +18,7 @@ from fmri2img.pretrained.autoencoder import (
 )
 from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import hash_file
+from fmri2img.project.places import where_it_is
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler, UNet2DConditionModel
@@ -163,10 +164,10 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
     FormatError
         If parts are missing, or it is not a Stable Diffusion 1.x.
     """
-    is_folder = Path(source).expanduser().is_dir()
+    is_folder = where_it_is(source).is_dir()
     patterns = [f"{part}/{name}" for part, names in _PARTS.items() for name in names]
     path = (
-        Path(source).expanduser()
+        where_it_is(source)
         if is_folder
         else download(
             source, revision, patterns, setting="diffusion.source", example="a folder that holds it"
@@ -227,7 +228,7 @@ def _check_geometry(path: Path, source: str) -> None:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise FormatError(f"{path}: not valid JSON ({error}); {_REMEDY}") from error
     return config

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.places import where_it_is
 
 PARAMS_PATH = Path("params.yaml")
 RAW_ROOT_VARIABLE, _EARLIER_VARIABLE = "FMRI2IMG_RAW_ROOT", "FMRI2IMG_NSD_ROOT"
@@ -52,13 +53,18 @@ class MachineParams(Params):
     @property
     def weights_folder(self) -> Path | None:
         """Folder that holds the weights of scoring networks, if one is named."""
-        return Path(self.network_weights).expanduser() if self.network_weights else None
+        return where_it_is(self.network_weights) if self.network_weights else None
 
     @property
     def raw_folder(self) -> Path:
         """Where raw files lie: the environment variable ``FMRI2IMG_RAW_ROOT`` if it is set, else
         ``raw_root``.
         """
+        return where_it_is(self.own_raw_folder)
+
+    @property
+    def own_raw_folder(self) -> Path:
+        """`raw_folder`, in a copy in which DVC runs an experiment that of the copy."""
         named = os.environ.get(RAW_ROOT_VARIABLE)
         if not named and os.environ.get(_EARLIER_VARIABLE):
             raise ConfigError(

@@ -11,7 +11,7 @@ import re
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -20,6 +20,14 @@ from typing import Any
 from fmri2img.project.exceptions import FormatError, MissingDataError, UnavailableError
 from fmri2img.project.layout import JOURNALS
 
+# Small texts that stand for files: start, tool, command that fetches the file.
+_POINTERS = (
+    (b"version https://git-lfs", "git-lfs", "git lfs pull --include"),
+    (b"/annex/objects/", "git annex", "datalad get"),
+    (b"../.git/annex/objects/", "git annex", "datalad get"),
+)
+_LONGEST_POINTER = 1024
+Kinds = type | tuple[type, ...]
 _BLOCK_BYTES = 1 << 22
 # Part of temporary names: process numbers mean something on one machine only.
 _HOST = re.sub(r"[^A-Za-z0-9]+", "_", platform.node()) or "host"
@@ -174,15 +182,26 @@ def check_file(path: Path, remedy: str) -> None:
     MissingDataError
         If there is nothing.
     FormatError
-        If it is a folder, a pipe or a device.
+        If it is a folder, a pipe or a device, or stands for a file that was not fetched.
     """
     try:
-        mode = path.stat().st_mode
+        state = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
+        if path.is_symlink() and ".git/annex" in os.fspath(path.readlink()):
+            raise MissingDataError(
+                f"{path}: git annex has not fetched it; run: datalad get {path}"
+            ) from error
         raise MissingDataError(f"{path} not found; run: {remedy}") from error
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+    if not stat.S_ISREG(state.st_mode):
+        kind = "a folder" if stat.S_ISDIR(state.st_mode) else "a pipe or device"
         raise FormatError(f"{path}: is {kind}, expected a file; run: {remedy}")
+    if state.st_size <= _LONGEST_POINTER:
+        start = path.read_bytes()
+        for begins, tool, command in _POINTERS:
+            if start.startswith(begins):
+                raise FormatError(
+                    f"{path}: is a pointer of {tool}, not the file itself; run: {command} {path}"
+                )
 
 
 def read_text(path: Path, *, remedy: str) -> str:
@@ -205,7 +224,9 @@ def read_text(path: Path, *, remedy: str) -> str:
         ) from error
 
 
-def read_json(path: Path, *, remedy: str) -> Any:
+def read_json(
+    path: Path, *, remedy: str, fields: Mapping[str, type | tuple[type, ...]] | None = None
+) -> Any:
     """Read a JSON file.
 
     Parameters
@@ -213,13 +234,15 @@ def read_json(path: Path, *, remedy: str) -> Any:
     path : Path
     remedy : str
         The command that makes the file, for the message.
+    fields : mapping of str to type or tuple of type, optional
+        Names that it must hold, and the types of their values.
 
     Raises
     ------
     MissingDataError
         If the file is not there.
     FormatError
-        If it is not JSON, or no object (names and values).
+        If it is not JSON, no object (names and values), or lacks a field.
     """
     text = read_text(path, remedy=remedy)
     try:
@@ -233,7 +256,17 @@ def read_json(path: Path, *, remedy: str) -> Any:
             f"{path}: JSON holds a {type(content).__name__}, expected names and values; run: "
             f"{remedy}"
         )
+    for name, kind in (fields or {}).items():
+        if not isinstance(content.get(name), kind):
+            got = repr(content[name])[:60] if name in content else "nothing"
+            raise FormatError(
+                f"{path}: {name}: got {got}, expected a {_names(kind)}; run: {remedy}"
+            )
     return content
+
+
+def _names(kind: Kinds) -> str:
+    return " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
 
 
 def hash_file(

@@ -4,7 +4,6 @@ from pathlib import Path
 
 CHECKPOINTS, LOGS = Path(".checkpoints"), Path("logs")
 JOURNALS = CHECKPOINTS / "journals"
-OWN_ROIS = Path("rois")
 FINGERPRINTS = Path("data/fingerprints")
 
 

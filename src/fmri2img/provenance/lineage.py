@@ -314,7 +314,9 @@ def changed_since_last_run(name: str) -> tuple[list[str], list[str]]:
     stage = read_lock().get(name) if LOCK_PATH.exists() else None
     if stage is None:
         return [], []
-    return list(stage.outs), changed_params(stage, yaml.safe_load(PARAMS_PATH.read_text()))
+    return list(stage.outs), changed_params(
+        stage, yaml.safe_load(PARAMS_PATH.read_text(encoding="utf-8"))
+    )
 
 
 def code_has_changed(name: str) -> bool:

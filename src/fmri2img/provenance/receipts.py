@@ -5,6 +5,7 @@ instead of the files.
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,8 @@ from fmri2img.project.exceptions import (
 )
 from fmri2img.project.files import hash_file, json_bytes, read_json, write_json
 from fmri2img.project.layout import ledger_path, receipt_path
+from fmri2img.project.places import where_it_is
+from fmri2img.project.plain_names import is_below
 
 SIMULATED_NOTICE = PurePosixPath("SIMULATED.txt")
 log = logging.getLogger(__name__)
@@ -35,6 +38,9 @@ class Watch(Protocol):
 
     def __call__(self, label: str, total: int, initial: int = 0) -> AbstractContextManager[Any]:
         """Open a bar."""
+
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @contextmanager
@@ -50,6 +56,18 @@ class FileRecord:
     path: str
     size: int
     sha256: str
+
+    def fault(self) -> str:
+        """Return what keeps this from being a record: receipts come from colleagues; empty if
+        nothing does.
+        """
+        if not isinstance(self.path, str) or not is_below(self.path):
+            return f"path {self.path!r:.80}, expected one below the folder of raw files"
+        if not isinstance(self.size, int) or self.size < 0:
+            return f"{self.path}: size {self.size!r:.40}, expected a number of bytes"
+        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
+            return f"{self.path}: sha256 {self.sha256!r:.80}, expected 64 hexadecimal digits"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -106,17 +124,18 @@ class Receipt:
         FormatError
             If it is not a receipt.
         """
-        values = read_json(path, remedy=remedy)
+        fields = {"name": str, "data_source": str, "files": list}
+        values = read_json(path, remedy=remedy, fields=fields)
         try:
-            return cls(
-                values["name"],
-                values["data_source"],
-                tuple(FileRecord(**record) for record in values["files"]),
-            )
-        except (KeyError, TypeError) as error:
+            records = tuple(FileRecord(**record) for record in values["files"])
+        except TypeError as error:
             raise FormatError(
                 f"{path}: not a receipt of raw files ({error}); run: {remedy}"
             ) from error
+        for record in records:
+            if fault := record.fault():
+                raise FormatError(f"{path}: {fault}; run: {remedy}")
+        return cls(values["name"], values["data_source"], records)
 
     @staticmethod
     def common_source(*receipts: "Receipt") -> str:
@@ -160,7 +179,7 @@ class Ledger:
         self._known: dict[str, list] = {}
         if path is not None and path.exists():
             try:
-                self._known = json.loads(path.read_text())
+                self._known = json.loads(path.read_text(encoding="utf-8"))
             except ValueError:  # a damaged ledger counts as none
                 self._known = {}
 
@@ -350,7 +369,7 @@ def raw_files(name: str, machine: MachineParams) -> RawFiles:
     receipt = Receipt.open(path, remedy=remedy)
     if receipt.name != name:
         raise MismatchError(f"{path} belongs to {receipt.name}, expected {name}; run: {remedy}")
-    return RawFiles(receipt, machine.raw_folder, Ledger(ledger_path(name)))
+    return RawFiles(receipt, machine.raw_folder, Ledger(where_it_is(ledger_path(name))))
 
 
 def receipts_that_list(raw: str, folder: Path) -> list[Path]:

@@ -204,7 +204,7 @@ def pull(shipment: Shipment, root: Path = Path()) -> None:
 
 def differing_params(root: Path = Path()) -> list[str]:
     """Say how ``params.yaml`` differs from the lock file in the stages up to the examples."""
-    current = yaml.safe_load((root / "params.yaml").read_text())
+    current = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     stages = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in RAW_STAGES]
     return sorted({phrase for stage in stages for phrase in changed_params(stage, current)})
 

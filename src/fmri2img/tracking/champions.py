@@ -81,7 +81,7 @@ def _validation_scores(client: mlflow.MlflowClient, item: Registered) -> pd.Seri
             raise MismatchError(
                 f"the validation scores of {item.uri} are not in its run {item.run_id}"
             ) from error
-        table = pd.read_csv(io.StringIO(path.read_text()))
+        table = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")))
     scores: pd.Series = table.set_index("image_id")[CHAMPION_METRIC].sort_index()
     return scores
 

@@ -126,17 +126,13 @@ def _copy_version(
         with _as_current(source):
             place = Path(mlflow.artifacts.download_artifacts(item.uri, dst_path=folder))
         description = place / "MLmodel"
-        values = yaml.safe_load(description.read_text())
-        description.write_text(
-            yaml.safe_dump(
-                values
-                | {
-                    "run_id": run_id,
-                    "model_id": new.model_id,
-                    "artifact_path": new.artifact_location,
-                }
-            )
-        )
+        values = yaml.safe_load(description.read_text(encoding="utf-8"))
+        values |= {
+            "run_id": run_id,
+            "model_id": new.model_id,
+            "artifact_path": new.artifact_location,
+        }
+        description.write_text(yaml.safe_dump(values), encoding="utf-8")
         target.log_model_artifacts(new.model_id, str(place))
     target.finalize_logged_model(new.model_id, "READY")
     target.log_outputs(run_id, models=[LoggedModelOutput(new.model_id, 0)])

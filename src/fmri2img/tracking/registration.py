@@ -82,19 +82,6 @@ def register(
     if known is not None and _has_files(client, known):
         return
     files = {file: hash_file(folder / file, "md5") for file in (WEIGHTS_NAME, CONFIG_NAME)}
-    float32 = np.dtype("float32")
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(float32, (-1, config["n_voxels"]))]),
-        outputs=Schema([TensorSpec(float32, (-1, *config["latent_shape"]))]),
-        params=ParamSchema(
-            [
-                # Trials that each row averages.
-                ParamSpec("repetitions", DataType.long, config["about"]["n_repetitions"]),
-                ParamSpec("output", DataType.string, "latents"),
-                ParamSpec("allow_missing", DataType.boolean, False),
-            ]
-        ),
-    )
     with tempfile.TemporaryDirectory() as temporary:
         served, code = Path(temporary) / FOLDER, _copy_code(Path(temporary))
         served.mkdir()
@@ -104,7 +91,7 @@ def register(
             "python_model": str(_SERVED_MODEL),
             "artifacts": {FOLDER: str(served)},
             "code_paths": [str(code)],
-            "signature": signature,
+            "signature": _signature(config),
             "model_config": {"md5": files},
             "pip_requirements": [f"{package}=={version(package)}" for package in _REQUIRED],
         }
@@ -129,6 +116,22 @@ def register(
     text = _description(config, None)
     client.create_model_version(
         name, info.model_uri, run_id, tags=tags, description=text, model_id=info.model_id
+    )
+
+
+def _signature(config: dict[str, Any]) -> ModelSignature:
+    float32 = np.dtype("float32")
+    return ModelSignature(
+        inputs=Schema([TensorSpec(float32, (-1, config["n_voxels"]))]),
+        outputs=Schema([TensorSpec(float32, (-1, *config["latent_shape"]))]),
+        params=ParamSchema(
+            [
+                # Trials that each row averages.
+                ParamSpec("repetitions", DataType.long, config["about"]["n_repetitions"]),
+                ParamSpec("output", DataType.string, "latents"),
+                ParamSpec("allow_missing", DataType.boolean, False),
+            ]
+        ),
     )
 
 

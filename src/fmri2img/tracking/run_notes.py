@@ -10,7 +10,7 @@ def read_note(note: Path) -> tuple[str, bool]:
     """Return the id of the run of a training, empty if it has none, and whether the training has
     ended.
     """
-    run_id, _, ended = (note.read_text() if note.exists() else "").partition("\n")
+    run_id, _, ended = (note.read_text(encoding="utf-8") if note.exists() else "").partition("\n")
     return run_id, ended == ENDED
 
 

@@ -189,7 +189,9 @@ def _propose_best(encoders: list[tuple[str, str]]) -> None:
     best: dict[str, tuple[float, str]] = {}
     for subject, model in encoders:
         trained = read_json(
-            training_path(subject, model), remedy=f"dvc repro {stage_of('train', subject, model)}"
+            training_path(subject, model),
+            remedy=f"dvc repro {stage_of('train', subject, model)}",
+            fields={CHAMPION_SCORE: float},
         )
         best[subject] = max(best.get(subject, (-np.inf, "")), (trained[CHAMPION_SCORE], model))
     propose_champions(

@@ -8,7 +8,6 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 
 import mlflow
 from mlflow.entities import Run
@@ -18,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.project.exceptions import Fmri2imgError, UnavailableError
 from fmri2img.project.locks import locked
+from fmri2img.project.places import project_root
 from fmri2img.tracking.chart_view import LISTED_SCORES, VIEW_TAG, chart_view
 from fmri2img.tracking.store_check import (
     follow_project,
@@ -33,7 +33,6 @@ STORE_ERRORS = (MlflowException, OSError, SQLAlchemyError, ImportError)
 logging.getLogger("mlflow").setLevel(logging.ERROR)  # importing MLflow has set another level
 EXPERIMENT, _FILES = "fmri2img", "mlruns"
 _SECONDS_TO_OPEN = 120  # a new database takes six
-_DVC_COPIES = (".dvc", "tmp", "exps")
 _SCORES = ", ".join(f"`{name}`" for name in LISTED_SCORES)
 _NOTE = f"""\
 Encoders from visual-cortex betas to VAE latents: one run for each subject and model.
@@ -58,17 +57,6 @@ _TAGS = {
     "mlflow.note.content": _NOTE,
     VIEW_TAG: chart_view(()),
 }
-
-
-def project_root() -> Path:
-    """Return the project's folder; in a copy in which DVC runs an experiment, the folder of the
-    original project.
-    """
-    parts = Path.cwd().parts
-    for place in range(len(parts) - len(_DVC_COPIES)):
-        if parts[place : place + len(_DVC_COPIES)] == _DVC_COPIES:
-            return Path(*parts[:place])
-    return Path.cwd()
 
 
 def store_uri() -> str:

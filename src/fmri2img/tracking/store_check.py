@@ -102,8 +102,8 @@ def _earlier_places(connection: sqlite3.Connection, name: str, here: str) -> lis
         return []
     places = set()
     for (location,) in rows:
-        before, found, _ = (location or "").rpartition(f"/{name}/")
-        if found and before.startswith("file:") and f"{before}/{name}" != here:
+        before, separator, _ = (location or "").rpartition(f"/{name}/")
+        if separator and before.startswith("file:") and f"{before}/{name}" != here:
             places.add(f"{before}/{name}")
     return sorted(places)
 

@@ -102,7 +102,7 @@ def gallery_page(
     unsure : sequence of UnsureMap
         Shown above the pictures.
     """
-    template = files("fmri2img.viz").joinpath("gallery.html.jinja").read_text()
+    template = files("fmri2img.viz").joinpath("gallery.html.jinja").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     shown = [
         {

@@ -264,7 +264,8 @@ def _render(template: str, **values: Any) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     page, css = (
-        files("fmri2img.viz").joinpath(name).read_text() for name in (template, "page.css.jinja")
+        files("fmri2img.viz").joinpath(name).read_text(encoding="utf-8")
+        for name in (template, "page.css.jinja")
     )
     return environment.from_string(page).render(css=Markup(css), **values)  # noqa: S704
 

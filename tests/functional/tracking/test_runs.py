@@ -13,9 +13,10 @@ import torch
 from fmri2img.project.exceptions import MissingDataError
 from fmri2img.project.files import hash_file
 from fmri2img.project.layout import curve_path, encoder_folder, examples_path, validation_path
+from fmri2img.project.places import project_root
 from fmri2img.tracking.encoder_files import md5_tags
 from fmri2img.tracking.runs import log_encoder
-from fmri2img.tracking.store import EXPERIMENT, find_run, open_store, project_root
+from fmri2img.tracking.store import EXPERIMENT, find_run, open_store
 
 
 def runs(client, experiment):
@@ -111,7 +112,9 @@ def test_what_broke_off_is_completed_later(project, monkeypatch):
     assert len(client.get_metric_history(run.info.run_id, "curve/train_loss")) == 2
     assert len(client.search_model_versions("name = 'fmri2img-ridge-subj01'")) == 1
     assert (
-        Path(client.download_artifacts(run.info.run_id, "validation_scores.csv")).read_text()
+        Path(client.download_artifacts(run.info.run_id, "validation_scores.csv")).read_text(
+            encoding="utf-8"
+        )
         == validation_path("subj01", "ridge").read_text()
     )
 

@@ -61,6 +61,14 @@ def test_other_files_are_refused(tmp_path):
     (tmp_path / "betas.npz").write_text("text")
     with pytest.raises(FormatError, match=r"not a \.npy or \.npz file"):
         read_betas(tmp_path / "betas.npz", None)
+    for start, advice in (
+        (b"\x89HDF\r\n\x1a\n", "it is HDF5: of a voxel file, run: fmri2img export"),
+        (b"\x80\x04\x95", "it is a pickle, which is never loaded; save arrays with numpy.savez"),
+    ):
+        (tmp_path / "betas.npz").write_bytes(start + b"0" * 2000)
+        with pytest.raises(FormatError, match=advice) as caught:
+            read_betas(tmp_path / "betas.npz", None)
+        assert "allow_pickle" not in str(caught.value)
     np.savez(tmp_path / "betas.npz", betas_percent=np.ones((2, 3)))
     with pytest.raises(
         FormatError,

@@ -118,7 +118,22 @@ def test_reconstructions_without_truth(images, tmp_path):
         for name, ids in (("a", range(11)), ("b", range(1, 12)))
     )
     with pytest.raises(MismatchError, match="1 of 11 reconstructions have no truth, first id 11"):
-        join(truth, predicted, subset=True)
+        join(truth, predicted, subset=False)
+    ids, *sides = join(truth, predicted, subset=True)
+    assert ids == [str(number) for number in range(1, 11)]
+    assert [len(side) for side in sides] == [10, 10]
+
+
+def test_a_subset_says_what_it_leaves_out_on_either_side(images, tmp_path):
+    save(tmp_path / "seen", images, range(N_IMAGES))
+    save(tmp_path / "made", images[:5], [1, 2, 3, 77, 78])
+    assert (
+        "3 images, 8 without a reconstruction and 2 reconstructions without truth left out"
+        in run(tmp_path / "made", tmp_path / "seen", "--subset").stdout
+    )
+    save(tmp_path / "others", images[:2], [77, 78])
+    result = run(tmp_path / "others", tmp_path / "seen", "--subset")
+    assert "2 of 2 reconstructions have no truth, first id 77" in result.stderr
 
 
 def test_one_pair_is_too_few(images, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from fmri2img.project.exceptions import FormatError, MissingDataError, UnavailableError
 from fmri2img.project.files import (
     _HOST,
+    check_file,
     finish_replacing,
     hash_file,
     read_json,
@@ -229,3 +230,31 @@ def test_a_pipe_is_refused(tmp_path):
         read_text(tmp_path / "a.json", remedy="make it")
     with pytest.raises(FormatError, match=line):
         hash_file(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "of git-lfs, .* run: git lfs pull --inc"),
+        (b"/annex/objects/MD5E-s1--2.nii.gz\n", "of git annex, .* run: datalad get"),
+    ],
+)
+def test_a_pointer_says_how_the_file_is_fetched(tmp_path, content, line):
+    (tmp_path / "a.nii.gz").write_bytes(content)
+    with pytest.raises(FormatError, match=rf"a\.nii\.gz: is a pointer {line}"):
+        check_file(tmp_path / "a.nii.gz", "x")
+
+
+def test_a_link_of_git_annex_whose_file_is_not_there(tmp_path):
+    (tmp_path / "a.nii.gz").symlink_to(".git/annex/objects/Mw/1/a.nii.gz")
+    with pytest.raises(MissingDataError, match=r"git annex has not fetched it; run: datalad get"):
+        check_file(tmp_path / "a.nii.gz", "x")
+
+
+def test_fields_that_a_document_must_have(tmp_path):
+    write_json(tmp_path / "a.json", {"names": ["V1"], "n": 3})
+    assert read_json(tmp_path / "a.json", remedy="x", fields={"names": (dict, list)})["n"] == 3
+    with pytest.raises(FormatError, match=r"a.json: names: got \['V1'\], expected a dict; run: x"):
+        read_json(tmp_path / "a.json", remedy="x", fields={"names": dict})
+    with pytest.raises(FormatError, match=r"a.json: kind: got nothing, expected a str or list; ru"):
+        read_json(tmp_path / "a.json", remedy="x", fields={"kind": (str, list)})

@@ -1,10 +1,16 @@
+import json
 import os
 from dataclasses import replace
 
 import pytest
 
 from conftest import ONE_PROCESS, raw_files_of
-from fmri2img.project.exceptions import ChangedDataError, MismatchError, MissingDataError
+from fmri2img.project.exceptions import (
+    ChangedDataError,
+    FormatError,
+    MismatchError,
+    MissingDataError,
+)
 from fmri2img.project.layout import receipt_path
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, raw_files
 
@@ -124,3 +130,33 @@ def test_a_damaged_ledger_is_no_ledger(raw, tmp_path):
         .locate("nsddata/b.tsv")
         .exists()
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"path": "../../etc/passwd"}, r"path '../../etc/passwd', expected one below the folder"),
+        ({"path": "/etc/passwd"}, "path '/etc/passwd', expected one below the folder of raw files"),
+        ({"path": ""}, "path '', expected one below"),
+        ({"path": 7}, "path 7, expected one below"),
+        ({"size": -1}, "size -1, expected a number of bytes"),
+        ({"size": "5"}, "size '5', expected a number of bytes"),
+        ({"sha256": "A" * 64}, "sha256 'AAA.*, expected 64 hexadecimal digits"),
+        ({"more": 1}, "not a receipt of raw files"),
+    ],
+)
+def test_a_receipt_that_somebody_made_up_is_refused(tmp_path, raw, change, line):
+    path = tmp_path / "receipt.json"
+    raw.receipt.save(path)
+    content = json.loads(path.read_text())
+    content["files"][1] |= change
+    path.write_text(json.dumps(content))
+    with pytest.raises(FormatError, match=f"{line}.*; run: x"):
+        Receipt.open(path, remedy="x")
+
+
+@pytest.mark.parametrize("content", [{}, {"name": "a", "data_source": "nsd", "files": {}}])
+def test_what_is_no_receipt(tmp_path, content):
+    (tmp_path / "receipt.json").write_text(json.dumps(content))
+    with pytest.raises(FormatError, match=r"receipt\.json: (name|files): got .*, expected a "):
+        Receipt.open(tmp_path / "receipt.json", remedy="x")

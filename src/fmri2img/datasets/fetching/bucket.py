@@ -72,7 +72,7 @@ class Bucket:
         objects = {}
         with self._told():
             for folder in folders:
-                prefix = "" if folder == PurePosixPath(".") else f"{folder}/"
+                prefix = "" if folder == PurePosixPath() else f"{folder}/"
                 pages = self._client.get_paginator("list_objects_v2").paginate(
                     Bucket=self.params.bucket, Prefix=prefix, Delimiter="/"
                 )

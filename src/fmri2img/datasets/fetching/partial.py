@@ -107,7 +107,7 @@ class PartialFile:
         # A line cut off by power loss has no line end and does not count.
         return [
             line.rstrip("\n")
-            for line in self.journal_path.read_text().splitlines(keepends=True)
+            for line in self.journal_path.read_text(encoding="utf-8").splitlines(keepends=True)
             if line.endswith("\n")
         ]
 

@@ -16,6 +16,7 @@ from fmri2img.datasets.simulation.scenes import describe_scene, paint_scene
 from fmri2img.datasets.simulation.trial_order import draw_design, sessions_of, shown_images
 from fmri2img.project.config import NsdParams, SimulatedNsdParams, SimulationParams
 from fmri2img.project.exceptions import FormatError, MissingDataError
+from fmri2img.project.places import where_it_is
 
 SHARED = "shared"
 
@@ -103,7 +104,7 @@ def _pictures(
     if simulation.pictures == "scenes":
         jobs = (delayed(_paint)(simulation.seed, int(image_id)) for image_id in image_ids)
     else:
-        shared, unique = _divide_folder(Path(simulation.pictures))
+        shared, unique = _divide_folder(where_it_is(simulation.pictures))
         paths = shared if are_shared else unique
         jobs = (
             delayed(_crop)(paths[image_id % len(paths)], image_id // len(paths))

@@ -1,0 +1,40 @@
+"""Where named files are: relative to the project, also in a copy in which DVC runs an experiment.
+
+``dvc exp run --temp`` and ``--queue`` work in copies below ``.dvc/tmp/exps``, which hold what git
+and DVC hold. Raw files, one's own regions and local networks stay in the original.
+"""
+
+from pathlib import Path
+
+_DVC_COPIES = (".dvc", "tmp", "exps")
+
+
+def project_root() -> Path:
+    """Return the project's folder; in a copy in which DVC runs an experiment, the folder of the
+    original project.
+    """
+    parts = Path.cwd().parts
+    for place in range(len(parts) - len(_DVC_COPIES)):
+        if parts[place : place + len(_DVC_COPIES)] == _DVC_COPIES:
+            return Path(*parts[:place])
+    return Path.cwd()
+
+
+def where_it_is(name: str | Path) -> Path:
+    """Return the path of a named file or folder; ``~`` is the user's home.
+
+    What a copy lacks, and the original has, is the original's; any other path stays as it is.
+    """
+    path = Path(name).expanduser()
+    original = project_root() / path
+    return original if not path.exists() and original.exists() else path
+
+
+def own_rois() -> Path:
+    """Return the folder of the user's regions, ``<subject>/<name>.nii.gz``; git may not hold
+    them.
+    """
+    path = Path("rois")
+    if any(entry.is_dir() for entry in path.glob("*")) or project_root() == Path.cwd():
+        return path
+    return project_root() / path
