@@ -100,7 +100,7 @@ def alone(request, monkeypatch):
 # The longest first, so that no process is left alone with one at the end; the first makes the
 # finished project that others clone.
 _FIRST = ["test_takagi.py", "test_side_by_side.py"]
-_TIERS = ["functional", "pipeline", "golden", "unit"]
+_TIERS = ["functional", "pipeline", "golden", "robustness", "unit"]
 
 
 def pytest_collection_modifyitems(items):

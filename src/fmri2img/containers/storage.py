@@ -16,6 +16,8 @@ from fmri2img.project.exceptions import FormatError
 
 # On betas, level 1 comes within 1 % of level 4 and is a quarter faster; shuffling separates the
 # noisy low bytes from the rest.
+# Bytes that one byte of a compressed file may stand for: the format's limit is 1032.
+_MOST_A_BYTE = 1100
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _CHUNK_BYTES = 1 << 20
 # A chunk of betas holds a session's 750 trials, so that a session or a group of voxels can be read
@@ -205,6 +207,9 @@ def array_fault(file: h5py.File, name: str, *, may_be_virtual: bool = False) -> 
     array = file[name]
     if not isinstance(array, h5py.Dataset) or array.shape is None:
         return f"{name} is a {type(array).__name__.lower()} without a shape, expected an array"
+    held = array.id.get_storage_size()
+    if array.chunks and array.nbytes > _MOST_A_BYTE * held:
+        return f"{name} claims {array.nbytes} bytes, and the file holds {held}, expected all of it"
     if array.external:
         return f"{name} keeps its values in {array.external[0][0]}, expected them in the file"
     sources = (

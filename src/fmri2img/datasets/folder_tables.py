@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.project.exceptions import FormatError
+from fmri2img.project.files import check_file
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -13,13 +14,17 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
     Raises
     ------
+    MissingDataError
+        If it is not there.
     FormatError
         If it is not a table, or lacks a column or a value.
     """
+    check_file(path, "write the table as CSV")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
-        raise FormatError(f"{path}: not a table ({error}); write it as CSV") from error
+        words = " ".join(str(error).split())
+        raise FormatError(f"{path}: not a table ({words}); write it as CSV") from error
     if absent := [column for column in columns if column not in table]:
         raise FormatError(
             f"{path}: no column {absent[0]} among {', '.join(map(str, table))}; expected "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from fmri2img.containers.storage import read_arrays
 from fmri2img.evaluation.documents import package_versions
@@ -22,6 +22,7 @@ from fmri2img.evaluation.score import score_rows
 from fmri2img.evaluation.scores import RowScores
 from fmri2img.evaluation.table_rows import MODEL, SHUFFLED
 from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
+from fmri2img.project.files import check_file
 
 _ENDINGS = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
 _GREY, _PIXEL_TWO_WAY = "grey", "pixel_two_way"
@@ -87,9 +88,11 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray]:
         )
     images = []
     for file in files:
+        check_file(file, f"rm {file}")
         try:
-            images.append(np.asarray(Image.open(file).convert("RGB")))
-        except (UnidentifiedImageError, OSError) as error:
+            with Image.open(file) as picture:
+                images.append(np.asarray(picture.convert("RGB")))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise FormatError(
                 f"{file}: not a readable picture ({error}); replace or remove it"
             ) from error
@@ -102,7 +105,12 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _read_file(path: Path) -> tuple[list[str], np.ndarray]:
+    check_file(path, "name a folder of pictures, or an HDF5 file")
     ids, images = read_arrays(path, ("image_ids", "images"))
+    if images.dtype.kind not in "uif":
+        raise FormatError(
+            f"{path}: images of {images.dtype}, expected uint8, or 0 to 1; rescale them"
+        )
     if len(ids) != len(images):
         raise FormatError(
             f"{path}: got {len(ids)} image_ids and {len(images)} images, expected equal "

@@ -99,7 +99,7 @@ def _unexpected(error: Exception) -> str:
 
 def _describe(error: Fmri2imgError | OSError | MemoryError) -> str:
     if isinstance(error, Fmri2imgError):
-        return str(error)
+        return " ".join(str(error).splitlines())  # what libraries say may have several lines
     if isinstance(error, MemoryError):
         return (
             "the machine has no memory left; lower machine.n_jobs or the stage's batch_size in "

@@ -2,6 +2,7 @@
 mixture.
 """
 
+import errno
 import glob
 import hashlib
 import json
@@ -192,6 +193,10 @@ def check_file(path: Path, remedy: str) -> None:
                 f"{path}: git annex has not fetched it; run: datalad get {path}"
             ) from error
         raise MissingDataError(f"{path} not found; run: {remedy}") from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise FormatError(f"{path}: is a link to itself; remove it, and run: {remedy}") from error
     if not stat.S_ISREG(state.st_mode):
         kind = "a folder" if stat.S_ISDIR(state.st_mode) else "a pipe or device"
         raise FormatError(f"{path}: is {kind}, expected a file; run: {remedy}")

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from fmri2img.project.config import PARAMS_PATH, ProjectParams, Section
 from fmri2img.project.exceptions import ConfigError, MissingDataError
+from fmri2img.project.files import check_file
 
 
 def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
@@ -19,6 +20,8 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
     ------
     MissingDataError
         If there is no such file in the working folder.
+    FormatError
+        If it is no file.
     ConfigError
         If it is not YAML, or a key is unknown, missing or of the wrong type, or two keys contradict
         each other.
@@ -27,6 +30,7 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
         raise MissingDataError(
             f"{path} not found in {Path.cwd()}; run the command in the project's root folder"
         )
+    check_file(path, f"git checkout {path}")
     try:
         text = path.read_text(encoding="utf-8")
         values = yaml.safe_load(text)
@@ -37,9 +41,8 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(
-            f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)}); correct the file"
-        ) from error
+        words = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise ConfigError(f"{path}{where}: not valid YAML ({words}); correct the file") from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"{path}: got {type(values).__name__}, expected sections with keys; bring it back: git "

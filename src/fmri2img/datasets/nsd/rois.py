@@ -106,7 +106,12 @@ def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
                 "per name; correct the table"
             )
         names[int(fields[0])] = fields[1]
-    return {label: name for label, name in names.items() if label > 0}
+    labelled = {label: name for label, name in names.items() if label > 0}
+    if not labelled:
+        raise FormatError(
+            f"{path}: holds no label, expected numbers from 1 with names; run: {remedy}"
+        )
+    return labelled
 
 
 def write_label_table(path: Path, names: dict[int, str], *, comment: str) -> None:

@@ -6,6 +6,7 @@ more volume than its design file (trailing volumes are dropped), and sessions wi
 runs count their NSD runs from 02 (NSD manual, "Time-series data").
 """
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,11 +80,17 @@ def read_onsets(path: Path, *, remedy: str) -> np.ndarray:
     """
     check_file(path, remedy)
     try:
-        return np.loadtxt(path, dtype=np.int64, ndmin=1)
+        with warnings.catch_warnings(action="ignore"):  # of an empty file
+            onsets = np.loadtxt(path, dtype=np.int64, ndmin=1)
     except ValueError as error:
         raise FormatError(
             f"{path}: expected one whole number a line ({error}); run: {remedy}"
         ) from error
+    if onsets.ndim != 1 or not len(onsets):
+        raise FormatError(
+            f"{path}: got numbers of shape {onsets.shape}, expected one a line; run: {remedy}"
+        )
+    return onsets
 
 
 def _run_responses(
