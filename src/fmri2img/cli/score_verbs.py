@@ -80,6 +80,7 @@ def _left_out(truth: Sequence[str], predicted: Sequence[str]) -> str:
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print scores beside their floors."""
+    from fmri2img.evaluation.inference import p_text
     from fmri2img.evaluation.network_features import open_networks
 
     # Starts torch, which other verbs need not wait for.
@@ -115,7 +116,7 @@ def evaluate(options: argparse.Namespace) -> None:
     print("distances: lower is better; two-way: chance 0.5")
     print(
         "p of pairing at random: "
-        f"{', '.join(f'{metric} {value:.4f}' for metric, value in document['p'].items())}"
+        f"{', '.join(f'{metric} {p_text(value)}' for metric, value in document['p'].items())}"
     )
     if about["constant_reconstructions"]:
         print(

@@ -102,6 +102,11 @@ def permutation_p(
     return {metric: (count + 1) / (n_permutations + 1) for metric, count in reached.items()}
 
 
+def p_text(value: float) -> str:
+    """Return a p-value with four digits after the point; five where these would say 0.000x."""
+    return f"{value:.4f}" if value >= 0.001 else f"{value:.5f}"
+
+
 def too_few_resamples(n_tests: int, n_resamples: int, setting: str) -> str:
     """Say that so many tests cannot reach .05 after Holm's correction, if that is so; else empty.
 

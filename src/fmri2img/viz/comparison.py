@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from fmri2img.evaluation.inference import too_few_resamples
+from fmri2img.evaluation.inference import p_text, too_few_resamples
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC, shown_in_comparison, title_of
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import CEILING, MODEL, REFERENCE, ROWS, SUBJECT_ROWS
@@ -174,7 +174,9 @@ def _floor_row(title: str, means: dict, shown: list[str]) -> str:
 
 
 def _p_text(run: ComparedRun) -> str:
-    values = ", ".join(f"{title_of(metric)} {value:.4f}" for metric, value in run.p_values.items())
+    values = ", ".join(
+        f"{title_of(metric)} {p_text(value)}" for metric, value in run.p_values.items()
+    )
     return f"{run.subject} {run.model}: {values}"
 
 

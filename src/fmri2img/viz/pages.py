@@ -12,6 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
+from fmri2img.evaluation.inference import p_text
 from fmri2img.evaluation.metrics.catalogue import (
     CHAMPION_METRIC,
     HALVES_METRICS,
@@ -267,6 +268,7 @@ def _render(template: str, **values: Any) -> str:
         files("fmri2img.viz").joinpath(name).read_text(encoding="utf-8")
         for name in (template, "page.css.jinja")
     )
+    environment.filters["p_text"] = p_text
     return environment.from_string(page).render(css=Markup(css), **values)  # noqa: S704
 
 

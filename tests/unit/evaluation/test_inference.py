@@ -85,3 +85,10 @@ def test_holm_steps_down():
         {"a": 0.03, "b": 0.06, "c": 0.06}
     )
     assert holm({"a": 0.6, "b": 0.9}) == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1.0, "1.0000"), (0.0312, "0.0312"), (0.001, "0.0010"), (5e-5, "0.00005")]
+)
+def test_a_p_is_never_printed_as_zero(value, text):
+    assert p_text(value) == text
