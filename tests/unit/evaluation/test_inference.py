@@ -5,6 +5,7 @@ import scipy.stats
 from fmri2img.evaluation.inference import (
     bootstrap_intervals,
     holm,
+    p_text,
     permutation_p,
     sign_flip_p,
     too_few_resamples,
