@@ -121,7 +121,7 @@ def team(project):
     with postgres(project.root) as database_port:
         hosts = {
             "db_5432": f"127.0.0.1:{database_port}",
-            "storage_9000": f"127.0.0.1:{storage_port}",
+            "storage_8333": f"127.0.0.1:{storage_port}",
         }
         environment = {
             name: filled_in(value, **hosts) for name, value in service["environment"].items()

@@ -1,10 +1,15 @@
-"""What goes into the container image and the package: named files, and nothing of a dataset."""
+"""What goes into the container image, named files and nothing of a dataset; who may do what in
+the team's server.
+"""
 
 import fnmatch
+import json
+import re
 import subprocess
 from pathlib import PurePosixPath
 
 import pytest
+import yaml
 
 from conftest import REPOSITORY
 
@@ -97,3 +102,25 @@ def test_what_the_project_needs_goes_in_or_comes_from_git():
     [restored] = [line for line in from_git.splitlines() if line.startswith("RUN git restore ")]
     folders = restored.split()[3:]
     assert {path.split("/")[0] for path in absent} == set(folders)
+
+
+def test_the_team_servers_user_may_touch_its_bucket_only():
+    """SeaweedFS takes identities from a file, and refuses whoever is not in it."""
+    text = (REPOSITORY / "compose.yaml").read_text(encoding="utf-8")
+    compose = yaml.safe_load(text)
+    filled_in = re.sub(r"\$\{(\w+)[^}]*\}", r"\1", compose["configs"]["s3"]["content"])
+    [user] = json.loads(filled_in)["identities"]
+    assert user["credentials"] == [{"accessKey": "STORAGE_USER", "secretKey": "STORAGE_PASSWORD"}]
+    assert {action.partition(":")[2] for action in user["actions"]} == {"mlflow"}
+    assert not {"Admin"} & {action.partition(":")[0] for action in user["actions"]}
+    assert "ROOT" not in text
+    served = compose["services"]["mlflow"]["environment"]["MLFLOW_S3_ENDPOINT_URL"]
+    assert served == "http://storage:8333"
+    assert "-s3.port=8333" in compose["services"]["storage"]["command"]
+
+
+def test_images_are_pinned():
+    text = (REPOSITORY / "compose.yaml").read_text(encoding="utf-8")
+    images = re.findall(r"image: (\S+)", text)
+    assert images
+    assert all(re.search(r":[\w.-]*\d", image) for image in images)
