@@ -221,7 +221,10 @@ def of_users(folder):
     trials = folder / "experiment" / PERSON / "trials.csv"
     return {
         "trials.csv": Reader(
-            trials, lambda f: read_table(f, ("session", "run", "trial", "image_id")), is_text=True
+            trials,
+            lambda f: read_table(f, ("session", "run", "trial", "image_id")),
+            is_text=True,
+            has_no_length=True,
         ),
         "betas.npy": Reader(folder / "betas.npy", lambda f: read_betas(f, 3)),
         "betas.npz": Reader(folder / "betas.npz", lambda f: read_betas(f, None)),

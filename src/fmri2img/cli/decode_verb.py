@@ -11,6 +11,7 @@ import numpy as np
 
 from fmri2img.cli import ADDRESS
 from fmri2img.containers.ids import id_name
+from fmri2img.containers.storage import NOT_AN_ARRAY
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
 from fmri2img.project.files import check_file
 from fmri2img.project.plain_names import is_plain_name
@@ -161,7 +162,7 @@ def _arrays_in(path: Path) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
             if forms:
                 return loaded[forms[0][0]], loaded[forms[0][1]]
             absent = sorted(set(NAMES_IN_NPZ[0]) - set(loaded.files))
-    except (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except (*NOT_AN_ARRAY, zlib.error, zipfile.BadZipFile) as error:
         raise FormatError(
             f"{path}: not a .npy or .npz file of plain arrays; {_advice(path)}"
         ) from error

@@ -3,6 +3,7 @@ pieces, read on demand.
 """
 
 import io
+import tokenize
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from fmri2img.project.exceptions import FormatError
 
 # On betas, level 1 comes within 1 % of level 4 and is a quarter faster; shuffling separates the
 # noisy low bytes from the rest.
+# What NumPy raises on files that are no plain arrays: their headers are Python, which it parses.
+NOT_AN_ARRAY = (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError)
 # Bytes that one byte of a compressed file may stand for: the format's limit is 1032.
 _MOST_A_BYTE = 1100
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}

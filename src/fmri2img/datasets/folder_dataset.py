@@ -24,6 +24,7 @@ import yaml
 from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
+from fmri2img.containers.storage import NOT_AN_ARRAY
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.units import Units
 from fmri2img.datasets.folder_tables import read_table, whole_numbers
@@ -299,7 +300,7 @@ class Reader:
         path = raw.locate(PurePosixPath(raw.name) / "betas.npy")
         try:
             betas: np.ndarray = np.load(path, allow_pickle=False)
-        except (ValueError, EOFError) as error:
+        except NOT_AN_ARRAY as error:
             raise FormatError(
                 f"{path}: not an array ({error}); write it with numpy.save"
             ) from error

@@ -47,7 +47,11 @@ def read_coco_ids(
     """
     check_file(path, remedy)
     try:
-        table = pd.read_csv(path, usecols=["nsdId", "cocoId", "cocoSplit"]).set_index("nsdId")
+        table = pd.read_csv(
+            path,
+            usecols=["nsdId", "cocoId", "cocoSplit"],
+            dtype={"nsdId": np.int64, "cocoId": np.int64, "cocoSplit": str},
+        ).set_index("nsdId")
     except (ValueError, pd.errors.ParserError) as error:
         raise FormatError(
             f"{path}: expected the columns nsdId, cocoId and cocoSplit ({error}); run: {remedy}"
