@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from golden import collect
 from golden.compare import DATA, differences, load
 from golden.demo import collect_demo, make_demo_examples
+from golden.error_page import PAGE, error_page
 from golden.machine import describe, this_machine
 from miniature import make_miniature
 
@@ -54,6 +55,8 @@ def main(kinds):
     for kind in kinds:
         if kind in OF_SOURCE:
             write(kind, OF_SOURCE[kind]())
+    if "errors" in kinds:
+        PAGE.write_text(error_page(load("errors")["entries"]), encoding="utf-8")
 
 
 def write(kind, entries):

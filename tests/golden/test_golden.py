@@ -23,6 +23,7 @@ from golden import collect
 from golden.compare import differences, is_close, load, on_another_machine
 from golden.demo import collect_demo, make_demo_examples
 from golden.encoders import predict
+from golden.error_page import PAGE, error_page
 from golden.machine import this_machine
 from golden.store import restore_store
 from miniature import REPOSITORY
@@ -143,6 +144,11 @@ def test_a_store_of_version_0_1_opens_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     encoder = mlflow.pyfunc.load_model("models:/fmri2img-ridge-subj01/2")
     assert encoder.predict(np.ones((2, 9), np.float32)).shape == (2, 4, 16, 16)
+
+
+def test_the_page_of_error_lines_has_them_all():
+    """The documentation lists every line; regenerate.py errors writes it."""
+    assert PAGE.read_text(encoding="utf-8") == error_page(collect.collect_errors())
 
 
 @pytest.mark.parametrize("kind", ["help", "errors"])
