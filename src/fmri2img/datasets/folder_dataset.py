@@ -207,7 +207,8 @@ class Reader:
             voxels[list(_POSITION)].to_numpy(np.int64),
             self._declared.voxel_mm,
         )
-        return recording.trial_betas(region, params, self.facts, raw, shared)
+        limits = self.setting.machine.session_limits
+        return recording.trial_betas(region, params, self.facts, raw, shared, limits)
 
     def iterate_pictures(
         self,

@@ -12,7 +12,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
 from fmri2img.datasets.protocol import Facts, LabelVolume, Region
 from fmri2img.datasets.session_faults import session_fault
-from fmri2img.project.config import ExtractBetasParams
+from fmri2img.project.config import ExtractBetasParams, SessionLimits
 from fmri2img.project.exceptions import FormatError
 from fmri2img.provenance.receipts import RawFiles, Receipt
 
@@ -45,6 +45,7 @@ class Recording:
         facts: Facts,
         raw: RawFiles,
         shared: RawFiles,
+        limits: SessionLimits,
     ) -> TrialBetas:
         """Return the betas of a region's voxels, in C order over (i, j, k)."""
         kept = self._voxels_of(region)
@@ -65,7 +66,7 @@ class Recording:
         kept, ncsnr = kept[chosen], ncsnr[chosen]
         betas, sessions = self.betas[:, kept], np.unique(session)
         for one in sessions:
-            if fault := session_fault(betas[session == one]):
+            if fault := session_fault(betas[session == one], limits):
                 raise FormatError(
                     f"{facts.title}: {raw.name}: session {one}: {fault}; correct the betas, or "
                     "leave the session out (datasets.folder.sessions)"

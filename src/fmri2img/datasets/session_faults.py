@@ -4,25 +4,28 @@ written, or written in part, read as zeros.
 
 import numpy as np
 
-# Shares from which a session is refused. A few trials may be missing, and voxels at the edge of the
-# volume have no data in some sessions; all of a small region may lie there.
-_MOST_EMPTY_TRIALS, _MOST_SATURATED, _SMALL_REGION = 0.02, 0.05, 50
+from fmri2img.project.config import SessionLimits
+
+# Voxels at the edge of the volume have no data in some sessions, all of a small region perhaps.
+_SMALL_REGION = 50
 _VOXELS_AT_ONCE = 512
 
 
-def session_fault(betas: np.ndarray) -> str:
+def session_fault(betas: np.ndarray, limits: SessionLimits) -> str:
     """Return what is wrong with the betas of one session; empty if they can be responses.
 
     Parameters
     ----------
     betas : ndarray, shape (n_trials, n_voxels)
         Integers, in which 0 may stand for no data, or floats, in which NaN does.
+    limits : SessionLimits
+        Shares from which a session is refused: a few trials may be missing.
     """
     n_trials, n_voxels = betas.shape
     if n_trials < 2 or not n_voxels:
         return ""
     is_integer = np.issubdtype(betas.dtype, np.integer)
-    limits = (np.iinfo(betas.dtype).min, np.iinfo(betas.dtype).max) if is_integer else ()
+    ends = (np.iinfo(betas.dtype).min, np.iinfo(betas.dtype).max) if is_integer else ()
     n_constant = n_saturated = 0
     has_value = np.zeros(n_trials, bool)
     for start in range(0, n_voxels, _VOXELS_AT_ONCE):
@@ -32,7 +35,7 @@ def session_fault(betas: np.ndarray) -> str:
         else:  # also of voxels with a single value, or none
             n_constant += int((~(np.fmax.reduce(block) > np.fmin.reduce(block))).sum())
         has_value |= (block != 0).any(axis=1)  # NaN is declared as missing, and no zero
-        n_saturated += sum(int((block == limit).sum()) for limit in limits)
+        n_saturated += sum(int((block == limit).sum()) for limit in ends)
     n_empty = n_trials - int(has_value.sum())
     if n_constant == n_voxels:
         is_declared = n_empty == n_trials if is_integer else not np.isfinite(betas).any()
@@ -41,11 +44,14 @@ def session_fault(betas: np.ndarray) -> str:
         return f"no voxel varies over its {n_trials} trials, expected responses"
     if n_voxels < _SMALL_REGION:
         return ""
-    if n_empty > max(1, _MOST_EMPTY_TRIALS * n_trials):
-        return f"{n_empty} of {n_trials} trials have no value in any voxel, expected responses"
-    if n_saturated > _MOST_SATURATED * n_trials * n_voxels:
+    if n_empty > max(1, limits.empty_trials * n_trials):
+        return (
+            f"{n_empty} of {n_trials} trials have no value in any voxel, expected responses in all "
+            f"but {limits.empty_trials:.1%} (machine.session_limits.empty_trials)"
+        )
+    if n_saturated > limits.saturated * n_trials * n_voxels:
         return (
             f"{n_saturated} of {n_trials * n_voxels} values are the largest that can be stored, "
-            "expected under 5 %"
+            f"expected under {limits.saturated:.1%} (machine.session_limits.saturated)"
         )
     return ""

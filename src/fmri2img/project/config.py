@@ -36,6 +36,15 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class SessionLimits(Params):
+    """``machine.session_limits``: shares from which a session's betas are refused as damaged. They
+    change no result, only whether there is one.
+    """
+
+    empty_trials: Annotated[float, Field(ge=0, le=1)] = 0.02
+    saturated: Annotated[float, Field(ge=0, le=1)] = 0.05
+
+
 class MachineParams(Params):
     """Where raw files lie and how the machine is used; no result depends on it, and DVC does not
     follow it.
@@ -49,6 +58,7 @@ class MachineParams(Params):
     network_weights: str | None
     launch: list[str]
     generation_batch: Literal["auto"] | Annotated[int, Field(ge=1)]
+    session_limits: SessionLimits = SessionLimits()  # as in projects of version 0.2.0
 
     @property
     def weights_folder(self) -> Path | None:

@@ -2,9 +2,14 @@ import numpy as np
 import pytest
 
 from fmri2img.datasets.session_faults import session_fault
+from fmri2img.project.config import SessionLimits
 
 N_TRIALS, N_VOXELS = 750, 60
 LARGEST = np.iinfo(np.int16).max
+
+
+def fault_of(betas, **limits):
+    return session_fault(betas, SessionLimits(**limits))
 
 
 @pytest.fixture
@@ -13,43 +18,56 @@ def betas(rng):
 
 
 def test_responses_pass(betas):
-    assert session_fault(betas) == ""
+    assert fault_of(betas) == ""
     betas[:, :50] = 0  # cut off by head motion
     betas[:10] = 0
     betas[:20, 55] = LARGEST
-    assert session_fault(betas) == ""
+    assert fault_of(betas) == ""
     percent = betas.astype(np.float32) / 300
     percent[:, 3] = percent[5, 7] = np.nan
-    assert session_fault(percent) == ""
+    assert fault_of(percent) == ""
 
 
 @pytest.mark.parametrize("value", [0, 5, LARGEST])
 def test_a_session_of_one_value_is_refused(betas, value):
     betas[:] = value
-    assert session_fault(betas) == "no voxel varies over its 750 trials, expected responses"
+    assert fault_of(betas) == "no voxel varies over its 750 trials, expected responses"
 
 
 def test_missing_values_that_are_declared_pass(betas):
     """NaN of scrubbed runs, and a small region that lies outside the volume in a session."""
     percent = betas.astype(np.float32) / 300
     percent[:200] = np.nan
-    assert session_fault(percent) == session_fault(percent[198:230]) == ""
-    assert session_fault(np.full((N_TRIALS, N_VOXELS), np.nan, np.float32)) == ""
-    assert session_fault(np.zeros((N_TRIALS, 20), np.int16)) == ""
-    assert "no voxel varies" in session_fault(np.zeros((N_TRIALS, N_VOXELS), np.int16))
-    assert "no voxel varies" in session_fault(np.full((N_TRIALS, 20), 5, np.int16))
-    assert "no voxel varies" in session_fault(np.zeros((N_TRIALS, 20), np.float32))
+    assert fault_of(percent) == fault_of(percent[198:230]) == ""
+    assert fault_of(np.full((N_TRIALS, N_VOXELS), np.nan, np.float32)) == ""
+    assert fault_of(np.zeros((N_TRIALS, 20), np.int16)) == ""
+    assert "no voxel varies" in fault_of(np.zeros((N_TRIALS, N_VOXELS), np.int16))
+    assert "no voxel varies" in fault_of(np.full((N_TRIALS, 20), 5, np.int16))
+    assert "no voxel varies" in fault_of(np.zeros((N_TRIALS, 20), np.float32))
 
 
 def test_a_session_that_was_written_in_part_is_refused(betas):
     betas[375:] = 0
-    assert session_fault(betas).startswith("375 of 750 trials have no value in any voxel")
-    assert session_fault((betas / 300).astype(np.float32)).startswith("375 of 750 trials")
+    assert fault_of(betas).startswith("375 of 750 trials have no value in any voxel")
+    assert fault_of((betas / 300).astype(np.float32)).startswith("375 of 750 trials")
 
 
 def test_a_saturated_session_is_refused(betas):
     betas[:, :4] = LARGEST
     betas[:10, :4] = -LARGEST - 1
-    assert session_fault(betas) == (
+    assert fault_of(betas) == (
         "3000 of 45000 values are the largest that can be stored, expected under 5 %"
     )
+
+
+def test_limits_are_settings(betas):
+    betas[:40] = 0
+    assert "expected responses in all but 2.0% (machine.session_limits.empty_trials)" in fault_of(
+        betas
+    )
+    assert fault_of(betas, empty_trials=0.1) == ""
+    betas[40:, ::4] = np.where(betas[40:, ::4] > 0, LARGEST, betas[40:, ::4])
+    assert "expected under 5.0% (machine.session_limits.saturated)" in fault_of(
+        betas, empty_trials=0.1
+    )
+    assert fault_of(betas, empty_trials=0.1, saturated=0.2) == ""

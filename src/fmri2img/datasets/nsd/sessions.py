@@ -24,7 +24,7 @@ from fmri2img.datasets.nsd.design import (
 from fmri2img.datasets.nsd.paths import SubjectFiles, subject_number
 from fmri2img.datasets.nsd.timeseries import RunFiles, read_session_responses
 from fmri2img.datasets.session_faults import session_fault
-from fmri2img.project.config import MachineParams, NsdParams, TimeseriesParams
+from fmri2img.project.config import MachineParams, NsdParams, SessionLimits, TimeseriesParams
 from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import replacing
 from fmri2img.project.parallel import run_jobs
@@ -242,7 +242,7 @@ def read_sessions(
         for source in sources
     ]
     waiting = [
-        (source, mask, piece)
+        (source, mask, piece, machine.session_limits)
         for source, piece in zip(sources, pieces, strict=True)
         if not piece.exists()
     ]
@@ -261,10 +261,10 @@ def _code() -> bytes:
     return code_digest("fmri2img.datasets.nsd.extraction.extract_betas").encode()
 
 
-def _make_piece(source: Source, mask: np.ndarray, piece: Path) -> None:
+def _make_piece(source: Source, mask: np.ndarray, piece: Path, limits: SessionLimits) -> None:
     """Read one session and write it to disk; runs in its own process."""
     betas = source.read(mask)
-    if fault := session_fault(betas):
+    if fault := session_fault(betas, limits):
         raise FormatError(
             f"{source.name}: {fault}; it is empty, cut or damaged; run: {source.remedy}"
         )
