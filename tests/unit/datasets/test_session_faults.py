@@ -56,7 +56,8 @@ def test_a_saturated_session_is_refused(betas):
     betas[:, :4] = LARGEST
     betas[:10, :4] = -LARGEST - 1
     assert fault_of(betas) == (
-        "3000 of 45000 values are the largest that can be stored, expected under 5 %"
+        "3000 of 45000 values are the largest that can be stored, expected under 5.0% "
+        "(machine.session_limits.saturated)"
     )
 
 
