@@ -21,6 +21,8 @@ from fmri2img.project.exceptions import FormatError
 NOT_AN_ARRAY = (ValueError, OSError, EOFError, SyntaxError, tokenize.TokenError)
 # Bytes that one byte of a compressed file may stand for: the format's limit is 1032.
 _MOST_A_BYTE = 1100
+_MOST_FILTERS = 3  # gzip, shuffle, checksum
+_SMALL_CLAIM = 1 << 26  # bytes that do no harm, as of arrays that were never written
 _COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 _CHUNK_BYTES = 1 << 20
 # A chunk of betas holds a session's 750 trials, so that a session or a group of voxels can be read
@@ -210,9 +212,8 @@ def array_fault(file: h5py.File, name: str, *, may_be_virtual: bool = False) -> 
     array = file[name]
     if not isinstance(array, h5py.Dataset) or array.shape is None:
         return f"{name} is a {type(array).__name__.lower()} without a shape, expected an array"
-    held = array.id.get_storage_size()
-    if array.chunks and array.nbytes > _MOST_A_BYTE * held:
-        return f"{name} claims {array.nbytes} bytes, and the file holds {held}, expected all of it"
+    if fault := _claim_fault(array):
+        return f"{name} {fault}"
     if array.external:
         return f"{name} keeps its values in {array.external[0][0]}, expected them in the file"
     sources = (
@@ -223,6 +224,19 @@ def array_fault(file: h5py.File, name: str, *, may_be_virtual: bool = False) -> 
         return f"{name} takes its values from {min(sources)}, expected them in the file"
     if elsewhere := [source for source in sources if Path(source).name != source]:
         return f"{name} takes its values from {min(elsewhere)}, expected files of its own folder"
+    return ""
+
+
+def _claim_fault(array: h5py.Dataset) -> str:
+    """Return why an array is larger than what its file can hold of it; empty if it is not."""
+    held, filters = array.id.get_storage_size(), array.id.get_create_plist().get_nfilters()
+    is_known = array.compression in (None, "gzip") and filters <= _MOST_FILTERS
+    if array.external or array.nbytes <= _SMALL_CLAIM or (held and not is_known):
+        return ""
+    if array.is_virtual:
+        return "" if array.virtual_sources() else "takes its values from nowhere"
+    if array.nbytes > (_MOST_A_BYTE * held if array.chunks else held):
+        return f"claims {array.nbytes} bytes, and the file holds {held}, expected all of them"
     return ""
 
 

@@ -50,7 +50,7 @@ from fmri2img.project.config import (
 )
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
 from fmri2img.project.params_file import check_section, near
-from fmri2img.project.plain_names import is_below, is_plain_name
+from fmri2img.project.plain_names import is_below, leads_elsewhere
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
 TERMS = "the terms in this project's dataset.yaml must be kept"
@@ -316,9 +316,9 @@ class Reader:
     def _ids(self, path: Path, ids: pd.Series) -> pd.Series:
         if self._declared.ids == "numbers":
             return whole_numbers(path, ids)
-        if wrong := [text for text in ids if not is_plain_name(text)]:
+        if wrong := [text for text in ids if leads_elsewhere(text)]:
             raise FormatError(
-                f"{path}: image_id: got {wrong[0]!r:.80}, expected names of letters, digits and "
-                "_.-, which become names of files; correct the table"
+                f"{path}: image_id: got {wrong[0]!r:.80}, expected texts that may name files, "
+                "without slashes and not starting with . or -; correct the table"
             )
         return ids

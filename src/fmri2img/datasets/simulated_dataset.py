@@ -18,7 +18,7 @@ from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.layout import coco_folder
 from fmri2img.project.params_file import near
 from fmri2img.project.places import where_it_is
-from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
+from fmri2img.provenance.receipts import SIMULATED_NOTICE, Ledger, RawFiles, Receipt, Watch
 
 TERMS = ""  # no brain was measured: anybody may have the files
 
@@ -51,6 +51,9 @@ class Reader(NsdFiles):
         # In a copy of the project, other settings must not change the original's files.
         root = self.setting.machine.own_raw_folder
         check_may_simulate(root)
+        lacks_shared = root != self.setting.root and not (root / SIMULATED_NOTICE).exists()
+        if name != "shared" and lacks_shared:
+            simulate_shared(root, self.settings)
         if name == "shared":
             files = simulate_shared(root, self.settings)
         else:

@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from fmri2img.project.exceptions import ConfigError
-from fmri2img.project.places import where_it_is
+from fmri2img.project.places import original_of, where_it_is
 
 PARAMS_PATH = Path("params.yaml")
 RAW_ROOT_VARIABLE, _EARLIER_VARIABLE = "FMRI2IMG_RAW_ROOT", "FMRI2IMG_NSD_ROOT"
@@ -70,7 +70,9 @@ class MachineParams(Params):
         """Where raw files lie: the environment variable ``FMRI2IMG_RAW_ROOT`` if it is set, else
         ``raw_root``.
         """
-        return where_it_is(self.own_raw_folder)
+        own = self.own_raw_folder
+        # Only the simulator writes raw files in a copy, with its notice.
+        return own if (own / "SIMULATED.txt").exists() else original_of(own)
 
     @property
     def own_raw_folder(self) -> Path:

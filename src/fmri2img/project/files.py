@@ -2,6 +2,7 @@
 mixture.
 """
 
+import contextlib
 import errno
 import glob
 import hashlib
@@ -73,20 +74,23 @@ def replacing_together() -> Iterator[None]:
     journal, by which `finish_replacing` renames the rest.
     """
     files: list[tuple[Path, Path]] = []
+    journal = JOURNALS / f"{_HOST}-{os.getpid()}-{threading.get_ident()}.json"
     token = _waiting.set(files)
     try:
         yield
+        _waiting.set(None)
+        entries = [(str(partial), str(path), partial.stat().st_ino) for partial, path in files]
+        if len(files) > 1:
+            write_json(journal, {"host": _HOST, "process": os.getpid(), "files": entries})
     except BaseException:
         for partial, _ in files:
             partial.unlink(missing_ok=True)
         raise
     finally:
         _waiting.reset(token)
-    journal = JOURNALS / f"{_HOST}-{os.getpid()}-{threading.get_ident()}.json"
-    entries = [(str(partial), str(path), partial.stat().st_ino) for partial, path in files]
-    write_json(journal, {"host": _HOST, "process": os.getpid(), "files": entries})
     _rename(entries)
-    journal.unlink()
+    if len(files) > 1:
+        journal.unlink(missing_ok=True)
 
 
 def finish_replacing() -> list[str]:
@@ -99,11 +103,11 @@ def finish_replacing() -> list[str]:
     """
     finished = []
     for journal in sorted(JOURNALS.glob("[!.]*.json")):
-        content = read_json(journal, remedy=f"rm {journal}")
-        age = time.time() - journal.stat().st_mtime
-        if age <= _SECONDS_OF_A_JOURNAL and not _is_gone(
-            content.get("host"), content.get("process")
-        ):
+        try:
+            content = read_json(journal, remedy=f"rm {journal}")
+            if not _is_left(journal, content):
+                continue
+        except (MissingDataError, FileNotFoundError):  # its process has just ended well
             continue
         try:
             finished += _rename(content["files"])
@@ -114,6 +118,20 @@ def finish_replacing() -> list[str]:
             ) from error
         journal.unlink(missing_ok=True)
     return finished
+
+
+def _is_left(journal: Path, content: dict[str, Any]) -> bool:
+    """Whether the process of a journal is gone; one of another machine is given the time that
+    renaming may take.
+    """
+    host, process = content.get("host"), content.get("process")
+    if _is_gone(host, process):
+        return True
+    while time.time() - journal.stat().st_mtime <= _SECONDS_OF_A_JOURNAL:
+        if host == _HOST:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def _rename(entries: list[tuple[str, str, int]]) -> list[str]:
@@ -132,7 +150,8 @@ def _rename(entries: list[tuple[str, str, int]]) -> list[str]:
             partial.unlink()
         return []
     for partial, path in waiting:
-        partial.replace(path)
+        with contextlib.suppress(FileNotFoundError):  # another process follows the same journal
+            partial.replace(path)
     return [path for _, path in waiting]
 
 

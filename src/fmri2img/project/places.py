@@ -26,8 +26,14 @@ def where_it_is(name: str | Path) -> Path:
     What a copy lacks, and the original has, is the original's; any other path stays as it is.
     """
     path = Path(name).expanduser()
+    return path if path.exists() else original_of(path)
+
+
+def original_of(path: Path) -> Path:
+    """Return the same path in the original of a copy, if it is there."""
     original = project_root() / path
-    return original if not path.exists() and original.exists() else path
+    is_copy = project_root() != Path.cwd()
+    return original if is_copy and original.exists() else path
 
 
 def own_rois() -> Path:

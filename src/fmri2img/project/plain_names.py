@@ -12,6 +12,16 @@ def is_plain_name(text: str) -> bool:
     return bool(_PLAIN.fullmatch(text)) and len(text) <= _LONGEST
 
 
+def leads_elsewhere(text: str) -> bool:
+    """Whether a text, as the name of a file, could lead out of its folder or be none."""
+    return (
+        not text
+        or len(text) > _LONGEST
+        or text.startswith((".", "-"))
+        or any(sign in "/\\" or not sign.isprintable() for sign in text)
+    )
+
+
 def is_below(path: str) -> bool:
     """Whether a path, relative to a folder, leads to something below it."""
     parts = PurePosixPath(path)

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import mlflow
-import yaml
 from mlflow.entities import DatasetInput, LoggedModelOutput, Metric, Param, Run
 from mlflow.exceptions import MlflowException
 
 from fmri2img.tracking.champions import move_alias
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
+from fmri2img.tracking.registration import log_files
 from fmri2img.tracking.store import all_runs, find_run, open_experiment
 from fmri2img.tracking.versions import (
     CONFIG_TAG,
@@ -125,15 +125,7 @@ def _copy_version(
     with tempfile.TemporaryDirectory() as folder:
         with _as_current(source):
             place = Path(mlflow.artifacts.download_artifacts(item.uri, dst_path=folder))
-        description = place / "MLmodel"
-        values = yaml.safe_load(description.read_text(encoding="utf-8"))
-        values |= {
-            "run_id": run_id,
-            "model_id": new.model_id,
-            "artifact_path": new.artifact_location,
-        }
-        description.write_text(yaml.safe_dump(values), encoding="utf-8")
-        target.log_model_artifacts(new.model_id, str(place))
+        log_files(target, new, place, run_id)
     target.finalize_logged_model(new.model_id, "READY")
     target.log_outputs(run_id, models=[LoggedModelOutput(new.model_id, 0)])
     try:

@@ -9,6 +9,8 @@ from typing import Any
 
 import mlflow
 import numpy as np
+import yaml
+from mlflow.entities import LoggedModel
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -98,8 +100,9 @@ def register(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if known is not None:
-                mlflow.pyfunc.save_model(Path(temporary) / "again", **model)
-                client.log_model_artifacts(_model_id(known), str(Path(temporary) / "again"))
+                again = Path(temporary) / "again"
+                mlflow.pyfunc.save_model(again, **model)
+                log_files(client, client.get_logged_model(_model_id(known)), again, run_id)
                 return
             # Reopen a run that ended in another process, or the model would belong to no run.
             with mlflow.start_run(run_id=run_id):
@@ -143,7 +146,28 @@ def _model_id(known: Registered) -> str:
 def _has_files(client: mlflow.MlflowClient, known: Registered) -> bool:
     """Whether the files of a version are there; its entry may outlive them."""
     model_id = _model_id(known)
-    return not model_id or bool(client.list_logged_model_artifacts(model_id))
+    if not model_id:
+        return True
+    try:
+        files = client.list_logged_model_artifacts(model_id, f"artifacts/{FOLDER}")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return True  # deleted in MLflow, on purpose
+    return {WEIGHTS_NAME, CONFIG_NAME} <= {Path(file.path).name for file in files}
+
+
+def log_files(client: mlflow.MlflowClient, model: LoggedModel, folder: Path, run_id: str) -> None:
+    """Put the files of a logged model in a store, whose own ids and place they name."""
+    description = folder / "MLmodel"
+    values = yaml.safe_load(description.read_text(encoding="utf-8"))
+    values |= {
+        "run_id": run_id,
+        "model_id": model.model_id,
+        "artifact_path": model.artifact_location,
+    }
+    description.write_text(yaml.safe_dump(values), encoding="utf-8")
+    client.log_model_artifacts(model.model_id, str(folder))
 
 
 def _copy_code(folder: Path) -> Path:

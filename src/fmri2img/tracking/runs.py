@@ -311,19 +311,24 @@ def _changes(
     client: mlflow.MlflowClient, run_id: str, files: EncoderFiles, params: dict[str, Any]
 ) -> str:
     """Say in which settings a run differs from the run before of this subject and model."""
+    own = client.get_run(run_id)
+    if known := own.data.tags.get("changed"):  # logged again
+        return known
     earlier = client.search_runs(
-        [client.get_run(run_id).info.experiment_id],
-        f"tags.subject = '{files.subject}' and tags.model = '{files.model}'",
+        [own.info.experiment_id],
+        f"tags.subject = '{files.subject}' and tags.model = '{files.model}' and "
+        f"attributes.start_time < {own.info.start_time}",
         order_by=["attributes.start_time DESC"],
         max_results=_N_EARLIER,
     )
     before = [run.data.params for run in earlier if run.info.run_id != run_id and run.data.params]
     if not before:
         return "first of its subject and model"
+    now, prefix = {key: str(value) for key, value in params.items()}, f"{files.model}."
     differing = [
-        f"{key} {before[0].get(key, 'not set')} -> {value}"
-        for key, value in params.items()
-        if before[0].get(key) != str(value)
+        f"{key} {before[0].get(key, 'not set')} -> {now.get(key, 'not set')}"
+        for key in dict.fromkeys([*now, *(key for key in before[0] if key.startswith(prefix))])
+        if before[0].get(key) != now.get(key)
     ]
     return "; ".join(differing)[:_LONGEST_TAG] or "no setting"
 

@@ -7,7 +7,7 @@ It is ``mlflow.db`` and ``mlruns/`` in the project's folder, or the server that
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 
 import mlflow
 from mlflow.entities import Run
@@ -92,19 +92,26 @@ def open_store() -> tuple[mlflow.MlflowClient, str]:
     return client, experiment
 
 
-def _creation(uri: str) -> AbstractContextManager:
-    """Return the lock for creating a database: several processes that created it at once would
+@contextmanager
+def _creation(uri: str) -> Iterator[None]:
+    """Hold the lock for creating a database: several processes that created it at once would
     leave it broken.
     """
-    if not uri.startswith(
-        "sqlite:"
-    ):  # a server does this itself, and nobody should queue for a dead one
-        return nullcontext()
-    if not os.access(project_root(), os.W_OK):  # somebody else's project, to look at
-        return nullcontext()
-    return locked(
-        project_root() / ".mlflow.lock", f"opening the store {uri}", seconds=_SECONDS_TO_OPEN
-    )
+    root = project_root()
+    # A server does this itself, and nobody should queue for a dead one; somebody else's project is
+    # there to be looked at.
+    if not uri.startswith("sqlite:") or not os.access(root, os.W_OK):
+        yield
+        return
+    lock = locked(root / ".mlflow.lock", f"opening the store {uri}", seconds=_SECONDS_TO_OPEN)
+    try:
+        lock.__enter__()
+    except UnavailableError as error:  # of the store: a training must not fail with it
+        raise TimeoutError(str(error)) from error
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
 
 
 def open_experiment(client: mlflow.MlflowClient) -> str:

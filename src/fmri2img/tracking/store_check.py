@@ -6,7 +6,9 @@ import re
 import socket
 import sqlite3
 from pathlib import Path
-from urllib.parse import urlsplit
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 logger = logging.getLogger(__name__)
 _SQLITE, _MAGIC = "sqlite:///", b"SQLite format 3\0"
@@ -43,14 +45,19 @@ def refuse_unusable(uri: str) -> None:
         if path.exists() and _start_of(path) not in (b"", _MAGIC):
             raise OSError(f"{path} is no SQLite database; move it away: fmri2img track fills a new")
         return
-    parts = urlsplit(uri)
-    if (port := parts.port or _PORTS.get(parts.scheme.partition("+")[0])) and parts.hostname:
-        if parts.scheme.startswith("http"):  # may be behind a proxy; MLflow gives it up soon
-            return
-        try:
-            socket.create_connection((parts.hostname, port), _SECONDS_TO_ANSWER).close()
-        except OSError as error:
-            raise OSError(f"{parts.hostname}:{port} does not answer ({error})") from error
+    if uri.startswith(("http:", "https:")):  # may be behind a proxy; MLflow gives it up soon
+        return
+    try:
+        address = make_url(uri)
+    except ArgumentError:  # MLflow knows other kinds of stores
+        return
+    port = address.port or _PORTS.get(address.get_backend_name())
+    if not port or not address.host or "," in address.host:
+        return
+    try:
+        socket.create_connection((address.host, port), _SECONDS_TO_ANSWER).close()
+    except OSError as error:
+        raise OSError(f"{address.host}:{port} does not answer ({error})") from error
 
 
 def _start_of(path: Path) -> bytes:
@@ -60,7 +67,7 @@ def _start_of(path: Path) -> bytes:
 
 def without_password(uri: str) -> str:
     """Return the address of a store as it may be shown."""
-    return re.sub(r"(://[^/@]*?):[^/@]*@", r"\1:***@", uri)
+    return re.sub(r"(://[^/:@]*):.*@", r"\1:***@", uri)
 
 
 def follow_project(uri: str, mlruns: Path) -> None:
@@ -75,31 +82,39 @@ def follow_project(uri: str, mlruns: Path) -> None:
     mlruns : Path
         The folder of its files, absolute.
     """
-    database, here = database_of(uri), mlruns.as_uri()
+    database = database_of(uri)
     if database is None or not database.exists() or not database.stat().st_size:
+        return
+    # A database elsewhere is shared, and another folder's; one that is read-only stays as it is.
+    if database.resolve().parent != mlruns.resolve().parent or not os.access(database, os.W_OK):
         return
     connection = sqlite3.connect(database, timeout=_SECONDS_TO_ANSWER)
     try:
-        earlier = _earlier_places(connection, mlruns.name, here)
-        for place in earlier:
-            logger.warning(
-                "MLflow: mlflow.db names files in %s, from where this folder was copied or moved; "
-                "from now on they are looked for in %s",
-                place,
-                mlruns,
-            )
-            with connection:
-                _move(connection, place, here)
+        _look_here(connection, mlruns)
+    except sqlite3.Error as error:
+        raise OSError(f"{database}: {error}") from error
     finally:
         connection.close()
 
 
+def _look_here(connection: sqlite3.Connection, mlruns: Path) -> None:
+    for place in _earlier_places(connection, mlruns.name, mlruns.as_uri()):
+        logger.warning(
+            "MLflow: mlflow.db names files in %s, from where this folder was copied or moved; "
+            "from now on they are looked for in %s",
+            place,
+            mlruns,
+        )
+        with connection:
+            _move(connection, place, mlruns.as_uri())
+
+
 def _earlier_places(connection: sqlite3.Connection, name: str, here: str) -> list[str]:
     """Return other folders of this name in which experiments keep files."""
-    try:
-        rows = connection.execute("SELECT artifact_location FROM experiments").fetchall()
-    except sqlite3.OperationalError:  # a database without tables: MLflow makes them
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    if "experiments" not in tables:  # MLflow makes them
         return []
+    rows = connection.execute("SELECT artifact_location FROM experiments").fetchall()
     places = set()
     for (location,) in rows:
         before, separator, _ = (location or "").rpartition(f"/{name}/")

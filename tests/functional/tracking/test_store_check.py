@@ -10,10 +10,12 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from fmri2img.project.exceptions import UnavailableError
 from fmri2img.tracking.runs import catch_up, log_encoder
 from fmri2img.tracking.store import open_store, required, store_uri
+from fmri2img.tracking.store_check import without_password
 
 URI = "models:/fmri2img-ridge-subj01/1"
 
@@ -38,6 +40,7 @@ def test_a_copied_project_has_a_store_of_its_own(project, tmp_path_factory, monk
     copy = tmp_path_factory.mktemp("copies") / "Größe #2 100% a"
     shutil.copytree(project.root, copy)
     monkeypatch.chdir(copy)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")  # MLflow has set it, for its own children
     project.train_and_log(weight=0.5)
     told = [line for line in caplog.messages if "copied or moved" in line]
     assert told == [
@@ -75,6 +78,45 @@ def test_deleted_files_are_logged_again(params_of_one, tmp_path):
     client, experiment = open_store()
     assert len(client.search_runs([experiment])) == 1
     assert len(client.search_model_versions("name = 'fmri2img-ridge-subj01'")) == 1
+
+
+def test_files_of_a_database_elsewhere_stay_where_they_are(project, tmp_path_factory, monkeypatch):
+    """Two checkouts may share a database; the places of its files are the other folder's."""
+    project.train_and_log()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project.root}/mlflow.db")
+    monkeypatch.chdir(tmp_path_factory.mktemp("other"))
+    client, experiment = open_store()
+    [run] = client.search_runs([experiment])
+    assert run.info.artifact_uri.startswith((Path(project.root) / "mlruns").as_uri())
+
+
+def test_a_store_that_another_process_holds_costs_a_warning(project, monkeypatch, caplog):
+    monkeypatch.setattr("fmri2img.tracking.store._SECONDS_TO_OPEN", 0.1)
+    project.train()
+    with FileLock(project.root / ".mlflow.lock"):
+        log_encoder("subj01", "ridge", is_new=True, evaluation=False)
+        with pytest.raises(UnavailableError, match="is opening the store"):
+            opened()
+    assert "the files on disk are complete" in caplog.text
+
+
+def test_a_database_that_is_damaged_is_one_line(project):
+    os.truncate(project.root / "mlflow.db", 5000)
+    with pytest.raises(UnavailableError, match=r"MLflow store .*mlflow\.db"):
+        opened()
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://m:ab/cd@db:5432/x", "postgresql://m:***@db:5432/x"),
+        ("postgresql://m:a@b@db/x", "postgresql://m:***@db/x"),
+        ("sqlite:////a/b.db", "sqlite:////a/b.db"),
+        ("http://lab:5000", "http://lab:5000"),
+    ],
+)
+def test_passwords_are_not_shown(uri, shown):
+    assert without_password(uri) == shown
 
 
 def test_a_deleted_experiment_is_restored(project, caplog):

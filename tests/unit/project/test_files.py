@@ -194,7 +194,6 @@ def test_a_process_that_is_renaming_is_left_alone(earlier, monkeypatch):
     journal.write_text(json.dumps(content | {"process": os.getpid()}))
     assert finish_replacing() == []
     journal.write_text(json.dumps(content | {"host": "another"}))
-    assert finish_replacing() == []
     an_hour_ago = time.time() - 3600
     os.utime(journal, (an_hour_ago, an_hour_ago))
     assert finish_replacing() == [str(earlier / "config.json")]
@@ -258,3 +257,26 @@ def test_fields_that_a_document_must_have(tmp_path):
         read_json(tmp_path / "a.json", remedy="x", fields={"names": dict})
     with pytest.raises(FormatError, match=r"a.json: kind: got nothing, expected a str or list; ru"):
         read_json(tmp_path / "a.json", remedy="x", fields={"kind": (str, list)})
+
+
+def test_a_journal_whose_process_ends_meanwhile_is_no_error(earlier, monkeypatch):
+    journal = killed_while_renaming(earlier, monkeypatch)
+    read = read_json
+
+    def read_too_late(path, **options):
+        journal.unlink()
+        return read(path, **options)
+
+    monkeypatch.setattr("fmri2img.project.files.read_json", read_too_late)
+    assert finish_replacing() == []
+
+
+def test_a_journal_that_cannot_be_written_leaves_nothing(earlier):
+    (earlier / ".checkpoints").write_text("in the way")
+    with pytest.raises(OSError, match="checkpoints"):
+        write_two(earlier)
+    assert contents(earlier) == ["old weights.bin", "old config.json"]
+    assert not hidden(earlier)
+    with replacing_together():  # one file needs no journal
+        write_text(earlier / "config.json", "alone")
+    assert contents(earlier)[1] == "alone"

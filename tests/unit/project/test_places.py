@@ -26,7 +26,9 @@ def test_files_that_git_does_not_hold(copy, tmp_path, monkeypatch):
     (original / "data/raw").mkdir(parents=True)
     assert machine.raw_folder == original / "data/raw"
     assert str(machine.own_raw_folder) == "data/raw"
-    (copy / "data/raw").mkdir(parents=True)  # an experiment that simulates other data
+    (copy / "data/raw/coco").mkdir(parents=True)  # captions are written there
+    assert machine.raw_folder == original / "data/raw"
+    (copy / "data/raw/SIMULATED.txt").touch()  # an experiment that simulates other data
     assert str(machine.raw_folder) == "data/raw"
     assert where_it_is(original / "data") == original / "data"
 

@@ -157,7 +157,7 @@ def test_betas_of_another_grid_are_refused(miniature, region, tmp_path, change):
         (0, "no voxel varies over its 750 trials"),
         (5, "no voxel varies over its 750 trials"),
         (32_767, "no voxel varies over its 750 trials"),
-        (None, r"betas claims \d+ bytes, and the file holds 0, expected all of it"),
+        (None, "no voxel varies over its 750 trials"),
         (slice(375, None), "375 of 750 trials have no value in any voxel"),
     ],
     ids=["zeros", "constant", "saturated", "never written", "half"],
@@ -175,9 +175,7 @@ def test_an_empty_session_is_no_data(miniature, region, tmp_path, value, line):
             file.create_dataset("betas", shape, np.int16, chunks=(750, 1, 1, 1))
         else:
             file["betas"][...] = value
-    with pytest.raises(
-        FormatError, match=rf"betas_session21\.hdf5: {line}.*; (it is empty, cut or|run: )"
-    ):
+    with pytest.raises(FormatError, match=rf"betas_session21\.hdf5: {line}.*; it is empty, cut or"):
         extract(again(), region, tmp_path)
 
 
