@@ -16,6 +16,8 @@ from fmri2img.project.config import ExtractBetasParams, SessionLimits
 from fmri2img.project.exceptions import FormatError
 from fmri2img.provenance.receipts import RawFiles, Receipt
 
+_LIMITS = SessionLimits()
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -45,7 +47,7 @@ class Recording:
         facts: Facts,
         raw: RawFiles,
         shared: RawFiles,
-        limits: SessionLimits,
+        limits: SessionLimits = _LIMITS,
     ) -> TrialBetas:
         """Return the betas of a region's voxels, in C order over (i, j, k)."""
         kept = self._voxels_of(region)
