@@ -70,9 +70,9 @@ class MachineParams(Params):
         """Where raw files lie: the environment variable ``FMRI2IMG_RAW_ROOT`` if it is set, else
         ``raw_root``.
         """
-        own = self.own_raw_folder
+        here = self.own_raw_folder
         # Only the simulator writes raw files in a copy, with its notice.
-        return own if (own / "SIMULATED.txt").exists() else original_of(own)
+        return here if (here / "SIMULATED.txt").exists() else original_of(here)
 
     @property
     def own_raw_folder(self) -> Path:

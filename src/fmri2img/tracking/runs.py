@@ -311,13 +311,13 @@ def _changes(
     client: mlflow.MlflowClient, run_id: str, files: EncoderFiles, params: dict[str, Any]
 ) -> str:
     """Say in which settings a run differs from the run before of this subject and model."""
-    own = client.get_run(run_id)
-    if known := own.data.tags.get("changed"):  # logged again
+    this = client.get_run(run_id)
+    if known := this.data.tags.get("changed"):  # logged again
         return known
     earlier = client.search_runs(
-        [own.info.experiment_id],
+        [this.info.experiment_id],
         f"tags.subject = '{files.subject}' and tags.model = '{files.model}' and "
-        f"attributes.start_time < {own.info.start_time}",
+        f"attributes.start_time < {this.info.start_time}",
         order_by=["attributes.start_time DESC"],
         max_results=_N_EARLIER,
     )
