@@ -37,7 +37,7 @@ def _cpu_multiplies_bf16() -> bool:
     slower than float32.
     """
     try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123  (a text of the kernel's)
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
             flags = next((line for line in file if line.startswith("flags")), "")
     except OSError:
         return False
