@@ -1,6 +1,4 @@
-"""``params.yaml`` as typed settings, one class a section; an unknown key or a wrong type is an
-error with its line.
-"""
+"""``params.yaml`` as typed settings, one class a section; a fault is an error with its line."""
 
 import os
 from collections.abc import Iterator
@@ -8,13 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.places import original_of, where_it_is
@@ -37,18 +29,14 @@ class Params(BaseModel):
 
 
 class SessionLimits(Params):
-    """``machine.session_limits``: shares from which a session's betas are refused as damaged. They
-    change no result, only whether there is one.
-    """
+    """Shares from which a session's betas are refused as damaged; they change no result."""
 
     empty_trials: Annotated[float, Field(ge=0, le=1)] = 0.02
     saturated: Annotated[float, Field(ge=0, le=1)] = 0.05
 
 
 class MachineParams(Params):
-    """Where raw files lie and how the machine is used; no result depends on it, and DVC does not
-    follow it.
-    """
+    """Where raw files lie and how the machine is used; no result depends on it."""
 
     raw_root: str
     n_threads: Annotated[int, Field(ge=1)] = 1  # as in projects of version 0.2.0
@@ -67,9 +55,7 @@ class MachineParams(Params):
 
     @property
     def raw_folder(self) -> Path:
-        """Where raw files lie: the environment variable ``FMRI2IMG_RAW_ROOT`` if it is set, else
-        ``raw_root``.
-        """
+        """Where raw files lie: ``FMRI2IMG_RAW_ROOT`` of the environment, or else ``raw_root``."""
         here = self.own_raw_folder
         # Only the simulator writes raw files in a copy, with its notice.
         return here if (here / "SIMULATED.txt").exists() else original_of(here)
@@ -205,9 +191,7 @@ class ConvertRoiParams(Params):
 
 
 class TimeseriesParams(Params):
-    """How a trial's response is read from a time series: seconds from stimulus onset, first
-    included, last not.
-    """
+    """A trial's response in a time series: seconds from onset, first included, last not."""
 
     window_seconds: Annotated[list[float], Field(min_length=2, max_length=2)]
     baseline_seconds: Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -264,9 +248,7 @@ class EncodeLatentsParams(Params):
 
 
 class FetchCaptionsParams(Params):
-    """Where captions of the pictures come from: a folder with COCO's caption files, or else a
-    download; simulated data has its own.
-    """
+    """A folder of COCO's caption files, or a download; simulated data has captions of its own."""
 
     folder: str | None
     url: str
