@@ -23,8 +23,8 @@ def stage(name, *, model=False):
     return (*words, "--model", "ridge") if model else words
 
 
-DECODE = ("fmri2img", "decode", "betas.npy", "--model", WEIGHTS[:-18], "--repetitions", "3")
-DECODE = (*DECODE, "--to", "pictures")
+DECODE = ("fmri2img", "decode", "betas.npy", "--model", f"models/{SUBJECT}/ridge")
+DECODE += ("--repetitions", "3", "--to", "pictures")
 CASES = [
     (VOXELS, "truncate", ("fmri2img", "voxels", VOXELS)),
     (VOXELS, "a_folder", ("fmri2img", "voxels", VOXELS)),

@@ -7,7 +7,7 @@ It is ``mlflow.db`` and ``mlruns/`` in the project's folder, or the server that
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import mlflow
 from mlflow.entities import Run
@@ -104,14 +104,12 @@ def _creation(uri: str) -> Iterator[None]:
         yield
         return
     lock = locked(root / ".mlflow.lock", f"opening the store {uri}", seconds=_SECONDS_TO_OPEN)
-    try:
-        lock.__enter__()
-    except UnavailableError as error:  # of the store: a training must not fail with it
-        raise TimeoutError(str(error)) from error
-    try:
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock)
+        except UnavailableError as error:  # of the store: a training must not fail with it
+            raise TimeoutError(str(error)) from error
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def open_experiment(client: mlflow.MlflowClient) -> str:
