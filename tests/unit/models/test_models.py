@@ -128,15 +128,15 @@ def rename(path):
 @pytest.mark.parametrize(
     ("damage", "line"),
     [
-        (cut, "not readable weights"),
-        (link, "not readable weights"),
-        (rename, "does not fit the encoder"),
+        (cut, r"not readable weights \(.*\); train it again"),
+        (link, "is a pointer of git-lfs, not the file itself; run: git lfs pull"),
+        (rename, r"does not fit the encoder \(.*\); train it again"),
     ],
 )
 def test_damaged_weights_are_one_line(tmp_path, data, damage, line):
     saved_ridge(tmp_path, data)
     damage(tmp_path / "model.safetensors")
-    with pytest.raises(FormatError, match=rf"model\.safetensors: {line} \(.*\); train it again"):
+    with pytest.raises(FormatError, match=rf"model\.safetensors: {line}"):
         load_encoder(tmp_path)
 
 

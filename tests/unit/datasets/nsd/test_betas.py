@@ -162,6 +162,6 @@ def test_a_missing_file(tmp_path, mask, ending):
 def test_a_folder_in_place_of_a_file(tmp_path, hdf5, mask):
     hdf5.unlink()
     hdf5.mkdir()
-    with pytest.raises(FormatError, match=r"betas.hdf5: not a readable HDF5 file"):
+    with pytest.raises(FormatError, match=r"betas.hdf5: is a folder, expected a file"):
         read(hdf5, mask)
     shutil.rmtree(hdf5)
