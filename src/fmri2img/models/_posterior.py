@@ -30,15 +30,15 @@ from fmri2img.models._inversion import (
     shrink_covariance,
     views_of,
 )
-from fmri2img.models.base import Encoder, TrainingTensors
-from fmri2img.project.config import Params
+from fmri2img.models.base import Encoder, EncoderSettings, TrainingTensors
+from fmri2img.project.param_types import Seed
 
 _TRIALS_AT_ONCE = 2048
 _Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
 
-class PosteriorSettings(Params):
+class PosteriorSettings(EncoderSettings):
     """Settings of every encoder of this kind; part of its section of ``params.yaml``.
 
     Attributes
@@ -68,7 +68,7 @@ class PosteriorSettings(Params):
     noise_shrinkages: Annotated[list[_Share], Field(min_length=1)]
     noise_scales: Annotated[list[Positive], Field(min_length=1)]
     n_folds: Annotated[int, Field(ge=2)]
-    seed: int
+    seed: Seed
 
 
 class EncodingModels(Protocol):

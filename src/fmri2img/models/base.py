@@ -8,15 +8,30 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from fmri2img.project.config import Params
+from fmri2img.project.param_types import BatchSize, Seed
 
 LATENT_SHAPE = (4, 16, 16)
 _VOXELS_AT_ONCE = 512
+_NO_LIMIT = 1e30  # in percent signal change, and finite, as weights must be
 # The list in params.yaml that holds a model: what it needs on disk before it is trained.
 Kind = Literal["latents", "pixels", "diffusion"]
 _Weight = Annotated[float, Field(ge=0)]
 
 
-class GradientSettings(Params):
+class EncoderSettings(Params):
+    """Settings that every encoder may have; part of its section of ``params.yaml``.
+
+    Attributes
+    ----------
+    clip_mads : float
+        Betas are clipped to a voxel's median over training trials, plus or minus so many median
+        absolute deviations; 0 leaves them as they are.
+    """
+
+    clip_mads: _Weight = 0.0
+
+
+class GradientSettings(EncoderSettings):
     """Settings of every encoder that is trained by gradient descent; part of its section of
     ``params.yaml``.
 
@@ -77,7 +92,7 @@ class GradientSettings(Params):
     temperature: Annotated[float, Field(gt=0)]
     epochs: Annotated[int, Field(ge=1)]
     patience: Annotated[int, Field(ge=1)]
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: BatchSize
     decoder_batch: Literal["auto"] | Annotated[int, Field(ge=1)]
     learning_rate: Annotated[float, Field(gt=0)]
     schedule: Literal["constant", "cosine", "one_cycle"]
@@ -90,7 +105,7 @@ class GradientSettings(Params):
     zoom: Annotated[float, Field(ge=1)]
     precision: Literal["auto", "float32", "bf16", "fp16"]
     compile: bool
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
     n_seeds: Annotated[int, Field(ge=1)]
 
     @model_validator(mode="after")
@@ -160,27 +175,46 @@ class TrainingTensors:
 
 
 class VoxelNormalizer(nn.Module):
-    """Z-score voxels with the mean and SD of training trials; a missing value becomes the training
-    mean.
+    """Clip voxels to what training trials hold as a rule, and z-score them with the mean and SD
+    of training trials; a missing value becomes the training mean.
+
+    A single saturated trial of a voxel can weigh as much as hundreds of others.
 
     Parameters
     ----------
     n_voxels : int
+    clip_mads : float
+        Reach of the limits around the median, in median absolute deviations (MAD); 0: no limits.
     """
 
     mean: torch.Tensor
     std: torch.Tensor
+    lowest: torch.Tensor
+    highest: torch.Tensor
 
-    def __init__(self, n_voxels: int) -> None:
+    def __init__(self, n_voxels: int, clip_mads: float = 0.0) -> None:
         super().__init__()
+        self.clip_mads = clip_mads
         self.register_buffer("mean", torch.zeros(n_voxels))
         self.register_buffer("std", torch.ones(n_voxels))
+        if clip_mads:  # encoders of earlier versions have no limits among their weights
+            self.register_buffer("lowest", torch.full((n_voxels,), -_NO_LIMIT))
+            self.register_buffer("highest", torch.full((n_voxels,), _NO_LIMIT))
 
-    def fit(self, betas: torch.Tensor) -> None:
-        """Take mean and SD from training trials, shape (n_trials, n_voxels), ignoring NaN."""
+    def fit(self, betas: torch.Tensor) -> int:
+        """Take limits, mean and SD from training trials, shape (n_trials, n_voxels), ignoring
+        NaN; returns how many betas lie beyond the limits.
+        """
+        n_clipped = 0
         for start in range(0, betas.shape[1], _VOXELS_AT_ONCE):  # blocks: float64, several copies
             block = slice(start, start + _VOXELS_AT_ONCE)
-            part = betas[:, block].double()
+            part = betas[:, block]
+            if self.clip_mads:
+                self.lowest[block], self.highest[block] = _limits(part, self.clip_mads)
+                clipped = part.clamp(self.lowest[block], self.highest[block])
+                n_clipped += int((torch.isfinite(part) & (clipped != part)).sum())
+                part = clipped
+            part = part.double()
             valid = torch.isfinite(part)
             count = valid.sum(0).clamp(min=1)
             mean = torch.where(valid, part, 0.0).sum(0) / count
@@ -188,10 +222,24 @@ class VoxelNormalizer(nn.Module):
             self.mean[block] = mean
             # A voxel that never varies says nothing; dividing by 1 leaves it at 0.
             self.std[block] = torch.where(variance > 0, variance.sqrt(), 1.0)
+        return n_clipped
 
     def forward(self, betas: torch.Tensor) -> torch.Tensor:
         """Return z-scores, shape (n, n_voxels)."""
+        if self.clip_mads:
+            betas = betas.clamp(self.lowest, self.highest)
         return torch.nan_to_num((betas - self.mean) / self.std, nan=0.0)
+
+
+def _limits(betas: torch.Tensor, clip_mads: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the lowest and the highest value of each voxel, shape (n_voxels,) each; a voxel that
+    has one value in most trials has no limits.
+    """
+    by_voxel = betas.T.contiguous()
+    median = by_voxel.nanmedian(dim=1).values
+    mad = (by_voxel - median[:, None]).abs_().nanmedian(dim=1).values
+    reach = torch.where(mad > 0, clip_mads * mad, _NO_LIMIT)  # also where nothing was measured
+    return (median - reach).nan_to_num(-_NO_LIMIT), (median + reach).nan_to_num(_NO_LIMIT)
 
 
 class Encoder(nn.Module):
@@ -235,7 +283,8 @@ class Encoder(nn.Module):
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
         super().__init__()
         self.n_voxels, self.latent_shape, self.settings = n_voxels, tuple(latent_shape), settings
-        self.normalizer = VoxelNormalizer(n_voxels)
+        # Settings of a model of one's own need not offer it.
+        self.normalizer = VoxelNormalizer(n_voxels, getattr(settings, "clip_mads", 0.0))
         self.register_buffer("latent_sd", torch.ones(self.latent_shape))
 
     def _load_from_state_dict(

@@ -121,7 +121,8 @@ def _encoder_files(encoder: Encoder, name: str, about: dict[str, Any]) -> dict[s
         "model": name,
         "n_voxels": encoder.n_voxels,
         "latent_shape": list(encoder.latent_shape),
-        "settings": encoder.settings.model_dump(),
+        # Settings that an earlier version did not have stand for what it did.
+        "settings": encoder.settings.model_dump(exclude_defaults=True),
         "about": about,
     }
     return {WEIGHTS_NAME: save(_weights(encoder)), CONFIG_NAME: json_bytes(config)}
@@ -157,13 +158,13 @@ def save_verified(
             rebuilt, _ = load_encoder(Path(temporary))
         except (RuntimeError, TypeError, ValueError) as error:
             raise MismatchError(
-                f"{name}: its saved weights do not rebuild it ({' '.join(str(error).split())}); "
-                "nothing was replaced; build every parameter in __init__ from n_voxels, "
+                f"{name}: its saved weights do not rebuild it ({' '.join(str(error).split())}), "
+                "and nothing was replaced; build every parameter in __init__ from n_voxels, "
                 "latent_shape and settings"
             ) from error
         if not torch.equal(rebuilt(betas), encoder.cpu().eval()(betas)):
             raise MismatchError(
-                f"{name}: its output differs after saving and loading; nothing was replaced; "
+                f"{name}: its output differs after saving and loading, and nothing was replaced; "
                 "everything that the output depends on must be a parameter or a registered buffer"
             )
         for file in (WEIGHTS_NAME, CONFIG_NAME):
@@ -353,3 +354,8 @@ def _load_into(encoder: Encoder, weights: dict[str, torch.Tensor], path: Path) -
         raise FormatError(f"{path}: does not fit the encoder ({reason}); {_ANEW}") from error
     if name := encoder.not_finite():
         raise FormatError(f"{path}: {name} holds NaN or infinity, expected finite numbers; {_ANEW}")
+    if not (encoder.normalizer.std > 0).all():
+        raise FormatError(
+            f"{path}: normalizer.std: SDs from {float(encoder.normalizer.std.min())}, expected "
+            f"numbers above 0; {_ANEW}"
+        )

@@ -10,9 +10,10 @@ from himalaya.ridge import solve_group_ridge_random_search
 from pydantic import Field
 from sklearn.model_selection import GroupKFold
 
-from fmri2img.models.base import Encoder, TrainingTensors
-from fmri2img.project.config import PARAMS_PATH, Params
+from fmri2img.models.base import Encoder, EncoderSettings, TrainingTensors
+from fmri2img.project.config import PARAMS_PATH
 from fmri2img.project.exceptions import MismatchError
+from fmri2img.project.param_types import Penalty, Seed
 
 # himalaya holds every penalty's solution at once, (penalties, voxels, trials): above this size in
 # bytes the Gram matrix is used instead.
@@ -20,7 +21,7 @@ _HIMALAYA_BYTES = 1 << 31
 _ROWS_AT_ONCE, _TARGETS_AT_ONCE = 2048, 1024
 
 
-class Settings(Params):
+class Settings(EncoderSettings):
     """``train.ridge`` in ``params.yaml``.
 
     Attributes
@@ -32,12 +33,12 @@ class Settings(Params):
         Number of ratios of the regions' penalties that are tried: equal ones, then random ones.
     """
 
-    penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    penalties: Annotated[list[Penalty], Field(min_length=1)]
     n_folds: Annotated[int, Field(ge=2)]
     unit: Literal["trials", "images"]
     bands: Literal["none", "roi"]
     n_band_draws: Annotated[int, Field(ge=1)]
-    seed: int
+    seed: Seed
 
 
 class Model(Encoder):

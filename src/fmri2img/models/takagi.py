@@ -18,6 +18,7 @@ from fmri2img.models._image_ridge import solve_image_ridge
 from fmri2img.models.base import Encoder, TrainingTensors
 from fmri2img.project.config import PARAMS_PATH, Params
 from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.param_types import Penalty, Seed
 
 _TEXT_SHAPE = (77, 768)
 # Labels that ``auto`` stands for: those of streams, or the closest ones of prf-visualrois.
@@ -26,7 +27,7 @@ _AUTO = {
     "c": (("ventral",), ("hV4",)),
 }
 _Labels = Literal["auto"] | Annotated[list[str], Field(min_length=1)]
-_Penalties = Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+_Penalties = Annotated[list[Penalty], Field(min_length=1)]
 
 
 class Settings(Params):
@@ -51,7 +52,7 @@ class Settings(Params):
     published_penalties: _Penalties
     wide_penalties: _Penalties
     n_folds: Annotated[int, Field(ge=2)]
-    seed: int
+    seed: Seed
 
 
 class Model(Encoder):

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from fmri2img.project.exceptions import ConfigError
-from fmri2img.project.places import original_of, where_it_is
+from fmri2img.project.param_types import BatchSize, Folder, Penalty, Seed, WebAddress
+from fmri2img.project.places import original_of, where_it_is, with_home
 
 PARAMS_PATH = Path("params.yaml")
 RAW_ROOT_VARIABLE, _EARLIER_VARIABLE = "FMRI2IMG_RAW_ROOT", "FMRI2IMG_NSD_ROOT"
@@ -38,14 +39,14 @@ class SessionLimits(Params):
 class MachineParams(Params):
     """Where raw files lie and how the machine is used; no result depends on it."""
 
-    raw_root: str
-    n_threads: Annotated[int, Field(ge=1)] = 1  # as in projects of version 0.2.0
-    n_jobs: int
+    raw_root: Folder
+    n_threads: Annotated[int, Field(ge=1, le=4096)] = 1  # as in projects of version 0.2.0
+    n_jobs: Annotated[int, Field(ge=-1, le=4096)]
     dask_scheduler: str | None
     n_connections: Annotated[int, Field(ge=1, le=256)]
     network_weights: str | None
     launch: list[str]
-    generation_batch: Literal["auto"] | Annotated[int, Field(ge=1)]
+    generation_batch: Literal["auto"] | BatchSize
     session_limits: SessionLimits = SessionLimits()  # as in projects of version 0.2.0
 
     @property
@@ -69,7 +70,7 @@ class MachineParams(Params):
                 f"{_EARLIER_VARIABLE}: this environment variable is called {RAW_ROOT_VARIABLE} "
                 "since version 0.2; set that one"
             )
-        return Path(named or self.raw_root).expanduser()
+        return with_home(named or self.raw_root)
 
     @model_validator(mode="after")
     def _some_process(self) -> Self:
@@ -114,7 +115,7 @@ class NsdParams(Params):
 class SimulationParams(Params):
     """What the simulated NSD holds, its size and its seed."""
 
-    seed: int
+    seed: Seed
     volume_scale: Annotated[float, Field(gt=0.1, le=1)]
     n_visual_voxels: Annotated[int, Field(ge=20)]
     pictures: str
@@ -222,7 +223,7 @@ class ExtractBetasParams(Params):
 class CreateExamplesParams(Params):
     """Size of the pictures."""
 
-    image_size: Annotated[int, Field(ge=16, multiple_of=8)]
+    image_size: Annotated[int, Field(ge=16, le=1024, multiple_of=8)]
 
 
 class SplitExamplesParams(Params):
@@ -231,7 +232,7 @@ class SplitExamplesParams(Params):
     kind: SplitKind
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)]
     n_train_random: Annotated[int, Field(ge=1)]
-    seed: int
+    seed: Seed
 
 
 class AutoencoderParams(Params):
@@ -244,14 +245,14 @@ class AutoencoderParams(Params):
 class EncodeLatentsParams(Params):
     """How latents are computed."""
 
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: BatchSize
 
 
 class FetchCaptionsParams(Params):
     """A folder of COCO's caption files, or a download; simulated data has captions of its own."""
 
     folder: str | None
-    url: str
+    url: WebAddress
 
 
 class DiffusionParams(Params):
@@ -264,7 +265,7 @@ class DiffusionParams(Params):
 class MakeTargetsParams(Params):
     """How the targets that a model learns besides latents are computed."""
 
-    batch_size: Annotated[int, Field(ge=1)]
+    batch_size: BatchSize
 
 
 class GenerateParams(Params):
@@ -290,7 +291,7 @@ class GenerateParams(Params):
     guidance: Annotated[float, Field(ge=0)]
     n_samples: Annotated[int, Field(ge=1, le=100)]
     precision: Literal["auto", "float32", "float16"]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Seed
 
     @property
     def n_denoised(self) -> int:
@@ -310,27 +311,27 @@ class GenerateParams(Params):
 class FitEncodingModelParams(Params):
     """How the encoding model from latents to voxels is fitted; which voxels its medians count."""
 
-    penalties: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    penalties: Annotated[list[Penalty], Field(min_length=1)]
     n_folds: Annotated[int, Field(ge=2)]
     min_noise_ceiling: Annotated[float, Field(ge=0, lt=100)]
-    seed: int
+    seed: Seed
 
 
 class PredictParams(Params):
     """What is reconstructed besides the test images."""
 
     n_train_images: Annotated[int, Field(ge=0)]
-    batch_size: Annotated[int, Field(ge=1)]
-    seed: int
+    batch_size: BatchSize
+    seed: Seed
 
 
 class EvaluateParams(Params):
     """How scores are computed."""
 
     networks: list[Literal["effnet_lite0", "alexnet", "inception", "clip", "effnet_b", "swav"]]
-    n_permutations: Annotated[int, Field(ge=99)]
-    n_bootstrap: Annotated[int, Field(ge=100)]
-    seed: int
+    n_permutations: Annotated[int, Field(ge=99, le=10_000_000)]
+    n_bootstrap: Annotated[int, Field(ge=100, le=1_000_000)]
+    seed: Seed
 
 
 class CompareParams(Params):

@@ -74,7 +74,7 @@ def fit_encoder(
     channels, height, width = data.train.latents.shape[1:]
     latent_shape = (channels, height, width)
     encoder = kind(data.train.betas.shape[1], latent_shape, settings)
-    encoder.normalizer.fit(data.train.betas)
+    n_clipped = encoder.normalizer.fit(data.train.betas)
     with torch.no_grad():
         given = tuple(encoder.eval()(data.validation.image_betas[:1]).shape[1:])
     if given != latent_shape:
@@ -89,6 +89,8 @@ def fit_encoder(
     else:
         history, facts = _solve(encoder, data)
         on_epoch(history[0])
+    if encoder.normalizer.clip_mads:
+        facts |= {"clipped_betas": float(n_clipped)}
     best = min(history, key=lambda record: record.validation_loss)
     encoder = encoder.cpu().eval()
     if name := encoder.not_finite():

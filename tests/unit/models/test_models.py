@@ -261,3 +261,72 @@ def test_bayes_of_version_0_2_0_is_bayes_independent():
     assert current_name("bayes", ["penalties", "seed"]) == "bayes_independent"
     assert current_name("bayes", ["seed"]) == current_name("bayes") == "bayes"
     assert current_name("default", ["penalties"]) == "bayes_independent"
+
+
+def test_one_saturated_trial_of_a_voxel_is_clipped_and_counted(rng):
+    betas = rng.normal(4, 2, (200, 3)).astype(np.float32)
+    betas[::7, 1] = np.nan
+    betas[:, 2] = 5  # has no limits: its MAD is 0
+    clean = betas.copy()
+    betas[[3, 9], 0], betas[5, 1], betas[0, 2] = 100, -100, 40
+    normalizer = VoxelNormalizer(3, clip_mads=8)
+    assert normalizer.fit(torch.from_numpy(betas)) == 3
+    for voxel in (0, 1):
+        values = betas[:, voxel][np.isfinite(betas[:, voxel])]
+        middle = np.sort(values)[(len(values) - 1) // 2]
+        mad = np.sort(np.abs(values - middle))[(len(values) - 1) // 2]
+        low, high = middle - 8 * mad, middle + 8 * mad
+        assert normalizer.lowest[voxel] == pytest.approx(low, rel=1e-5)
+        assert normalizer.highest[voxel] == pytest.approx(high, rel=1e-5)
+        clipped = np.clip(values, low, high)
+        assert normalizer.mean[voxel] == pytest.approx(clipped.mean(), rel=1e-5)
+        assert normalizer.std[voxel] == pytest.approx(clipped.std(), rel=1e-5)
+    # The voxels that vary are scaled nearly as if nothing had been saturated.
+    np.testing.assert_allclose(normalizer.std[:2], np.nanstd(clean[:, :2], 0), rtol=0.15)
+    far = normalizer(torch.tensor([[1e6, -1e6, 45.0]]))
+    limits = torch.stack([normalizer.highest[0], normalizer.lowest[1]])
+    torch.testing.assert_close(far[0, :2], (limits - normalizer.mean[:2]) / normalizer.std[:2])
+    assert far[0, 2] > 10
+    assert torch.equal(normalizer(torch.full((1, 3), torch.nan)), torch.zeros(1, 3))
+
+
+def test_encoders_of_earlier_versions_clip_nothing(tmp_path, data):
+    encoder = build("ridge", penalties=[50.0], clip_mads=0)
+    assert encoder.normalizer.clip_mads == 0
+    assert set(encoder.normalizer.state_dict()) == {"mean", "std"}
+    clipping = build("ridge", penalties=[50.0], clip_mads=5)
+    clipping.normalizer.fit(data.betas)
+    clipping.solve(data)
+    save_encoder(clipping, "ridge", tmp_path, {"subject": "subj01"})
+    again, _ = load_encoder(tmp_path)
+    far = data.betas[:3] * 1e4
+    assert torch.equal(again(far), clipping.eval()(far))
+    assert not torch.equal(again(far), again(far / 1e4))
+
+
+def test_saturated_trials_do_not_spoil_a_ridge(data):
+    generator = torch.Generator().manual_seed(1)
+    truth = data.latents.flatten(1)[data.trial_images]
+    broken = data.betas.clone()
+    broken[torch.rand(broken.shape, generator=generator) < 0.005] = 300.0
+
+    def error(betas, **settings):
+        encoder = build("ridge", penalties=[1.0, 100.0, 1e4], **settings)
+        train = replace(data, betas=betas)
+        encoder.normalizer.fit(betas)
+        encoder.solve(train)
+        with torch.no_grad():
+            return float(((encoder(data.betas).flatten(1) - truth) ** 2).mean() / truth.var())
+
+    clean = error(data.betas, clip_mads=0)
+    spoilt, clipped = error(broken, clip_mads=0), error(broken, clip_mads=5)
+    assert clipped < (clean + spoilt) / 2
+
+
+def test_sds_of_zero_would_make_infinite_voxels(tmp_path, data):
+    encoder = build("ridge")
+    encoder.normalizer.fit(data.betas)
+    encoder.normalizer.std[2] = 0
+    save_encoder(encoder, "ridge", tmp_path, {"subject": "subj01"})
+    with pytest.raises(FormatError, match=r"normalizer.std: SDs from 0.0, expected numbers above"):
+        load_encoder(tmp_path)

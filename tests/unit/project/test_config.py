@@ -197,7 +197,8 @@ def test_missing_file_says_where(tmp_path):
 def test_model_settings_are_checked_by_the_model(params_file):
     values = yaml.safe_load(params_file().read_text())["train"]["ridge"] | {"penalty": 3}
     with pytest.raises(
-        ConfigError, match=r"train.ridge.penalty: unknown key.*; valid keys here: penalties"
+        ConfigError,
+        match=r"train.ridge.penalty: unknown key.*; valid keys here: clip_mads, penalties",
     ):
         check_settings("ridge", values)
 
@@ -317,3 +318,54 @@ def test_the_earlier_name_of_the_variable_is_told_and_not_overlooked(params_file
         _ = machine.raw_folder
     monkeypatch.setenv("FMRI2IMG_RAW_ROOT", "/data/raw")
     assert str(machine.raw_folder) == "/data/raw"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "      seed: 7",
+            "      seed: -1",
+            "simulation.seed: got -1; .* greater than or equal to 0",
+        ),
+        (
+            "      seed: 7",
+            "      seed: 4294967296",
+            "seed: got 4294967296; .* less than 4294967296",
+        ),
+        ("n_jobs: -1", "n_jobs: 1000000", "machine.n_jobs: got 1000000; .* less than or equal to"),
+        ("n_jobs: -1", "n_jobs: -2", "machine.n_jobs: got -2; .* greater than or equal to -1"),
+        ("image_size: 128", "image_size: 1000000", "image_size: got 1000000; .* equal to 1024"),
+        ("  batch_size: 8", "  batch_size: 1000000000", "predict.batch_size: got 1000000000; "),
+        ("raw_root: data/raw", 'raw_root: ""', "machine.raw_root: got ''; "),
+        ("volume_scale: 0.36", "volume_scale: .inf", "volume_scale: got inf; .* finite number"),
+        (
+            "kind: shared",
+            "kind: shared\n  kind: random",
+            r"line \d+: not valid YAML \(kind is there twice\)",
+        ),
+        ("image_size: 128", f"image_size: {'[' * 3000}{']' * 3000}", "YAML of too many levels"),
+    ],
+)
+def test_what_no_stage_could_use_is_refused_before_any_runs(
+    params_file, old, new, message, monkeypatch
+):
+    monkeypatch.chdir(params_file(old, new).parent)
+    with pytest.raises(ConfigError, match=message):
+        check_project()
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "message"),
+    [
+        ("ridge", {"seed": 2**33}, "train.ridge.seed: got 8589934592"),
+        ("bayes", {"seed": -1}, "train.bayes.seed: got -1"),
+        ("ridge", {"penalties": [1e300]}, r"train.ridge.penalties.0: got 1e\+300"),
+        ("basic_ae", {"batch_size": 10**12}, "train.basic_ae.batch_size: got 1000000000000"),
+        ("basic_ae", {"clip_mads": -1.0}, "train.basic_ae.clip_mads: got -1.0"),
+    ],
+)
+def test_settings_of_models_have_limits(params_file, model, changes, message):
+    params = load_params(params_file())
+    with pytest.raises(ConfigError, match=message):
+        check_settings(model, params.train[model] | changes)
