@@ -5,7 +5,7 @@ import re
 from miniature import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "error-lines.md"
-_KINDS = {
+KINDS = {
     "ConfigError": "Settings and options",
     "MissingDataError": "Files that are not there",
     "FormatError": "Files that are damaged, or of another kind",
@@ -17,21 +17,37 @@ _KINDS = {
 _INTRODUCTION = """\
 # Error lines
 
-All error lines of `fmri2img` and its stages, by kind; `…` stands for a name, a number or a path.
-To find yours, search this page for a few of its words. The part after the last semicolon says what
-to do. [When something goes wrong](faults.md) explains kills, locks and copies.
+All error lines of `fmri2img` and its stages, by kind (the error's class in
+`fmri2img.project.exceptions`): the line, and what to do about it. `…` stands for a name, a number
+or a path. To find yours, search this page for a few of its words.
+[When something goes wrong](faults.md) explains kills, locks and copies.
 """
+
+
+def told_of_kind(lines, kind):
+    """Return the lines of a kind; what is only handed on says nothing by itself."""
+    texts = [line.removeprefix(f"{kind}: ") for line in lines if line.startswith(f"{kind}: ")]
+    return sorted({text for text in texts if re.search(r"[a-z]{3}", text.replace("{}", ""))})
 
 
 def error_page(lines):
     """Return the page for the templates of all error lines, ``Kind: text``."""
     sections = [_INTRODUCTION]
-    for kind, title in _KINDS.items():
-        texts = [line.removeprefix(f"{kind}: ") for line in lines if line.startswith(f"{kind}: ")]
-        # What is only handed on says nothing by itself.
-        told = sorted({text for text in texts if re.search(r"[a-z]{3}", text.replace("{}", ""))})
+    for kind, title in KINDS.items():
+        told = told_of_kind(lines, kind)
         if not told:
             continue
-        sections.append(f"\n## {title}\n")
-        sections += [f"- `{text.replace('{}', '…').replace('`', chr(39))}`" for text in told]
+        sections.append(f"\n## {title}\n\n`{kind}`\n\n| line | what to do |\n|---|---|")
+        sections += [_row(text.replace("{}", "…")) for text in told]
     return "\n".join(sections) + "\n"
+
+
+def _row(text):
+    line, _, remedy = text.rpartition("; ")
+    cells = (line or remedy, remedy if line else "")
+    return f"| {' | '.join(_code(cell) for cell in cells)} |"
+
+
+def _code(text):
+    plain = text.replace("`", "'").replace("|", "\\|")
+    return f"`{plain}`" if plain else ""

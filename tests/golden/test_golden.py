@@ -23,7 +23,7 @@ from golden import collect
 from golden.compare import differences, is_close, load, on_another_machine
 from golden.demo import collect_demo, make_demo_examples
 from golden.encoders import predict
-from golden.error_page import PAGE, error_page
+from golden.error_page import KINDS, PAGE, error_page, told_of_kind
 from golden.machine import this_machine
 from golden.store import restore_store
 from miniature import REPOSITORY
@@ -149,6 +149,13 @@ def test_a_store_of_version_0_1_opens_and_goes_on(tmp_path, monkeypatch):
 def test_the_page_of_error_lines_has_them_all():
     """The documentation lists every line; regenerate.py errors writes it."""
     assert PAGE.read_text(encoding="utf-8") == error_page(collect.collect_errors())
+
+
+def test_every_error_line_says_what_to_do():
+    told = [line for kind in KINDS for line in told_of_kind(collect.collect_errors(), kind)]
+    assert len(told) > 290
+    # What stands for another message at the end says it in that one.
+    assert [line for line in told if "; " not in line and not line.endswith(": {}")] == []
 
 
 @pytest.mark.parametrize("kind", ["help", "errors"])

@@ -119,7 +119,8 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
         _check_betas(path, arrays)
         if repetitions is None:
             raise ConfigError(
-                f"{path}: say how many trials each row averages, such as --repetitions 3"
+                f"{path}: does not say how many trials each row averages; name it, such as "
+                "--repetitions 3"
             )
         if repetitions < 1:
             raise ConfigError(
@@ -145,7 +146,7 @@ def read_betas(path: Path, repetitions: int | None) -> tuple[list[str], np.ndarr
     if wrong := [name for name in names if not is_plain_name(name)]:
         raise FormatError(
             f"{path}: image id {wrong[0]!r}, expected a name of letters, digits and _.-, which "
-            "becomes the picture's file name"
+            "becomes the picture's file name; rename the image"
         )
     return names, averages.astype(np.float32), counts
 
@@ -186,14 +187,16 @@ def _check_betas(path: Path, betas: np.ndarray) -> None:
     """Refuse what is no table of responses; NaN stands for single voxels without data."""
     if betas.ndim != 2 or betas.dtype.kind != "f" or 0 in betas.shape:
         raise FormatError(
-            f"{path}: shape {betas.shape}, {betas.dtype}; expected (n, n_voxels), floating "
-            "point, percent signal change"
+            f"{path}: shape {betas.shape}, {betas.dtype}, expected (n, n_voxels) and floating "
+            "point; save responses, in the unit of the training data, in that form"
         )
     for row, values in enumerate(betas):
         if np.isinf(values).any():
             raise FormatError(
                 f"{path}: row {row} holds an infinite value, expected finite responses, or NaN "
-                "for voxels without data"
+                "for voxels without data; correct the row"
             )
         if np.isnan(values).all():
-            raise FormatError(f"{path}: row {row} is NaN in every voxel, expected responses")
+            raise FormatError(
+                f"{path}: row {row} is NaN in every voxel, expected responses; remove the row"
+            )

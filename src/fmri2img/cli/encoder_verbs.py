@@ -77,6 +77,8 @@ def list_encoders(options: argparse.Namespace) -> None:
     from fmri2img.tracking.store import open_store, required
     from fmri2img.tracking.versions import list_versions, summaries
 
+    if options.subject and not is_plain_name(options.subject):
+        raise ConfigError(f"{options.subject!r} is not the name of a subject; run: fmri2img list")
     with required():
         client, experiment = open_store()
         versions = list_versions(client, options.subject)

@@ -104,7 +104,9 @@ def _fill_cache(root: Path) -> None:
                         out.commit()
     except DvcException as error:
         words = " ".join(str(error).split())
-        raise UnavailableError(f"DVC could not take the rewritten pages: {words}") from error
+        raise UnavailableError(
+            f"DVC could not take the rewritten pages: {words}; run: dvc commit"
+        ) from error
 
 
 def _compare(root: Path) -> Iterator[str]:
@@ -131,5 +133,7 @@ def _compare(root: Path) -> Iterator[str]:
         return
     except DvcException as error:
         words = " ".join(str(error).split())
-        raise UnavailableError(f"DVC could not record the comparison: {words}") from error
+        raise UnavailableError(
+            f"DVC could not record the comparison: {words}; run: dvc repro compare"
+        ) from error
     yield "reports/comparison: made again"

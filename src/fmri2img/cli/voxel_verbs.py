@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from fmri2img.project.exceptions import ConfigError
 from fmri2img.sharing.export import EXPORTERS
 from fmri2img.sharing.voxel_file import open_voxels
 
@@ -31,6 +32,10 @@ def export_voxels(options: argparse.Namespace) -> None:
     voxels = open_voxels(options.file)
     if options.rois:
         voxels = voxels.select(options.rois)
+    if options.format == "npz" and options.to.is_dir():
+        raise ConfigError(
+            f"--to: {options.to} is a folder, expected a file; name the .npz file in it"
+        )
     for path in EXPORTERS[options.format](voxels, options.to):
         print(path)
     if voxels.terms and not voxels.is_simulated:

@@ -9,7 +9,7 @@ from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.ids import find_rows
 from fmri2img.containers.stored import Stored
 from fmri2img.containers.units import Units
-from fmri2img.containers.voxels import OVER_VOXELS, Voxels
+from fmri2img.containers.voxels import OVER_VOXELS, VOXEL_FACTS, Voxels
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class Examples(Voxels, Stored):
         "trial_session": Array("int16", ("trials",)),
     }
 
+    needed_provenance: ClassVar[dict[str, type]] = VOXEL_FACTS
+
     image_ids: np.ndarray
     images: np.ndarray
     is_shared: np.ndarray
@@ -53,10 +55,15 @@ class Examples(Voxels, Stored):
         )
 
     def contradiction(self) -> str:
-        """Describe trials that showed unknown images or belong to unknown sessions."""
+        """Describe trials that showed unknown images or belong to unknown sessions, images that no
+        trial showed, and impossible voxels.
+        """
         if not np.isin(self.trial_image_ids, self.image_ids).all():
             return "trial_image_ids: a trial showed an image that is not among image_ids"
-        return self.unknown_session("trial_session", self.trial_session)
+        never = self.image_ids[~np.isin(self.image_ids, self.trial_image_ids)]
+        if len(never):
+            return f"image_ids: no trial showed image {never[0]}"
+        return self.unknown_session("trial_session", self.trial_session) or self.voxel_fault()
 
     def rows_of(self, image_ids: np.ndarray) -> np.ndarray:
         """Return the position of each image, shape (n,).

@@ -31,6 +31,8 @@ class Latents(Stored):
         "energies": Array("float32", ("images", "bands", "cells", "cells"), is_finite=True),
     }
 
+    needed_provenance: ClassVar[dict[str, type]] = {"autoencoder": dict}
+
     image_ids: np.ndarray
     values: np.ndarray
     energies: np.ndarray

@@ -11,6 +11,7 @@ from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
 from fmri2img.project.files import read_json, write_json
 
 SplitName = Literal["train", "validation", "test"]
+_FIRST_TOO_LARGE = 1 << 63
 PARTS: tuple[SplitName, ...] = ("train", "validation", "test")
 
 
@@ -61,7 +62,8 @@ class Split:
         MissingDataError
             If the file is not there.
         FormatError
-            If it is not a split, or its image ids are neither all whole numbers nor all texts.
+            If it is not a split, or its image ids are neither whole numbers nor texts, or not in
+            ascending order.
         """
         fields = {"kind": str} | dict.fromkeys(PARTS, list)
         values = read_json(path, remedy=remedy, fields=fields)
@@ -71,6 +73,17 @@ class Split:
                 raise FormatError(
                     f"{path}: {name}: image ids are {_words(kinds)}, expected whole numbers or "
                     f"texts; run: {remedy}"
+                )
+            ids = values[name]
+            if kinds == {int} and not 0 <= min(ids) <= max(ids) < _FIRST_TOO_LARGE:
+                raise FormatError(
+                    f"{path}: {name}: image ids from {min(ids)} to {max(ids)}, expected numbers "
+                    f"from 0 that fit into 64 bits; run: {remedy}"
+                )
+            if ids != sorted(set(ids)):
+                raise FormatError(
+                    f"{path}: {name}: image ids are not ascending, or one is there twice; run: "
+                    f"{remedy}"
                 )
         return cls(values["kind"], *(tuple(values[name]) for name in PARTS))
 

@@ -142,7 +142,7 @@ class StoredArray:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        with h5py.File(self.path, "r") as file:
+        with h5py.File(self.path, "r", locking=False) as file:
             return file[self.name][index]
 
 
@@ -263,7 +263,7 @@ def _join(file: h5py.File, name: str, values: JoinedArray) -> None:
     target = create_array(file, name, values.shape, values.dtype)
     first = 0
     for path in values.paths:
-        with h5py.File(path, "r") as piece:
+        with h5py.File(path, "r", locking=False) as piece:
             source = piece[name]
             n_rows = len(source)
             if (
@@ -295,7 +295,7 @@ def read_arrays(path: Path, names: tuple[str, ...]) -> list[np.ndarray]:
         If it is not an HDF5 file, lacks an array, or takes it from another file.
     """
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             for name in names:
                 if fault := array_fault(file, name):
                     raise FormatError(f"{path}: {fault}; write it under that name")

@@ -89,6 +89,8 @@ class Stored:
     stays_on_disk: ClassVar[tuple[str, ...]] = ()  # arrays that `open` never reads whole
     earlier_names: ClassVar[dict[str, str]] = {}  # names of arrays in version 0.1
     arrays: ClassVar[dict[str, Array]] = {}  # declarations that a file is checked against
+    # Entries of a file's provenance that others rely on.
+    needed_provenance: ClassVar[dict[str, type]] = {}
     # Arrays that version 0.1 wrote empty where they do not apply to an encoder.
     once_empty: ClassVar[tuple[str, ...]] = ()
 
@@ -155,7 +157,7 @@ class Stored:
         """
         check_file(path, remedy)
         try:
-            with h5py.File(path, "r") as file:
+            with h5py.File(path, "r", locking=False) as file:
                 if file.attrs.get("container") != cls.__name__:
                     raise FormatError(
                         f"{path}: expected a {cls.__name__} file, got "
@@ -167,6 +169,8 @@ class Stored:
                     for item in fields(cls)
                     if (name := cls._name_in(file, item.name)) or item.default is MISSING
                 }
+        except FormatError:
+            raise
         except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
             raise FormatError(
                 f"{path}: not a readable {cls.__name__} file ({error}); run: {remedy}"
@@ -176,6 +180,12 @@ class Stored:
                 expected = "names and values" if name == "provenance" else "an array"
                 raise FormatError(f"{path}: {name}: expected {expected}; run: {remedy}")
         values["provenance"] = cls.complete(values["provenance"])
+        for name, kind in cls.needed_provenance.items():
+            if not isinstance(values["provenance"].get(name), kind):
+                raise FormatError(
+                    f"{path}: provenance: {name}: got {values['provenance'].get(name)!r:.60}, "
+                    f"expected a {kind.__name__}; run: {remedy}"
+                )
         owner = values["provenance"].get("subject", subject)
         if subject and owner != subject:
             raise MismatchError(f"{path} belongs to {owner}, expected {subject}; run: {remedy}")

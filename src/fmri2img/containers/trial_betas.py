@@ -8,7 +8,7 @@ import pandas as pd
 
 from fmri2img.containers.declared_arrays import Array
 from fmri2img.containers.stored import Stored
-from fmri2img.containers.voxels import OVER_VOXELS, Voxels
+from fmri2img.containers.voxels import OVER_VOXELS, VOXEL_FACTS, Voxels
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,8 @@ class TrialBetas(Voxels, Stored):
         "repetition": Array("int8", ("trials",)),
     }
 
+    needed_provenance: ClassVar[dict[str, type]] = VOXEL_FACTS
+
     betas: np.ndarray
     image_ids: np.ndarray
     is_shared: np.ndarray
@@ -56,8 +58,10 @@ class TrialBetas(Voxels, Stored):
 
     def contradiction(self) -> str:
         """Describe trials that share session, run and trial number, that contradict one another
-        about an image, or whose session is unknown.
+        about an image, or whose session is unknown, and impossible voxels.
         """
+        if not len(self.image_ids):
+            return "image_ids: no trial"
         places = np.stack([self.session, self.run, self.trial], axis=1)
         if len(np.unique(places, axis=0)) < len(places):
             return "session, run, trial: two trials have the same numbers"
@@ -75,4 +79,4 @@ class TrialBetas(Voxels, Stored):
         if (kinds > 1).any():
             image = kinds.index[kinds > 1][0]
             return f"is_shared: image {image} is shared in some trials and not in others"
-        return self.unknown_session("session", self.session)
+        return self.unknown_session("session", self.session) or self.voxel_fault()

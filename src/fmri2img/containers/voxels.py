@@ -8,6 +8,8 @@ import numpy as np
 from fmri2img.containers.declared_arrays import Array
 from fmri2img.project.files_0_1 import with_facts
 
+# Entries of the provenance without which betas mean nothing.
+VOXEL_FACTS: dict[str, type] = {"subject": str, "roi_names": dict, "units": dict}
 OVER_VOXELS = ["voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain"]
 
 
@@ -75,6 +77,26 @@ class Voxels:
     def n_repetitions(self) -> int:
         """How many times an image is shown at most."""
         return int(self.provenance["n_repetitions"])
+
+    def voxel_fault(self) -> str:
+        """Describe voxels that there cannot be: a place twice or outside of the grid, a label
+        without a name, an ncsnr below 0, no data at all; empty if there are none.
+        """
+        if self.valid.size and not self.valid.any():
+            return "valid: no voxel has data in any session"
+        if len(np.unique(self.voxel_ijk, axis=0)) < len(self.voxel_ijk):
+            return "voxel_ijk: two voxels have the same place"
+        grid = self.provenance.get("grid", [np.iinfo(np.int16).max] * 3)
+        if (self.voxel_ijk < 0).any() or (self.voxel_ijk >= np.asarray(grid[:3])).any():
+            return f"voxel_ijk: a voxel lies outside of the grid of {grid}"
+        names = self.provenance.get("roi_names")
+        labels = np.unique(self.roi_labels)
+        if names is not None and (unnamed := [one for one in labels if str(one) not in names]):
+            return f"roi_labels: label {unnamed[0]} has no name among roi_names"
+        for name in ("ncsnr", "training_ncsnr"):
+            if (getattr(self, name) < 0).any():
+                return f"{name}: {np.nanmin(getattr(self, name))}, expected 0 or more, or NaN"
+        return ""
 
     def unknown_session(self, name: str, of_trials: np.ndarray) -> str:
         """Name a session of trials, shape (n_trials,), that ``sessions`` does not list; empty if

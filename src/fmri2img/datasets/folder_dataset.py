@@ -21,7 +21,7 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 import yaml
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from pydantic import Field
 
 from fmri2img.containers.storage import NOT_AN_ARRAY
@@ -49,6 +49,7 @@ from fmri2img.project.config import (
     Subject,
 )
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
+from fmri2img.project.files import read_text
 from fmri2img.project.params_file import check_section, near
 from fmri2img.project.plain_names import is_below, leads_elsewhere
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
@@ -120,7 +121,7 @@ class Reader:
             raise MissingDataError(
                 f"{path} not found; set machine.raw_root in params.yaml to the folder that holds it"
             )
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, remedy=f"write {path} in UTF-8")
         try:
             values = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -222,7 +223,7 @@ class Reader:
             try:
                 with Image.open(file) as picture:
                     yield np.asarray(picture.convert("RGB"))
-            except (UnidentifiedImageError, OSError) as error:
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 raise FormatError(
                     f"{file}: not a readable picture ({error}); save it again"
                 ) from error
@@ -306,6 +307,8 @@ class Reader:
                 f"{path}: not an array ({error}); write it with numpy.save"
             ) from error
         n_trials = len(pd.read_csv(path.with_name("trials.csv"), usecols=["session"]))
+        if not isinstance(betas, np.ndarray):
+            raise FormatError(f"{path}: an archive of arrays; write one with numpy.save")
         if betas.dtype != np.float32 or betas.shape != (n_trials, n_voxels):
             raise FormatError(
                 f"{path}: got {betas.dtype} of shape {betas.shape}, expected float32 of "

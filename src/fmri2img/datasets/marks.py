@@ -7,6 +7,7 @@ their last column, label tables and onset files in a comment, MATLAB files in th
 
 import gzip
 import logging
+import zlib
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -42,14 +43,14 @@ def is_marked(path: Path) -> bool:
         try:
             with gzip.open(path) as file:
                 start = file.read(_HEADER_BYTES)
-        except (OSError, EOFError):  # whoever reads the file reports it
+        except (OSError, EOFError, zlib.error):  # whoever reads the file reports it
             return False
     return _MARK_BYTES in start
 
 
 def _is_marked_hdf5(path: Path) -> bool:
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             return _MARK_BYTES.decode() in str(file.attrs.get("source", ""))
     except (OSError, KeyError, RuntimeError):  # whoever reads the file reports it
         return False

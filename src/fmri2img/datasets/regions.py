@@ -7,7 +7,7 @@ import numpy as np
 
 from fmri2img.datasets.nsd.rois import read_labels
 from fmri2img.datasets.protocol import Region
-from fmri2img.project.exceptions import ConfigError, MismatchError
+from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
 from fmri2img.project.files import hash_file
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,13 @@ def read_region(path: Path, table: dict, chosen: str | list[str], *, remedy: str
         The command that makes the volume.
     """
     labels, affine = read_labels(path, remedy=remedy)
-    names = {int(label): name for label, name in table["names"].items()}
+    try:
+        names = {int(label): str(name) for label, name in table["names"].items()}
+    except (ValueError, AttributeError) as error:
+        raise FormatError(
+            f"{path}: the table of its labels names {table['names']!r:.80}, expected numbers with "
+            f"names; run: {remedy}"
+        ) from error
     about = {key: value for key, value in table.items() if key != "names"} | {
         "volume_md5": hash_file(path, "md5")
     }

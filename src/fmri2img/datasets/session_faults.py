@@ -9,6 +9,7 @@ from fmri2img.project.config import SessionLimits
 # Voxels at the edge of the volume have no data in some sessions, all of a small region perhaps.
 _SMALL_REGION = 50
 _VOXELS_AT_ONCE = 512
+_NO_RESPONSE = 1e20  # in whatever unit
 
 
 def session_fault(betas: np.ndarray, limits: SessionLimits) -> str:
@@ -33,6 +34,8 @@ def session_fault(betas: np.ndarray, limits: SessionLimits) -> str:
         if is_integer:
             n_constant += int((block == block[0]).all(axis=0).sum())
         else:  # also of voxels with a single value, or none
+            if (largest := float(np.abs(np.nan_to_num(block, nan=0.0)).max())) > _NO_RESPONSE:
+                return f"it holds betas of {largest:.3g}, expected responses"
             n_constant += int((~(np.fmax.reduce(block) > np.fmin.reduce(block))).sum())
         has_value |= (block != 0).any(axis=1)  # NaN is declared as missing, and no zero
         n_saturated += sum(int((block == limit).sum()) for limit in ends)

@@ -37,14 +37,14 @@ _PACKAGES = (
 
 
 def references_document(
-    scores: RowScores, truth: TestTruth, *, settings: dict[str, Any]
+    scores: RowScores, truth: TestTruth, subject: str, *, settings: dict[str, Any]
 ) -> MetricsDocument:
     """Return the scores of the rows that all encoders of a subject share, for
     ``reports/references``.
     """
     intervals = scores.intervals(settings["n_bootstrap"], np.random.default_rng(settings["seed"]))
     return MetricsDocument(
-        about=_scored_by(scores, truth) | settings,
+        about={"subject": subject} | _scored_by(scores, truth) | settings,
         rows=_scored_rows(scores, intervals),
         absent=scores.absent,
     )

@@ -107,6 +107,15 @@ def _read_folder(path: Path) -> tuple[list[str], np.ndarray]:
 def _read_file(path: Path) -> tuple[list[str], np.ndarray]:
     check_file(path, "name a folder of pictures, or an HDF5 file")
     ids, images = read_arrays(path, ("image_ids", "images"))
+    if ids.ndim != 1 or images.ndim != 4 or images.shape[3] != 3 or not images.size:
+        raise FormatError(
+            f"{path}: got image_ids of shape {ids.shape} and images of shape {images.shape}, "
+            "expected (n) and (n, height, width, 3) with n of 1 or more; write the file again"
+        )
+    if ids.dtype.kind not in "iuSOU":
+        raise FormatError(
+            f"{path}: image_ids of {ids.dtype}, expected whole numbers or texts; write them again"
+        )
     if images.dtype.kind not in "uif":
         raise FormatError(
             f"{path}: images of {images.dtype}, expected uint8, or 0 to 1; rescale them"
@@ -129,15 +138,25 @@ def _read_file(path: Path) -> tuple[list[str], np.ndarray]:
                 "uint8, or 0 to 1; rescale them"
             )
         images = np.rint(images * 255).astype(np.uint8)
-    return [_plain(name.decode() if isinstance(name, bytes) else str(name)) for name in ids], images
+    try:
+        names = [name.decode() if isinstance(name, bytes) else str(name) for name in ids]
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"{path}: image_ids: {error.object!r} is no text in UTF-8; write them again"
+        ) from error
+    return [_plain(name) for name in names], images
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit()
 
 
 def _plain(name: str) -> str:
-    return str(int(name)) if name.isdigit() else name
+    return str(int(name)) if _is_number(name) else name
 
 
 def _numbers_first(name: str) -> tuple[int, int, str]:
-    return (0, int(name), "") if name.isdigit() else (1, 0, name)
+    return (0, int(name), "") if _is_number(name) else (1, 0, name)
 
 
 def join(
@@ -180,8 +199,8 @@ def join(
     ids = sorted((name for name in predicted.ids if name in where[0]), key=_numbers_first)
     if len(ids) < 2:
         raise MismatchError(
-            f"got {len(ids)} pairs of pictures, expected at least 2: identification needs others "
-            "to compare with"
+            f"got {len(ids)} pairs of pictures, expected at least 2, since identification needs "
+            "others to compare with; add pictures of the same ids to both"
         )
     shown, reconstructed = (
         side.images[[rows[name] for name in ids]]

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from fmri2img.containers.encoding_model import EncodingModel
 from fmri2img.containers.examples import Examples
@@ -22,6 +23,11 @@ from fmri2img.evaluation.predictions import (
     derangement,
 )
 from fmri2img.evaluation.table_rows import CEILING, MODEL, REFERENCE, SHUFFLED
+from fmri2img.project.exceptions import MismatchError
+
+# Side to which pictures are shrunk to be compared, and the largest mean difference, of 255, between
+# two that were shrunk from one: others differ by tens.
+_COARSE, _SAME_PICTURE = 16, 6
 
 
 def join_truth(
@@ -31,22 +37,48 @@ def join_truth(
     pictures: TruePictures,
     encoding: EncodingModel,
 ) -> TestTruth:
-    """Collect the truth of a subject's test images, by image id."""
+    """Collect the truth of a subject's test images, by image id.
+
+    Raises
+    ------
+    MismatchError
+        If a true picture shows something else than the picture of the same id in the examples.
+    """
     image_ids, train_ids = split.ids("test"), split.ids("train")
     train = latents.of(train_ids).reshape(len(train_ids), -1)
     _, shown = np.unique(
         examples.trial_image_ids[examples.trials_of(image_ids)], return_counts=True
     )
+    shown_pictures, small = (
+        pictures.of(image_ids),
+        examples.images[examples.rows_of(image_ids)],
+    )
+    _check_same_pictures(image_ids, shown_pictures, small)
     return TestTruth(
         image_ids=image_ids,
-        pictures=pictures.of(image_ids),
-        small=examples.images[examples.rows_of(image_ids)],
+        pictures=shown_pictures,
+        small=small,
         latents=latents.of(image_ids).reshape(len(image_ids), -1),
         train_mean=train.mean(axis=0, dtype=np.float64).astype(np.float32),
         train_sd=train.std(axis=0, dtype=np.float64).astype(np.float32),
         responses=measure_responses(encoding, examples, split),
         n_repetitions=shown,
     )
+
+
+def _check_same_pictures(image_ids: np.ndarray, large: np.ndarray, small: np.ndarray) -> None:
+    """Compare the pictures of two files coarsely, whatever their sizes and how they were shrunk."""
+    for image_id, *pair in zip(image_ids, large, small, strict=True):
+        coarse = [
+            np.asarray(Image.fromarray(one).resize((_COARSE, _COARSE), Image.Resampling.BOX), float)
+            for one in pair
+        ]
+        if (difference := float(np.abs(coarse[0] - coarse[1]).mean())) > _SAME_PICTURE:
+            raise MismatchError(
+                f"the true picture of image {image_id} is not the picture of that id in the "
+                f"examples: they differ by {difference:.0f} of 255 on average, expected less than "
+                f"{_SAME_PICTURE}; run: dvc repro --force create_examples collect_truth"
+            )
 
 
 def measure_responses(model: EncodingModel, examples: Examples, split: Split) -> MeasuredResponses:

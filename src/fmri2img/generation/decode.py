@@ -9,7 +9,9 @@ from PIL import Image
 
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder
 from fmri2img.pretrained.finite import refuse_not_finite
+from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import replacing
+from fmri2img.project.plain_names import leads_elsewhere
 
 Progress = Callable[[Iterable], Iterable]
 
@@ -72,7 +74,14 @@ def resize_pictures(pictures: np.ndarray, side: int) -> np.ndarray:
 def write_pictures(pictures: np.ndarray, names: Sequence[str], folder: Path) -> list[Path]:
     """Write pictures (n, h, w, 3), uint8, as PNG files and return their paths; ``names`` have no
     suffix.
+
+    Raises
+    ------
+    FormatError
+        If a name would lead out of the folder.
     """
+    if wrong := [name for name in names if leads_elsewhere(f"{name}.png")]:
+        raise FormatError(f"{wrong[0]!r} cannot be the name of a picture; rename the image")
     paths = [folder / f"{name}.png" for name in names]
     for path, picture in zip(paths, pictures, strict=True):
         with replacing(path) as partial:

@@ -39,11 +39,11 @@ def check_project() -> ProjectParams:
         for model in models:
             _check_model(model, kind, params)
     if stray := [name for name in params.train if name not in model_names()]:
-        words = (
-            f"there is no such model{near(stray[0], model_names())}; remove the section, or "
-            f"add src/fmri2img/models/{stray[0]}.py"
+        raise ConfigError(
+            f"{PARAMS_PATH}: train.{stray[0]}: there is no such model"
+            f"{near(stray[0], model_names())}; remove the section, or add "
+            f"src/fmri2img/models/{stray[0]}.py"
         )
-        raise ConfigError(f"{PARAMS_PATH}: train.{stray[0]}: {words}")
     _check_folder("autoencoder.source", params.autoencoder.source, "config.json")
     if params.models.diffusion:
         _check_folder("diffusion.source", params.diffusion.source, "unet")

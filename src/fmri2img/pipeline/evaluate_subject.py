@@ -48,7 +48,7 @@ def score_references_of(subject: str, params: ProjectParams) -> None:
     truth = join_truth(examples, split, latents, data.truth(), data.encoding_model())
     networks = open_networks(params.evaluate.networks, params.machine.weights_folder)
     scores = score_rows(truth, reference_rows(truth, examples, split, ridge), networks)
-    document = references_document(scores, truth, settings=params.evaluate.model_dump())
+    document = references_document(scores, truth, subject, settings=params.evaluate.model_dump())
     write_json(references_path(subject), document.to_json())
 
 

@@ -38,10 +38,12 @@ def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None
     encoder, config = load_encoder(folder, subject=subject, model=model)
     autoencoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
     batch_size = params.predict.batch_size
+    examples, split = data.examples(), data.split()
+    examples.rows_of(split.ids("test"))  # else the split is another subject's
     inputs = Inputs(
         encoder=encoder,
-        examples=data.examples(),
-        split=data.split(),
+        examples=examples,
+        split=split,
         latents=data.latents(),
         autoencoder=autoencoder,
         encode_pictures=lambda pictures: encode_pictures(

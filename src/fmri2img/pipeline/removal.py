@@ -128,7 +128,7 @@ def _check(name: str, params: ProjectParams) -> None:
     if name == _REFERENCE:
         raise ConfigError(
             f"{PARAMS_PATH}: models.latents: {name} cannot be removed, because all other models "
-            "are compared with it"
+            "are compared with it; name another model"
         )
     if params.subjects == [name]:
         raise ConfigError(

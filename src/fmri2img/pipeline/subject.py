@@ -115,8 +115,9 @@ class SubjectData:
 
     def references(self) -> MetricsDocument:
         """Return the scores of floors, ceilings and ridge."""
-        path = references_path(self.subject)
-        return MetricsDocument.read(path, remedy=self._remedy("score_references"))
+        path, remedy = references_path(self.subject), self._remedy("score_references")
+        document = MetricsDocument.read(path, remedy=remedy)
+        return _owned(document, document.about, path, self.subject, remedy)
 
     def encoder(self, model: str) -> "EncoderData":
         """Return the files of one of the subject's encoders."""

@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 
+from fmri2img.pretrained.loading import loading
 from fmri2img.project.exceptions import FormatError, MismatchError, UnavailableError
-from fmri2img.project.files import hash_file
+from fmri2img.project.files import check_file, hash_file
 from fmri2img.project.places import where_it_is
 
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 _CLASSES = ("AutoencoderKL", "AutoencoderTiny")
+_LARGEST_FACTOR = 100.0
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
@@ -201,31 +203,46 @@ def load_autoencoder(
             f"in {folder}, got {sorted(path.name for path in folder.iterdir())}; name another "
             "source in params.yaml"
         )
+    for name in ("config.json", WEIGHTS):
+        check_file(folder / name, "name another autoencoder.source in params.yaml")
+    remedy = "name another source in params.yaml, or complete the folder"
+    with loading(f"autoencoder.source {source}", remedy):
+        network = _load(folder, source)
+        network.requires_grad_(False).eval().to(
+            device or pick_device(), memory_format=torch.channels_last
+        )
+        # Older files rely on the class.
+        scaling_factor = float(network.config.scaling_factor)
+    if not 0 < scaling_factor < _LARGEST_FACTOR:
+        raise FormatError(
+            f"autoencoder.source {source}: scaling_factor is {scaling_factor}, expected a positive "
+            "number such as 0.18215; correct its config.json"
+        )
+    identity = {
+        "name": source,
+        "revision": "folder" if where_it_is(source).is_dir() else revision,
+        "class": type(network).__name__,
+        "sha256": hash_file(folder / WEIGHTS),
+        "scaling_factor": scaling_factor,
+    }
+    return FrozenAutoencoder(network, identity)
+
+
+def _load(folder: Path, source: str) -> Any:
     import diffusers  # takes seconds, and most importers load no autoencoder
 
     diffusers.utils.logging.set_verbosity_error()
     config = diffusers.AutoencoderKL.load_config(folder)
     kind = config.get("_class_name")
-    if kind not in _CLASSES or config["latent_channels"] != 4:
+    if kind not in _CLASSES or config.get("latent_channels") != 4:
         raise FormatError(
             f"autoencoder.source {source}: got {kind} with {config.get('latent_channels')} latent "
             "channels, "
             f"expected one of {', '.join(_CLASSES)} with 4; name another source in params.yaml"
         )
-    network = getattr(diffusers, kind).from_pretrained(
+    return getattr(diffusers, kind).from_pretrained(
         folder, torch_dtype=torch.float32, use_safetensors=True
     )
-    network.requires_grad_(False).eval().to(
-        device or pick_device(), memory_format=torch.channels_last
-    )
-    identity = {
-        "name": source,
-        "revision": "folder" if where_it_is(source).is_dir() else revision,
-        "class": kind,
-        "sha256": hash_file(folder / WEIGHTS),
-        "scaling_factor": float(network.config.scaling_factor),  # older files rely on the class
-    }
-    return FrozenAutoencoder(network, identity)
 
 
 def download(

@@ -16,6 +16,7 @@ from fmri2img.pretrained.autoencoder import (
     load_autoencoder,
     pick_device,
 )
+from fmri2img.pretrained.loading import loading
 from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import hash_file
 from fmri2img.project.places import where_it_is
@@ -85,13 +86,16 @@ class DiffusionFolder:
 
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
-        tokenizer = CLIPTokenizer.from_pretrained(self.path / "tokenizer", local_files_only=True)
-        network = CLIPTextModel.from_pretrained(
-            self.path / "text_encoder",
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-        )
+        with loading(f"{self.path}: tokenizer and text_encoder", _REMEDY):
+            tokenizer = CLIPTokenizer.from_pretrained(
+                self.path / "tokenizer", local_files_only=True
+            )
+            network = CLIPTextModel.from_pretrained(
+                self.path / "text_encoder",
+                dtype=torch.float32,
+                use_safetensors=True,
+                local_files_only=True,
+            )
         return FrozenText(
             tokenizer, network.requires_grad_(False).eval().to(device or pick_device())
         )
@@ -100,9 +104,10 @@ class DiffusionFolder:
         """Load the denoising network."""
         from diffusers import UNet2DConditionModel  # takes seconds
 
-        network = UNet2DConditionModel.from_pretrained(
-            self.path / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
-        )
+        with loading(f"{self.path}: unet", _REMEDY):
+            network = UNet2DConditionModel.from_pretrained(
+                self.path / "unet", torch_dtype=dtype, use_safetensors=True, local_files_only=True
+            )
         return network.requires_grad_(False).eval().to(device, memory_format=torch.channels_last)
 
     def load_scheduler(self) -> "DDIMScheduler":
@@ -111,13 +116,14 @@ class DiffusionFolder:
 
         config = _read_config(self.path / "scheduler" / "scheduler_config.json")
         # Settings of the original sampler, whatever sampler the folder was saved with.
-        return DDIMScheduler.from_config(
-            config,
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-            timestep_spacing="leading",
-        )
+        with loading(f"{self.path}: scheduler", _REMEDY):
+            return DDIMScheduler.from_config(
+                config,
+                clip_sample=False,
+                set_alpha_to_one=False,
+                steps_offset=1,
+                timestep_spacing="leading",
+            )
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,9 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
             f"diffusion.source {source}: {absent[0]} is missing ({len(absent)} files missing in "
             "all); name another source in params.yaml"
         )
+    for name in required:
+        if not (path / name).stat().st_size:
+            raise FormatError(f"{path / name}: is empty; complete the folder, or {_REMEDY}")
     _check_geometry(path, source)
     hashes = {part: hash_file(path / part / _PARTS[part][1]) for part in _HASHED}
     return DiffusionFolder(
@@ -231,6 +240,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise FormatError(f"{path}: not valid JSON ({error}); {_REMEDY}") from error
+    if not isinstance(config, dict):
+        raise FormatError(f"{path}: expected names and values; {_REMEDY}")
     return config
 
 

@@ -236,7 +236,7 @@ def load_network(
     if missing or unknown:
         raise FormatError(
             f"{path}: {len(missing)} weights are missing and {len(unknown)} unknown, first "
-            f"{[*missing, *unknown][0]}"
+            f"{[*missing, *unknown][0]}; download the published weights again"
         )
     if name == "effnet_lite0":
         _simplify(network)

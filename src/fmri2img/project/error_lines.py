@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fmri2img.project.exceptions import Fmri2imgError
+from fmri2img.project.exceptions import Fmri2imgError, StageError, UnavailableError
 
 _LOGS = Path("logs") / "errors"
 
@@ -61,14 +61,18 @@ def tell_errors(*, debug: bool) -> Iterator[None]:
                 file=sys.stderr,
             )
             sys.exit(130)
-        print(f"error: {_describe(error)}", file=sys.stderr)
+        _tell(_known(error))
         sys.exit(1)
     except Exception as error:
         if debug:
             raise
-        words = _describe(MemoryError()) if _is_out_of_memory(error) else _unexpected(error)
-        print(f"error: {words}", file=sys.stderr)
+        _tell(_known(MemoryError()) if _is_out_of_memory(error) else _unexpected(error))
         sys.exit(1)
+
+
+def _tell(error: Fmri2imgError) -> None:
+    words = " ".join(str(error).splitlines())  # what libraries say may have several lines
+    print(f"error: {words}", file=sys.stderr)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -76,7 +80,7 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def _unexpected(error: Exception) -> str:
+def _unexpected(error: Exception) -> Fmri2imgError:
     """Keep the traceback of an error, and say where it is."""
     text = "".join(traceback.format_exception(error))
     words = " ".join(str(error).split())
@@ -90,38 +94,40 @@ def _unexpected(error: Exception) -> str:
             )
         except OSError:
             continue
-        return (
+        return StageError(
             f"unexpected {reason}; finished work is kept; if the input is as documented, this is a "
             f"fault of fmri2img: report it with {folder / name}, which holds the traceback"
         )
-    return f"unexpected {reason}; run the same command with --debug for the traceback"
+    return StageError(f"unexpected {reason}; run the same command with --debug for the traceback")
 
 
-def _describe(error: Fmri2imgError | OSError | MemoryError) -> str:
+def _known(error: Fmri2imgError | OSError | MemoryError) -> Fmri2imgError:
     if isinstance(error, Fmri2imgError):
-        return " ".join(str(error).splitlines())  # what libraries say may have several lines
+        return error
     if isinstance(error, MemoryError):
-        return (
+        return UnavailableError(
             "the machine has no memory left; lower machine.n_jobs or the stage's batch_size in "
             "params.yaml, and run the same command"
         )
-    return _describe_os_error(error)
+    return _refused(error)
 
 
-def _describe_os_error(error: OSError) -> str:
-    """Say in one line what the operating system refused; h5py wraps its number in text."""
+def _refused(error: OSError) -> Fmri2imgError:
+    """Say what the operating system refused; h5py wraps its number in text."""
     where = error.filename or "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         folder = Path(where).parent if error.filename else Path.cwd()
         free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free / 1e9
-        return (
+        return UnavailableError(
             f"{where}: the disk is full ({free:.1f} GB free there); make room and run the same "
             "command: finished work is kept"
         )
     if error.errno == errno.EACCES:
-        return (
+        return UnavailableError(
             f"{where}: permission denied; ask its owner for access, or check the path in "
             "params.yaml"
         )
     reason = error.strerror or " ".join(str(error).split())
-    return f"{where}: {reason}; check the disk and the path, or run with --debug for the traceback"
+    return UnavailableError(
+        f"{where}: {reason}; check the disk and the path, or run with --debug for the traceback"
+    )

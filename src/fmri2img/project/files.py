@@ -61,6 +61,10 @@ def replacing(path: Path) -> Iterator[Path]:
         else:
             waiting.append((partial, path))
             is_kept = True
+    except OSError as error:
+        if error.filename is None or str(error.filename) == str(partial):  # say whose it is
+            error.filename = os.fspath(path)
+        raise
     finally:
         if not is_kept:
             partial.unlink(missing_ok=True)
@@ -81,7 +85,12 @@ def replacing_together() -> Iterator[None]:
         _waiting.set(None)
         entries = [(str(partial), str(path), partial.stat().st_ino) for partial, path in files]
         if len(files) > 1:
-            write_json(journal, {"host": _HOST, "process": os.getpid(), "files": entries})
+            process = os.getpid()
+            started = _start_of(process)
+            write_json(
+                journal,
+                {"host": _HOST, "process": process, "started": started, "files": entries},
+            )
     except BaseException:
         for partial, _ in files:
             partial.unlink(missing_ok=True)
@@ -127,6 +136,9 @@ def _is_left(journal: Path, content: dict[str, Any]) -> bool:
     host, process = content.get("host"), content.get("process")
     if _is_gone(host, process):
         return True
+    # A container that starts again gives the same numbers to other processes.
+    if host == _HOST and content.get("started", "") not in ("", _start_of(process)):
+        return True
     while time.time() - journal.stat().st_mtime <= _SECONDS_OF_A_JOURNAL:
         if host == _HOST:
             return False
@@ -171,6 +183,17 @@ def _is_gone(host: Any, process: Any) -> bool:
         and Path("/proc/self").exists()
         and not Path(f"/proc/{process}").exists()
     )
+
+
+def _start_of(process: Any) -> str:
+    """Return when a process of this machine started, in clock ticks since the machine did; empty
+    if the system does not say.
+    """
+    try:
+        state = Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace")
+        return state.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
 
 
 def write_bytes(path: Path, content: bytes) -> None:

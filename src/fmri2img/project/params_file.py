@@ -13,6 +13,20 @@ from fmri2img.project.exceptions import ConfigError, MissingDataError
 from fmri2img.project.files import check_file
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain YAML, in which a key that is there twice is a fault: the last one would win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        first: set[str] = set()
+        for key, _ in node.value:
+            if key.value in first:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is there twice", key.start_mark
+                )
+            first.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
     """Read and check ``params.yaml``.
 
@@ -33,11 +47,13 @@ def load_params(path: Path = PARAMS_PATH) -> ProjectParams:
     check_file(path, f"git checkout {path}")
     try:
         text = path.read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
+        values = yaml.load(text, _Loader)  # noqa: S506 (a safe loader)
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"{path}: not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
         ) from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: YAML of too many levels; correct the file") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

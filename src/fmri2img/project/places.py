@@ -4,6 +4,7 @@
 and DVC hold. Raw files, one's own regions and local networks stay in the original.
 """
 
+import errno
 from pathlib import Path
 
 _DVC_COPIES = (".dvc", "tmp", "exps")
@@ -25,8 +26,23 @@ def where_it_is(name: str | Path) -> Path:
 
     What a copy lacks, and the original has, is the original's; any other path stays as it is.
     """
-    path = Path(name).expanduser()
+    path = with_home(name)
     return path if path.exists() else original_of(path)
+
+
+def with_home(name: str | Path) -> Path:
+    """Return a path whose ``~`` is replaced by the user's home.
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``~`` names nobody's home.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        words = "there is no such user's home here, write the whole path"
+        raise FileNotFoundError(errno.ENOENT, words, str(name)) from error
 
 
 def original_of(path: Path) -> Path:

@@ -81,7 +81,7 @@ def read_lock(root: Path = Path()) -> dict[str, LockedStage]:
             for name, entry in stages.items()
             if _is_current(name, params)
         }
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
         raise FormatError(
             f"{path}: not a lock file that DVC wrote ({error}); run: git checkout HEAD -- {path}"
         ) from error
@@ -96,7 +96,7 @@ def check_lock(root: Path = Path()) -> None:
         If it holds git's conflict marks.
     """
     path = root / LOCK_PATH
-    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     if any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in text.splitlines()):
         raise FormatError(
             f"{LOCK_PATH}: holds the conflict marks of an unfinished merge; take one side whole "

@@ -160,6 +160,9 @@ class Receipt:
         return "fetch_raw_shared" if self.name == "shared" else f"fetch_raw@{self.name}"
 
 
+_LEDGER_ENTRY = ("size", "time", "inode", "sha256", "etag")
+
+
 class Ledger:
     """Hashes of the raw files that this machine has read, so that 40 GB are read once and not at
     every stage.
@@ -179,9 +182,15 @@ class Ledger:
         self._known: dict[str, list] = {}
         if path is not None and path.exists():
             try:
-                self._known = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError:  # a damaged ledger counts as none
-                self._known = {}
+                known = json.loads(path.read_text(encoding="utf-8"))
+            except (ValueError, RecursionError):  # a damaged ledger counts as none
+                known = {}
+            if isinstance(known, dict):
+                self._known = {
+                    file: entry
+                    for file, entry in known.items()
+                    if isinstance(entry, list) and len(entry) == len(_LEDGER_ENTRY)
+                }
 
     def sha256(self, file: Path, *, on_bytes: Callable[[int], object] = bool) -> str:
         """Return a file's SHA-256, reading it only if it is not remembered."""

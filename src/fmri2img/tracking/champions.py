@@ -60,13 +60,14 @@ def difference(client: mlflow.MlflowClient, candidate: Registered, other: Regist
         if candidate.tags.get(tag) != other.tags.get(tag):
             raise MismatchError(
                 f"{candidate.uri} has {tag} {candidate.tags.get(tag)}, {other.uri} has "
-                f"{other.tags.get(tag)}"
+                f"{other.tags.get(tag)}, expected the same; compare encoders of one subject, "
+                "source and autoencoder"
             )
     ours, theirs = (_validation_scores(client, item) for item in (candidate, other))
     if not ours.index.equals(theirs.index):
         raise MismatchError(
             f"{candidate.uri} and {other.uri} were not validated on the same images ({len(ours)} "
-            f"and {len(theirs)})"
+            f"and {len(theirs)}); train both with the split of today: fmri2img repro"
         )
     gains = (ours - theirs).to_numpy()
     low, high = bootstrap_intervals(gains[None], _N_RESAMPLES, np.random.default_rng(0))[0]
@@ -79,7 +80,8 @@ def _validation_scores(client: mlflow.MlflowClient, item: Registered) -> pd.Seri
             path = Path(client.download_artifacts(item.run_id, SCORES_NAME, folder))
         except (MlflowException, OSError) as error:
             raise MismatchError(
-                f"the validation scores of {item.uri} are not in its run {item.run_id}"
+                f"the validation scores of {item.uri} are not in its run {item.run_id}; "
+                "log it again: fmri2img track"
             ) from error
         table = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")))
     scores: pd.Series = table.set_index("image_id")[CHAMPION_METRIC].sort_index()

@@ -6,6 +6,7 @@ import re
 import socket
 import sqlite3
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -46,6 +47,10 @@ def refuse_unusable(uri: str) -> None:
             raise OSError(f"{path} is no SQLite database; move it away: fmri2img track fills a new")
         return
     if uri.startswith(("http:", "https:")):  # may be behind a proxy; MLflow gives it up soon
+        try:
+            urlsplit(uri)
+        except ValueError as error:
+            raise OSError(f"it is no address of a server ({error})") from error
         return
     try:
         address = make_url(uri)
@@ -136,6 +141,8 @@ def _move(connection: sqlite3.Connection, old: str, new: str) -> None:
 
 def relative_if_needed(path: Path) -> str:
     """Return the address of a SQLite store; a path with a question mark, behind which drivers look
-    for options, is given relative to the current folder.
+    for options, or with a percent sign, from which they read characters, is given relative to the
+    current folder.
     """
-    return f"{_SQLITE}{os.path.relpath(path) if '?' in str(path) else path}"
+    is_plain = not any(sign in str(path) for sign in "?%")
+    return f"{_SQLITE}{path if is_plain else os.path.relpath(path)}"

@@ -90,7 +90,10 @@ class Checkpoint:
         with replacing(
             self.path
         ) as partial:  # written directly: a copy of all tensors in memory may take gigabytes
-            save_file(tensors, partial, metadata={"training": json.dumps(about)})
+            try:
+                save_file(tensors, partial, metadata={"training": json.dumps(about)})
+            except SafetensorError as error:
+                raise OSError(None, f"cannot be written ({error})", str(self.path)) from error
 
     def resume(self) -> tuple[Progress, dict[str, dict[str, torch.Tensor]], dict[str, Any]] | None:
         """Return what `store` wrote, in the same shapes, or None if there is nothing to resume.

@@ -38,9 +38,11 @@ def make_training_set(
     Raises
     ------
     MismatchError
-        If no voxel varies over training trials.
+        If no voxel varies over training trials, or the split is of other images.
     """
     train_ids, validation_ids = split.ids("train"), split.ids("validation")
+    for ids in (train_ids, validation_ids):
+        examples.rows_of(ids)
     others = prior.only(
         np.setdiff1d(
             prior.image_ids,

@@ -68,6 +68,16 @@ def test_a_folder_whose_name_has_a_question_mark(project, tmp_path, monkeypatch)
     assert mlflow.pyfunc.load_model(URI).predict(np.zeros((1, 9), np.float32)).shape[0] == 1
 
 
+@pytest.mark.parametrize("name", ["a?b=c", "a%20b"])
+def test_addresses_do_not_hold_what_would_be_read_otherwise(tmp_path, monkeypatch, name):
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert store_uri() == "sqlite:///mlflow.db"
+    monkeypatch.chdir(tmp_path)
+    assert store_uri() == f"sqlite:///{tmp_path}/mlflow.db"
+
+
 def test_deleted_files_are_logged_again(params_of_one, tmp_path):
     params_of_one.train_and_log()
     assert next(catch_up()).startswith("subj01/ridge: everything is in the store")
@@ -169,6 +179,13 @@ def test_what_is_no_database_is_refused_at_once(tmp_path, monkeypatch, make, lin
     with pytest.raises(UnavailableError, match=rf"MLflow store .*mlflow\.db {line}"):
         opened()
     assert time.monotonic() - before < 5
+
+
+def test_what_is_no_address_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[::bad")
+    with pytest.raises(UnavailableError, match=r"it is no address of a server .*; check MLFLOW_TR"):
+        opened()
 
 
 def test_a_database_server_that_does_not_answer(project, monkeypatch, caplog):

@@ -30,15 +30,15 @@ def test_rows_of_a_plain_array_are_numbered(tmp_path):
             np.ones(3),
             3,
             FormatError,
-            r"shape \(3,\), float64; expected \(n, n_voxels\), floating point, percent signal "
-            r"change",
+            r"shape \(3,\), float64, expected \(n, n_voxels\) and floating point; "
+            r"save responses",
         ),
-        (np.ones((2, 3), np.int16), 3, FormatError, r"shape \(2, 3\), int16; expected"),
+        (np.ones((2, 3), np.int16), 3, FormatError, r"shape \(2, 3\), int16, expected"),
         (
             np.ones((2, 3)),
             None,
             ConfigError,
-            "say how many trials each row averages, such as --repetitions 3",
+            "does not say how many trials each row averages; name it, such as --repetitions 3",
         ),
         (
             np.ones((2, 3)),
@@ -85,8 +85,8 @@ def test_other_files_are_refused(tmp_path):
             np.array([1]),
             r"image ids of shape \(1,\), expected one for each of the 2",
         ),
-        (np.ones(3), np.arange(3), r"shape \(3,\), float64; expected"),
-        (np.ones((2, 3), np.int16), np.arange(2), r"int16; expected"),
+        (np.ones(3), np.arange(3), r"shape \(3,\), float64, expected"),
+        (np.ones((2, 3), np.int16), np.arange(2), r"int16, expected"),
         (np.ones((2, 3)), np.array(["../x", "y"]), r"image id '\.\./x', expected a name of"),
         (np.array([[1, np.inf]]), np.array([1]), "row 0 holds an infinite value"),
         (np.array([[1, 2], [np.nan, np.nan]]), np.arange(2), "row 1 is NaN in every voxel"),

@@ -1,3 +1,5 @@
+import fcntl
+
 import h5py
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.project.exceptions import FormatError, MismatchError
 
 N, N_TEST, SIDE = 5, 3, 8
+ABOUT = {"subject": "subj01", "units": {"name": "units"}, "roi_names": {"0": "V0", "1": "V1"}}
 
 
 def reconstructions(**changes):
@@ -83,7 +86,7 @@ def test_lengths_that_do_not_belong_together():
 
 def examples(**changes):
     arrays = {
-        "voxel_ijk": np.zeros((2, 3), np.int16),
+        "voxel_ijk": np.arange(6, dtype=np.int16).reshape(2, 3),
         "roi_labels": np.ones(2, np.int16),
         "ncsnr": np.ones(2, np.float32),
         "training_ncsnr": np.full(2, np.nan, np.float32),
@@ -92,7 +95,7 @@ def examples(**changes):
         "valid": np.ones((2, 2), bool),
         "saturated": np.zeros((2, 2), np.int16),
         "affine": np.eye(4),
-        "provenance": {"subject": "subj01"},
+        "provenance": ABOUT,
         "image_ids": np.array([3, 7, 9]),
         "images": np.zeros((3, 8, 8, 3), np.uint8),
         "is_shared": np.zeros(3, bool),
@@ -162,7 +165,7 @@ def trial_betas(**changes):
     known = examples()
     voxels = {name: getattr(known, name) for name in (*names, "valid", "saturated", "affine")}
     trials = {
-        "provenance": {},
+        "provenance": ABOUT,
         "betas": np.zeros((3, 2), np.int16),
         "image_ids": np.array([5, 2, 5]),
         "is_shared": np.zeros(3, bool),
@@ -207,7 +210,7 @@ def test_latents_that_are_no_numbers(tmp_path):
     values = np.zeros((2, 4, 2, 2), np.float32)
     values[1, 0, 1, 0] = np.inf
     none = np.zeros((2, 0, 1, 1), np.float32)
-    Latents(np.arange(2), values, none, {})._write(tmp_path / "l.h5")
+    Latents(np.arange(2), values, none, {"autoencoder": {}})._write(tmp_path / "l.h5")
     with pytest.raises(FormatError, match=r"values: inf at \(1, 0, 1, 0\), expected finite"):
         Latents.open(tmp_path / "l.h5", remedy="")
 
@@ -218,3 +221,73 @@ def test_image_ids_may_be_texts(tmp_path):
     opened = Examples.open(tmp_path / "e.h5", remedy="")
     np.testing.assert_array_equal(opened.image_ids, ids)
     np.testing.assert_array_equal(opened.rows_of(ids[[2, 0]]), [2, 0])
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"voxel_ijk": np.ones((2, 3), np.int16)},
+            "voxel_ijk: two voxels have the same place",
+        ),
+        (
+            {"voxel_ijk": -np.arange(6, dtype=np.int16).reshape(2, 3)},
+            "voxel_ijk: a voxel lies outside of the grid",
+        ),
+        (
+            {"provenance": ABOUT | {"grid": [9, 9, 5]}},
+            r"voxel_ijk: a voxel lies outside of the grid of \[9, 9, 5\]",
+        ),
+        (
+            {"roi_labels": np.array([1, 999], np.int16)},
+            "roi_labels: label 999 has no name among roi_names",
+        ),
+        (
+            {"ncsnr": np.array([1, -np.inf], np.float32)},
+            "ncsnr: -inf, expected 0 or more, or NaN",
+        ),
+        (
+            {"trial_image_ids": np.array([3, 3, 7, 7])},
+            "image_ids: no trial showed image 9",
+        ),
+        ({"valid": np.zeros((2, 2), bool)}, "valid: no voxel has data in any session"),
+        ({"provenance": {}}, "provenance: subject: got None, expected a str"),
+        (
+            {"provenance": ABOUT | {"units": 3}},
+            "provenance: units: got 3, expected a dict",
+        ),
+    ],
+)
+def test_voxels_and_images_that_there_cannot_be(tmp_path, changes, line):
+    examples(**changes)._write(tmp_path / "e.h5")
+    with pytest.raises(FormatError, match=rf"e\.h5: {line}.*; run: dvc repro x"):
+        Examples.open(tmp_path / "e.h5", remedy="dvc repro x")
+
+
+def test_no_trial_at_all(tmp_path):
+    none = {
+        name: getattr(trial_betas(), name)[:0]
+        for name in ("betas", "image_ids", "is_shared", "session", "run", "trial", "repetition")
+    }
+    with pytest.raises(MismatchError, match="image_ids: no trial; nothing was written"):
+        trial_betas(**none).save(tmp_path / "t.h5")
+
+
+def test_latents_of_no_autoencoder_and_another_kind_of_file(tmp_path):
+    none = np.zeros((2, 0, 1, 1), np.float32)
+    latents = Latents(np.arange(2), np.zeros((2, 4, 2, 2), np.float32), none, {})
+    latents._write(tmp_path / "l.h5")
+    with pytest.raises(FormatError, match="provenance: autoencoder: got None, expected a dict"):
+        Latents.open(tmp_path / "l.h5", remedy="")
+    with pytest.raises(
+        FormatError, match=r"^[^(]*: expected a Examples file, got 'Latents'; run: x$"
+    ):
+        Examples.open(tmp_path / "l.h5", remedy="x")
+
+
+def test_a_file_that_another_process_holds_is_read(tmp_path):
+    examples().save(tmp_path / "e.h5")
+    with (tmp_path / "e.h5").open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        opened = Examples.open(tmp_path / "e.h5", remedy="", on_disk=["betas"])
+        assert opened.betas[:2].shape == (2, 2)

@@ -226,3 +226,19 @@ def test_a_table_that_is_wrong_is_one_line(miniature, tmp_path, file, old, new, 
     with pytest.raises(FormatError, match=message) as caught:
         read("folder", folder(root), PERSON, miniature, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_betas_in_an_archive_are_refused(miniature, tmp_path):
+    root = write_folder(tmp_path / "raw")
+    betas = np.load(root / "anna/betas.npy")
+    with (root / "anna/betas.npy").open("wb") as file:
+        np.savez(file, betas=betas)
+    with pytest.raises(FormatError, match=r"an archive of arrays; write one with numpy.save"):
+        read("folder", folder(root), PERSON, miniature, tmp_path)
+
+
+def test_a_declaration_that_is_not_utf_8(tmp_path):
+    root = write_folder(tmp_path / "raw")
+    (root / "dataset.yaml").write_bytes(b"title: \xe9")
+    with pytest.raises(FormatError, match=r"dataset\.yaml: byte 7 is 0xe9, expected text in UTF-8"):
+        _ = folder(root).facts

@@ -1,5 +1,6 @@
 """Every simulated file says so itself, and strangers' readers still open it."""
 
+import gzip
 import shutil
 from pathlib import PurePosixPath
 
@@ -120,3 +121,10 @@ def test_the_tools_of_nsd_map_the_files(miniature):
         badval=-1,
     )
     assert set(np.unique(mapped)) >= {-1, 0, 1}
+
+
+def test_a_gzip_file_that_is_damaged_near_its_start_says_nothing(tmp_path):
+    content = bytearray(gzip.compress(bytes(range(256)) * 40))
+    content[12:40] = b"\xff" * 28
+    (tmp_path / "x.nii.gz").write_bytes(content)
+    assert not is_marked(tmp_path / "x.nii.gz")

@@ -17,6 +17,14 @@ def betas(rng):
     return rng.integers(-900, 900, (N_TRIALS, N_VOXELS)).astype(np.int16)
 
 
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e30])
+def test_numbers_that_are_no_responses(rng, value):
+    betas = rng.normal(size=(20, 60)).astype(np.float32)
+    assert session_fault(betas, SessionLimits()) == ""
+    betas[3, 4], betas[5, 6] = value, np.nan
+    assert session_fault(betas, SessionLimits()).startswith("it holds betas of ")
+
+
 def test_responses_pass(betas):
     assert fault_of(betas) == ""
     betas[:, :50] = 0  # cut off by head motion

@@ -10,7 +10,7 @@ from fmri2img.containers.latents import Latents
 from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.splits import Split
 from fmri2img.containers.true_pictures import TruePictures
-from fmri2img.evaluation.documents import repetition_table
+from fmri2img.evaluation.documents import references_document, repetition_table
 from fmri2img.evaluation.metrics.latent_metrics import (
     dimension_correlations,
     latent_summary,
@@ -260,7 +260,7 @@ def subject(rng):
     trials = np.repeat(ids, shown)
     small = rng.integers(0, 256, (40, 4, 4, 3), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
     examples = Examples(
-        voxel_ijk=np.zeros((N_VOXELS, 3), np.int16),
+        voxel_ijk=np.arange(3 * N_VOXELS, dtype=np.int16).reshape(N_VOXELS, 3),
         roi_labels=np.ones(N_VOXELS, np.int16),
         ncsnr=np.ones(N_VOXELS, np.float32),
         training_ncsnr=np.full(N_VOXELS, np.nan, np.float32),
@@ -386,3 +386,20 @@ def test_images_shown_once_leave_no_curve_and_no_brain(subject):
     assert scores.repetitions == scores.brain == {}
     assert "reliability" not in scores.latent
     assert repetition_table(scores) == "repetitions,n_images,pattern_correlation\n"
+
+
+def test_the_truth_is_of_the_pictures_that_were_seen(subject):
+    examples, split, latents, pictures, model, _ = subject
+    others = replace(pictures, images=pictures.images[::-1].copy())
+    image = split.test[0]
+    with pytest.raises(
+        MismatchError, match=f"the true picture of image {image} is not the picture of that id"
+    ):
+        join_truth(examples, split, latents, others, model)
+
+
+def test_references_name_their_subject(subject):
+    truth, _, _, references = score_subject(*subject)
+    settings = {"n_bootstrap": 100, "seed": 0}
+    document = references_document(references, truth, "subj01", settings=settings)
+    assert document.about["subject"] == "subj01"

@@ -189,3 +189,28 @@ def test_what_is_not_there_or_no_picture(tmp_path):
 def test_floats_of_0_to_1_are_the_same_pictures(images, tmp_path):
     path = save_file(tmp_path / "float.h5", image_ids=np.arange(N_IMAGES), images=images / 255)
     np.testing.assert_array_equal(read_pictures(path).images, images)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "line"),
+    [
+        ({"image_ids": np.int64(3)}, r"image_ids of shape \(\)"),
+        ({"image_ids": np.ones((2, 2), int)}, r"image_ids of shape \(2, 2\)"),
+        ({"image_ids": np.array([0.5, 1.5])}, "image_ids of float64, expected whole numbers or"),
+        ({"image_ids": np.array([b"\xe9", b"b"])}, r"b'\\xe9' is no text in UTF-8"),
+        ({"images": np.zeros((0, 4, 4, 3)), "image_ids": np.zeros(0, int)}, "with n of 1 or more"),
+        ({"images": np.zeros((2, 4, 4), np.uint8)}, r"images of shape \(2, 4, 4\)"),
+    ],
+)
+def test_a_file_of_another_form_is_one_line(tmp_path, arrays, line):
+    valid = {"image_ids": np.arange(2), "images": np.zeros((2, 4, 4, 3), np.uint8)}
+    path = save_file(tmp_path / "made.h5", **valid | arrays)
+    with pytest.raises(FormatError, match=rf"made\.h5: .*{line}"):
+        read_pictures(path)
+
+
+def test_only_plain_digits_are_numbers(tmp_path, images):
+    path = save_file(
+        tmp_path / "made.h5", image_ids=np.array(["\u00b2".encode(), b"007"]), images=images[:2]
+    )
+    assert list(read_pictures(path).ids) == ["\u00b2", "7"]

@@ -11,7 +11,7 @@ from conftest import REPOSITORY
 from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.features.vae_latents import encode_pictures, to_network_range
 from fmri2img.generation.decode import decode_latents, from_network_range
-from fmri2img.pretrained.autoencoder import load_autoencoder
+from fmri2img.pretrained.autoencoder import WEIGHTS, load_autoencoder
 from fmri2img.project.exceptions import FormatError, MismatchError, UnavailableError
 
 DEMO = REPOSITORY / "models" / "demo-vae"
@@ -144,3 +144,27 @@ def test_a_network_that_gives_no_numbers_is_refused(scenes, part):
 
 def test_ranges_are_inverse(scenes):
     np.testing.assert_array_equal(from_network_range(to_network_range(scenes)), scenes)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("config.json", "[]", "cannot be loaded"),
+        ("config.json", "", "cannot be loaded"),
+        ("config.json", {"latent_channels": None}, "with None latent channels"),
+        ("config.json", {"latent_channels": 8}, "with 8 latent channels"),
+        ("config.json", {"block_out_channels": "x"}, "cannot be loaded"),
+        ("config.json", {"block_out_channels": [16]}, "cannot be loaded"),
+        ("config.json", {"scaling_factor": "x"}, "cannot be loaded"),
+        ("config.json", {"scaling_factor": 0}, "scaling_factor is 0.0, expected a positive"),
+        (WEIGHTS, "", "cannot be loaded"),
+        (WEIGHTS, "version https://git-lfs.github.com/spec/v1\noid x\n", "a pointer of git-lfs"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(tmp_path, name, content, line):
+    folder = shutil.copytree(DEMO, tmp_path / "vae")
+    if isinstance(content, dict):
+        content = json.dumps(json.loads((folder / name).read_text()) | content)
+    (folder / name).write_text(content)
+    with pytest.raises(FormatError, match=line):
+        load_autoencoder(str(folder), "main")

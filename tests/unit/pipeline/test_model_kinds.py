@@ -123,7 +123,7 @@ def test_a_model_that_forgets_replaces_nothing(forgetful, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(
         MismatchError,
-        match=r"forgetful: its output differs after saving and loading; nothing was replaced; ",
+        match=r"forgetful: its output differs after saving and loading, and nothing was replaced; ",
     ):
         save_verified(forgetful(registers=False), "forgetful", folder, {}, torch.randn(3, 5))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -6,7 +6,7 @@ import pytest
 from commands import call, stage
 from conftest import REPOSITORY
 from fmri2img.pipeline.stage import run_stage
-from fmri2img.project.error_lines import _describe
+from fmri2img.project.error_lines import _known
 from fmri2img.project.exceptions import MissingDataError
 
 
@@ -70,7 +70,7 @@ def test_a_subject_that_does_not_exist(project):
     ],
 )
 def test_what_the_system_refuses_is_one_line(error, message):
-    described = _describe(error)
+    described = str(_known(error))
     assert "\n" not in described
     assert re.search(message, described)
 

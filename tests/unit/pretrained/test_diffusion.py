@@ -146,3 +146,30 @@ def test_the_scheduler_is_the_original_ddim_whatever_the_folder_was_saved_with(c
     )
     assert scheduler.final_alpha_cumprod == scheduler.alphas_cumprod[0]
     assert not scheduler.config.clip_sample
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "load", "line"),
+    [
+        ("tokenizer/vocab.json", "version https://git-lfs...", "load_text", "tokenizer and text"),
+        ("scheduler/scheduler_config.json", '{"beta_start": "x"}', "load_scheduler", "scheduler"),
+        ("text_encoder/model.safetensors", "short", "load_text", "tokenizer and text_encoder"),
+    ],
+)
+def test_a_damaged_part_is_one_line(copied, name, content, load, line):
+    folder = open_diffusion(str(copied), "main")
+    (copied / name).write_text(content)
+    with pytest.raises(FormatError, match=f"{line}.*: cannot be loaded .*; name a Stable Diff"):
+        getattr(folder, load)()
+
+
+def test_an_empty_list_of_merges_would_read_captions_otherwise(copied):
+    (copied / "tokenizer/merges.txt").write_text("")
+    with pytest.raises(FormatError, match=r"merges\.txt: is empty; complete the folder, or name"):
+        open_diffusion(str(copied), "main")
+
+
+def test_a_config_that_is_no_object(copied):
+    (copied / "unet/config.json").write_text("[]")
+    with pytest.raises(FormatError, match=r"config\.json: expected names and values"):
+        open_diffusion(str(copied), "main")

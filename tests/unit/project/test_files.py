@@ -280,3 +280,33 @@ def test_a_journal_that_cannot_be_written_leaves_nothing(earlier):
     with replacing_together():  # one file needs no journal
         write_text(earlier / "config.json", "alone")
     assert contents(earlier)[1] == "alone"
+
+
+def test_the_numbers_of_processes_mean_nothing_in_a_container_that_starts_again(
+    earlier, monkeypatch
+):
+    journal = killed_while_renaming(earlier, monkeypatch)
+    content = json.loads(journal.read_text())
+    assert content["started"] == ""  # there is no such process
+    journal.write_text(json.dumps(content | {"process": os.getpid(), "started": "1"}))
+    assert finish_replacing() == [str(earlier / "config.json")]
+
+
+def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path):
+    def fail(error):
+        with replacing(tmp_path / "result.txt") as partial:
+            partial.write_text("half")
+            raise error
+
+    tmp_path / f".partial-{_HOST}-{os.getpid()}-result.txt"
+    for error in (
+        OSError(28, "No space left on device"),
+        OSError(
+            28,
+            "No space left on device",
+            str(tmp_path / f".partial-{_HOST}-{os.getpid()}-result.txt"),
+        ),
+    ):
+        with pytest.raises(OSError, match="No space left") as told:
+            fail(error)
+        assert told.value.filename == str(tmp_path / "result.txt")

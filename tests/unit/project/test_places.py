@@ -66,3 +66,8 @@ def test_what_is_no_name(name):
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "..", "a/../../b", "a/.."])
 def test_what_leads_elsewhere(path):
     assert not is_below(path)
+
+
+def test_a_home_that_nobody_has(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no such user's home here, .* '~nobody_here/x'"):
+        where_it_is("~nobody_here/x")

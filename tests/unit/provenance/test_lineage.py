@@ -2,6 +2,7 @@ import subprocess
 
 import pytest
 
+from fmri2img.project.exceptions import FormatError
 from fmri2img.provenance.lineage import changed_params, outs_at, read_lock
 
 LOCK = """schema: '2.0'
@@ -66,3 +67,12 @@ def test_a_commit_without_the_lock_has_no_outputs(tmp_path):
     assert outs_at("HEAD", "train@subj01-takagi", tmp_path) == {
         "models/a.h5": "a2345678123456781234567812345678"
     }
+
+
+@pytest.mark.parametrize(
+    "content", [b"stages: []", b"stages:", b"stages: {a: 3}", b"\xff\xfe", b"3"]
+)
+def test_a_lock_of_another_form_is_one_line(tmp_path, content):
+    (tmp_path / "dvc.lock").write_bytes(content)
+    with pytest.raises(FormatError, match=r"not a lock file that DVC wrote .*; run: git checkout"):
+        read_lock(tmp_path)

@@ -11,6 +11,7 @@ from fmri2img.project.exceptions import (
     MismatchError,
     MissingDataError,
 )
+from fmri2img.project.files import hash_file
 from fmri2img.project.layout import receipt_path
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, raw_files
 
@@ -160,3 +161,14 @@ def test_what_is_no_receipt(tmp_path, content):
     (tmp_path / "receipt.json").write_text(json.dumps(content))
     with pytest.raises(FormatError, match=r"receipt\.json: (name|files): got .*, expected a "):
         Receipt.open(tmp_path / "receipt.json", remedy="x")
+
+
+@pytest.mark.parametrize("content", ["[]", "3", "null", '{"/x": 3}', '{"/x": [1]}', "[" * 100_000])
+def test_a_ledger_of_another_form_is_no_ledger(raw, tmp_path, content):
+    path = tmp_path / "ledger.json"
+    path.write_text(content)
+    file = tmp_path / "file"
+    file.write_text("bytes")
+    ledger = Ledger(path)
+    assert not ledger.vouches(file, "etag")
+    assert ledger.sha256(file) == hash_file(file)

@@ -29,6 +29,8 @@ from fmri2img.training.checkpoints import Checkpoint, EpochRecord
 from fmri2img.training.data import TrainingResult
 from fmri2img.training.fit import fit_encoder, fit_other_seeds, remove_checkpoints
 from fmri2img.training.loop import Trainer
+from fmri2img.training.targets import latent_targets
+from fmri2img.training.targets.kinds import Sources
 from fmri2img.training.training_set import make_diffusion_set, make_training_set
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
@@ -63,7 +65,7 @@ def subject(rng):
     valid = np.ones((2, N_VOXELS), bool)
     valid[1, 4] = False
     examples = Examples(
-        voxel_ijk=np.zeros((N_VOXELS, 3), np.int16),
+        voxel_ijk=np.arange(3 * N_VOXELS, dtype=np.int16).reshape(N_VOXELS, 3),
         roi_labels=np.ones(N_VOXELS, np.int16),
         ncsnr=np.ones(N_VOXELS, np.float32),
         training_ncsnr=np.full(N_VOXELS, np.nan, np.float32),
@@ -587,3 +589,21 @@ def test_an_encoder_of_z_is_judged_by_the_latents_of_its_pictures():
         "own_validation_loss": 9.0,
         "own_validation_pattern_correlation": 0.9,
     }
+
+
+def test_latents_of_another_size_than_the_pictures_are_refused(subject):
+    examples, split, latents = subject
+    half = replace(latents, values=latents.values[..., ::2, ::2])
+    sources = Sources(examples, split, half, None, lambda: half, None)
+    with pytest.raises(
+        MismatchError,
+        match="latents of 8 x 8 cells, expected 16 x 16 for pictures of 128 x 128; run: dvc repro",
+    ):
+        latent_targets.collect(sources)
+
+
+def test_the_split_of_somebody_else_is_refused(subject):
+    examples, split, latents = subject
+    other = replace(split, train=(*split.train[:-1], 80_000))
+    with pytest.raises(MismatchError, match="image id 80000 is not among the examples"):
+        make_training_set(examples, other, latents, latents)

@@ -206,6 +206,9 @@ class Bucket:
                 else:
                     on_bytes(-came)
                 return
+            except ClientError as error:
+                error.response["Error"].setdefault("Key", str(partial.file.path))
+                raise
             except (BotoCoreError, HTTPError) as error:
                 on_bytes(-came)
                 if attempt == _ATTEMPTS:
@@ -300,8 +303,10 @@ class Bucket:
                 raise MissingDataError(
                     f"{self.where}: not found ({code}); check datasets.nsd.s3 in params.yaml"
                 ) from error
+            key = error.response["Error"].get("Key", "")
             raise UnavailableError(
-                f"{self.where}: the server refused ({code}); check datasets.nsd.s3 in params.yaml"
+                f"{key}{' in ' if key else ''}{self.where}: the server refused ({code}); check "
+                "datasets.nsd.s3 in params.yaml"
             ) from error
         except (BotoCoreError, HTTPError) as error:
             reason = " ".join(str(error).split())

@@ -192,8 +192,8 @@ class _Drawn:
         space = {"anat": "anatomical", "func": "functional"}[self.params.drawn_in]
         if roi in NSD_ROIS:
             raise MissingDataError(
-                f"{shipped} is not in the receipt of {self.raw.name}; name {roi} in datasets: rois "
-                "(params.yaml) or complete the copy, then run: dvc repro "
+                f"{shipped} is not in the receipt of {self.raw.name}; complete the copy, or name "
+                f"{roi} in datasets: rois if that is a list (params.yaml), then run: dvc repro "
                 f"{self.raw.receipt.stage}; available: {', '.join(known)}"
             )
         raise ConfigError(

@@ -3,6 +3,7 @@
 In every volume, -1 is a voxel that is not cortex, 0 is cortex without a label and 1..N are labels.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fmri2img.datasets.nsd.volumes import read_array, read_volume
 from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import read_text, write_text
+from fmri2img.project.plain_names import leads_elsewhere
 
 # The ROI collections that NSD ships as volumes (NSD manual, "ROIs").
 NSD_ROIS = (
@@ -88,24 +90,31 @@ def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
     MissingDataError
         If the file is not there.
     FormatError
-        If a line has no number and name, or two labels share a name.
+        If a line has no number and name, or two labels share a number or a name.
     """
     names: dict[int, str] = {}
     for number, line in enumerate(read_text(path, remedy=remedy).splitlines(), start=1):
         fields = line.split()
         if not fields or fields[0].startswith("#"):
             continue
-        if len(fields) < 2 or not fields[0].isdigit():
+        # Names become parts of file names.
+        if (
+            len(fields) < 2
+            or not re.fullmatch("[0-9]{1,5}", fields[0])
+            or leads_elsewhere(fields[1])
+        ):
             raise FormatError(
-                f"{path}, line {number}: expected a label number and a name, got {line!r}; "
+                f"{path}, line {number}: expected a label number and a name, got {line!r:.80}; "
                 "correct the table"
             )
-        if int(fields[0]) and fields[1] in names.values():
+        label, name = int(fields[0]), fields[1]
+        if label in names or (label and name in names.values()):
+            twice = f"number {label}" if label in names else f"name {name}"
             raise FormatError(
-                f"{path}, line {number}: the name {fields[1]} appears twice, expected one label "
-                "per name; correct the table"
+                f"{path}, line {number}: the {twice} appears twice, expected one label per name; "
+                "correct the table"
             )
-        names[int(fields[0])] = fields[1]
+        names[label] = name
     labelled = {label: name for label, name in names.items() if label > 0}
     if not labelled:
         raise FormatError(
@@ -132,13 +141,19 @@ def read_labels(path: Path, *, remedy: str) -> tuple[np.ndarray, np.ndarray]:
     Raises
     ------
     FormatError
-        If a value is not a whole number of -1 or more.
+        If a value is not a whole number of -1 or more, or the affine places no voxel.
     """
     image = read_volume(path, remedy=remedy)
     values = read_array(path, image, remedy=remedy)
-    if values.ndim != 3:
+    if values.ndim != 3 or values.dtype.kind not in "iuf":
         raise FormatError(
-            f"{path}: expected a 3-D volume of labels, got shape {values.shape}; correct the volume"
+            f"{path}: expected a 3-D volume of labels, got {values.dtype.name} of shape "
+            f"{values.shape}; correct the volume"
+        )
+    if not np.isfinite(image.affine).all() or np.linalg.det(image.affine[:3, :3]) == 0:
+        raise FormatError(
+            f"{path}: its affine does not place voxels, got {image.affine.tolist()}; correct the "
+            "volume's header"
         )
     labels = np.empty(values.shape, dtype=np.int16, order="F")
     for z in range(values.shape[2]):  # plane by plane: an anatomical volume of float64 takes 262 MB

@@ -53,7 +53,7 @@ class Pieces:
         """All sessions' betas one after another, still on disk: a `storage.JoinedArray`, shape
         (n_trials, n_voxels), int16.
         """
-        with h5py.File(self.paths[0], "r") as file:
+        with h5py.File(self.paths[0], "r", locking=False) as file:
             shape, dtype = file["betas"].shape, file["betas"].dtype
         return JoinedArray(
             self.paths, "betas", (TRIALS_PER_SESSION * len(self.paths), shape[1]), dtype
@@ -87,7 +87,7 @@ class Pieces:
 
 
 def _read(path: Path, name: str, index: Any) -> np.ndarray:
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         return file[name][index]
 
 
@@ -280,6 +280,10 @@ def _make_piece(source: Source, mask: np.ndarray, piece: Path, limits: SessionLi
 
 
 def _narrow_piece(piece: Path, kept: np.ndarray, target: Path) -> None:
-    with h5py.File(piece, "r") as source, replacing(target) as partial, writing(partial) as file:
+    with (
+        h5py.File(piece, "r", locking=False) as source,
+        replacing(target) as partial,
+        writing(partial) as file,
+    ):
         for name in ("betas", "valid", "saturated"):
             write_array(file, name, source[name][()][..., kept])

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +23,12 @@ from fmri2img.project.files import check_file, write_bytes
 logging.getLogger("nibabel.global").setLevel(logging.ERROR)
 # Errors on reading a truncated or damaged .gz: end too early, wrong checksum, broken stream.
 _BROKEN_GZIP: Any = (EOFError, zlib.error, igzip.BadGzipFile, isal_zlib.error)
+# Errors on reading a header; numbers in it that are NaN or far too large are among them.
+_BAD_HEADER = (ImageFileError, HeaderDataError, WrapStructError, ValueError, OverflowError)
+_MOST_PACKED = 1040  # deflate packs no tighter
 _SAME_SPACE = "use an ROI of the same subject and functional space"
 _HEADER_BYTES = 348
+_LARGEST_OFFSET = 1 << 20
 _READ_AHEAD_BYTES = 1 << 20
 
 
@@ -59,7 +64,7 @@ def read_volume(path: Path, *, remedy: str) -> nib.Nifti1Image:
     check_file(path, remedy)
     try:
         image = nib.load(path)
-    except (ImageFileError, HeaderDataError, WrapStructError, *_BROKEN_GZIP) as error:
+    except (*_BAD_HEADER, *_BROKEN_GZIP) as error:
         raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
     if not isinstance(image, nib.Nifti1Image):
         raise FormatError(f"{path}: expected NIfTI-1, got {type(image).__name__}; run: {remedy}")
@@ -72,8 +77,14 @@ def read_array(path: Path, image: nib.Nifti1Image, *, remedy: str) -> np.ndarray
     Raises
     ------
     FormatError
-        If the file ends too early or is damaged.
+        If the file ends too early, is damaged, or claims more than it can hold.
     """
+    needed, held = math.prod(image.shape) * image.get_data_dtype().itemsize, path.stat().st_size
+    if needed > held * _MOST_PACKED:
+        raise FormatError(
+            f"{path}: damaged or cut off ({held} bytes for a volume of {image.shape}); run: "
+            f"{remedy}"
+        )
     try:
         if path.suffix != ".gz":
             return np.asarray(image.dataobj)
@@ -149,9 +160,13 @@ def _read_stream_header(
     try:
         header = nib.Nifti1Header(start)
         offset = int(header.get_data_offset())
-        slope, intercept = header.get_slope_inter()
-    except (HeaderDataError, WrapStructError) as error:
+        slope, intercept = (float(header[name]) for name in ("scl_slope", "scl_inter"))
+    except _BAD_HEADER as error:
         raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
+    if not _HEADER_BYTES <= offset <= _LARGEST_OFFSET:
+        raise FormatError(
+            f"{path}: its header says that data begin at byte {offset}, expected 352; run: {remedy}"
+        )
     shape, dtype = header.get_data_shape(), header.get_data_dtype()
     if dtype.newbyteorder("=") != np.int16 or len(shape) != 4:
         raise FormatError(
@@ -162,7 +177,7 @@ def _read_stream_header(
         raise MismatchError(
             f"{path}: grid {shape[:3]} does not match the ROI grid {mask.shape}; {_SAME_SPACE}"
         )
-    if slope not in (None, 1) or intercept not in (None, 0):
+    if slope not in (0, 1) or (slope and intercept):
         raise FormatError(
             f"{path}: expected unscaled integers, got slope {slope} and intercept {intercept}; "
             f"run: {remedy}"

@@ -71,7 +71,7 @@ class Metric:
         if not _NAME.fullmatch(self.name):
             raise ConfigError(
                 f"metric {self.name!r}: expected a name of lower-case letters, digits and "
-                "underscores, such as pixel_error"
+                "underscores; rename it, to pixel_error for example"
             )
         is_number = isinstance(self.chance, int | float) and math.isfinite(self.chance)
         if not is_number and self.chance not in FLOORS:

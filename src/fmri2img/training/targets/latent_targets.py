@@ -2,13 +2,23 @@
 
 from pathlib import Path
 
+from fmri2img.project.exceptions import MismatchError
 from fmri2img.project.layout import prior_folder
 from fmri2img.training.targets.kinds import CollectedTargets, Sources, Targets
 from fmri2img.training.training_set import make_training_set
 
+_PIXELS_A_CELL = 8  # of Stable Diffusion 1.x's autoencoder
+
 
 def collect(sources: Sources) -> CollectedTargets:
-    """Collect training trials and latents; pictures too, where the loss needs them."""
+    """Collect training trials and latents; pictures too, where the loss needs them.
+
+    Raises
+    ------
+    MismatchError
+        If the latents are of another size than the pictures, or no voxel varies.
+    """
+    _check_sides(sources)
     with_pictures = getattr(sources.settings, "loss", "latents") != "latents"
     return CollectedTargets(
         make_training_set(
@@ -19,6 +29,17 @@ def collect(sources: Sources) -> CollectedTargets:
             with_pictures=with_pictures,
         )
     )
+
+
+def _check_sides(sources: Sources) -> None:
+    side, (rows, columns) = sources.examples.images.shape[1], sources.latents.values.shape[2:]
+    if (rows * _PIXELS_A_CELL, columns * _PIXELS_A_CELL) != (side, side):
+        subject = sources.examples.provenance.get("subject", "the subject")
+        raise MismatchError(
+            f"{subject}: latents of {rows} x {columns} cells, expected "
+            f"{side // _PIXELS_A_CELL} x {side // _PIXELS_A_CELL} for pictures of {side} x {side}; "
+            f"run: dvc repro --force encode_latents@{subject}"
+        )
 
 
 def _prior_files(subject: str, model: str) -> list[Path]:  # noqa: ARG001 (the same for all)

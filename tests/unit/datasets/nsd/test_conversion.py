@@ -12,7 +12,7 @@ from fmri2img.datasets.nsd.paths import on_disk
 from fmri2img.datasets.nsd.rois import read_label_table
 from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.project.config import ConvertRoiParams
-from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
+from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
 
 NOWHERE = Path("no-such-folder")
 
@@ -212,3 +212,11 @@ def test_two_labels_of_one_name_are_refused(tmp_path):
     (tmp_path / "x.ctab").write_text("0 Unknown\n1 V1\n2 V1\n")
     with pytest.raises(FormatError, match="line 3: the name V1 appears twice"):
         read_label_table(tmp_path / "x.ctab", remedy="")
+
+
+def test_a_region_of_nsd_that_was_not_fetched_says_how_to_get_it(miniature):
+    with pytest.raises(
+        MissingDataError,
+        match="complete the copy, or name corticalsulc in datasets: rois if that is a list",
+    ):
+        convert(miniature, "corticalsulc")

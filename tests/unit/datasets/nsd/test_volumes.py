@@ -10,6 +10,7 @@ from fmri2img.datasets.nsd.volumes import (
     check_same_grid,
     read_volume,
     slab_centre_affine,
+    stream_voxels,
     write_volume,
 )
 from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
@@ -96,3 +97,84 @@ def test_label_volumes_hold_whole_numbers(tmp_path):
         FormatError, match=r"expected whole numbers from -1 up, got values from 0.0 to 7.0"
     ):
         read_labels(tmp_path / "b.nii.gz", remedy="")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "1 V1v\n1 V1d",
+        "99999999999999999999 V1v",
+        "\u0663 V1v",
+        "\u00b2 V1v",
+        "1 ../../x",
+    ],
+)
+def test_label_tables_hold_plain_numbers_and_names(tmp_path, line):
+    path = tmp_path / "a.ctab"
+    path.write_text(f"0 Unknown\n{line}\n", encoding="utf-8")
+    with pytest.raises(FormatError, match=r"a\.ctab, line [23]: .*; correct the table"):
+        read_label_table(path, remedy="")
+
+
+def with_header(path, **fields):
+    """Change fields of the header of an uncompressed copy of a volume."""
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    places = {"vox_offset": (108, "<f"), "scl_slope": (112, "<f"), "srow_x": (280, "<4f")}
+    for name, value in fields.items():
+        offset, form = places[name]
+        struct.pack_into(form, raw, offset, *np.atleast_1d(value))
+    path.write_bytes(gzip.compress(bytes(raw)))
+    return path
+
+
+@pytest.mark.parametrize("offset", [0, np.nan, 1e30, -5, 2e6])
+def test_data_that_begin_nowhere(tmp_path, offset):
+    path = tmp_path / "betas.nii.gz"
+    write_volume(path, np.ones((2, 3, 4, 2), np.int16), 1.8)
+    with_header(path, vox_offset=offset)
+    mask = np.ones((2, 3, 4), bool)
+    with pytest.raises(FormatError, match=r"(?s)betas\.nii\.gz: .*; run: x"):
+        list(stream_voxels(path, mask, remedy="x"))
+    write_volume(path, np.ones((2, 3, 4)), 1.8)
+    with_header(path, vox_offset=offset)
+    if offset:  # nibabel takes 0 for the usual 352
+        with pytest.raises(FormatError, match=r"(?s)betas\.nii\.gz: .*; run: x"):
+            read_labels(path, remedy="x")
+
+
+@pytest.mark.parametrize("slope", [np.nan, np.inf, 2.0])
+def test_betas_that_are_scaled(tmp_path, slope):
+    path = tmp_path / "betas.nii.gz"
+    write_volume(path, np.ones((2, 3, 4, 2), np.int16), 1.8)
+    with_header(path, scl_slope=slope)
+    with pytest.raises(FormatError, match="expected unscaled integers, got slope"):
+        list(stream_voxels(path, np.ones((2, 3, 4), bool), remedy="x"))
+
+
+def test_label_volumes_whose_voxels_have_no_place(tmp_path):
+    path = tmp_path / "roi.nii.gz"
+    for row in ([np.nan, 0, 0, 0], [0, 0, 0, 0]):
+        write_volume(path, np.ones((2, 3, 4)), 1.8)
+        with_header(path, srow_x=row)
+        with pytest.raises(FormatError, match="its affine does not place voxels"):
+            read_labels(path, remedy="x")
+
+
+def test_colours_are_no_labels(tmp_path):
+    colours = np.zeros((2, 3, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(colours, np.eye(4)), tmp_path / "roi.nii.gz")
+    with pytest.raises(FormatError, match="expected a 3-D volume of labels, got"):
+        read_labels(tmp_path / "roi.nii.gz", remedy="x")
+    nib.save(nib.Nifti1Image(np.ones((2, 3, 4), np.complex64), np.eye(4)), tmp_path / "c.nii.gz")
+    with pytest.raises(FormatError, match="expected a 3-D volume of labels, got complex64"):
+        read_labels(tmp_path / "c.nii.gz", remedy="x")
+
+
+def test_a_volume_that_claims_more_than_it_holds(tmp_path):
+    path = tmp_path / "roi.nii.gz"
+    write_volume(path, np.ones((2, 3, 4)), 1.8)
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    struct.pack_into("<4h", raw, 40, 3, 32000, 32000, 32000)
+    path.write_bytes(gzip.compress(bytes(raw)))
+    with pytest.raises(FormatError, match=r"damaged or cut off \(\d+ bytes for a volume of"):
+        read_labels(path, remedy="x")
