@@ -2,6 +2,7 @@
 process.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -29,7 +30,7 @@ def run(project, *command, check=True, **variables):
 
 def kill_when(reached, project, *command):
     """Start a command and kill it, with all that it started, as soon as ``reached()`` holds:
-    nothing can clean up.
+    nothing can clean up. Returns whether it was still running.
     """
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(
@@ -39,8 +40,9 @@ def kill_when(reached, project, *command):
     while not reached() and process.poll() is None:
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
 
 
 def repro(project, *targets, by=run):

@@ -1,12 +1,14 @@
 """A stage that fails or is killed while it writes leaves its earlier outputs, or all new ones."""
 
 import os
+import shutil
+import sys
 
 import pytest
 import yaml
 
 from fmri2img.project.files import _waiting
-from miniature import SUBJECT
+from miniature import SUBJECT, clone
 from pipeline.projects import run
 
 STAGES = {
@@ -17,14 +19,28 @@ STAGES = {
     f"evaluate@{SUBJECT}-ridge": ("stages.evaluate", "--subject", SUBJECT, "--model", "ridge"),
     "compare": ("stages.compare",),
 }
+_BY_GRADIENT = f"train@{SUBJECT}-basic_ae"
+# Modules in which stages do their work.
+COMPUTING = {
+    f"fmri2img.pipeline.{name}"
+    for name in (
+        "compare_subjects",
+        "evaluate_subject",
+        "picture_captions",
+        "reconstruct_subject",
+        "subject_targets",
+        "train_subject",
+        "training_records",
+    )
+}
 
 
 def outputs(project, stage):
     """Return inode and bytes of a stage's outputs, by file: the same stage gives the same bytes."""
-    entry = yaml.safe_load((project / "dvc.lock").read_text())["stages"][stage]
+    entry = yaml.safe_load((project / "dvc.lock").read_text(encoding="utf-8"))["stages"][stage]
     paths = [project / out["path"] for out in entry["outs"]]
     files = [file for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
-    return {file: (file.stat().st_ino, file.read_bytes()) for file in files}
+    return {file: (file.stat().st_ino, file.read_bytes()) for file in files if file.is_file()}
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -42,3 +58,78 @@ def test_a_disk_that_fills_up_at_the_last_file(project, stage, monkeypatch):
     [line] = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert "the disk is full" in line
     assert outputs(project, stage) == before
+
+
+def stages_of(template):
+    """Return the command of each stage of a project; of models that are trained, predict and are
+    evaluated by the same code, of one.
+    """
+    lock = yaml.safe_load((template / "dvc.lock").read_text(encoding="utf-8"))
+    return {
+        stage: entry["cmd"].split()[2:]
+        for stage, entry in lock["stages"].items()
+        if not stage.endswith(("-bayes", "-low_level", "-basic_ae")) or stage == _BY_GRADIENT
+    }
+
+
+class Failure:
+    """A full disk right after a computation: a call that a stage's own modules make of this
+    package. Without a number, such calls are only counted; each function counts once.
+    """
+
+    def __init__(self, number=None):
+        self.number = number
+        self.places = {}
+
+    def __call__(self, frame, event, _):
+        caller = frame.f_back
+        if event != "return" or caller is None or not self._is_computation(frame, caller):
+            return
+        place = f"{frame.f_globals['__name__']}.{frame.f_code.co_qualname}"
+        if place not in self.places:
+            self.places[place] = len(self.places)
+            if self.places[place] == self.number:
+                raise OSError(28, "No space left on device")
+
+    @staticmethod
+    def _is_computation(frame, caller):
+        by, of = (one.f_globals.get("__name__", "") for one in (caller, frame))
+        is_stage = by.startswith("stages.") or by in COMPUTING
+        return is_stage and of.startswith("fmri2img.") and not of.startswith("fmri2img.project.")
+
+
+def fail_at(project, command, number=None):
+    """Run a stage with a failure; returns the result and the places that were reached."""
+    failure = Failure(number)
+    sys.setprofile(failure)
+    try:
+        return run(project, "python", "-m", *command, check=False), list(failure.places)
+    finally:
+        sys.setprofile(None)
+
+
+@pytest.mark.slow
+def test_a_failure_after_each_computation_of_each_stage(template, tmp_path):
+    places_of, failures = {}, []
+    for stage, command in stages_of(template).items():
+        project = clone(template, tmp_path / stage)
+        result, places_of[stage] = fail_at(project, command)
+        assert result.returncode == 0, (stage, result.stderr)
+        is_complete = False
+        for number, place in enumerate(places_of[stage]):
+            before = outputs(project, stage)
+            result, _ = fail_at(project, command, number)
+            after = outputs(project, stage)
+            lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+            is_new = all(after[file][0] != before[file][0] for file in before)
+            is_complete |= is_new  # and what follows only logs
+            if (
+                {file: content for file, (_, content) in after.items()}
+                != {file: content for file, (_, content) in before.items()}
+                or not (after == before or is_complete)
+                or (result.returncode, len(lines)) != (1, 1)
+            ):
+                failures.append((stage, place, result.returncode, result.stderr[-300:]))
+        shutil.rmtree(project)
+    print(sum(map(len, places_of.values())), "failures in", len(places_of), "stages")
+    assert failures == []

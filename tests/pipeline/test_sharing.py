@@ -185,11 +185,11 @@ def test_a_killed_push_and_a_killed_pull_are_resumed(project, tmp_path):
     remote = tmp_path / "slow"
     run(project, "dvc", "remote", "add", "--local", "--force", "slow", str(remote))
     share = ["fmri2img", "share", "--remote", "slow", "--everything"]
-    kill_when(lambda: has_objects(remote), project, *share)
+    assert kill_when(lambda: has_objects(remote), project, *share)
     run(project, *share)
     colleague = clone(project, tmp_path / "colleague", str(remote))
     pull = ["fmri2img", "pull", "--remote", "lab", "--everything"]
-    kill_when(lambda: has_objects(colleague / ".dvc/cache"), colleague, *pull)
+    assert kill_when(lambda: has_objects(colleague / ".dvc/cache"), colleague, *pull)
     run(colleague, *pull)
     assert "Data and pipelines are up to date." in run(colleague, "dvc", "repro").stdout
     for path in ("data/voxels/subj02.h5", "data/latents/subj02.h5"):

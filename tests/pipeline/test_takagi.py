@@ -122,9 +122,9 @@ def test_a_killed_stage_leaves_no_half_file_and_goes_on_to_the_same_bytes(
     expected = made.read_bytes()
     made.unlink()
     try:
-        kill_when(lambda: len(parts_there()) > 2, project, *command)
+        assert kill_when(lambda: len(parts_there()) > 2, project, *command)
         times = {part: part.stat().st_mtime_ns for part in parts_there()}
-        kill_when(lambda: len(parts_there()) > len(times) + 2, project, *command)
+        assert kill_when(lambda: len(parts_there()) > len(times) + 2, project, *command)
         assert {part: part.stat().st_mtime_ns for part in times} == times
         assert not made.exists()
         run(project, *command)
