@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 NETWORKS := $(VENV)/networks
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo summary ui test test-unit test-slow goldens check format demo-vae ncsnr benchmark quality share pull demo-remote clean
+.PHONY: help install demo summary ui test test-unit test-slow audit goldens check format demo-vae ncsnr benchmark quality share pull demo-remote clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ test: $(NETWORKS)/.ready  ## all tests but the slow ones, offline
 
 test-slow: $(READY)  ## what takes longer still: whole pipelines twice, the demo's data, killed servers
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -m slow
+
+audit: $(READY)  ## ask pypi.org for known vulnerabilities of the versions in constraints.txt
+	$(VENV)/bin/python -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip --requirement constraints.txt
 
 goldens: $(READY)  ## make the golden results of tests/golden anew, and print what changes (KINDS="help errors")
 	python tests/golden/regenerate.py $(KINDS)
