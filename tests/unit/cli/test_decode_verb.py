@@ -47,6 +47,9 @@ def test_rows_of_a_plain_array_are_numbered(tmp_path):
             "--repetitions: 0; expected the number of trials that each row averages, 1 or more",
         ),
         (np.array([[{}]]), 3, FormatError, "not a .npy or .npz file of plain arrays"),
+        (np.full((2, 3), np.nan), 3, FormatError, "row 0 is NaN in every voxel"),
+        (np.array([[1.0, 2], [np.inf, 1]]), 3, FormatError, "row 1 holds an infinite value"),
+        (np.zeros((0, 3)), 3, FormatError, r"shape \(0, 3\), float64, expected"),
     ],
 )
 def test_what_cannot_be_betas_is_refused(array, repetitions, error, message, tmp_path):

@@ -362,6 +362,8 @@ def test_what_no_stage_could_use_is_refused_before_any_runs(
         ("bayes", {"seed": -1}, "train.bayes.seed: got -1"),
         ("ridge", {"penalties": [1e300]}, r"train.ridge.penalties.0: got 1e\+300"),
         ("basic_ae", {"batch_size": 10**12}, "train.basic_ae.batch_size: got 1000000000000"),
+        ("bayes", {"noise_scales": [float("inf")]}, "train.bayes.noise_scales.0: got inf"),
+        ("low_level", {"temperature": float("inf")}, "train.low_level.temperature: got inf"),
         ("basic_ae", {"clip_mads": -1.0}, "train.basic_ae.clip_mads: got -1.0"),
     ],
 )

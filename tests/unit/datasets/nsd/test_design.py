@@ -37,8 +37,10 @@ def change(design, tmp_path, name, place, value):
         ("masterordering", (0, 5), 0, "0.0 at (1, 6) (from 1), expected whole numbers from 1 to"),
         ("masterordering", (0, 5), 1.5, "1.5 at (1, 6) (from 1), expected whole numbers from 1"),
         ("subjectim", (3, 2000), 73_001, "73001.0 at (4, 2001) (from 1), expected whole numbers"),
+        ("subjectim", (0, 0), np.nan, "nan at (1, 1) (from 1), expected whole numbers"),
+        ("sharedix", None, np.full((1, 1000), 1j), "holds complex128, expected numbers"),
     ],
-    ids=["too large", "nan", "from 0", "a half", "no such picture"],
+    ids=["too large", "nan", "from 0", "a half", "no such picture", "no picture", "complex"],
 )
 def test_numbers_that_cannot_be_are_named(design, tmp_path, name, place, value, line):
     path = change(design, tmp_path, name, place, value)
