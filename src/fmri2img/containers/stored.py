@@ -160,7 +160,7 @@ class Stored:
             with h5py.File(path, "r", locking=False) as file:
                 if file.attrs.get("container") != cls.__name__:
                     raise FormatError(
-                        f"{path}: expected a {cls.__name__} file, got "
+                        f"{path}: expected a file of {cls.__name__}, got "
                         f"{file.attrs.get('container')!r}; run: {remedy}"
                     )
                 kept = {*cls.stays_on_disk, *on_disk}

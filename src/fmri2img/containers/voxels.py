@@ -87,7 +87,9 @@ class Voxels:
         if len(np.unique(self.voxel_ijk, axis=0)) < len(self.voxel_ijk):
             return "voxel_ijk: two voxels have the same place"
         grid = self.provenance.get("grid", [np.iinfo(np.int16).max] * 3)
-        if (self.voxel_ijk < 0).any() or (self.voxel_ijk >= np.asarray(grid[:3])).any():
+        if not isinstance(grid, list) or [type(length) for length in grid] != [int] * 3:
+            return f"provenance: grid: {grid!r:.60}, expected three whole numbers"
+        if (self.voxel_ijk < 0).any() or (self.voxel_ijk >= np.asarray(grid)).any():
             return f"voxel_ijk: a voxel lies outside of the grid of {grid}"
         names = self.provenance.get("roi_names")
         labels = np.unique(self.roi_labels)

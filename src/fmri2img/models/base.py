@@ -178,7 +178,8 @@ class VoxelNormalizer(nn.Module):
     """Clip voxels to what training trials hold as a rule, and z-score them with the mean and SD
     of training trials; a missing value becomes the training mean.
 
-    A single saturated trial of a voxel can weigh as much as hundreds of others.
+    A single saturated trial of a voxel can weigh as much as hundreds of others. Averages of trials
+    are clipped as averages.
 
     Parameters
     ----------

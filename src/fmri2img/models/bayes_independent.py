@@ -10,12 +10,12 @@ from pydantic import Field
 from fmri2img.models._forward import ForwardModel, Pairs, make_windows
 from fmri2img.models._posterior import (
     EncodingModels,
-    Positive,
     PosteriorEncoder,
     PosteriorSettings,
     World,
 )
 from fmri2img.models.base import TrainingTensors
+from fmri2img.project.param_types import Penalty
 
 
 class Settings(PosteriorSettings):
@@ -27,7 +27,7 @@ class Settings(PosteriorSettings):
         Penalties of the encoding model, in units of the variance of a latent number.
     """
 
-    penalties: Annotated[list[Positive], Field(min_length=1)]
+    penalties: Annotated[list[Penalty], Field(min_length=1)]
 
 
 class Model(PosteriorEncoder):

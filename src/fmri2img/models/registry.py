@@ -121,11 +121,19 @@ def _encoder_files(encoder: Encoder, name: str, about: dict[str, Any]) -> dict[s
         "model": name,
         "n_voxels": encoder.n_voxels,
         "latent_shape": list(encoder.latent_shape),
-        # Settings that an earlier version did not have stand for what it did.
-        "settings": encoder.settings.model_dump(exclude_defaults=True),
+        "settings": _recorded(encoder.settings),
         "about": about,
     }
     return {WEIGHTS_NAME: save(_weights(encoder)), CONFIG_NAME: json_bytes(config)}
+
+
+def _recorded(settings: Any) -> dict[str, Any]:
+    """Return settings without `clip_mads` where it is off: then the config has the bytes that
+    earlier versions gave it.
+    """
+    is_off = not getattr(settings, "clip_mads", 0)
+    values: dict[str, Any] = settings.model_dump(exclude={"clip_mads"} if is_off else set())
+    return values
 
 
 @torch.no_grad()

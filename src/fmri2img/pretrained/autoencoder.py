@@ -208,9 +208,6 @@ def load_autoencoder(
     remedy = "name another source in params.yaml, or complete the folder"
     with loading(f"autoencoder.source {source}", remedy):
         network = _load(folder, source)
-        network.requires_grad_(False).eval().to(
-            device or pick_device(), memory_format=torch.channels_last
-        )
         # Older files rely on the class.
         scaling_factor = float(network.config.scaling_factor)
     if not 0 < scaling_factor < _LARGEST_FACTOR:
@@ -218,6 +215,9 @@ def load_autoencoder(
             f"autoencoder.source {source}: scaling_factor is {scaling_factor}, expected a positive "
             "number such as 0.18215; correct its config.json"
         )
+    network.requires_grad_(False).eval().to(
+        device or pick_device(), memory_format=torch.channels_last
+    )
     identity = {
         "name": source,
         "revision": "folder" if where_it_is(source).is_dir() else revision,

@@ -26,11 +26,12 @@ def loading(name: str, remedy: str) -> Iterator[None]:
     """
     try:
         yield
-    except (Fmri2imgError, MemoryError):
+    except (Fmri2imgError, MemoryError, ImportError):
         raise
     except Exception as error:  # they raise whatever their parsers raise
         words = " ".join(str(error).split())
-        if any(sign in words for sign in _NO_MEMORY):
+        is_of_system = isinstance(error, OSError) and error.errno is not None
+        if is_of_system or any(sign in words for sign in _NO_MEMORY):
             raise
         raise FormatError(
             f"{name}: cannot be loaded ({type(error).__name__}: {words:.200}); {remedy}"

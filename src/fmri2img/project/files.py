@@ -62,7 +62,8 @@ def replacing(path: Path) -> Iterator[Path]:
             waiting.append((partial, path))
             is_kept = True
     except OSError as error:
-        if error.filename is None or str(error.filename) == str(partial):  # say whose it is
+        # Say whose it is; an error in words, such as this project's, says it itself.
+        if error.errno is not None and str(error.filename or partial) == str(partial):
             error.filename = os.fspath(path)
         raise
     finally:
@@ -137,7 +138,8 @@ def _is_left(journal: Path, content: dict[str, Any]) -> bool:
     if _is_gone(host, process):
         return True
     # A container that starts again gives the same numbers to other processes.
-    if host == _HOST and content.get("started", "") not in ("", _start_of(process)):
+    started, now = content.get("started"), _start_of(process)
+    if host == _HOST and started and now and started != now:
         return True
     while time.time() - journal.stat().st_mtime <= _SECONDS_OF_A_JOURNAL:
         if host == _HOST:

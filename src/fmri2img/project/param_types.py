@@ -8,9 +8,7 @@ from pydantic import Field, StringConstraints
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 # Pictures, samples or rows at a time.
 BatchSize = Annotated[int, Field(ge=1, le=1 << 20)]
-Positive = Annotated[float, Field(gt=0)]
 # Weights are single precision.
 Penalty = Annotated[float, Field(ge=1e-20, le=1e20)]
-PlainName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Folder = Annotated[str, StringConstraints(pattern=r"^[^\x00]+$")]
 WebAddress = Annotated[str, StringConstraints(pattern=r"^https?://[^\s\x00]+$")]

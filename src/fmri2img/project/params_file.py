@@ -16,15 +16,26 @@ from fmri2img.project.files import check_file
 class _Loader(yaml.SafeLoader):
     """Plain YAML, in which a key that is there twice is a fault: the last one would win."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        first: set[str] = set()
-        for key, _ in node.value:
-            if key.value in first:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value} is there twice", key.start_mark
-                )
-            first.add(key.value)
-        return super().construct_mapping(node, deep)
+    def get_single_node(self) -> yaml.Node | None:
+        """Return the file's tree, in which no mapping has a key twice."""
+        tree = super().get_single_node()
+        waiting, visited = [tree], set()
+        while waiting:
+            node = waiting.pop()
+            if id(node) in visited or not isinstance(node, yaml.CollectionNode):
+                continue
+            visited.add(id(node))  # aliases lead to the same node again
+            if isinstance(node, yaml.SequenceNode):
+                waiting += node.value
+                continue
+            waiting += [value for _, value in node.value]
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            for place, key in enumerate(keys):
+                if key.value in (earlier.value for earlier in keys[:place]):
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"{key.value} is there twice", key.start_mark
+                    )
+        return tree
 
 
 def load_params(path: Path = PARAMS_PATH) -> ProjectParams:

@@ -234,6 +234,7 @@ def test_image_ids_may_be_texts(tmp_path):
             {"voxel_ijk": -np.arange(6, dtype=np.int16).reshape(2, 3)},
             "voxel_ijk: a voxel lies outside of the grid",
         ),
+        ({"provenance": ABOUT | {"grid": "x"}}, "provenance: grid: 'x', expected three whole"),
         (
             {"provenance": ABOUT | {"grid": [9, 9, 5]}},
             r"voxel_ijk: a voxel lies outside of the grid of \[9, 9, 5\]",
@@ -280,7 +281,7 @@ def test_latents_of_no_autoencoder_and_another_kind_of_file(tmp_path):
     with pytest.raises(FormatError, match="provenance: autoencoder: got None, expected a dict"):
         Latents.open(tmp_path / "l.h5", remedy="")
     with pytest.raises(
-        FormatError, match=r"^[^(]*: expected a Examples file, got 'Latents'; run: x$"
+        FormatError, match=r"^[^(]*: expected a file of Examples, got 'Latents'; run: x$"
     ):
         Examples.open(tmp_path / "l.h5", remedy="x")
 

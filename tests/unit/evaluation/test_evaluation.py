@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.stats
+from PIL import Image
 
 from fmri2img.containers.encoding_model import EncodingModel
 from fmri2img.containers.examples import Examples
@@ -26,7 +27,13 @@ from fmri2img.evaluation.predictions import (
     derangement,
 )
 from fmri2img.evaluation.read_outs import NO_NETWORKS
-from fmri2img.evaluation.row_predictions import join_truth, model_rows, nearest_rows, reference_rows
+from fmri2img.evaluation.row_predictions import (
+    _check_same_pictures,
+    join_truth,
+    model_rows,
+    nearest_rows,
+    reference_rows,
+)
 from fmri2img.evaluation.score import score_model, score_rows
 from fmri2img.project.exceptions import MismatchError
 from fmri2img.project.files_0_1 import with_facts
@@ -403,3 +410,18 @@ def test_references_name_their_subject(subject):
     settings = {"n_bootstrap": 100, "seed": 0}
     document = references_document(references, truth, "subj01", settings=settings)
     assert document.about["subject"] == "subj01"
+
+
+@pytest.mark.parametrize("side", [16, 24, 40, 128])
+def test_sharp_pictures_of_any_size_are_their_own_truth(rng, side):
+    large = rng.integers(0, 2, (3, 17, 17, 3), dtype=np.uint8).repeat(25, 1).repeat(25, 2) * 255
+    large[2] = (np.arange(425) % 12 < 6)[:, None] * np.uint8(255)
+    small = np.stack(
+        [
+            np.asarray(Image.fromarray(one).resize((side, side), Image.Resampling.BICUBIC))
+            for one in large
+        ]
+    )
+    _check_same_pictures(np.arange(3), large, small)
+    with pytest.raises(MismatchError, match="the true picture of image 0 is not the picture"):
+        _check_same_pictures(np.arange(3), large, small[::-1])

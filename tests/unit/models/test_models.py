@@ -330,3 +330,14 @@ def test_sds_of_zero_would_make_infinite_voxels(tmp_path, data):
     save_encoder(encoder, "ridge", tmp_path, {"subject": "subj01"})
     with pytest.raises(FormatError, match=r"normalizer.std: SDs from 0.0, expected numbers above"):
         load_encoder(tmp_path)
+
+
+def test_the_config_of_an_encoder_that_clips_nothing_is_that_of_earlier_versions(tmp_path, data):
+    settings = []
+    for clip in (0, 5.0):
+        encoder = build("ridge", clip_mads=clip)
+        encoder.normalizer.fit(data.betas)
+        save_encoder(encoder, "ridge", tmp_path, {"subject": "subj01"})
+        settings.append(json.loads((tmp_path / "config.json").read_text())["settings"])
+    assert settings[1].pop("clip_mads") == 5
+    assert settings[0] == settings[1]

@@ -6,7 +6,7 @@ from fmri2img.datasets.protocol import check_dataset_settings
 from fmri2img.models.registry import check_settings, model_names
 from fmri2img.pipeline.checks import check_once, check_project
 from fmri2img.project.exceptions import ConfigError, MissingDataError
-from fmri2img.project.params_file import load_params
+from fmri2img.project.params_file import _Loader, load_params
 
 
 @pytest.fixture
@@ -371,3 +371,10 @@ def test_settings_of_models_have_limits(params_file, model, changes, message):
     params = load_params(params_file())
     with pytest.raises(ConfigError, match=message):
         check_settings(model, params.train[model] | changes)
+
+
+def test_anchors_and_merged_keys_are_no_keys_twice():
+    tree = "a: &a {x: 1}\nd:\n  b: &b\n    <<: *a\n    x: 2\nc:\n  <<: *b\n"
+    assert yaml.load(tree, _Loader) == yaml.safe_load(tree)  # noqa: S506
+    with pytest.raises(yaml.YAMLError, match="unhashable key"):
+        yaml.load("{[a]: b}", _Loader)  # noqa: S506

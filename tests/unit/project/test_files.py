@@ -298,7 +298,6 @@ def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path):
             partial.write_text("half")
             raise error
 
-    tmp_path / f".partial-{_HOST}-{os.getpid()}-result.txt"
     for error in (
         OSError(28, "No space left on device"),
         OSError(
@@ -310,3 +309,18 @@ def test_an_error_names_the_file_and_not_the_one_beside_it(tmp_path):
         with pytest.raises(OSError, match="No space left") as told:
             fail(error)
         assert told.value.filename == str(tmp_path / "result.txt")
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("in words"), MissingDataError("a.h5 not found; run: dvc pull")]
+)
+def test_an_error_in_words_keeps_them(tmp_path, error):
+    def fail():
+        with replacing(tmp_path / "result.txt") as partial:
+            partial.write_text("half")
+            raise error
+
+    words = str(error)
+    with pytest.raises(type(error)) as told:
+        fail()
+    assert str(told.value) == words

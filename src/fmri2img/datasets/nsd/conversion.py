@@ -192,9 +192,9 @@ class _Drawn:
         space = {"anat": "anatomical", "func": "functional"}[self.params.drawn_in]
         if roi in NSD_ROIS:
             raise MissingDataError(
-                f"{shipped} is not in the receipt of {self.raw.name}; complete the copy, or name "
-                f"{roi} in datasets: rois if that is a list (params.yaml), then run: dvc repro "
-                f"{self.raw.receipt.stage}; available: {', '.join(known)}"
+                f"{shipped} is not in the receipt of {self.raw.name}, which has "
+                f"{', '.join(known)}; complete the copy, or name {roi} in datasets: rois if that "
+                f"is a list (params.yaml), then run: dvc repro {self.raw.receipt.stage}"
             )
         raise ConfigError(
             f"params.yaml: convert_roi.roi: there is no ROI {roi!r} in the {space} space of "

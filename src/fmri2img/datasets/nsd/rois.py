@@ -90,24 +90,25 @@ def read_label_table(path: Path, *, remedy: str) -> dict[int, str]:
     MissingDataError
         If the file is not there.
     FormatError
-        If a line has no number and name, or two labels share a number or a name.
+        If a line has no number of up to five digits and a name, a name cannot be part of a file's
+        name, or two labels share a number or a name.
     """
     names: dict[int, str] = {}
     for number, line in enumerate(read_text(path, remedy=remedy).splitlines(), start=1):
         fields = line.split()
         if not fields or fields[0].startswith("#"):
             continue
-        # Names become parts of file names.
-        if (
-            len(fields) < 2
-            or not re.fullmatch("[0-9]{1,5}", fields[0])
-            or leads_elsewhere(fields[1])
-        ):
+        if len(fields) < 2 or not re.fullmatch("[0-9]{1,5}", fields[0]):
             raise FormatError(
                 f"{path}, line {number}: expected a label number and a name, got {line!r:.80}; "
                 "correct the table"
             )
         label, name = int(fields[0]), fields[1]
+        if label and leads_elsewhere(name):
+            raise FormatError(
+                f"{path}, line {number}: the name {name!r:.80} becomes part of file names, "
+                "expected one without slashes that begins with neither . nor -; correct the table"
+            )
         if label in names or (label and name in names.values()):
             twice = f"number {label}" if label in names else f"name {name}"
             raise FormatError(

@@ -177,7 +177,8 @@ def _read_stream_header(
         raise MismatchError(
             f"{path}: grid {shape[:3]} does not match the ROI grid {mask.shape}; {_SAME_SPACE}"
         )
-    if slope not in (0, 1) or (slope and intercept):
+    is_unset = slope == 0 or math.isnan(slope)  # as nibabel reads it
+    if not is_unset and (slope, intercept) != (1, 0):
         raise FormatError(
             f"{path}: expected unscaled integers, got slope {slope} and intercept {intercept}; "
             f"run: {remedy}"

@@ -217,6 +217,6 @@ def test_two_labels_of_one_name_are_refused(tmp_path):
 def test_a_region_of_nsd_that_was_not_fetched_says_how_to_get_it(miniature):
     with pytest.raises(
         MissingDataError,
-        match="complete the copy, or name corticalsulc in datasets: rois if that is a list",
+        match=r"has MTL, .*; complete the copy, or name corticalsulc in datasets: rois if",
     ):
         convert(miniature, "corticalsulc")

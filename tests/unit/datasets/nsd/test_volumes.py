@@ -107,6 +107,7 @@ def test_label_volumes_hold_whole_numbers(tmp_path):
         "\u0663 V1v",
         "\u00b2 V1v",
         "1 ../../x",
+        "1 V3A/B",
     ],
 )
 def test_label_tables_hold_plain_numbers_and_names(tmp_path, line):
@@ -142,7 +143,7 @@ def test_data_that_begin_nowhere(tmp_path, offset):
             read_labels(path, remedy="x")
 
 
-@pytest.mark.parametrize("slope", [np.nan, np.inf, 2.0])
+@pytest.mark.parametrize("slope", [np.inf, 2.0])
 def test_betas_that_are_scaled(tmp_path, slope):
     path = tmp_path / "betas.nii.gz"
     write_volume(path, np.ones((2, 3, 4, 2), np.int16), 1.8)
@@ -178,3 +179,16 @@ def test_a_volume_that_claims_more_than_it_holds(tmp_path):
     path.write_bytes(gzip.compress(bytes(raw)))
     with pytest.raises(FormatError, match=r"damaged or cut off \(\d+ bytes for a volume of"):
         read_labels(path, remedy="x")
+
+
+def test_a_slope_that_was_never_set_scales_nothing(tmp_path):
+    path = tmp_path / "betas.nii.gz"
+    write_volume(path, np.full((2, 3, 4, 2), 7, np.int16), 1.8)
+    with_header(path, scl_slope=np.nan)
+    for volume in stream_voxels(path, np.ones((2, 3, 4), bool), remedy="x"):
+        assert (volume == 7).all()
+
+
+def test_the_name_of_label_0_is_free(tmp_path):
+    (tmp_path / "a.ctab").write_text("0 -/-\n1 V1v\n")
+    assert read_label_table(tmp_path / "a.ctab", remedy="") == {1: "V1v"}
