@@ -20,6 +20,7 @@ _BAYES = """
     noise_shrinkages: [0.6, 0.75, 0.9]
     noise_scales: [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 10.0]
     n_folds: 3
+    clip_mads: 5
     seed: 0
 """
 

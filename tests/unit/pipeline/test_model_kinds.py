@@ -91,7 +91,7 @@ class Forgetful(Encoder):
 
 @pytest.fixture
 def forgetful(monkeypatch):
-    settings = SimpleNamespace(model_dump=dict)
+    settings = SimpleNamespace(model_dump=lambda **_: {})
     Forgetful.Settings = SimpleNamespace(model_validate=lambda _: settings)
     monkeypatch.setattr("fmri2img.models.registry.model_class", lambda _: Forgetful)
     monkeypatch.setattr("fmri2img.models.registry.model_names", lambda: ["forgetful"])

@@ -225,7 +225,7 @@ def test_container_round_trip_and_equal_bytes(trials, tmp_path):
     np.testing.assert_array_equal(again.betas, trials.betas)
     assert again.provenance == trials.provenance
     assert again.provenance["data_source"] == "simulated"
-    with pytest.raises(FormatError, match="expected a Examples file, got 'TrialBetas'"):
+    with pytest.raises(FormatError, match="expected a file of Examples, got 'TrialBetas'"):
         Examples.open(tmp_path / "a.h5", remedy="")
 
 
