@@ -141,8 +141,8 @@ def _move(connection: sqlite3.Connection, old: str, new: str) -> None:
 
 def relative_if_needed(path: Path) -> str:
     """Return the address of a SQLite store; a path with a question mark, behind which drivers look
-    for options, or with a percent sign, from which they read characters, is given relative to the
+    for options, or with %20 and the like, which they take for characters, is given relative to the
     current folder.
     """
-    is_plain = not any(sign in str(path) for sign in "?%")
+    is_plain = not re.search(r"\?|%[0-9A-Fa-f]{2}", str(path))
     return f"{_SQLITE}{path if is_plain else os.path.relpath(path)}"
