@@ -26,6 +26,7 @@ CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.project.params_file.check_params": "checks values that DVC follows by themselves",
     "fmri2img.project.params_file.check_section": "the same",
     "fmri2img.project.params_file.load_params": "the same",
+    "fmri2img.project.params_file._Loader": "the same",
     "fmri2img.project.error_lines": "words for the user",
     "fmri2img.project.exceptions": "the same",
     "fmri2img.project.progress": "progress bars",

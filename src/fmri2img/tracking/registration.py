@@ -32,6 +32,7 @@ _SERVED_CODE = [
         "pretrained/__init__.py",
         "pretrained/autoencoder.py",
         "pretrained/finite.py",
+        "pretrained/loading.py",
         "generation/__init__.py",
         "generation/decode.py",
     ),

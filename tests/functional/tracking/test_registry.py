@@ -1,3 +1,4 @@
+import ast
 import logging
 import os
 import subprocess
@@ -7,10 +8,12 @@ import mlflow
 import numpy as np
 import pytest
 
+from conftest import REPOSITORY
 from fmri2img.project.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.project.layout import encoder_folder
 from fmri2img.tracking.champions import REMOVED, difference, promote, retire
 from fmri2img.tracking.registered_names import migrate_store
+from fmri2img.tracking.registration import _SERVED_CODE
 from fmri2img.tracking.runs import propose_champions
 from fmri2img.tracking.store import open_store
 from fmri2img.tracking.versions import champion_of, download, list_versions, resolve, summaries
@@ -302,3 +305,17 @@ def test_what_was_bayes_until_0_2_0_gets_todays_name(project):
         "fmri2img-bayes-subj02",
     }
     assert migrate_store() == []
+
+
+def test_the_code_of_a_served_encoder_holds_all_that_it_imports():
+    package = REPOSITORY / "src/fmri2img"
+    served = {path for name in _SERVED_CODE for path in package.glob(name)}
+    needed = set()
+    for path in served:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fmri2img."):
+                name = node.module.removeprefix("fmri2img.").replace(".", "/")
+                module = package / f"{name}.py"
+                needed.add(module if module.exists() else package / name / "__init__.py")
+    assert len(needed) > 10
+    assert needed <= served, needed - served
