@@ -103,7 +103,7 @@ def make_project(folder: Path, tree: Path) -> Path:
         )
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params |= {"subjects": [SUBJECT], "population": [SUBJECT]}
-    params["models"] = {"latents": ["ridge"], "pixels": [], "diffusion": []}
+    params["models"] = {"latents": ["ridge"], "population": [], "pixels": [], "diffusion": []}
     params["dataset"] = "nsd"
     params["machine"]["raw_root"] = str(tree)
     params["datasets"]["nsd"] |= {"sessions": SESSIONS, "source": "local"}

@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SUBJECTS = [f"person{number}" for number in range(1, sized(8, 2) + 1)]
 MODELS = {
     "latents": sized(["ridge", "bayes", "basic_ae", "low_level"], ["ridge"]),
+    "population": [],
     "pixels": sized(["upscaling_ae"], []),
     "diffusion": [],
 }

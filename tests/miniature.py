@@ -26,6 +26,7 @@ SUBJECT, SESSION, N_SAMPLES = "subj02", 20, 2
 PAIR = ["ridge", "basic_ae"]
 BY_KIND = {
     "latents": ["ridge", "bayes", "basic_ae", "low_level"],
+    "population": [],
     "pixels": [],
     "diffusion": ["takagi"],
 }
@@ -245,7 +246,7 @@ def make_pair(source, folder):
     clone(source, folder)
     others = [model for model in MODELS if model not in PAIR]
     with changed_params(folder) as params:
-        params["models"] = {"latents": PAIR, "pixels": [], "diffusion": []}
+        params["models"] = {"latents": PAIR, "population": [], "pixels": [], "diffusion": []}
     lock = yaml.load((folder / "dvc.lock").read_text(), LockLoader)  # noqa: S506
     lock["stages"] = {
         name: stage for name, stage in lock["stages"].items() if not name.endswith(tuple(others))

@@ -121,6 +121,7 @@ def test_everything_is_kept_and_nothing_is_stale(old_project):
     params = yaml.safe_load((old_project / "params.yaml").read_text())
     assert params["models"] == {
         "latents": ["ridge", "bayes_independent"],
+        "population": [],
         "pixels": [],
         "diffusion": [],
     }

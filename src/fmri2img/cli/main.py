@@ -9,7 +9,7 @@ from fmri2img.project.error_lines import tell_errors
 
 # In the order of the help.
 _GROUPS = (
-    *("voxel_verbs", "sharing_verbs", "score_verbs", "encoder_verbs", "decode_verb"),
+    *("voxel_verbs", "sharing_verbs", "score_verbs", "encoder_verbs", "decode_verb", "adapt_verb"),
     *("pipeline_verbs", "removal_verb", "migration_verbs", "lineage_verb"),
 )
 

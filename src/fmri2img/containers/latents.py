@@ -41,6 +41,12 @@ class Latents(Stored):
     def __post_init__(self) -> None:
         self._check_lengths(images=["image_ids", "values", "energies"])
 
+    def contradiction(self) -> str:
+        """Describe latents that do not depend on the picture: no training could use them."""
+        if len(self.values) > 1 and (self.values == self.values[0]).all():
+            return f"values: the same latents for all {len(self.values)} pictures"
+        return ""
+
     def only(self, image_ids: np.ndarray) -> "Latents":
         """Return the latents of some images, ids of shape (n,), in a container of their own.
 

@@ -73,6 +73,17 @@ _MEANINGS: dict[str, tuple[str, str]] = {
         "text embeddings, averaged over the captions of an image",
     ),
     "samples": ("test images, samples, rows, columns, RGB", "0 to 255"),
+    "regions": ("regions", "names"),
+    "n_voxels": ("regions", "voxels that each distribution was learnt from"),
+    "means": (
+        "regions, channels",
+        "mean over voxels of the response to each channel of a picture's description",
+    ),
+    "covariances": ("regions, channels, channels", "covariance of the same over voxels"),
+    "window_shares": (
+        "regions, sizes",
+        "share of voxels that see a window of each size; first the whole picture",
+    ),
     "latent_sd": (
         "images, channels, rows, columns",
         "SD that the encoder states for the error of its latents",

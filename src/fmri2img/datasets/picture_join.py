@@ -150,9 +150,11 @@ def check_pictures(
     Raises
     ------
     MismatchError
-        At the first picture of another shape or dtype.
+        At the first picture of another shape or dtype; after the last one if all are the same, or
+        none shows anything.
     """
     expected = (side, side, 3)
+    first, same, plain = None, True, True
     for image_id, picture in zip(image_ids, pictures, strict=True):
         if picture.shape != expected or picture.dtype != np.uint8:
             raise MismatchError(
@@ -160,4 +162,13 @@ def check_pictures(
                 f"expected uint8 of {expected}; correct the picture, or what the dataset declares "
                 "(picture_side)"
             )
+        first = picture if first is None else first
+        same = same and np.array_equal(picture, first)
+        plain = plain and bool((picture == picture[0, 0]).all())
         yield picture
+    if len(image_ids) > 1 and (same or plain):
+        fault = "are the same picture" if same else "are of one colour each"
+        raise MismatchError(
+            f"all {len(image_ids)} pictures {fault}, expected what the subject saw; nothing was "
+            "written; put the right pictures in their place"
+        )

@@ -1,13 +1,15 @@
 """Models that have another name than in the version that a project was made with."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
 
 from fmri2img.models.registry import EARLIER_NAMES, current_name
 
-# Settings of `bayes`, which was another encoder until version 0.2.0.
-_BAYES = """
+# Settings of models that came after version 0.2.0; until then, `bayes` was another encoder.
+_AFTER_0_2_0 = {
+    "bayes": """
   bayes:
     energies: true
     prior_pictures: true
@@ -22,7 +24,25 @@ _BAYES = """
     n_folds: 3
     clip_mads: 5
     seed: 0
-"""
+""",
+    "bayes_population": """
+  bayes_population:
+    energies: true
+    prior_pictures: true
+    window_sizes: [1.0, 2.0]
+    shared_voxels: 30
+    isotropic_voxels: 100
+    population_voxels: 300
+    n_rounds: 4
+    pooled_shares: [0, 0.5, 1]
+    prior_shrinkages: [0.05, 0.2, 0.4]
+    noise_shrinkages: [0.6, 0.75, 0.9]
+    noise_scales: [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 10.0]
+    n_folds: 3
+    clip_mads: 5
+    seed: 0
+""",
+}
 
 
 def earlier_models(params: dict[str, Any]) -> dict[str, str]:
@@ -42,26 +62,41 @@ def earlier_models(params: dict[str, Any]) -> dict[str, str]:
     return EARLIER_NAMES | {old: new for old, new in names.items() if old != new}
 
 
-def add_bayes(text: str) -> str:
-    """Return ``params.yaml`` with the settings of today's `bayes`, where it has only those of
-    `bayes_independent`.
+def add_models(text: str) -> str:
+    """Return ``params.yaml`` with the settings of models that came later, and with the list of
+    those that learn from a population, where it has only those of `bayes_independent`.
 
     Parameters
     ----------
     text : str
         The whole file, with today's names.
     """
-    document = yaml.compose(text)
-    sections = dict(document.value) if isinstance(document, yaml.MappingNode) else {}
-    for key, value in sections.items():
-        if key.value != "train" or not isinstance(value, yaml.MappingNode) or value.flow_style:
-            continue
-        names = {name.value: name for name, _ in value.value}
-        if "bayes_independent" in names and "bayes" not in names:
-            mark = names["bayes_independent"].start_mark
-            lines = text.splitlines(keepends=True)
-            indent = " " * (mark.column - 2)
-            new = [indent + line for line in _BAYES.strip("\n").splitlines(keepends=True)]
-            lines[mark.line : mark.line] = [*new, "\n\n"]
-            return "".join(lines)
+    for name, settings in _AFTER_0_2_0.items():
+        text = _add_section(text, name, settings)
+    lists = dict(_entries(text, "models"))
+    if "pixels" in lists and "population" not in lists:
+        mark = lists["pixels"].start_mark
+        lines = text.splitlines(keepends=True)
+        lines.insert(mark.line, " " * mark.column + "population: []\n")
+        text = "".join(lines)
     return text
+
+
+def _add_section(text: str, name: str, settings: str) -> str:
+    names = dict(_entries(text, "train"))
+    if "bayes_independent" not in names or name in names:
+        return text
+    mark = names["bayes_independent"].start_mark
+    lines = text.splitlines(keepends=True)
+    indent = " " * (mark.column - 2)
+    new = [indent + line for line in settings.strip("\n").splitlines(keepends=True)]
+    lines[mark.line : mark.line] = [*new, "\n\n"]
+    return "".join(lines)
+
+
+def _entries(text: str, section: str) -> Iterator[tuple[str, yaml.Node]]:
+    """Yield the keys of a section in block style, and where each begins."""
+    document = yaml.compose(text)
+    for key, value in document.value if isinstance(document, yaml.MappingNode) else ():
+        if key.value == section and isinstance(value, yaml.MappingNode) and not value.flow_style:
+            yield from ((name.value, name) for name, _ in value.value)

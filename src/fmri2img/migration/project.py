@@ -13,7 +13,7 @@ from pathlib import Path
 import yaml
 
 from fmri2img.migration.dataset_sections import add_worlds, migrate_datasets
-from fmri2img.migration.earlier_models import add_bayes, earlier_models
+from fmri2img.migration.earlier_models import add_models, earlier_models
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.renamed_files import changes_of_files
 from fmri2img.migration.subject_files import add_population, changes_of_subject_files
@@ -60,7 +60,7 @@ def plan(root: Path = Path()) -> list[Step]:
     text = path.read_text(encoding="utf-8")
     names = _names_in(text)
     renamed = migrate_params(text, names)
-    renewed = add_worlds(add_population(migrate_datasets(add_bayes(renamed))))
+    renewed = add_worlds(add_population(migrate_datasets(add_models(renamed))))
     params = yaml.safe_load(renewed)
     models = ModelLists.model_validate(params["models"])
     changes = [

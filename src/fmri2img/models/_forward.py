@@ -29,6 +29,16 @@ class Pairs:
     voxels: torch.Tensor
     counts: torch.Tensor
 
+    @classmethod
+    def centred(
+        cls, features: torch.Tensor, voxels: torch.Tensor, counts: torch.Tensor
+    ) -> tuple["Pairs", torch.Tensor]:
+        """Take centred descriptions, and voxels less their mean over trials, which is returned too,
+        shape (v,); changes ``voxels``.
+        """
+        mean = (counts @ voxels) / counts.sum()
+        return cls(features, voxels.sub_(mean), counts), mean
+
     def of(self, rows: torch.Tensor) -> "Pairs":
         """Take some images, rows of shape (n,)."""
         return Pairs(self.features[rows], self.voxels[rows], self.counts[rows])

@@ -30,6 +30,7 @@ import torch
 from fmri2img.models._forward import ForwardModel, Pairs, make_windows, shares_of
 from fmri2img.models._places import weights_of_places
 from fmri2img.models._windows import Windows
+from fmri2img.models.base import VoxelPrior
 
 # Share of a voxel's variance that a picture may explain: sizes of the noise to choose from.
 _EXPLAINED = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85)
@@ -90,23 +91,6 @@ class Sums:
 
 
 @dataclass(frozen=True)
-class Prior:
-    """What is known of a voxel from the others of its region.
-
-    Attributes
-    ----------
-    mean : Tensor, shape (n_channels,)
-    covariance : Tensor, shape (n_channels, n_channels)
-    sizes : Tensor, shape (n_sizes,)
-        Probability of each window size.
-    """
-
-    mean: torch.Tensor
-    covariance: torch.Tensor
-    sizes: torch.Tensor
-
-
-@dataclass(frozen=True)
 class Posterior:
     """Voxels of a region, given their responses and a prior.
 
@@ -114,15 +98,15 @@ class Posterior:
     ----------
     weights : Tensor, shape (n_windows, n_channels, v)
         Posterior mean of the channels' weights, times the probability of the window.
-    region : Prior
+    region : VoxelPrior
         The distribution of these voxels' weights and window sizes.
     """
 
     weights: torch.Tensor
-    region: Prior
+    region: VoxelPrior
 
     @classmethod
-    def of(cls, sums: Sums, prior: Prior, windows: Windows) -> "Posterior":
+    def of(cls, sums: Sums, prior: VoxelPrior, windows: Windows) -> "Posterior":
         """Apply a prior to the voxels of a region.
 
         With covariance = R R^T and the eigenvectors U and eigenvalues h of R^T G R (G: the Gram
@@ -170,7 +154,7 @@ def _distribution(
     axes: torch.Tensor,
     mean: torch.Tensor,
     windows: Windows,
-) -> Prior:
+) -> VoxelPrior:
     """Return the distribution over the voxels of a region.
 
     Parameters
@@ -190,7 +174,7 @@ def _distribution(
     around = (axes @ (squares + torch.diag_embed(spread)) @ axes.transpose(1, 2)).sum(0) / n_voxels
     moved = (axes @ steps.sum(2)[:, :, None]).sum((0, 2)) / n_voxels
     sizes = torch.zeros(windows.n_sizes).index_add_(0, windows.sizes, share.sum(1)) / n_voxels
-    return Prior(mean + moved, around - torch.outer(moved, moved), sizes)
+    return VoxelPrior(mean + moved, around - torch.outer(moved, moved), sizes)
 
 
 @dataclass(frozen=True)
@@ -203,6 +187,8 @@ class Pooling:
         Weight of all regions together in the prior of one, in voxels of it.
     isotropic_voxels : float
         Weight, in voxels, of a covariance in which all channels vary alike.
+    population_voxels : float
+        Weight of what is known of the region from other people, in voxels.
     n_rounds : int
         Rounds of expectation-maximisation.
     """
@@ -210,28 +196,47 @@ class Pooling:
     shared_voxels: float
     isotropic_voxels: float
     n_rounds: int
+    population_voxels: float = 0.0
 
-    def priors(self, sums: Sums, windows: Windows, regions: list[torch.Tensor]) -> list[Prior]:
-        """Learn the prior of each region from its voxels, given as indices (v,)."""
+    def priors(
+        self,
+        sums: Sums,
+        windows: Windows,
+        regions: list[torch.Tensor],
+        known: list[VoxelPrior] | None = None,
+    ) -> list[VoxelPrior]:
+        """Learn the prior of each region from its voxels.
+
+        Parameters
+        ----------
+        sums : Sums
+        windows : Windows
+        regions : list of Tensor, shape (v,)
+            Indices of each region's voxels.
+        known : list of VoxelPrior, optional
+            What is known of each region from other people.
+        """
         n = windows.n_channels
-        start = Prior(
+        start = VoxelPrior(
             torch.zeros(n),
             torch.eye(n) * _PRIOR_EXPLAINED / n,
             torch.full((windows.n_sizes,), 1 / windows.n_sizes),
         )
-        priors = [start] * len(regions)
+        priors = known or [start] * len(regions)
         parts = [sums.of_voxels(voxels) for voxels in regions]
         for _ in range(self.n_rounds):
             learnt = [
                 Posterior.of(part, prior, windows).region
                 for part, prior in zip(parts, priors, strict=True)
             ]
-            priors = self._shrunk(learnt, [len(voxels) for voxels in regions])
+            priors = self._shrunk(learnt, [len(voxels) for voxels in regions], known)
         return priors
 
-    def _shrunk(self, learnt: list[Prior], n_voxels: list[int]) -> list[Prior]:
+    def _shrunk(
+        self, learnt: list[VoxelPrior], n_voxels: list[int], known: list[VoxelPrior] | None
+    ) -> list[VoxelPrior]:
         """Shrink the distribution of each region towards that of all voxels, and that towards
-        equal channels.
+        equal channels; then towards what is known from other people.
         """
         weights = torch.tensor(n_voxels) / sum(n_voxels)
         mean = weights @ torch.stack([prior.mean for prior in learnt])
@@ -245,8 +250,8 @@ class Pooling:
         covariance = torch.einsum("r,rkl->kl", weights, covariance)
         even = covariance.diagonal().mean() * torch.eye(len(mean))
         shared, isotropic = self.shared_voxels, self.isotropic_voxels
-        return [
-            Prior(
+        shrunk = [
+            VoxelPrior(
                 (n * prior.mean + shared * mean) / (n + shared),
                 (n * prior.covariance + shared * covariance + isotropic * even)
                 / (n + shared + isotropic)
@@ -255,6 +260,24 @@ class Pooling:
             )
             for prior, n in zip(learnt, n_voxels, strict=True)
         ]
+        if known is None:
+            return shrunk
+        return [
+            _between(ours, theirs, self.population_voxels / (n + self.population_voxels))
+            for ours, theirs, n in zip(shrunk, known, n_voxels, strict=True)
+        ]
+
+
+def _between(ours: VoxelPrior, theirs: VoxelPrior, share: float) -> VoxelPrior:
+    """Return the distribution of voxels of which a share is from the second one."""
+    mean = torch.lerp(ours.mean, theirs.mean, share)
+    apart = ours.mean - theirs.mean
+    covariance = torch.lerp(ours.covariance, theirs.covariance, share)
+    return VoxelPrior(
+        mean,
+        covariance + share * (1 - share) * torch.outer(apart, apart),
+        torch.lerp(ours.sizes, theirs.sizes, share),
+    )
 
 
 @dataclass(frozen=True)
@@ -293,10 +316,14 @@ class HierarchicalModels:
     regions : Tensor, shape (v,), int64
         Number of each voxel's region.
     pooling : Pooling
+    known : dict of int to VoxelPrior
+        What is known from other people, by number of the region; empty: nothing.
     places : list of Tensor, shape (d,)
         Windows for weights of single numbers.
     pooled_share : float
         Share of the weights that the regions' priors decide.
+    has_places : bool
+        Whether there are weights of single numbers; without them all weights are pooled.
     """
 
     pairs: Pairs
@@ -304,7 +331,9 @@ class HierarchicalModels:
     windows: Windows
     regions: torch.Tensor
     pooling: Pooling
+    known: dict[int, VoxelPrior] = field(default_factory=dict)
     pooled_share: float = 1.0
+    has_places: bool = True
     places: list[torch.Tensor] = field(init=False)
     _sums: dict[int, Sums] = field(init=False, default_factory=dict)
     _weights: dict[frozenset[int], "Weights"] = field(init=False, default_factory=dict)
@@ -353,16 +382,17 @@ class HierarchicalModels:
         sums = reduce(Sums.__add__, [self._sums[fold] for fold in sorted(folds)])
         # A voxel that never varies has no weights, and says nothing of its region.
         varies = sums.power > 0
-        regions = [
-            torch.nonzero((self.regions == region) & varies).squeeze(1)
-            for region in self.regions[varies].unique()
-        ]
-        priors = self.pooling.priors(sums, self.windows, regions)
+        numbers = self.regions[varies].unique().tolist()
+        regions = [torch.nonzero((self.regions == n) & varies).squeeze(1) for n in numbers]
+        known = [self.known[n] for n in numbers] if self.known else None
+        priors = self.pooling.priors(sums, self.windows, regions, known)
         weights, windowed = torch.zeros(self.pairs.features.shape[1], len(varies)), 0.0
         for voxels, prior in zip(regions, priors, strict=True):
             posterior = Posterior.of(sums.of_voxels(voxels), prior, self.windows)
             weights[:, voxels] = self.windows.unpool(posterior.weights)
             windowed += float(1 - posterior.region.sizes[0]) * len(voxels) / len(varies)
+        if not self.has_places:
+            return Weights(weights, weights, windowed)
         pairs = self.pairs.of(torch.isin(self.folds, torch.tensor(sorted(folds))))
         left = pairs.voxels - pairs.features @ weights
         both = Pairs(pairs.features, torch.cat([left, pairs.voxels], 1), pairs.counts)

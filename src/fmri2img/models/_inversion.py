@@ -86,6 +86,50 @@ def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float)
     return root_of(covariance)
 
 
+@dataclass(frozen=True)
+class FewImages:
+    """The same covariance where there are fewer images than voxels: rows^T rows + diagonal.
+
+    Attributes
+    ----------
+    rows : Tensor, shape (n, v), float64
+    diagonal : Tensor, shape (v,), float64
+    """
+
+    rows: torch.Tensor
+    diagonal: torch.Tensor
+
+    @classmethod
+    def of(cls, residual: torch.Tensor, counts: torch.Tensor, shrinkage: float) -> "FewImages":
+        """Take what `noise_factor` takes."""
+        rows = (residual * counts.sqrt()[:, None]).double() / len(residual) ** 0.5
+        variances = rows.square().sum(0)
+        floor = 1e-3 * variances.mean().clamp(min=1e-6)
+        return cls((1 - shrinkage) ** 0.5 * rows, shrinkage * variances + floor)
+
+    def solve(self, right: torch.Tensor) -> torch.Tensor:
+        """Return the inverse covariance times ``right`` (v, k), by Woodbury's identity."""
+        scaled = right / self.diagonal[:, None]
+        weighed = self.rows / self.diagonal
+        inner = weighed @ self.rows.T
+        inner.diagonal().add_(1)
+        root = torch.linalg.cholesky(inner)
+        return scaled - weighed.T @ torch.cholesky_solve(self.rows @ scaled, root)
+
+
+def noise_of(
+    residual: torch.Tensor, counts: torch.Tensor, shrinkage: float, n_numbers: int
+) -> "torch.Tensor | FewImages":
+    """Return the covariance of the noise in the form that is cheaper to invert: its root (v, v),
+    or `FewImages` if there are more voxels than a description has numbers, ``n_numbers``, and
+    more than twice as many as images.
+    """
+    n, v = residual.shape
+    if v >= n_numbers and v > 2 * n:
+        return FewImages.of(residual, counts, shrinkage)
+    return noise_factor(residual, counts, shrinkage)
+
+
 def root_of(covariance: torch.Tensor) -> torch.Tensor:
     """Return the lower triangular root of a covariance, shape (d, d).
 
@@ -132,8 +176,8 @@ def relative_noise(
 class View(Protocol):
     """What voxels see of a prior over descriptions."""
 
-    def against(self, factor: torch.Tensor) -> "Inversion":
-        """Invert the voxels' model, given the root (v, v) of the covariance of their noise."""
+    def against(self, noise: "torch.Tensor | FewImages") -> "Inversion":
+        """Invert the voxels' model, given the covariance of their noise (`noise_of`)."""
 
 
 def views_of(
@@ -188,17 +232,28 @@ class _Rooted:
         root = root_of(covariance)
         return cls(weights.T @ root, root[:n_latents])
 
-    def against(self, factor: torch.Tensor) -> "Inversion":
-        both = torch.linalg.solve_triangular(factor.double(), self.weighted, upper=False)
-        values, vectors = torch.linalg.eigh(both.T @ both)
-        real = values > 1e-10 * values[-1].clamp(min=1e-12)
-        values, vectors = values[real], vectors[:, real]
-        lengths = values.sqrt()
-        whitened = torch.linalg.solve_triangular(
-            factor.T, (both @ vectors / lengths).float(), upper=True
-        )
+    def against(self, noise: "torch.Tensor | FewImages") -> "Inversion":
+        if isinstance(noise, FewImages):
+            solved = noise.solve(self.weighted)
+            values, vectors = _lengths(self.weighted.T @ solved)
+            lengths = values.sqrt()
+            whitened = (solved @ vectors / lengths).float()
+        else:
+            both = torch.linalg.solve_triangular(noise.double(), self.weighted, upper=False)
+            values, vectors = _lengths(both.T @ both)
+            lengths = values.sqrt()
+            whitened = torch.linalg.solve_triangular(
+                noise.T, (both @ vectors / lengths).float(), upper=True
+            )
         variance = self.root.square().sum(1)
         return Inversion(self.root @ vectors * lengths, values, variance, whitened)
+
+
+def _lengths(precision: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the eigenvalues of a matrix (d, d) that are not 0, and their eigenvectors."""
+    values, vectors = torch.linalg.eigh(precision)
+    real = values > 1e-10 * values[-1].clamp(min=1e-12)
+    return values[real], vectors[:, real]
 
 
 @dataclass(frozen=True)
@@ -231,8 +286,10 @@ class _Seen:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return _Seen(*((1 - share) * ours + share * theirs for ours, theirs in pairs))
 
-    def against(self, factor: torch.Tensor) -> "Inversion":
-        root = factor.double()
+    def against(self, noise: "torch.Tensor | FewImages") -> "Inversion":
+        if isinstance(noise, FewImages):
+            raise TypeError("few voxels have a root of their noise")
+        root = noise.double()
         half = torch.linalg.solve_triangular(root, self.within, upper=False)
         values, vectors = torch.linalg.eigh(
             torch.linalg.solve_triangular(root, half.T, upper=False)

@@ -25,7 +25,7 @@ from pydantic import Field
 from fmri2img.models._forward import ForwardModel, Pairs
 from fmri2img.models._inversion import (
     View,
-    noise_factor,
+    noise_of,
     relative_noise,
     shrink_covariance,
     views_of,
@@ -154,9 +154,9 @@ class PosteriorEncoder(Encoder):
             )
             self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
             return {}
-        voxels = self.normalizer(data.image_betas)
-        voxel_mean = (counts @ voxels) / counts.sum()
-        pairs = Pairs(world.descriptions, voxels.sub_(voxel_mean), counts)
+        pairs, voxel_mean = Pairs.centred(
+            world.descriptions, self.normalizer(data.image_betas), counts
+        )
         folds = torch.from_numpy(
             np.random.default_rng(settings.seed).permutation(len(counts))
             % min(settings.n_folds, len(counts))
@@ -169,7 +169,7 @@ class PosteriorEncoder(Encoder):
         choice, error = choose_inversion(pairs, folds, models, settings, world, share)
         forward = models.fitted_on(frozenset(folds.tolist()))
         view = world.views(pairs.features, forward, [choice.prior_shrinkage])
-        factor = noise_factor(forward.residual, counts, choice.noise_shrinkage)
+        factor = noise_of(forward.residual, counts, choice.noise_shrinkage, world.n_numbers)
         inverse = view[choice.prior_shrinkage].against(factor)
         for repetitions in range(1, data.most_repetitions + 1):
             noise = choice.noise_scale * relative_noise(repetitions, counts, share)
@@ -250,6 +250,11 @@ class World:
     def n_latents(self) -> int:
         """Number of latent numbers in a description."""
         return int(np.prod(self.grids[0]))
+
+    @property
+    def n_numbers(self) -> int:
+        """Number of numbers in a description."""
+        return self.descriptions.shape[1]
 
     def covariance(self, descriptions: torch.Tensor) -> torch.Tensor:
         """Return the covariance (d, d) of descriptions over some training images and all other
@@ -377,7 +382,7 @@ def choose_inversion(
         forward = models.fitted_on(every - {fold})
         views = world.views(rest.features, forward, settings.prior_shrinkages)
         for noise_shrinkage in settings.noise_shrinkages:
-            factor = noise_factor(forward.residual, forward.counts, noise_shrinkage)
+            factor = noise_of(forward.residual, forward.counts, noise_shrinkage, world.n_numbers)
             for prior_shrinkage, view in views.items():
                 inverse = view.against(factor)
                 projected = (held_out.voxels @ inverse.whitened).double()

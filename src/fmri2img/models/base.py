@@ -14,7 +14,7 @@ LATENT_SHAPE = (4, 16, 16)
 _VOXELS_AT_ONCE = 512
 _NO_LIMIT = 1e30  # in percent signal change, and finite, as weights must be
 # The list in params.yaml that holds a model: what it needs on disk before it is trained.
-Kind = Literal["latents", "pixels", "diffusion"]
+Kind = Literal["latents", "population", "pixels", "diffusion"]
 _Weight = Annotated[float, Field(ge=0)]
 
 
@@ -119,6 +119,24 @@ class GradientSettings(EncoderSettings):
 
 
 @dataclass(frozen=True)
+class VoxelPrior:
+    """What is known of a voxel before its responses: the distribution over voxels of a region.
+
+    Attributes
+    ----------
+    mean : Tensor, shape (n_channels,)
+        Of the weights of a description's channels.
+    covariance : Tensor, shape (n_channels, n_channels)
+    sizes : Tensor, shape (n_sizes,)
+        Probability of each window size.
+    """
+
+    mean: torch.Tensor
+    covariance: torch.Tensor
+    sizes: torch.Tensor
+
+
+@dataclass(frozen=True)
 class TrainingTensors:
     """Data that an encoder may learn from, without test images and test trials.
 
@@ -142,6 +160,9 @@ class TrainingTensors:
     prior_energies : Tensor, shape (n_pictures, channels, rows, columns)
     roi_names : dict of int to str
         Number of a region to its name.
+    population : dict of str to VoxelPrior
+        What voxels of other people respond to, by the name of the region; under ``""`` in all
+        regions together. Empty for encoders that learn from the subject alone.
     n_repetitions : int or None
         Most repetitions of an image in the experiment; None: the most among these images.
     text_embeddings : Tensor, shape (n_images, 77, 768), float16
@@ -158,6 +179,7 @@ class TrainingTensors:
     prior_latents: torch.Tensor
     prior_energies: torch.Tensor
     roi_names: dict[int, str] = field(default_factory=dict)
+    population: dict[str, VoxelPrior] = field(default_factory=dict)
     n_repetitions: int | None = None
     text_embeddings: torch.Tensor = field(
         default_factory=lambda: torch.zeros(0, 77, 768, dtype=torch.float16)
@@ -262,8 +284,8 @@ class Encoder(nn.Module):
     Attributes
     ----------
     kind : str
-        ``latents``, ``pixels`` or ``diffusion``: the list under ``models`` in ``params.yaml`` that
-        names it.
+        ``latents``, ``population``, ``pixels`` or ``diffusion``: the list under ``models`` in
+        ``params.yaml`` that names it.
     targets : str
         What it learns: a module of `training.targets`.
     renderer : str

@@ -5,7 +5,7 @@ Ten minutes of scanning are too few to say what a voxel responds to, but there a
 voxels in a region, and they resemble one another.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from pydantic import Field
@@ -19,7 +19,7 @@ from fmri2img.models._posterior import (
     World,
 )
 from fmri2img.models._windows import Windows
-from fmri2img.models.base import TrainingTensors
+from fmri2img.models.base import TrainingTensors, VoxelPrior
 
 _Voxels = Annotated[float, Field(ge=0)]
 
@@ -50,7 +50,7 @@ class Settings(PosteriorSettings):
 class Model(PosteriorEncoder):
     """The posterior mean of the latent, under an encoding model with a prior for each region."""
 
-    Settings = Settings
+    Settings: ClassVar[type[PosteriorSettings]] = Settings
 
     def encoding_models(
         self, pairs: Pairs, folds: torch.Tensor, world: World, data: TrainingTensors
@@ -58,6 +58,17 @@ class Model(PosteriorEncoder):
         """Return models in which voxels of a region share a prior, more or less."""
         settings = self.settings
         windows = Windows.of(world.grids, settings.window_sizes, world.descriptions)
-        pooling = Pooling(settings.shared_voxels, settings.isotropic_voxels, settings.n_rounds)
-        models = HierarchicalModels(pairs, folds, windows, data.roi_labels.long(), pooling)
+        pooling = Pooling(
+            settings.shared_voxels,
+            settings.isotropic_voxels,
+            settings.n_rounds,
+            getattr(settings, "population_voxels", 0.0),
+        )
+        regions = data.roi_labels.long()
+        models = HierarchicalModels(pairs, folds, windows, regions, pooling, self.known(data))
+        models.has_places = getattr(settings, "places", True)
         return [models.mixed(share) for share in settings.pooled_shares]
+
+    def known(self, data: TrainingTensors) -> dict[int, VoxelPrior]:  # noqa: ARG002
+        """Return what is known of each region from other people; here nothing. For subclasses."""
+        return {}

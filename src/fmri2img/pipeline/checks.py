@@ -44,6 +44,12 @@ def check_project() -> ProjectParams:
             f"{near(stray[0], model_names())}; remove the section, or add "
             f"src/fmri2img/models/{stray[0]}.py"
         )
+    if params.models.population and len(params.population) < 2:
+        raise ConfigError(
+            f"{PARAMS_PATH}: models.population: {params.models.population[0]} learns from other "
+            f"subjects, and the population is {', '.join(params.population)} alone; name another "
+            "subject in population, or empty the list"
+        )
     _check_folder("autoencoder.source", params.autoencoder.source, "config.json")
     if params.models.diffusion:
         _check_folder("diffusion.source", params.diffusion.source, "unet")

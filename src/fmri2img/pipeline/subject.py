@@ -16,6 +16,7 @@ from fmri2img.containers.splits import Split
 from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.true_pictures import TruePictures
+from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, VALIDATION_LOSS
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.features.prior import pool_pictures
@@ -37,6 +38,7 @@ from fmri2img.project.layout import (
     targets_path,
     training_path,
     truth_path,
+    voxel_priors_path,
     voxels_path,
 )
 
@@ -150,6 +152,12 @@ class EncoderData:
         remedy = f"dvc repro make_targets@{self.subject}-{self.model}"
         return DiffusionTargets.open(path, remedy=remedy)
 
+    def voxel_priors(self) -> VoxelPriors:
+        """Open what the model's population learnt from the subject's voxels."""
+        path = voxel_priors_path(self.subject, self.model)
+        remedy = f"dvc repro learn_population@{self.subject}-{self.model}"
+        return VoxelPriors.open(path, remedy=remedy, subject=self.subject)
+
     def captions(self) -> dict[str, list[str]]:
         """Return the captions of the subject's pictures, by image id."""
         path = captions_path(self.subject, self.model)
@@ -194,3 +202,9 @@ def _owned(
 def open_prior(population: list[str]) -> Latents:
     """Open the latents of the population's pictures, without its test images."""
     return pool_pictures([SubjectData(subject).prior() for subject in population])
+
+
+def open_population(population: list[str], subject: str, model: str) -> list[VoxelPriors]:
+    """Open what a model learnt from the voxels of the population, but for the subject itself."""
+    others = (name for name in population if name != subject)
+    return [EncoderData(name, model).voxel_priors() for name in others]

@@ -12,7 +12,7 @@ from fmri2img.containers.latents import Latents
 from fmri2img.containers.splits import Split
 from fmri2img.models.base import Encoder
 from fmri2img.models.registry import check_settings, model_class, save_seeds, save_verified
-from fmri2img.pipeline.subject import SubjectData, open_prior
+from fmri2img.pipeline.subject import SubjectData, open_population, open_prior
 from fmri2img.pipeline.training_records import (
     describe_encoder,
     epoch_log,
@@ -156,6 +156,7 @@ def _collect(
         settings,
         lambda: open_prior(params.population),
         data.encoder(model).targets,
+        lambda: open_population(params.population, data.subject, model),
     )
     targets = targets_of(kind).collect(sources)
     about |= targets.about

@@ -345,15 +345,14 @@ class ModelLists(Params):
 
     Attributes
     ----------
-    latents : list of str
-        Encoders that predict latents, which the frozen decoder turns into pictures.
-    pixels : list of str
-        Encoders that predict pictures.
-    diffusion : list of str
-        Encoders that steer Stable Diffusion, and also learn from captions.
+    latents, population, pixels, diffusion : list of str
+        Encoders that predict latents, which the frozen decoder turns into pictures; that predict
+        them, and learn from other subjects' voxels too; that predict pictures; that steer Stable
+        Diffusion, and also learn from captions.
     """
 
     latents: Annotated[list[ModelName], Field(min_length=1)]
+    population: list[ModelName]
     pixels: list[ModelName]
     diffusion: list[ModelName]
 

@@ -104,6 +104,16 @@ def prior_path(subject: str) -> Path:
     return prior_folder() / f"{subject}.h5"
 
 
+def population_folder(model: str) -> Path:
+    """Folder of the files of `voxel_priors_path`, one for each subject of the population."""
+    return Path("data/population") / model
+
+
+def voxel_priors_path(subject: str, model: str) -> Path:
+    """`containers.VoxelPriors` of a subject of the population, for a model that learns from it."""
+    return population_folder(model) / f"{subject}.h5"
+
+
 def encoder_folder(subject: str, model: str) -> Path:
     """Weights and config of an encoder."""
     return Path("models") / subject / model

@@ -100,6 +100,10 @@ def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
             "called machine.raw_root since version 0.2",
         ),
         "models": (isinstance(models, list), "a list in version 0.1, lists by kind since 0.2"),
+        "models.pixels": (
+            isinstance(models, dict) and "pixels" in models and "population" not in models,
+            "stands after models.population, the list of models that learn from other subjects",
+        ),
         "train.default": (
             isinstance(train, dict) and "default" in train,
             "called train.bayes_independent now",

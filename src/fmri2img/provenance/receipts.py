@@ -263,14 +263,20 @@ class RawFiles:
 
     @property
     def remedy(self) -> str:
-        """The command that brings the files."""
+        """The command that brings the files; a damaged copy that was there before is no bucket's to
+        mend.
+        """
+        return f"{self._fetch_again} (if the file is a copy of your own, replace it first)"
+
+    @property
+    def _fetch_again(self) -> str:
         return f"dvc repro --force --single-item {self.receipt.stage}"
 
     @property
     def _restore(self) -> str:
         return (
             "put the recorded file back; to fetch it again, or to accept your local copy as it "
-            f"is now, run: {self.remedy}"
+            f"is now, run: {self._fetch_again}"
         )
 
     def lists(self, path: PurePosixPath) -> bool:
@@ -307,7 +313,7 @@ class RawFiles:
                 raise MissingDataError(
                     f"{path} is not in the receipt of {self.name} ({len(records)} files); "
                     "name it in params.yaml under datasets, or complete the copy, then "
-                    f"run: {self.remedy}"
+                    f"run: {self._fetch_again}"
                 )
         wanted = [records[str(path)] for path in paths]
         for record in wanted:
@@ -346,7 +352,7 @@ class RawFiles:
         if not file.exists():
             return MissingDataError(
                 f"{file} not found, expected {record.size} bytes; put it back, or fetch it again: "
-                f"{self.remedy}"
+                f"{self._fetch_again}"
             )
         if (size := file.stat().st_size) != record.size:
             return ChangedDataError(

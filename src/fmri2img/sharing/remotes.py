@@ -37,16 +37,17 @@ SHARED_STAGES = (
     "collect_truth",
     "encode_latents",
     "collect_prior",
+    "learn_population",
     "fetch_captions",
     "make_targets",
 )
-MODEL_STAGES = (*SHARED_STAGES, "train", "train_pixels", "train_diffusion")
+MODEL_STAGES = (*SHARED_STAGES, "train", "train_population", "train_pixels", "train_diffusion")
 ALL_STAGES = (
     *MODEL_STAGES,
     "fit_encoding_model",
-    *("predict", "predict_pixels", "predict_diffusion"),
+    *("predict", "predict_population", "predict_pixels", "predict_diffusion"),
     "score_references",
-    *("evaluate", "evaluate_pixels", "evaluate_diffusion"),
+    *("evaluate", "evaluate_population", "evaluate_pixels", "evaluate_diffusion"),
     "compare",
 )
 # Stages whose parameters may differ from those of the pulled files only if raw files are at hand.

@@ -213,6 +213,8 @@ def _description(config: dict[str, Any], document: MetricsDocument | None) -> st
     lines = ["**SIMULATED DATA, not brain data.**"] if about["data.source"] == "simulated" else []
     decoded = {
         "latents": f"latents of {about['autoencoder']}",
+        "population": f"latents of {about['autoencoder']}, with voxel priors of "
+        f"{about.get('population')}",
         "pixels": "pictures of its own decoder",
         "diffusion": f"z and c of {about.get('diffusion')}",
     }[model_class(config["model"]).kind]

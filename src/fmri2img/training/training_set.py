@@ -41,14 +41,42 @@ def make_training_set(
         If no voxel varies over training trials, or the split is of other images.
     """
     train_ids, validation_ids = split.ids("train"), split.ids("validation")
+    everywhere = np.concatenate([train_ids, validation_ids, split.ids("test")])
+    others = prior.only(np.setdiff1d(prior.image_ids, everywhere))
+    return training_set_of(
+        examples, train_ids, validation_ids, latents, others, with_pictures=with_pictures
+    )
+
+
+def training_set_of(
+    examples: Examples,
+    train_ids: np.ndarray,
+    validation_ids: np.ndarray,
+    latents: Latents,
+    others: Latents,
+    *,
+    with_pictures: bool,
+) -> TrainingSet:
+    """Collect the trials of some images and the averages of others.
+
+    Parameters
+    ----------
+    examples, latents
+        Data of the subject.
+    train_ids, validation_ids : ndarray, shape (n,)
+        Ascending.
+    others : Latents
+        Latents of pictures for a prior; none of them is one that an encoder is judged by.
+    with_pictures : bool
+        Whether to include the pictures.
+
+    Raises
+    ------
+    MismatchError
+        If no voxel varies over training trials, or an image is not among the examples.
+    """
     for ids in (train_ids, validation_ids):
         examples.rows_of(ids)
-    others = prior.only(
-        np.setdiff1d(
-            prior.image_ids,
-            np.concatenate([split.ids(name) for name in ("train", "validation", "test")]),
-        )
-    )
     trials = examples.trials_of(train_ids)
     betas, trial_ids = examples.in_units(trials), examples.trial_image_ids[trials]
     if not (np.fmax.reduce(betas) > np.fmin.reduce(betas)).any():

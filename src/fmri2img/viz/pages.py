@@ -72,7 +72,7 @@ class ReportData:
 def run_page(data: ReportData) -> str:
     """Return the page about one encoder as HTML, in one file that works offline."""
     document, regions = data.document, data.encoding["regions"]
-    return _render(
+    return render(
         "report.html.jinja",
         title=f"{data.subject} · {data.model}",
         about=document.about,
@@ -216,7 +216,7 @@ def comparison_page(
         if any(name in run.document.rows[MODEL] for run in runs)
     }
     document = runs[0].document
-    return _render(
+    return render(
         "comparison.html.jinja",
         metrics=_headings(shown),
         runs=runs,
@@ -260,7 +260,8 @@ def _reference_means(runs: list[ListedRun], metrics: Iterable[str]) -> dict[str,
     return means
 
 
-def _render(template: str, **values: Any) -> str:
+def render(template: str, **values: Any) -> str:
+    """Return a template of this folder with some values, as HTML with the style of all pages."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

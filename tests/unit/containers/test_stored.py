@@ -215,6 +215,18 @@ def test_latents_that_are_no_numbers(tmp_path):
         Latents.open(tmp_path / "l.h5", remedy="")
 
 
+def test_latents_that_do_not_depend_on_the_picture(tmp_path):
+    same = np.full((3, 4, 2, 2), 0.7, np.float32)
+    none = np.zeros((3, 0, 1, 1), np.float32)
+    latents = Latents(np.arange(3), same, none, {"autoencoder": {}})
+    with pytest.raises(MismatchError, match="values: the same latents for all 3 pictures"):
+        latents.save(tmp_path / "l.h5")
+    latents._write(tmp_path / "l.h5")
+    with pytest.raises(FormatError, match="values: the same latents for all 3 pictures; run: x"):
+        Latents.open(tmp_path / "l.h5", remedy="x")
+    latents.only(np.array([1])).save(tmp_path / "one.h5")
+
+
 def test_image_ids_may_be_texts(tmp_path):
     ids = np.array(["cat", "dog", "owl"])
     examples(image_ids=ids, trial_image_ids=ids[[0, 0, 1, 2]]).save(tmp_path / "e.h5")

@@ -15,7 +15,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.datasets.contract import check_betas
 from fmri2img.datasets.folder_dataset import Declared
 from fmri2img.datasets.nsd.volumes import write_volume
-from fmri2img.datasets.picture_join import collect_truth, create_examples
+from fmri2img.datasets.picture_join import check_pictures, collect_truth, create_examples
 from fmri2img.datasets.protocol import Resources, check_subjects, dataset_names, terms_of
 from fmri2img.datasets.regions import read_region
 from fmri2img.project.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
@@ -181,6 +181,22 @@ def test_a_picture_of_another_size_is_one_line(miniature, tmp_path):
         match=rf"image cup-00 is uint8 of shape \({SIDE}, {SIDE}, 3\), expected uint8 of \(47",
     ):
         read("folder", dataset, PERSON, miniature, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("grey", "message"),
+    [
+        ([[5, 9, 9, 5]] * 3, "all 3 pictures are the same picture, expected what the subject saw"),
+        ([[0] * 4, [7] * 4, [7] * 4], "all 3 pictures are of one colour each"),
+    ],
+)
+def test_pictures_that_show_nothing(grey, message):
+    pictures = np.repeat(np.array(grey, np.uint8).reshape(3, 2, 2, 1), 3, axis=3)
+    with pytest.raises(MismatchError, match=message):
+        list(check_pictures(iter(pictures), np.arange(3), 2))
+    shown = [*pictures, np.arange(12, dtype=np.uint8).reshape(2, 2, 3)]
+    assert len(list(check_pictures(iter(shown), np.arange(4), 2))) == 4
+    assert len(list(check_pictures(iter(pictures[:1]), np.arange(1), 2))) == 1
 
 
 @pytest.mark.parametrize(

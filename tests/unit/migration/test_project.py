@@ -12,7 +12,9 @@ from fmri2img.models.registry import EARLIER_NAMES
 from fmri2img.project.config import ModelLists
 from fmri2img.project.exceptions import ConfigError, FormatError, MissingDataError
 
-MODELS = ModelLists(latents=["ridge", "bayes_independent"], pixels=[], diffusion=["takagi"])
+MODELS = ModelLists(
+    latents=["ridge", "bayes_independent"], population=[], pixels=[], diffusion=["takagi"]
+)
 CURRENT = {
     "subjects": ["subj01"],
     "models": MODELS.model_dump(),
@@ -85,7 +87,7 @@ def test_params_keep_comments_and_get_todays_names():
 def test_a_block_list_of_models():
     text = migrate_params("models:\n- ridge\n- default\n\ntrain: {}\n", EARLIER_NAMES)
     assert yaml.safe_load(text) == {
-        "models": {"latents": ["ridge", "bayes_independent"], "pixels": [], "diffusion": []},
+        "models": MODELS.by_kind() | {"diffusion": []},
         "train": {},
     }
 
@@ -259,8 +261,10 @@ def test_what_was_bayes_until_0_2_0_is_bayes_independent(project):
     assert "penalties: [100]        # kept" in text
     train = yaml.safe_load(text)["train"]
     assert train["bayes_independent"] == {"penalties": [100], "seed": 3}
-    today = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]["bayes"]
-    assert train["bayes"] == today
+    today = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
+    for name in ("bayes", "bayes_population"):
+        assert train[name] == today[name]
+    assert yaml.safe_load(text)["models"]["population"] == []
 
 
 @pytest.mark.parametrize("train", [None, "x", {"bayes": 5}, {"bayes": None}])

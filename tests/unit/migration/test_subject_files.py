@@ -17,7 +17,7 @@ from fmri2img.project.config import ModelLists
 
 SUBJECTS = ["anna", "berta"]
 TESTS = {"anna": (1, 4), "berta": (1, 7)}
-MODELS = ModelLists(latents=["ridge"], pixels=[], diffusion=["takagi"])
+MODELS = ModelLists(latents=["ridge"], population=[], pixels=[], diffusion=["takagi"])
 
 
 def md5(path):
@@ -36,7 +36,7 @@ def project(tmp_path):
     about = {"autoencoder": {"name": "vae", "sha256": "abc"}, "data_source": "nsd"}
     for subject, test in TESTS.items():
         seen = np.array(sorted((11, 13, *test)))
-        values = np.full((4, 4, 2, 2), 0.5, np.float32)
+        values = np.linspace(0, 1, 64, dtype=np.float32).reshape(4, 4, 2, 2)
         Latents(seen, values, values[:, :2], about).save(tmp_path / f"data/latents/{subject}.h5")
     Latents(np.array([11, 13]), values[:2], values[:2, :2], about).save(tmp_path / "data/prior.h5")
     captions = {id_name(number): [f"picture {number}"] for number in (1, 4, 7, 10, 11, 12, 13)}

@@ -7,11 +7,11 @@ from fmri2img.models._hierarchy import (
     HierarchicalModels,
     Pooling,
     Posterior,
-    Prior,
     Sums,
 )
 from fmri2img.models._places import weights_of_places
 from fmri2img.models._windows import Windows
+from fmri2img.models.base import VoxelPrior
 from voxel_world import GRIDS, N_ENERGIES, D, make_world
 
 POOLING = Pooling(shared_voxels=30, isotropic_voxels=100, n_rounds=4)
@@ -63,7 +63,7 @@ def test_the_posterior_is_the_textbooks_averaged_over_windows_and_noise(pairs, w
     mean = torch.from_numpy(rng.normal(size=N_CHANNELS) / 5).float()
     root = torch.from_numpy(rng.normal(size=(N_CHANNELS, N_CHANNELS)) / 10).double()
     covariance = root @ root.T + 0.01 * torch.eye(N_CHANNELS)
-    prior = Prior(mean, covariance.float(), torch.tensor([0.3, 0.7]))
+    prior = VoxelPrior(mean, covariance.float(), torch.tensor([0.3, 0.7]))
     some = pairs.of(torch.arange(40))
     sums = Sums.of(some, windows)
     posterior = Posterior.of(sums.of_voxels(torch.tensor([2])), prior, windows)
@@ -202,3 +202,33 @@ def test_places_are_ridge_regressions_weighed_by_evidence(n_images, rng):
     pairs = Pairs(features.float(), voxel.float(), counts.float())
     found = weights_of_places(pairs, windows)[:, 0]
     torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=1e-2)
+
+
+def test_what_is_known_from_others_stays_where_nothing_is_learnt(pairs, windows):
+    """Without rounds the prior is what is known; with them, its weight is in voxels."""
+    voxels = [torch.arange(pairs.voxels.shape[1])]
+    sums = Sums.of(pairs, windows)
+    known = [VoxelPrior(torch.ones(N_CHANNELS), torch.eye(N_CHANNELS), torch.tensor([0.3, 0.7]))]
+    (at_once,) = Pooling(30, 100, 0, 50).priors(sums, windows, voxels, known)
+    assert at_once is known[0]
+    (own,) = Pooling(30, 100, 1, 1e-9).priors(sums, windows, voxels, known)
+    (half,) = Pooling(30, 100, 1, len(voxels[0])).priors(sums, windows, voxels, known)
+    (theirs,) = Pooling(30, 100, 1, 1e9).priors(sums, windows, voxels, known)
+    torch.testing.assert_close(half.mean, (own.mean + theirs.mean) / 2)
+    torch.testing.assert_close(theirs.mean, known[0].mean)
+    apart = own.mean - theirs.mean
+    mixture = (own.covariance + theirs.covariance) / 2 + torch.outer(apart, apart) / 4
+    torch.testing.assert_close(half.covariance, mixture, atol=1e-4, rtol=1e-4)
+
+
+def test_without_places_all_weights_are_pooled(pairs, windows):
+    folds = torch.arange(len(pairs.counts)) % 2
+    regions = torch.zeros(pairs.voxels.shape[1], dtype=torch.long)
+    both = frozenset({0, 1})
+    models = HierarchicalModels(pairs, folds, windows, regions, POOLING, has_places=False)
+    weights = models.fitted_on(both).weights
+    pooled = models.windows.unpool(torch.zeros(10, N_CHANNELS, 1))
+    assert weights.shape == (len(pooled), len(regions))
+    with_places = HierarchicalModels(pairs, folds, windows, regions, POOLING).fitted_on(both)
+    assert not torch.equal(weights, with_places.weights)
+    assert torch.equal(weights, models.mixed(0.0).fitted_on(both).weights)

@@ -7,7 +7,15 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.models._forward import Pairs
-from fmri2img.models._inversion import noise_factor, relative_noise, root_of, shrink_covariance
+from fmri2img.models._inversion import (
+    FewImages,
+    noise_factor,
+    noise_of,
+    relative_noise,
+    root_of,
+    shrink_covariance,
+    views_of,
+)
 from fmri2img.models._posterior import World, misfit_share
 from fmri2img.models.base import TrainingTensors
 from fmri2img.models.registry import check_settings, model_class
@@ -251,3 +259,23 @@ def test_pictures_without_any_variance_are_one_line():
     ) as e:
         root_of(torch.zeros(4, 4))
     assert "\n" not in str(e.value)
+
+
+def test_noise_of_few_images_needs_no_root_of_all_voxels(rng):
+    """The posterior is the same, up to rounding."""
+    n_voxels, n_images, grids = 70, 12, [(2, 3, 3)]
+    tensor = torch.from_numpy
+    residual = tensor(rng.normal(size=(n_images, n_voxels))).float()
+    counts = tensor(rng.integers(1, 4, n_images)).float()
+    weights = tensor(rng.normal(size=(18, n_voxels))).float()
+    pictures = tensor(rng.normal(size=(40, 18)))
+    view = views_of(pictures.T @ pictures / 40, grids, weights, 18, [0.2])[0.2]
+    few = noise_of(residual, counts, 0.75, 18)
+    assert isinstance(few, FewImages)
+    root = noise_factor(residual, counts, 0.75)
+    whole = few.rows.T @ few.rows + torch.diag(few.diagonal)
+    torch.testing.assert_close(whole.float(), root @ root.T, atol=1e-4, rtol=1e-4)
+    for ours, theirs in zip(view.against(few).gain(0.7), view.against(root).gain(0.7), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+    assert not isinstance(noise_of(residual, counts, 0.75, 71), FewImages)  # fewer voxels than that
+    assert not isinstance(noise_of(residual.repeat(3, 1), counts.repeat(3), 0.75, 18), FewImages)

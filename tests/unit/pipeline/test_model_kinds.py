@@ -26,7 +26,8 @@ from fmri2img.training.targets.kinds import targets_of
 def test_every_model_has_targets_and_a_renderer_of_its_kind(name):
     model = model_class(name)
     targets, renderer = targets_of(model), renderer_of(model)
-    assert targets.are_latents == (model.kind == "latents") == renderer.states_errors_of_latents
+    are_latents = model.kind in ("latents", "population")
+    assert targets.are_latents == are_latents == renderer.states_errors_of_latents
 
 
 def test_targets_that_nobody_makes():
@@ -34,7 +35,8 @@ def test_targets_that_nobody_makes():
     with pytest.raises(
         ConfigError,
         match=r"targets: there is no 'latent_target' \(did you mean latent_targets or "
-        r"steering_targets\?\); choose from: latent_targets, picture_targets, steering_targets, or",
+        r"population_targets\?\); choose from: latent_targets, picture_targets, "
+        r"population_targets, steering_targets, or",
     ):
         targets_of(model)
 
@@ -60,6 +62,9 @@ def test_a_renderer_that_cannot_take_what_a_model_predicts(monkeypatch):
 
 def test_stages_are_called_by_kind():
     assert stage_of("train", "subj01", "ridge") == "train@subj01-ridge"
+    assert stage_of("train", "subj01", "bayes_population") == (
+        "train_population@subj01-bayes_population"
+    )
     assert stage_of("predict", "subj01", "takagi") == "predict_diffusion@subj01-takagi"
     assert stage_of("evaluate", "subj01", "upscaling_ae") == "evaluate_pixels@subj01-upscaling_ae"
     assert current_name("default") == "bayes_independent"

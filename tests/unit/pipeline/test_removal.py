@@ -68,7 +68,7 @@ def test_what_is_of_it_goes_and_nothing_else(project, name):
     assert not [path for path in project.rglob("*") if path.is_dir() and not any(path.iterdir())]
     params = load_params(project / "params.yaml")
     assert name not in (*params.subjects, *params.models)
-    assert removal.size() == 0
+    assert removal.size(project) == 0
 
 
 def test_it_counts_bytes_and_encoders(project):

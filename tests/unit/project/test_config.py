@@ -181,9 +181,9 @@ def test_faults_are_named_in_one_line(params_file, old, new, message, monkeypatc
 def test_params_with_old_names_say_the_new_ones(params_file, old, new, message):
     path = params_file(old, new)
     if "latents: [" in (text := path.read_text()) and "models: [" in text:
-        kinds = ("latents:", "pixels:", "diffusion: [")
+        kinds = ("  latents:", "  population:", "  pixels:", "  diffusion: [")
         lines = text.splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if not line.strip().startswith(kinds)))
+        path.write_text("".join(line for line in lines if not line.startswith(kinds)))
     with pytest.raises(ConfigError, match=message) as caught:
         load_params(path)
     assert "\n" not in str(caught.value)

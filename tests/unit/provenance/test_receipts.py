@@ -73,6 +73,11 @@ def test_missing_and_changed_files_are_refused(raw, content, error, message):
         raw.check()
 
 
+def test_a_damaged_copy_is_not_brought_back_by_recording_it_again(raw):
+    words = "fetch_raw@subj05 (if the file is a copy of your own, replace it first)"
+    assert raw.remedy.endswith(words)
+
+
 def test_a_file_that_is_not_listed_is_refused(raw):
     with pytest.raises(MissingDataError, match=r"c\.tsv is not in the receipt of subj05"):
         raw.locate("nsddata/c.tsv")

@@ -32,6 +32,7 @@ from fmri2img.training.loop import Trainer
 from fmri2img.training.targets import latent_targets
 from fmri2img.training.targets.kinds import Sources
 from fmri2img.training.training_set import make_diffusion_set, make_training_set
+from fmri2img.training.voxel_populations import learn_voxel_priors, pool
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 FAST = {"epochs": 4, "batch_size": 32, "learning_rate": 0.002}
@@ -87,12 +88,13 @@ def subject(rng):
     settings = {"kind": "shared", "validation_fraction": 0.15, "n_train_random": 1}
     split = split_images(image_ids, examples.is_shared, rng=np.random.default_rng(0), **settings)
     energies = rng.normal(size=(N_IMAGES, 2, 4, 4)).astype(np.float32)
-    return examples, split, Latents(image_ids, latents, energies, {"data_source": "simulated"})
+    about = {"data_source": "simulated", "autoencoder": {"name": "vae", "sha256": "0"}}
+    return examples, split, Latents(image_ids, latents, energies, about)
 
 
-def training_set(examples, split, latents):
+def training_set(examples, split, latents, name=""):
     """With pictures of other people, and the subject's own, test images included, which must be
-    left out.
+    left out; for a model that learns from a population, with one of somebody of the same data.
     """
     others = latents.only(split.ids("train")[:40])
     ids = np.concatenate([latents.image_ids, np.arange(80_000, 80_000 + len(others.values))])
@@ -100,12 +102,17 @@ def training_set(examples, split, latents):
         np.concatenate([getattr(part, name) for part in (latents, others)])
         for name in ("values", "energies")
     )
-    return with_prompts(
+    data = with_prompts(
         make_training_set(
             examples, split, latents, Latents(ids, values, energies, latents.provenance)
         ),
         split,
     )
+    if model_class(name or "ridge").kind != "population":
+        return data
+    settings = check_settings(name, SECTIONS[name])
+    population = pool([learn_voxel_priors(examples, split, latents, settings)])
+    return replace(data, train=replace(data.train, population=population))
 
 
 def with_prompts(data, split):
@@ -161,7 +168,7 @@ def test_signal_is_found(name, subject, tmp_path):
         if name in SMALL
         else {}
     )
-    encoder, result = fit(training_set(*subject), tmp_path, name, **changes)
+    encoder, result = fit(training_set(*subject, name), tmp_path, name, **changes)
     assert identification(encoder, subject) > 0.85
     assert result.validation_pattern_correlation > 0.2
 
@@ -173,7 +180,7 @@ def test_shuffled_image_labels_give_chance(name, subject, tmp_path, rng):
     rows = np.searchsorted(latents.image_ids, train)
     values = latents.values.copy()
     values[rows] = values[rng.permutation(rows)]
-    data = training_set(examples, split, replace(latents, values=values))
+    data = training_set(examples, split, replace(latents, values=values), name)
     encoder, _ = fit(data, tmp_path, name)
     assert identification(encoder, subject) == pytest.approx(0.5, abs=0.12)
 
@@ -191,8 +198,8 @@ def test_nothing_fitted_sees_a_test_trial(name, subject, tmp_path):
         split,
         replace(latents, values=values),
     )
-    first, first_result = fit(training_set(*subject), tmp_path / "a", name)
-    second, second_result = fit(training_set(*altered), tmp_path / "b", name)
+    first, first_result = fit(training_set(*subject, name), tmp_path / "a", name)
+    second, second_result = fit(training_set(*altered, name), tmp_path / "b", name)
     assert torch.equal(weights_of(first), weights_of(second))
     assert first_result == second_result
 
@@ -329,7 +336,7 @@ def test_poor_data_is_no_crash(name, n_images, voxels, subject, tmp_path):
         "saturated": examples.saturated[:, voxels]
     }
     few = replace(split, train=split.train[:n_images])
-    data = training_set(replace(examples, betas=betas, valid=valid, **poor), few, latents)
+    data = training_set(replace(examples, betas=betas, valid=valid, **poor), few, latents, name)
     changes = {"epochs": 2, "batch_size": 1000} if name in SMALL else {}
     encoder, result = fit(data, tmp_path, name, **changes)
     assert np.isfinite(result.validation_loss)

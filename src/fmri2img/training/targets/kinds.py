@@ -11,6 +11,7 @@ from fmri2img.containers.examples import Examples
 from fmri2img.containers.latents import Latents
 from fmri2img.containers.splits import Split
 from fmri2img.containers.targets import DiffusionTargets
+from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.models.base import Encoder
 from fmri2img.project.config import Params
 from fmri2img.project.exceptions import ConfigError
@@ -35,6 +36,8 @@ class Sources:
         Opens the latents of pictures that only other subjects saw.
     open_diffusion_targets : callable
         Opens the Stable Diffusion targets of the subject's pictures and captions.
+    open_population : callable
+        Opens what was learnt from the voxels of the population's other subjects.
     """
 
     examples: Examples
@@ -43,6 +46,7 @@ class Sources:
     settings: Params
     open_prior: Callable[[], Latents]
     open_diffusion_targets: Callable[[], DiffusionTargets]
+    open_population: Callable[[], list[VoxelPriors]] = list
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,87 @@
+"""The encoder for a person of whom there is even less data: voxels learn from one another, and from
+the voxels of the same regions of other people.
+
+What they take from others is what voxels of a region respond to and how much of the picture they
+see, no response and no picture: nobody needs to have seen the same images.
+"""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+
+from fmri2img.models import bayes
+from fmri2img.models._forward import Pairs
+from fmri2img.models._hierarchy import Pooling, Sums
+from fmri2img.models._posterior import PosteriorSettings, World
+from fmri2img.models._windows import Windows
+from fmri2img.models.base import TrainingTensors, VoxelNormalizer, VoxelPrior
+
+
+class Settings(bayes.Settings):
+    """``train.bayes_population`` in ``params.yaml``; the population is learnt with them too.
+
+    Attributes
+    ----------
+    population_voxels : float
+        Weight of what is known from other people in the prior of a region, in voxels of it.
+    places : bool
+        Whether single numbers of a description have weights of their own besides; with minutes of
+        data they get next to none, and take most of the time.
+    """
+
+    population_voxels: Annotated[float, Field(gt=0)]
+    places: bool = True
+
+
+class Model(bayes.Model):
+    """The posterior mean of the latent, under an encoding model with priors of other people."""
+
+    Settings: ClassVar[type[PosteriorSettings]] = Settings
+    kind = "population"
+    targets = "population_targets"
+
+    def known(self, data: TrainingTensors) -> dict[int, VoxelPrior]:
+        """Return what is known of each region; one that nobody else has is like all others."""
+        if not data.population:
+            return {}
+        everywhere = data.population[""]
+        return {
+            number: data.population.get(data.roi_names.get(number, ""), everywhere)
+            for number in data.roi_labels.unique().tolist()
+        }
+
+
+@torch.no_grad()
+def learn_priors(data: TrainingTensors, settings: Settings) -> dict[str, tuple[int, VoxelPrior]]:
+    """Learn from one person what the voxels of each region respond to.
+
+    Parameters
+    ----------
+    data : TrainingTensors
+    settings : Settings
+
+    Returns
+    -------
+    dict of str to (int, VoxelPrior)
+        Number of voxels that vary and their distribution, by the region's name.
+    """
+    normalizer = VoxelNormalizer(data.betas.shape[1], settings.clip_mads)
+    normalizer.fit(data.betas)
+    world = World.of(data, settings)
+    voxels, counts = normalizer(data.image_betas), data.repetitions.float()
+    pairs, _ = Pairs.centred(world.descriptions, voxels, counts)
+    windows = Windows.of(world.grids, settings.window_sizes, world.descriptions)
+    sums = Sums.of(pairs, windows)
+    pooling = Pooling(settings.shared_voxels, settings.isotropic_voxels, settings.n_rounds)
+    varying = torch.nonzero(sums.power > 0).squeeze(1)
+    names = [data.roi_names[label] for label in data.roi_labels[varying].tolist()]
+    regions = {
+        name: varying[[place for place, region in enumerate(names) if region == name]]
+        for name in sorted(set(names))
+    }
+    priors = pooling.priors(sums, windows, list(regions.values()))
+    return {
+        name: (len(voxels), prior)
+        for (name, voxels), prior in zip(regions.items(), priors, strict=True)
+    }

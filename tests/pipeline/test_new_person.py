@@ -1,0 +1,201 @@
+"""A population, an encoder that learns from it, and a ninth subject of whom there are minutes. All
+simulated: two people are made of one, who share no voxel and no picture.
+"""
+
+import json
+import shutil
+from dataclasses import replace
+
+import mlflow
+import numpy as np
+import pytest
+
+from commands import fmri2img, stage
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.latents import Latents
+from fmri2img.containers.splits import Split
+from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.models.registry import load_encoder
+from fmri2img.project.params_file import load_params
+from fmri2img.training.voxel_populations import learn_voxel_priors
+from miniature import SUBJECT, changed_params, clone, inside
+
+MODEL, MEMBER, NEW = "bayes_population", "subj01", "subj09"
+SMALL = {
+    "window_sizes": [1.0],
+    "n_folds": 2,
+    "prior_shrinkages": [0.2],
+    "noise_shrinkages": [0.75],
+    "noise_scales": [0.5, 1.0, 3.0],
+    "pooled_shares": [0.5, 1],
+}
+OF_VOXELS = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain")
+OF_TRIALS = ("image_ids", "is_shared", "session", "run", "trial", "repetition")
+
+
+def of_voxels(data, voxels):
+    """Some of somebody's voxels."""
+    return replace(
+        data,
+        **{name: getattr(data, name)[voxels] for name in OF_VOXELS},
+        valid=data.valid[:, voxels],
+        saturated=data.saturated[:, voxels],
+        betas=data.betas[:, voxels],
+    )
+
+
+@pytest.fixture(scope="module")
+def lab(pair_template, tmp_path_factory):
+    """The miniature with one more member of the population, and the new person's voxel file."""
+    lab = clone(pair_template, tmp_path_factory.mktemp("lab") / "project")
+    with changed_params(lab) as params:
+        params["train"][MODEL] |= SMALL
+        params["models"]["population"] = [MODEL]
+        params["subjects"] = params["population"] = [SUBJECT, MEMBER]
+    with inside(lab):
+        settings = load_params().train[MODEL]
+        from fmri2img.models.registry import check_settings
+
+        settings = check_settings(MODEL, settings)
+        examples = Examples.open(lab / f"data/examples/{SUBJECT}.h5", remedy="")
+        latents = Latents.open(lab / f"data/latents/{SUBJECT}.h5", remedy="")
+        split = Split.open(lab / f"data/splits/{SUBJECT}.json", remedy="")
+        theirs = replace(split, train=split.train[::2])
+        member = of_voxels(examples, np.s_[::2])
+        learnt = learn_voxel_priors(member, theirs, latents, settings)
+        about = learnt.provenance | {"subject": MEMBER}
+        replace(learnt, provenance=about).save(lab / f"data/population/{MODEL}/{MEMBER}.h5")
+        trials = TrialBetas.open(lab / f"data/voxels/{SUBJECT}.h5", remedy="")
+        kept = ~np.isin(trials.image_ids, theirs.train)
+        new = of_voxels(trials, np.s_[1::2])
+        new = replace(
+            new,
+            **{name: getattr(trials, name)[kept] for name in OF_TRIALS},
+            betas=new.betas[kept],
+            provenance=trials.provenance | {"subject": NEW},
+        )
+        new.save(lab / "new.h5")
+    shutil.copy(lab / f"data/prior/{SUBJECT}.h5", lab / f"data/prior/{MEMBER}.h5")
+    return lab
+
+
+def adapt(lab, person, to, *more):
+    return fmri2img(
+        lab,
+        *("adapt", person, "--to", to, "--latents", f"data/latents/{SUBJECT}.h5"),
+        *("--minutes", "5", "10", *more),
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def adapted(lab):
+    result = adapt(lab, "new.h5", "adapted")
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_a_ninth_subject_gets_an_encoder_and_a_page_that_says_how_good_it_is(lab, adapted):
+    numbers = json.loads((lab / "adapted/adaptation.json").read_text())
+    assert (numbers["subject"], numbers["population"]) == (NEW, [MEMBER])
+    assert numbers["data_source"] == "simulated"
+    trials = [one["n_trials"] for one in numbers["durations"]]
+    assert trials[:2] == [75, 150]
+    assert trials[-1] == numbers["n_trials"]
+    for one in numbers["durations"]:
+        for name in ("pattern_correlation", "two_way"):
+            assert one[name]["low"] < one[name]["value"] < one[name]["high"]
+            assert one[name]["floor"] < one[name]["value"]
+        assert 0 < one["error_stated"] < 1.2
+    page = (lab / "adapted/adaptation.html").read_text()
+    assert "Simulated data" in page
+    assert f"population: {MEMBER}" in page
+    assert adapted.splitlines()[0].lstrip().startswith("5 min     75 trials  latent r")
+    assert "SIMULATED DATA" in adapted
+    encoder, config = load_encoder(lab / "adapted", subject=NEW, model=MODEL)
+    assert config["about"]["population"] == MEMBER
+    assert encoder.n_voxels == TrialBetas.open(lab / "new.h5", remedy="").n_voxels
+
+
+def test_its_encoder_decodes(lab, adapted):
+    fmri2img(lab, "export", "new.h5", "--to", "new.npz")
+    with np.load(lab / "new.npz") as whole:
+        arrays = {name: whole[name] for name in whole.files}
+    few = arrays["image_ids_0based"] == arrays["image_ids_0based"][0]
+    n_trials = len(few)
+    np.savez(
+        lab / "few.npz",
+        **{
+            name: values[few] if values.ndim and len(values) == n_trials else values
+            for name, values in arrays.items()
+        },
+    )
+    fmri2img(lab, "decode", "few.npz", "--model", "adapted", "--to", "pictures")
+    assert len(list((lab / "pictures").glob("*.png"))) == 1
+
+
+def test_no_test_trial_is_looked_at(lab, adapted):
+    new = TrialBetas.open(lab / "new.h5", remedy="")
+    assert new.is_shared.any()
+    betas = new.betas.copy()
+    betas[new.is_shared] = 9_999
+    replace(new, betas=betas).save(lab / "altered.h5")
+    assert adapt(lab, "altered.h5", "again").returncode == 0
+    for name in ("model.safetensors", "adaptation.json"):
+        assert (lab / "again" / name).read_bytes() == (lab / "adapted" / name).read_bytes()
+
+
+def test_too_few_trials_are_said(lab):
+    new = TrialBetas.open(lab / "new.h5", remedy="")
+    first = np.flatnonzero(~new.is_shared & (new.repetition == 0))[:4]
+    few = {name: getattr(new, name)[first] for name in OF_TRIALS}
+    replace(new, betas=new.betas[first], **few).save(lab / "four.h5")
+    result = adapt(lab, "four.h5", "four")
+    assert result.returncode == 0, result.stderr
+    assert "4 images are too few to hold any out, so nothing can be said" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("nobody",), "data/voxels/nobody.h5 not found"),
+        (("new.h5", "--population", "nowhere"), "nowhere: nothing learnt from people other than"),
+        (("new.h5", "--seconds-per-trial", "0"), "expected times above 0"),
+    ],
+)
+def test_what_cannot_be_adapted_is_one_line(lab, arguments, line):
+    person, *more = arguments
+    result = adapt(lab, person, "none", *more)
+    assert result.returncode == 1
+    assert line in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (lab / "none").exists()
+
+
+def test_a_population_is_learnt_and_its_encoder_is_scored_as_all_are(lab):
+    options = ("--subject", SUBJECT, "--model", MODEL)
+    stage(lab, "fingerprint")
+    stage(lab, "learn_population", *options)
+    assert (lab / f"data/population/{MODEL}/{SUBJECT}.h5").exists()
+    stage(lab, "train", *options)
+    config = json.loads((lab / f"models/{SUBJECT}/{MODEL}/config.json").read_text())
+    assert config["about"]["population"] == MEMBER  # and not the subject itself
+    stage(lab, "predict", *options)
+    stage(lab, "evaluate", *options)
+    document = json.loads((lab / f"reports/metrics/{SUBJECT}/{MODEL}.json").read_text())
+    assert {"model", "ridge", "shuffled"} <= set(document["rows"])
+    assert (lab / f"reports/runs/{SUBJECT}/{MODEL}.html").exists()
+    client = mlflow.MlflowClient(f"sqlite:///{lab}/mlflow.db")
+    version = client.get_model_version(f"fmri2img-{MODEL}-{SUBJECT}", "1")
+    assert f"with voxel priors of {MEMBER}" in version.description
+    name = f"population-{MODEL}-{SUBJECT}"
+    assert f"**Voxels** of {SUBJECT}" in client.get_model_version(name, "1").description
+    stage(lab, "learn_population", *options)  # the same bytes are the same version
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+    listed = fmri2img(lab, "list").stdout
+    assert f"fmri2img-{MODEL}-{SUBJECT}" in listed
+    assert "\npopulation-" not in listed  # encoders only
+    # Whoever saw the same pictures is refused: they could be learnt from.
+    result = adapt(lab, "new.h5", "none", "--population", f"models:/{name}/1")
+    assert result.returncode == 1
+    assert f"population: {SUBJECT} learnt from" in result.stderr
