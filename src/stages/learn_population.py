@@ -7,7 +7,7 @@ from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
 from fmri2img.project.layout import population_folder, voxel_priors_path
 from fmri2img.project.params_file import load_params
-from fmri2img.training.voxel_populations import learn_voxel_priors
+from fmri2img.training.population_member import learn_voxel_priors
 
 
 def main(subject: str, model: str) -> None:

@@ -17,7 +17,7 @@ from fmri2img.containers.splits import Split
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.models.registry import load_encoder
 from fmri2img.project.params_file import load_params
-from fmri2img.training.voxel_populations import learn_voxel_priors
+from fmri2img.training.population_member import learn_voxel_priors
 from miniature import SUBJECT, changed_params, clone, inside
 
 MODEL, MEMBER, NEW = "bayes_population", "subj01", "subj09"

@@ -63,6 +63,7 @@ def adapt_person(options: argparse.Namespace) -> None:
         )
     person = _open(options)
     # Starts torch, which a wrong option need not wait for.
+    from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS
     from fmri2img.models.registry import save_verified
     from fmri2img.pipeline.adapt_subject import MODEL, about_encoder, adapt, describe
     from fmri2img.viz.adaptation import adaptation_page, verdict
@@ -77,7 +78,7 @@ def adapt_person(options: argparse.Namespace) -> None:
         write_json(options.to / "adaptation.json", numbers)
         write_text(options.to / "adaptation.html", adaptation_page(numbers))
     for one in numbers["durations"]:
-        score, pairs = one["pattern_correlation"], one["two_way"]
+        score, pairs = (one[name] for name in ADAPTATION_METRICS)
         print(
             f"{one['minutes']:6g} min  {one['n_trials']:5d} trials  latent r {score['value']:.3f} "
             f"[{score['low']:.3f}, {score['high']:.3f}] (floor {score['floor']:.3f})  2-way "

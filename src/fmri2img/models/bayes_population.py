@@ -7,15 +7,11 @@ see, no response and no picture: nobody needs to have seen the same images.
 
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 
 from fmri2img.models import bayes
-from fmri2img.models._forward import Pairs
-from fmri2img.models._hierarchy import Pooling, Sums
-from fmri2img.models._posterior import PosteriorSettings, World
-from fmri2img.models._windows import Windows
-from fmri2img.models.base import TrainingTensors, VoxelNormalizer, VoxelPrior
+from fmri2img.models._posterior import PosteriorSettings
+from fmri2img.models.base import TrainingTensors, VoxelPrior
 
 
 class Settings(bayes.Settings):
@@ -50,38 +46,3 @@ class Model(bayes.Model):
             number: data.population.get(data.roi_names.get(number, ""), everywhere)
             for number in data.roi_labels.unique().tolist()
         }
-
-
-@torch.no_grad()
-def learn_priors(data: TrainingTensors, settings: Settings) -> dict[str, tuple[int, VoxelPrior]]:
-    """Learn from one person what the voxels of each region respond to.
-
-    Parameters
-    ----------
-    data : TrainingTensors
-    settings : Settings
-
-    Returns
-    -------
-    dict of str to (int, VoxelPrior)
-        Number of voxels that vary and their distribution, by the region's name.
-    """
-    normalizer = VoxelNormalizer(data.betas.shape[1], settings.clip_mads)
-    normalizer.fit(data.betas)
-    world = World.of(data, settings)
-    voxels, counts = normalizer(data.image_betas), data.repetitions.float()
-    pairs, _ = Pairs.centred(world.descriptions, voxels, counts)
-    windows = Windows.of(world.grids, settings.window_sizes, world.descriptions)
-    sums = Sums.of(pairs, windows)
-    pooling = Pooling(settings.shared_voxels, settings.isotropic_voxels, settings.n_rounds)
-    varying = torch.nonzero(sums.power > 0).squeeze(1)
-    names = [data.roi_names[label] for label in data.roi_labels[varying].tolist()]
-    regions = {
-        name: varying[[place for place, region in enumerate(names) if region == name]]
-        for name in sorted(set(names))
-    }
-    priors = pooling.priors(sums, windows, list(regions.values()))
-    return {
-        name: (len(voxels), prior)
-        for (name, voxels), prior in zip(regions.items(), priors, strict=True)
-    }

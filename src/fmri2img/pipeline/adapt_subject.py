@@ -20,6 +20,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.evaluation.inference import bootstrap_intervals
+from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS
 from fmri2img.evaluation.metrics.latent_metrics import pattern_correlations
 from fmri2img.models.base import Encoder
 from fmri2img.models.registry import model_class
@@ -29,7 +30,6 @@ from fmri2img.training.training_set import training_set_of
 from fmri2img.training.voxel_populations import population_for
 
 MODEL = "bayes_population"
-SCORES = ("pattern_correlation", "two_way")
 _N_FOLDS = 3
 _N_BOOTSTRAP = 10_000
 # With more voxels, one third of the images stands for all: it would take minutes.
@@ -218,7 +218,7 @@ def _judge(
         errors.append(((predicted - truth) ** 2).mean(axis=1))
         stated.append((spread**2).mean(axis=1))
     scores, floors = (
-        {name: np.concatenate([part[which][name] for part in parts]) for name in SCORES}
+        {name: np.concatenate([part[which][name] for part in parts]) for name in ADAPTATION_METRICS}
         for which in range(2)
     )
     return Duration(
@@ -228,10 +228,8 @@ def _judge(
 
 def _scores(truth: np.ndarray, predicted: np.ndarray, mean: np.ndarray) -> dict[str, np.ndarray]:
     similarity = similarity_matrix(truth - mean, predicted - mean)
-    return {
-        "pattern_correlation": pattern_correlations(truth, predicted, mean),
-        "two_way": two_way_identification(similarity),
-    }
+    values = (pattern_correlations(truth, predicted, mean), two_way_identification(similarity))
+    return dict(zip(ADAPTATION_METRICS, values, strict=True))
 
 
 def _fit(
@@ -328,7 +326,7 @@ def about_encoder(adaptation: Adaptation, person: NewPerson) -> dict[str, Any]:
 
 
 def _summary(one: Duration, variance: float, rng: np.random.Generator) -> dict[str, Any]:
-    values = np.stack([one.scores[name] for name in SCORES])
+    values = np.stack([one.scores[name] for name in ADAPTATION_METRICS])
     intervals = bootstrap_intervals(values, _N_BOOTSTRAP, rng)
     scores = {
         name: {
@@ -337,7 +335,9 @@ def _summary(one: Duration, variance: float, rng: np.random.Generator) -> dict[s
             "high": round(float(high), 6),
             "floor": round(float(one.floors[name].mean()), 6),
         }
-        for name, mean, (low, high) in zip(SCORES, values.mean(1), intervals, strict=True)
+        for name, mean, (low, high) in zip(
+            ADAPTATION_METRICS, values.mean(1), intervals, strict=True
+        )
     }
     return {
         "minutes": round(one.minutes, 2),
@@ -349,7 +349,7 @@ def _summary(one: Duration, variance: float, rng: np.random.Generator) -> dict[s
 
 
 def _gain(first: Duration, second: Duration, rng: np.random.Generator) -> dict[str, Any]:
-    name = SCORES[0]
+    name = ADAPTATION_METRICS[0]
     difference = second.scores[name] - first.scores[name]
     ((low, high),) = bootstrap_intervals(difference[None], _N_BOOTSTRAP, rng)
     return {

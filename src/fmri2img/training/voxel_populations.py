@@ -1,4 +1,4 @@
-"""What voxels of several people respond to: learnt from each, and pooled for another person."""
+"""What voxels of several people respond to, pooled for another person."""
 
 from collections.abc import Collection
 from typing import Any
@@ -8,47 +8,12 @@ import torch
 
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.latents import Latents
-from fmri2img.containers.splits import Split
 from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.models.base import VoxelPrior
-from fmri2img.models.bayes_population import learn_priors
 from fmri2img.project.exceptions import MismatchError
-from fmri2img.training.training_set import make_training_set
 
 # Settings that say what a picture's description and a window are.
 _SAME_SETTINGS = ("energies", "window_sizes")
-
-
-def learn_voxel_priors(
-    examples: Examples, split: Split, latents: Latents, settings: Any
-) -> VoxelPriors:
-    """Learn from a subject's training trials what the voxels of each region respond to.
-
-    Parameters
-    ----------
-    examples, split, latents
-        Data of the subject; test and validation images are left out.
-    settings : Params
-        Of `models.bayes_population`.
-    """
-    nothing = latents.only(latents.image_ids[:0])
-    data = make_training_set(examples, split, latents, nothing, with_pictures=False)
-    learnt = learn_priors(data.train, settings)
-    priors = [prior for _, prior in learnt.values()]
-    about = examples.provenance
-    return VoxelPriors(
-        regions=np.array(list(learnt)),
-        n_voxels=np.array([n for n, _ in learnt.values()], np.int64),
-        means=torch.stack([prior.mean for prior in priors]).numpy(),
-        covariances=torch.stack([prior.covariance for prior in priors]).numpy(),
-        window_shares=torch.stack([prior.sizes for prior in priors]).numpy(),
-        image_ids=split.ids("train"),
-        provenance={
-            **{name: about[name] for name in ("subject", "data_source", "func_space")},
-            "autoencoder": latents.provenance["autoencoder"],
-            "settings": settings.model_dump(),
-        },
-    )
 
 
 def population_for(
@@ -135,10 +100,11 @@ def _pooled(parts: list[tuple[VoxelPriors, int]]) -> VoxelPrior:
 
 
 def _check_seen(member: VoxelPriors, subject: str, held_out: np.ndarray) -> None:
-    if (seen := np.isin(held_out, member.image_ids)).any():
+    known = np.isin(held_out, member.image_ids)
+    if known.any():
         raise MismatchError(
-            f"population: {member.provenance['subject']} learnt from {seen.sum()} of the "
-            f"{len(held_out)} test images of {subject}, image {held_out[seen][0]} first, expected "
+            f"population: {member.provenance['subject']} learnt from {known.sum()} of the "
+            f"{len(held_out)} test images of {subject}, image {held_out[known][0]} first, expected "
             "none; set split_examples.kind to shared, or leave this member out (population)"
         )
 

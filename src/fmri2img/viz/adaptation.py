@@ -8,12 +8,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
-from fmri2img.evaluation.metrics.catalogue import title_of
+from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS, title_of
 from fmri2img.viz.pages import render
 from fmri2img.viz.score_figures import figure_uri
 
 _BLUE, _GREY = "#3b6fb6", "#98a2b3"
-SCORES = ("pattern_correlation", "two_way")
 
 
 def adaptation_page(numbers: dict[str, Any]) -> str:
@@ -29,7 +28,8 @@ def adaptation_page(numbers: dict[str, Any]) -> str:
         "adaptation.html.jinja",
         numbers=numbers,
         verdict=verdict(numbers),
-        titles={name: title_of(name) for name in SCORES},
+        main=ADAPTATION_METRICS[0],
+        titles={name: title_of(name) for name in ADAPTATION_METRICS},
         figure=figure_uri(quality_curve(durations)) if len(durations) > 1 else None,
     )
 
@@ -43,7 +43,7 @@ def verdict(numbers: dict[str, Any]) -> str:
             "the encoder's quality: it is what the population knows, and little else."
         )
     last = durations[-1]
-    score = last["pattern_correlation"]
+    score = last[ADAPTATION_METRICS[0]]
     kind = "above" if score["low"] > score["floor"] else "not above"
     sentences = [
         f"After {_minutes(last)} the latents of held-out images are predicted with r = "
@@ -54,7 +54,7 @@ def verdict(numbers: dict[str, Any]) -> str:
         gain = numbers["gains"][-1]
         words = (
             f"from {gain['from_minutes']:g} to {gain['to_minutes']:g} minutes: "
-            f"{gain['pattern_correlation']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+            f"{gain[ADAPTATION_METRICS[0]]:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
         )
         enough = numbers["stops_paying_after"]
         sentences.append(
@@ -69,9 +69,12 @@ def quality_curve(durations: list[dict[str, Any]]) -> Figure:
     """Draw scores with their intervals and floors by minutes of scanning."""
     minutes = [one["minutes"] for one in durations]
     figure, axes = plt.subplots(
-        1, len(SCORES), figsize=(4.4 * len(SCORES), 3.0), layout="constrained"
+        1,
+        len(ADAPTATION_METRICS),
+        figsize=(4.4 * len(ADAPTATION_METRICS), 3.0),
+        layout="constrained",
     )
-    for axis, name in zip(axes, SCORES, strict=True):
+    for axis, name in zip(axes, ADAPTATION_METRICS, strict=True):
         values = [one[name] for one in durations]
         ends = [
             [value["value"] - value["low"] for value in values],

@@ -82,6 +82,7 @@ def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, f
     assert {name.partition("/")[0] for name in changed} == {
         "fmri2img/viz/comparison.html.jinja": {"compare"},
         "fmri2img/viz/gallery.html.jinja": {"predict"},
+        "fmri2img/viz/adaptation.html.jinja": set(),  # a verb's
         "fmri2img/viz/report.html.jinja": {"evaluate"},
     }[file]
 
@@ -89,7 +90,7 @@ def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, f
 # What each constant decides, read in the code: the stages that run a function which uses it. "with
 # a model": a model's file counts whole for the stages that load it. "saves": what asks anything for
 # save() counts as saving containers, split_examples and evaluate included.
-WITH_A_MODEL = {"predict", "train"}
+WITH_A_MODEL = {"learn_population", "predict", "train"}
 READS_RAW_FILES = {
     "collect_truth", "convert_roi", "create_examples", "extract_betas", "fetch_captions",
     "fetch_raw", "make_targets",
@@ -97,7 +98,8 @@ READS_RAW_FILES = {
 WITH_METRICS = {"compare", "evaluate", "score_references"}
 SAVES = {
     "collect_prior", "collect_truth", "create_examples", "encode_latents", "evaluate",
-    "extract_betas", "fit_encoding_model", "make_targets", "predict", "split_examples",
+    "extract_betas", "fit_encoding_model", "learn_population", "make_targets", "predict",
+    "split_examples",
 }  # fmt: skip
 CONSTANTS = {
     ("fmri2img/containers/storage.py", "_CHUNK_BYTES"): SAVES,
@@ -122,7 +124,11 @@ CONSTANTS = {
     ("fmri2img/features/energies.py", "_ORIENTATIONS"): {"encode_latents"},
     ("fmri2img/features/diffusion_targets.py", "VERSION"): {"make_targets"},
     ("fmri2img/pretrained/diffusion.py", "CELL_PIXELS"): {"make_targets", "predict"},
-    ("fmri2img/containers/repetitions.py", "_VOXELS_AT_ONCE"): {"predict", "train"},
+    ("fmri2img/containers/repetitions.py", "_VOXELS_AT_ONCE"): {
+        "learn_population",
+        "predict",
+        "train",
+    },
     ("fmri2img/models/base.py", "_VOXELS_AT_ONCE"): WITH_A_MODEL,
     ("fmri2img/training/loop.py", "_VALIDATION_BATCH"): {"train"},
     ("fmri2img/training/objectives.py", "_CPU_DECODER_BATCH"): {"train"},

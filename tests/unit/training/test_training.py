@@ -29,10 +29,11 @@ from fmri2img.training.checkpoints import Checkpoint, EpochRecord
 from fmri2img.training.data import TrainingResult
 from fmri2img.training.fit import fit_encoder, fit_other_seeds, remove_checkpoints
 from fmri2img.training.loop import Trainer
+from fmri2img.training.population_member import learn_voxel_priors
 from fmri2img.training.targets import latent_targets
 from fmri2img.training.targets.kinds import Sources
 from fmri2img.training.training_set import make_diffusion_set, make_training_set
-from fmri2img.training.voxel_populations import learn_voxel_priors, pool
+from fmri2img.training.voxel_populations import pool
 
 SECTIONS = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]
 FAST = {"epochs": 4, "batch_size": 32, "learning_rate": 0.002}
@@ -76,7 +77,12 @@ def subject(rng):
         saturated=np.zeros((2, N_VOXELS), np.int16),
         affine=np.eye(4),
         provenance=with_facts(
-            {"subject": "subj01", "data_source": "simulated", "roi_names": {"1": "V1"}}
+            {
+                "subject": "subj01",
+                "data_source": "simulated",
+                "func_space": "func1pt8mm",
+                "roi_names": {"1": "V1"},
+            }
         ),
         image_ids=image_ids,
         images=rng.integers(0, 256, (N_IMAGES, 128, 128, 3), dtype=np.uint8),
@@ -92,7 +98,7 @@ def subject(rng):
     return examples, split, Latents(image_ids, latents, energies, about)
 
 
-def training_set(examples, split, latents, name=""):
+def training_set(examples, split, latents, name="", teacher=None):
     """With pictures of other people, and the subject's own, test images included, which must be
     left out; for a model that learns from a population, with one of somebody of the same data.
     """
@@ -111,7 +117,8 @@ def training_set(examples, split, latents, name=""):
     if model_class(name or "ridge").kind != "population":
         return data
     settings = check_settings(name, SECTIONS[name])
-    population = pool([learn_voxel_priors(examples, split, latents, settings)])
+    teacher = teacher or (examples, split, latents)
+    population = pool([learn_voxel_priors(*teacher, settings)])
     return replace(data, train=replace(data.train, population=population))
 
 
@@ -336,7 +343,9 @@ def test_poor_data_is_no_crash(name, n_images, voxels, subject, tmp_path):
         "saturated": examples.saturated[:, voxels]
     }
     few = replace(split, train=split.train[:n_images])
-    data = training_set(replace(examples, betas=betas, valid=valid, **poor), few, latents, name)
+    data = training_set(
+        replace(examples, betas=betas, valid=valid, **poor), few, latents, name, subject
+    )
     changes = {"epochs": 2, "batch_size": 1000} if name in SMALL else {}
     encoder, result = fit(data, tmp_path, name, **changes)
     assert np.isfinite(result.validation_loss)
@@ -389,7 +398,8 @@ def test_an_unknown_loss_names_the_known_ones():
         check_settings("basic_ae", SECTIONS["basic_ae"] | {"loss": "hinge"})
     with pytest.raises(
         ConfigError,
-        match="there is no model 'vit'; choose from: basic_ae, bayes, bayes_independent, low_level",
+        match="there is no model 'vit'; choose from: basic_ae, bayes, bayes_independent, "
+        "bayes_population, low_level",
     ):
         model_class("vit")
     with pytest.raises(ConfigError, match="blur and zoom change the pictures of a pixel loss"):

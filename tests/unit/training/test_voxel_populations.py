@@ -10,7 +10,7 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.containers.voxel_priors import VoxelPriors
-from fmri2img.models.bayes_population import learn_priors
+from fmri2img.models._population import learn_priors
 from fmri2img.models.registry import check_settings, model_class
 from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.training.voxel_populations import pool, population_for

@@ -16,6 +16,8 @@ VALIDATION_LOSS = "validation/loss"
 # Scores of decoded z and c that have intervals and a permutation p.
 HALVES_METRICS = ("two_way", "pattern_correlation")
 HALVES_OVER_IMAGES = "dimension_correlation"
+# Scores of a new person's encoder by minutes of scanning; gains are those of the first.
+ADAPTATION_METRICS = ("pattern_correlation", "two_way")
 # Metrics drawn as curves over averaged repetitions.
 REPETITION_METRICS = ("pattern_correlation", "two_way", "pixcorr_small")
 
