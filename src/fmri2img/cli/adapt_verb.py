@@ -80,9 +80,10 @@ def adapt_person(options: argparse.Namespace) -> None:
     for one in numbers["durations"]:
         score, pairs = (one[name] for name in ADAPTATION_METRICS)
         print(
-            f"{one['minutes']:6g} min  {one['n_trials']:5d} trials  latent r {score['value']:.3f} "
-            f"[{score['low']:.3f}, {score['high']:.3f}] (floor {score['floor']:.3f})  2-way "
-            f"{pairs['value']:.3f} [{pairs['low']:.3f}, {pairs['high']:.3f}]"
+            f"{one['minutes']:6.3g} min  {one['n_trials']:5d} trials  latent r "
+            f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}] (floor "
+            f"{score['floor']:.3f})  2-way {pairs['value']:.3f} [{pairs['low']:.3f}, "
+            f"{pairs['high']:.3f}]"
         )
     print(verdict(numbers))
     if numbers["data_source"] == "simulated":

@@ -20,6 +20,8 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Protocol
 
@@ -111,6 +113,9 @@ class LocalProcesses:
         self._context.set_forkserver_preload([*(f"stages.{name}" for name in names), *late])
         self._running: set[int] = set()
         self._lock, self._is_warm = threading.Lock(), threading.Event()
+        # Starting a process asks after all others of this machine, and so does join. Two threads
+        # that read the same exit status at once would leave one of them without it, as code 255.
+        self._asking = threading.Lock()
         # Runs in the background, and starts with the first stage: there may be none to run.
         self._warming = threading.Thread(target=self._warm_up, name="imports", daemon=True)
 
@@ -133,9 +138,18 @@ class LocalProcesses:
 
     def _warm_up(self) -> None:
         first = self._context.Process(target=_do_nothing)
-        first.start()
-        first.join()
+        with self._started(first):
+            wait([first.sentinel])
         self._is_warm.set()
+
+    @contextlib.contextmanager
+    def _started(self, process: BaseProcess) -> Iterator[None]:
+        """Start a process; the block has to wait for its end (its sentinel)."""
+        with self._asking:
+            process.start()
+        yield
+        with self._asking:
+            process.join()
 
     def _run(self, command: Command) -> Ended:
         stage = _STAGE.fullmatch(command.text)
@@ -147,9 +161,8 @@ class LocalProcesses:
             target=_run_forked,
             args=(stage["script"], shlex.split(stage["arguments"]), command, report),
         )
-        process.start()
-        with self._known(process.pid or 0):
-            process.join()
+        with self._started(process), self._known(process.pid or 0):
+            wait([process.sentinel])
         peak = float(report.read_text(encoding="utf-8")) if report.exists() else 0.0
         report.unlink(missing_ok=True)
         return Ended(process.exitcode if process.exitcode is not None else 1, peak)

@@ -53,14 +53,14 @@ def verdict(numbers: dict[str, Any]) -> str:
     if numbers["gains"]:
         gain = numbers["gains"][-1]
         words = (
-            f"from {gain['from_minutes']:g} to {gain['to_minutes']:g} minutes: "
+            f"from {gain['from_minutes']:.3g} to {gain['to_minutes']:.3g} minutes: "
             f"{gain[ADAPTATION_METRICS[0]]:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
         )
         enough = numbers["stops_paying_after"]
         sentences.append(
             f"More scanning still pays ({words})."
             if enough is None
-            else f"More scanning stopped paying after {enough:g} minutes ({words})."
+            else f"More scanning stopped paying after {enough:.3g} minutes ({words})."
         )
     return " ".join(sentences)
 
@@ -86,7 +86,7 @@ def quality_curve(durations: list[dict[str, Any]]) -> Figure:
         axis.plot(minutes, floors, "--", color=_GREY, label="floor: predictions for other images")
         axis.set_title(title_of(name), fontsize=10)
         axis.set_xlabel("minutes of scanning", fontsize=9)
-        axis.set_xticks(minutes, [f"{one:g}" for one in minutes])
+        axis.set_xticks(minutes, [f"{one:.3g}" for one in minutes])
         axis.tick_params(labelsize=8)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].legend(fontsize=8, frameon=False)
@@ -94,4 +94,4 @@ def quality_curve(durations: list[dict[str, Any]]) -> Figure:
 
 
 def _minutes(duration: dict[str, Any]) -> str:
-    return f"{duration['minutes']:g} minutes ({duration['n_trials']} trials)"
+    return f"{duration['minutes']:.3g} minutes ({duration['n_trials']} trials)"
