@@ -20,7 +20,8 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.datasets.nsd.design import UNITS
 from fmri2img.models.registry import model_class
-from fmri2img.pipeline.adapt_subject import MODEL, NewPerson, adapt
+from fmri2img.pipeline.adapt_subject import MODEL, adapt
+from fmri2img.pipeline.new_person import NewPerson
 
 PARAMS = Path(__file__).resolve().parents[1] / "params.yaml"
 N_IMAGES, N_OTHERS, N_VOXELS = sized((400, 1000, 15_724), (40, 4, 28))
@@ -70,7 +71,10 @@ def make_person() -> NewPerson:
         trial=(1 + numbers % 63).astype(np.int16),
         repetition=(numbers // N_IMAGES).astype(np.int8),
     )
-    network = {"autoencoder": {"name": "made up", "sha256": "0"}}
+    network = {
+        "autoencoder": {"name": "made up", "sha256": "0"},
+        "data_source": "simulated",
+    }
     pictures = Latents(np.arange(n), values, energies, network)
     settings = model_class(MODEL).Settings.model_validate(
         yaml.safe_load(PARAMS.read_text())["train"][MODEL]
@@ -85,7 +89,7 @@ def make_person() -> NewPerson:
         about | network | {"subject": "subj02", "settings": settings.model_dump()},
     )
     others = pictures.only(np.arange(N_IMAGES, n))
-    return NewPerson(trials, pictures, others, [other], settings)
+    return NewPerson(trials, pictures, others, [other], settings, np.zeros(0, np.int64))
 
 
 def child() -> None:

@@ -15,6 +15,7 @@ from fmri2img.containers.examples import Examples
 from fmri2img.containers.latents import Latents
 from fmri2img.containers.splits import Split
 from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.models.registry import load_encoder
 from fmri2img.project.params_file import load_params
 from fmri2img.training.population_member import learn_voxel_priors
@@ -99,9 +100,10 @@ def test_a_ninth_subject_gets_an_encoder_and_a_page_that_says_how_good_it_is(lab
     numbers = json.loads((lab / "adapted/adaptation.json").read_text())
     assert (numbers["subject"], numbers["population"]) == (NEW, [MEMBER])
     assert numbers["data_source"] == "simulated"
-    trials = [one["n_trials"] for one in numbers["durations"]]
-    assert trials[:2] == [75, 150]
-    assert trials[-1] == numbers["n_trials"]
+    minutes = [one["minutes"] for one in numbers["durations"]]
+    assert minutes[:2] == [5, 10]
+    assert numbers["durations"][0]["n_trials"] < 75  # without test images
+    assert numbers["durations"][-1]["n_trials"] == numbers["n_trials"]
     for one in numbers["durations"]:
         for name in ("pattern_correlation", "two_way"):
             assert one[name]["low"] < one[name]["value"] < one[name]["high"]
@@ -110,7 +112,7 @@ def test_a_ninth_subject_gets_an_encoder_and_a_page_that_says_how_good_it_is(lab
     page = (lab / "adapted/adaptation.html").read_text()
     assert "Simulated data" in page
     assert f"population: {MEMBER}" in page
-    assert adapted.splitlines()[0].lstrip().startswith("5 min     75 trials  latent r")
+    assert adapted.splitlines()[0].lstrip().startswith("5 min     69 trials  latent r")
     assert "SIMULATED DATA" in adapted
     encoder, config = load_encoder(lab / "adapted", subject=NEW, model=MODEL)
     assert config["about"]["population"] == MEMBER
@@ -143,6 +145,60 @@ def test_no_test_trial_is_looked_at(lab, adapted):
     assert adapt(lab, "altered.h5", "again").returncode == 0
     for name in ("model.safetensors", "adaptation.json"):
         assert (lab / "again" / name).read_bytes() == (lab / "adapted" / name).read_bytes()
+
+
+def test_images_of_its_split_are_left_out_too(lab, adapted):
+    """A random split tests on images that the dataset does not set apart."""
+    new = TrialBetas.open(lab / "new.h5", remedy="")
+    tested = np.unique(new.image_ids[~new.is_shared])[::10]
+    rest = np.setdiff1d(new.image_ids, tested).tolist()
+    path = lab / f"data/splits/{NEW}.json"
+    Split("random", tuple(rest[1:]), (rest[0],), tuple(tested.tolist())).save(path)
+    betas = new.betas.copy()
+    betas[np.isin(new.image_ids, tested)] = 9_999
+    replace(new, betas=betas).save(lab / "split.h5")
+    try:
+        codes = [
+            adapt(lab, *words).returncode for words in (("new.h5", "one"), ("split.h5", "two"))
+        ]
+    finally:
+        path.unlink()
+    assert codes == [0, 0]
+    one, two, before = (
+        (lab / name / "model.safetensors").read_bytes() for name in ("one", "two", "adapted")
+    )
+    assert one == two != before
+
+
+def test_a_member_that_saw_a_test_image_is_refused(lab, adapted):
+    new = TrialBetas.open(lab / "new.h5", remedy="")
+    member = VoxelPriors.open(lab / f"data/population/{MODEL}/{MEMBER}.h5", remedy="")
+    image = new.image_ids[new.is_shared][0]
+    replace(member, image_ids=np.union1d(member.image_ids, [image])).save(lab / "member.h5")
+    result = adapt(lab, "new.h5", "none", "--population", "member.h5")
+    assert result.returncode == 1
+    assert f"{MEMBER} learnt from 1 of the" in result.stderr
+    assert not (lab / "none").exists()
+
+
+def test_durations_that_cannot_be_judged_are_left_out(lab, adapted):
+    """A handful of trials, or nearly all of them, against which all would be no news."""
+    n_trials = len(TrialBetas.open(lab / "new.h5", remedy="").image_ids)
+    nearly = str((n_trials - 1) * 4 / 60)
+    result = adapt(lab, "new.h5", "again", "--minutes", "0.2", "5", nearly)
+    assert result.returncode == 0, result.stderr
+    numbers = json.loads((lab / "again/adaptation.json").read_text())
+    assert [one["minutes"] for one in numbers["durations"]] == [5, round(n_trials * 4 / 60, 2)]
+
+
+def test_pictures_of_another_autoencoder_are_refused(lab, adapted):
+    latents = Latents.open(lab / f"data/latents/{SUBJECT}.h5", remedy="")
+    other = latents.provenance["autoencoder"] | {"sha256": "0", "name": "another"}
+    about = latents.provenance | {"autoencoder": other}
+    replace(latents, provenance=about).save(lab / "other.h5")
+    result = fmri2img(lab, "adapt", "new.h5", "--to", "none", "--latents", "other.h5", check=False)
+    assert result.returncode == 1
+    assert "adapt: the pictures of the prior were encoded by" in result.stderr
 
 
 def test_too_few_trials_are_said(lab):

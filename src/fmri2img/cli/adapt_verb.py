@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fmri2img.project.config import PARAMS_PATH
 from fmri2img.project.exceptions import ConfigError, MissingDataError
 from fmri2img.project.files import replacing_together, write_json, write_text
 from fmri2img.project.layout import (
     latents_path,
     population_folder,
     prior_path,
+    split_path,
     voxels_path,
 )
 from fmri2img.project.params_file import load_params
 
 if TYPE_CHECKING:
     from fmri2img.containers.voxel_priors import VoxelPriors
-    from fmri2img.pipeline.adapt_subject import NewPerson
+    from fmri2img.pipeline.new_person import NewPerson
 
 _MINUTES = (5.0, 10.0, 20.0, 40.0)
 
@@ -65,7 +67,8 @@ def adapt_person(options: argparse.Namespace) -> None:
     # Starts torch, which a wrong option need not wait for.
     from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS
     from fmri2img.models.registry import save_verified
-    from fmri2img.pipeline.adapt_subject import MODEL, about_encoder, adapt, describe
+    from fmri2img.pipeline.adapt_subject import MODEL, adapt
+    from fmri2img.pipeline.new_person import about_encoder, describe
     from fmri2img.viz.adaptation import adaptation_page, verdict
 
     adaptation = adapt(
@@ -95,10 +98,12 @@ def adapt_person(options: argparse.Namespace) -> None:
 def _open(options: argparse.Namespace) -> "NewPerson":
     """Open all files."""
     from fmri2img.containers.latents import Latents
+    from fmri2img.containers.splits import Split
     from fmri2img.containers.trial_betas import TrialBetas
     from fmri2img.features.prior import pool_pictures
     from fmri2img.models.registry import check_settings
-    from fmri2img.pipeline.adapt_subject import MODEL, NewPerson
+    from fmri2img.pipeline.adapt_subject import MODEL
+    from fmri2img.pipeline.new_person import NewPerson
 
     is_file = Path(options.person).suffix == ".h5"
     path = Path(options.person) if is_file else voxels_path(options.person)
@@ -124,8 +129,16 @@ def _open(options: argparse.Namespace) -> "NewPerson":
     pictures = [prior_path(name) for name in params.population if prior_path(name).exists()]
     opened = [Latents.open(file, remedy="fmri2img repro collect_prior") for file in pictures]
     prior = pool_pictures(opened) if opened else latents.only(latents.image_ids[:0])
+    if MODEL not in params.train:
+        raise ConfigError(
+            f"{PARAMS_PATH}: train.{MODEL}: there are no such settings; copy them from the "
+            f"{PARAMS_PATH} of a new project"
+        )
     settings = check_settings(MODEL, params.train[MODEL])
-    return NewPerson(trials, latents, prior, members, settings)
+    test_ids = trials.image_ids[:0]
+    if (split := split_path(subject)).exists():
+        test_ids = Split.open(split, remedy="fmri2img repro split_examples").ids("test")
+    return NewPerson(trials, latents, prior, members, settings, test_ids)
 
 
 def _members(places: list[str]) -> Iterator["VoxelPriors"]:

@@ -73,6 +73,10 @@ def add_models(text: str) -> str:
     """
     for name, settings in _AFTER_0_2_0.items():
         text = _add_section(text, name, settings)
+    flow = dict(_entries(text, "models", in_flow=True))
+    if "pixels" in flow and "population" not in flow:
+        place = flow["pixels"].start_mark.index
+        return text[:place] + "population: [], " + text[place:]
     lists = dict(_entries(text, "models"))
     if "pixels" in lists and "population" not in lists:
         mark = lists["pixels"].start_mark
@@ -94,9 +98,10 @@ def _add_section(text: str, name: str, settings: str) -> str:
     return "".join(lines)
 
 
-def _entries(text: str, section: str) -> Iterator[tuple[str, yaml.Node]]:
-    """Yield the keys of a section in block style, and where each begins."""
+def _entries(text: str, section: str, *, in_flow: bool = False) -> Iterator[tuple[str, yaml.Node]]:
+    """Yield the keys of a section in block or flow style, and where each begins."""
     document = yaml.compose(text)
     for key, value in document.value if isinstance(document, yaml.MappingNode) else ():
-        if key.value == section and isinstance(value, yaml.MappingNode) and not value.flow_style:
+        is_section = key.value == section and isinstance(value, yaml.MappingNode)
+        if is_section and bool(value.flow_style) == in_flow:
             yield from ((name.value, name) for name, _ in value.value)

@@ -5,8 +5,7 @@ Voxels of the person's regions start from what the same regions of other people 
 of that duration has not seen, all of the person's images in turn.
 """
 
-import itertools
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,14 @@ import numpy as np
 import torch
 
 from fmri2img.containers.examples import Examples
-from fmri2img.containers.latents import Latents
 from fmri2img.containers.repetitions import averaged_betas
 from fmri2img.containers.trial_betas import TrialBetas
-from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
-from fmri2img.evaluation.inference import bootstrap_intervals
 from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS
 from fmri2img.evaluation.metrics.latent_metrics import pattern_correlations
 from fmri2img.models.base import Encoder
 from fmri2img.models.registry import model_class
+from fmri2img.pipeline.new_person import Adaptation, Duration, NewPerson
 from fmri2img.project.exceptions import MismatchError
 from fmri2img.training.fit import fit_encoder
 from fmri2img.training.training_set import training_set_of
@@ -31,7 +28,7 @@ from fmri2img.training.voxel_populations import population_for
 
 MODEL = "bayes_population"
 _N_FOLDS = 3
-_N_BOOTSTRAP = 10_000
+_NEARLY_ALL = 0.8
 # With more voxels, one third of the images stands for all: it would take minutes.
 _MANY_VOXELS = 5000
 # With minutes of data, a person's own voxels change their priors little, single numbers of a
@@ -44,80 +41,6 @@ _QUICK = {
     "noise_shrinkages": [0.75],
     "n_folds": 2,
 }
-
-
-@dataclass(frozen=True)
-class NewPerson:
-    """Data of a person, and what there is to learn it with.
-
-    Attributes
-    ----------
-    trials : TrialBetas
-    latents : Latents
-        Of the pictures that the trials showed.
-    prior : Latents
-        Of other pictures; those of the person's own trials are left out.
-    members : list of VoxelPriors
-        The population.
-    settings : Params
-        Of `models.bayes_population`.
-    """
-
-    trials: TrialBetas
-    latents: Latents
-    prior: Latents
-    members: list[VoxelPriors]
-    settings: Any
-
-
-@dataclass(frozen=True)
-class Duration:
-    """Quality after some minutes, over the person's images.
-
-    Attributes
-    ----------
-    minutes : float
-    n_trials : int
-    scores, floors : dict of str to ndarray, shape (n_images,)
-        Of each image when it was held out, and of predictions for other images.
-    squared_error, stated_variance : ndarray, shape (n_images,)
-        Of its latent: the mean over numbers, and what the encoder expected.
-    """
-
-    minutes: float
-    n_trials: int
-    scores: dict[str, np.ndarray]
-    floors: dict[str, np.ndarray]
-    squared_error: np.ndarray
-    stated_variance: np.ndarray
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """What `adapt` returns.
-
-    Attributes
-    ----------
-    encoder : Encoder
-        Of all trials.
-    betas : Tensor, shape (n, n_voxels)
-        A few averages, to test a saved encoder with.
-    durations : list of Duration
-        Ascending; the last one has all trials. Empty if there are too few images to hold any out.
-    n_trials, n_images : int
-    variance : float
-        Mean variance over images of a latent number.
-    facts : dict of str to float
-        About the solution.
-    """
-
-    encoder: Encoder
-    betas: torch.Tensor
-    durations: list[Duration]
-    n_trials: int
-    n_images: int
-    variance: float
-    facts: dict[str, float] = field(default_factory=dict)
 
 
 def adapt(person: NewPerson, *, minutes: list[float], seconds_per_trial: float) -> Adaptation:
@@ -136,19 +59,19 @@ def adapt(person: NewPerson, *, minutes: list[float], seconds_per_trial: float) 
     MismatchError
         If no trial is left, or the population does not fit.
     """
-    rows = _usable_rows(person)
-    sizes = _sizes(len(rows), minutes, seconds_per_trial)
+    order, is_usable = _in_time(person)
+    rows = order[is_usable]
     ids = np.unique(person.trials.image_ids[rows])
     settings = person.settings.model_copy(update=_QUICK)
     folds = np.random.default_rng(settings.seed).permutation(len(ids)) % _N_FOLDS
     n_judged = 1 if person.trials.n_voxels > _MANY_VOXELS else _N_FOLDS
     held_out = [ids[folds == fold] for fold in range(n_judged)]
     durations = []
-    if len(ids) >= 2 * _N_FOLDS * settings.n_folds:
-        durations = [
-            _judge(person, settings, rows, rows[:n], held_out, n * seconds_per_trial / 60)
-            for n in sizes
-        ]
+    for n in _sizes(len(order), minutes, seconds_per_trial):
+        first = order[:n][is_usable[:n]]
+        if _can_be_judged(person, first, held_out, 2 * settings.n_folds):
+            elapsed = n * seconds_per_trial / 60
+            durations.append(_judge(person, settings, rows, first, held_out, elapsed))
     encoder, facts, examples = _fit(person, settings, rows, ids[:0])
     return Adaptation(
         encoder,
@@ -161,16 +84,20 @@ def adapt(person: NewPerson, *, minutes: list[float], seconds_per_trial: float) 
     )
 
 
-def _usable_rows(person: NewPerson) -> np.ndarray:
-    """Return the trials of images that are no test images, in time order, shape (n,)."""
+def _in_time(person: NewPerson) -> tuple[np.ndarray, np.ndarray]:
+    """Return all trials in time order, and whether each is of an image that is no test image,
+    shape (n,) each.
+    """
     trials = person.trials
     order = np.lexsort([trials.trial, trials.run, trials.session])
-    rows = order[~trials.is_shared[order]]
-    if not len(rows):
+    is_test = trials.is_shared | np.isin(trials.image_ids, person.test_ids)
+    is_usable = ~is_test[order]
+    if not is_usable.any():
         raise MismatchError(
             f"{trials.provenance['subject']}: all {len(order)} trials showed test images, expected "
             "some of other images; name more sessions"
         )
+    rows = order[is_usable]
     unknown = rows[~np.isin(trials.image_ids[rows], person.latents.image_ids)]
     if len(unknown):
         raise MismatchError(
@@ -179,13 +106,24 @@ def _usable_rows(person: NewPerson) -> np.ndarray:
             "encode them (fmri2img repro encode_latents), or name the file that has them "
             "(--latents)"
         )
-    return rows
+    return order, is_usable
+
+
+def _can_be_judged(
+    person: NewPerson, first: np.ndarray, held_out: list[np.ndarray], fewest: int
+) -> bool:
+    """Whether enough images are left to learn from in the first trials, whatever is held out."""
+    images = np.unique(person.trials.image_ids[first])
+    left = [len(np.setdiff1d(images, one)) for one in held_out]
+    return min(left) >= fewest and min(map(len, held_out)) > 1
 
 
 def _sizes(n_trials: int, minutes: list[float], seconds: float) -> list[int]:
-    """Return numbers of trials, ascending, all of them last."""
+    """Return numbers of trials, ascending, all of them last; a duration that is nearly all would
+    be compared with itself.
+    """
     wanted = {round(60 * one / seconds) for one in minutes}
-    return sorted({n for n in wanted if 0 < n < n_trials} | {n_trials})
+    return sorted({n for n in wanted if 0 < n <= _NEARLY_ALL * n_trials} | {n_trials})
 
 
 def _judge(
@@ -246,7 +184,15 @@ def _fit(
     data = training_set_of(
         examples, train_ids, validation_ids, person.latents, others, with_pictures=False
     )
-    known = population_for(person.members, examples, examples.image_ids, person.latents, settings)
+    # Nobody may have learnt from an image that this person is, or will be, judged by.
+    judged = np.union1d(person.trials.image_ids, person.test_ids)
+    known = population_for(
+        person.members,
+        examples,
+        judged,
+        person.latents,
+        settings,
+    )
     data = replace(data, train=replace(data.train, population=known))
     encoder, result = fit_encoder(
         model_class(MODEL),
@@ -279,93 +225,3 @@ def _as_examples(trials: TrialBetas, rows: np.ndarray) -> Examples:
         trial_image_ids=trials.image_ids[order],
         trial_session=trials.session[order],
     )
-
-
-def describe(adaptation: Adaptation, person: NewPerson) -> dict[str, Any]:
-    """Return the numbers of an adaptation: quality after each duration with intervals over images,
-    gains from one to the next, and the stated error beside the measured one.
-    """
-    rng = np.random.default_rng(person.settings.seed)
-    durations = adaptation.durations
-    gains = [_gain(first, second, rng) for first, second in itertools.pairwise(durations)]
-    about = person.trials.provenance
-    return {
-        "subject": about["subject"],
-        "data_source": about["data_source"],
-        "population": [member.provenance["subject"] for member in person.members],
-        "n_trials": adaptation.n_trials,
-        "n_images": adaptation.n_images,
-        "n_judged": len(durations[0].squared_error) if durations else 0,
-        "n_voxels": int(person.trials.n_voxels),
-        "regions": sorted(set(person.trials.roi_names)),
-        "durations": [_summary(one, adaptation.variance, rng) for one in durations],
-        "gains": gains,
-        "stops_paying_after": _enough(durations, gains),
-    }
-
-
-def about_encoder(adaptation: Adaptation, person: NewPerson) -> dict[str, Any]:
-    """Return what the encoder was made from; recorded in its config."""
-    about, network = person.trials.provenance, person.latents.provenance["autoencoder"]
-    return {
-        "subject": about["subject"],
-        "data.source": about["data_source"],
-        "roi": about.get("roi", " + ".join(sorted(set(person.trials.roi_names)))),
-        "func_space": about["func_space"],
-        "beta_version": about.get("beta_version"),
-        "n_repetitions": person.trials.n_repetitions,
-        "sessions": len(person.trials.sessions),
-        "split": "adapted",
-        "n_train_images": adaptation.n_images,
-        "n_validation_images": 0,
-        "autoencoder": network["name"],
-        "autoencoder.revision": network.get("revision"),
-        "autoencoder.sha256": network["sha256"],
-        "population": ", ".join(member.provenance["subject"] for member in person.members),
-    }
-
-
-def _summary(one: Duration, variance: float, rng: np.random.Generator) -> dict[str, Any]:
-    values = np.stack([one.scores[name] for name in ADAPTATION_METRICS])
-    intervals = bootstrap_intervals(values, _N_BOOTSTRAP, rng)
-    scores = {
-        name: {
-            "value": round(float(mean), 6),
-            "low": round(float(low), 6),
-            "high": round(float(high), 6),
-            "floor": round(float(one.floors[name].mean()), 6),
-        }
-        for name, mean, (low, high) in zip(
-            ADAPTATION_METRICS, values.mean(1), intervals, strict=True
-        )
-    }
-    return {
-        "minutes": round(one.minutes, 2),
-        "n_trials": one.n_trials,
-        **scores,
-        "error_stated": round(float(one.stated_variance.mean()) / variance, 6),
-        "error_measured": round(float(one.squared_error.mean()) / variance, 6),
-    }
-
-
-def _gain(first: Duration, second: Duration, rng: np.random.Generator) -> dict[str, Any]:
-    name = ADAPTATION_METRICS[0]
-    difference = second.scores[name] - first.scores[name]
-    ((low, high),) = bootstrap_intervals(difference[None], _N_BOOTSTRAP, rng)
-    return {
-        "from_minutes": round(first.minutes, 2),
-        "to_minutes": round(second.minutes, 2),
-        name: round(float(difference.mean()), 6),
-        "low": round(float(low), 6),
-        "high": round(float(high), 6),
-    }
-
-
-def _enough(durations: list[Duration], gains: list[dict[str, Any]]) -> float | None:
-    """Return the minutes after which no further step is a gain that can be told from none; None if
-    the last one still is, or there is no step.
-    """
-    if not gains or gains[-1]["low"] > 0:
-        return None
-    last = max((number + 1 for number, gain in enumerate(gains) if gain["low"] > 0), default=0)
-    return round(durations[last].minutes, 2)

@@ -10,10 +10,11 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from fmri2img.containers.voxel_priors import VoxelPriors
+from fmri2img.project.exceptions import MismatchError
 from fmri2img.project.files import hash_file
 from fmri2img.project.layout import voxel_priors_path
 from fmri2img.tracking.store import forgiving, open_store
-from fmri2img.tracking.versions import MD5_TAG, find_version
+from fmri2img.tracking.versions import MD5_TAG, find_version, resolve
 
 
 def registered_population(subject: str, model: str) -> str:
@@ -26,10 +27,11 @@ def log_population(subject: str, model: str) -> None:
     store that cannot be reached only causes a warning.
     """
     with forgiving(f"the population's {subject}"):
-        _register(subject, model)
+        register_population(subject, model)
 
 
-def _register(subject: str, model: str) -> None:
+def register_population(subject: str, model: str) -> bool:
+    """Register what was learnt from a subject; returns whether it was new."""
     path, name = voxel_priors_path(subject, model), registered_population(subject, model)
     priors = VoxelPriors.open(path, remedy="dvc repro learn_population", subject=subject)
     client, experiment = open_store()
@@ -40,7 +42,7 @@ def _register(subject: str, model: str) -> None:
         "data.source": priors.provenance["data_source"],
     }
     if find_version(client, name, tags) is not None:
-        return
+        return False
     logged = client.create_logged_model(experiment, name=name, model_type="voxel priors", tags=tags)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copyfile(path, Path(folder) / path.name)
@@ -62,6 +64,7 @@ def _register(subject: str, model: str) -> None:
         description=_description(priors),
         model_id=logged.model_id,
     )
+    return True
 
 
 def _description(priors: VoxelPriors) -> str:
@@ -79,8 +82,21 @@ def _description(priors: VoxelPriors) -> str:
 
 def download_population(uri: str, folder: Path) -> Path:
     """Fetch the file of a registered version (``models:/population-MODEL-SUBJECT/NUMBER``) into
-    a folder.
+    a folder, and check that it is the one that was registered.
+
+    Raises
+    ------
+    MissingDataError
+        If there is no such version.
+    MismatchError
+        If it holds something else, or has changed.
     """
-    open_store()
-    place = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
-    return next(place.glob("*.h5"))
+    version = resolve(open_store()[0], uri)
+    place = Path(mlflow.artifacts.download_artifacts(version.uri, dst_path=str(folder)))
+    files = list(place.glob("*.h5"))
+    if len(files) != 1 or hash_file(files[0], "md5") != version.tags.get(MD5_TAG):
+        raise MismatchError(
+            f"{uri}: not what a population learnt, or changed since it was registered; name a "
+            "version of population-MODEL-SUBJECT, or a file"
+        )
+    return files[0]

@@ -9,6 +9,7 @@ import csv
 import io
 import logging
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from fmri2img.project.layout import (
     report_path,
     training_path,
     validation_path,
+    voxel_priors_path,
 )
 from fmri2img.project.params_file import load_params
 from fmri2img.provenance.lineage import LOCK_PATH, LockedStage, read_lock
@@ -45,6 +47,7 @@ from fmri2img.tracking.encoder_files import (
     md5_tags,
     picture_pairs,
 )
+from fmri2img.tracking.populations import register_population
 from fmri2img.tracking.registration import describe, register
 from fmri2img.tracking.run_notes import read_note, run_name
 from fmri2img.tracking.store import find_run, forgiving, open_store, required
@@ -178,6 +181,11 @@ def catch_up() -> Iterator[str]:
             f"{' and '.join(logged) + ' logged' if logged else 'everything is in the store'}"
             f"{without}"
         )
+    for subject, model in product(params.population, params.models.population):
+        if voxel_priors_path(subject, model).exists():
+            with required():
+                is_new = register_population(subject, model)
+            yield f"population {subject}/{model}: {'registered' if is_new else 'is in the store'}"
     if on_disk:
         _propose_best(on_disk)
     else:

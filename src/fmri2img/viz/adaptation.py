@@ -21,7 +21,7 @@ def adaptation_page(numbers: dict[str, Any]) -> str:
     Parameters
     ----------
     numbers : dict
-        As `pipeline.adapt_subject.describe` returns them.
+        As `pipeline.new_person.describe` returns them.
     """
     durations = numbers["durations"]
     return render(
@@ -60,7 +60,7 @@ def verdict(numbers: dict[str, Any]) -> str:
         sentences.append(
             f"More scanning still pays ({words})."
             if enough is None
-            else f"More scanning stopped paying after {enough:.3g} minutes ({words})."
+            else f"After {enough:.3g} minutes no further gain could be shown ({words})."
         )
     return " ".join(sentences)
 

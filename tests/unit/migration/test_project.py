@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.migration.earlier_models import earlier_models
+from fmri2img.migration.earlier_models import add_models, earlier_models
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.project import migrate_params, plan
 from fmri2img.migration.renamed_files import changes_of_files
@@ -270,3 +270,11 @@ def test_what_was_bayes_until_0_2_0_is_bayes_independent(project):
 @pytest.mark.parametrize("train", [None, "x", {"bayes": 5}, {"bayes": None}])
 def test_sections_that_are_none_have_todays_names(train):
     assert earlier_models({"train": train}) == EARLIER_NAMES
+
+
+def test_lists_of_models_in_one_line_get_the_new_one():
+    text = "models: {latents: [ridge], pixels: [], diffusion: []}\ntrain: {}\n"
+    added = add_models(text)
+    lists = MODELS.by_kind() | {"latents": ["ridge"], "diffusion": []}
+    assert yaml.safe_load(added)["models"] == lists
+    assert add_models(added) == added

@@ -130,7 +130,10 @@ def person():
 
     about = {"subject": "subj01", "data_source": "simulated", "func_space": "func1pt8mm"}
     examples = SimpleNamespace(provenance=about, roi_names=["V1", "V1", "V3"])
-    latents = SimpleNamespace(provenance={"autoencoder": {"name": "vae", "sha256": "abc"}})
+    network = {"autoencoder": {"name": "vae", "sha256": "abc"}}
+    latents = SimpleNamespace(
+        provenance=network, values=np.zeros((2, 4, 2, 2)), energies=np.zeros((2, 2, 1, 1))
+    )
     return examples, np.array([9, 11]), latents
 
 
@@ -158,7 +161,9 @@ def test_a_population_of_other_regions_spaces_or_networks_is_refused(rng, person
 
 def test_a_population_that_has_seen_a_test_image_is_refused(rng, person):
     member = replace(priors(rng), image_ids=np.array([1, 9, 30]))
-    line = "subj02 learnt from 1 of the 2 test images of subj01, image 9 first, expected none"
+    line = (
+        "subj02 learnt from 1 of the 2 images that encoders of subj01 are judged by, image 9 first"
+    )
     with pytest.raises(MismatchError, match=line):
         population_for([member], *person, SETTINGS)
 
