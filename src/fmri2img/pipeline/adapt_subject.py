@@ -29,6 +29,7 @@ from fmri2img.training.voxel_populations import population_for
 MODEL = "bayes_population"
 _N_FOLDS = 3
 _NEARLY_ALL = 0.8
+_TINY = 1e-6
 # With more voxels, one third of the images stands for all: it would take minutes.
 _MANY_VOXELS = 5000
 # With minutes of data, a person's own voxels change their priors little, single numbers of a
@@ -193,6 +194,11 @@ def _fit(
         person.latents,
         settings,
     )
+    # Without rounds of learning, nothing else makes a singular covariance invertible.
+    known = {
+        name: replace(prior, covariance=prior.covariance + _TINY * torch.eye(len(prior.mean)))
+        for name, prior in known.items()
+    }
     data = replace(data, train=replace(data.train, population=known))
     encoder, result = fit_encoder(
         model_class(MODEL),

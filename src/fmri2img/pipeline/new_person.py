@@ -51,6 +51,16 @@ class NewPerson:
     test_ids: np.ndarray
 
     def __post_init__(self) -> None:
+        n_energies = self.latents.energies.shape[1] if self.settings.energies else 0
+        expected = (self.latents.values.shape[1] + n_energies, 1 + len(self.settings.window_sizes))
+        for member in self.members:
+            got = (member.means.shape[1], member.window_shares.shape[1])
+            if got != expected:
+                raise MismatchError(
+                    f"population: {member.provenance['subject']} has {got[0]} channels and "
+                    f"{got[1]} window sizes, expected {expected[0]} and {expected[1]} as in "
+                    "train.bayes_population; take members that were learnt with these settings"
+                )
         about, pictures = self.trials.provenance, self.latents.provenance
         owner = about["subject"]
         for name, other in (("latents", pictures), ("prior", self.prior.provenance)):

@@ -13,7 +13,6 @@ from fmri2img.models.base import VoxelPrior
 from fmri2img.project.exceptions import MismatchError
 
 # Settings that say what a picture's description and a window are.
-_TINY = 1e-6  # variance that keeps a covariance invertible
 _SAME_SETTINGS = ("energies", "window_sizes")
 
 
@@ -95,9 +94,7 @@ def _pooled(parts: list[tuple[VoxelPriors, int]]) -> VoxelPrior:
     apart = means - mean
     return VoxelPrior(
         mean,
-        torch.einsum("r,rkl->kl", shares, covariances)
-        + (shares * apart.T) @ apart
-        + _TINY * torch.eye(len(mean)),
+        torch.einsum("r,rkl->kl", shares, covariances) + (shares * apart.T) @ apart,
         shares @ sizes,
     )
 
@@ -107,9 +104,8 @@ def _check_seen(member: VoxelPriors, subject: str, held_out: np.ndarray) -> None
     if known.any():
         raise MismatchError(
             f"population: {member.provenance['subject']} learnt from {known.sum()} of the "
-            f"{len(held_out)} images that encoders of {subject} are judged by, image "
-            f"{held_out[known][0]} first, expected none; leave this member out (population), or "
-            "learn it from other images (split_examples)"
+            f"{len(held_out)} test images of {subject}, image {held_out[known][0]} first, expected "
+            "none; set split_examples.kind to shared, or leave this member out (population)"
         )
 
 
@@ -143,8 +139,3 @@ def _check_like(
 def _listed(names: Collection[str]) -> str:
     shown = ", ".join(list(names)[:5])
     return f"{shown}, ..." if len(names) > 5 else shown
-
-
-def _n_channels(latents: Latents, settings: Any) -> int:
-    """Return how many channels a picture's description has."""
-    return int(latents.values.shape[1] + latents.energies.shape[1] * settings.energies)

@@ -161,9 +161,7 @@ def test_a_population_of_other_regions_spaces_or_networks_is_refused(rng, person
 
 def test_a_population_that_has_seen_a_test_image_is_refused(rng, person):
     member = replace(priors(rng), image_ids=np.array([1, 9, 30]))
-    line = (
-        "subj02 learnt from 1 of the 2 images that encoders of subj01 are judged by, image 9 first"
-    )
+    line = "subj02 learnt from 1 of the 2 test images of subj01, image 9 first, expected none"
     with pytest.raises(MismatchError, match=line):
         population_for([member], *person, SETTINGS)
 

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from fmri2img.project.layout import population_folder
 from fmri2img.training.targets import latent_targets
 from fmri2img.training.targets.kinds import CollectedTargets, Sources, Targets
@@ -25,7 +23,7 @@ def collect(sources: Sources) -> CollectedTargets:
     known = population_for(
         members,
         sources.examples,
-        np.concatenate([sources.split.ids("validation"), sources.split.ids("test")]),
+        sources.split.ids("test"),
         sources.latents,
         sources.settings,
     )
