@@ -8,8 +8,7 @@ import yaml
 from fmri2img.models.registry import EARLIER_NAMES, current_name
 
 # Settings of models that came after version 0.2.0; until then, `bayes` was another encoder.
-_AFTER_0_2_0 = {
-    "bayes": """
+_BAYES = """
   bayes:
     energies: true
     prior_pictures: true
@@ -24,24 +23,12 @@ _AFTER_0_2_0 = {
     n_folds: 3
     clip_mads: 5
     seed: 0
-""",
-    "bayes_population": """
-  bayes_population:
-    energies: true
-    prior_pictures: true
-    window_sizes: [1.0, 2.0]
-    shared_voxels: 30
-    isotropic_voxels: 100
-    population_voxels: 300
-    n_rounds: 4
-    pooled_shares: [0, 0.5, 1]
-    prior_shrinkages: [0.05, 0.2, 0.4]
-    noise_shrinkages: [0.6, 0.75, 0.9]
-    noise_scales: [0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 10.0]
-    n_folds: 3
-    clip_mads: 5
-    seed: 0
-""",
+"""
+_AFTER_0_2_0 = {
+    "bayes": _BAYES,
+    "bayes_population": _BAYES.replace("bayes:", "bayes_population:").replace(
+        "    n_rounds", "    population_voxels: 300\n    n_rounds"
+    ),
 }
 
 
