@@ -4,7 +4,7 @@ noises. All of it is simulated.
 The voxels are the simulator's, in any of its worlds (`fmri2img.datasets.simulation.worlds`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from fmri2img.datasets.simulation.voxel_responses import (
 from fmri2img.datasets.simulation.worlds import STANDARD, WORLDS
 from fmri2img.features.energies import contrast_energies
 from fmri2img.features.vae_latents import encode_pictures
-from fmri2img.models.base import TrainingTensors
+from fmri2img.models.base import TrainingTensors, VoxelPrior
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.training.data import TrainingSet, ValidationTensors
 
@@ -36,7 +36,7 @@ VAE = Path(__file__).resolve().parents[1] / "models" / "demo-vae"
 N_TEST, N_POOL = sized((200, 6000), (6, 70))
 N_VOXELS, SESSION_TRIALS, TEST_REPETITIONS = sized((300, 750, 3), (40, 6, 3))
 _SIDE, _CANVAS = 128, 170  # pixels of the pictures, and of what the simulated cortex sees
-JUDGED = sized(tuple(WORLDS), ("standard", "late_layers"))
+JUDGED = sized(tuple(WORLDS), ("late_layers",))
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,11 @@ class World:
     data: TrainingSet
     test_betas: torch.Tensor
 
+    def informed(self, population: dict[str, VoxelPrior]) -> "World":
+        """Return it with what is known of other people's voxels."""
+        train = replace(self.data.train, population=population)
+        return replace(self, data=replace(self.data, train=train))
+
 
 @lru_cache(maxsize=2)
 def _brain(
@@ -155,6 +160,7 @@ def make_world(
     subject: int,
     seed: int,
     sessions: int,
+    trials: int = 0,
     name: str = STANDARD,
     repetitions: int | None = None,
 ) -> World:
@@ -169,6 +175,8 @@ def make_world(
     seed : int
         Seed of the brain, the noise and the choice of pictures.
     sessions : int
+    trials : int
+        Of the trials of these sessions only so many count, the first ones; 0: all.
     name : str
         Key of `WORLDS`; it may have sessions of its own.
     repetitions : int, optional
@@ -201,24 +209,38 @@ def make_world(
             for session in range(sessions)
         ]
         shared = simulated.design.experiment.shared_image_ids
-        own = np.setdiff1d(np.concatenate(shown), shared)
+        shown = [ids[~np.isin(ids, shared)] for ids in shown]
+        own = np.unique(np.concatenate(shown))
         pictures = N_TEST + np.resize(rng.permutation(N_POOL - N_TEST), len(own))
-        trials = [np.searchsorted(own, ids[~np.isin(ids, shared)]) for ids in shown]
+        shown = _first(shown, trials)
+        is_shown = np.isin(own, np.concatenate(shown))
+        own, pictures = own[is_shown], pictures[is_shown]
+        rows = [np.searchsorted(own, ids) for ids in shown]
     else:
         pictures = np.arange(N_TEST, N_POOL)
         order = np.concatenate([rng.permutation(len(pictures)) for _ in range(repetitions)])
-        trials = np.split(order, range(SESSION_TRIALS, len(order), SESSION_TRIALS))
+        rows = np.split(order, range(SESSION_TRIALS, len(order), SESSION_TRIALS))
     everything = np.concatenate(
-        [betas(pictures[rows], session) for session, rows in enumerate(trials)]
+        [betas(pictures[of_session], session) for session, of_session in enumerate(rows)]
     )
     test = np.mean(
         [betas(np.arange(N_TEST), 10_000 + repetition) for repetition in range(TEST_REPETITIONS)],
         axis=0,
     )
     return World(
-        _training_set(pool, pictures, everything, np.concatenate(trials), labels, rng),
+        _training_set(pool, pictures, everything, np.concatenate(rows), labels, rng),
         torch.from_numpy(test),
     )
+
+
+def _first(shown: list[np.ndarray], trials: int) -> list[np.ndarray]:
+    """Return the first trials of some sessions; all of them for 0."""
+    if not trials:
+        return shown
+    ends = np.cumsum([len(ids) for ids in shown])
+    starts = [0, *ends[:-1]]
+    kept = [ids[: max(0, trials - start)] for ids, start in zip(shown, starts, strict=True)]
+    return [ids for ids in kept if len(ids)]
 
 
 def _training_set(
@@ -243,6 +265,8 @@ def _training_set(
         image_betas=tensor(averages[~is_validation]),
         latents=tensor(pool.latents[train]),
         roi_labels=tensor(labels.astype(np.int64)),
+        roi_names={int(label): str(label) for label in np.unique(labels)},
+        n_repetitions=TEST_REPETITIONS,
         energies=tensor(pool.energies[train]),
         prior_latents=tensor(pool.latents[others]),
         prior_energies=tensor(pool.energies[others]),

@@ -22,7 +22,7 @@ OPTIONS = {
 }
 SLOW = ("full_design", "scale", "training")
 # What others import, and has nothing to run.
-MODULES = ("measuring", "worlds")
+MODULES = ("measuring", "worlds", "quality_jobs", "quality_tables")
 
 
 @pytest.fixture

@@ -217,6 +217,10 @@ def test_too_few_trials_are_said(lab):
         (("nobody",), "data/voxels/nobody.h5 not found"),
         (("new.h5", "--population", "nowhere"), "nowhere: nothing learnt from people other than"),
         (("new.h5", "--seconds-per-trial", "0"), "expected times above 0"),
+        (
+            ("new.h5", "--population", *[f"data/population/{MODEL}/{MEMBER}.h5"] * 2),
+            f"population: {MEMBER} is given 2 times, expected every person once",
+        ),
     ],
 )
 def test_what_cannot_be_adapted_is_one_line(lab, arguments, line):
@@ -255,3 +259,8 @@ def test_a_population_is_learnt_and_its_encoder_is_scored_as_all_are(lab):
     result = adapt(lab, "new.h5", "none", "--population", f"models:/{name}/1")
     assert result.returncode == 1
     assert f"population: {SUBJECT} learnt from" in result.stderr
+    # Removing the model takes both out of use.
+    removed = fmri2img(lab, "remove", MODEL).stdout
+    assert f"registry: models:/fmri2img-{MODEL}-{SUBJECT}/1 is retired" in removed
+    assert f"registry: models:/{name}/1 is retired" in removed
+    assert "retired" in client.get_model_version(name, "1").tags

@@ -84,9 +84,9 @@ def adapt_person(options: argparse.Namespace) -> None:
         score, pairs = (one[name] for name in ADAPTATION_METRICS)
         print(
             f"{one['minutes']:6.3g} min  {one['n_trials']:5d} trials  latent r "
-            f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}] (floor "
-            f"{score['floor']:.3f})  2-way {pairs['value']:.3f} [{pairs['low']:.3f}, "
-            f"{pairs['high']:.3f}]"
+            f"{score['value']:z.3f} [{score['low']:z.3f}, {score['high']:z.3f}] (floor "
+            f"{score['floor']:z.3f})  2-way {pairs['value']:z.3f} [{pairs['low']:z.3f}, "
+            f"{pairs['high']:z.3f}]"
         )
     print(verdict(numbers))
     if numbers["data_source"] == "simulated":

@@ -47,14 +47,21 @@ def _retire(encoders: tuple[tuple[str, str], ...], *, is_dry: bool) -> None:
     if not _STORE.exists() and not os.environ.get("MLFLOW_TRACKING_URI"):
         return
     from fmri2img.tracking.champions import REMOVED, retire
+    from fmri2img.tracking.populations import registered_population
     from fmri2img.tracking.store import STORE_ERRORS, open_store
-    from fmri2img.tracking.versions import list_versions, registered_name
+    from fmri2img.tracking.versions import registered_name, versions_named
 
     try:
         client, _ = open_store()
-        names = {registered_name(model, subject): subject for subject, model in encoders}
-        for name, subject in names.items():
-            versions = [item for item in list_versions(client, subject) if item.name == name]
+        for name in (
+            name_of(*names)
+            for subject, model in encoders
+            for name_of, names in (
+                (registered_name, (model, subject)),
+                (registered_population, (subject, model)),
+            )
+        ):
+            versions = versions_named(client, name)
             for item in (item for item in versions if item.aliases or not item.is_retired):
                 lost = f", was the {' and '.join(item.aliases)}" if item.aliases else ""
                 print(f"registry: {item.uri} is retired{lost}")

@@ -39,8 +39,8 @@ class NewPerson:
     Raises
     ------
     MismatchError
-        If pictures and brain are not both simulated or both real, or the prior's pictures were
-        encoded by another autoencoder.
+        If pictures and brain are not both simulated or both real, the prior's pictures were encoded
+        by another autoencoder, or a person is in the population twice.
     """
 
     trials: TrialBetas
@@ -53,6 +53,12 @@ class NewPerson:
     def __post_init__(self) -> None:
         n_energies = self.latents.energies.shape[1] if self.settings.energies else 0
         expected = (self.latents.values.shape[1] + n_energies, 1 + len(self.settings.window_sizes))
+        people = [member.provenance["subject"] for member in self.members]
+        if twice := sorted({name for name in people if people.count(name) > 1}):
+            raise MismatchError(
+                f"population: {twice[0]} is given {people.count(twice[0])} times, expected every "
+                "person once; name one file or version of each (--population)"
+            )
         for member in self.members:
             got = (member.means.shape[1], member.window_shares.shape[1])
             if got != expected:

@@ -76,13 +76,13 @@ def find_version(client: mlflow.MlflowClient, name: str, tags: dict[str, str]) -
     """Return the latest version of a name with the same weights and config, or None."""
     versions = [
         item
-        for item in _versions(client, name)
+        for item in versions_named(client, name)
         if all(item.tags.get(tag) == tags.get(tag) for tag in (MD5_TAG, CONFIG_TAG))
     ]
     return versions[0] if versions else None
 
 
-def _versions(client: mlflow.MlflowClient, name: str) -> list[Registered]:
+def versions_named(client: mlflow.MlflowClient, name: str) -> list[Registered]:
     """Return the versions of a name, the latest first."""
     try:
         aliases = client.get_registered_model(name).aliases  # searches do not fill in aliases
@@ -149,7 +149,7 @@ def resolve(client: mlflow.MlflowClient, uri: str) -> Registered:
             f"{uri}: not the address of an encoder; expected "
             f"models:/{_PREFIX}-MODEL-SUBJECT@champion or .../NUMBER"
         )
-    versions = _versions(client, parts["name"])
+    versions = versions_named(client, parts["name"])
     chosen = [
         item
         for item in versions

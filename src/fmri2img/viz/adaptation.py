@@ -47,14 +47,14 @@ def verdict(numbers: dict[str, Any]) -> str:
     kind = "above" if score["low"] > score["floor"] else "not above"
     sentences = [
         f"After {_minutes(last)} the latents of held-out images are predicted with r = "
-        f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}], {kind} the floor of "
-        f"{score['floor']:.3f}."
+        f"{score['value']:z.3f} [{score['low']:z.3f}, {score['high']:z.3f}], {kind} the floor of "
+        f"{score['floor']:z.3f}."
     ]
     if numbers["gains"]:
         gain = numbers["gains"][-1]
         words = (
             f"from {gain['from_minutes']:.3g} to {gain['to_minutes']:.3g} minutes: "
-            f"{gain[ADAPTATION_METRICS[0]]:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]"
+            f"{gain[ADAPTATION_METRICS[0]]:+z.3f} [{gain['low']:+z.3f}, {gain['high']:+z.3f}]"
         )
         enough = numbers["stops_paying_after"]
         sentences.append(
