@@ -19,6 +19,7 @@ OPTIONS = {
     "extraction": ("--folder", "{folder}"),
     "full_design": ("--folder", "{folder}", "--no-latents"),
     "quality": ("--work", "{folder}", "--jobs", "1"),
+    "stated_error": ("--work", "{folder}"),
 }
 SLOW = ("full_design", "scale", "training")
 # What others import, and has nothing to run.
