@@ -131,11 +131,14 @@ class Job:
 def all_jobs(kinds: list[str]) -> Iterator[Job]:
     """Yield the jobs of the tables; those that answer most come first."""
     seed, *further = SEEDS
-    for size, kind, subject in product(SIZES, reversed(kinds), SUBJECTS):
-        yield Job(kind, subject, seed, size, "closed")
-    for kind, subject in product(reversed(kinds), SUBJECTS):
-        yield Job(kind, subject, seed, RIDGE_SIZE, "ridge")
+    for kind in reversed(kinds):
+        for trials, subject in product(FEW, SUBJECTS):
+            yield Job(kind, subject, seed, Size(trials=trials), "closed")
+        for subject in SUBJECTS:
+            yield Job(kind, subject, seed, RIDGE_SIZE, "ridge")
     yield from jobs_of_worlds()
+    for sessions, kind, subject in product(SESSIONS, reversed(kinds), SUBJECTS):
+        yield Job(kind, subject, seed, Size(sessions), "closed")
     for other, trials, kind, subject in product(further, CLOSELY, reversed(kinds), SUBJECTS):
         yield Job(kind, subject, other, Size(trials=trials), "closed")
     for other, kind, subject in product(further, reversed(kinds), SUBJECTS):
