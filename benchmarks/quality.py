@@ -48,7 +48,7 @@ def main() -> None:
         Parallel(n_jobs=options.jobs, verbose=5)(
             delayed(run)(job, options.photos, options.work) for job in jobs
         )
-    write_tables(options.work, kinds)
+    write_tables(options.work, [] if options.worlds else kinds)
 
 
 if __name__ == "__main__":

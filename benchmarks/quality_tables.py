@@ -28,11 +28,19 @@ from fmri2img.datasets.simulation.worlds import WORLDS
 from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
 
 METRICS = {"pattern": "latent r", "pixcorr": "PixCorr", "two_way": "2-way"}
-ROWS = ("mean latent", "shuffled", "ridge", "basic_ae", "low_level", "bayes_independent")
+ROWS = (
+    "mean latent",
+    "shuffled",
+    "shuffled, bayes",
+    "ridge",
+    "basic_ae",
+    "low_level",
+    "bayes_independent",
+)
 OURS = (*ABLATIONS, "bayes", "bayes_population")
 # Each pair in a table of gains: what gains, over what.
 PAIRS = (
-    *(("bayes", other) for other in ROWS[2:]),
+    *(("bayes", other) for other in ROWS[3:]),
     ("bayes_population", "bayes"),
     *(("bayes", other) for other in ABLATIONS),
 )
@@ -44,9 +52,11 @@ Scores = dict[str, dict[str, np.ndarray]]
 
 
 def write_tables(work: Path, kinds: list[str]) -> None:
-    """Write every table of which there are results."""
+    """Write every table of which there are results; without kinds that of the worlds alone."""
     if all(_path(work, job).exists() for job in jobs_of_worlds()):
         put_section("worlds", world_table(work))
+    if not kinds:
+        return
     results = Results(work, kinds)
     if results.cells:
         put_section("quality", score_table(results))
@@ -82,8 +92,8 @@ class Results:
 
     Attributes
     ----------
-    cells : dict of Cell to list of list of dict
-        One list a seed, in it the scores of each subject by metric.
+    cells : dict of Cell to dict of int to list of dict
+        By seed, the scores of each subject by metric.
     """
 
     def __init__(self, work: Path, kinds: list[str]) -> None:
@@ -138,7 +148,7 @@ def score_table(results: Results) -> str:
         for metric in METRICS:
             values = results.scores(cell, metric, seeds).mean(axis=0)
             low, high = _interval(values)
-            cells.append(f"{values.mean():.3f} [{low:.3f}, {high:.3f}]")
+            cells.append(f"{values.mean():z.3f} [{low:z.3f}, {high:z.3f}]")
         name = f"**{model}**" if model in ("bayes", "bayes_population") else model
         note = " (the ceiling of the data)" if size == CEILING else ""
         rows.append([kind, str(size), f"{name}{note}", str(len(seeds)), *cells])
@@ -187,7 +197,7 @@ class Gain:
         verdict += f", **{worse} worse**" if worse else ""
         low, high = self.by_subject.min(), self.by_subject.max()
         return (
-            f"{self.by_subject.mean():+.3f} ({low:+.3f} to {high:+.3f}), d {self.effect:.1f}: "
+            f"{self.by_subject.mean():+z.3f} ({low:+z.3f} to {high:+z.3f}), d {self.effect:.1f}: "
             f"{verdict}"
         )
 
@@ -236,7 +246,7 @@ def few_rows(results: Results) -> list[list[str]]:
         cells = []
         for of_subject in results.differences(few, many, metric):
             low, high = _interval(of_subject)
-            cells.append(f"{of_subject.mean():+.3f} [{low:+.3f}, {high:+.3f}]")
+            cells.append(f"{of_subject.mean():+z.3f} [{low:+z.3f}, {high:+z.3f}]")
         rows.append([kind, METRICS[metric], str(Size(trials=trials)), *cells])
     return rows
 
@@ -272,8 +282,8 @@ def world_table(work: Path) -> str:
             (low, high), mean = _interval(gains[key]), gains[key].mean()
             verdict = " **worse**" if mean < 0 else ""
             verdict = " tie" if adjusted["/".join(key)] >= LEVEL else verdict
-            cells.append(f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]{verdict}")
-        means = [f"{of_world[model]['pattern'].mean():.3f}" for model in ("shuffled", *IN_WORLDS)]
+            cells.append(f"{mean:+z.3f} [{low:+z.3f}, {high:+z.3f}]{verdict}")
+        means = [f"{of_world[model]['pattern'].mean():z.3f}" for model in ("shuffled", *IN_WORLDS)]
         rows.append([f"`{world}`", WORLDS[world].title, *means, *cells])
     about = (
         "SIMULATED DATA. Subject 1, one seed, 3 sessions of scenes (one where the world says so): "

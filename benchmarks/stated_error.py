@@ -33,15 +33,15 @@ class Errors:
     distance : ndarray, shape (n_images,)
         Of the response from the mean response, by the covariance over training images
         (Mahalanobis).
-    contrast : ndarray, shape (n_images,)
-        Mean square of the true latent: nobody who decodes knows it.
+    size : ndarray, shape (n_images,)
+        Mean square of the true latent, from the same mean: not known when decoding.
     """
 
     measured: np.ndarray
     stated: np.ndarray
     strength: np.ndarray
     distance: np.ndarray
-    contrast: np.ndarray
+    size: np.ndarray
 
     @classmethod
     def of(cls, world: World, pool: Pool, work: Path) -> "Errors":
@@ -76,7 +76,7 @@ class Errors:
         for ratios in (by_number, by_image):
             low, high = np.percentile(ratios, [5, 95])
             cells.append(f"{low:.2f} to {high:.2f}")
-        guesses = (self.strength, self.distance, self.contrast)
+        guesses = (self.strength, self.distance, self.size)
         return [*cells, *(f"{spearmanr(of_image, guess).statistic:+.2f}" for guess in guesses)]
 
 
@@ -94,7 +94,7 @@ def main() -> None:
             scanned = f"{trials} trials" if trials else "3 sessions"
             rows.append([kind, scanned, *Errors.of(world, pool, options.work).row()])
     heads = ["pictures", "scanned", "error over stated", "by number of the latent", "by image"]
-    guesses = ["strength of the prediction", "distance of the response", "contrast of the picture"]
+    guesses = ["strength of the prediction", "distance of the response", "size of the true latent"]
     put_section(
         "stated error",
         "SIMULATED DATA. Subject 8, `bayes`: RMS error over the stated one, of all, and its range "

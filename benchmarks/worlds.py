@@ -176,7 +176,8 @@ def make_world(
         Seed of the brain, the noise and the choice of pictures.
     sessions : int
     trials : int
-        Of the trials of these sessions only so many count, the first ones; 0: all.
+        Of the trials of these sessions only so many count, the first ones; 0: all. Brain, noise,
+        pictures and the images set aside are the same for any number.
     name : str
         Key of `WORLDS`; it may have sessions of its own.
     repetitions : int, optional
@@ -212,9 +213,6 @@ def make_world(
         shown = [ids[~np.isin(ids, shared)] for ids in shown]
         own = np.unique(np.concatenate(shown))
         pictures = N_TEST + np.resize(rng.permutation(N_POOL - N_TEST), len(own))
-        shown = _first(shown, trials)
-        is_shown = np.isin(own, np.concatenate(shown))
-        own, pictures = own[is_shown], pictures[is_shown]
         rows = [np.searchsorted(own, ids) for ids in shown]
     else:
         pictures = np.arange(N_TEST, N_POOL)
@@ -228,19 +226,9 @@ def make_world(
         axis=0,
     )
     return World(
-        _training_set(pool, pictures, everything, np.concatenate(rows), labels, rng),
+        _training_set(pool, pictures, everything, np.concatenate(rows), labels, rng, trials),
         torch.from_numpy(test),
     )
-
-
-def _first(shown: list[np.ndarray], trials: int) -> list[np.ndarray]:
-    """Return the first trials of some sessions; all of them for 0."""
-    if not trials:
-        return shown
-    ends = np.cumsum([len(ids) for ids in shown])
-    starts = [0, *ends[:-1]]
-    kept = [ids[: max(0, trials - start)] for ids, start in zip(shown, starts, strict=True)]
-    return [ids for ids in kept if len(ids)]
 
 
 def _training_set(
@@ -250,10 +238,23 @@ def _training_set(
     trials: np.ndarray,
     labels: np.ndarray,
     rng: np.random.Generator,
+    first: int,
 ) -> TrainingSet:
-    """Set a tenth of the images aside, and put the rest into the form that training takes."""
+    """Set a tenth of the images aside, and put the rest into the form that training takes; of the
+    trials only the ``first`` ones count, all for 0.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer.
+    """
     is_validation = np.zeros(len(pictures), bool)
     is_validation[rng.choice(len(pictures), max(1, len(pictures) // 10), replace=False)] = True
+    if first > len(trials):
+        raise ValueError(f"{len(trials)} trials, expected {first} at least; name more sessions")
+    if first:
+        known, trials = np.unique(trials[:first], return_inverse=True)
+        betas, pictures, is_validation = betas[:first], pictures[known], is_validation[known]
     averages = np.stack([betas[trials == image].mean(axis=0) for image in range(len(pictures))])
     others = np.setdiff1d(np.arange(N_TEST, N_POOL), pictures)
     used = ~is_validation[trials]

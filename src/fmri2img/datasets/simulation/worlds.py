@@ -1,7 +1,7 @@
 """Worlds: kinds of simulated brains, each of which breaks an assumption that an encoder may make.
 
-They were fixed before any encoder was run on them. No default of an encoder is chosen on them; for
-choosing, there is the subject `FOR_CHOOSING`, whom no benchmark judges.
+They were fixed before any encoder was run on them. No default of an encoder is chosen on
+subjects who are judged in them; for choosing, there is the subject `FOR_CHOOSING`.
 """
 
 from dataclasses import dataclass, field
