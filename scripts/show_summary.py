@@ -15,7 +15,9 @@ def main() -> None:
     runs = [dict(value, name=name) for name, value in comparison["runs"].items()]
     champions = [run["name"].split("/") for run in runs if run["champion"]]
     pages: list[Path] = [comparison_path("html"), *(gallery_path(*names) for names in champions)]
-    print(terminal_summary(runs, comparison["data_source"], pages))
+    # Comparisons of earlier versions have none.
+    sentences = comparison.get("verdict", [])
+    print(terminal_summary(runs, comparison["data_source"], pages, sentences))
     if changed := changed_results():
         print(
             f"git: {len(changed)} committed results differ from yours, first {changed[0]}. Other "

@@ -324,9 +324,10 @@ class Encoder(nn.Module):
         """Return the name of a weight that holds NaN or infinity; empty if there is none. The SD
         of errors does not count: without enough validation images it is unknown.
         """
-        weights = {name: value for name, value in self.state_dict().items() if name != "latent_sd"}
-        wrong = (name for name, value in weights.items() if not torch.isfinite(value).all())
-        return next(wrong, "")
+        for name, value in self.state_dict().items():
+            if not (name.endswith("latent_sd") or torch.isfinite(value).all()):
+                return name
+        return ""
 
     def decode_voxels(self, voxels: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (for subclasses)
         """Map z-scored voxels (n, n_voxels) to latents (n, 4, h, w)."""

@@ -15,6 +15,7 @@ from fmri2img.evaluation.comparisons import (
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, headline_metrics
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
+from fmri2img.evaluation.verdict import verdict
 from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.files import replacing_together, write_bytes, write_json, write_text
@@ -114,9 +115,13 @@ def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Sho
         tables[run.subject][run.model] = pd.read_csv(scores_path(run.subject, run.model))
     differences, means = paired_differences(tables), means_over_subjects(tables)
     encoding = {subject: SubjectData(subject).encoding_scores() for subject in shown}
+    summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
+    n_permutations = min(document.about["n_permutations"] for document in documents.values())
+    sentences = verdict(summaries, differences, n_permutations)
     page = comparison_page(
         [_listed(run, documents) for run in runs],
         data_source,
+        sentences,
         differences,
         means,
         encoding,
@@ -124,11 +129,9 @@ def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Sho
     )
     write_text(comparison_path("html"), page)
     figure_name = comparison_path("png").name
-    n_permutations = min(document.about["n_permutations"] for document in documents.values())
-    markdown = comparison_markdown(runs, data_source, figure_name, n_permutations)
+    markdown = comparison_markdown(runs, data_source, sentences, figure_name, n_permutations)
     write_text(comparison_path("md"), markdown)
-    summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
-    document = {"data_source": data_source, "runs": summaries}
+    document = {"data_source": data_source, "verdict": sentences, "runs": summaries}
     write_json(comparison_path("json"), document | {"means": means, "differences": differences})
     write_json(headlines_path(), _headlines(runs))
 

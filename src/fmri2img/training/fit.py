@@ -13,6 +13,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils.memory import should_reduce_batch_size
 
+from fmri2img.models._joint import JointEncoder
 from fmri2img.models.base import Encoder, GradientSettings, TrainingTensors
 from fmri2img.project.exceptions import MismatchError, UnavailableError
 from fmri2img.provenance.stage_fingerprints import code_digest
@@ -83,7 +84,9 @@ def fit_encoder(
             "latents file; "
             f"choose its settings or create_examples.image_size to match"
         )
-    if encoder.trained_by_gradient:
+    if isinstance(encoder, JointEncoder):
+        history, facts = _join(encoder, data, load_decoder, checkpoint, on_epoch, owner)
+    elif encoder.trained_by_gradient:
         place = Checkpoint(checkpoint, owner, _fingerprint(encoder, settings, data))
         history, facts = _train(encoder, settings, data, load_decoder, place, on_epoch)
     else:
@@ -117,10 +120,43 @@ def _solve(encoder: Encoder, data: TrainingSet) -> tuple[list[EpochRecord], dict
             "select fewer voxels (extract_betas.labels or min_ncsnr), or use a machine with more "
             "memory"
         ) from error
+    return [_only_record(encoder, data)], facts
+
+
+def _only_record(encoder: Encoder, data: TrainingSet) -> EpochRecord:
+    """Return the record of an encoder without epochs."""
     loss, correlation = validate(
         encoder.eval(), data.validation, squared_error(data.validation.latents)
     )
-    return [EpochRecord(0, _train_loss(encoder, data.train), loss, correlation)], facts
+    return EpochRecord(0, _train_loss(encoder, data.train), loss, correlation)
+
+
+def _join(
+    joint: JointEncoder,
+    data: TrainingSet,
+    load_decoder: Callable[[], "FrozenAutoencoder"],
+    checkpoint: Path,
+    on_epoch: Callable[[EpochRecord], None],
+    owner: str,
+) -> tuple[list[EpochRecord], dict[str, float]]:
+    """Train the encoders of a joint one after the other, then weigh them."""
+    facts: dict[str, float] = {}
+    for name, kind in joint.parts.items():
+        joint.members[name], result = fit_encoder(
+            kind,
+            getattr(joint.settings, name),
+            data,
+            load_decoder=load_decoder,
+            checkpoint=_beside(checkpoint, name),
+            on_epoch=on_epoch,
+            owner=f"{owner}, {name}",
+        )
+        facts |= {f"{name}_{fact}": value for fact, value in result.facts.items()}
+    validation = data.validation
+    facts |= joint.weigh(validation.image_betas, validation.repetitions, validation.latents)
+    record = _only_record(joint, data)
+    on_epoch(record)
+    return [record], facts
 
 
 def _train(
@@ -216,7 +252,7 @@ def fit_other_seeds(
     )
     encoders = []
     for seed in seeds:
-        seed_checkpoint = _of_seed(checkpoint, seed)
+        seed_checkpoint = _beside(checkpoint, f"seed{seed}")
         again = settings.model_copy(update={"seed": seed})
         encoders.append(
             fit_encoder(
@@ -232,13 +268,16 @@ def fit_other_seeds(
     return encoders
 
 
-def _of_seed(checkpoint: Path, seed: int | str) -> Path:
-    return checkpoint.with_name(f"{checkpoint.stem}-seed{seed}{checkpoint.suffix}")
+def _beside(checkpoint: Path, part: str) -> Path:
+    """Return the checkpoint of another seed, or of an encoder that is part of this one."""
+    return checkpoint.with_name(f"{checkpoint.stem}-{part}{checkpoint.suffix}")
 
 
 def remove_checkpoints(checkpoint: Path) -> None:
-    """Delete the checkpoints of an encoder and of its other seeds: their results are saved."""
-    for path in (checkpoint, *checkpoint.parent.glob(_of_seed(checkpoint, "*").name)):
+    """Delete the checkpoints of an encoder, of its other seeds and of its parts: their results are
+    saved.
+    """
+    for path in (checkpoint, *checkpoint.parent.glob(_beside(checkpoint, "*").name)):
         path.unlink(missing_ok=True)
 
 

@@ -98,10 +98,14 @@ class ComparedRun:
 
 
 def comparison_markdown(
-    runs: list[ComparedRun], data_source: str, figure_name: str, n_permutations: int
+    runs: list[ComparedRun],
+    data_source: str,
+    sentences: list[str],
+    figure_name: str,
+    n_permutations: int,
 ) -> str:
-    """Return the comparison as Markdown: one table per subject, floors and ceiling beside every
-    score. ``n_permutations`` is the number behind the p-values.
+    """Return the comparison as Markdown: what it says (``sentences``), then one table per subject,
+    floors and ceiling beside every score. ``n_permutations`` is the number behind the p-values.
     """
     lines = ["# Comparison of encoders", ""]
     if data_source == "simulated":
@@ -111,6 +115,7 @@ def comparison_markdown(
             "They test the pipeline and say nothing about real brains.",
             "",
         ]
+    lines += [*(f"- {sentence}" for sentence in sentences), ""]
     lines += [f"![Scores and reconstructions]({figure_name})", ""]
     lines += [
         "Means over test images of averaged repetitions, with 95 % bootstrap intervals over "

@@ -189,6 +189,7 @@ class ListedRun:
 def comparison_page(
     runs: list[ListedRun],
     data_source: str,
+    sentences: list[str],
     differences: list[dict],
     means: list[dict],
     encoding: dict[str, dict],
@@ -200,6 +201,8 @@ def comparison_page(
     ----------
     runs : list of ListedRun
     data_source : str
+    sentences : list of str
+        What the comparison says.
     differences : list of dict
         Paired differences: ``subject``, ``models``, ``metric``, ``mean``, ``interval``, ``p``,
         ``p_holm``.
@@ -221,6 +224,7 @@ def comparison_page(
         metrics=_headings(shown),
         runs=runs,
         data_source=data_source,
+        sentences=sentences,
         differences=[item | {"title": title_of(item["metric"])} for item in differences],
         means=means,
         n_subjects=len({run.subject for run in runs}),

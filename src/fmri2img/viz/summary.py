@@ -1,15 +1,19 @@
 """The closing summary of a run: scores at a glance, files to open, the next command."""
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from fmri2img.evaluation.metrics.catalogue import headline_metrics
 from fmri2img.evaluation.metrics_document import floor_of
 from fmri2img.evaluation.table_rows import MODEL
 
-_GAP = 2
+_GAP, _WIDTH = 2, 98
 
 
-def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> str:
+def terminal_summary(
+    runs: list[dict], data_source: str, pages: list[Path], sentences: Sequence[str] = ()
+) -> str:
     """Return the closing summary as plain text, less than 100 columns wide.
 
     Parameters
@@ -19,6 +23,8 @@ def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> s
     data_source : str
     pages : list of Path
         Files worth opening; if empty, only the scores are shown.
+    sentences : sequence of str
+        What the comparison says.
     """
     shown = {
         name: metric
@@ -37,6 +43,8 @@ def terminal_summary(runs: list[dict], data_source: str, pages: list[Path]) -> s
         "* champion, chosen on validation images.",
         "In brackets, the floor: the best score of a prediction that uses no test trial.",
     ]
+    for sentence in sentences:
+        lines += textwrap.wrap(sentence, _WIDTH, initial_indent="- ", subsequent_indent="  ")
     if data_source == "simulated":
         lines += [
             "SIMULATED DATA: painted scenes and a simulated brain; not results about real brains."

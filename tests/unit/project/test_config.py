@@ -157,8 +157,8 @@ def test_faults_are_named_in_one_line(params_file, old, new, message, monkeypatc
             r"line 6: models: a list in version 0.1, lists by kind since 0.2; run: fmri2img",
         ),
         (
-            "  bayes:\n",
-            "  default:\n",
+            "  bayes: &bayes\n",
+            "  default: &bayes\n",
             r"line \d+: train.default: called train.bayes_independent now; run: fmri2img",
         ),
         (

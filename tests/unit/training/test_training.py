@@ -51,6 +51,10 @@ SMALL = {
         **FAST,
     },
 }
+SMALL["blend"] = {
+    "bayes": SECTIONS["bayes"],
+    "low_level": SECTIONS["low_level"] | SMALL["low_level"],
+}
 N_IMAGES, N_VOXELS = 160, 90
 
 
@@ -139,9 +143,10 @@ def decoder():
 def fit(
     data, tmp_path, name="basic_ae", on_epoch=lambda _: None, owner="subj01/basic_ae", **changes
 ):
-    settings = check_settings(
-        name, SECTIONS[name] | SMALL.get(name, {}) | ONE_REGION.get(name, {}) | changes
-    )
+    section = SECTIONS[name] | SMALL.get(name, {}) | ONE_REGION.get(name, {})
+    if name == "blend":
+        changes = {"low_level": section["low_level"] | changes}
+    settings = check_settings(name, section | changes)
     checkpoint = tmp_path / "checkpoint.safetensors"
     return fit_encoder(
         model_class(name),
@@ -171,7 +176,8 @@ def identification(encoder, subject):
 @pytest.mark.parametrize("name", model_names())
 def test_signal_is_found(name, subject, tmp_path):
     changes = (
-        {"epochs": 60, "patience": 60} | ({"learning_rate": 0.005} if name == "low_level" else {})
+        {"epochs": 60, "patience": 60}
+        | ({"learning_rate": 0.005} if name in ("low_level", "blend") else {})
         if name in SMALL
         else {}
     )
@@ -439,6 +445,20 @@ def test_validation_says_how_many_trials_were_averaged(subject, tmp_path):
     )
 
 
+def test_a_blend_is_the_mean_of_encoders_trained_alone(subject, tmp_path):
+    data = training_set(*subject)
+    blend, result = fit(data, tmp_path, "blend")
+    validation = data.validation
+    given = validation.image_betas, validation.repetitions
+    encoders = [fit(data, tmp_path / name, name)[0] for name in ("bayes", "low_level")]
+    alone = [encoder(*given).detach() for encoder in encoders]
+    share = result.facts["share_of_bayes"]
+    assert 0 < share < 1
+    torch.testing.assert_close(blend(*given).detach(), share * alone[0] + (1 - share) * alone[1])
+    errors = [float(((latents - validation.latents) ** 2).mean()) for latents in alone]
+    assert result.validation_loss < min(errors)
+
+
 def test_checkpoints_go_when_all_is_saved(tmp_path):
     names = ["basic_ae.safetensors", "basic_ae-seed1.safetensors", "low_level.safetensors"]
     for name in names:
@@ -452,7 +472,8 @@ def test_the_stated_spread_is_the_error_on_validation_images(name, subject, tmp_
     data = training_set(*subject)
     encoder, _ = fit(data, tmp_path, name)
     with torch.no_grad():
-        errors = encoder(data.validation.image_betas) - data.validation.latents
+        predicted = encoder(data.validation.image_betas, data.validation.repetitions)
+        errors = predicted - data.validation.latents
     torch.testing.assert_close(encoder.spread(3)[1], errors.square().mean(0).sqrt())
 
 

@@ -49,7 +49,7 @@ def runs(rng):
 
 
 def test_markdown_has_floors_ceiling_intervals_and_the_warning(runs):
-    text = comparison_markdown(runs, "simulated", "comparison.png", 1000)
+    text = comparison_markdown(runs, "simulated", ["It is so."], "comparison.png", 1000)
     assert "**Simulated data.**" in text
     assert "## subj02 (37 test images)" in text
     assert "**0.610** [0.560, 0.660]" in text
@@ -61,11 +61,11 @@ def test_markdown_has_floors_ceiling_intervals_and_the_warning(runs):
         "ceiling: autoencoder alone",
     ):
         assert text.count(f"| {row} |") == 2
-    assert "Simulated" not in comparison_markdown(runs, "s3", "comparison.png", 1000)
+    assert "Simulated" not in comparison_markdown(runs, "s3", [], "comparison.png", 1000)
     assert "cannot tell" not in text
-    told = comparison_markdown(runs, "s3", "comparison.png", 79)
+    told = comparison_markdown(runs, "s3", [], "comparison.png", 79)
     assert "With 4 tests and 79 resamples" not in told
-    told = comparison_markdown(runs, "s3", "comparison.png", 78)
+    told = comparison_markdown(runs, "s3", [], "comparison.png", 78)
     assert "With 4 tests and 78 resamples no p can fall below 0.051" in told
     assert "set evaluate.n_permutations to at least 80." in told
 
@@ -85,7 +85,9 @@ def test_figure_shows_every_subject_and_model(runs, rng):
 
 def test_summary_names_files_and_the_next_command(runs):
     summaries = [run.summary() | {"name": f"{run.subject}/{run.model}"} for run in runs]
-    text = terminal_summary(summaries, "simulated", ["reports/comparison.md"])
+    said = "ridge against chance: " + "better in everything, " * 9
+    text = terminal_summary(summaries, "simulated", ["reports/comparison.md"], [said])
+    assert "\n- ridge against chance: better" in text
     assert "subj01/ridge *" in text
     assert "0.610 (0.200)" in text
     heads = next(line for line in text.splitlines() if line.startswith("test images"))
@@ -264,7 +266,13 @@ def comparison(document):
             }
         ]
         return comparison_page(
-            runs, data_source, list(differences), means, {"subj01": ENCODING}, b"png"
+            runs,
+            data_source,
+            ["It is so."],
+            list(differences),
+            means,
+            {"subj01": ENCODING},
+            b"png",
         )
 
     return render
@@ -272,6 +280,8 @@ def comparison(document):
 
 def test_real_data_carry_no_banner(comparison):
     assert "not comparable: simulated data" in comparison("simulated")
+    page = comparison("simulated")
+    assert page.index("<li>It is so.</li>") < page.index("<table")
     real = comparison("nsd")
     assert "Simulated" not in real
     assert "12 images (shared)" in real

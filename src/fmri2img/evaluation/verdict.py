@@ -1,0 +1,149 @@
+"""What a comparison says, in sentences made from its numbers."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fmri2img.evaluation.inference import too_few_resamples
+from fmri2img.evaluation.metrics.catalogue import all_metrics, headline_metrics
+from fmri2img.evaluation.metrics_document import floor_of
+from fmri2img.evaluation.table_rows import MODEL, REFERENCE
+
+_LEVEL = 0.05
+_MOST_NAMED = 6
+_Runs = Mapping[str, Mapping[str, Any]]
+
+
+def verdict(
+    runs: _Runs, differences: Iterable[Mapping[str, Any]], n_permutations: int
+) -> list[str]:
+    """Return whom the encoders beat: chance, their floors and ridge, and where they do not.
+
+    Parameters
+    ----------
+    runs : mapping of str to mapping
+        Encoder, such as subj01/ridge, to its numbers, as in ``reports/comparison.json``.
+    differences : iterable of mapping
+        Paired differences from ridge (`comparisons.paired_differences`).
+    n_permutations : int
+        Permutations behind each p of a run.
+
+    Returns
+    -------
+    list of str
+        Sentences; each says which test or interval it rests on.
+    """
+    return [
+        _champions(runs),
+        _above_chance(runs, n_permutations),
+        _all_but(
+            "above the floor",
+            _not_above_floor(runs),
+            "95 % interval, beside the best prediction that uses no test trial",
+        ),
+        *_against_reference(list(differences)),
+    ]
+
+
+def _champions(runs: _Runs) -> str:
+    subjects: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        if run["champion"]:
+            subject, _, model = name.partition("/")
+            subjects.setdefault(model, []).append(subject)
+    chosen = "; ".join(f"{model} for {_joined(names)}" for model, names in subjects.items())
+    return f"Best on validation images: {chosen}."
+
+
+def _above_chance(runs: _Runs, n_permutations: int) -> str:
+    """Say which encoders have scores that chance may explain; too few permutations cannot tell."""
+    n_tests = sum(len(run["p_holm"]) for run in runs.values())
+    if note := too_few_resamples(n_tests, n_permutations, "set evaluate.n_permutations to"):
+        return f"Whether encoders are better than chance is not known. {note}"
+    failing = {
+        name: [metric for metric, p_value in run["p_holm"].items() if not p_value < _LEVEL]
+        for name, run in runs.items()
+    }
+    return _all_but("better than chance", failing, "permutations, p < .05 after Holm")
+
+
+def _not_above_floor(runs: _Runs) -> dict[str, list[str]]:
+    """Return the headline scores of each encoder whose interval holds the floor or lies beyond."""
+    failing: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        failing[name] = []
+        for metric, declared in headline_metrics().items():
+            floor = floor_of(metric, run["means"])
+            if floor is None or metric not in run["means"][MODEL]:
+                continue
+            low, high = run["interval"].get(metric, (run["means"][MODEL][metric],) * 2)
+            is_above = low > floor.value if declared.higher_is_better else high < floor.value
+            if not is_above:
+                failing[name].append(metric)
+    return failing
+
+
+def _all_but(claim: str, failing: dict[str, list[str]], basis: str) -> str:
+    """Say that all encoders fulfil a claim in all scores, or which do not."""
+    exceptions = {name: metrics for name, metrics in failing.items() if metrics}
+    if not exceptions:
+        return f"All encoders are {claim} in all scores ({basis})."
+    listed = [
+        f"{name} in {_joined(map(_plain_title, metrics))}" for name, metrics in exceptions.items()
+    ]
+    if len(listed) > _MOST_NAMED:
+        rest = len(listed) - _MOST_NAMED
+        listed = [*listed[:_MOST_NAMED], f"{rest} more encoders in some"]
+    start = "No encoder is" if len(exceptions) == len(failing) else "Not all encoders are"
+    return f"{start} {claim} in all scores ({basis}). Exceptions: {'; '.join(listed)}."
+
+
+def _against_reference(differences: list[Mapping[str, Any]]) -> list[str]:
+    """Return a sentence for each pair of encoders: in which scores one is better, and for how many
+    subjects.
+    """
+    sentences = []
+    for models in dict.fromkeys(item["models"] for item in differences):
+        mine = [item for item in differences if item["models"] == models]
+        n_subjects = len({item["subject"] for item in mine})
+        groups: dict[str, list[str]] = {}
+        for metric in dict.fromkeys(item["metric"] for item in mine):
+            outcomes = [_outcome(item) for item in mine if item["metric"] == metric]
+            groups.setdefault(_counted(outcomes, n_subjects), []).append(_plain_title(metric))
+        parts = [f"{outcome} in {_joined(titles)}" for outcome, titles in groups.items()]
+        model = models.removesuffix(f" - {REFERENCE}")
+        sentences.append(f"{model} against {REFERENCE}: {'; '.join(parts)}.")
+    if sentences:
+        sentences[-1] += " (Sign flips over the same images, p < .05 after Holm.)"
+    return sentences
+
+
+def _outcome(difference: Mapping[str, Any]) -> str:
+    if not difference["p_holm"] < _LEVEL:
+        return "no difference shown"
+    is_higher = difference["mean"] > 0
+    return "better" if is_higher == _higher_is_better(difference["metric"]) else "worse"
+
+
+def _counted(outcomes: list[str], n_subjects: int) -> str:
+    """Return how often each outcome came, such as "better for 3 subjects, worse for 1"."""
+    counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
+    if len(counts) == 1:
+        (outcome,) = counts
+        everybody = {1: "", 2: " for both subjects"}
+        return outcome + everybody.get(n_subjects, f" for all {n_subjects} subjects")
+    return ", ".join(f"{outcome} for {number}" for outcome, number in sorted(counts.items()))
+
+
+def _higher_is_better(metric: str) -> bool:
+    declared = all_metrics().get(metric)
+    return declared is None or declared.higher_is_better
+
+
+def _plain_title(metric: str) -> str:
+    declared = all_metrics().get(metric)
+    return declared.title if declared else metric.replace("_", " ")
+
+
+def _joined(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
