@@ -10,6 +10,7 @@ from fmri2img.evaluation.table_rows import MODEL, REFERENCE
 
 _LEVEL = 0.05
 _MOST_NAMED = 6
+_TIE = "no difference shown"
 _Runs = Mapping[str, Mapping[str, Any]]
 
 
@@ -119,7 +120,7 @@ def _against_reference(differences: list[Mapping[str, Any]]) -> list[str]:
 
 def _outcome(difference: Mapping[str, Any]) -> str:
     if not difference["p_holm"] < _LEVEL:
-        return "no difference shown"
+        return _TIE
     is_higher = difference["mean"] > 0
     return "better" if is_higher == _higher_is_better(difference["metric"]) else "worse"
 
@@ -129,8 +130,11 @@ def _counted(outcomes: list[str], n_subjects: int) -> str:
     counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
     if len(counts) == 1:
         (outcome,) = counts
-        everybody = {1: "", 2: " for both subjects"}
-        return outcome + everybody.get(n_subjects, f" for all {n_subjects} subjects")
+        if n_subjects == 1:
+            return outcome
+        if outcome == _TIE:
+            return f"{outcome} for any of {n_subjects} subjects"
+        return f"{outcome} for {'both' if n_subjects == 2 else f'all {n_subjects}'} subjects"
     return ", ".join(f"{outcome} for {number}" for outcome, number in sorted(counts.items()))
 
 

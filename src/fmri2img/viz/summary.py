@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 
 from fmri2img.evaluation.metrics.catalogue import headline_metrics
@@ -43,8 +44,12 @@ def terminal_summary(
         "* champion, chosen on validation images.",
         "In brackets, the floor: the best score of a prediction that uses no test trial.",
     ]
-    for sentence in sentences:
-        lines += textwrap.wrap(sentence, _WIDTH, initial_indent="- ", subsequent_indent="  ")
+    if sentences:
+        points = (
+            textwrap.wrap(sentence, _WIDTH, initial_indent="- ", subsequent_indent="  ")
+            for sentence in sentences
+        )
+        lines += ["", *chain.from_iterable(points), ""]
     if data_source == "simulated":
         lines += [
             "SIMULATED DATA: painted scenes and a simulated brain; not results about real brains."

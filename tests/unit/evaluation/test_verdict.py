@@ -72,6 +72,10 @@ def test_too_few_permutations_are_not_called_chance():
             "better for both subjects in PixCorr",
         ),
         (
+            [("subj01", 0.1, 0.2), ("subj02", 0.1, 0.2)],
+            "no difference shown for any of 2 subjects in PixCorr",
+        ),
+        (
             [("subj01", 0.1, 0.01), ("subj02", -0.1, 0.01), ("subj03", 0.1, 0.01)],
             "better for 2, worse for 1 in PixCorr",
         ),
