@@ -46,7 +46,13 @@ def terminal_summary(
     ]
     if sentences:
         points = (
-            textwrap.wrap(sentence, _WIDTH, initial_indent="- ", subsequent_indent="  ")
+            textwrap.wrap(
+                sentence,
+                _WIDTH,
+                initial_indent="- ",
+                subsequent_indent="  ",
+                break_on_hyphens=False,
+            )
             for sentence in sentences
         )
         lines += ["", *chain.from_iterable(points), ""]
