@@ -9,10 +9,10 @@ from typing import Literal
 
 from fmri2img.models import bayes, low_level
 from fmri2img.models._joint import JointEncoder
-from fmri2img.models.base import EncoderSettings
+from fmri2img.project.config import Params
 
 
-class Settings(EncoderSettings):
+class Settings(Params):
     """``train.blend`` in ``params.yaml``.
 
     Attributes

@@ -1,9 +1,14 @@
 import pytest
 import torch
+import yaml
 
+from conftest import REPOSITORY
 from fmri2img.models._joint import JointEncoder
 from fmri2img.models.base import Encoder, EncoderSettings
+from fmri2img.models.registry import check_settings
+from fmri2img.project.exceptions import ConfigError
 
+SECTION = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]["blend"]
 SHAPE = (4, 2, 2)
 
 
@@ -44,6 +49,12 @@ def test_encoders_that_agree_weigh_the_same(joint):
     betas = torch.zeros(5, 1)
     facts = joint.weigh(betas, torch.ones(5).long(), torch.ones(5, *SHAPE))
     assert facts == {"share_of_twice": 0.5, "share_of_thrice": 0.5}
+
+
+def test_betas_are_clipped_by_the_settings_of_each_part():
+    with pytest.raises(ConfigError, match=r"train\.blend\.clip_mads: unknown key"):
+        check_settings("blend", SECTION | {"clip_mads": 5})
+    assert check_settings("blend", SECTION).bayes.clip_mads == SECTION["bayes"]["clip_mads"] > 0
 
 
 def test_no_validation_image_gives_equal_weights(joint):
