@@ -405,7 +405,7 @@ def test_an_unknown_loss_names_the_known_ones():
     with pytest.raises(
         ConfigError,
         match="there is no model 'vit'; choose from: basic_ae, bayes, bayes_independent, "
-        "bayes_population, low_level",
+        "bayes_population, blend, low_level",
     ):
         model_class("vit")
     with pytest.raises(ConfigError, match="blur and zoom change the pictures of a pixel loss"):
