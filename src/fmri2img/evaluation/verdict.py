@@ -76,7 +76,7 @@ def _not_above_floor(runs: _Runs) -> dict[str, list[str]]:
             floor = floor_of(metric, run["means"])
             if floor is None or metric not in run["means"][MODEL]:
                 continue
-            low, high = run["interval"].get(metric, (run["means"][MODEL][metric],) * 2)
+            low, high = run["interval"][metric]
             is_above = low > floor.value if declared.higher_is_better else high < floor.value
             if not is_above:
                 failing[name].append(metric)
