@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 from fmri2img.project.files import read_json
-from fmri2img.project.layout import comparison_path, gallery_path
+from fmri2img.project.layout import comparison_path, gallery_path, overview_path
 from fmri2img.viz.summary import terminal_summary
 
 
@@ -14,7 +14,7 @@ def main() -> None:
     comparison = read_json(comparison_path("json"), remedy="make demo")
     runs = [dict(value, name=name) for name, value in comparison["runs"].items()]
     champions = [run["name"].split("/") for run in runs if run["champion"]]
-    pages: list[Path] = [comparison_path("html"), *(gallery_path(*names) for names in champions)]
+    pages: list[Path] = [overview_path(), *(gallery_path(*names) for names in champions)]
     # Comparisons of earlier versions have none.
     sentences = comparison.get("verdict", [])
     print(terminal_summary(runs, comparison["data_source"], pages, sentences))

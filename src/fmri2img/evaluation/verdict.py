@@ -1,16 +1,17 @@
 """What a comparison says, in sentences made from its numbers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fmri2img.evaluation.inference import too_few_resamples
 from fmri2img.evaluation.metrics.catalogue import all_metrics, headline_metrics
-from fmri2img.evaluation.metrics_document import floor_of
+from fmri2img.evaluation.metrics.declaration import Metric
+from fmri2img.evaluation.metrics_document import Floor, floor_of
 from fmri2img.evaluation.table_rows import MODEL, REFERENCE
 
 _LEVEL = 0.05
 _MOST_NAMED = 6
-_TIE = "no difference shown"
+TIE = "no difference shown"  # neither better nor worse than ridge
 _Runs = Mapping[str, Mapping[str, Any]]
 
 
@@ -76,11 +77,17 @@ def _not_above_floor(runs: _Runs) -> dict[str, list[str]]:
             floor = floor_of(metric, run["means"])
             if floor is None or metric not in run["means"][MODEL]:
                 continue
-            low, high = run["interval"][metric]
-            is_above = low > floor.value if declared.higher_is_better else high < floor.value
-            if not is_above:
+            if not is_above_floor(declared, run["interval"][metric], floor):
                 failing[name].append(metric)
     return failing
+
+
+def is_above_floor(metric: Metric, interval: Sequence[float], floor: Floor | None) -> bool:
+    """Whether a score's whole 95 % interval is better than its floor; true if it has none."""
+    if floor is None:
+        return True
+    low, high = interval
+    return low > floor.value if metric.higher_is_better else high < floor.value
 
 
 def _all_but(claim: str, failing: dict[str, list[str]], basis: str) -> str:
@@ -108,7 +115,7 @@ def _against_reference(differences: list[Mapping[str, Any]]) -> list[str]:
         n_subjects = len({item["subject"] for item in mine})
         groups: dict[str, list[str]] = {}
         for metric in dict.fromkeys(item["metric"] for item in mine):
-            outcomes = [_outcome(item) for item in mine if item["metric"] == metric]
+            outcomes = [outcome_of(item) for item in mine if item["metric"] == metric]
             groups.setdefault(_counted(outcomes, n_subjects), []).append(_plain_title(metric))
         parts = [f"{outcome} in {_joined(titles)}" for outcome, titles in groups.items()]
         model = models.removesuffix(f" - {REFERENCE}")
@@ -118,9 +125,21 @@ def _against_reference(differences: list[Mapping[str, Any]]) -> list[str]:
     return sentences
 
 
-def _outcome(difference: Mapping[str, Any]) -> str:
+def outcomes(differences: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return how each encoder compares with ridge: encoder, such as subj01/bayes, to metric to
+    ``better``, ``worse`` or `TIE`.
+    """
+    compared: dict[str, dict[str, str]] = {}
+    for item in differences:
+        model = item["models"].removesuffix(f" - {REFERENCE}")
+        compared.setdefault(f"{item['subject']}/{model}", {})[item["metric"]] = outcome_of(item)
+    return compared
+
+
+def outcome_of(difference: Mapping[str, Any]) -> str:
+    """Return whether an encoder is ``better`` or ``worse`` than ridge in a score, or `TIE`."""
     if not difference["p_holm"] < _LEVEL:
-        return _TIE
+        return TIE
     is_higher = difference["mean"] > 0
     return "better" if is_higher == _higher_is_better(difference["metric"]) else "worse"
 
@@ -132,7 +151,7 @@ def _counted(outcomes: list[str], n_subjects: int) -> str:
         (outcome,) = counts
         if n_subjects == 1:
             return outcome
-        if outcome == _TIE:
+        if outcome == TIE:
             return f"{outcome} for any of {n_subjects} subjects"
         return f"{outcome} for {'both' if n_subjects == 2 else f'all {n_subjects}'} subjects"
     return ", ".join(f"{outcome} for {number}" for outcome, number in sorted(counts.items()))

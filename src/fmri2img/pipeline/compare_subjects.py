@@ -1,9 +1,8 @@
 """Put all subjects and models side by side, and name each subject's champion."""
 
 import io
-from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from fmri2img.evaluation.comparisons import (
@@ -15,30 +14,17 @@ from fmri2img.evaluation.comparisons import (
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, headline_metrics
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
-from fmri2img.evaluation.verdict import verdict
+from fmri2img.evaluation.verdict import outcomes, verdict
 from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.files import replacing_together, write_bytes, write_json, write_text
-from fmri2img.project.layout import comparison_path, headlines_path, scores_path
+from fmri2img.project.layout import comparison_path, headlines_path, overview_path, scores_path
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
+from fmri2img.viz.overview import ShownPictures, overview_page
 from fmri2img.viz.pages import ListedRun, comparison_page
 
 _Documents = dict[str, MetricsDocument]
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """Test pictures in the figure, and the same pictures through the autoencoder alone.
-
-    Attributes
-    ----------
-    truth, ceiling : ndarray, shape (n, side, side, 3), uint8
-    data_source : str
-    """
-
-    truth: np.ndarray
-    ceiling: np.ndarray
-    data_source: str
+_Tables = dict[str, dict[str, pd.DataFrame]]
 
 
 def compare_subjects(params: ProjectParams) -> dict[str, str]:
@@ -59,16 +45,23 @@ def compare_subjects(params: ProjectParams) -> dict[str, str]:
     documents = {encoder.name: encoder.metrics() for encoder in encoders}
     check_scored_alike(documents)
     p_values = corrected_p(documents)
+    tables: _Tables = {subject: {} for subject in params.subjects}
+    for encoder in encoders:
+        tables[encoder.subject][encoder.model] = pd.read_csv(
+            scores_path(encoder.subject, encoder.model)
+        )
+    differences = paired_differences(tables)
+    compared = outcomes(differences)
     runs: list[ComparedRun] = []
-    shown: dict[str, _Shown] = {}
+    shown: dict[str, ShownPictures] = {}
     for subject in params.subjects:
         mine = [encoder for encoder in encoders if encoder.subject == subject]
         runs_of_subject, shown[subject] = _runs_of(
-            mine, documents, p_values, params.compare.n_pictures
+            mine, documents, p_values, compared, params.compare.n_pictures
         )
         runs += runs_of_subject
     with replacing_together():
-        _write(runs, documents, shown)
+        _write(runs, documents, shown, tables, differences)
     return {run.subject: run.model for run in runs if run.is_champion}
 
 
@@ -76,8 +69,9 @@ def _runs_of(
     encoders: list[EncoderData],
     documents: _Documents,
     p_values: dict[str, dict[str, float]],
+    compared: dict[str, dict[str, str]],
     n_pictures: int,
-) -> tuple[list[ComparedRun], _Shown]:
+) -> tuple[list[ComparedRun], ShownPictures]:
     """Collect the encoders of one subject; the best on validation images is its champion."""
     validation = {encoder.model: encoder.training_scores()[CHAMPION_SCORE] for encoder in encoders}
     champion = max(validation, key=lambda model: validation[model])
@@ -93,27 +87,32 @@ def _runs_of(
                 p_values[encoder.name],
                 validation[encoder.model],
                 encoder.model == champion,
+                compared.get(encoder.name, {}),
                 reconstructions.images[rows],
             )
         )
     examples = SubjectData(encoders[0].subject).examples()
-    truth = examples.images[examples.rows_of(reconstructions.image_ids[rows])]
-    ceiling = reconstructions.ceiling[rows]
-    return runs, _Shown(truth, ceiling, examples.provenance["data_source"])
+    image_ids = reconstructions.image_ids[rows]
+    truth = examples.images[examples.rows_of(image_ids)]
+    source = examples.provenance["data_source"]
+    return runs, ShownPictures(image_ids, truth, reconstructions.ceiling[rows], source)
 
 
-def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Shown]) -> None:
-    """Write figure, page, Markdown and JSON."""
+def _write(
+    runs: list[ComparedRun],
+    documents: _Documents,
+    shown: dict[str, ShownPictures],
+    tables: _Tables,
+    differences: list[dict[str, Any]],
+) -> None:
+    """Write figure, pages, Markdown and JSON."""
     data_source = list(shown.values())[-1].data_source
     truth = {subject: pictures.truth for subject, pictures in shown.items()}
     ceiling = {subject: pictures.ceiling for subject, pictures in shown.items()}
     figure = io.BytesIO()
     comparison_figure(runs, truth, ceiling, data_source).savefig(figure, dpi=110)
     write_bytes(comparison_path("png"), figure.getvalue())
-    tables: dict[str, dict[str, pd.DataFrame]] = {subject: {} for subject in shown}
-    for run in runs:
-        tables[run.subject][run.model] = pd.read_csv(scores_path(run.subject, run.model))
-    differences, means = paired_differences(tables), means_over_subjects(tables)
+    means = means_over_subjects(tables)
     encoding = {subject: SubjectData(subject).encoding_scores() for subject in shown}
     summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
     n_permutations = min(document.about["n_permutations"] for document in documents.values())
@@ -128,6 +127,7 @@ def _write(runs: list[ComparedRun], documents: _Documents, shown: dict[str, _Sho
         figure.getvalue(),
     )
     write_text(comparison_path("html"), page)
+    write_text(overview_path(), overview_page(runs, shown, sentences))
     figure_name = comparison_path("png").name
     markdown = comparison_markdown(runs, data_source, sentences, figure_name, n_permutations)
     write_text(comparison_path("md"), markdown)

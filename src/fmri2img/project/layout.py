@@ -186,6 +186,11 @@ def report_path(subject: str, model: str) -> Path:
     return Path("reports/runs") / subject / f"{model}.html"
 
 
+def overview_path() -> Path:
+    """First page: what the numbers say, headline scores and pictures of all encoders."""
+    return Path("reports/index.html")
+
+
 def comparison_path(ending: str) -> Path:
     """Table (``md``, ``json``), figure (``png``) or page (``html``) of all subjects and models."""
     return Path("reports") / f"comparison.{ending}"

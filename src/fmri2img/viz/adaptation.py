@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS, title_of
-from fmri2img.viz.pages import render
+from fmri2img.viz.rendering import render
 from fmri2img.viz.score_figures import figure_uri
 
 _BLUE, _GREY = "#3b6fb6", "#98a2b3"
@@ -26,6 +26,8 @@ def adaptation_page(numbers: dict[str, Any]) -> str:
     durations = numbers["durations"]
     return render(
         "adaptation.html.jinja",
+        data_source=numbers["data_source"],
+        links={},
         numbers=numbers,
         verdict=verdict(numbers),
         main=ADAPTATION_METRICS[0],

@@ -15,6 +15,7 @@ from fmri2img.evaluation.inference import p_text, too_few_resamples
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC, shown_in_comparison, title_of
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import CEILING, MODEL, REFERENCE, ROWS, SUBJECT_ROWS
+from fmri2img.viz.signs import BETTER, SIGNS, WORSE
 
 _COLOURS = ("#3b6fb6", "#d97a2b", "#4a9a5b", "#a04d8f", "#7a7a7a", "#b8a12f")
 _FLOOR_STYLES = {"grey": ":", "train_mean": "-.", "mean_latent": "--", "shuffled": (0, (1, 3))}
@@ -38,6 +39,8 @@ class ComparedRun:
     validation : float
         Pattern correlation on validation images, which chooses the champion.
     is_champion : bool
+    against_reference : dict
+        Metric to ``better``, ``worse`` or `verdict.TIE`, beside ridge; nothing for ridge itself.
     pictures : ndarray, shape (n, side, side, 3), uint8
         Reconstructions of the test images shown.
     """
@@ -50,6 +53,7 @@ class ComparedRun:
     p_values: dict
     validation: float
     is_champion: bool
+    against_reference: dict
     pictures: np.ndarray
 
     @classmethod
@@ -61,6 +65,7 @@ class ComparedRun:
         p_values: dict,
         validation: float,
         is_champion: bool,
+        against_reference: dict,
         pictures: np.ndarray,
     ) -> Self:
         """Build from a metrics document (``reports/metrics``) and pictures, shape (n, side, side,
@@ -82,6 +87,7 @@ class ComparedRun:
             p_values,
             validation,
             is_champion,
+            against_reference,
             pictures,
         )
 
@@ -92,6 +98,7 @@ class ComparedRun:
             "interval": self.intervals,
             "p_holm": self.p_values,
             f"validation_{CHAMPION_METRIC}": self.validation,
+            f"against_{REFERENCE}": self.against_reference,
             "champion": self.is_champion,
             "n_test_images": self.n_images,
         }
@@ -120,7 +127,9 @@ def comparison_markdown(
     lines += [
         "Means over test images of averaged repetitions, with 95 % bootstrap intervals over "
         "images. "
-        "The champion (\\*) is the best on validation images.",
+        "The champion (\\*) is the best on validation images. "
+        f"{BETTER} and {WORSE}: better or worse than {REFERENCE} on the same images (sign flips, "
+        "p < .05 after Holm).",
         "",
     ]
     for subject in dict.fromkeys(run.subject for run in runs):
@@ -168,7 +177,8 @@ def _model_row(run: ComparedRun, shown: list[str]) -> str:
             cells.append("–")
             continue
         low, high = run.intervals[metric]
-        cells.append(f"**{run.means[MODEL][metric]:.3f}** [{low:.3f}, {high:.3f}]")
+        sign = SIGNS.get(run.against_reference.get(metric, ""), "")
+        cells.append(f"**{run.means[MODEL][metric]:.3f}**{sign} [{low:.3f}, {high:.3f}]")
     star = " \\*" if run.is_champion else ""
     return f"| **{run.model}**{star} | " + " | ".join(cells) + f" | {run.validation:.3f} |"
 
@@ -227,6 +237,8 @@ def comparison_figure(
         if data_source == "simulated"
         else "test images, repetitions averaged"
     )
+    if any("worse" in run.against_reference.values() for run in runs):
+        note += f"; {WORSE} worse than {REFERENCE}"
     figure.suptitle(f"Encoders compared ({note})", fontsize=12, fontweight="bold")
     return figure
 
@@ -254,6 +266,16 @@ def _draw_scores(figure: SubFigure, runs: list[ComparedRun]) -> None:
                 capsize=2,
                 linewidth=1,
             )
+            if run.against_reference.get(metric) == "worse":
+                axis.annotate(
+                    WORSE,
+                    (x, high),
+                    (0, 3),
+                    textcoords="offset points",
+                    ha="center",
+                    color="#b3261e",
+                    fontsize=8,
+                )
         _draw_floors(axis, runs, subjects, metric)
         axis.set_title(title_of(metric).replace("Net-Lite0 ", "Net-Lite0\n"), fontsize=9)
         axis.set_xticks(range(len(subjects)), subjects, fontsize=8)

@@ -1,16 +1,13 @@
 """A page of truth beside reconstruction: one offline file, sortable by score."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
-from PIL import Image
 
 from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.project.layout import gallery_path
+from fmri2img.viz.rendering import links_from, map_uri, picture_uri, render
 
 _VARIANT_TITLES = ("from z alone", "from c alone")  # in the order of `containers.VARIANTS`
 
@@ -102,49 +99,32 @@ def gallery_page(
     unsure : sequence of UnsureMap
         Shown above the pictures.
     """
-    template = files("fmri2img.viz").joinpath("gallery.html.jinja").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
     shown = [
         {
             "image_id": item.image_id,
             "split": item.split,
             "scores": item.scores,
             "pictures": {
-                "seen": _data_uri(item.truth),
-                "reconstructed": _data_uri(item.reconstruction),
-                "autoencoder alone": _data_uri(item.ceiling),
-                **{title: _data_uri(picture) for title, picture in item.others.items()},
+                "seen": picture_uri(item.truth),
+                "reconstructed": picture_uri(item.reconstruction),
+                "autoencoder alone": picture_uri(item.ceiling),
+                **{title: picture_uri(picture) for title, picture in item.others.items()},
             },
         }
         for item in items
     ]
-    return environment.from_string(template).render(
+    return render(
+        "gallery.html.jinja",
+        data_source=data_source,
+        links=links_from(gallery_path(subject, model), subject, model),
         items=shown,
         subject=subject,
         model=model,
-        data_source=data_source,
         facts=facts,
         score_titles=list(items[0].scores),
         unsure=[
-            {"title": one.title, "mean": one.shares.mean(), "picture": _map_uri(one.shares)}
+            {"title": one.title, "mean": one.shares.mean(), "picture": map_uri(one.shares)}
             for one in unsure
         ],
-        scale_uri=_map_uri(np.tile(np.linspace(0, 1, 64), (2, 1))),
+        scale_uri=map_uri(np.tile(np.linspace(0, 1, 64), (2, 1))),
     )
-
-
-def _map_uri(shares: np.ndarray) -> str:
-    """Return a map of numbers from 0 (dark) to 1 (bright) as a picture, one pixel per cell."""
-    from matplotlib import colormaps  # takes long to load, and only pages with maps need it
-
-    buffer = io.BytesIO()
-    Image.fromarray(colormaps["viridis"](np.clip(shares, 0, 1), bytes=True)[..., :3]).save(
-        buffer, "PNG"
-    )
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _data_uri(picture: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,18 +1,11 @@
 """Offline pages: everything about one encoder, and all subjects and models side by side."""
 
 import base64
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-from PIL import Image
 
-from fmri2img.evaluation.inference import p_text
 from fmri2img.evaluation.metrics.catalogue import (
     CHAMPION_METRIC,
     HALVES_METRICS,
@@ -26,7 +19,10 @@ from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.predictions import ALL_VOXELS
 from fmri2img.evaluation.table_rows import MODEL, REFERENCE, ROWS, SHUFFLED, SUBJECT_ROWS
+from fmri2img.evaluation.verdict import outcome_of
+from fmri2img.project.layout import comparison_path, report_path
 from fmri2img.viz.published import BESIDE, PUBLISHED
+from fmri2img.viz.rendering import links_from, picture_uri, render
 from fmri2img.viz.score_figures import (
     distributions,
     explained_by_region,
@@ -74,6 +70,8 @@ def run_page(data: ReportData) -> str:
     document, regions = data.document, data.encoding["regions"]
     return render(
         "report.html.jinja",
+        data_source=document.about["data_source"],
+        links=links_from(report_path(data.subject, data.model), data.subject, data.model),
         title=f"{data.subject} · {data.model}",
         about=document.about,
         warnings=[note for note in document.notes if not note.startswith("Simulated")],
@@ -221,11 +219,15 @@ def comparison_page(
     document = runs[0].document
     return render(
         "comparison.html.jinja",
+        links=links_from(comparison_path("html")),
         metrics=_headings(shown),
         runs=runs,
         data_source=data_source,
         sentences=sentences,
-        differences=[item | {"title": title_of(item["metric"])} for item in differences],
+        differences=[
+            item | {"title": title_of(item["metric"]), "outcome": outcome_of(item)}
+            for item in differences
+        ],
         means=means,
         n_subjects=len({run.subject for run in runs}),
         floors={ROWS[row].title: row for row in SUBJECT_ROWS},
@@ -262,19 +264,6 @@ def _reference_means(runs: list[ListedRun], metrics: Iterable[str]) -> dict[str,
             if all(metric in values for values in scores)
         }
     return means
-
-
-def render(template: str, **values: Any) -> str:
-    """Return a template of this folder with some values, as HTML with the style of all pages."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page, css = (
-        files("fmri2img.viz").joinpath(name).read_text(encoding="utf-8")
-        for name in (template, "page.css.jinja")
-    )
-    environment.filters["p_text"] = p_text
-    return environment.from_string(page).render(css=Markup(css), **values)  # noqa: S704
 
 
 def _table(title: str, metrics: list[str], rows: list[str], document: MetricsDocument) -> dict:
@@ -319,7 +308,7 @@ def _picked(data: ReportData) -> list[dict]:
                     "image_id": data.image_ids[row].item(),
                     "score": float(scores[row]),
                     "pictures": [
-                        _picture_uri(pictures[row])
+                        picture_uri(pictures[row])
                         for pictures in (data.shown, data.reconstructed, data.ceiling)
                     ],
                 }
@@ -328,9 +317,3 @@ def _picked(data: ReportData) -> list[dict]:
         }
         for title, rows in groups.items()
     ]
-
-
-def _picture_uri(picture: np.ndarray) -> str:
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fmri2img.evaluation.metrics.catalogue import headline_metrics
 from fmri2img.evaluation.metrics_document import floor_of
-from fmri2img.evaluation.table_rows import MODEL
+from fmri2img.evaluation.table_rows import MODEL, REFERENCE
+from fmri2img.viz.signs import BETTER, SIGNS, WORSE
 
 _GAP, _WIDTH = 2, 98
 
@@ -43,6 +44,7 @@ def terminal_summary(
         "",
         "* champion, chosen on validation images.",
         "In brackets, the floor: the best score of a prediction that uses no test trial.",
+        f"{BETTER} better, {WORSE} worse than {REFERENCE} (p < .05 after Holm).",
     ]
     if sentences:
         points = (
@@ -72,7 +74,10 @@ def _cell(run: dict, metric: str) -> str:
     if score is None:
         return "–"
     floor = floor_of(metric, run["means"])
-    return f"{score:.3f} ({floor.value:.3f})" if floor else f"{score:.3f}"
+    # Comparisons of earlier versions do not say how an encoder compares.
+    outcome = run.get(f"against_{REFERENCE}", {}).get(metric, "")
+    sign = SIGNS.get(outcome, " ")
+    return f"{score:.3f}{sign} ({floor.value:.3f})" if floor else f"{score:.3f}{sign}"
 
 
 def _line(name: str, cells: list[str], first: int, widths: list[int]) -> str:

@@ -58,6 +58,7 @@ def is_in_image(path):
         "reports/runs/subj01/ridge.html",
         "reports/gallery/subj01/ridge.html",
         "reports/comparison.html",
+        "reports/index.html",
         "reports/comparison.png",
         "reports/scores/subj01/ridge.csv",
         "reports/repetitions/subj01/ridge.csv",

@@ -77,10 +77,12 @@ def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, f
         program,
         before,
         file,
-        FILES[file].replace("<body>", "<body><p>new</p>", 1).replace("<h1", "<h2", 1),
+        FILES[file].replace("<nav>", "<nav><p>new</p>", 1).replace("<h1", "<h2", 1),
     )
     assert {name.partition("/")[0] for name in changed} == {
+        "fmri2img/viz/base.html.jinja": {"compare", "evaluate", "predict"},
         "fmri2img/viz/comparison.html.jinja": {"compare"},
+        "fmri2img/viz/index.html.jinja": {"compare"},
         "fmri2img/viz/gallery.html.jinja": {"predict"},
         "fmri2img/viz/adaptation.html.jinja": set(),  # a verb's
         "fmri2img/viz/report.html.jinja": {"evaluate"},
@@ -89,7 +91,7 @@ def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, f
 
 # What each constant decides, read in the code: the stages that run a function which uses it. "with
 # a model": a model's file counts whole for the stages that load it. "saves": what asks anything for
-# save() counts as saving containers, split_examples and evaluate included.
+# save() counts as saving containers, split_examples, evaluate and compare included.
 WITH_A_MODEL = {"learn_population", "predict", "train"}
 READS_RAW_FILES = {
     "collect_truth", "convert_roi", "create_examples", "extract_betas", "fetch_captions",
@@ -97,7 +99,7 @@ READS_RAW_FILES = {
 }  # fmt: skip
 WITH_METRICS = {"compare", "evaluate", "score_references"}
 SAVES = {
-    "collect_prior", "collect_truth", "create_examples", "encode_latents", "evaluate",
+    "compare", "collect_prior", "collect_truth", "create_examples", "encode_latents", "evaluate",
     "extract_betas", "fit_encoding_model", "learn_population", "make_targets", "predict",
     "split_examples",
 }  # fmt: skip

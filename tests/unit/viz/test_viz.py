@@ -4,9 +4,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fmri2img.evaluation.metrics.catalogue import all_metrics
 from fmri2img.evaluation.metrics_document import MetricsDocument, Score
+from fmri2img.evaluation.verdict import TIE
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.gallery import GalleryItem, UnsureMap, gallery_page
+from fmri2img.viz.overview import Scale, ShownPictures, overview_page
 from fmri2img.viz.pages import ListedRun, ReportData, comparison_page, run_page
 from fmri2img.viz.summary import terminal_summary
 
@@ -41,7 +44,14 @@ def runs(rng):
     pictures = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     return [
         ComparedRun.of(
-            subject, model, document(score), {"pixcorr": 0.002}, score, model == "ridge", pictures
+            subject,
+            model,
+            document(score),
+            {"pixcorr": 0.002},
+            score,
+            model == "ridge",
+            {} if model == "ridge" else {"pixcorr": "worse", "ssim": "better", "two_way": TIE},
+            pictures,
         )
         for subject in ("subj01", "subj02")
         for model, score in (("ridge", 0.61), ("basic_ae", 0.53))
@@ -54,6 +64,10 @@ def test_markdown_has_floors_ceiling_intervals_and_the_warning(runs):
     assert "## subj02 (37 test images)" in text
     assert "**0.610** [0.560, 0.660]" in text
     assert r"| **ridge** \* |" in text
+    # Worse, better, and no difference shown.
+    line = next(line for line in text.splitlines() if line.startswith("| **basic_ae**"))
+    assert line.split("|")[2:4] == [" **0.530**▼ [0.480, 0.580] ", " **0.530**▲ [0.480, 0.580] "]
+    assert line.count("▼") == line.count("▲") == 1
     for row in (
         "floor: grey",
         "floor: mean picture",
@@ -81,6 +95,10 @@ def test_figure_shows_every_subject_and_model(runs, rng):
     }
     assert texts >= {"subj01\nseen", "subj02\nseen", "ridge *", "basic_ae"}
     assert "simulated" in figure.get_suptitle()
+    assert "▼ worse than ridge" in figure.get_suptitle()
+    assert [text.get_text() for text in figure.subfigs[0].axes[0].texts] == ["▼", "▼"]
+    figure = comparison_figure([run for run in runs if run.model == "ridge"], truth, truth, "nsd")
+    assert "▼" not in figure.get_suptitle()
 
 
 def test_summary_names_files_and_the_next_command(runs):
@@ -89,7 +107,10 @@ def test_summary_names_files_and_the_next_command(runs):
     text = terminal_summary(summaries, "simulated", ["reports/comparison.md"], [said])
     assert "\n- ridge against chance: better" in text
     assert "subj01/ridge *" in text
-    assert "0.610 (0.200)" in text
+    assert "0.610  (0.200)" in text
+    assert "0.530▼ (0.200)" in text
+    assert "0.530▲ (0.400)" in text
+    assert "▲ better, ▼ worse than ridge (p < .05 after Holm)." in text
     heads = next(line for line in text.splitlines() if line.startswith("test images"))
     assert heads.split()[2:] == [
         "PixCorr",
@@ -125,7 +146,8 @@ def test_gallery_is_one_file_with_a_banner_and_all_pictures(rng):
     assert page.count('data-split="test"') == 2
     assert re.search(r"image 19</b>.*PixCorr 0\.20", page)
     assert "9 &lt;b&gt;" in page
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert not re.search(r"src=\"(?!data:)", page)
+    assert not re.search(r"href=\"(?!\.\./)", page)
     assert "Simulated data" not in gallery_page(
         items, subject="s", model="m", data_source="s3", facts={}
     )
@@ -145,7 +167,100 @@ def test_gallery_shows_where_the_encoder_is_unsure(rng):
     )
     assert re.search(r"1 repetition<br><b>93 %</b>.*3 repetitions<br><b>81 %</b>", page, re.DOTALL)
     assert page.count("data:image/png") == 3  # two maps and the scale
-    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    assert not re.search(r"src=\"(?!data:)", page)
+    assert not re.search(r"href=\"(?!\.\./)", page)
+
+
+@pytest.fixture
+def shown(rng):
+    return {
+        subject: ShownPictures(
+            np.array([7, 19, 23]),
+            *rng.integers(0, 256, (2, 3, 16, 16, 3), dtype=np.uint8),
+            "simulated",
+        )
+        for subject in ("subj01", "subj02")
+    }
+
+
+def cells_of(page, run):
+    """The cells of one encoder in the table of the first page, as HTML."""
+    rows = re.findall(r"<tr><td data-value=.*?</tr>", page, re.DOTALL)
+    (row,) = [row for row in rows if f"of {run.subject} {run.model}" in " ".join(row.split())]
+    return re.findall(r'<td class="score".*?</td>', row, re.DOTALL)
+
+
+def test_the_first_page_answers_before_it_is_scrolled(runs, shown):
+    page = overview_page(runs, shown, ["It is so."])
+    assert page.index("Simulated data") < page.index("<li>It is so.</li>") < page.index("<table")
+    pixcorr, ssim, _, pattern, two_way = cells_of(page, runs[1])
+    assert ">0.530</b>" in pixcorr
+    assert re.search(r'class="bad">▼\s+worse than\s+ridge<', pixcorr)
+    assert re.search(r'class="good">▲\s+better than\s+ridge<', ssim)
+    assert TIE in two_way
+    assert "ridge" not in pattern
+    assert "37 images" in page
+    assert not any("ridge" in cell for cell in cells_of(page, runs[0]))
+
+
+def test_scores_are_drawn_between_floor_and_ceiling_and_right_is_better(runs, shown):
+    scored = cells_of(overview_page(runs, shown, []), runs[0])[0]
+    places = {
+        name: float(re.search(rf'"{name}"\s+style="left:([\d.]+)%', scored).group(1))
+        for name in ("floor", "dot", "ceiling")
+    }
+    assert places == {"floor": 0.0, "dot": pytest.approx(51.25), "ceiling": 100.0}
+    # A distance: less is better.
+    distant = [
+        replace(
+            run,
+            means={
+                row: values | {"effnet_lite0_distance": value}
+                for (row, values), value in zip(
+                    run.means.items(), np.linspace(0.2, 0.9, len(run.means)), strict=True
+                )
+            },
+        )
+        for run in runs
+    ]
+    metric = replace(all_metrics()["effnet_lite0_distance"], level="headline")
+    scale = Scale.of(metric, distant)
+    assert scale.best < scale.worst
+    assert (scale.place(scale.best), scale.place(scale.worst)) == (100, 0)
+
+
+def test_a_score_at_its_floor_is_said_to_be(runs, shown):
+    low = replace(runs[0], intervals=runs[0].intervals | {"ssim": [0.39, 0.5]})
+    cells = cells_of(overview_page([low], shown, []), low)
+    assert ["not above the floor" in cell for cell in cells[:2]] == [False, True]
+
+
+def test_the_first_page_shows_every_picture_and_links_every_page(runs, shown):
+    page = overview_page(runs, shown, [])
+    assert page.count("<img ") == 2 * (2 + 2)
+    assert page.count(">19</span>") == 2
+    for address in ("comparison.html", "runs/subj02/ridge.html", "gallery/subj01/basic_ae.html"):
+        assert f'href="{address}"' in page
+    assert not re.search(r"(src|href)=.https?:", page)
+    assert page == overview_page(runs, shown, [])
+    one = overview_page(runs[:1], {"subj01": shown["subj01"]}, ["<b>not bold</b>"])
+    assert "&lt;b&gt;not bold" in one
+    assert "subj02" not in one
+
+
+def test_a_lab_of_many_encoders_gets_a_page_of_a_few_megabytes(runs, rng):
+    pictures = rng.integers(0, 256, (8, 128, 128, 3), dtype=np.uint8) // 8 * 8
+    subjects = [f"subj{number:02d}" for number in range(1, 9)]
+    many = [
+        replace(runs[0], subject=subject, model=f"model{number:02d}", pictures=pictures)
+        for subject in subjects
+        for number in range(12)
+    ]
+    shown = dict.fromkeys(subjects, ShownPictures(np.arange(8), pictures, pictures, "nsd"))
+    page = overview_page(many, shown, [])
+    assert page.count('loading="lazy"') == 8 * 14
+    # Noise is the worst case of JPEG.
+    assert len(page) < 20e6
 
 
 @pytest.fixture
@@ -318,4 +433,6 @@ def test_differences_are_shown_with_their_intervals(comparison):
     }
     page = comparison("nsd", [difference | {"p": 0.01, "p_holm": 0.02}])
     assert "-0.020" in page
+    assert 'class="text bad">worse<' in " ".join(page.split())
+    assert "tests of this table" in page
     assert "-0.030 – -0.010" in " ".join(page.split())
