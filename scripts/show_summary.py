@@ -5,14 +5,12 @@ summary``).
 import subprocess
 from pathlib import Path
 
-from fmri2img.project.files import read_json
 from fmri2img.project.layout import comparison_path, gallery_path, overview_path
-from fmri2img.viz.summary import terminal_summary
+from fmri2img.viz.summary import read_comparison, terminal_summary
 
 
 def main() -> None:
-    comparison = read_json(comparison_path("json"), remedy="make demo")
-    runs = [dict(value, name=name) for name, value in comparison["runs"].items()]
+    comparison, runs = read_comparison(comparison_path("json"), remedy="make demo")
     champions = [run["name"].split("/") for run in runs if run["champion"]]
     pages: list[Path] = [overview_path(), *(gallery_path(*names) for names in champions)]
     # Comparisons of earlier versions have none.

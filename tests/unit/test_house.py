@@ -296,6 +296,26 @@ def test_nothing_below_the_voxel_file_knows_nsd():
     assert not spelled
 
 
+def test_hdf5_files_are_read_without_locks():
+    """On many shared mounts there are none, and another process may write beside."""
+    calls = [
+        f"{path.name}:{node.lineno}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "h5py.File"
+        and ast.unparse(node.args[1]) == "'r'"
+        and "locking" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert not calls
+
+
+def test_every_stage_ends_its_errors_in_one_line_and_checks_the_parameters():
+    for path in (SOURCE.parent / "stages").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert path.name == "__init__.py" or re.search(r"^    run_stage\(", text, re.M), path.name
+
+
 def test_texts_are_read_and_written_as_utf_8():
     """A locale must not decide; ruff sees this only where it knows that something is a path."""
     calls = [

@@ -51,8 +51,13 @@ def decode_betas(options: argparse.Namespace) -> None:
     names, betas, repetitions = read_betas(options.betas, options.repetitions)
     with tempfile.TemporaryDirectory() as temporary:
         encoder, config = load_encoder(_encoder_folder(options.model, Path(temporary)))
+    about = config["about"]
+    if absent := sorted({"subject", "roi", "data.source"} - set(about)):
+        raise FormatError(
+            f"{options.model}: config.json: about: {absent[0]} is missing; take an encoder that "
+            "fmri2img trained"
+        )
     if betas.shape[1] != encoder.n_voxels:
-        about = config["about"]
         raise MismatchError(
             f"{options.betas}: {betas.shape[1]} voxels, expected the {encoder.n_voxels} of "
             f"{about['subject']}, {about['roi']}, in the "
@@ -62,14 +67,14 @@ def decode_betas(options: argparse.Namespace) -> None:
         names=names,
         betas=betas,
         repetitions=repetitions,
-        about=config["about"],
+        about=about,
         source=options.autoencoder,
         folder=options.to,
         progress=progress,
     )
     renderer_of(type(encoder)).render_new(encoder, new)
     print(f"{len(names)} pictures in {options.to}")
-    if config["about"]["data.source"] == "simulated":
+    if about["data.source"] == "simulated":
         print("SIMULATED DATA: the encoder was trained on a simulated brain", file=sys.stderr)
 
 
@@ -191,10 +196,12 @@ def _check_betas(path: Path, betas: np.ndarray) -> None:
             "point; save responses, in the unit of the training data, in that form"
         )
     for row, values in enumerate(betas):
-        if np.isinf(values).any():
+        with np.errstate(over="ignore"):  # encoders compute in single precision
+            has_infinite = np.isinf(values.astype(np.float32)).any()
+        if has_infinite:
             raise FormatError(
-                f"{path}: row {row} holds an infinite value, expected finite responses, or NaN "
-                "for voxels without data; correct the row"
+                f"{path}: row {row} holds an infinite value, or one too large for float32, "
+                "expected finite responses, or NaN for voxels without data; correct the row"
             )
         if np.isnan(values).all():
             raise FormatError(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fmri2img.project.exceptions import ConfigError
-from fmri2img.project.files import read_json, write_json
+from fmri2img.project.files import write_json
 from fmri2img.project.layout import comparison_path
 
 
@@ -53,11 +53,9 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
 
 def show_metrics(options: argparse.Namespace) -> None:
     """Print the table of the last comparison."""
-    from fmri2img.viz.summary import terminal_summary  # starts torch
+    from fmri2img.viz.summary import read_comparison, terminal_summary  # starts torch
 
-    fields = {"runs": dict, "data_source": str}
-    comparison = read_json(comparison_path("json"), remedy="fmri2img repro", fields=fields)
-    runs = [dict(value, name=name) for name, value in comparison["runs"].items()]
+    comparison, runs = read_comparison(comparison_path("json"), remedy="fmri2img repro")
     shown = [run for run in runs if options.subject in (None, run["name"].partition("/")[0])]
     if not shown:
         subjects = dict.fromkeys(run["name"].partition("/")[0] for run in runs)

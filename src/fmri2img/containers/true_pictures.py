@@ -20,7 +20,8 @@ class TruePictures(Stored):
         Ascending.
     images : ndarray, shape (n, side, side, 3), uint8
     provenance : dict
-        ``data_source`` and ``receipts``, as in `voxels.Voxels`.
+        ``data_source`` and ``receipts``, as in `voxels.Voxels`, and ``picture_side``: the side
+        that the dataset declares (files of version 0.2 do not say).
     """
 
     arrays: ClassVar[dict[str, Array]] = {
@@ -34,6 +35,14 @@ class TruePictures(Stored):
 
     def __post_init__(self) -> None:
         self._check_lengths(images=["image_ids", "images"])
+
+    def contradiction(self) -> str:
+        """Describe pictures that are not of the dataset's size: scores depend on it."""
+        side = self.images.shape[1]
+        declared = self.provenance.get("picture_side", side)
+        if side != declared:
+            return f"images: {side} pixels wide, expected the dataset's {declared}"
+        return ""
 
     def of(self, image_ids: np.ndarray) -> np.ndarray:
         """Return some pictures, shape (n, side, side, 3).

@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from fmri2img.project.exceptions import FormatError
+
 PERCENT = "percent signal change"
 
 
@@ -25,8 +27,22 @@ class Units:
 
     @classmethod
     def of(cls, provenance: dict[str, Any]) -> Self:
-        """Return the units that a container names."""
-        return cls(**provenance["units"])
+        """Return the units that a container names.
+
+        Raises
+        ------
+        FormatError
+            If it names none, or a scale that is no positive number.
+        """
+        units = provenance["units"]
+        name, scale = units.get("name"), units.get("per_unit", 1.0)
+        is_scale = isinstance(scale, int | float) and 0 < scale < float("inf")
+        if not isinstance(name, str) or not is_scale:
+            raise FormatError(
+                f"units: got {units!r:.80}, expected a name and a positive per_unit; make the file "
+                "again: dvc repro --force extract_betas create_examples"
+            )
+        return cls(name, float(scale))
 
     def __str__(self) -> str:
         """Describe the unit in words."""

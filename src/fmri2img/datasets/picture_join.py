@@ -125,7 +125,8 @@ def collect_truth(
         for files in (raw, shared)
     }
     source = Receipt.common_source(raw.receipt, shared.receipt)
-    return TruePictures(image_ids, images, {"data_source": source, "receipts": receipts})
+    provenance = {"data_source": source, "receipts": receipts, "picture_side": side}
+    return TruePictures(image_ids, images, provenance)
 
 
 def dataset_pictures(

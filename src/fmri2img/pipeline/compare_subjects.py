@@ -18,7 +18,7 @@ from fmri2img.evaluation.verdict import outcomes, verdict
 from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.files import replacing_together, write_bytes, write_json, write_text
-from fmri2img.project.layout import comparison_path, headlines_path, overview_path, scores_path
+from fmri2img.project.layout import comparison_path, headlines_path, overview_path
 from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
 from fmri2img.viz.overview import ShownPictures, overview_page
 from fmri2img.viz.pages import ListedRun, comparison_page
@@ -47,9 +47,7 @@ def compare_subjects(params: ProjectParams) -> dict[str, str]:
     p_values = corrected_p(documents)
     tables: _Tables = {subject: {} for subject in params.subjects}
     for encoder in encoders:
-        tables[encoder.subject][encoder.model] = pd.read_csv(
-            scores_path(encoder.subject, encoder.model)
-        )
+        tables[encoder.subject][encoder.model] = encoder.scores()
     differences = paired_differences(tables)
     compared = outcomes(differences)
     runs: list[ComparedRun] = []

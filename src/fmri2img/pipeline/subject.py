@@ -3,10 +3,11 @@
 Every file has one remedy, the stage that makes it, which is named only here.
 """
 
+import io
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fmri2img.containers.encoding_model import EncodingModel
 from fmri2img.containers.examples import Examples
@@ -22,7 +23,7 @@ from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.features.prior import pool_pictures
 from fmri2img.models.registry import stage_of
 from fmri2img.project.exceptions import FormatError, MismatchError
-from fmri2img.project.files import Kinds, read_json
+from fmri2img.project.files import Kinds, read_json, read_text
 from fmri2img.project.layout import (
     captions_path,
     encoding_model_path,
@@ -34,6 +35,7 @@ from fmri2img.project.layout import (
     reconstructions_path,
     references_path,
     roi_table_path,
+    scores_path,
     split_path,
     targets_path,
     training_path,
@@ -41,6 +43,9 @@ from fmri2img.project.layout import (
     voxel_priors_path,
     voxels_path,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _Json = dict[str, Any]
 _Document = TypeVar("_Document")
@@ -173,6 +178,23 @@ class EncoderData:
         fields = dict.fromkeys((CHAMPION_SCORE, VALIDATION_LOSS), float)
         scores: dict[str, float] = read_json(path, remedy=self._remedy("train"), fields=fields)
         return scores
+
+    def scores(self) -> "pd.DataFrame":
+        """Return its scores of each test image: ``image_id`` and a column for each metric."""
+        import pandas as pd  # takes half a second, and most stages do without
+
+        path, remedy = scores_path(self.subject, self.model), self._remedy("evaluate")
+        try:
+            table = pd.read_csv(io.StringIO(read_text(path, remedy=remedy)))
+        except ValueError as error:
+            raise FormatError(f"{path}: not a table ({error}); run: {remedy}") from error
+        numbers = set(table.select_dtypes("number").columns)
+        if "image_id" not in table or set(table.columns) - numbers - {"image_id"}:
+            raise FormatError(
+                f"{path}: columns {', '.join(map(str, table.columns))[:60]}, expected image_id and "
+                f"scores; run: {remedy}"
+            )
+        return table
 
     def reconstructions(self) -> Reconstructions:
         """Open its reconstructions."""

@@ -147,6 +147,8 @@ def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoen
     ------
     UnavailableError
         If it cannot be found.
+    FormatError
+        If ``about`` does not name it.
     MismatchError
         If its weights differ.
     """
@@ -155,6 +157,11 @@ def load_autoencoder_of(about: dict[str, Any], source: str = "") -> FrozenAutoen
         if "diffusion" in about
         else ("autoencoder", "autoencoder.sha256")
     )
+    if absent := [name for name in (of, f"{of}.revision", sha256) if name not in about]:
+        raise FormatError(
+            f"the encoder's config.json: about: {absent[0]} is missing; take an encoder that "
+            "fmri2img trained"
+        )
     revision = about[f"{of}.revision"]
     autoencoder = load_autoencoder(
         source or about[of], "main" if revision == "folder" else revision

@@ -191,6 +191,8 @@ def open_diffusion(source: str, revision: str) -> DiffusionFolder:
             "all); name another source in params.yaml"
         )
     for name in required:
+        if not (path / name).is_file():  # to open a pipe would wait for ever
+            raise FormatError(f"{path / name}: is no file; complete the folder, or {_REMEDY}")
         if not (path / name).stat().st_size:
             raise FormatError(f"{path / name}: is empty; complete the folder, or {_REMEDY}")
     _check_geometry(path, source)

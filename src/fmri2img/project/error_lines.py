@@ -66,7 +66,7 @@ def tell_errors(*, debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        _tell(_known(MemoryError()) if _is_out_of_memory(error) else _unexpected(error))
+        _tell(_without_memory(error) or _unexpected(error))
         sys.exit(1)
 
 
@@ -75,9 +75,21 @@ def _tell(error: Fmri2imgError) -> None:
     print(f"error: {words}", file=sys.stderr)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether PyTorch found no memory: on a CPU it raises a plain RuntimeError."""
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+def _without_memory(error: Exception) -> Fmri2imgError | None:
+    """Say so if PyTorch found no memory: on a CPU it raises a plain RuntimeError, on a GPU one of
+    its own. Its type is not asked for: to load PyTorch takes seconds.
+    """
+    if not isinstance(error, RuntimeError):
+        return None
+    if "can't allocate memory" in str(error):
+        return _known(MemoryError())
+    if "out of memory" in str(error):
+        return UnavailableError(
+            "the GPU has no memory left; lower the stage's batch_size in params.yaml "
+            "(machine.generation_batch for pictures by Stable Diffusion), or end what else runs "
+            "there (nvidia-smi), and run the same command"
+        )
+    return None
 
 
 def _unexpected(error: Exception) -> Fmri2imgError:

@@ -84,6 +84,11 @@ def _validation_scores(client: mlflow.MlflowClient, item: Registered) -> pd.Seri
                 "log it again: fmri2img track"
             ) from error
         table = pd.read_csv(io.StringIO(path.read_text(encoding="utf-8")))
+    if absent := sorted({"image_id", CHAMPION_METRIC} - set(table.columns)):
+        raise MismatchError(
+            f"the validation scores of {item.uri} lack the column {absent[0]}; log them again: "
+            "fmri2img track"
+        )
     scores: pd.Series = table.set_index("image_id")[CHAMPION_METRIC].sort_index()
     return scores
 

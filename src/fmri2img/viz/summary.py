@@ -4,13 +4,59 @@ import textwrap
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from fmri2img.evaluation.metrics.catalogue import headline_metrics
 from fmri2img.evaluation.metrics_document import floor_of
 from fmri2img.evaluation.table_rows import MODEL, REFERENCE
+from fmri2img.project.exceptions import FormatError
+from fmri2img.project.files import read_json
 from fmri2img.viz.signs import BETTER, SIGNS, WORSE
 
 _GAP, _WIDTH = 2, 98
+
+
+def read_comparison(path: Path, *, remedy: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Read ``reports/comparison.json``.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        The command that makes it.
+
+    Returns
+    -------
+    document : dict
+    runs : list of dict
+        Its runs, each with its ``name``.
+
+    Raises
+    ------
+    MissingDataError, FormatError
+        If it is not there, or is no comparison.
+    """
+    document = read_json(path, remedy=remedy, fields={"runs": dict, "data_source": str})
+    runs = [dict(run, name=name) for name, run in document["runs"].items() if _is_run(run)]
+    if len(runs) < len(document["runs"]) or not runs:
+        other = next((name for name, run in document["runs"].items() if not _is_run(run)), "none")
+        raise FormatError(
+            f"{path}: runs: {other}: expected means of rows and champion; run: {remedy}"
+        )
+    return document, runs
+
+
+def _is_run(run: Any) -> bool:
+    """Whether a run of the comparison has what the summary shows."""
+    if not isinstance(run, dict) or not isinstance(run.get("champion"), bool):
+        return False
+    rows = run.get("means")
+    if not isinstance(rows, dict) or MODEL not in rows:
+        return False
+    return all(
+        isinstance(scores, dict) and all(isinstance(one, int | float) for one in scores.values())
+        for scores in rows.values()
+    )
 
 
 def terminal_summary(
@@ -33,7 +79,9 @@ def terminal_summary(
         for name, metric in headline_metrics().items()
         if any(name in run["means"][MODEL] for run in runs)
     }
-    cells = [[_cell(run, name) for name in shown] for run in runs]
+    # Comparisons of version 0.2 do not say how an encoder compares.
+    has_signs = any(f"against_{REFERENCE}" in run for run in runs)
+    cells = [[_cell(run, name, has_signs=has_signs) for name in shown] for run in runs]
     titles = [metric.narrow_heading for metric in shown.values()]
     widths = [max(map(len, column)) + _GAP for column in zip(titles, *cells, strict=True)]
     names = [f"{run['name']}{' *' if run['champion'] else ''}" for run in runs]
@@ -44,8 +92,9 @@ def terminal_summary(
         "",
         "* champion, chosen on validation images.",
         "In brackets, the floor: the best score of a prediction that uses no test trial.",
-        f"{BETTER} better, {WORSE} worse than {REFERENCE} (p < .05 after Holm).",
     ]
+    if has_signs:
+        lines += [f"{BETTER} better, {WORSE} worse than {REFERENCE} (p < .05 after Holm)."]
     if sentences:
         points = (
             textwrap.wrap(
@@ -68,15 +117,14 @@ def terminal_summary(
     return "\n".join([*lines, ""])
 
 
-def _cell(run: dict, metric: str) -> str:
+def _cell(run: dict, metric: str, *, has_signs: bool) -> str:
     """Return a score with its floor in brackets."""
     score = run["means"][MODEL].get(metric)
     if score is None:
         return "–"
     floor = floor_of(metric, run["means"])
-    # Comparisons of earlier versions do not say how an encoder compares.
     outcome = run.get(f"against_{REFERENCE}", {}).get(metric, "")
-    sign = SIGNS.get(outcome, " ")
+    sign = SIGNS.get(outcome, " ") if has_signs else ""
     return f"{score:.3f}{sign} ({floor.value:.3f})" if floor else f"{score:.3f}{sign}"
 
 

@@ -49,6 +49,7 @@ def test_rows_of_a_plain_array_are_numbered(tmp_path):
         (np.array([[{}]]), 3, FormatError, "not a .npy or .npz file of plain arrays"),
         (np.full((2, 3), np.nan), 3, FormatError, "row 0 is NaN in every voxel"),
         (np.array([[1.0, 2], [np.inf, 1]]), 3, FormatError, "row 1 holds an infinite value"),
+        (np.array([[1.0, 1e300]]), 3, FormatError, "row 0 holds an infinite value, or one too"),
         (np.zeros((0, 3)), 3, FormatError, r"shape \(0, 3\), float64, expected"),
     ],
 )

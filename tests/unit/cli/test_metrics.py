@@ -50,6 +50,40 @@ def test_an_unknown_subject_is_one_line(project):
     )
 
 
+@pytest.mark.parametrize(
+    "run",
+    [
+        3,
+        {"champion": True},
+        {"champion": "yes", "means": {"model": {}}},
+        {"champion": True, "means": {"model": {"pixcorr": "high"}}},
+        {"champion": True, "means": {"grey": {}}},
+    ],
+)
+def test_a_comparison_of_another_form_is_one_line(project, run):
+    path = project / "reports/comparison.json"
+    runs = json.loads(path.read_text())["runs"] | {"subj01/bayes": run}
+    path.write_text(json.dumps({"data_source": "simulated", "runs": runs}))
+    result = fmri2img(project, "metrics", check=False)
+    assert result.returncode == 1
+    assert result.stderr == (
+        "error: reports/comparison.json: runs: subj01/bayes: expected means of rows and champion; "
+        "run: fmri2img repro\n"
+    )
+
+
+def test_a_worse_score_is_marked(project):
+    path = project / "reports/comparison.json"
+    document = json.loads(path.read_text())
+    for name, outcome in (("subj01/bayes", "worse"), ("subj01/ridge", "")):
+        document["runs"][name]["against_ridge"] = {"pixcorr": outcome} if outcome else {}
+    path.write_text(json.dumps(document))
+    told = fmri2img(project, "metrics").stdout
+    assert "subj01/bayes *  0.600▼ (0.100)" in told
+    assert "subj01/ridge    0.500  (0.100)" in told
+    assert "▼ worse than ridge" in told
+
+
 def test_without_a_comparison_the_remedy_is_told(tmp_path):
     result = fmri2img(tmp_path, "metrics", check=False)
     assert result.returncode == 1

@@ -9,6 +9,8 @@ from fmri2img.containers.latents import Latents
 from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.containers.true_pictures import TruePictures
+from fmri2img.containers.units import Units
 from fmri2img.project.exceptions import FormatError, MismatchError
 
 N, N_TEST, SIDE = 5, 3, 8
@@ -192,8 +194,9 @@ def trial_betas(**changes):
             {"is_shared": np.array([True, False, False])},
             "is_shared: image 5 is shared in some trials and not in others",
         ),
+        ({"session": np.array([1, 1, 7], np.int16)}, "session: session 7 is not among sessions"),
     ],
-    ids=["two at one place", "shuffled ids", "shared at times"],
+    ids=["two at one place", "shuffled ids", "shared at times", "a session without voxels"],
 )
 def test_trials_that_contradict_one_another(tmp_path, changes, line):
     path = tmp_path / "v.h5"
@@ -275,6 +278,30 @@ def test_voxels_and_images_that_there_cannot_be(tmp_path, changes, line):
     examples(**changes)._write(tmp_path / "e.h5")
     with pytest.raises(FormatError, match=rf"e\.h5: {line}.*; run: dvc repro x"):
         Examples.open(tmp_path / "e.h5", remedy="dvc repro x")
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        {},
+        {"name": 3},
+        {"name": "percent", "per_unit": 0},
+        {"name": "percent", "per_unit": float("nan")},
+        {"name": "percent", "per_unit": "300"},
+    ],
+)
+def test_units_of_another_form(units):
+    with pytest.raises(FormatError, match=r"^units: got .*, expected a name and a positive per_un"):
+        Units.of({"units": units})
+    assert Units.of({"units": {"name": "percent", "per_unit": 300, "more": 1}}).per_unit == 300
+
+
+def test_true_pictures_of_another_size_than_the_datasets(tmp_path):
+    pictures = np.zeros((2, 6, 6, 3), np.uint8)
+    TruePictures(np.arange(2), pictures, {"picture_side": 6}).save(tmp_path / "t.h5")
+    TruePictures(np.arange(2), pictures, {}).save(tmp_path / "old.h5")  # version 0.2 did not say
+    with pytest.raises(MismatchError, match="images: 6 pixels wide, expected the dataset's 425"):
+        TruePictures(np.arange(2), pictures, {"picture_side": 425}).save(tmp_path / "t.h5")
 
 
 def test_no_trial_at_all(tmp_path):

@@ -30,6 +30,22 @@ def test_differences_are_paired_by_image_not_by_row(rng):
         assert item["p_holm"] == 0.004
 
 
+def test_a_long_list_takes_more_flips_so_that_it_can_tell(rng, monkeypatch):
+    taken = []
+
+    def count(difference, n_flips, rng):
+        taken.append(n_flips)
+        return 1.0
+
+    monkeypatch.setattr("fmri2img.evaluation.comparisons.sign_flip_p", count)
+    ridge = pd.DataFrame({metric: rng.random(9) for metric in METRICS}).assign(image_id=range(9))
+    others = {f"model{number}": ridge for number in range(8)}
+    paired_differences(
+        {f"subj0{number}": {"ridge": ridge} | others for number in range(1, 9)}, n_resamples=99
+    )
+    assert set(taken) == {40 * 8 * 8 * len(METRICS)}
+
+
 def test_ridge_alone_is_compared_with_nothing():
     assert (
         paired_differences({"subj01": {"ridge": pd.DataFrame({"image_id": [1], "pixcorr": [0.1]})}})

@@ -38,6 +38,13 @@ def run(*arguments):
     return fmri2img(Path.cwd(), "evaluate", *arguments, check=False)
 
 
+def test_a_picture_that_unpacks_to_too_much_is_refused(images, tmp_path, monkeypatch):
+    folder = save(tmp_path / "seen", images, range(N_IMAGES))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(FormatError, match=r"0\.png"):
+        read_pictures(folder)
+
+
 def test_pictures_are_joined_by_id_and_not_by_name_order(images, tmp_path):
     truth = read_pictures(
         save(tmp_path / "seen", images, range(N_IMAGES))

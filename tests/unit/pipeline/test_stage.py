@@ -29,6 +29,16 @@ def test_a_known_error_is_one_line_and_exit_code_1(project):
     )
 
 
+def test_a_fault_of_any_section_ends_every_stage_before_it_begins(project):
+    path = project / "params.yaml"
+    path.write_text(path.read_text().replace("n_permutations:", "n_permutation:"))
+    for name in ("split_examples", "train"):
+        model = ("--model", "ridge") if name == "train" else ()
+        result = run(project, f"stages.{name}", "--subject", "subj01", *model)
+        assert result.returncode == 1
+        assert "unknown key (did you mean n_permutations?)" in result.stderr
+
+
 def test_debug_shows_the_traceback(project):
     with pytest.raises(MissingDataError, match="not found"):  # which Python then shows
         run(project, "stages.split_examples", "--subject", "subj01", "--debug")

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -167,6 +168,24 @@ def test_an_empty_list_of_merges_would_read_captions_otherwise(copied):
     (copied / "tokenizer/merges.txt").write_text("")
     with pytest.raises(FormatError, match=r"merges\.txt: is empty; complete the folder, or name"):
         open_diffusion(str(copied), "main")
+
+
+def test_a_pipe_is_refused(copied):
+    for name in ("tokenizer/vocab.json", "unet/config.json"):
+        kept = (copied / name).read_bytes()
+        (copied / name).unlink()
+        os.mkfifo(copied / name)
+        with pytest.raises(FormatError, match=rf"{name}: is no file; complete the folder, or name"):
+            open_diffusion(str(copied), "main")
+        (copied / name).unlink()
+        (copied / name).write_bytes(kept)
+
+
+@pytest.mark.parametrize("about", [{}, {"diffusion": "x"}, {"autoencoder": "x"}])
+def test_an_encoder_that_does_not_name_its_autoencoder(about):
+    line = r"about: (autoencoder|diffusion)\S* is missing; take an encoder that fmri2img trained"
+    with pytest.raises(FormatError, match=line):
+        load_autoencoder_of(about)
 
 
 def test_a_config_that_is_no_object(copied):

@@ -50,6 +50,13 @@ def test_pytorch_without_memory_names_the_knob(capsys):
     )
 
 
+def test_a_gpu_without_memory_names_the_knob(capsys):
+    message = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 80 GiB"
+    assert "the GPU has no memory left; lower the stage's batch_size" in line_of(
+        capsys, RuntimeError(message)
+    )
+
+
 def test_stopped_is_said(capsys):
     assert line_of(capsys, KeyboardInterrupt(), code=130).startswith("stopped; finished work")
 

@@ -5,6 +5,7 @@ A file grows in parts, in any order, as ``<name>.part``; a journal beside it nam
 are safely on disk. If the process ends early, at most the parts in flight are lost.
 """
 
+import errno
 import logging
 import os
 import shutil
@@ -209,6 +210,11 @@ class Bucket:
             except ClientError as error:
                 error.response["Error"].setdefault("Key", str(partial.file.path))
                 raise
+            except OSError as error:
+                # A full disk is that of the raw files; connections have errors of other numbers.
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    error.filename = error.filename or str(partial.part_path)
+                raise
             except (BotoCoreError, HTTPError) as error:
                 on_bytes(-came)
                 if attempt == _ATTEMPTS:
@@ -294,6 +300,8 @@ class Bucket:
             yield
         except ClientError as error:
             code = error.response["Error"]["Code"]
+            key = error.response["Error"].get("Key", "")
+            which = f"{key} in {self.where}" if key else self.where
             if code in ("PreconditionFailed", "412"):
                 raise ChangedDataError(
                     f"{self.where}: an object changed during the transfer; run the same command "
@@ -301,12 +309,10 @@ class Bucket:
                 ) from error
             if code in ("NoSuchBucket", "NoSuchKey", "404"):
                 raise MissingDataError(
-                    f"{self.where}: not found ({code}); check datasets.nsd.s3 in params.yaml"
+                    f"{which}: not found ({code}); check datasets.nsd.s3 in params.yaml"
                 ) from error
-            key = error.response["Error"].get("Key", "")
             raise UnavailableError(
-                f"{key}{' in ' if key else ''}{self.where}: the server refused ({code}); check "
-                "datasets.nsd.s3 in params.yaml"
+                f"{which}: the server refused ({code}); check datasets.nsd.s3 in params.yaml"
             ) from error
         except (BotoCoreError, HTTPError) as error:
             reason = " ".join(str(error).split())

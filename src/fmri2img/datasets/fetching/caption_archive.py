@@ -1,5 +1,6 @@
 """COCO's caption files from its archive."""
 
+import errno
 import hashlib
 import http.client
 import logging
@@ -71,6 +72,9 @@ def _download(url: str, archive: IO[bytes]) -> None:
                     digest.update(block)
                     bar.update(len(block))
     except (OSError, ValueError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            error.filename = tempfile.gettempdir() + "/"
+            raise
         raise UnavailableError(f"{url}: cannot be downloaded ({error}); {_ADVICE}") from error
     if archive.tell() < total:
         raise UnavailableError(

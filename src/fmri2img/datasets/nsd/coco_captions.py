@@ -124,6 +124,8 @@ def _read_file(path: Path) -> dict[int, list[str]]:
         "name the folder with COCO's captions_train2017.json and captions_val2017.json in "
         "params.yaml, fetch_captions.folder"
     )
+    if path.exists() and not path.is_file():  # to open a pipe would wait for ever
+        raise FormatError(f"{path}: is no file; {remedy}")
     if not path.exists():
         raise MissingDataError(f"{path} not found; {remedy}")
     by_picture: dict[int, list[str]] = {}

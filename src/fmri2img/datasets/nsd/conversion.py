@@ -194,7 +194,8 @@ class _Drawn:
             raise MissingDataError(
                 f"{shipped} is not in the receipt of {self.raw.name}, which has "
                 f"{', '.join(known)}; complete the copy, or name {roi} in datasets: rois if that "
-                f"is a list (params.yaml), then run: dvc repro {self.raw.receipt.stage}"
+                f"is a list (params.yaml), then run: "
+                f"dvc repro --force --single-item {self.raw.receipt.stage}"
             )
         raise ConfigError(
             f"params.yaml: convert_roi.roi: there is no ROI {roi!r} in the {space} space of "

@@ -170,6 +170,8 @@ def read_responses(path: Path, sessions: list[int], *, remedy: str) -> pd.DataFr
         raise FormatError(
             f"{path}: {error}; expected NSD's 19 columns separated by tabs"
         ) from error
+    if fault := _not_whole(table[["SESSION"]].to_numpy(), 10**6):
+        raise FormatError(f"{path}: column SESSION: {fault}; run: {remedy}")
     counts = table["SESSION"].value_counts()
     for session in sessions:
         if counts.get(session, 0) != TRIALS_PER_SESSION:

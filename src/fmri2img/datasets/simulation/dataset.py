@@ -236,7 +236,7 @@ class SimulatedSubject:
 
     def _write_timeseries(self, session: int, betas_path: PurePosixPath) -> list[PurePosixPath]:
         """Write the runs of a session, made from its betas; rest runs hold only noise."""
-        with h5py.File(on_disk(self.root, betas_path), "r") as file:
+        with h5py.File(on_disk(self.root, betas_path), "r", locking=False) as file:
             betas = file["betas"][()].transpose(3, 2, 1, 0)  # (x, y, z, 750)
         slots = self.design.stimulus_slots[session - 1]
         shift = rest_runs_shift(self.number, session)

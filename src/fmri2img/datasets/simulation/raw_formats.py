@@ -221,7 +221,7 @@ def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np
 
 def write_betas_nifti(path: Path, hdf5_path: Path, voxel_mm: float, tr: float) -> None:
     """Write the same betas as NIfTI, volumes one after another, from the HDF5 file."""
-    with h5py.File(hdf5_path, "r") as file:
+    with h5py.File(hdf5_path, "r", locking=False) as file:
         betas = file["betas"][
             ()
         ]  # (750, z, y, x): in C order exactly the byte order of a NIfTI file
@@ -317,5 +317,5 @@ def write_ncsnr(
 
 def _read_slab(path: Path, z: int) -> np.ndarray:
     """Read one plane of a session's betas, shape (750, x, y), int16."""
-    with h5py.File(path, "r") as file:
+    with h5py.File(path, "r", locking=False) as file:
         return file["betas"][:, z].transpose(0, 2, 1)

@@ -138,9 +138,11 @@ def _crop(path: Path, turn: int) -> np.ndarray:
     """
     rng = np.random.default_rng([turn, 425])
     try:
+        if not path.is_file():  # to open a pipe would wait for ever
+            raise OSError("it is no file")
         with Image.open(path) as picture:
             whole = picture.convert("RGB")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise FormatError(
             f"{path}: not a picture that can be read ({error}); remove it from the folder that "
             "datasets.simulated.simulation.pictures names, or replace it"

@@ -1,4 +1,6 @@
+import errno
 import io
+import tempfile
 import zipfile
 
 import pytest
@@ -44,6 +46,16 @@ def test_an_archive_that_cannot_be_had_says_what_to_do(tmp_path):
         UnavailableError, match=r"cannot be downloaded .* fetch it by hand, and name the folder"
     ):
         fetch_captions("http://127.0.0.1:9/captions.zip", tmp_path)
+
+
+def test_a_full_disk_is_not_the_servers_fault(tmp_path, monkeypatch):
+    def full(source, name):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("fmri2img.datasets.fetching.caption_archive._blocks", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        fetch_captions(archive(tmp_path / "a.zip", NAMES), tmp_path / "to")
+    assert caught.value.filename == f"{tempfile.gettempdir()}/"
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):

@@ -103,6 +103,28 @@ def test_a_truncated_hdf5(hdf5, mask, share):
         read(hdf5, mask)
 
 
+@pytest.mark.parametrize("way", ["external storage", "external link", "soft link", "virtual"])
+def test_betas_that_lie_in_another_file_are_refused(tmp_path, betas, hdf5, mask, way):
+    path, shape = tmp_path / "linked.hdf5", betas.shape[::-1]
+    with h5py.File(path, "w") as file:
+        if way == "external storage":
+            (tmp_path / "secret").write_bytes(betas.tobytes())
+            file.create_dataset(
+                "betas", shape, np.int16, external=[(tmp_path / "secret", 0, betas.nbytes)]
+            )
+        elif way == "external link":
+            file["betas"] = h5py.ExternalLink(hdf5, "betas")
+        elif way == "soft link":
+            file["other"] = betas.transpose(3, 2, 1, 0)
+            file["betas"] = h5py.SoftLink("/other")
+        else:
+            layout = h5py.VirtualLayout(shape, np.int16)
+            layout[:] = h5py.VirtualSource(hdf5, "betas", shape)
+            file.create_virtual_dataset("betas", layout)
+    with pytest.raises(FormatError, match=r"linked\.hdf5: .*; run: dvc repro fetch_raw@subj01"):
+        read(path, mask)
+
+
 def test_hdf5_without_betas(tmp_path, betas, mask):
     path = write_hdf5(tmp_path / "other.hdf5", betas, name="bold")
     with pytest.raises(

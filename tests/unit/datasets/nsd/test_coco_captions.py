@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,14 @@ def test_a_picture_with_blank_captions_has_none(folder):
     path = folder / "captions_val2017.json"
     path.write_text(path.read_text().replace("A cat.", "  "))
     with pytest.raises(MissingDataError, match="1 of 1 pictures have no captions, first 73k id 5"):
+        read_captions(folder, IDS, COCO_IDS, SPLITS)
+
+
+def test_a_pipe_is_refused(folder):
+    path = next(folder.glob("*.json"))
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(FormatError, match=r"is no file; name the folder"):
         read_captions(folder, IDS, COCO_IDS, SPLITS)
 
 

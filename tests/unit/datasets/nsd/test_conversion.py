@@ -217,6 +217,7 @@ def test_two_labels_of_one_name_are_refused(tmp_path):
 def test_a_region_of_nsd_that_was_not_fetched_says_how_to_get_it(miniature):
     with pytest.raises(
         MissingDataError,
-        match=r"has MTL, .*; complete the copy, or name corticalsulc in datasets: rois if",
+        match=r"has MTL, .*; complete the copy, or name corticalsulc in datasets: rois if .* run: "
+        r"dvc repro --force --single-item fetch_raw@",
     ):
         convert(miniature, "corticalsulc")

@@ -99,7 +99,7 @@ def responses(miniature, tmp_path):
     table = pd.read_csv(path, sep="\t")
 
     def read(column, row, value):
-        table[column] = table[column].astype(float)
+        table[column] = table[column].astype(object if isinstance(value, str) else float)
         table.loc[row, column] = value
         table.to_csv(path, sep="\t", index=False)
         return read_responses(path, list(SESSIONS), remedy="x")
@@ -115,6 +115,19 @@ def test_a_column_of_numbers_that_cannot_be(responses, column, value):
     line = f"column {column}: {float(value)} at (4, 1) (from 1), expected whole numbers from 1 to"
     with pytest.raises(FormatError, match=re.escape(line)):
         responses(column, 3, value)
+
+
+@pytest.mark.parametrize("column", ["SESSION", "RUN", "TRIAL", "73KID"])
+def test_text_in_a_column_of_numbers(responses, column):
+    with pytest.raises(FormatError, match=f"column {column}: holds object, expected numbers; run"):
+        responses(column, 3, "three")
+
+
+@pytest.mark.parametrize("column", ["SESSION", "RUN", "73KID"])
+def test_infinity_in_a_column_of_numbers(responses, column):
+    line = rf"column {column}: inf at \(4, 1\) \(from 1\), expected whole numbers"
+    with pytest.raises(FormatError, match=line):
+        responses(column, 3, np.inf)
 
 
 def test_a_trial_twice_or_out_of_order(responses):

@@ -1,6 +1,7 @@
 """The invariants that NSD's documentation states, on the files that the simulator wrote."""
 
 import ast
+import os
 import shutil
 
 import h5py
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
+from PIL import Image
 
 from conftest import ONE_PROCESS, SESSIONS, SUBJECT, raw_files_of
 from fmri2img.datasets import simulated_dataset
@@ -262,6 +264,16 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
         (tmp_path / f"{index}.png").write_bytes(b"no picture")
     with pytest.raises(FormatError, match=r"0\.png: not a picture that can be read .*replace it"):
         _crop(tmp_path / "0.png", 0)
+
+
+def test_a_picture_that_is_a_pipe_or_a_bomb_is_named(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(FormatError, match=r"pipe\.png: not a picture that can be read"):
+        _crop(tmp_path / "pipe.png", 0)
+    Image.new("RGB", (30, 30)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(FormatError, match=r"bomb\.png: not a picture that can be read"):
+        _crop(tmp_path / "bomb.png", 0)
 
 
 def test_a_world_that_does_not_exist_is_told_with_those_that_do(miniature):
