@@ -73,7 +73,7 @@ def test_every_benchmark_has_its_section():
 @pytest.mark.filterwarnings("default")
 def test_the_simulation_is_measured(monkeypatch, capsys):
     with inside(REPOSITORY):
-        size = ("--n-subjects", 1, "--n-scenes", 6, "--volume-scale", 0.3, "--n-sessions", 3)
+        size = ("--n-subjects", 1, "--n-scenes", 6, "--volume-scale", 0.2, "--n-sessions", 2)
         run_script(SCRIPTS / "measure_simulation.py", monkeypatch, *size)
     said = capsys.readouterr().out
     assert "scenes                 power ~ f^-" in said
