@@ -296,14 +296,20 @@ def test_nothing_below_the_voxel_file_knows_nsd():
     assert not spelled
 
 
+def calls_in_source():
+    """Yield every call in the package, with the name of its file."""
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                yield path.name, node
+
+
 def test_hdf5_files_are_read_without_locks():
     """On many shared mounts there are none, and another process may write beside."""
     calls = [
-        f"{path.name}:{node.lineno}"
-        for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and ast.unparse(node.func) == "h5py.File"
+        f"{name}:{node.lineno}"
+        for name, node in calls_in_source()
+        if ast.unparse(node.func) == "h5py.File"
         and ast.unparse(node.args[1]) == "'r'"
         and "locking" not in {keyword.arg for keyword in node.keywords}
     ]
@@ -319,11 +325,9 @@ def test_every_stage_ends_its_errors_in_one_line_and_checks_the_parameters():
 def test_texts_are_read_and_written_as_utf_8():
     """A locale must not decide; ruff sees this only where it knows that something is a path."""
     calls = [
-        f"{path.name}:{node.lineno}"
-        for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Attribute)
+        f"{name}:{node.lineno}"
+        for name, node in calls_in_source()
+        if isinstance(node.func, ast.Attribute)
         and (
             (node.func.attr == "read_text" and not node.args)
             or (node.func.attr == "write_text" and len(node.args) == 1)

@@ -184,8 +184,9 @@ class EncoderData:
         import pandas as pd  # takes half a second, and most stages do without
 
         path, remedy = scores_path(self.subject, self.model), self._remedy("evaluate")
+        text = read_text(path, remedy=remedy)
         try:
-            table = pd.read_csv(io.StringIO(read_text(path, remedy=remedy)))
+            table = pd.read_csv(io.StringIO(text))
         except ValueError as error:
             raise FormatError(f"{path}: not a table ({error}); run: {remedy}") from error
         numbers = set(table.select_dtypes("number").columns)

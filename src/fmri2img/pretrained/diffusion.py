@@ -240,7 +240,7 @@ def _check_geometry(path: Path, source: str) -> None:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FormatError(f"{path}: not valid JSON ({error}); {_REMEDY}") from error
     if not isinstance(config, dict):
         raise FormatError(f"{path}: expected names and values; {_REMEDY}")

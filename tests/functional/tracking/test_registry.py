@@ -3,12 +3,14 @@ import logging
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import mlflow
 import numpy as np
 import pytest
 
 from conftest import REPOSITORY
+from fmri2img.cli.encoder_verbs import list_encoders
 from fmri2img.project.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.project.layout import encoder_folder
 from fmri2img.tracking.champions import REMOVED, difference, promote, retire
@@ -59,6 +61,24 @@ def test_an_encoder_that_is_not_shown_to_be_better_is_the_challenger(project, ca
     assert "by force" in promote(client, candidate, force=True)
     assert aliases(client) == {f"{OURS}/1": ("champion",)}
     assert "already" in promote(client, resolve(client, f"{OURS}/1"))
+
+
+def test_a_version_whose_run_was_deleted_is_listed_without_scores(project):
+    project.train_and_log("ridge", weight=1.0, score=0.3)
+    client, experiment = open_store()
+    (item,) = list_versions(client, "subj01")
+    (before,) = summaries(client, experiment, [item])
+    client.delete_run(item.run_id)
+    (row,) = summaries(client, experiment, list_versions(client, "subj01"))
+    assert (row["encoder"], row["version"]) == (before["encoder"], before["version"])
+    assert before["validation r"] == "0.300"
+    assert row["validation r"] == ""
+
+
+def test_a_subject_without_encoders_is_told_who_has_some(project):
+    project.train_and_log("ridge", weight=1.0, score=0.3)
+    with pytest.raises(ConfigError, match=r"subj03: no encoder of this subject .*: subj01$"):
+        list_encoders(SimpleNamespace(subject="subj03"))
 
 
 def test_a_worse_encoder_is_refused_with_its_interval(project):

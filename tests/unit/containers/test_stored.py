@@ -304,6 +304,31 @@ def test_true_pictures_of_another_size_than_the_datasets(tmp_path):
         TruePictures(np.arange(2), pictures, {"picture_side": 425}).save(tmp_path / "t.h5")
 
 
+@pytest.mark.parametrize("way", ["external storage", "external link", "soft link", "virtual"])
+def test_arrays_that_lie_in_another_file_are_refused(tmp_path, way):
+    examples().save(tmp_path / "e.h5")
+    examples().save(tmp_path / "other.h5")
+    with h5py.File(tmp_path / "e.h5", "r+") as file:
+        betas = file["betas"][()]
+        del file["betas"]
+        if way == "external storage":
+            (tmp_path / "secret").write_bytes(betas.tobytes())
+            place = (tmp_path / "secret", 0, betas.nbytes)
+            file.create_dataset("betas", betas.shape, betas.dtype, external=[place])
+        elif way == "external link":
+            file["betas"] = h5py.ExternalLink(tmp_path / "other.h5", "betas")
+        elif way == "soft link":
+            file["kept"] = betas
+            file["betas"] = h5py.SoftLink("/kept")
+        else:
+            layout = h5py.VirtualLayout(betas.shape, betas.dtype)
+            layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "betas", betas.shape)
+            file.create_virtual_dataset("betas", layout)
+    for on_disk in ((), ("betas",)):
+        with pytest.raises(FormatError, match=r"e\.h5: .*run: dvc repro x"):
+            Examples.open(tmp_path / "e.h5", remedy="dvc repro x", on_disk=on_disk)
+
+
 def test_no_trial_at_all(tmp_path):
     none = {
         name: getattr(trial_betas(), name)[:0]

@@ -8,6 +8,7 @@ from PIL import Image
 from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.features.diffusion_targets import embed_captions, encode_z_latents, forget_blocks
 from fmri2img.pretrained.diffusion import open_diffusion
+from fmri2img.project.exceptions import MismatchError
 
 N_IMAGES = 70  # one block of 64, and a part of another
 CAPTIONS = [[f"a {word} in the tree", "food"] for word in ("person", "boat", "vase")] * 23 + [
@@ -38,6 +39,16 @@ class Counting:
 
 def embed(text, folder, made_from="x"):
     return embed_captions(CAPTIONS, text, batch_size=16, folder=folder, made_from=made_from)
+
+
+def test_targets_that_are_no_numbers_are_not_kept(text, tmp_path):
+    class Broken(Counting):
+        def embed(self, texts):
+            return torch.full_like(super().embed(texts), torch.nan)
+
+    with pytest.raises(MismatchError, match=r"Stable Diffusion.* targets"):
+        embed(Broken(text), tmp_path)
+    assert not list(tmp_path.glob("*.npy"))
 
 
 def test_an_image_has_the_mean_of_its_captions(text, tmp_path):

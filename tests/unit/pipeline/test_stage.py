@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from commands import call, stage
+from commands import call, fmri2img, stage
 from conftest import REPOSITORY
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.project.error_lines import _known
@@ -37,6 +37,14 @@ def test_a_fault_of_any_section_ends_every_stage_before_it_begins(project):
         result = run(project, f"stages.{name}", "--subject", "subj01", *model)
         assert result.returncode == 1
         assert "unknown key (did you mean n_permutations?)" in result.stderr
+
+
+def test_repro_checks_the_parameters_before_it_asks_dvc(project):
+    path = project / "params.yaml"
+    path.write_text(path.read_text().replace("n_permutations:", "n_permutation:"))
+    result = fmri2img(project, "repro", check=False)
+    assert result.returncode == 1
+    assert "unknown key (did you mean n_permutations?)" in result.stderr
 
 
 def test_debug_shows_the_traceback(project):

@@ -27,6 +27,9 @@ def test_shipped_params_are_valid(params_file):
     params = load_params(params_file())
     assert params.subjects == ["subj01", "subj02"]
     assert {name: check_settings(name, params.train[name]) for name in params.models}
+    # As its authors train it: a baseline that is trained less flatters the others.
+    baseline = params.train["basic_ae"]
+    assert (baseline["learning_rate"], baseline["batch_size"]) == (0.001, 64)
 
 
 @pytest.mark.parametrize(

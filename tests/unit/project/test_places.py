@@ -3,6 +3,7 @@
 import pytest
 
 from conftest import REPOSITORY
+from fmri2img.project.layout import ledger_path
 from fmri2img.project.params_file import load_params
 from fmri2img.project.places import own_rois, project_root, where_it_is
 from fmri2img.project.plain_names import is_below, is_plain_name
@@ -31,6 +32,23 @@ def test_files_that_git_does_not_hold(copy, tmp_path, monkeypatch):
     (copy / "data/raw/SIMULATED.txt").touch()  # an experiment that simulates other data
     assert str(machine.raw_folder) == "data/raw"
     assert where_it_is(original / "data") == original / "data"
+
+
+def test_what_params_name_is_found_in_the_original(copy, tmp_path):
+    original = tmp_path / "lab"
+    for name in ("weights", "photos", "coco", "vae", "stable-diffusion"):
+        (original / name).mkdir()
+    ledger = original / ledger_path("subj01")
+    ledger.parent.mkdir(parents=True)
+    ledger.write_text("{}")
+    assert where_it_is("photos") == original / "photos"
+    assert where_it_is("coco") == original / "coco"
+    assert where_it_is("vae") == original / "vae"
+    assert where_it_is("stable-diffusion") == original / "stable-diffusion"
+    assert where_it_is(ledger_path("subj01")) == ledger
+    machine = load_params(REPOSITORY / "params.yaml").machine
+    machine = machine.model_copy(update={"network_weights": "weights"})
+    assert machine.weights_folder == original / "weights"
 
 
 def test_own_regions(copy, tmp_path):

@@ -10,7 +10,12 @@ from fmri2img.models.registry import check_settings
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.project.exceptions import ConfigError, UnavailableError
 from fmri2img.training.loop import learning_rate_factor
-from fmri2img.training.objectives import Objective, Targets, contrastive_loss
+from fmri2img.training.objectives import (
+    Objective,
+    Targets,
+    _draw_window,
+    contrastive_loss,
+)
 from fmri2img.training.precision import pick_precision
 
 SECTION = yaml.safe_load((REPOSITORY / "params.yaml").read_text())["train"]["basic_ae"]
@@ -53,6 +58,11 @@ def step(found, predicted, rows, share=1.0, seed=5):
         PLAIN, (predicted, None), rows, share=share, seed=seed, accelerator=Accelerator()
     )
     return loss, predicted.grad
+
+
+def test_a_window_larger_than_the_latents_is_all_of_them():
+    rows, columns = _draw_window((16, 16), 17, torch.Generator().manual_seed(0))
+    assert (rows, columns) == (slice(0, 16), slice(0, 16))
 
 
 @pytest.mark.parametrize("norm", ["l1", "l2"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 
 from conftest import REPOSITORY
 from fmri2img.containers.examples import Examples
@@ -25,7 +26,7 @@ from fmri2img.pipeline.training_records import EpochLog, judge_by_latents, write
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, UnavailableError
 from fmri2img.project.files_0_1 import with_facts
-from fmri2img.training.checkpoints import Checkpoint, EpochRecord
+from fmri2img.training.checkpoints import Checkpoint, EpochRecord, Progress
 from fmri2img.training.data import TrainingResult
 from fmri2img.training.fit import fit_encoder, fit_other_seeds, remove_checkpoints
 from fmri2img.training.loop import Trainer
@@ -265,6 +266,17 @@ def test_checkpoints_are_not_written_after_every_short_epoch(subject, tmp_path, 
     monkeypatch.setattr(Checkpoint, "store", lambda _, progress, *__: stored.append(progress.epoch))
     _, result = fit(training_set(*subject), tmp_path)
     assert stored == [len(result.history)]
+
+
+def test_a_full_disk_names_the_checkpoint(tmp_path, monkeypatch):
+    def fail(tensors, path, metadata):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr("fmri2img.training.checkpoints.save_file", fail)
+    checkpoint = Checkpoint(tmp_path / "checkpoint.safetensors", "subj01/ridge", "x")
+    with pytest.raises(OSError, match="No space left") as caught:
+        checkpoint.store(Progress(), {}, {})
+    assert caught.value.filename == str(tmp_path / "checkpoint.safetensors")
 
 
 def test_a_checkpoint_of_another_encoder_is_refused(subject, tmp_path):

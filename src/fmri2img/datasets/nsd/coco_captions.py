@@ -133,7 +133,7 @@ def _read_file(path: Path) -> dict[int, list[str]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         for item in sorted(content["annotations"], key=lambda item: item["id"]):
             by_picture.setdefault(item["image_id"], []).append(item["caption"].strip())
-    except (TypeError, KeyError, ValueError) as error:
+    except (TypeError, KeyError, ValueError, RecursionError) as error:
         raise FormatError(
             f"{path}: expected annotations with id, image_id and caption, got {error!r}; {remedy}"
         ) from error

@@ -158,8 +158,9 @@ class _Drawn:
             labels = _MAPPINGS[self.params.mapping](labels, coordinates, bad_value=-1)
         known = LABEL_NAMES.get(roi, {})
         names = read_label_table(table, remedy=self.raw.remedy) if table else known
-        # Label tables of the template's atlases have no numbers of ours to be held against.
-        if table and "freesurfer" in table.parts and not table.is_relative_to(self.own_rois):
+        # The names of thalamus's labels are not known to us, so any table will do.
+        is_known = table is not None and (bool(known) or "freesurfer" in table.parts)
+        if table and is_known and not table.is_relative_to(self.own_rois):
             _check_table(table, names, known, set(np.unique(labels).tolist()), self.raw.remedy)
         unnamed = {
             int(label): f"{roi}-{label}"

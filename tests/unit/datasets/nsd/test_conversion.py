@@ -8,7 +8,7 @@ import pytest
 
 from conftest import SUBJECT, raw_files_of
 from fmri2img.datasets.nsd.conversion import convert_roi
-from fmri2img.datasets.nsd.paths import on_disk
+from fmri2img.datasets.nsd.paths import on_disk, template_label_table
 from fmri2img.datasets.nsd.rois import read_label_table
 from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.project.config import ConvertRoiParams
@@ -182,6 +182,18 @@ def test_a_table_that_names_labels_otherwise_is_refused(miniature, tmp_path, tab
     other = replace(miniature, raw=raw_files_of(SUBJECT, tmp_path / "nsd", listed))
     with pytest.raises(FormatError, match=f"prf-visualrois.mgz.ctab: {line}"):
         convert(other, "prf-visualrois")
+
+
+def test_a_table_of_the_template_is_held_against_nsds_names_too(miniature, tmp_path):
+    shutil.copytree(miniature.root, tmp_path / "nsd")
+    path = on_disk(tmp_path / "nsd", template_label_table("MTL"))
+    text = path.read_text()
+    path.write_text(text.replace("ERC", "x").replace("SUB", "ERC").replace("x", "SUB"))
+    assert path.read_text() != text
+    listed = [PurePosixPath(record.path) for record in miniature.raw.receipt.files]
+    other = replace(miniature, raw=raw_files_of(SUBJECT, tmp_path / "nsd", listed))
+    with pytest.raises(FormatError, match=r"MTL.ctab: label 1 is SUB, expected ERC: in NSD SUB is"):
+        convert(other, "MTL")
 
 
 def test_known_regions_have_names_without_a_table(miniature):

@@ -520,6 +520,25 @@ def test_a_damaged_stimulus_file(tmp_path, content):
         list(iterate_images(path, np.arange(4), remedy="dvc repro"))
 
 
+@pytest.mark.parametrize("way", ["external storage", "external link", "soft link"])
+def test_pictures_that_lie_in_another_file_are_refused(tmp_path, way):
+    pictures = np.ones((4, 5, 5, 3), np.uint8)
+    with h5py.File(tmp_path / "other.hdf5", "w") as file:
+        file["imgBrick"] = pictures
+    (tmp_path / "secret").write_bytes(pictures.tobytes())
+    with h5py.File(tmp_path / "stimuli.hdf5", "w") as file:
+        if way == "external storage":
+            place = (tmp_path / "secret", 0, pictures.nbytes)
+            file.create_dataset("imgBrick", pictures.shape, np.uint8, external=[place])
+        elif way == "external link":
+            file["imgBrick"] = h5py.ExternalLink(tmp_path / "other.hdf5", "imgBrick")
+        else:
+            file["other"] = pictures
+            file["imgBrick"] = h5py.SoftLink("/other")
+    with pytest.raises(FormatError, match=r"stimuli.hdf5: .*run: dvc repro"):
+        list(iterate_images(tmp_path / "stimuli.hdf5", np.arange(4), remedy="dvc repro"))
+
+
 def test_pictures_beyond_the_file(tmp_path):
     with h5py.File(tmp_path / "stimuli.hdf5", "w") as file:
         file.create_dataset("imgBrick", data=np.ones((4, 5, 5, 3), np.uint8))
