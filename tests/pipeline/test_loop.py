@@ -113,7 +113,8 @@ def test_comments_run_the_fingerprint_and_nothing_else(copied):
             + path.read_text().replace('"""', '"""In other words: ', 1)
             + "\n\n# The end.\n"
         )
-    edit(copied, "src/fmri2img/viz/report.html.jinja", "<body>", "<body>\n{# A remark. #}")
+    edit(copied, "src/fmri2img/viz/report.html.jinja", "<main>", "<main>\n{# A remark. #}")
+    edit(copied, "src/fmri2img/viz/base.html.jinja", "<body>", "<body>\n{# A remark. #}")
     (line,) = why(copied)
     assert UP_TO_DATE.match(line)
     assert line.endswith("; source files differ from those of the last run in spelling only")
