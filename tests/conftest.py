@@ -4,6 +4,7 @@ containers.
 
 import multiprocessing.process
 import os
+import shutil
 import socket
 import subprocess
 
@@ -200,6 +201,18 @@ def miniature(shared_folder, picture_folder) -> Miniature:
         raw_files_of(name, root, map(PurePosixPath, written[name])) for name in (SUBJECT, "shared")
     )
     return Miniature(root, nsd, SimulatedSubject(SUBJECT, nsd, root), subject, shared)
+
+
+def linked(root, folder, *changing, without=()) -> Path:
+    """A raw tree in another place, of links; what will be changed is copied."""
+
+    def link_or_copy(source, target):
+        take = shutil.copy2 if Path(target).relative_to(folder) in changing else os.link
+        return take(source, target)
+
+    changing = [Path(path) for path in changing]
+    ignored = shutil.ignore_patterns(*without)
+    return Path(shutil.copytree(root, folder, copy_function=link_or_copy, ignore=ignored))
 
 
 def raw_files_of(name, root, paths) -> RawFiles:

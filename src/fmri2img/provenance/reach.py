@@ -10,8 +10,9 @@ may hold too much, but never too little.
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import NamedTuple, Self
 
 from fmri2img.project.exceptions import MissingDataError
 from fmri2img.provenance.definitions import STATEMENTS, Definition, Module
@@ -69,9 +70,18 @@ _SECTIONS = ("fmri2img.project.config", "fmri2img.config"), "ProjectParams"
 _SHORT = 16
 
 
+class Referred(NamedTuple):
+    """Where a name in a definition leads."""
+
+    name: str  # as written
+    target: str  # the dotted name that it stands for
+    module: str  # the project's module that defines it; empty if that is outside
+    definition: Definition | None  # None for a module as a whole, and outside
+
+
 @dataclass
 class Program:
-    """A whole parsed source tree.
+    """A whole parsed source tree; not to be changed, since it remembers where names lead.
 
     Attributes
     ----------
@@ -83,6 +93,8 @@ class Program:
 
     modules: dict[str, Module]
     templates: dict[str, Template] = field(default_factory=dict)
+    _referred: dict[Definition, list[Referred]] = field(default_factory=dict, init=False)
+    _bindings: dict[Definition, str] = field(default_factory=dict, init=False)
 
     @classmethod
     def parse(cls, files: dict[str, str]) -> Self:
@@ -169,6 +181,30 @@ class Program:
             else chain
         )
 
+    def referred(self, definition: Definition) -> list[Referred]:
+        """Return where each name in a definition leads, sorted by name."""
+        if definition not in self._referred:
+            targets = (
+                (reference[0], self.target(definition, reference))
+                for reference in sorted(definition.references)
+            )
+            self._referred[definition] = [
+                Referred(name, target, *self.resolve(target)) for name, target in targets
+            ]
+        return self._referred[definition]
+
+    def bindings(self, definition: Definition) -> str:
+        """Return a digest of what the names in a definition refer to, followed one step."""
+        if definition not in self._bindings:
+            bound = []
+            for name, target, module, other in self.referred(definition):
+                if not module:
+                    bound.append(f"{name}={target}")
+                elif other is not None and not is_excused(other.dotted):
+                    bound.append(f"{name}={other.digest}")
+            self._bindings[definition] = hashlib.sha256("\n".join(bound).encode()).hexdigest()
+        return self._bindings[definition]
+
     def calls_methods(self, module: str, name: str) -> bool:
         """Whether a class has a direct or indirect base from a library that may call any of its
         methods.
@@ -220,7 +256,7 @@ class Reach:
             for name, section in program.modules[module].fields.get(short, {}).items()
         }
         for root in roots:
-            self._follow(root)
+            self._arrive(*program.resolve(root))
         self._settle()
 
     def _settle(self) -> None:
@@ -251,11 +287,10 @@ class Reach:
             )
 
     def _follow_references(self, definition: Definition) -> None:
-        for reference in definition.references:
-            self._follow(self.program.target(definition, reference))
+        for referred in self.program.referred(definition):
+            self._arrive(referred.module, referred.definition)
 
-    def _follow(self, dotted: str) -> None:
-        module, definition = self.program.resolve(dotted)
+    def _arrive(self, module: str, definition: Definition | None) -> None:
         if module and not is_excused(module):
             self._enter(module)
         if definition is not None:
@@ -303,7 +338,7 @@ class Reach:
         Modules are left out, so that moving code to another file changes nothing.
         """
         texts = [
-            f"{item.name} {item.digest[:_SHORT]} {self._bindings(item)[:_SHORT]}"
+            f"{item.name} {item.digest[:_SHORT]} {self.program.bindings(item)[:_SHORT]}"
             for item in self.definitions.values()
         ]
         return sorted(
@@ -316,23 +351,12 @@ class Reach:
             ]
         )
 
-    def _bindings(self, definition: Definition) -> str:
-        """Return a digest of what the names in a definition refer to, followed one step."""
-        bound = []
-        for reference in sorted(definition.references):
-            target = self.program.target(definition, reference)
-            module, other = self.program.resolve(target)
-            if not module:
-                bound.append(f"{reference[0]}={target}")
-            elif other is not None and not is_excused(other.dotted):
-                bound.append(f"{reference[0]}={other.digest}")
-        return hashlib.sha256("\n".join(bound).encode()).hexdigest()
-
     def digest(self) -> str:
         """Return one SHA-256 over everything that is reached."""
         return hashlib.sha256("\n".join(self.lines()).encode()).hexdigest()
 
 
+@cache
 def is_excused(dotted: str) -> bool:
     """Whether `CANNOT_CHANGE_OUTPUTS` covers a name, as it is now or was in earlier versions."""
     parts = dotted.split(".")

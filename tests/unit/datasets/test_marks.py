@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 from nsdcode.nsd_mapdata import NSDmapdata
 
-from conftest import SESSIONS, SUBJECT
+from conftest import SESSIONS, SUBJECT, linked
 from fmri2img.datasets.marks import MARK, holds_simulated, is_marked, source_of
 from fmri2img.datasets.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, on_disk
 from fmri2img.datasets.nsd.volumes import write_volume
@@ -35,7 +35,7 @@ def test_every_file_is_marked_whatever_its_name(files, tmp_path):
 
 @pytest.mark.parametrize("kept", ["nsddata", "nsddata_betas", "nsddata_stimuli"])
 def test_one_part_of_the_tree_is_recognised_without_the_notice(miniature, kept, tmp_path):
-    shutil.copytree(miniature.root / kept, tmp_path / kept)
+    linked(miniature.root / kept, tmp_path / kept)
     paths = [
         PurePosixPath(path.relative_to(tmp_path).as_posix())
         for path in tmp_path.rglob("*")

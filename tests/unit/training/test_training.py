@@ -530,7 +530,8 @@ def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp
     def grey(latents, *_, **__):  # decoding takes ten times as long as all the rest
         return np.full((len(latents), 128, 128, 3), 128, np.uint8)
 
-    monkeypatch.setattr("fmri2img.generation.reconstruct.decode_latents", grey)
+    for module in ("reconstruct", "renderers.renderer"):
+        monkeypatch.setattr(f"fmri2img.generation.{module}.decode_latents", grey)
     examples, split, latents = subject
     autoencoder = decoder()
     made = {**latents.provenance, "autoencoder": autoencoder.identity}

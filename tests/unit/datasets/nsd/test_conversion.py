@@ -1,4 +1,3 @@
-import shutil
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -6,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from conftest import SUBJECT, raw_files_of
+from conftest import SUBJECT, linked, raw_files_of
 from fmri2img.datasets.nsd.conversion import convert_roi
 from fmri2img.datasets.nsd.paths import on_disk, template_label_table
 from fmri2img.datasets.nsd.rois import read_label_table
@@ -175,8 +174,8 @@ def test_a_label_table_with_ragged_blanks(tmp_path):
     ids=["swapped", "cut"],
 )
 def test_a_table_that_names_labels_otherwise_is_refused(miniature, tmp_path, table, line):
-    shutil.copytree(miniature.root, tmp_path / "nsd")
-    path = on_disk(tmp_path / "nsd", miniature.subject.files.label_table("prf-visualrois"))
+    name = miniature.subject.files.label_table("prf-visualrois")
+    path = on_disk(linked(miniature.root, tmp_path / "nsd", name), name)
     path.write_text(table)
     listed = [PurePosixPath(record.path) for record in miniature.raw.receipt.files]
     other = replace(miniature, raw=raw_files_of(SUBJECT, tmp_path / "nsd", listed))
@@ -185,8 +184,8 @@ def test_a_table_that_names_labels_otherwise_is_refused(miniature, tmp_path, tab
 
 
 def test_a_table_of_the_template_is_held_against_nsds_names_too(miniature, tmp_path):
-    shutil.copytree(miniature.root, tmp_path / "nsd")
-    path = on_disk(tmp_path / "nsd", template_label_table("MTL"))
+    name = template_label_table("MTL")
+    path = on_disk(linked(miniature.root, tmp_path / "nsd", name), name)
     text = path.read_text()
     path.write_text(text.replace("ERC", "x").replace("SUB", "ERC").replace("x", "SUB"))
     assert path.read_text() != text

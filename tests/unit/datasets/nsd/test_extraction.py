@@ -12,7 +12,7 @@ import skimage.transform
 import yaml
 
 from commands import stage
-from conftest import ONE_PROCESS, REPOSITORY, SESSIONS, SUBJECT, raw_files_of
+from conftest import ONE_PROCESS, REPOSITORY, SESSIONS, SUBJECT, linked, raw_files_of
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.ncsnr import estimate_ncsnr
 from fmri2img.containers.trial_betas import TrialBetas
@@ -84,12 +84,10 @@ def examples(miniature, trials, tmp_path_factory):
 
 
 def test_responses_in_another_order_are_refused(miniature, region, tmp_path):
-    shutil.copytree(
-        miniature.root,
-        tmp_path / "nsd",
-        ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "betas_session*.nii.gz"),
-    )
-    responses = on_disk(tmp_path / "nsd", miniature.subject.files.responses())
+    path = miniature.subject.files.responses()
+    unread = ["nsd_stimuli.hdf5", "betas_session*.nii.gz"]
+    linked(miniature.root, tmp_path / "nsd", path, without=unread)
+    responses = on_disk(tmp_path / "nsd", path)
     table = pd.read_csv(responses, sep="\t", comment="#")
     table.loc[[0, 1], "73KID"] = table.loc[[1, 0], "73KID"].to_numpy()
     table.to_csv(responses, sep="\t", index=False)
@@ -124,7 +122,7 @@ def copied(miniature, tmp_path, path):
     """The miniature with a raw tree of its own, of which one file may be changed before its
     receipt is written.
     """
-    shutil.copytree(miniature.root, tmp_path / "nsd")
+    linked(miniature.root, tmp_path / "nsd", path)
     return on_disk(tmp_path / "nsd", path), lambda: replace(
         miniature,
         raw=raw_files_of(
@@ -167,14 +165,14 @@ def test_an_empty_session_is_no_data(miniature, region, tmp_path, value, line):
         miniature, tmp_path, miniature.subject.files.betas("b3", SESSIONS[1], "hdf5")
     )
     with h5py.File(path, "r+") as file:
-        shape = file["betas"].shape
-        if isinstance(value, slice):
-            file["betas"][value] = 0
-        elif value is None:  # allocated, and the program died
+        if value is None:  # allocated, and the program died
+            shape = file["betas"].shape
             del file["betas"]
             file.create_dataset("betas", shape, np.int16, chunks=(750, 1, 1, 1))
         else:
-            file["betas"][...] = value
+            trials, value = (value, 0) if isinstance(value, slice) else (slice(None), value)
+            for x, y, z in np.argwhere(region.mask):  # a chunk a voxel: all others take long
+                file["betas"][trials, z, y, x] = value
     with pytest.raises(FormatError, match=rf"betas_session21\.hdf5: {line}.*; it is empty, cut or"):
         extract(again(), region, tmp_path)
 
@@ -465,12 +463,9 @@ def test_an_extraction_that_breaks_off_goes_on_where_it_stopped(
 
 @pytest.mark.functional
 def test_a_bad_session_among_good_ones(miniature, region, tmp_path):
-    shutil.copytree(
-        miniature.root,
-        tmp_path / "nsd",
-        ignore=shutil.ignore_patterns("nsd_stimuli.hdf5", "timeseries"),
-    )
-    path = on_disk(tmp_path / "nsd", miniature.subject.files.betas("b3", 21, "nii.gz"))
+    betas = miniature.subject.files.betas("b3", 21, "nii.gz")
+    unread = ["nsd_stimuli.hdf5", "timeseries"]
+    path = on_disk(linked(miniature.root, tmp_path / "nsd", betas, without=unread), betas)
     path.write_bytes(path.read_bytes()[:-2000])
     listed = [
         PurePosixPath(record.path)

@@ -2,7 +2,6 @@
 
 import ast
 import os
-import shutil
 
 import h5py
 import nibabel as nib
@@ -12,7 +11,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from conftest import ONE_PROCESS, SESSIONS, SUBJECT, raw_files_of
+from conftest import ONE_PROCESS, SESSIONS, SUBJECT, linked, raw_files_of
 from fmri2img.datasets import simulated_dataset
 from fmri2img.datasets.marks import MARK
 from fmri2img.datasets.nsd.design import UNITS, read_design, repetitions
@@ -341,7 +340,7 @@ def test_a_picture_whose_file_is_not_there_is_no_black_picture(miniature):
 
 
 def test_changed_pictures_of_a_subject_are_refused(miniature, tmp_path):
-    shutil.copytree(miniature.root, tmp_path / "nsd")
+    linked(miniature.root, tmp_path / "nsd", own_stimuli(SUBJECT))
     raw = RawFiles(miniature.raw.receipt, tmp_path / "nsd", Ledger(None))
     shared = RawFiles(miniature.shared.receipt, tmp_path / "nsd", Ledger(None))
     path = on_disk(tmp_path / "nsd", own_stimuli(SUBJECT))
