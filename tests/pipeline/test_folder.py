@@ -12,7 +12,7 @@ from commands import dvc, fmri2img
 from datasets import N_TEST, PERSON, SIDE, write_folder
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.reconstructions import Reconstructions
-from miniature import _SMALL, changed_params, clone, run
+from miniature import _SMALL, changed_params, clone, keep_only_fingerprints, run
 from pipeline.test_pipeline import outs
 
 
@@ -20,6 +20,7 @@ def new_project(pair_template, folder):
     """A project on an experiment in a folder, before anything has run."""
     project = clone(pair_template, folder)
     write_folder(project / "data/breakfast")
+    keep_only_fingerprints(project)
     with changed_params(project) as params:
         params |= {"dataset": "folder", "subjects": [PERSON], "population": [PERSON]}
         params["machine"]["raw_root"] = "data/breakfast"

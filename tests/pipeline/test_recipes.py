@@ -18,7 +18,7 @@ from commands import dvc, run_script
 from conftest import REPOSITORY
 from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.evaluation.metrics import catalogue
-from miniature import changed_params, clone
+from miniature import changed_params, clone, keep_only_fingerprints
 
 _RECIPE = re.compile(r"^### (.+?)\n(.*?)(?=^##)", re.MULTILINE | re.DOTALL)
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -190,6 +190,7 @@ def test_a_dataset_from_fetch_to_comparison(project):
     with changed_params(project) as params:
         params["models"]["latents"] = ["ridge"]
         params["evaluate"]["networks"] = []
+    keep_only_fingerprints(project)
     write_stripes(project / "data/stripes")
     carry_out(follow("A dataset", project), project)
     found = Reconstructions.open(project / "data/reconstructions/anna/ridge.h5", remedy="")

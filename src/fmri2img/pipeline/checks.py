@@ -159,17 +159,27 @@ def check_once() -> None:
     """Check ``params.yaml``, unless the same file has already passed with the same models and
     datasets, so that stages wait for it only once.
     """
-    digest = hashlib.sha256(PARAMS_PATH.read_bytes() if PARAMS_PATH.exists() else b"")
-    for path in sorted([*_MODELS.glob("*.py"), *_DATASETS.glob("*_dataset.py")]):
-        module = parse_module(path.stem, PurePosixPath(path.name), path.read_text(encoding="utf-8"))
-        digest.update(
-            repr(sorted((name, item.digest) for name, item in module.definitions.items())).encode()
-        )
-    memory, fingerprint = ledger_path("params"), digest.hexdigest()
-    try:
-        known = json.loads(memory.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # no record, or a damaged one
-        known = None
-    if known != fingerprint:
+    params = PARAMS_PATH.read_bytes() if PARAMS_PATH.exists() else b""
+    code = sorted([*_MODELS.glob("*.py"), *_DATASETS.glob("*_dataset.py")])
+    texts = {path.name: path.read_text(encoding="utf-8") for path in code}
+    spelling = hashlib.sha256(params + repr(texts).encode()).hexdigest()
+    known = _passed()
+    if known.get("spelling") == spelling:  # parsing takes a quarter of a second
+        return
+    meaning = hashlib.sha256(params)
+    for name, text in texts.items():
+        path = PurePosixPath(name)
+        definitions = parse_module(path.stem, path, text).definitions.values()
+        meaning.update(repr(sorted((item.dotted, item.digest) for item in definitions)).encode())
+    if known.get("meaning") != meaning.hexdigest():
         check_project()
-        write_json(memory, fingerprint)
+    write_json(ledger_path("params"), {"spelling": spelling, "meaning": meaning.hexdigest()})
+
+
+def _passed() -> dict[str, str]:
+    """Return digests of what passed last; none if there is no record, or a damaged one."""
+    try:
+        known = json.loads(ledger_path("params").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import yaml
 
@@ -6,6 +8,7 @@ from fmri2img.datasets.protocol import check_dataset_settings
 from fmri2img.models.registry import check_settings, model_names
 from fmri2img.pipeline.checks import check_once, check_project
 from fmri2img.project.exceptions import ConfigError, MissingDataError
+from fmri2img.project.layout import ledger_path
 from fmri2img.project.params_file import _Loader, load_params
 
 
@@ -299,6 +302,16 @@ def test_shipped_params_pass_the_whole_check_and_are_not_checked_twice(
         "fmri2img.pipeline.checks.check_project", lambda: pytest.fail("checked again")
     )
     check_once()
+    memory = ledger_path("params")
+    digests = json.loads(memory.read_text())
+    memory.write_text(json.dumps(digests | {"spelling": "a comment in a model"}))
+    check_once()
+    assert json.loads(memory.read_text()) == digests
+    for damaged in ("[]", "{", '{"meaning": 3}'):
+        memory.write_text(damaged)
+        with pytest.raises(pytest.fail.Exception, match="checked again"):
+            check_once()
+    memory.write_text(json.dumps(digests))
     path.write_text(path.read_text() + "# a remark\n")
     with pytest.raises(pytest.fail.Exception, match="checked again"):
         check_once()

@@ -189,7 +189,8 @@ def test_normalisation_put_into_convolutions_changes_nothing(images):
     np.testing.assert_allclose(*features, atol=1e-4)
 
 
-def test_what_is_not_here_is_absent_with_a_reason_and_never_zero(tmp_path, caplog):
+def test_what_is_not_here_is_absent_with_a_reason_and_never_zero(tmp_path, caplog, monkeypatch):
+    monkeypatch.setitem(_BUILDERS, "clip", Tiny)  # its size takes seconds, before a file is sought
     networks = open_networks(["effnet_lite0", "clip"], tmp_path)
     assert networks.of("effnet_lite0", "mindeye") is not None
     assert networks.of("effnet_lite0", "brain_diffuser") is networks.of("clip", "mindeye") is None
