@@ -401,7 +401,7 @@ def test_provenance_in_the_file_agrees_with_the_lock(project):
 def fresh(tmp_path_factory):
     """The repository as a stranger has it after cloning: no data, no settings of this machine."""
     folder = tmp_path_factory.mktemp("fresh")
-    for name in ("dvc.yaml", "dvc.lock", "params.yaml", ".dvcignore", ".gitignore", "README.md"):
+    for name in ("dvc.yaml", "dvc.lock", "params.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(REPOSITORY / name, folder)
     (folder / ".dvc").mkdir()
     shutil.copy(REPOSITORY / ".dvc/config", folder / ".dvc")
@@ -419,18 +419,15 @@ def test_a_fresh_clone_has_voxels_offline(fresh, monkeypatch):
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     run(fresh, "dvc", "pull", "extract_betas", "convert_roi")
-    code = re.search(
-        r"```python\n(from fmri2img.sharing.*?)```", (fresh / "README.md").read_text(), re.DOTALL
-    ).group(1)
+    page = (REPOSITORY / "docs/sharing.md").read_text()
+    code = re.search(r"```python\n(from fmri2img.sharing.*?)```", page, re.DOTALL).group(1)
     assert len([line for line in code.splitlines() if line.strip()]) <= 6
     result = subprocess.run([sys.executable, "-c", code], cwd=fresh, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "subj01: " in result.stdout
     assert "SIMULATED DATA" in result.stdout
     quoted = re.search(
-        r"```python\nfrom fmri2img.sharing.*?```text\n(.*?)```",
-        (fresh / "README.md").read_text(),
-        re.DOTALL,
+        r"```python\nfrom fmri2img.sharing.*?```text\n(.*?)```", page, re.DOTALL
     ).group(1)
     assert result.stdout.strip() == quoted.strip()
 

@@ -1,4 +1,4 @@
-"""The demo, then another source of data, as the README says it."""
+"""The demo, then another source of data, as the page says it."""
 
 import logging
 import re
@@ -36,10 +36,10 @@ def endpoint(pair_template, monkeypatch):
     server.stop()
 
 
-def commands_of_the_readme():
+def commands_of_the_page():
     """The commands below "The public bucket", for the miniature's subject."""
-    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    block = re.search(r"\*\*The public bucket\*\*.*?```console\n(.*?)```", text, re.DOTALL)[1]
+    text = (REPOSITORY / "docs/real-nsd.md").read_text(encoding="utf-8")
+    block = re.search(r"## The public bucket\n.*?```console\n(.*?)```", text, re.DOTALL)[1]
     lines = [line.removeprefix("$ ").partition("#")[0] for line in block.splitlines()]
     return [line.replace("subj01", SUBJECT).split() for line in lines]
 
@@ -54,7 +54,7 @@ def test_the_public_bucket_after_the_demo(pair_template, endpoint, tmp_path):
         # Some megabytes in one part: this server reads the whole of a file for each.
         nsd["s3"] |= {"endpoint_url": endpoint, "part_mib": 512}
         params["machine"]["raw_root"] = str(tmp_path / "nsd")
-    listing, fetching, checking = commands_of_the_readme()
+    listing, fetching, checking = commands_of_the_page()
     assert f"{SUBJECT}, total" in run(project, *listing).stderr
     assert not (tmp_path / "nsd").exists()
     result = run(project, *fetching)
