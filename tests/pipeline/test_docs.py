@@ -4,6 +4,8 @@ reason -->`` on the line before it.
 The miniature has one subject, so ``subj01`` is read as ``subj02``.
 """
 
+import contextlib
+import io
 import re
 import shlex
 import shutil
@@ -146,14 +148,20 @@ def test_every_block_is_run_or_says_why_not():
     assert 0 < n_not_run < len(BLOCKS)
 
 
-def test_pages_name_verbs_that_exist():
-    from fmri2img.cli.main import make_parser
+def test_pages_name_verbs_and_options_that_exist(monkeypatch):
+    from fmri2img.cli.main import main
 
-    known = set(make_parser()[1])
+    monkeypatch.setenv("COLUMNS", "1000")
+    helps = {}
     for page in PAGES:
-        named = set(
-            re.findall(
-                r"(?:^\$ |`)fmri2img ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE
-            )
-        )
-        assert named <= known, page
+        text = page.read_text(encoding="utf-8")
+        named = re.findall(r"(?:^\$ |`)fmri2img ([a-z-]+)([^`\n#]*)", text, re.MULTILINE)
+        for verb, rest in named:
+            if verb not in helps:
+                out = io.StringIO()
+                with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
+                    main([verb, "--help"])
+                helps[verb] = out.getvalue()
+            assert helps[verb], f"{page}: there is no verb {verb}"
+            options = re.findall(r"--[a-z-]+", rest)
+            assert not [one for one in options if one not in helps[verb]], f"{page}: {verb}{rest}"

@@ -1,7 +1,7 @@
 """What all stage scripts share: their options, and errors reported in one line."""
 
-import argparse
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +9,7 @@ from typing import Any
 
 from fmri2img.pipeline.checks import check_once
 from fmri2img.project.allocator import keep_memory
+from fmri2img.project.arguments import Parser
 from fmri2img.project.config import PARAMS_PATH
 from fmri2img.project.error_lines import tell_errors
 from fmri2img.project.exceptions import ConfigError, MissingDataError
@@ -34,7 +35,7 @@ def run_stage(main: Callable[..., None], arguments: list[str] | None = None) -> 
     """
     keep_memory()
     stage = inspect.getmodule(main)
-    parser = argparse.ArgumentParser(description=stage.__doc__ if stage else None)
+    parser = Parser(description=stage.__doc__ if stage else None)
     for name, parameter in inspect.signature(main).parameters.items():
         if parameter.annotation is bool:
             parser.add_argument(
@@ -43,8 +44,10 @@ def run_stage(main: Callable[..., None], arguments: list[str] | None = None) -> 
         else:
             parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    options = vars(parser.parse_args(arguments))
-    with tell_errors(debug=options.pop("debug")):
+    arguments = sys.argv[1:] if arguments is None else arguments
+    with tell_errors(debug="--debug" in arguments):
+        options = vars(parser.parse_args(arguments))
+        del options["debug"]
         finish_replacing()
         check_once()
         _check_names(options)

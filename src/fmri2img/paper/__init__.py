@@ -1,0 +1,3 @@
+"""What goes into a manuscript: methods, tables, figures and references, from the results as they
+were.
+"""
