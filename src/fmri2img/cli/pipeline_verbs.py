@@ -23,6 +23,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         "check",
         help="check params.yaml, and that everything it needs is there; run nothing",
     )
+    check.add_argument(
+        "--raw",
+        action="store_true",
+        help="read all raw files too, and say whether they are what NSD's are; minutes to hours",
+    )
     check.set_defaults(run=check_params)
     run = verbs.add_parser(
         "repro",
@@ -57,14 +62,21 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     keep.set_defaults(run=accept_results)
 
 
-def check_params(options: argparse.Namespace) -> None:  # noqa: ARG001
-    """Check the project, and print the numbers of its subjects and models."""
+def check_params(options: argparse.Namespace) -> None:
+    """Check the project, and print the numbers of its subjects and models; check the raw files if
+    asked to.
+    """
     params = check_project()
     subjects, models = len(params.subjects), len(params.models)
     print(
         f"params.yaml is valid: {subjects} subject{'s' * (subjects != 1)}, {models} "
         f"model{'s' * (models != 1)}"
     )
+    if options.raw:
+        from fmri2img.pipeline.raw_checks import check_raw_files  # starts nibabel
+
+        for line in check_raw_files(params):
+            print(line, flush=True)
 
 
 def _at_least_one(text: str) -> int:

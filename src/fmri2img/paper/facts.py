@@ -230,6 +230,11 @@ def read_facts(subjects: Sequence[str] = (), models: Sequence[str] = ()) -> Fact
         for run, name in zip(runs, names, strict=True)
         if (not subjects or name[0] in subjects) and (not models or name[1] in models)
     )
+    if not encoders:
+        raise ConfigError(
+            f"no encoder of {', '.join(models)} for {', '.join(subjects)} in "
+            f"{comparison_path('json')}; choose from: {', '.join('/'.join(name) for name in names)}"
+        )
     kept = {(encoder.subject, encoder.model) for encoder in encoders}
     return Facts(
         participants=tuple(
