@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib import import_module
 
 from fmri2img import __version__
-from fmri2img.cli.examples import EXAMPLES
+from fmri2img.cli.usage import EXAMPLES
 from fmri2img.project.arguments import Parser
 from fmri2img.project.error_lines import tell_errors
 from fmri2img.project.exceptions import ConfigError

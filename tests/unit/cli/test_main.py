@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from fmri2img import __version__
-from fmri2img.cli.examples import EXAMPLES
+from fmri2img.cli.usage import EXAMPLES
 from fmri2img.cli.main import GROUPS, main, make_parser
 
 
