@@ -304,10 +304,16 @@ def _written(path: Path, empty: np.ndarray, *, remedy: str) -> np.ndarray:
     """Return which voxels, that should be empty, have a beta in any trial, shape (x, y, z)."""
     written = np.zeros(empty.shape, bool)
     if path.suffix == ".hdf5":
-        with h5py.File(path, "r", locking=False) as file:
-            betas = file["betas"]
-            for z in range(betas.shape[1]):  # (750, z, y, x), a plane at a time
-                written[:, :, z] = (betas[:, z] != 0).any(axis=0).T
+        one = np.zeros(empty.shape, bool)
+        one[0, 0, 0] = True
+        read_session_betas(path, one, remedy=remedy)  # refuses another shape or form
+        try:
+            with h5py.File(path, "r", locking=False) as file:
+                betas = file["betas"]
+                for z in range(betas.shape[1]):  # (750, z, y, x), a plane at a time
+                    written[:, :, z] = (betas[:, z] != 0).any(axis=0).T
+        except (OSError, RuntimeError, KeyError) as error:
+            raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
         return written & empty
     filled = np.zeros(int(empty.sum()), bool)
     for volume in stream_voxels(path, empty, remedy=remedy):
