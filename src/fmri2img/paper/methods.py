@@ -213,8 +213,8 @@ def _evaluation(facts: Facts) -> list[str]:
         f"pixels{recipe}: {scores} (SSIM: [@wang2004]).{features} Intervals are 95 % intervals "
         f"over test images by the BCa bootstrap [@efron1987] with {about['n_bootstrap']} "
         "resamples; they say nothing about other people. The floor of a score is the best that a "
-        "prediction reaches without any test trial: a grey picture, the mean training picture, "
-        "the decoded mean latent, or the encoder's own predictions for other images. The ceiling "
+        "prediction reaches that knows nothing of the image: a grey picture, the mean training "
+        "picture, the decoded mean latent, or the encoder's own predictions of other images. The ceiling "
         "is the true picture after the autoencoder has encoded and decoded it.",
         "Whether a score exceeds chance was tested with "
         f"{about['n_permutations']} random pairings of predictions and images "

@@ -110,7 +110,7 @@ def _scores(facts: Facts) -> Table:
     return Table(
         name="scores",
         caption="Scores on test images, with 95 % intervals over images and the floor in "
-        "brackets, the best that a prediction reaches without any test trial. * best on "
+        "brackets, the best of predictions that know nothing of the image. * best on "
         f"validation images. {BETTER} better, {WORSE} worse than `{REFERENCE}` (p < .05 after "
         f"Holm).{' **Simulated data.**' if facts.is_simulated else ''}",
         headings=("subject", "encoder", *(metric.heading for metric in facts.metrics.values())),
