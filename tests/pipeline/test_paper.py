@@ -108,12 +108,25 @@ def test_what_was_not_compared_is_told(finished, options, line):
     assert refused.stderr.startswith(f"error: {line}")
 
 
+def test_scores_that_are_not_the_comparisons_are_refused(finished, tmp_path):
+    other = clone(finished, tmp_path / "project")
+    path = other / f"reports/metrics/{SUBJECT}/ridge.json"
+    document = json.loads(path.read_text())
+    document["rows"]["model"]["pixcorr"]["value"] += 0.1
+    path.unlink()
+    path.write_text(json.dumps(document))
+    refused = run(other, "fmri2img", "paper", check=False)
+    assert refused.returncode == 1
+    assert "ridge.json: pixcorr: got" in refused.stderr
+    assert "as in reports/comparison.json; run: fmri2img repro" in refused.stderr
+
+
 def test_what_is_not_here_is_told_and_nothing_is_written(finished, tmp_path):
     other = clone(finished, tmp_path / "project")
     (other / f"data/reconstructions/{SUBJECT}/ridge.h5").unlink()
     refused = run(other, "fmri2img", "paper", "--to", "new", check=False)
     assert refused.returncode == 1
-    assert f"ridge.h5 not found; run: fmri2img pull --everything" in refused.stderr
+    assert "ridge.h5 not found; run: fmri2img pull --everything" in refused.stderr
     assert not (other / "new").exists()
     (other / "reports/comparison.json").unlink()
     refused = run(other, "fmri2img", "paper", check=False)
@@ -123,7 +136,10 @@ def test_what_is_not_here_is_told_and_nothing_is_written(finished, tmp_path):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="TeX is not installed")
 def test_it_is_a_pdf(finished):
     folder = finished / "paper"
-    for command in (["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"], ["bibtex", "paper"]):
+    for command in (
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"],
+        ["bibtex", "paper"],
+    ):
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout[-3000:]
     for _ in range(2):

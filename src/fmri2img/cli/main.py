@@ -49,12 +49,19 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     parser = make_parser(wanted or ([] if first == "--version" else GROUPS))[0]
     options, rest = parser.parse_known_args(arguments)
     if unknown := [word for word in rest if word.startswith("-")] or rest:
-        kind = "option" if unknown[0].startswith("-") else "place for"
         raise ConfigError(
-            f"fmri2img {first}: there is no {kind} {unknown[0]}"
-            f"{_near(unknown[0], _options(parser, first))}; run: fmri2img {first} --help"
+            f"fmri2img {options.verb}: {_misplaced(unknown[0], _options(parser, options.verb))}; "
+            f"run: fmri2img {options.verb} --help"
         )
     return options
+
+
+def _misplaced(word: str, options: list[str]) -> str:
+    """Say what is wrong with a word that no option takes."""
+    if word in options:
+        return f"{word} stands before the verb; put it behind it"
+    kind = "option" if word.startswith("-") else "place for"
+    return f"there is no {kind} {word}{_near(word, options)}"
 
 
 def _near(word: str, known: Iterable[str]) -> str:

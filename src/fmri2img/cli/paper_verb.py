@@ -11,20 +11,23 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         help="write methods, tables, figures and references of a manuscript from the results",
     )
     verb.add_argument("--to", type=Path, default=Path("paper"), help="folder (paper)")
-    verb.add_argument("--subjects", nargs="+", default=[], metavar="SUBJECT", help="all if left out")
-    verb.add_argument("--models", nargs="+", default=[], metavar="MODEL", help="all if left out")
+    for name in ("subject", "model"):
+        verb.add_argument(
+            f"--{name}s", nargs="+", default=[], metavar=name.upper(), help="all if left out"
+        )
     verb.set_defaults(run=write_paper)
 
 
 def write_paper(options: argparse.Namespace) -> None:
     """Write the files, and name them."""
-    from fmri2img.paper.facts import read_facts  # starts torch
     from fmri2img.paper.manuscript import write_manuscript
+    from fmri2img.paper.reading import read_facts  # starts torch
 
     facts = read_facts(options.subjects, options.models)
     for path in write_manuscript(facts, options.to):
         print(path)
     if facts.is_simulated:
         print("SIMULATED DATA: not results about real brains; every text and caption says so.")
-    if terms := next((one.provenance["terms"] for one in facts.participants if one.provenance.get("terms")), ""):
-        print(f"The figures of pictures show the dataset's own: {terms}")
+    for terms in {one.provenance.get("terms", ""): None for one in facts.participants}:
+        if terms:
+            print(f"Before you publish figures with pictures: {terms}")

@@ -26,7 +26,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     check.add_argument(
         "--raw",
         action="store_true",
-        help="read all raw files too, and say whether they are what NSD's are; minutes to hours",
+        help="also read each subject's volumes as a whole, and say what holds; minutes to hours",
     )
     check.set_defaults(run=check_params)
     run = verbs.add_parser(
@@ -73,17 +73,16 @@ def check_params(options: argparse.Namespace) -> None:
         f"model{'s' * (models != 1)}"
     )
     if options.raw:
-        from fmri2img.pipeline.raw_checks import check_raw_files  # starts nibabel
+        from fmri2img.datasets.raw_checks import check_raw_files  # starts nibabel
 
         for line in check_raw_files(params):
             print(line, flush=True)
 
 
 def _at_least_one(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a whole number, 1 or more")
+    return int(text)
 
 
 def repro_stages(options: argparse.Namespace) -> None:

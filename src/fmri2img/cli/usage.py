@@ -26,8 +26,7 @@ EXAMPLES = {
     "migrate": ["fmri2img migrate --to http://127.0.0.1:5000"],
     "decode": [
         "fmri2img decode exports/subj01.npz --model models/subj01/bayes --to pictures",
-        "fmri2img decode betas.npy --repetitions 1 \\\n"
-        "      --model models:/fmri2img-bayes-subj01@champion --to pictures",
+        "fmri2img decode betas.npy --repetitions 1 --model models/subj01/ridge --to pictures",
     ],
     "adapt": [
         "fmri2img adapt new.h5 --to encoders/new",

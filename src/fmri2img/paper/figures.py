@@ -1,7 +1,8 @@
 """Figures of a manuscript, in the widths of one and two columns, as PDF and SVG."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib
 
@@ -10,8 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
+from fmri2img.containers.ids import find_rows
 from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.evaluation.metrics.declaration import Metric
@@ -24,7 +27,7 @@ from fmri2img.project.layout import reconstructions_path, truth_path
 WIDTHS = {"one_column": 3.5, "two_columns": 7.2}
 # Letters are drawn as outlines in SVG, and embedded in PDF: they look the same everywhere. The
 # same numbers give the same bytes.
-_STYLE = {
+_STYLE: Any = {
     "pdf.fonttype": 42,
     "svg.fonttype": "path",
     "svg.hashsalt": "fmri2img",
@@ -40,11 +43,12 @@ N_PICTURES = 8
 
 def figures(facts: Facts) -> Iterator[tuple[str, bytes]]:
     """Yield every figure: the name of its file, and its bytes."""
+    pictures = {one.subject: chosen_pictures(facts, one.subject) for one in facts.participants}
     for columns, width in WIDTHS.items():
         with plt.rc_context(_STYLE):
             drawn = {"scores": scores_figure(facts, width)} | {
-                f"pictures_{one.subject}": pictures_figure(facts, one.subject, width)
-                for one in facts.participants
+                f"pictures_{subject}": pictures_figure(rows, width)
+                for subject, rows in pictures.items()
             }
             for name, figure in drawn.items():
                 for ending, date in (("pdf", "CreationDate"), ("svg", "Date")):
@@ -108,46 +112,57 @@ def _draw_score(axis: Axes, encoder: Encoder, metric: str, place: float) -> None
         axis.plot([floor.value] * 2, [place - 0.12, place + 0.12], color=_GREY, linewidth=1)
 
 
-def pictures_figure(facts: Facts, subject: str, width: float) -> Figure:
-    """Draw test pictures of a subject, drawn at random, above their reconstructions by every
-    encoder.
-
-    Parameters
-    ----------
-    facts : Facts
-    subject : str
-    width : float
-        Inches.
+def chosen_pictures(facts: Facts, subject: str) -> dict[str, list[np.ndarray]]:
+    """Return test pictures of a subject, drawn at random, and their reconstructions by every
+    encoder: pictures (side, side, 3), uint8, by the title of their row.
 
     Raises
     ------
     MissingDataError
         If pictures or reconstructions are not there.
+    MismatchError
+        If an image was not reconstructed.
     """
     truth = TruePictures.open(
-        truth_path(subject), remedy=f"fmri2img pull --everything (or dvc repro collect_truth@{subject})"
+        truth_path(subject),
+        remedy=f"fmri2img pull --everything (or dvc repro collect_truth@{subject})",
     )
     rng = np.random.default_rng(0)
-    chosen = np.sort(rng.choice(len(truth.images), min(N_PICTURES, len(truth.images)), False))
-    image_ids = truth.image_ids[chosen]
+    n_chosen = min(N_PICTURES, len(truth.images))
+    chosen = np.sort(rng.choice(len(truth.images), n_chosen, replace=False))
     rows = {"seen": [_small(picture) for picture in truth.images[chosen]]}
     for encoder in facts.of_subject(subject):
         reconstructions = Reconstructions.open(
             reconstructions_path(subject, encoder.model),
             remedy=f"fmri2img pull --everything (or dvc repro predict@{subject}-{encoder.model})",
         )
-        places = {one: row for row, one in enumerate(reconstructions.image_ids.tolist())}
-        pictures = (reconstructions.images[places[one]] for one in image_ids.tolist())
-        rows[encoder.model] = [_small(picture) for picture in pictures]
-    side = width / (len(chosen) + 1.1)
+        tests = reconstructions.rows("test")
+        places = find_rows(
+            reconstructions.image_ids[tests], truth.image_ids[chosen], "reconstructed test images"
+        )
+        rows[encoder.model] = [_small(picture) for picture in reconstructions.images[tests][places]]
+    return rows
+
+
+def pictures_figure(rows: Mapping[str, Sequence[np.ndarray]], width: float) -> Figure:
+    """Draw rows of pictures below one another.
+
+    Parameters
+    ----------
+    rows : mapping of str to sequence of ndarray
+        As of `chosen_pictures`.
+    width : float
+        Inches.
+    """
+    n_columns = len(next(iter(rows.values())))
+    side = width / (n_columns + 1.1)
     figure, grid = plt.subplots(
         len(rows),
-        len(chosen),
+        n_columns,
         figsize=(width, side * len(rows) * 1.06),
-        layout="constrained",
+        layout=ConstrainedLayoutEngine(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0),
         squeeze=False,
     )
-    figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)  # type: ignore[union-attr]
     for axes, (title, pictures) in zip(grid, rows.items(), strict=True):
         for axis, picture in zip(axes, pictures, strict=True):
             axis.imshow(picture)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fmri2img import __version__
 from fmri2img.paper.facts import Facts
-from fmri2img.paper.figures import N_PICTURES, figures
+from fmri2img.paper.figures import figures
 from fmri2img.paper.latex import cited, escaped, from_markdown
 from fmri2img.paper.methods import Sections, methods
 from fmri2img.paper.tables import Table, tables
@@ -64,9 +64,9 @@ def _latex(sections: Sections) -> str:
 def bibliography(keys: list[str]) -> str:
     """Return the entries of some keys as BibTeX, in the order of the alphabet."""
     whole = files(__package__).joinpath("references.bib").read_text(encoding="utf-8")
-    entries = dict(
-        (entry.partition("{")[2].partition(",")[0], entry.strip()) for entry in whole.split("\n\n")
-    )
+    entries = {
+        entry.partition("{")[2].partition(",")[0]: entry.strip() for entry in whole.split("\n\n")
+    }
     chosen = (entries[key].replace("VERSION", __version__) for key in sorted(keys))
     return "\n\n".join(chosen) + "\n"
 
@@ -109,6 +109,6 @@ def _caption(facts: Facts, name: str) -> str:
         )
     subject = name.removeprefix("pictures_").partition("_two_columns")[0]
     return (
-        f"Pictures that {subject} saw, and their reconstructions: {N_PICTURES} test images drawn "
-        f"at random.{simulated}"
+        f"Pictures that {subject} saw, and their reconstructions: test images drawn at random."
+        f"{simulated}"
     )

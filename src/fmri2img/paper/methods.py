@@ -48,15 +48,16 @@ def _data(facts: Facts) -> list[str]:
     source = participants[0].provenance["data_source"]
     origin = {
         "simulated": "**The data are simulated**: files in the form of the Natural Scenes Dataset "
-        "(NSD) [@allen2022], with painted scenes and a simulated visual cortex; the results are "
-        "not about real brains.",
+        "(NSD) [@allen2022], with responses of a simulated visual cortex; the results are not "
+        "about real brains.",
         "nsd": "We used the Natural Scenes Dataset (NSD) [@allen2022], in which people saw "
         "photographs from COCO [@lin2014] in a 7-tesla scanner.",
     }.get(source, f"The data are those of {participants[0].provenance['title']}.")
     trials = by_subject(
         facts,
-        lambda one: f"{counted(one.n_sessions, 'session')}, {one.n_trials} trials of "
-        f"{one.n_images} images",
+        lambda one: (
+            f"{counted(one.n_sessions, 'session')}, {one.n_trials} trials of {one.n_images} images"
+        ),
     )
     test = (
         "the images that the dataset sets apart, which are in no training set"
@@ -89,7 +90,9 @@ def _times(one: Participant) -> str:
     """Say how often test images were shown."""
     if len(one.shown) == 1:
         return f"{_often(next(iter(one.shown)))} each"
-    return in_words(f"{_often(times)} ({number} images)" for times, number in one.shown.items())
+    return in_words(
+        f"{_often(times)} ({counted(number, 'image')})" for times, number in one.shown.items()
+    )
 
 
 def _often(times: int) -> str:
@@ -110,7 +113,7 @@ def _responses(facts: Facts) -> list[str]:
 
 
 def _roi(region: dict[str, Any]) -> str:
-    names = region["roi"] if isinstance(region["roi"], list) else [region["roi"]]
+    names = str(region["roi"]).split("+")
     drawn = {
         "anat": ", drawn in anatomical space and mapped to functional space "
         f"({region.get('mapping', 'nearest')})",
@@ -134,7 +137,8 @@ def _betas(one: Participant) -> str:
             f"{units}."
         )
     version = one.provenance.get("beta_version")
-    return f"Responses are betas{f' of version {version}' if version else ''}, in {units}."
+    shown = f" of version {version}" if version in ("b1", "b2", "b3") else ""  # NSD's
+    return f"Responses are betas{shown}, in {units}."
 
 
 def _selection(one: Participant) -> str:
@@ -151,11 +155,12 @@ def _selection(one: Participant) -> str:
 def _targets(facts: Facts) -> list[str]:
     name, revision = facts.autoencoder["name"], facts.autoencoder.get("revision", "")
     at = f", revision {revision}" if revision not in ("", "folder") else ""
+    channels, height, width = facts.encoders[0].latent_shape
     return [
-        "Encoders predict the latent of each picture in the autoencoder of Stable Diffusion "
-        f"[@rombach2022] (`{name}`{at}, SHA-256 {facts.autoencoder['sha256'][:12]}), 4 x 16 x 16 "
-        "numbers for a picture of 128 x 128 pixels. Its frozen decoder turns predicted latents "
-        "into pictures."
+        "If nothing else is said, encoders predict the latent of each picture in a frozen "
+        f"autoencoder of Stable Diffusion's form [@rombach2022] (`{name}`{at}, SHA-256 "
+        f"{facts.autoencoder['sha256'][:12]}): {channels} x {height} x {width} numbers, which its "
+        f"decoder turns into a picture of {8 * height} x {8 * width} pixels."
     ]
 
 
@@ -168,8 +173,8 @@ DESCRIPTIONS = {
     "on pictures; the prediction is the posterior mean",
     "bayes_population": "as `bayes`, with priors of regions learnt from other subjects too",
     "bayes_independent": "as `bayes`, with each voxel by itself",
-    "low_level": "a residual multilayer perceptron with a convolutional upsampler and a "
-    "contrastive loss, modelled on MindEye's low-level pipeline [@scotti2023]",
+    "low_level": "a residual multilayer perceptron with a convolutional upsampler, modelled on "
+    "MindEye's low-level pipeline [@scotti2023]",
     "basic_ae": "linear layers and a transposed convolution, trained by gradient on latents",
     "blend": "the mean of `bayes` and `low_level`, weighed on validation images",
     "upscaling_ae": "a network trained on pictures together with a small decoder of its own, in "
@@ -184,12 +189,14 @@ def _encoders(facts: Facts) -> list[str]:
     for model in facts.models:
         encoder = next(one for one in facts.encoders if one.model == model)
         about = DESCRIPTIONS.get(model, "a model of this project")
-        models.append(f"`{model}`: {about}{_clipping(encoder)}")
+        banded = ", one penalty a region" if encoder.settings.get("bands") == "roi" else ""
+        models.append(f"`{model}`: {about}{banded}{_clipping(encoder)}")
     chosen = in_words(
         f"`{one.model}` for {one.subject}" for one in facts.encoders if one.is_champion
     )
     best = f" On validation images the best was {chosen}." if chosen else ""
-    return [f"{counted(len(models), 'encoder')} were trained. {'; '.join(models)}.{best}"]
+    were = "was" if len(models) == 1 else "were"
+    return [f"{counted(len(models), 'encoder')} {were} trained. {'; '.join(models)}.{best}"]
 
 
 def _clipping(encoder: Encoder) -> str:
@@ -199,31 +206,46 @@ def _clipping(encoder: Encoder) -> str:
 
 def _evaluation(facts: Facts) -> list[str]:
     about = facts.encoders[0].about
-    width, height = about["truth_pixels"]
-    scores = in_words(metric.title for metric in facts.metrics.values())
-    recipe = {HEADLINE: " by the recipe of MindEye [@scotti2023]"}.get(about["preset"], "")
-    networks = about["networks"]
-    features = (
-        f" Features came from {in_words(_NETWORKS.get(name, name) for name in networks)}."
-        if networks
-        else ""
-    )
+    _, _, tested = str(about.get("p_of", "")).partition("; ")
     return [
-        f"Reconstructions were compared with the dataset's pictures of {width} x {height} "
-        f"pixels{recipe}: {scores} (SSIM: [@wang2004]).{features} Intervals are 95 % intervals "
-        f"over test images by the BCa bootstrap [@efron1987] with {about['n_bootstrap']} "
-        "resamples; they say nothing about other people. The floor of a score is the best that a "
-        "prediction reaches that knows nothing of the image: a grey picture, the mean training "
-        "picture, the decoded mean latent, or the encoder's own predictions of other images. The ceiling "
-        "is the true picture after the autoencoder has encoded and decoded it.",
-        "Whether a score exceeds chance was tested with "
-        f"{about['n_permutations']} random pairings of predictions and images "
-        "[@phipson2010]; encoders were compared with `ridge` on the same images by sign flips. "
+        f"{_scores(facts)} Intervals are 95 % intervals over test images by the BCa bootstrap "
+        f"[@efron1987] (of scores with {about['n_bootstrap']} resamples); they say nothing about "
+        "other people. The floor of a score is the best that a prediction reaches that knows "
+        "nothing of the image: a grey picture, the mean training picture, the decoded mean "
+        "latent, or the encoder's own predictions of other images. The ceiling is the true "
+        "picture after the autoencoder has encoded and decoded it.",
+        f"Whether a score exceeds chance was tested with {about['n_permutations']} random pairings "
+        f"of predictions and images [@phipson2010]{f' ({tested})' if tested else ''}; encoders "
+        "were compared with `ridge` on the same images by sign flips of the differences. "
         f"{_families(facts)}",
     ]
 
 
-# Networks of `evaluate.networks` as a text names them.
+def _scores(facts: Facts) -> str:
+    """Say what was compared, by which scores, and with whose features."""
+    about = facts.encoders[0].about
+    width, height = about["truth_pixels"]
+    of_latents = [one.title for one in facts.metrics.values() if one.space == "latents"]
+    of_pictures = [one.title for one in facts.metrics.values() if one.space != "latents"]
+    sizes = {HEADLINE: ", brought to one size as in MindEye [@scotti2023]"}.get(about["preset"], "")
+    sentences = [
+        f"Reconstructions were compared with the dataset's pictures of {width} x {height} "
+        f"pixels{sizes}, by {in_words(of_pictures)} (SSIM: [@wang2004])."
+    ]
+    needed = {one.network for one in facts.metrics.values() if one.network}
+    networks = [
+        words for name, words in _NETWORKS.items() if any(one.startswith(name) for one in needed)
+    ]
+    sentences += [f"Features came from {in_words(networks)}."] if networks else []
+    if of_latents:
+        sentences.append(
+            f"Predicted latents were compared with those of the pictures, both minus the mean of "
+            f"training pictures, by {in_words(of_latents)}."
+        )
+    return " ".join(sentences)
+
+
+# Networks of scores, by the beginning of their names.
 _NETWORKS = {
     "effnet_lite0": "EfficientNet-Lite0 [@tan2019]",
     "effnet_b": "EfficientNet-B1 [@tan2019]",
@@ -243,7 +265,7 @@ def _families(facts: Facts) -> str:
     ]
     return (
         "p values were corrected by Holm's method [@holm1979] over all subjects, encoders and "
-        f"scores of a comparison ({in_words(families)})."
+        f"scores of a comparison, separately within {in_words(families)}."
     )
 
 

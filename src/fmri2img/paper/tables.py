@@ -65,8 +65,12 @@ def tables(facts: Facts) -> list[Table]:
     return [*made_of, _differences(facts)] if facts.differences else made_of
 
 
+def _flag(facts: Facts) -> str:
+    return " **Simulated data.**" if facts.is_simulated else ""
+
+
 def _participants(facts: Facts) -> Table:
-    records = [
+    records: list[dict[str, Cell]] = [
         {
             "subject": one.subject,
             "voxels": one.n_voxels,
@@ -80,7 +84,7 @@ def _participants(facts: Facts) -> Table:
     ]
     return Table(
         name="participants",
-        caption="Data of each subject.",
+        caption=f"Data of each subject.{_flag(facts)}",
         headings=tuple(records[0]),
         rows=tuple(tuple(map(str, record.values())) for record in records),
         records=tuple(records),
@@ -88,7 +92,8 @@ def _participants(facts: Facts) -> Table:
 
 
 def _scores(facts: Facts) -> Table:
-    rows, records = [], []
+    rows: list[tuple[str, ...]] = []
+    records: list[dict[str, Cell]] = []
     for encoder in facts.encoders:
         cells = [encoder.subject, f"{encoder.model}{' *' if encoder.is_champion else ''}"]
         for name in facts.metrics:
@@ -112,7 +117,7 @@ def _scores(facts: Facts) -> Table:
         caption="Scores on test images, with 95 % intervals over images and the floor in "
         "brackets, the best of predictions that know nothing of the image. * best on "
         f"validation images. {BETTER} better, {WORSE} worse than `{REFERENCE}` (p < .05 after "
-        f"Holm).{' **Simulated data.**' if facts.is_simulated else ''}",
+        f"Holm).{_flag(facts)}",
         headings=("subject", "encoder", *(metric.heading for metric in facts.metrics.values())),
         rows=tuple(rows),
         records=tuple(records),
@@ -146,7 +151,7 @@ def _score_cell(numbers: Mapping[str, Cell], sign: str) -> str:
 
 def _differences(facts: Facts) -> Table:
     titles = facts.tested
-    records = [
+    records: list[dict[str, Cell]] = [
         {
             "subject": item["subject"],
             "encoders": item["models"],
@@ -162,8 +167,7 @@ def _differences(facts: Facts) -> Table:
         name="differences",
         caption=f"Differences from `{REFERENCE}` on the same test images, with paired 95 % "
         "intervals over images and p by sign flips, after Holm's correction over "
-        f"{facts.family_sizes['differences']} tests."
-        f"{' **Simulated data.**' if facts.is_simulated else ''}",
+        f"{facts.family_sizes['differences']} tests.{_flag(facts)}",
         headings=("subject", "encoders", "score", "difference", "p"),
         rows=tuple(_difference_rows(records, {name: one.heading for name, one in titles.items()})),
         records=tuple(records),

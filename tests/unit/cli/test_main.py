@@ -5,8 +5,8 @@ import shlex
 import pytest
 
 from fmri2img import __version__
-from fmri2img.cli.usage import EXAMPLES
 from fmri2img.cli.main import GROUPS, main, make_parser
+from fmri2img.cli.usage import EXAMPLES
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -47,6 +47,15 @@ def test_a_verb_loads_its_own_group_alone(monkeypatch):
             "fmri2img decode --help",
         ),
         (
+            ["--debug", "check"],
+            "fmri2img check: --debug stands before the verb; put it behind it; run: fmri2img check "
+            "--help",
+        ),
+        (
+            ["--foo", "check"],
+            "fmri2img check: there is no option --foo; run: fmri2img check --help",
+        ),
+        (
             ["metrics", "subj01", "subj02"],
             "fmri2img metrics: there is no place for subj02; run: fmri2img metrics --help",
         ),
@@ -57,7 +66,8 @@ def test_a_verb_loads_its_own_group_alone(monkeypatch):
         ),
         (
             ["repro", "--jobs", "two"],
-            "fmri2img repro: argument --jobs: invalid int value: 'two'; run: fmri2img repro --help",
+            "fmri2img repro: argument --jobs: two: expected a whole number, 1 or more; run: "
+            "fmri2img repro --help",
         ),
     ],
 )

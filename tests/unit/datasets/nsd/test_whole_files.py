@@ -1,7 +1,7 @@
 """``fmri2img check --raw``: what holds for whole files, and what each planted fault is told as."""
 
-from dataclasses import replace
 from pathlib import PurePosixPath
+from types import SimpleNamespace
 
 import h5py
 import nibabel as nib
@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from conftest import SESSIONS, SUBJECT, linked, raw_files_of
+from fmri2img.datasets import raw_checks
 from fmri2img.datasets.nsd.paths import on_disk
-from fmri2img.datasets.nsd.whole_files import check_whole_files
+from fmri2img.datasets.nsd.whole_files import Finding, check_whole_files
+from fmri2img.project.exceptions import MismatchError
 
 
 def findings(miniature, raw=None):
@@ -79,7 +81,7 @@ def faults(miniature):
         "volumes lie on the grid of the brain mask": (
             files.valid(SESSIONS[0]),
             rewrite(lambda _: None, affine=np.eye(4)),
-            "affine translation",
+            "got an affine that begins at [0.0, 0.0, 0.0]",
         ),
         "masks hold 0 and 1 only": (
             files.brainmask(),
@@ -139,7 +141,7 @@ def test_a_missing_ncsnr_where_sessions_have_data(miniature, tmp_path):
     assert "got no ncsnr at 1 voxels" in fault
 
 
-def test_hemispheres_that_overlap_or_lack_voxels(miniature, tmp_path):
+def test_a_voxel_of_a_hemisphere_that_the_whole_lacks(miniature, tmp_path):
     path = miniature.subject.files.anat_roi("prf-visualrois")
     left = path.with_name(f"lh.{path.name}")
     listed = [PurePosixPath(record.path) for record in miniature.raw.receipt.files]
@@ -148,5 +150,60 @@ def test_hemispheres_that_overlap_or_lack_voxels(miniature, tmp_path):
     place = on_disk(linked(miniature.root, tmp_path / "nsd", left), left)
     rewrite(put(3, 0, 0, 0))(place)
     raw = raw_files_of(SUBJECT, tmp_path / "nsd", listed)
-    fault = findings(replace(miniature, raw=raw))["hemispheres make up the whole"].fault
+    fault = findings(miniature, raw)["hemispheres make up the whole"].fault
     assert "first [0, 0, 0], that are other than in the volumes of the two hemispheres" in fault
+
+
+def test_a_voxel_in_both_hemispheres(miniature, tmp_path):
+    path = miniature.subject.files.anat_roi("prf-visualrois")
+    left, right = (path.with_name(f"{side}.{path.name}") for side in ("lh", "rh"))
+    labels = np.asarray(nib.load(on_disk(miniature.root, left)).dataobj)
+    place = tuple(np.argwhere(labels > 0)[0])
+    raw = changed(miniature, tmp_path, right, rewrite(put(1, *place)))
+    fault = findings(miniature, raw)["hemispheres make up the whole"].fault
+    assert "got 1 voxels in both hemispheres" in fault
+
+
+def test_coordinates_that_lead_nowhere_and_regions_outside_the_brain(miniature, tmp_path):
+    transform = miniature.subject.files.transform()
+    raw = changed(miniature, tmp_path / "a", transform, rewrite(put(9999, ...)))
+    assert (
+        "got no coordinate within"
+        in findings(miniature, raw)["coordinates lead into the source"].fault
+    )
+    image = nib.load(on_disk(miniature.root, miniature.subject.files.brainmask()))
+    raw = changed(
+        miniature,
+        tmp_path / "b",
+        miniature.subject.files.brainmask(),
+        rewrite(put(0, slice(image.shape[0] // 2))),
+    )
+    assert (
+        "outside of the brain mask"
+        in findings(miniature, raw)["visual regions lie in the brain"].fault
+    )
+
+
+def test_after_another_grid_nothing_more_is_compared(miniature, tmp_path):
+    path = miniature.subject.files.valid(SESSIONS[0])
+    place = on_disk(linked(miniature.root, tmp_path / "nsd", path), path)
+    nib.Nifti1Image(np.ones((3, 3, 3), np.int16), np.eye(4)).to_filename(place)
+    listed = [PurePosixPath(record.path) for record in miniature.raw.receipt.files]
+    (finding,) = findings(miniature, raw_files_of(SUBJECT, tmp_path / "nsd", listed)).values()
+    assert "got the grid (3, 3, 3), expected" in finding.fault
+
+
+def test_the_lines_of_the_command(miniature, monkeypatch):
+    params = SimpleNamespace(dataset="nsd", datasets={}, subjects=[SUBJECT], machine=None)
+    monkeypatch.setattr(raw_checks, "check_dataset_settings", lambda *_: miniature.nsd)
+    monkeypatch.setattr(raw_checks, "raw_files", lambda *_: miniature.raw)
+    lines = list(raw_checks.check_raw_files(params))
+    assert lines[0].startswith("subj02: ok: volumes lie on the grid of the brain mask (")
+    bad = [Finding("betas are 0", 1, "x.hdf5: got betas"), Finding("masks", 2, "")]
+    monkeypatch.setattr(raw_checks, "check_whole_files", lambda *_: iter(bad))
+    told = []
+    with pytest.raises(MismatchError, match=r"1 fact about the raw files .* first: x.hdf5: got"):
+        told.extend(line for line in raw_checks.check_raw_files(params))
+    monkeypatch.setattr(raw_checks, "check_dataset_settings", lambda *_: None)
+    (line,) = raw_checks.check_raw_files(params)
+    assert "nothing more to check" in line
