@@ -17,8 +17,9 @@ from pipeline.projects import run
 @pytest.fixture(scope="module")
 def finished(pair_template, tmp_path_factory):
     folder = clone(pair_template, tmp_path_factory.mktemp("paper") / "project")
-    told = run(folder, "fmri2img", "paper").stdout
-    assert "SIMULATED DATA" in told
+    result = run(folder, "fmri2img", "paper")
+    assert "SIMULATED DATA" in result.stdout
+    assert not result.stderr
     return folder
 
 

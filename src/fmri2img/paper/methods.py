@@ -40,7 +40,9 @@ def by_subject(facts: Facts, value: Callable[[Participant], object]) -> str:
     values = {one.subject: str(value(one)) for one in facts.participants}
     if len(set(values.values())) == 1:
         return next(iter(values.values()))
-    return in_words(f"{each} ({subject})" for subject, each in values.items())
+    each_with_name = [f"{each} ({subject})" for subject, each in values.items()]
+    is_list = any(" and " in each for each in values.values())
+    return "; ".join(each_with_name) if is_list else in_words(each_with_name)
 
 
 def _data(facts: Facts) -> list[str]:
@@ -112,11 +114,14 @@ def _responses(facts: Facts) -> list[str]:
     ]
 
 
+_MAPPINGS = {"winner_take_all": "winner takes all"}
+
+
 def _roi(region: dict[str, Any]) -> str:
     names = str(region["roi"]).split("+")
     drawn = {
         "anat": ", drawn in anatomical space and mapped to functional space "
-        f"({region.get('mapping', 'nearest')})",
+        f"({_MAPPINGS.get(region.get('mapping', ''), 'nearest neighbour')})",
         "func": ", drawn in functional space",
     }.get(region.get("drawn_in", ""), "")
     return f"{in_words(names)}{drawn}"
@@ -191,12 +196,15 @@ def _encoders(facts: Facts) -> list[str]:
         about = DESCRIPTIONS.get(model, "a model of this project")
         banded = ", one penalty a region" if encoder.settings.get("bands") == "roi" else ""
         models.append(f"`{model}`: {about}{banded}{_clipping(encoder)}")
-    chosen = in_words(
-        f"`{one.model}` for {one.subject}" for one in facts.encoders if one.is_champion
-    )
+    champions: dict[str, list[str]] = {}
+    for encoder in facts.encoders:
+        if encoder.is_champion:
+            champions.setdefault(encoder.model, []).append(encoder.subject)
+    chosen = in_words(f"`{model}` for {in_words(whom)}" for model, whom in champions.items())
     best = f" On validation images the best was {chosen}." if chosen else ""
     were = "was" if len(models) == 1 else "were"
-    return [f"{counted(len(models), 'encoder')} {were} trained. {'; '.join(models)}.{best}"]
+    number = counted(len(models), "encoder")
+    return [f"{number} {were} trained for each subject. {'; '.join(models)}.{best}"]
 
 
 def _clipping(encoder: Encoder) -> str:
@@ -264,7 +272,7 @@ def _families(facts: Facts) -> str:
         if sizes[name]
     ]
     return (
-        "p values were corrected by Holm's method [@holm1979] over all subjects, encoders and "
+        "All p values were corrected by Holm's method [@holm1979] over all subjects, encoders and "
         f"scores of a comparison, separately within {in_words(families)}."
     )
 

@@ -36,6 +36,7 @@ def tell_errors(*, debug: bool) -> Iterator[None]:
         "h5py",
         "matplotlib",
         "PIL",
+        "fontTools",
         "alembic",
         "urllib3",
         "mlflow",

@@ -47,9 +47,9 @@ def test_a_verb_loads_its_own_group_alone(monkeypatch):
             "fmri2img decode --help",
         ),
         (
-            ["--debug", "check"],
-            "fmri2img check: --debug stands before the verb; put it behind it; run: fmri2img check "
-            "--help",
+            ["--dry-run", "remove", "subj02"],
+            "fmri2img remove: --dry-run stands before the verb; put it behind it; run: fmri2img "
+            "remove --help",
         ),
         (
             ["--foo", "check"],

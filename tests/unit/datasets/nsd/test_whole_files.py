@@ -34,7 +34,7 @@ def rewrite(change, affine=None):
 
     def apply(place):
         image = nib.load(place)
-        values = np.array(image.dataobj)
+        values = np.asarray(image.dataobj).copy()
         change(values)
         nib.Nifti1Image(values, image.affine if affine is None else affine).to_filename(place)
 
