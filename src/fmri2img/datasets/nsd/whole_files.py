@@ -170,49 +170,55 @@ class _Volumes:
         image = read_volume(place, remedy=self.raw.remedy)
         return place, image, read_array(place, image, remedy=self.raw.remedy)
 
-    def _fault(self, place: Path, words: str) -> FormatError:
-        return FormatError(f"{place}: {words}; run: {self.raw.remedy}")
-
     def check_grid(self, path: PurePosixPath) -> None:
         """Refuse another grid, or an affine that does not put the origin at the slab's centre."""
         place = self.raw.locate(path)
         image = read_volume(place, remedy=self.raw.remedy)
         if image.shape[:3] != self.shape:
-            raise self._fault(
-                place,
-                f"got the grid {image.shape[:3]}, expected {self.shape} as {self._mask_path.name}",
+            raise FormatError(
+                f"{place}: got the grid {image.shape[:3]}, expected {self.shape} as "
+                f"{self._mask_path.name}; run: {self.raw.remedy}"
             )
         affine = slab_centre_affine(self.shape, VOXEL_SIZES_MM[self.files.func_space])
         if not np.allclose(image.affine, affine, atol=1e-3):
-            raise self._fault(
-                place,
-                f"got an affine that begins at {image.affine[:3, 3].round(2).tolist()}, expected "
-                f"{affine[:3, 3].round(2).tolist()}, with the slab's centre as origin",
+            raise FormatError(
+                f"{place}: got an affine that begins at "
+                f"{image.affine[:3, 3].round(2).tolist()}, expected "
+                f"{affine[:3, 3].round(2).tolist()}, with the slab's centre as origin; run: "
+                f"{self.raw.remedy}"
             )
 
     def check_mask(self, path: PurePosixPath) -> None:
         """Refuse a mask with other values, or one that is empty."""
         place, _, values = self._read(path)
         if others := sorted(set(np.unique(values).tolist()) - {0, 1}):
-            raise self._fault(place, f"got the value {others[0]:g}, expected 0 and 1 only")
+            raise FormatError(
+                f"{place}: got the value {others[0]:g}, expected 0 and 1 only; run: "
+                f"{self.raw.remedy}"
+            )
         if not values.any():
-            raise self._fault(place, "got no voxel at all, expected those of a brain")
+            raise FormatError(
+                f"{place}: got no voxel at all, expected those of a brain; run: {self.raw.remedy}"
+            )
 
     def check_ncsnr(self, path: PurePosixPath) -> None:
         """Refuse negative values, and missing ones where a session has data."""
         place, _, values = self._read(path)
         if (values < 0).any():
-            raise self._fault(place, f"got an ncsnr of {np.nanmin(values):.3g}, expected 0 or more")
+            raise FormatError(
+                f"{place}: got an ncsnr of {np.nanmin(values):.3g}, expected 0 or more; run: "
+                f"{self.raw.remedy}"
+            )
         sessions = [one for one in self.masks if one.name.startswith("valid_")]
         has_data = np.zeros(self.shape, bool)
         for session in sessions:
             has_data |= self._read(session)[2] > 0
         missing = np.isnan(values) & has_data & self.brain
         if missing.any():
-            raise self._fault(
-                place,
-                f"got no ncsnr at {int(missing.sum())} voxels, first {_first(missing)}, expected "
-                "one wherever a session has data",
+            raise FormatError(
+                f"{place}: got no ncsnr at {int(missing.sum())} voxels, first "
+                f"{_first(missing)}, expected one wherever a session has data; run: "
+                f"{self.raw.remedy}"
             )
 
     def check_empty(self, path: PurePosixPath) -> None:
@@ -224,10 +230,10 @@ class _Volumes:
             empty |= self._read(valid)[2] == 0
         written = _written(place, empty, remedy=self.raw.remedy)
         if written.any():
-            raise self._fault(
-                place,
-                f"got betas at {int(written.sum())} voxels without data, first {_first(written)}, "
-                "expected 0 outside of the brain mask and of the session's mask",
+            raise FormatError(
+                f"{place}: got betas at {int(written.sum())} voxels without data, first "
+                f"{_first(written)}, expected 0 outside of the brain mask and of the session's "
+                f"mask; run: {self.raw.remedy}"
             )
 
     def check_pair(self, path: PurePosixPath) -> None:
@@ -241,10 +247,10 @@ class _Volumes:
         hdf5, nifti = (read_session_betas(one, mask, remedy=self.raw.remedy) for one in places)
         differ = (hdf5 != nifti).any(axis=0)
         if differ.any():
-            raise self._fault(
-                places[0],
-                f"got other betas than {places[1].name} at {int(differ.sum())} of {mask.sum()} "
-                "voxels, expected the same in both formats",
+            raise FormatError(
+                f"{places[0]}: got other betas than {places[1].name} at {int(differ.sum())} of "
+                f"{mask.sum()} voxels, expected the same in both formats; run: "
+                f"{self.raw.remedy}"
             )
 
     def check_region(self, path: PurePosixPath) -> None:
@@ -254,8 +260,9 @@ class _Volumes:
         roi = path.name.removesuffix(".nii.gz").removeprefix("lh.").removeprefix("rh.")
         largest = max(LABEL_NAMES.get(roi, {int(labels.max()): ""}))
         if labels.max() > largest:
-            raise self._fault(
-                place, f"got label {labels.max()}, expected {largest} at most: NSD names no other"
+            raise FormatError(
+                f"{place}: got label {labels.max()}, expected {largest} at most: NSD names no "
+                f"other; run: {self.raw.remedy}"
             )
 
     def check_union(self, path: PurePosixPath) -> None:
@@ -263,23 +270,22 @@ class _Volumes:
         place, whole = self.raw.locate(path), self._read(path)[2]
         left, right = (self._read(path.with_name(f"{side}{path.name}"))[2] for side in _SIDES)
         if not left.shape == right.shape == whole.shape:
-            raise self._fault(
-                place,
-                f"got grids {left.shape} and {right.shape}, expected {whole.shape} as the whole",
+            raise FormatError(
+                f"{place}: got grids {left.shape} and {right.shape}, expected {whole.shape} as "
+                f"the whole; run: {self.raw.remedy}"
             )
         both = (left > 0) & (right > 0)
         if both.any():
-            raise self._fault(
-                place,
-                f"got {int(both.sum())} voxels in both hemispheres, first {_first(both)}, expected "
-                "none",
+            raise FormatError(
+                f"{place}: got {int(both.sum())} voxels in both hemispheres, first "
+                f"{_first(both)}, expected none; run: {self.raw.remedy}"
             )
         differ = np.maximum(np.maximum(left, right), 0) != np.maximum(whole, 0)
         if differ.any():
-            raise self._fault(
-                place,
-                f"got {int(differ.sum())} voxels, first {_first(differ)}, that are other than in "
-                "the volumes of the two hemispheres, expected the same",
+            raise FormatError(
+                f"{place}: got {int(differ.sum())} voxels, first {_first(differ)}, that are "
+                "other than in the volumes of the two hemispheres, expected the same; run: "
+                f"{self.raw.remedy}"
             )
 
     def check_transform(self, path: PurePosixPath) -> None:
@@ -299,10 +305,10 @@ class _Volumes:
         labels, _ = convert_roi(self.raw, self.nsd, params, own_rois=Path())
         outside = (labels > 0) & ~self.brain
         if outside.any():
-            raise self._fault(
-                self.raw.locate(path),
-                f"got {int(outside.sum())} voxels outside of the brain mask, first "
-                f"{_first(outside)}, expected all of them inside",
+            raise FormatError(
+                f"{self.raw.locate(path)}: got {int(outside.sum())} voxels outside of the "
+                f"brain mask, first {_first(outside)}, expected all of them inside; run: "
+                f"{self.raw.remedy}"
             )
 
 
