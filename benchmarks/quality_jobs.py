@@ -187,6 +187,7 @@ def train(world: World, name: str, folder: Path) -> Encoder:
 
 
 _pool = lru_cache(maxsize=2)(load_pool)
+_autoencoder = lru_cache(maxsize=1)(load_autoencoder)
 
 
 @lru_cache(maxsize=len(SUBJECTS) * len(SEEDS))
@@ -217,7 +218,7 @@ def population(job: Job, photos: Path | None, work: Path) -> dict[str, VoxelPrio
 
 def decode(predicted: np.ndarray) -> np.ndarray:
     """Decode only the first `N_DECODED` latents: decoding takes as long as training."""
-    return decode_latents(predicted[:N_DECODED], load_autoencoder(str(VAE), "main"), batch_size=8)
+    return decode_latents(predicted[:N_DECODED], _autoencoder(str(VAE), "main"), batch_size=8)
 
 
 def score(

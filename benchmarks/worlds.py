@@ -4,6 +4,7 @@ noises. All of it is simulated.
 The voxels are the simulator's, in any of its worlds (`fmri2img.datasets.simulation.worlds`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from joblib import Parallel, delayed
 from measuring import simulated_nsd, sized
 from PIL import Image
 
+from fmri2img.datasets.nsd.design import RUNS_PER_SESSION
 from fmri2img.datasets.simulation.cortex import func_to_anat_mm
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
 from fmri2img.datasets.simulation.network_drives import network_drives
@@ -37,6 +39,7 @@ N_TEST, N_POOL = sized((200, 6000), (6, 70))
 N_VOXELS, SESSION_TRIALS, TEST_REPETITIONS = sized((300, 750, 3), (40, 6, 3))
 _SIDE, _CANVAS = 128, 170  # pixels of the pictures, and of what the simulated cortex sees
 JUDGED = sized(tuple(WORLDS), ("late_layers",))
+Betas = Callable[[np.ndarray, int], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,33 @@ def _brain(
     return simulated, model, labelled[kept], positions
 
 
+def _responder(
+    pool: Pool, subject: int, seed: int, name: str
+) -> tuple[SimulatedSubject, np.ndarray, Betas]:
+    """Return a simulated subject, the labels of its voxels, and what makes betas of pictures, by
+    their rows in the pool, in a session.
+    """
+    simulated, model, labels, positions = _brain(subject, seed, name)
+    world, drives = WORLDS[name], pool.drives
+    if world.drive in ("middle layers", "late layers"):
+        layers = pool.middle_layers if world.drive == "middle layers" else pool.late_layers
+        drives = np.concatenate([drives[:, :-N_DEEP], layers], axis=1)
+    signal = noise_free_responses(model, drives, pool.categories, world)
+    sources = draw_noise_sources(simulated.cortex, np.random.default_rng([seed, subject, 6]))
+
+    def betas(rows: np.ndarray, session: int) -> np.ndarray:
+        own = np.random.default_rng([seed, subject, 7, session])
+        gain, offset = (
+            float(own.lognormal(0, 0.08)),
+            own.normal(0, 0.2, len(labels)).astype(np.float32),
+        )
+        courses = np.random.default_rng([seed, subject, 8, session])
+        noise = session_noise(positions, len(rows), own, sources, courses, world)
+        return make_betas(signal[rows], noise, model, gain=gain, offset=offset).astype(np.float32)
+
+    return simulated, labels, betas
+
+
 def make_world(
     pool: Pool,
     *,
@@ -183,27 +213,9 @@ def make_world(
     repetitions : int, optional
         Show every picture of the pool but the test images this many times instead.
     """
-    simulated, model, labels, positions = _brain(subject, seed, name)
-    world = WORLDS[name]
-    sessions = len(world.sessions) or sessions
+    simulated, labels, betas = _responder(pool, subject, seed, name)
+    sessions = len(WORLDS[name].sessions) or sessions
     rng = np.random.default_rng([seed, subject, 5])
-    drives = pool.drives
-    if world.drive in ("middle layers", "late layers"):
-        layers = pool.middle_layers if world.drive == "middle layers" else pool.late_layers
-        drives = np.concatenate([drives[:, :-N_DEEP], layers], axis=1)
-    signal = noise_free_responses(model, drives, pool.categories, world)
-    sources = draw_noise_sources(simulated.cortex, np.random.default_rng([seed, subject, 6]))
-
-    def betas(rows: np.ndarray, session: int) -> np.ndarray:
-        own = np.random.default_rng([seed, subject, 7, session])
-        gain, offset = (
-            float(own.lognormal(0, 0.08)),
-            own.normal(0, 0.2, len(labels)).astype(np.float32),
-        )
-        courses = np.random.default_rng([seed, subject, 8, session])
-        noise = session_noise(positions, len(rows), own, sources, courses, world)
-        return make_betas(signal[rows], noise, model, gain=gain, offset=offset).astype(np.float32)
-
     if repetitions is None:
         shown = [
             simulated.design.experiment.trial_image_ids(subject, session + 1)[:SESSION_TRIALS]
@@ -228,6 +240,54 @@ def make_world(
     return World(
         _training_set(pool, pictures, everything, np.concatenate(rows), labels, rng, trials),
         torch.from_numpy(test),
+    )
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one subject saw and how the voxels responded, trial by trial in time order.
+
+    Attributes
+    ----------
+    betas : ndarray, shape (n_trials, n_voxels), float32
+    pictures : ndarray, shape (n_trials,), int64
+        Rows of the pool.
+    is_test : ndarray, shape (n_trials,), bool
+        Whether the image is one of those that all subjects share.
+    session, run : ndarray, shape (n_trials,), int64
+    is_left : ndarray, shape (n_voxels,), bool
+        Whether a voxel lies in the left hemisphere.
+    """
+
+    betas: np.ndarray
+    pictures: np.ndarray
+    is_test: np.ndarray
+    session: np.ndarray
+    run: np.ndarray
+    is_left: np.ndarray
+
+
+def record(pool: Pool, *, subject: int, seed: int, sessions: int, name: str = STANDARD) -> Recorded:
+    """Simulate the first sessions of a subject, with the shared images."""
+    simulated, _, betas = _responder(pool, subject, seed, name)
+    positions = _brain(subject, seed, name)[3]
+    sessions = len(WORLDS[name].sessions) or sessions
+    experiment = simulated.design.experiment
+    shown = [
+        experiment.trial_image_ids(subject, one + 1)[:SESSION_TRIALS] for one in range(sessions)
+    ]
+    known, rows = np.unique(np.concatenate(shown), return_inverse=True)
+    order = np.random.default_rng([seed, subject, 5]).permutation(N_POOL - N_TEST)
+    pictures = (N_TEST + np.resize(order, len(known)))[rows]
+    session = np.repeat(np.arange(1, sessions + 1), [len(ids) for ids in shown])
+    place = np.concatenate([np.arange(len(ids)) for ids in shown])
+    return Recorded(
+        np.concatenate([betas(pictures[session == one], one - 1) for one in np.unique(session)]),
+        pictures,
+        np.isin(np.concatenate(shown), experiment.shared_image_ids),
+        session,
+        1 + place * RUNS_PER_SESSION // SESSION_TRIALS,
+        positions[:, 0] < 0,
     )
 
 

@@ -24,6 +24,7 @@ GROUPS = {
     "decode_verb": ("decode",),
     "adapt_verb": ("adapt",),
     "pipeline_verbs": ("check", "repro", "why", "disk", "accept"),
+    "alignment_verb": ("check-alignment",),
     "removal_verb": ("remove",),
     "migration_verbs": ("migrate-project",),
     "lineage_verb": ("lineage",),

@@ -33,6 +33,7 @@ EXAMPLES = {
         "fmri2img adapt subj02 --to encoders/subj02 --minutes 5 10 20",
     ],
     "check": ["fmri2img check", "fmri2img check --raw"],
+    "check-alignment": ["fmri2img check-alignment", "fmri2img check-alignment subj01"],
     "repro": ["fmri2img repro", "fmri2img repro train@subj01-ridge --jobs 2"],
     "why": ["fmri2img why", "fmri2img why train@subj01-ridge"],
     "disk": ["fmri2img disk"],
