@@ -2,7 +2,7 @@
 
 import argparse
 
-from fmri2img.project.exceptions import MismatchError
+from fmri2img.project.exceptions import ConfigError, MismatchError
 from fmri2img.project.params_file import load_params, near
 from fmri2img.project.progress import progress
 
@@ -22,14 +22,16 @@ def check(options: argparse.Namespace) -> None:
 
     Raises
     ------
+    ConfigError
+        If there is no such subject.
     MismatchError
         If something does not belong together; all subjects are checked first.
     """
-    from fmri2img.pipeline.alignment import check_subject, report  # starts torch
+    from fmri2img.pipeline.subject_alignment import check_subject, report  # starts torch
 
     known = load_params().subjects
     if unknown := [name for name in options.subjects if name not in known]:
-        raise MismatchError(
+        raise ConfigError(
             f"check-alignment: there is no subject {unknown[0]!r}{near(unknown[0], known)}; choose "
             f"from: {', '.join(known)}"
         )
