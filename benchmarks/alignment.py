@@ -31,7 +31,7 @@ from fmri2img.evaluation.alignment import (
 )
 from fmri2img.features.halves import half_features
 
-SESSIONS, OTHER = sized((4, 5), (2, 2))
+SESSIONS, OTHER = sized((4, 2), (2, 2))
 REAL_TRIALS, REAL_PICTURES, REAL_VOXELS = sized((27_000, 9_000, 2_000), (200, 60, 10))
 Plant = Callable[[Recorded, np.random.Generator], Recorded]
 

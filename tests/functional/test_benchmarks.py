@@ -16,6 +16,7 @@ from miniature import inside
 BENCHMARKS, SCRIPTS = REPOSITORY / "benchmarks", REPOSITORY / "scripts"
 BIN = Path(sys.executable).parent
 OPTIONS = {
+    "alignment": ("--work", "{folder}"),
     "extraction": ("--folder", "{folder}"),
     "full_design": ("--folder", "{folder}", "--no-latents"),
     "quality": ("--work", "{folder}", "--jobs", "1"),

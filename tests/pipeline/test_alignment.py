@@ -34,9 +34,7 @@ def change_table(project, order):
 def test_a_finished_project_fits(project):
     code, lines, told = check(project)
     assert (code, told) == (0, "")
-    assert lines[0] == (
-        f"{SUBJECT}: trials, pictures and volumes belong together (SIMULATED DATA)"
-    )
+    assert lines[0] == f"{SUBJECT}: trials, pictures and volumes belong together (SIMULATED DATA)"
     assert lines[2].split()[:2] == ["as", "given"]
     assert "each follows the opposite half of the picture" in lines[-2]
     assert "could be explained (noise ceiling)" in lines[-1]
