@@ -23,12 +23,11 @@ from fmri2img.containers.ncsnr import zscore_sessions
 from fmri2img.datasets.simulation.worlds import WORLDS
 from fmri2img.evaluation.alignment import (
     CLEAR,
-    GIVEN,
     Features,
     Finding,
-    ShownTrials,
     check_alignment,
 )
+from fmri2img.evaluation.shown_trials import GIVEN, ShownTrials
 from fmri2img.features.halves import half_features
 
 SESSIONS, OTHER = sized((4, 2), (2, 2))

@@ -30,6 +30,7 @@ from fmri2img.datasets import simulated_dataset
 from fmri2img.datasets.marks import source_of
 from fmri2img.datasets.protocol import Dataset, Setting
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
+from fmri2img.datasets.simulation.laion_files import SmallExperiment, write_laion
 from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.datasets.simulation.stimuli_files import simulate_shared
 from fmri2img.project.config import (
@@ -222,6 +223,12 @@ def raw_files_of(name, root, paths) -> RawFiles:
     ledger = Ledger(None)
     receipt = Receipt.of(name, root, paths, ledger, data_source=source_of(root, paths, "nsd"))
     return RawFiles(receipt, root, Ledger(None))
+
+
+@pytest.fixture(scope="session")
+def small_laion(shared_folder) -> Path:
+    """A small experiment in LAION-fMRI's layout; not to be changed."""
+    return made_once(shared_folder / "laion", lambda root: write_laion(root, SmallExperiment()))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import yaml
 from PIL import Image
 
 from conftest import ONE_PROCESS
-from fmri2img.datasets import folder_dataset, nsd_dataset
+from fmri2img.datasets import folder_dataset, laion_dataset, nsd_dataset
 from fmri2img.datasets.protocol import Setting
 from fmri2img.project.config import RealNsdParams
 
@@ -66,6 +66,16 @@ def folder(root):
     machine = ONE_PROCESS.model_copy(update={"raw_root": str(root)})
     return folder_dataset.Reader(
         folder_dataset.Settings(sessions="all"), Setting(machine, (PERSON,), Path("none"))
+    )
+
+
+def laion(root, **settings):
+    machine = ONE_PROCESS.model_copy(update={"raw_root": str(root)})
+    s3 = {"bucket": "none", "region": "none", "endpoint_url": None, "part_mib": 1}
+    chosen = {"source": "local", "sessions": "all", "split": "tau", "pool": "subject", "s3": s3}
+    chosen |= settings
+    return laion_dataset.Reader(
+        laion_dataset.Settings.model_validate(chosen), Setting(machine, ("sub01",), Path("none"))
     )
 
 

@@ -15,7 +15,7 @@ def main(subject: str) -> None:
     raw = raw_files(subject, params.machine)
     region = open_dataset(params).read_regions(raw, params.convert_roi)
     with replacing_together():
-        write_volume(roi_path(subject), region.labels, region.voxel_mm)
+        write_volume(roi_path(subject), region.labels, region.voxel_mm, affine=region.affine)
         write_json(roi_table_path(subject), region.table)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.splits import Split
 from fmri2img.containers.trial_betas import TrialBetas
 from miniature import SUBJECT, changed_params, clone
 from pipeline.projects import run
@@ -74,3 +76,24 @@ def test_what_has_not_run_is_named(project):
     assert code == 1
     assert lines[0].startswith(f"{SUBJECT}: trials")
     assert "data/voxels/subj03.h5" in told
+
+
+def test_test_trials_and_their_pictures_take_no_part(project, rng):
+    """Whatever they hold, not a digit changes."""
+    before = check(project)
+    path = project / f"data/voxels/{SUBJECT}.h5"
+    trials = TrialBetas.open(path, remedy="")
+    split = Split.open(project / f"data/splits/{SUBJECT}.json", remedy="")
+    betas = trials.betas.copy()
+    is_test = np.isin(trials.image_ids, split.ids("test"))
+    betas[is_test] = rng.integers(-3000, 3000, betas[is_test].shape)
+    path.unlink()
+    replace(trials, betas=betas).save(path)
+    path = project / f"data/examples/{SUBJECT}.h5"
+    examples = Examples.open(path, remedy="")
+    images = examples.images.copy()
+    images[np.isin(examples.image_ids, split.ids("test"))] = 7
+    path.unlink()
+    replace(examples, images=images).save(path)
+    assert is_test.any()
+    assert check(project) == before

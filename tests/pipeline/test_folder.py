@@ -81,6 +81,8 @@ def test_units_repetitions_and_noise_ceilings_are_the_folders_own(project):
     assert examples.provenance["units"] == {"name": "z-score", "per_unit": 1.0}
     assert examples.n_voxels == 22  # two have no region
     assert np.isnan(examples.in_units(np.arange(len(examples.betas)))).sum() <= 1
+    # Images that are not for tests were shown twice, those for tests four times.
+    assert (examples.training_ncsnr > 0.5).all()
     weights = load_file(project / f"models/{PERSON}/bayes/model.safetensors")
     assert weights["gains"].shape[0] == 4
     config = json.loads((project / f"models/{PERSON}/bayes/config.json").read_text())

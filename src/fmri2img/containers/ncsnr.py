@@ -78,6 +78,19 @@ def estimate_ncsnr(
     return np.sqrt(signal_variance / noise_variance).astype(np.float32)
 
 
+def common_repetitions(image_ids: np.ndarray) -> int:
+    """Return how often most images were shown, of those that were shown twice or more; 0 if none
+    was.
+
+    Parameters
+    ----------
+    image_ids : ndarray, shape (n_trials,)
+    """
+    n_images = np.bincount(np.unique(image_ids, return_counts=True)[1], minlength=3)
+    n_images[:2] = 0
+    return int(n_images.argmax()) if n_images.any() else 0
+
+
 def noise_ceiling(ncsnr: np.ndarray, n_repetitions: np.ndarray | int) -> np.ndarray:
     """Return the percent of a voxel's variance that a perfect model of the image could explain.
 

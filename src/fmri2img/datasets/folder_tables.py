@@ -9,8 +9,11 @@ from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files import check_file
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Read a table as texts.
+def read_table(
+    path: Path, columns: tuple[str, ...], *, separator: str = ",", command: str = ""
+) -> pd.DataFrame:
+    """Read a table as texts, with a comma or another character between columns; ``command`` brings
+    a table that is not the user's own.
 
     Raises
     ------
@@ -19,12 +22,13 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     FormatError
         If it is not a table, or lacks a column or a value.
     """
-    check_file(path, "write the table as CSV")
+    mend = f"run: {command}" if command else "write it as CSV"
+    check_file(path, command or "write the table as CSV")
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False)
     except (ValueError, pd.errors.ParserError) as error:
         words = " ".join(str(error).split())
-        raise FormatError(f"{path}: not a table ({words}); write it as CSV") from error
+        raise FormatError(f"{path}: not a table ({words}); {mend}") from error
     if absent := [column for column in columns if column not in table]:
         raise FormatError(
             f"{path}: no column {absent[0]} among {', '.join(map(str, table))}; expected "

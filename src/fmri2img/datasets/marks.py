@@ -22,12 +22,14 @@ _MARK_BYTES = b"simulated by fmri2img"
 _GZIP, _HDF5 = b"\x1f\x8b", b"\x89HDF\r\n\x1a\n"
 _HEADER_BYTES = 4096  # of a text file, or of a NIfTI file
 SIMULATED = "simulated"
-# Files that every folder in NSD's layout has.
+# Files that every folder in the layout of NSD, or of LAION-fMRI, has.
 _TYPICAL = (
     "nsddata/experiments/nsd/*",
     "nsddata/ppdata/*/*/brainmask.nii.gz",
     "nsddata_stimuli/stimuli/nsd/*.hdf5",
     "nsddata_betas/ppdata/*/*/*/ncsnr.nii.gz",
+    "derivatives/glmsingle-tedana/*/*/func/*_trials.tsv",
+    "stimuli/*.h5",
 )
 
 

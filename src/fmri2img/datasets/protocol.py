@@ -111,11 +111,14 @@ class LabelVolume:
     voxel_mm : float
     table : dict
         ``names`` (label to name), ``roi``, ``drawn_in``, ``mapping``.
+    affine : ndarray, shape (4, 4), or None
+        Where the voxels lie; None: the world's origin is in the centre of the slab, as in NSD.
     """
 
     labels: np.ndarray
     voxel_mm: float
     table: dict
+    affine: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

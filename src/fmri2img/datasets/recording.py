@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from fmri2img import __version__
-from fmri2img.containers.ncsnr import above_threshold, estimate_ncsnr
+from fmri2img.containers.ncsnr import above_threshold, common_repetitions, estimate_ncsnr
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
 from fmri2img.datasets.protocol import Facts, LabelVolume, Region
@@ -62,17 +62,12 @@ class Recording:
                 self.betas[~is_test][:, kept],
                 session[~is_test],
                 image_ids[~is_test],
-                n_repetitions=facts.n_repetitions,
+                n_repetitions=common_repetitions(image_ids[~is_test]),
             )
         chosen = above_threshold(ncsnr, params.min_ncsnr)
         kept, ncsnr = kept[chosen], ncsnr[chosen]
         betas, sessions = self.betas[:, kept], np.unique(session)
-        for one in sessions:
-            if fault := session_fault(betas[session == one], limits):
-                raise FormatError(
-                    f"{facts.title}: {raw.name}: session {one}: {fault}; correct the betas, or "
-                    "leave the session out (datasets.folder.sessions)"
-                )
+        self._check_sessions(betas, f"{facts.title}: {raw.name}", limits)
         return TrialBetas(
             voxel_ijk=self.voxel_ijk[kept].astype(np.int16),
             roi_labels=region.labels[tuple(self.voxel_ijk[kept].T)],
@@ -83,7 +78,16 @@ class Recording:
             valid=np.stack([np.isfinite(betas[session == one]).any(axis=0) for one in sessions]),
             saturated=np.zeros((len(sessions), len(kept)), np.int16),
             affine=slab_centre_affine(region.labels.shape, self.voxel_mm),
-            provenance=self._provenance(region, params, facts, raw, shared),
+            provenance=describe_voxels(
+                region,
+                params,
+                facts,
+                raw,
+                shared,
+                voxel_mm=self.voxel_mm,
+                func_space="own grid",
+                beta_version=facts.title,
+            ),
             betas=betas,
             image_ids=image_ids,
             is_shared=is_test,
@@ -92,6 +96,14 @@ class Recording:
             trial=self.trials["trial"].to_numpy(np.int16),
             repetition=self._repetitions(),
         )
+
+    def _check_sessions(self, betas: np.ndarray, whose: str, limits: SessionLimits) -> None:
+        for one, rows in self.trials.reset_index(drop=True).groupby("session").groups.items():
+            if fault := session_fault(betas[rows], limits):
+                raise FormatError(
+                    f"{whose}: session {one}: {fault}; correct the betas, or leave the session out "
+                    "(datasets.folder.sessions)"
+                )
 
     def _repetitions(self) -> np.ndarray:
         """Count how often each trial's image was shown before in time, whatever the rows' order."""
@@ -103,40 +115,45 @@ class Recording:
         rows = np.flatnonzero(region.mask[tuple(self.voxel_ijk.T)])
         return rows[np.lexsort(self.voxel_ijk[rows].T[::-1])]
 
-    def _provenance(
-        self,
-        region: Region,
-        params: ExtractBetasParams,
-        facts: Facts,
-        raw: RawFiles,
-        shared: RawFiles,
-    ) -> dict[str, Any]:
-        return {
-            "subject": raw.name,
-            "data_source": Receipt.common_source(raw.receipt, shared.receipt),
-            "region": region.about,
-            "roi_names": {str(label): name for label, name in region.names.items()},
-            "func_space": "own grid",
-            "responses": "betas",
-            "beta_version": facts.title,
-            "timeseries": None,
-            "voxel_mm": self.voxel_mm,
-            "grid": list(region.mask.shape),
-            "selection": {
-                "labels": params.labels,
-                "min_ncsnr": params.min_ncsnr,
-                "recompute_ncsnr": params.recompute_ncsnr,
-                "n_voxels_before_ncsnr": int(region.mask.sum()),
-            },
-            "units": facts.units.record(),
-            "n_repetitions": facts.n_repetitions,
-            "splits": list(facts.splits),
-            "code_version": __version__,
-            "receipts": {
-                each.name: {"md5": each.receipt.md5(), "sha256_of_records": each.receipt.digest()}
-                for each in (raw, shared)
-            },
-        }
+
+def describe_voxels(
+    region: Region,
+    params: ExtractBetasParams,
+    facts: Facts,
+    raw: RawFiles,
+    shared: RawFiles,
+    *,
+    voxel_mm: float,
+    func_space: str,
+    beta_version: str,
+) -> dict[str, Any]:
+    """Return the provenance of a region's betas."""
+    return {
+        "subject": raw.name,
+        "data_source": Receipt.common_source(raw.receipt, shared.receipt),
+        "region": region.about,
+        "roi_names": {str(label): name for label, name in region.names.items()},
+        "func_space": func_space,
+        "responses": "betas",
+        "beta_version": beta_version,
+        "timeseries": None,
+        "voxel_mm": voxel_mm,
+        "grid": list(region.mask.shape),
+        "selection": {
+            "labels": params.labels,
+            "min_ncsnr": params.min_ncsnr,
+            "recompute_ncsnr": params.recompute_ncsnr,
+            "n_voxels_before_ncsnr": int(region.mask.sum()),
+        },
+        "units": facts.units.record(),
+        "n_repetitions": facts.n_repetitions,
+        "splits": list(facts.splits),
+        "code_version": __version__,
+        "receipts": {
+            each.name: {"md5": each.receipt.md5(), "sha256_of_records": each.receipt.digest()}
+            for each in (raw, shared)
+        },
+    }
 
 
 def label_volume(voxel_ijk: np.ndarray, names: list[str], roi: str, voxel_mm: float) -> LabelVolume:

@@ -11,13 +11,18 @@ z-scored within sessions; it is 0 on average for pictures that were not shown.
 Trials of test images take no part, neither with their responses nor with their pictures.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from fmri2img.evaluation.correlation import row_correlations
+from fmri2img.evaluation.shown_trials import (
+    GIVEN,
+    OTHER_SESSION,
+    SHUFFLED,
+    ShownTrials,
+    assumed_tables,
+)
 
 # A fit needs about this many trials; it stands out from nothing at so many standard errors.
 FEWEST_TRIALS = 60
@@ -25,34 +30,6 @@ CLEAR = 5.0
 # Of the mean variance of a feature: penalties, of which the best counts for each assumption alike.
 _PENALTIES = (0.03, 0.3, 3.0)
 _N_FOLDS = 4
-GIVEN, SHUFFLED = "as given", "shuffled"
-
-
-@dataclass(frozen=True)
-class ShownTrials:
-    """Responses, and the pictures that the tables name.
-
-    Attributes
-    ----------
-    responses : ndarray, shape (n_trials, n_voxels), float32
-        In time order, z-scored within sessions; 0 where nothing was measured.
-    pictures : ndarray, shape (n_trials,), int64
-        Row of each trial's picture among the features; -1: a test image.
-    session, run : ndarray, shape (n_trials,), int
-    is_left : ndarray, shape (n_voxels,), bool
-        Whether a voxel lies in the left hemisphere.
-    """
-
-    responses: np.ndarray
-    pictures: np.ndarray
-    session: np.ndarray
-    run: np.ndarray
-    is_left: np.ndarray
-
-    @cached_property
-    def sessions(self) -> list[int]:
-        """Numbers of the sessions."""
-        return [int(number) for number in np.unique(self.session)]
 
 
 @dataclass(frozen=True)
@@ -114,7 +91,7 @@ class Finding:
     matches : list of Match
         Of all trials, the assumption that fits best first.
     sessions : dict of int to str
-        Sessions that another assumption fits better than the one that fits all trials best.
+        Sessions whose own table another assumption fits better than, if the tables fit as a whole.
     side : float
         How many standard errors the half of the picture opposite to a hemisphere predicts its
         voxels better than the half on its side.
@@ -152,12 +129,12 @@ def check_alignment(
         Of the shuffle and of the folds.
     """
     rng = np.random.default_rng(seed)
-    assumptions = dict(_assumptions(shown, others, rng))
+    assumptions = dict(assumed_tables(shown, others, rng))
     folds = rng.integers(_N_FOLDS, size=len(features.values))
     matches: list[Match] = []
     kept = np.empty(0)  # predictions take much memory: only the best ones are kept
     for name, pictures in assumptions.items():
-        usable, predicted = _usable(shown, pictures), _fit(shown, features.values, pictures, folds)
+        usable, predicted = shown.usable(pictures), _fit(shown, features.values, pictures, folds)
         match = Match(name, _trial_matches(predicted, pictures, shown.responses, usable))
         if not matches or match.mean > max(each.mean for each in matches):
             kept = predicted
@@ -166,74 +143,14 @@ def check_alignment(
     best = matches[0]
     if best.standard_errors < CLEAR or best.name == SHUFFLED:
         nothing = np.zeros(shown.responses.shape[1], np.float32)
-        return Finding(matches, {}, 0.0, nothing, _nothing_fits(best))
-    local = _local_faults(shown, kept, assumptions, best)
-    side = _side(shown, features, assumptions[best.name], folds)
+        return Finding(matches, {}, 0.0, nothing, _nothing_fits(shown))
     given = next(match for match in matches if match.name == GIVEN)
-    fault = _words(best, given, local, side)
+    is_given = best.name == GIVEN or best.above(given) <= CLEAR
+    local = _local_faults(shown, kept, assumptions) if is_given else {}
+    side = _side(shown, features, assumptions[best.name], folds)
+    fault = _words(best, local, side, is_given=is_given)
     explained = _explained(shown, kept, assumptions[best.name])
     return Finding(matches, local, side, explained, fault)
-
-
-def _assumptions(
-    shown: ShownTrials, others: dict[str, np.ndarray], rng: np.random.Generator
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield names, and the picture of each trial under that assumption, shape (n_trials,)."""
-    yield GIVEN, shown.pictures
-    yield "of the next trial", _moved(shown, 1)
-    yield "of the trial before", _moved(shown, -1)
-    yield "of the next run", _moved_runs(shown, 1)
-    yield "of the run before", _moved_runs(shown, -1)
-    for name, pictures in others.items():
-        yield f"of {name}", pictures
-    if len(shown.sessions) == 2:  # with more, the others show which are exchanged
-        yield "of the other session", _exchanged(shown, *shown.sessions)
-    shuffled = shown.pictures.copy()
-    for session in shown.sessions:
-        rows = np.flatnonzero(shown.session == session)
-        shuffled[rows] = shuffled[rng.permutation(rows)]
-    yield SHUFFLED, shuffled
-
-
-def _moved(shown: ShownTrials, by: int) -> np.ndarray:
-    """Return the picture of the trial that came so many later in the same session."""
-    pictures = np.full(len(shown.pictures), -1)
-    for session in shown.sessions:
-        rows = np.flatnonzero(shown.session == session)
-        to, source = (rows[:-by], rows[by:]) if by > 0 else (rows[-by:], rows[:by])
-        pictures[to] = shown.pictures[source]
-    return pictures
-
-
-def _moved_runs(shown: ShownTrials, by: int) -> np.ndarray:
-    """Return the picture at the same place of the run that came so many later."""
-    pictures = np.full(len(shown.pictures), -1)
-    for session in shown.sessions:
-        runs = np.unique(shown.run[shown.session == session])
-        for place, run in enumerate(runs):
-            if 0 <= place + by < len(runs):
-                to, source = (
-                    np.flatnonzero((shown.session == session) & (shown.run == one))
-                    for one in (run, runs[place + by])
-                )
-                n = min(len(to), len(source))
-                pictures[to[:n]] = shown.pictures[source[:n]]
-    return pictures
-
-
-def _exchanged(shown: ShownTrials, session: int, other: int) -> np.ndarray:
-    """Return the pictures with the tables of two sessions exchanged."""
-    pictures = np.full(len(shown.pictures), -1)
-    for one, two in ((session, other), (other, session)):
-        to, source = (np.flatnonzero(shown.session == number) for number in (one, two))
-        n = min(len(to), len(source))
-        pictures[to[:n]] = shown.pictures[source[:n]]
-    return pictures
-
-
-def _usable(shown: ShownTrials, pictures: np.ndarray) -> np.ndarray:
-    """Return which trials may be used: neither they nor the assumed picture are for tests."""
-    return (shown.pictures >= 0) & (pictures >= 0)
 
 
 def _fit(
@@ -242,7 +159,7 @@ def _fit(
     """Return the responses to all pictures that a ridge regression predicts, each fitted without
     the picture's fold, shape (n_pictures, n_voxels); of several penalties the best.
     """
-    usable = _usable(shown, pictures)
+    usable = shown.usable(pictures)
     rows, responses = pictures[usable], shown.responses[usable]
     predicted = np.zeros((len(_PENALTIES), len(features), responses.shape[1]), np.float32)
     if len(rows) < FEWEST_TRIALS:
@@ -283,7 +200,7 @@ def _trial_matches(
 
 def _explained(shown: ShownTrials, predicted: np.ndarray, pictures: np.ndarray) -> np.ndarray:
     """Return the squared correlation of each voxel over trials, in percent, 0 if it is negative."""
-    usable = _usable(shown, pictures)
+    usable = shown.usable(pictures)
     correlations = row_correlations(shown.responses[usable].T, predicted[pictures[usable]].T)
     explained: np.ndarray = 100 * np.maximum(np.nan_to_num(correlations), 0) ** 2
     return explained
@@ -298,28 +215,30 @@ def _standard_errors(values: np.ndarray) -> float:
 
 
 def _local_faults(
-    shown: ShownTrials, predicted: np.ndarray, assumptions: dict[str, np.ndarray], best: Match
+    shown: ShownTrials, predicted: np.ndarray, assumptions: dict[str, np.ndarray]
 ) -> dict[int, str]:
-    """Return the sessions that another assumption fits better, with its name."""
+    """Return the sessions that another assumption fits better than their table, with its name."""
+    usable = shown.usable(shown.pictures)
+    given = Match(GIVEN, _trial_matches(predicted, shown.pictures, shown.responses, usable))
     candidates = {
         name: pictures
         for name, pictures in assumptions.items()
-        if name not in (best.name, SHUFFLED, "of the other session")
+        if name not in (GIVEN, SHUFFLED, OTHER_SESSION)
     }
     faults = {}
     for session in shown.sessions:
         rows = shown.session == session
         tried = candidates | {
-            f"of session {other}": _exchanged(shown, session, other)
+            f"of session {other}": shown.exchanged(session, other)
             for other in shown.sessions
             if other != session
         }
         better = {}
         for name, pictures in tried.items():
-            usable = rows & _usable(shown, pictures)
+            usable = rows & shown.usable(pictures)
             match = Match(name, _trial_matches(predicted, pictures, shown.responses, usable))
             # Many are tried: what wins by chance does not win by so much.
-            if match.above(best) > CLEAR and match.standard_errors > CLEAR:
+            if match.above(given) > CLEAR and match.standard_errors > CLEAR:
                 better[match.mean] = name
         if better:
             faults[session] = better[max(better)]
@@ -330,10 +249,12 @@ def _side(shown: ShownTrials, features: Features, pictures: np.ndarray, folds: n
     """Return how clearly a hemisphere's voxels follow the opposite half of the picture: the left
     hemisphere sees the right half of the visual field.
     """
-    usable, difference = _usable(shown, pictures), []
+    if shown.is_left is None:
+        return 0.0
+    usable, difference = shown.usable(pictures), []
     halves = [features.values[:, : features.n_left], features.values[:, features.n_left :]]
     left, right = (
-        _trial_matches_by_side(shown, _fit(shown, half, pictures, folds), pictures, usable)
+        _matches_by_side(shown, _fit(shown, half, pictures, folds), pictures, usable)
         for half in halves
     )
     for opposite, same in ((right[0], left[0]), (left[1], right[1])):
@@ -342,28 +263,29 @@ def _side(shown: ShownTrials, features: Features, pictures: np.ndarray, folds: n
     return _standard_errors(np.mean(difference, axis=0)) if difference else 0.0
 
 
-def _trial_matches_by_side(
+def _matches_by_side(
     shown: ShownTrials, predicted: np.ndarray, pictures: np.ndarray, usable: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> list[np.ndarray]:
     """Return the matches of the left hemisphere's voxels, and of the right one's."""
-    left, right = (
+    is_left = np.asarray(shown.is_left)
+    return [
         _trial_matches(predicted[:, voxels], pictures, shown.responses[:, voxels], usable)
-        for voxels in (shown.is_left, ~shown.is_left)
-    )
-    return left, right
+        for voxels in (is_left, ~is_left)
+    ]
 
 
-def _nothing_fits(best: Match) -> str:
-    if best.n_trials < FEWEST_TRIALS:
-        return f"{best.n_trials} trials can be used, expected {FEWEST_TRIALS} at least"
+def _nothing_fits(shown: ShownTrials) -> str:
+    n_usable = int((shown.pictures >= 0).sum())
+    if n_usable < FEWEST_TRIALS:
+        return f"{n_usable} trials can be used, expected {FEWEST_TRIALS} at least"
     return (
         "nothing fits: pictures do not predict the responses better than shuffled ones, neither as "
         "given nor under another assumption"
     )
 
 
-def _words(best: Match, given: Match, local: dict[int, str], side: float) -> str:
-    if best.name != GIVEN and best.above(given) > CLEAR:
+def _words(best: Match, local: dict[int, str], side: float, *, is_given: bool) -> str:
+    if not is_given:
         return f"the pictures {best.name} fit better than those of the table, in all sessions"
     if local:
         return _sessions_in_words(local)

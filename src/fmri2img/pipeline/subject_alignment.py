@@ -13,10 +13,16 @@ import pandas as pd
 
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.ids import find_rows
-from fmri2img.containers.ncsnr import estimate_ncsnr, noise_ceiling, zscore_sessions
+from fmri2img.containers.ncsnr import (
+    common_repetitions,
+    estimate_ncsnr,
+    noise_ceiling,
+    zscore_sessions,
+)
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.units import Units
-from fmri2img.evaluation.alignment import CLEAR, Features, Finding, ShownTrials, check_alignment
+from fmri2img.evaluation.alignment import CLEAR, Features, Finding, check_alignment
+from fmri2img.evaluation.shown_trials import ShownTrials
 from fmri2img.features.halves import half_features
 from fmri2img.pipeline.subject import SubjectData
 from fmri2img.project.layout import examples_path, split_path, voxels_path
@@ -37,6 +43,8 @@ class Alignment:
     subject : str
     data_source : str
     finding : Finding
+    knows_sides : bool
+        Whether the file says which hemisphere a voxel lies in.
     explained, ceiling : float
         Percent of the variance of single trials that pictures explain, and could explain, in the
         tenth of the voxels with the highest ceiling; a NaN ceiling: no image was repeated.
@@ -45,6 +53,7 @@ class Alignment:
     subject: str
     data_source: str
     finding: Finding
+    knows_sides: bool
     explained: float
     ceiling: float
 
@@ -74,14 +83,14 @@ def check_subject(subject: str, others: list[str], progress: Progress) -> Alignm
     features = Features(*half_features(progress(blocks, desc="pictures")))
     trials, chosen = table.trials, _chosen_voxels(table.trials)
     betas = _read(trials, chosen, progress)
-    responses = np.nan_to_num(zscore_sessions(betas, trials.session))
-    positions = np.c_[trials.voxel_ijk[chosen], np.ones(len(chosen))] @ trials.affine.T
+    kept, responses = ~table.is_withheld, np.zeros_like(betas)
+    responses[kept] = np.nan_to_num(zscore_sessions(betas[kept], trials.session[kept]))
     shown = ShownTrials(
         np.clip(responses, -_LARGEST, _LARGEST),
         _rows(ids, trials.image_ids, table.is_withheld),
         trials.session,
         trials.run,
-        positions[:, 0] < 0,
+        _is_left(trials, chosen),
     )
     at_same_places = {
         f"the table of {name}": _at(trials, other, ids) for name, other in tables.items()
@@ -89,8 +98,10 @@ def check_subject(subject: str, others: list[str], progress: Progress) -> Alignm
     finding = check_alignment(shown, features, at_same_places)
     ceilings = _ceilings(table, betas)
     best = np.argsort(-np.nan_to_num(ceilings))[: max(1, round(_BEST * len(ceilings)))]
+    is_known = shown.is_left is not None
     explained, ceiling = (float(values[best].mean()) for values in (finding.explained, ceilings))
-    return Alignment(subject, trials.provenance["data_source"], finding, explained, ceiling)
+    source = trials.provenance["data_source"]
+    return Alignment(subject, source, finding, is_known, explained, ceiling)
 
 
 def _is_here(subject: str) -> bool:
@@ -112,9 +123,12 @@ def _open(subject: str) -> _Table:
 def _pictures(table: _Table, others: dict[str, _Table]) -> tuple[pd.Index, Iterator[np.ndarray]]:
     """Return image ids, and their pictures in the same order, a few at a time."""
     known, sources = pd.Index([], dtype=table.trials.image_ids.dtype), []
+    # A test image here may be a training image of another subject.
+    withheld = pd.Index(np.unique(table.trials.image_ids[table.is_withheld]))
     for each, at_most in ((table, None), *((one, _PICTURES_OF_OTHERS) for one in others.values())):
         ids = pd.Index(pd.unique(each.trials.image_ids[~each.is_withheld])[:at_most])
-        rows = np.sort(find_rows(each.examples.image_ids, ids.difference(known), "examples"))
+        new = ids.difference(known).difference(withheld)
+        rows = np.sort(find_rows(each.examples.image_ids, new, "examples"))
         sources.append((each.examples, rows))
         known = known.append(pd.Index(each.examples.image_ids[rows]))
     blocks = (
@@ -135,6 +149,17 @@ def _chosen_voxels(trials: TrialBetas) -> np.ndarray:
     if np.isfinite(trials.training_ncsnr).any():
         order = np.argsort(-np.nan_to_num(trials.training_ncsnr), kind="stable")
     return np.sort(order[:_N_VOXELS])
+
+
+def _is_left(trials: TrialBetas, voxels: np.ndarray) -> np.ndarray | None:
+    """Return which voxels lie in the left hemisphere, by the affine; None if it is made up, as for
+    a folder's positions.
+    """
+    if trials.provenance.get("func_space") == "own grid":
+        return None
+    positions = np.c_[trials.voxel_ijk[voxels], np.ones(len(voxels))] @ trials.affine.T
+    is_left: np.ndarray = positions[:, 0] < 0
+    return is_left
 
 
 def _read(trials: TrialBetas, voxels: np.ndarray, progress: Progress) -> np.ndarray:
@@ -172,14 +197,12 @@ def _ceilings(table: _Table, betas: np.ndarray) -> np.ndarray:
     for tests; NaN if none was repeated.
     """
     kept = ~table.is_withheld
-    shown = np.unique(table.trials.image_ids[kept], return_counts=True)[1]
-    n_images = np.bincount(shown)
-    n_images[:2] = 0  # of images that were not repeated, nothing can be said
+    image_ids = table.trials.image_ids[kept]
     ncsnr = estimate_ncsnr(
         betas[kept],
         table.trials.session[kept],
-        table.trials.image_ids[kept],
-        n_repetitions=int(n_images.argmax()),
+        image_ids,
+        n_repetitions=common_repetitions(image_ids),
     )
     return noise_ceiling(ncsnr, 1)
 
@@ -198,17 +221,21 @@ def report(alignment: Alignment) -> list[str]:
     return [*lines, *(f"  {line}" for line in _remarks(alignment))]
 
 
+def _sides(alignment: Alignment) -> str:
+    side = alignment.finding.side
+    if not alignment.knows_sides:
+        return "the file does not say which voxels they hold, so left and right are not told"
+    if abs(side) < CLEAR:
+        return "both halves of the picture predict them alike, so left and right are not told"
+    half = "opposite half" if side > 0 else "half on its own side"
+    return f"each follows the {half} of the picture ({abs(side):.0f} standard errors)"
+
+
 def _remarks(alignment: Alignment) -> Iterator[str]:
     finding = alignment.finding
     if not finding.explained.any():
         return
-    half = "opposite half" if finding.side > 0 else "half on its own side"
-    yield (
-        "hemispheres: both halves of the picture predict them alike, so left and right are not told"
-        if abs(finding.side) < CLEAR
-        else f"hemispheres: each follows the {half} of the picture ({abs(finding.side):.0f} "
-        "standard errors)"
-    )
+    yield f"hemispheres: {_sides(alignment)}"
     could = (
         "no image was shown twice, so there is no noise ceiling"
         if np.isnan(alignment.ceiling)

@@ -2,7 +2,6 @@
 
 import hashlib
 import itertools
-import json
 import logging
 import os
 import signal
@@ -13,7 +12,6 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
-import boto3
 import numpy as np
 import pytest
 import yaml
@@ -21,7 +19,6 @@ from botocore.exceptions import EndpointConnectionError
 from botocore.response import StreamingBody
 from filelock import FileLock
 from moto.s3.models import s3_backends
-from moto.server import ThreadedMotoServer
 from urllib3.exceptions import ProtocolError
 
 from conftest import BUCKET, ONE_PROCESS, REPOSITORY, SUBJECT
@@ -40,38 +37,13 @@ from fmri2img.project.progress import byte_progress
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt
 
 MIB = 1 << 20
-KEYS = {"aws_access_key_id": "anybody", "aws_secret_access_key": "anything"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    return boto3.client("s3", endpoint_url=server, region_name="us-east-2", **KEYS)
 
 
 @pytest.fixture
-def bucket(request, client, miniature):
+def bucket(request, client, make_bucket, miniature):
     """A bucket of its own for each test, with the miniature subject's files."""
     name = "nsd-" + hashlib.md5(request.node.name.encode(), usedforsecurity=False).hexdigest()
-    client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": "us-east-2"})
-    everybody = {
-        "Effect": "Allow",
-        "Principal": "*",
-        "Action": ["s3:GetObject", "s3:ListBucket"],
-        "Resource": f"arn:aws:s3:::{name}/*",
-    }
-    client.put_bucket_policy(
-        Bucket=name, Policy=json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
-    )
+    make_bucket(name)
     needs_runs = "time_series" in request.node.name
     tables = [record for record in miniature.shared.receipt.files if record.path.endswith(".ctab")]
     for record in (*miniature.raw.receipt.files, *tables):

@@ -3,7 +3,12 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from fmri2img.containers.ncsnr import estimate_ncsnr, noise_ceiling, zscore_sessions
+from fmri2img.containers.ncsnr import (
+    common_repetitions,
+    estimate_ncsnr,
+    noise_ceiling,
+    zscore_sessions,
+)
 from fmri2img.containers.repetitions import average_repetitions
 from fmri2img.containers.splits import Split, split_images
 from fmri2img.project.exceptions import MismatchError
@@ -130,3 +135,12 @@ def test_split_round_trip_and_checks(images, tmp_path):
         Split("shared", (1, 2), (3,), (2,))
     with pytest.raises(MismatchError, match=r"a part of the split is empty: .*'test': 0"):
         Split("shared", (1, 2), (3,), ())
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [([3, 3, 2], 3), ([2, 2, 12], 2), ([1, 1, 1], 0), ([1, 1, 1, 4], 4), ([], 0)],
+)
+def test_the_number_of_repetitions_that_most_images_have(shown, expected):
+    image_ids = np.repeat(np.arange(len(shown)), shown)
+    assert common_repetitions(image_ids) == expected

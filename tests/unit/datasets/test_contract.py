@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from datasets import PERSON, SIDE, folder, nsd_copy, simulated, write_folder
+from datasets import PERSON, SIDE, folder, laion, nsd_copy, simulated, write_folder
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.splits import split_images
 from fmri2img.containers.trial_betas import TrialBetas
@@ -24,17 +24,18 @@ from fmri2img.provenance.receipts import Ledger, RawFiles, unwatched
 
 WINDOWS = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
 ALL = ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=WINDOWS)
-REGIONS = {"folder": "visual"}
+REGIONS = {"folder": "visual", "laion": "laion"}
 
 
 @pytest.fixture(scope="module")
-def experiments(miniature, tmp_path_factory):
+def experiments(miniature, small_laion, tmp_path_factory):
     """Each dataset, with one of its subjects."""
     root = write_folder(tmp_path_factory.mktemp("folder") / "raw")
     return {
         "nsd": (nsd_copy(miniature), "subj02"),
         "simulated": (simulated(miniature), "subj02"),
         "folder": (folder(root), PERSON),
+        "laion": (laion(small_laion), "sub01"),
     }
 
 
@@ -61,7 +62,7 @@ def read(name, dataset, subject, miniature, workspace):
     volume = dataset.read_regions(
         raw, ConvertRoiParams(roi=roi, drawn_in="func", mapping="nearest")
     )
-    write_volume(workspace / "roi.nii.gz", volume.labels, volume.voxel_mm)
+    write_volume(workspace / "roi.nii.gz", volume.labels, volume.voxel_mm, affine=volume.affine)
     region = read_region(workspace / "roi.nii.gz", volume.table, "all", remedy="")
     resources = Resources(dataset.setting.machine, workspace / "pieces")
     trials = dataset.read_betas(raw, shared, region, ALL, resources)
@@ -128,6 +129,7 @@ def test_images_that_are_set_apart_become_the_test_set(experiment):
 def test_nobody_but_simulated_data_is_free_of_terms():
     assert {name: bool(terms_of(name)) for name in dataset_names()} == {
         "folder": True,
+        "laion": True,
         "nsd": True,
         "simulated": False,
     }

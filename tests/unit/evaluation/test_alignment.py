@@ -8,9 +8,9 @@ import pytest
 from fmri2img.evaluation.alignment import (
     FEWEST_TRIALS,
     Features,
-    ShownTrials,
     check_alignment,
 )
+from fmri2img.evaluation.shown_trials import ShownTrials
 
 N_PICTURES, N_VOXELS, N_SESSIONS, N_RUNS, PER_RUN = 240, 40, 4, 5, 16
 N_TRIALS = N_SESSIONS * N_RUNS * PER_RUN
@@ -134,8 +134,26 @@ def test_nothing_fits(shown, features, rng):
 
 def test_too_few_trials(shown, features):
     few = replace(shown, pictures=np.where(np.arange(N_TRIALS) < 40, shown.pictures, -1))
-    fault = check_alignment(few, features, {}).fault
-    assert fault.endswith(f"trials can be used, expected {FEWEST_TRIALS} at least")
+    n_usable = (few.pictures >= 0).sum()
+    assert 30 < n_usable <= 40
+    assert check_alignment(few, features, {}).fault == (
+        f"{n_usable} trials can be used, expected {FEWEST_TRIALS} at least"
+    )
+
+
+def test_half_of_the_sessions_off_by_one(shown, features):
+    """As many sessions fit one assumption as the other: those that do not fit are named."""
+    order = roll_each(shown, 1, shown.session)
+    order = np.where(shown.session > 2, order, np.arange(N_TRIALS))
+    fault = check_alignment(planted(shown, order), features, {}).fault
+    assert fault == (
+        "in sessions 3, 4 the pictures of the next trial fit better than those of the table"
+    )
+
+
+def test_hemispheres_that_are_not_known(shown, features):
+    finding = check_alignment(replace(shown, is_left=None), features, {})
+    assert (finding.side, finding.fault) == (0.0, "")
 
 
 def test_trials_of_test_images_change_nothing(shown, features, rng):

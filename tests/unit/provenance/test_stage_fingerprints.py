@@ -109,7 +109,7 @@ CONSTANTS = {
     ("fmri2img/datasets/nsd/design.py", "TRIALS_PER_SESSION"): {"extract_betas", "fetch_raw"},
     ("fmri2img/datasets/nsd/design.py", "N_SUBJECTS"): {"extract_betas", "fetch_raw"},
     ("fmri2img/datasets/nsd/volumes.py", "_READ_AHEAD_BYTES"): {"extract_betas"},
-    ("fmri2img/datasets/nsd/extraction.py", "_VOXELS_AT_ONCE"): {"extract_betas"},
+    ("fmri2img/datasets/pieces.py", "_VOXELS_AT_ONCE"): {"extract_betas"},
     ("fmri2img/datasets/picture_join.py", "_VOXELS_AT_ONCE"): {"create_examples"},
     ("fmri2img/datasets/nsd/stimuli.py", "STIMULUS_SIDE"): {
         "collect_truth",

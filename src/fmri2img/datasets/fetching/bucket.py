@@ -49,10 +49,13 @@ class Bucket:
     params : BucketParams
     n_connections : int
         Parts in flight at once.
+    section : str
+        Of ``params.yaml``, for messages.
     """
 
     params: BucketParams
     n_connections: int
+    section: str = "datasets.nsd.s3"
     _clients: list = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -70,12 +73,23 @@ class Bucket:
         UnavailableError
             If the server does not answer or refuses.
         """
+        return self._list(folders, {"Delimiter": "/"})
+
+    def list_below(self, folders: Iterable[PurePosixPath]) -> dict[PurePosixPath, RemoteFile]:
+        """List the objects that lie in some folders, or in folders of theirs; errors as
+        `list_folders`.
+        """
+        return self._list(folders, {})
+
+    def _list(
+        self, folders: Iterable[PurePosixPath], options: dict[str, str]
+    ) -> dict[PurePosixPath, RemoteFile]:
         objects = {}
         with self._told():
             for folder in folders:
                 prefix = "" if folder == PurePosixPath() else f"{folder}/"
                 pages = self._client.get_paginator("list_objects_v2").paginate(
-                    Bucket=self.params.bucket, Prefix=prefix, Delimiter="/"
+                    Bucket=self.params.bucket, Prefix=prefix, **options
                 )
                 for item in (item for page in pages for item in page.get("Contents", [])):
                     path = PurePosixPath(item["Key"])
@@ -289,7 +303,7 @@ class Bucket:
                 )
             except ValueError as error:
                 raise ConfigError(
-                    f"params.yaml: datasets.nsd.s3: {error}; correct endpoint_url or region"
+                    f"params.yaml: {self.section}: {error}; correct endpoint_url or region"
                 ) from error
         return self._clients[0]
 
@@ -309,15 +323,15 @@ class Bucket:
                 ) from error
             if code in ("NoSuchBucket", "NoSuchKey", "404"):
                 raise MissingDataError(
-                    f"{which}: not found ({code}); check datasets.nsd.s3 in params.yaml"
+                    f"{which}: not found ({code}); check {self.section} in params.yaml"
                 ) from error
             raise UnavailableError(
-                f"{which}: the server refused ({code}); check datasets.nsd.s3 in params.yaml"
+                f"{which}: the server refused ({code}); check {self.section} in params.yaml"
             ) from error
         except (BotoCoreError, HTTPError) as error:
             reason = " ".join(str(error).split())
             raise UnavailableError(
-                f"{self.where}: no connection ({reason}); check the network and datasets.nsd.s3 in "
+                f"{self.where}: no connection ({reason}); check the network and {self.section} in "
                 "params.yaml, then run the same command: "
                 "finished parts are kept"
             ) from error

@@ -16,6 +16,8 @@ from fmri2img.provenance.receipts import SIMULATED_NOTICE, Ledger, Receipt, Watc
 
 log = logging.getLogger(__name__)
 TERMS = "https://naturalscenesdataset.org"
+# Of the datasets: simulated files do not go among measured ones.
+_FOLDERS = ("nsddata", "nsddata_betas", "derivatives", "stimuli", "dataset.yaml")
 
 
 def check_not_pulled(name: str, is_here: bool, receipt: Path, voxels: list[Path]) -> None:
@@ -53,11 +55,9 @@ def check_may_simulate(root: Path) -> None:
     Raises
     ------
     ConfigError
-        If the folder holds NSD's folders, and nothing in it says that it is simulated.
+        If the folder holds a dataset's folders, and nothing in it says that it is simulated.
     """
-    if not holds_simulated(root) and any(
-        (root / folder).exists() for folder in ("nsddata", "nsddata_betas")
-    ):
+    if not holds_simulated(root) and any((root / folder).exists() for folder in _FOLDERS):
         raise ConfigError(
             f"{root} holds files that are not simulated; dataset simulated would write "
             "among them: set machine.raw_root in params.yaml to another folder, or dataset to nsd "
@@ -137,23 +137,56 @@ def describe(name: str, files: list[RemoteFile]) -> list[str]:
 def fetch_bucket(
     name: str, nsd: RealNsdParams, machine: MachineParams, ledger: Ledger, *, watch: Watch
 ) -> Receipt:
+    """Download the files that are not there yet.
+
+    Raises
+    ------
+    ConfigError
+        If the root holds simulated files.
+    """
+    bucket, files = list_bucket(name, nsd, machine.n_connections)
+    # A bucket that holds the notice holds a simulated copy.
+    if not any(file.path == SIMULATED_NOTICE for file in files):
+        refuse_simulated(machine.raw_folder)
+    download_files(name, bucket, files, machine.raw_folder, ledger, watch=watch)
+    paths = [file.path for file in files]
+    source = source_of(machine.raw_folder, paths, "nsd")
+    return Receipt.of(name, machine.raw_folder, paths, ledger, data_source=source)
+
+
+def refuse_simulated(root: Path) -> None:
+    """Refuse to download measured files into a folder of simulated ones.
+
+    Raises
+    ------
+    ConfigError
+        If it is one.
+    """
+    if holds_simulated(root):
+        raise ConfigError(
+            f"{root} holds simulated files; set machine.raw_root in params.yaml to another folder, "
+            "or delete this one"
+        )
+
+
+def download_files(
+    name: str,
+    bucket: Bucket,
+    files: list[RemoteFile],
+    root: Path,
+    ledger: Ledger,
+    *,
+    watch: Watch,
+) -> None:
     """Download the files that are not there yet, verified by size and ETag.
 
     Raises
     ------
     ConfigError
-        If the root holds simulated files, or the disk has no room.
+        If the disk has no room.
     UnavailableError
         If files do not arrive.
     """
-    root = machine.raw_folder
-    bucket, files = list_bucket(name, nsd, machine.n_connections)
-    # A bucket that holds the notice holds a simulated copy.
-    if not any(file.path == SIMULATED_NOTICE for file in files) and holds_simulated(root):
-        raise ConfigError(
-            f"{root} holds simulated files; set machine.raw_root in params.yaml to another folder, "
-            "or delete this one"
-        )
     alone = locked(root / f".fetch-{name}.lock", f"fetching {name} into {root}", seconds=0)
     with alone:
         with ThreadPoolExecutor() as pool:
@@ -183,5 +216,3 @@ def fetch_bucket(
             f"{bucket.where}: {len(absent)} files did not arrive, first {absent[0]}; run the same "
             "command again"
         )
-    paths = [file.path for file in files]
-    return Receipt.of(name, root, paths, ledger, data_source=source_of(root, paths, "nsd"))

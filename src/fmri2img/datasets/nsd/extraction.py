@@ -1,15 +1,15 @@
 """Responses of a region's voxels in all sessions, from raw files to one container.
 
-Sessions are read in parallel (`sessions`) and leave one piece each, so memory does not grow with
-their number and an interrupted run resumes where it stopped. The pieces are joined at the end
+Sessions are read in parallel and leave one piece each (`datasets.pieces`), so memory does not grow
+with their number and an interrupted run resumes where it stopped. The pieces are joined at the end
 without being read into memory.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from functools import partial
 from pathlib import PurePosixPath
 
 import numpy as np
-import pandas as pd
 
 from fmri2img import __version__
 from fmri2img.containers.ncsnr import above_threshold
@@ -26,16 +26,14 @@ from fmri2img.datasets.nsd.design import (
     repetitions,
 )
 from fmri2img.datasets.nsd.paths import EXPDESIGN, VOXEL_SIZES_MM, SubjectFiles, subject_number
-from fmri2img.datasets.nsd.sessions import Pieces, locate_sessions, read_sessions
+from fmri2img.datasets.nsd.sessions import locate_sessions, read_sessions
 from fmri2img.datasets.nsd.volumes import check_same_grid, read_array, read_volume
 from fmri2img.datasets.protocol import Region, Resources
 from fmri2img.project.config import ExtractBetasParams, NsdParams
 from fmri2img.project.exceptions import MismatchError
 from fmri2img.provenance.receipts import RawFiles, Receipt
 
-Progress = Callable[..., Iterable]
 NcsnrEstimator = Callable[..., np.ndarray]
-_VOXELS_AT_ONCE = 512  # voxels whose trials are all in memory while ncsnr is estimated
 
 
 def extract_betas(
@@ -86,7 +84,13 @@ def extract_betas(
     ijk = np.argwhere(region.mask)
     training_ncsnr = np.full(len(ijk), np.nan, dtype=np.float32)
     if params.needs_training_ncsnr:
-        training_ncsnr = _training_ncsnr(pieces, trials, ~is_shared, estimate_ncsnr, progress)
+        training_ncsnr = pieces.ncsnr(
+            trials["session"].to_numpy(),
+            image_ids,
+            ~is_shared,
+            estimate=partial(estimate_ncsnr, n_repetitions=N_REPETITIONS),
+            progress=progress,
+        )
     kept = above_threshold(training_ncsnr, params.min_ncsnr)
     if not kept.all():
         pieces = pieces.narrow(kept, machine)
@@ -122,30 +126,6 @@ def _shipped_ncsnr(
     if nsd.responses == "betas" and raw.lists(path):
         return _read_on_grid(raw, path, region).astype(np.float32)
     return np.full(region.mask.shape, np.nan, dtype=np.float32)
-
-
-def _training_ncsnr(
-    pieces: Pieces,
-    trials: pd.DataFrame,
-    is_training: np.ndarray,
-    estimate_ncsnr: NcsnrEstimator,
-    progress: Progress,
-) -> np.ndarray:
-    """Estimate ncsnr from trials of images that are not shared, a group of voxels at a time,
-    shape (n_voxels,).
-    """
-    sessions, image_ids = (
-        trials["session"].to_numpy()[is_training],
-        trials["image_id"].to_numpy()[is_training],
-    )
-    n_voxels = pieces.betas.shape[1]
-    estimates = []
-    for first in progress(range(0, n_voxels, _VOXELS_AT_ONCE), desc="ncsnr"):
-        betas = pieces.columns(slice(first, first + _VOXELS_AT_ONCE))
-        estimates.append(
-            estimate_ncsnr(betas[is_training], sessions, image_ids, n_repetitions=N_REPETITIONS)
-        )
-    return np.concatenate(estimates)
 
 
 def _read_on_grid(raw: RawFiles, name: PurePosixPath, region: Region) -> np.ndarray:

@@ -1,94 +1,27 @@
-"""Sessions in parallel: each is read in its own process, which writes a piece to disk as soon as
-it is done.
-"""
+"""What holds the responses of each session, betas or time series."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
 
-import h5py
 import numpy as np
 import pandas as pd
 
-from fmri2img.containers.storage import JoinedArray, write_array, writing
 from fmri2img.datasets.nsd.betas import read_session_betas
 from fmri2img.datasets.nsd.design import (
     RUNS_PER_SESSION,
     TR_SECONDS,
-    TRIALS_PER_SESSION,
     rest_runs_shift,
 )
 from fmri2img.datasets.nsd.paths import SubjectFiles, subject_number
 from fmri2img.datasets.nsd.timeseries import RunFiles, read_session_responses
-from fmri2img.datasets.session_faults import session_fault
-from fmri2img.project.config import MachineParams, NsdParams, SessionLimits, TimeseriesParams
-from fmri2img.project.exceptions import FormatError
-from fmri2img.project.files import replacing
-from fmri2img.project.parallel import run_jobs
+from fmri2img.datasets.pieces import Pieces, read_pieces
+from fmri2img.project.config import MachineParams, NsdParams, TimeseriesParams
 from fmri2img.provenance.receipts import RawFiles, Watch
 from fmri2img.provenance.stage_fingerprints import code_digest
 
 Progress = Callable[..., Iterable]
-_SATURATED = (-32_768, 32_767)
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """One file per session, with ``betas`` (750, n_voxels), and ``valid`` and ``saturated``
-    (n_voxels,).
-
-    Attributes
-    ----------
-    paths : tuple of Path
-        One file for each session, in the order of sessions.
-    """
-
-    paths: tuple[Path, ...]
-
-    @property
-    def betas(self) -> Any:
-        """All sessions' betas one after another, still on disk: a `storage.JoinedArray`, shape
-        (n_trials, n_voxels), int16.
-        """
-        with h5py.File(self.paths[0], "r", locking=False) as file:
-            shape, dtype = file["betas"].shape, file["betas"].dtype
-        return JoinedArray(
-            self.paths, "betas", (TRIALS_PER_SESSION * len(self.paths), shape[1]), dtype
-        )
-
-    def columns(self, voxels: slice) -> np.ndarray:
-        """Read all trials of some voxels, shape (n_trials, n), int16."""
-        return np.concatenate([_read(path, "betas", (slice(None), voxels)) for path in self.paths])
-
-    def stack(self, name: str) -> np.ndarray:
-        """Read ``valid`` or ``saturated``, shape (n_sessions, n_voxels)."""
-        return np.stack([_read(path, name, ()) for path in self.paths])
-
-    def narrow(self, kept: np.ndarray, machine: MachineParams) -> Self:
-        """Write pieces with some of the voxels; the full pieces stay, for another selection.
-
-        Parameters
-        ----------
-        kept : ndarray, shape (n_voxels,), bool
-        machine : MachineParams
-        """
-        which = hashlib.sha256(np.packbits(kept).tobytes()).hexdigest()[:8]
-        narrow = tuple(path.with_name(f"{path.stem}-{which}.h5") for path in self.paths)
-        for _ in run_jobs(
-            _narrow_piece,
-            [(path, kept, target) for path, target in zip(self.paths, narrow, strict=True)],
-            machine,
-        ):
-            pass
-        return type(self)(narrow)
-
-
-def _read(path: Path, name: str, index: Any) -> np.ndarray:
-    with h5py.File(path, "r", locking=False) as file:
-        return file[name][index]
 
 
 @dataclass(frozen=True)
@@ -229,29 +162,11 @@ def read_sessions(
     sources : list of BetasSource or TimeseriesSource
     mask : ndarray, shape (x, y, z), bool
     workspace : Path
-        Folder of the pieces; their names identify the bytes and voxels they were made from.
+        Folder of the pieces.
     machine : MachineParams
     progress : callable
     """
-    workspace = workspace.absolute()
-    voxels = hashlib.sha256(
-        np.packbits(mask).tobytes() + repr(mask.shape).encode() + _code()
-    ).hexdigest()
-    pieces = [
-        workspace / f"{hashlib.sha256((voxels + source.identity()).encode()).hexdigest()[:16]}.h5"
-        for source in sources
-    ]
-    waiting = [
-        (source, mask, piece, machine.session_limits)
-        for source, piece in zip(sources, pieces, strict=True)
-        if not piece.exists()
-    ]
-    done = len(pieces) - len(waiting)
-    for _ in progress(
-        run_jobs(_make_piece, waiting, machine), total=len(pieces), initial=done, desc="sessions"
-    ):
-        pass
-    return Pieces(tuple(pieces))
+    return read_pieces(sources, mask, workspace, machine, code=_code(), progress=progress)
 
 
 def _code() -> bytes:
@@ -259,31 +174,3 @@ def _code() -> bytes:
     used.
     """
     return code_digest("fmri2img.datasets.nsd.extraction.extract_betas").encode()
-
-
-def _make_piece(source: Source, mask: np.ndarray, piece: Path, limits: SessionLimits) -> None:
-    """Read one session and write it to disk; runs in its own process."""
-    betas = source.read(mask)
-    if fault := session_fault(betas, limits):
-        raise FormatError(
-            f"{source.name}: {fault}; it is empty, cut or damaged; run: {source.remedy}"
-        )
-    with replacing(piece) as partial, writing(partial) as file:
-        write_array(file, "betas", betas)
-        # int16 cannot hold NaN: a voxel without data in a session is 0 in all its trials.
-        write_array(file, "valid", (betas != 0).any(axis=0))
-        write_array(
-            file,
-            "saturated",
-            sum((betas == limit).sum(axis=0, dtype=np.int16) for limit in _SATURATED),
-        )
-
-
-def _narrow_piece(piece: Path, kept: np.ndarray, target: Path) -> None:
-    with (
-        h5py.File(piece, "r", locking=False) as source,
-        replacing(target) as partial,
-        writing(partial) as file,
-    ):
-        for name in ("betas", "valid", "saturated"):
-            write_array(file, name, source[name][()][..., kept])

@@ -4,7 +4,7 @@ import io
 import logging
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,20 +125,67 @@ def stream_voxels(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.n
     MismatchError
         If its grid is not the mask's.
     """
+    for _, voxels in _stream(path, mask, _check_int16, remedy=remedy):
+        yield voxels.astype(np.int16, copy=False)
+
+
+def stream_values(path: Path, mask: np.ndarray, *, remedy: str) -> Iterator[np.ndarray]:
+    """Yield the values of a mask's voxels, volume by volume, whatever number type the file has;
+    otherwise as `stream_voxels`.
+
+    Yields
+    ------
+    ndarray, shape (n_voxels,), float32
+        Scaled as the header says.
+    """
+    for header, voxels in _stream(path, mask, _check_numbers, remedy=remedy):
+        slope, intercept = _scaling(header)
+        values: np.ndarray = voxels
+        if (slope, intercept) != (1, 0):
+            values = voxels.astype(np.float64) * slope + intercept
+        yield values.astype(np.float32, copy=False)
+
+
+def _check_int16(header: nib.Nifti1Header) -> str:
+    dtype, (slope, intercept) = header.get_data_dtype(), _scaling(header)
+    if dtype.newbyteorder("=") != np.int16 or len(header.get_data_shape()) != 4:
+        return f"int16 volumes of shape (x, y, z, n), got {dtype} {header.get_data_shape()}"
+    if (slope, intercept) != (1, 0):
+        return f"unscaled integers, got slope {slope} and intercept {intercept}"
+    return ""
+
+
+def _check_numbers(header: nib.Nifti1Header) -> str:
+    dtype, shape = header.get_data_dtype(), header.get_data_shape()
+    if dtype.kind not in "iuf" or len(shape) != 4:
+        return f"volumes of numbers of shape (x, y, z, n), got {dtype} {shape}"
+    return ""
+
+
+def _stream(
+    path: Path, mask: np.ndarray, check: Callable[[nib.Nifti1Header], str], *, remedy: str
+) -> Iterator[tuple[nib.Nifti1Header, np.ndarray]]:
+    """Yield the header and the voxels of a mask as stored, volume by volume."""
     check_file(path, remedy)
     try:
         with igzip.open(path, "rb") as packed, io.BufferedReader(packed, _READ_AHEAD_BYTES) as file:
-            header = _read_stream_header(file, path, mask, remedy)
+            header = _read_stream_header(file, path, mask, check, remedy)
             volume = np.empty(mask.size, dtype=header.get_data_dtype())
             # x runs fastest in the file.
             positions = np.ravel_multi_index(np.nonzero(mask), mask.shape, order="F")
             for index in range(header.get_data_shape()[3]):
                 if (got := file.readinto(volume.data.cast("B"))) != volume.nbytes:
                     raise EOFError(f"volume {index + 1} has {got} of {volume.nbytes} bytes")
-                yield volume[positions].astype(np.int16, copy=False)
+                yield header, volume[positions]
             file.read(1)  # the checksum is compared only at the end of the file
     except _BROKEN_GZIP as error:
         raise FormatError(f"{path}: damaged or cut off ({error}); run: {remedy}") from error
+
+
+def _scaling(header: nib.Nifti1Header) -> tuple[float, float]:
+    """Return slope and intercept as nibabel reads them: a slope of 0 or NaN is none."""
+    slope, intercept = (float(header[name]) for name in ("scl_slope", "scl_inter"))
+    return (1.0, 0.0) if slope == 0 or math.isnan(slope) else (slope, intercept)
 
 
 def read_header(path: Path, *, remedy: str) -> nib.Nifti1Header:
@@ -154,34 +201,28 @@ def read_header(path: Path, *, remedy: str) -> nib.Nifti1Header:
 
 
 def _read_stream_header(
-    file: io.BufferedReader, path: Path, mask: np.ndarray, remedy: str
+    file: io.BufferedReader,
+    path: Path,
+    mask: np.ndarray,
+    check: Callable[[nib.Nifti1Header], str],
+    remedy: str,
 ) -> nib.Nifti1Header:
     start = file.read(_HEADER_BYTES)
     try:
         header = nib.Nifti1Header(start)
         offset = int(header.get_data_offset())
-        slope, intercept = (float(header[name]) for name in ("scl_slope", "scl_inter"))
     except _BAD_HEADER as error:
         raise FormatError(f"{path}: not a NIfTI file ({error}); run: {remedy}") from error
     if not _HEADER_BYTES <= offset <= _LARGEST_OFFSET:
         raise FormatError(
             f"{path}: its header says that data begin at byte {offset}, expected 352; run: {remedy}"
         )
-    shape, dtype = header.get_data_shape(), header.get_data_dtype()
-    if dtype.newbyteorder("=") != np.int16 or len(shape) != 4:
-        raise FormatError(
-            f"{path}: expected int16 volumes of shape (x, y, z, n), got {dtype} {shape}; run: "
-            f"{remedy}"
-        )
+    if fault := check(header):
+        raise FormatError(f"{path}: expected {fault}; run: {remedy}")
+    shape = header.get_data_shape()
     if shape[:3] != mask.shape:
         raise MismatchError(
             f"{path}: grid {shape[:3]} does not match the ROI grid {mask.shape}; {_SAME_SPACE}"
-        )
-    is_unset = slope == 0 or math.isnan(slope)  # as nibabel reads it
-    if not is_unset and (slope, intercept) != (1, 0):
-        raise FormatError(
-            f"{path}: expected unscaled integers, got slope {slope} and intercept {intercept}; "
-            f"run: {remedy}"
         )
     file.read(offset - _HEADER_BYTES)
     return header
@@ -219,6 +260,7 @@ def nsd_header(
     lowest: float,
     highest: float,
     description: str = "",
+    affine: np.ndarray | None = None,
 ) -> bytes:
     """Return the 352 bytes that NSD's tools put before the data.
 
@@ -236,6 +278,8 @@ def nsd_header(
         Range of the data.
     description : str
         The field ``descrip``, up to 79 characters.
+    affine : ndarray, shape (4, 4), optional
+        NSD's own by default, with the world's origin in the centre of the slab.
 
     Returns
     -------
@@ -248,7 +292,8 @@ def nsd_header(
     header["pixdim"] = [0, voxel_size, voxel_size, voxel_size, tr, 1, 1, 1]
     header["scl_slope"], header["scl_inter"] = 0, 0
     header["sform_code"], header["qform_code"] = 1, 0
-    header["srow_x"], header["srow_y"], header["srow_z"] = slab_centre_affine(shape, voxel_size)[:3]
+    rows = (slab_centre_affine(shape, voxel_size) if affine is None else affine)[:3]
+    header["srow_x"], header["srow_y"], header["srow_z"] = rows
     header["aux_file"], header["descrip"] = b"none", description.encode()
     header["glmin"], header["glmax"] = round(lowest), round(highest)
     header["vox_offset"] = 352
@@ -256,7 +301,13 @@ def nsd_header(
 
 
 def write_volume(
-    path: Path, data: np.ndarray, voxel_size: float, *, tr: float = 1.0, description: str = ""
+    path: Path,
+    data: np.ndarray,
+    voxel_size: float,
+    *,
+    tr: float = 1.0,
+    description: str = "",
+    affine: np.ndarray | None = None,
 ) -> None:
     """Write a gzipped NIfTI file with the header that NSD's own tools write.
 
@@ -272,6 +323,8 @@ def write_volume(
         Value of pixdim[4].
     description : str
         The field ``descrip``, up to 79 characters.
+    affine : ndarray, shape (4, 4), optional
+        NSD's own by default.
     """
     finite = data[np.isfinite(data)]
     lowest, highest = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
@@ -283,6 +336,7 @@ def write_volume(
         lowest=lowest,
         highest=highest,
         description=description,
+        affine=affine,
     )
     content += data.astype(data.dtype.newbyteorder("<"), copy=False).tobytes(order="F")
     buffer = io.BytesIO()

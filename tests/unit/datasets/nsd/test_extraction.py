@@ -16,6 +16,7 @@ from conftest import ONE_PROCESS, REPOSITORY, SESSIONS, SUBJECT, linked, raw_fil
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.ncsnr import estimate_ncsnr
 from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.datasets import pieces
 from fmri2img.datasets.nsd import sessions
 from fmri2img.datasets.nsd.betas import read_session_betas
 from fmri2img.datasets.nsd.conversion import convert_roi
@@ -439,17 +440,17 @@ def test_an_extraction_that_breaks_off_goes_on_where_it_stopped(
     def full_disk(path):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
-    whole, read = sessions.replacing, []
+    whole, read = pieces.replacing, []
 
     def second_time(path):
         return whole(path) if not list((tmp_path / "pieces").glob("*.h5")) else full_disk(path)
 
-    monkeypatch.setattr(sessions, "replacing", second_time)
+    monkeypatch.setattr(pieces, "replacing", second_time)
     with pytest.raises(OSError, match="No space left on device"):
         extract(miniature, region, tmp_path)
     assert [path.suffix for path in (tmp_path / "pieces").iterdir()] == [".h5"]
     assert not (tmp_path / "trials.h5").exists()
-    monkeypatch.setattr(sessions, "replacing", whole)
+    monkeypatch.setattr(pieces, "replacing", whole)
     original = sessions.read_session_betas
     monkeypatch.setattr(
         sessions,
@@ -492,9 +493,9 @@ def test_jobs_hold_absolute_paths(miniature, region, tmp_path, monkeypatch):
         raw=replace(miniature.raw, root=Path("nsd")),
         shared=replace(miniature.shared, root=Path("nsd")),
     )
-    jobs, run = [], sessions.run_jobs
+    jobs, run = [], pieces.run_jobs
     monkeypatch.setattr(
-        sessions,
+        pieces,
         "run_jobs",
         lambda function, given, machine: run(function, jobs.extend(given) or jobs, machine),
     )

@@ -1,0 +1,1 @@
+"""LAION-fMRI's files; docs/laion-fmri.md names the source of each fact."""

@@ -1,0 +1,113 @@
+"""Betas of LAION-fMRI, session by session."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fmri2img.containers.ncsnr import common_repetitions, estimate_ncsnr
+from fmri2img.datasets.nsd.volumes import (
+    check_same_grid,
+    read_header,
+    read_volume,
+    stream_values,
+)
+from fmri2img.datasets.pieces import Pieces, read_pieces
+from fmri2img.datasets.protocol import Region, Resources
+from fmri2img.project.config import ExtractBetasParams
+from fmri2img.project.exceptions import FormatError
+from fmri2img.provenance.stage_fingerprints import code_digest
+
+
+@dataclass(frozen=True)
+class LaionSource:
+    """One session's betas.
+
+    Attributes
+    ----------
+    path : Path
+    volumes : tuple of int
+        Which of the file's volumes, ascending, from 0; others belong to pictures that are in
+        neither side of the split.
+    n_volumes : int
+        How many the table names.
+    sha256 : str
+    remedy : str
+    """
+
+    path: Path
+    volumes: tuple[int, ...]
+    n_volumes: int
+    sha256: str
+    remedy: str
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return str(self.path)
+
+    def read(self, mask: np.ndarray) -> np.ndarray:
+        """Return betas of a mask's voxels, shape (n_trials, n_voxels), float32; NaN: missing."""
+        n_volumes = read_header(self.path, remedy=self.remedy).get_data_shape()[3:]
+        if n_volumes != (self.n_volumes,):
+            raise FormatError(
+                f"{self.path}: got {n_volumes} volumes, expected {self.n_volumes} as in the table "
+                f"of trials beside it; run: {self.remedy}"
+            )
+        chosen = set(self.volumes)
+        betas = np.empty((len(chosen), int(mask.sum())), np.float32)
+        rows = iter(betas)
+        for number, values in enumerate(stream_values(self.path, mask, remedy=self.remedy)):
+            if number in chosen:
+                next(rows)[:] = values
+        # Outside of the GLM's support a voxel is 0 in every trial: that is no response.
+        betas[:, ~(betas != 0).any(axis=0)] = np.nan
+        return betas
+
+    def identity(self) -> str:
+        """Return a text that stands for every byte and setting that decides the result."""
+        return f"{self.sha256} {self.volumes}"
+
+
+def read_sessions_of(sources: list[LaionSource], region: Region, resources: Resources) -> Pieces:
+    """Read the region's voxels from each session, in parallel."""
+    for source in sources:
+        image = read_volume(source.path, remedy=source.remedy)
+        check_same_grid(source.path, image, region.mask.shape, region.affine, "the regions")
+    return read_pieces(
+        sources,
+        region.mask,
+        resources.workspace,
+        resources.machine,
+        code=_reading_code(),
+        progress=resources.progress,
+    )
+
+
+def _reading_code() -> bytes:
+    """Identify the code that makes a piece: pieces from before a change are not used."""
+    return code_digest("fmri2img.datasets.laion.laion_betas.read_sessions_of").encode()
+
+
+def estimate_training_ncsnr(
+    pieces: Pieces, trials: pd.DataFrame, params: ExtractBetasParams, resources: Resources
+) -> np.ndarray:
+    """Estimate ncsnr from images that are not test images, NaN if it is not asked for, shape
+    (n_voxels,).
+    """
+    if not params.needs_training_ncsnr:
+        return np.full(pieces.betas.shape[1], np.nan, np.float32)
+    image_ids, is_training = (
+        trials["image_id"].to_numpy(np.str_),
+        ~trials["is_test"].to_numpy(bool),
+    )
+    n_repetitions = common_repetitions(image_ids[is_training])
+    return pieces.ncsnr(
+        trials["session"].to_numpy(),
+        image_ids,
+        is_training,
+        estimate=partial(estimate_ncsnr, n_repetitions=n_repetitions),
+        progress=resources.progress,
+    )
