@@ -48,7 +48,7 @@ def test_it_runs_to_the_comparison_and_is_up_to_date(project):
     assert document["about"]["n_test_images"] == N_TEST
     assert max(document["repetitions"], key=int) == "4"
     page = (project / "reports/comparison.html").read_text()
-    assert "SIMULATED" not in page
+    assert "Simulated data" not in page
 
 
 def test_side_by_side_stages_give_the_bytes_of_one_after_another(project, pair_template, tmp_path):

@@ -47,7 +47,7 @@ def test_it_runs_to_the_comparison(project):
     assert document["about"]["data_source"] == "simulated"
     assert document["about"]["truth_pixels"] == [1000, 1000]
     assert np.isfinite(document["rows"]["model"]["pattern_correlation"]["value"])
-    assert "SIMULATED" in (project / "reports/comparison.html").read_text()
+    assert "Simulated data" in (project / "reports/comparison.html").read_text()
 
 
 def test_test_images_are_those_of_the_shipped_split(project, small_laion):

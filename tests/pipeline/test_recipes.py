@@ -202,4 +202,4 @@ def test_a_dataset_from_fetch_to_comparison(project):
     assert rows["model"]["pattern_correlation"]["value"] > 0.1
     page = (project / "reports/comparison.html").read_text()
     assert "anna" in page
-    assert "SIMULATED" not in page
+    assert "Simulated data" not in page
