@@ -261,7 +261,7 @@ def test_all_sessions_are_those_the_subject_did(params_file):
             "dataset: simulated ",
             "dataset: simulatd ",
             r"dataset: there is no dataset 'simulatd' \(did you mean simulated\?\); choose from: "
-            r"folder, nsd, simulated",
+            r"folder, laion, nsd, simulated",
         ),
         (
             "diffusion: []                 #",
