@@ -18,6 +18,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from fmri2img.evaluation.table_rows import ROWS
+from fmri2img.project.error_codes import error_templates
 from golden.machine import sketch
 from miniature import MODELS, REPOSITORY, SUBJECT
 
@@ -210,37 +211,11 @@ def _help(work):
 
 def collect_errors():
     """The template of every error line: what is raised with which words, values left open."""
-    known = set(
-        re.findall(
-            r"^class (\w+)",
-            (REPOSITORY / "src/fmri2img/project/exceptions.py").read_text(),
-            re.MULTILINE,
-        )
-    ) | {"ValueError"}
     found = set()
     for path in (REPOSITORY / "src").rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text())):
-            call = node.exc if isinstance(node, ast.Raise) else node
-            if (
-                isinstance(call, ast.Call)
-                and isinstance(call.func, ast.Name)
-                and call.func.id in known
-                and call.args
-            ):
-                found.add(f"{call.func.id}: {_words(call.args[0])}")
+        source = path.read_text(encoding="utf-8")
+        found |= {f"{kind}: {words}" for kind, words in error_templates(source)}
     return sorted(found)
-
-
-def _words(node):
-    if isinstance(node, ast.JoinedStr):
-        return "".join(
-            part.value if isinstance(part, ast.Constant) else "{}" for part in node.values
-        )
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.BinOp):
-        return _words(node.left) + _words(node.right)
-    return "{}"
 
 
 def collect_tests():

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fmri2img.project.error_codes import code_for
 from fmri2img.project.exceptions import Fmri2imgError, StageError, UnavailableError
 
 _LOGS = Path("logs") / "errors"
@@ -73,7 +74,8 @@ def tell_errors(*, debug: bool) -> Iterator[None]:
 
 def _tell(error: Fmri2imgError) -> None:
     words = " ".join(str(error).splitlines())  # what libraries say may have several lines
-    print(f"error: {words}", file=sys.stderr)
+    code = code_for(error)
+    print(f"error: {words} [{code}]" if code else f"error: {words}", file=sys.stderr)
 
 
 def _without_memory(error: Exception) -> Fmri2imgError | None:

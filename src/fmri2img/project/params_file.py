@@ -145,9 +145,9 @@ def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_P
         With the first fault in one line.
     """
 
-    def refuse(keys: str, words: str) -> None:
+    def at(keys: str) -> str:
         line = _line_of(text, keys.split("."))
-        raise ConfigError(f"{path}{f', line {line}' if line else ''}: {keys}: {words}")
+        return f"{path}{f', line {line}' if line else ''}: {keys}"
 
     for keys, names in (
         ("subjects", params.subjects),
@@ -155,25 +155,24 @@ def check_params(params: ProjectParams, *, text: str = "", path: Path = PARAMS_P
         ("models", list(params.models)),
     ):
         if twice := [name for name in names if names.count(name) > 1]:
-            refuse(keys, f"{twice[0]} is listed {names.count(twice[0])} times; list it once")
+            raise ConfigError(
+                f"{at(keys)}: {twice[0]} is listed {names.count(twice[0])} times; list it once"
+            )
     if others := [name for name in params.population if name not in params.subjects]:
-        refuse(
-            "population",
-            f"{others[0]} is not among subjects{near(others[0], params.subjects)}; add it there, "
-            "or remove it from population (then encoders that learn from its pictures are trained "
-            "again)",
+        raise ConfigError(
+            f"{at('population')}: {others[0]} is not among subjects"
+            f"{near(others[0], params.subjects)}; add it there, or remove it from population (then "
+            "encoders that learn from its pictures are trained again)"
         )
     if unknown := [model for model in params.models if model not in params.train]:
-        where = f"there is no section train.{unknown[0]}"
-        refuse(
-            "models",
-            f"{where}{near(unknown[0], params.train)}; add one, or choose from: "
-            f"{', '.join(params.train)}",
+        raise ConfigError(
+            f"{at('models')}: there is no section train.{unknown[0]}"
+            f"{near(unknown[0], params.train)}; add one, or choose from: {', '.join(params.train)}"
         )
     if "ridge" not in params.models.latents:
-        refuse(
-            "models.latents",
-            "ridge is missing; every table shows it as the linear reference: add it to the list",
+        raise ConfigError(
+            f"{at('models.latents')}: ridge is missing; every table shows it as the linear "
+            "reference: add it to the list"
         )
 
 
@@ -213,12 +212,12 @@ def check_section(
     try:
         return section.model_validate(values)
     except ValidationError as error:
-        raise ConfigError(_describe(error, section, text, path, prefix)) from error
+        raise _fault(error, section, text, path, prefix) from error
 
 
-def _describe(
+def _fault(
     error: ValidationError, section: type[BaseModel], text: str, path: Path, prefix: tuple[str, ...]
-) -> str:
+) -> ConfigError:
     # A misspelled key is reported as an unknown key and as a missing one: the unknown key is what
     # has to be corrected.
     errors = sorted(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
@@ -231,24 +230,22 @@ def _describe(
     where = f"{path}{f', line {line}' if line else ''}: {'.'.join(keys)}"
     if fault["type"] == "extra_forbidden":
         valid = _valid_keys(section, location[:-1])
-        return (
+        return ConfigError(
             f"{where}: unknown key{near(location[-1], valid)}; valid keys here: {', '.join(valid)}"
         )
     if fault["type"] == "missing":
-        return f"{where}: key is missing; add it to {path}"
+        return ConfigError(f"{where}: key is missing; add it to {path}")
     if (
         fault["type"] == "value_error"
     ):  # of several keys together: here the input is the whole section
-        return f"{where}: {fault['ctx']['error']}"
+        return ConfigError(f"{where}: {fault['ctx']['error']}")
     hint = (
         " (YAML reads 1e-4 as text: write 1.0e-4)"
         if fault["type"] == "float_type" and isinstance(fault["input"], str)
         else ""
     )
-    return (
-        f"{where}: got {fault['input']!r}; {fault['msg'][0].lower()}{fault['msg'][1:]}{hint}; "
-        f"correct it in {path}"
-    )
+    words = f"{fault['msg'][0].lower()}{fault['msg'][1:]}{hint}"
+    return ConfigError(f"{where}: got {fault['input']!r}; {words}; correct it in {path}")
 
 
 def _real_keys(section: type[BaseModel], location: tuple[int | str, ...]) -> list[int | str]:

@@ -122,15 +122,24 @@ def _registered(item: ModelVersion, aliases: Mapping[str, str | int]) -> Registe
 def list_versions(client: mlflow.MlflowClient, subject: str = "") -> list[Registered]:
     """Return all versions, or those of one subject: by name, the latest first."""
     versions = _search_versions(client, f"name LIKE '{_PREFIX}-%{subject}'")
-    # Searches do not fill in aliases.
-    aliases = {
-        name: client.get_registered_model(name).aliases for name in {item.name for item in versions}
-    }
+    aliases = _aliases_of_names(client)
     return [
-        _registered(item, aliases[item.name])
+        _registered(item, aliases.get(item.name, {}))
         for item in versions
         if not subject or item.tags.get("subject") == subject
     ]
+
+
+def _aliases_of_names(client: mlflow.MlflowClient) -> dict[str, Mapping[str, str | int]]:
+    """Return the aliases of every name, which a search for versions does not fill in."""
+    aliases: dict[str, Mapping[str, str | int]] = {}
+    token = None
+    while True:
+        page = client.search_registered_models(f"name LIKE '{_PREFIX}-%'", page_token=token)
+        aliases |= {item.name: item.aliases for item in page}
+        token = page.token
+        if not token:
+            return aliases
 
 
 def resolve(client: mlflow.MlflowClient, uri: str) -> Registered:
