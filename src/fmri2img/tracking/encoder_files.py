@@ -1,5 +1,7 @@
 """The files of one encoder, as its MLflow run shows them."""
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -13,6 +15,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.ids import id_name
 from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC, CHAMPION_SCORE
 from fmri2img.models.registry import (
     CONFIG_NAME,
     WEIGHTS_NAME,
@@ -20,19 +23,55 @@ from fmri2img.models.registry import (
     read_config,
     stage_of,
 )
-from fmri2img.project.files import hash_file
+from fmri2img.project.exceptions import FormatError, MismatchError
+from fmri2img.project.files import hash_file, read_json, read_text
 from fmri2img.project.layout import (
     encoder_folder,
     examples_path,
     latents_path,
     reconstructions_path,
     split_path,
+    training_path,
+    validation_path,
 )
 from fmri2img.provenance.notes import accepted_for
 from fmri2img.tracking.versions import CONFIG_TAG, MD5_TAG
 from fmri2img.training.targets.kinds import targets_of
 
 _N_PICTURES = 8
+_ROUNDING = 2e-6  # both files hold six digits
+
+
+def training_scores(subject: str, model: str) -> tuple[dict[str, Any], str]:
+    """Return the scores of a training, and the table of its validation images as text.
+
+    Neither file names whose it is; that they belong together shows in the mean.
+
+    Raises
+    ------
+    MissingDataError, FormatError
+        If a file is not there, or of another form.
+    MismatchError
+        If they are of two trainings.
+    """
+    path, table = training_path(subject, model), validation_path(subject, model)
+    remedy = f"dvc repro {stage_of('train', subject, model)}"
+    scores = read_json(path, remedy=remedy, fields={CHAMPION_SCORE: float})
+    text = read_text(table, remedy=remedy)
+    try:
+        rows = list(csv.DictReader(io.StringIO(text)))
+        mean = float(np.mean([float(row[CHAMPION_METRIC]) for row in rows]))
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise FormatError(
+            f"{table}: expected a column {CHAMPION_METRIC} of numbers; run: {remedy}"
+        ) from error
+    if not abs(mean - scores[CHAMPION_SCORE]) <= _ROUNDING:
+        raise MismatchError(
+            f"{path}: {CHAMPION_SCORE} is {scores[CHAMPION_SCORE]:.6f}, expected {mean:.6f}, the "
+            f"mean of {table}; one of them is of another training: dvc checkout {path} {table}, "
+            f"or run: {remedy}"
+        )
+    return scores, text
 
 
 @dataclass(frozen=True)

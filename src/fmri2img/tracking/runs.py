@@ -32,7 +32,6 @@ from fmri2img.project.layout import (
     reconstructions_path,
     report_path,
     training_path,
-    validation_path,
     voxel_priors_path,
 )
 from fmri2img.project.params_file import load_params
@@ -46,6 +45,7 @@ from fmri2img.tracking.encoder_files import (
     lineage_tags,
     md5_tags,
     picture_pairs,
+    training_scores,
 )
 from fmri2img.tracking.populations import register_population
 from fmri2img.tracking.registration import describe, register
@@ -196,12 +196,8 @@ def _propose_best(encoders: list[tuple[str, str]]) -> None:
     """Make each subject's best encoder its champion if the subject has none; a chosen one stays."""
     best: dict[str, tuple[float, str]] = {}
     for subject, model in encoders:
-        trained = read_json(
-            training_path(subject, model),
-            remedy=f"dvc repro {stage_of('train', subject, model)}",
-            fields={CHAMPION_SCORE: float},
-        )
-        best[subject] = max(best.get(subject, (-np.inf, "")), (trained[CHAMPION_SCORE], model))
+        scores, _ = training_scores(subject, model)
+        best[subject] = max(best.get(subject, (-np.inf, "")), (scores[CHAMPION_SCORE], model))
     propose_champions(
         {subject: model for subject, (_, model) in best.items()}, where_there_is_none=True
     )
@@ -300,8 +296,7 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     about, settings = files.config["about"], files.config["settings"]
     params = {"model": model, "n_voxels": files.config["n_voxels"], **about}
     params |= {f"{model}.{key}": value for key, value in settings.items()}
-    remedy = f"dvc repro {stage_of('train', subject, model)}"
-    scores = read_json(training_path(subject, model), remedy=remedy)
+    scores, table = training_scores(subject, model)
     client.log_batch(
         run_id,
         metrics=_points(scores),
@@ -310,7 +305,7 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     )
     log_curve(client, run_id, _curve(subject, model))
     client.log_inputs(run_id, datasets=dataset_inputs(subject, model))
-    client.log_text(run_id, read_text(validation_path(subject, model), remedy=remedy), SCORES_NAME)
+    client.log_text(run_id, table, SCORES_NAME)
     register(client, run_id, encoder_folder(subject, model), files.config, files.tags)
     client.set_tag(run_id, _TRAINING_TAG, hash_file(training_path(subject, model), "md5"))
 

@@ -83,6 +83,7 @@ class Project:
         header = "epoch,train_loss,validation_loss,validation_pattern_correlation"
         write_text(curve_path(subject, model), "\n".join([header, *rows]) + "\n")
         noise = np.random.default_rng(0).normal(0, 0.02, len(images))
+        noise -= noise.mean()
         scores = [
             f"{image},{score + wobble:.6f}" for image, wobble in zip(images, noise, strict=True)
         ]

@@ -2,6 +2,7 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from fmri2img.project.exceptions import MissingDataError
+from fmri2img.project import layout
+from fmri2img.project.exceptions import MismatchError, MissingDataError
 from fmri2img.project.files import hash_file
 from fmri2img.project.layout import curve_path, encoder_folder, examples_path, validation_path
 from fmri2img.project.places import project_root
@@ -149,6 +151,17 @@ def test_a_missing_file_is_no_fault_of_the_store(project):
     project.train()
     curve_path("subj01", "ridge").unlink()
     with pytest.raises(MissingDataError, match="run: dvc repro train@subj01-ridge"):
+        log_encoder("subj01", "ridge", evaluation=False)
+
+
+@pytest.mark.parametrize("name", ["training_path", "validation_path"])
+def test_scores_of_another_training_are_refused(project, name):
+    """They choose the champion, and name nobody themselves."""
+    project.train("ridge", "subj02", score=0.5)
+    project.train("ridge", "subj01", score=0.3)
+    path = getattr(layout, name)
+    shutil.copy(path("subj02", "ridge"), path("subj01", "ridge"))
+    with pytest.raises(MismatchError, match=r"one of them is of another training: dvc checkout"):
         log_encoder("subj01", "ridge", evaluation=False)
 
 
