@@ -6,6 +6,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import runpy
 import shlex
 import sys
@@ -133,6 +134,13 @@ def _place(folder, environment):
         for name, own in noisy.items():
             logging.getLogger(name).setLevel(own)
         sys.path[:] = path
+
+
+def without_code(text):
+    """Return what was printed without the code at the end of an error line, which goes with its
+    words.
+    """
+    return re.sub(r" \[[A-Z][0-9a-f]{4}\]$", "", text, flags=re.MULTILINE)
 
 
 def run_script(path, monkeypatch, *arguments):

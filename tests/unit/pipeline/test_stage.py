@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from commands import call, fmri2img, stage
+from commands import call, fmri2img, stage, without_code
 from conftest import REPOSITORY
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.project.error_lines import _known
@@ -24,7 +24,7 @@ def test_a_known_error_is_one_line_and_exit_code_1(project):
     result = run(project, "stages.split_examples", "--subject", "subj01")
     assert result.returncode == 1
     assert (
-        result.stderr
+        without_code(result.stderr)
         == "error: data/examples/subj01.h5 not found; run: dvc repro create_examples@subj01\n"
     )
 
@@ -56,7 +56,7 @@ def test_a_subject_that_does_not_exist(project):
     result = run(project, "stages.fetch_raw", "--subject", "subj09")
     assert result.returncode == 1
     assert (
-        result.stderr
+        without_code(result.stderr)
         == "error: params.yaml: subjects: 'subj09' is not among subj01, subj02; add it there "
         "or choose one of these\n"
     )
@@ -114,7 +114,7 @@ def test_a_local_tree_that_is_not_there(project):
     (project / "params.yaml").write_text(text)
     result = run(project, "stages.fetch_raw", "--subject", "subj01")
     assert result.returncode == 1
-    assert result.stderr == (
+    assert without_code(result.stderr) == (
         "error: /no/such/folder is not a folder; set machine.raw_root in params.yaml to the folder "
         "that holds nsddata and nsddata_betas\n"
     )
