@@ -1,8 +1,11 @@
 """Small experiments in files, one for each dataset."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import yaml
@@ -10,10 +13,12 @@ from PIL import Image
 
 from conftest import ONE_PROCESS
 from fmri2img.datasets import folder_dataset, laion_dataset, nsd_dataset
+from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.datasets.protocol import Setting
 from fmri2img.project.config import RealNsdParams
 
 PERSON, SIDE, N_IMAGES, N_TEST, N_VOXELS = "anna", 48, 40, 8, 24
+PLACE = np.array([[-2.0, 0, 0, 20], [0, 2, 0, -30], [0, 0, 2, -10], [0, 0, 0, 1]])
 DECLARED = {
     "title": "Colours at breakfast",
     "subjects": [PERSON],
@@ -59,6 +64,62 @@ def write_folder(root, **declared):
     betas = (seen + 0.3 * rng.normal(size=seen.shape)).astype(np.float32)
     betas[3, 5] = np.nan
     np.save(root / PERSON / "betas.npy", betas)
+    return root
+
+
+def write_volumes(root, form, *, n_files=2, **declared):
+    """The experiment of `write_folder` with its betas and regions as volumes.
+
+    ``form`` is the betas' suffix: .nii.gz, .nii, .npy, .hdf5 (ours), .mat (GLMsingle in MATLAB) or
+    .h5 (GLMsingle in Python); in one file for all sessions if ``n_files`` is 1.
+    """
+    write_folder(root, **declared)
+    person = root / PERSON
+    voxels, betas = pd.read_csv(person / "voxels.csv"), np.load(person / "betas.npy")
+    (person / "voxels.csv").unlink()
+    (person / "betas.npy").unlink()
+    at = tuple(voxels[["i", "j", "k"]].to_numpy().T)
+    labels = np.zeros((2, 3, 4), np.int16)
+    labels[at] = voxels["visual"].map({"V1": 1, "V4": 4}).fillna(0)
+    (person / "regions").mkdir()
+    write_volume(person / "regions/visual.nii.gz", labels, 2.0, affine=PLACE)
+    (person / "regions/visual.csv").write_text("label,name\n1,V1\n4,V4\n")
+    volumes = np.zeros((2, 3, 4, len(betas)), np.float32)
+    volumes[at] = betas.T
+    if n_files == 1:
+        write_betas(person / f"betas{form}", volumes)
+        return root
+    (person / "betas").mkdir()
+    for number, part in enumerate(np.split(volumes, n_files, axis=3), start=1):
+        write_betas(person / f"betas/ses-{number:02d}{form}", part)
+    return root
+
+
+def write_betas(path, volumes):
+    """Write volumes (x, y, z, trials) in the form that a suffix stands for."""
+    suffix = "".join(path.suffixes)
+    if suffix == ".nii.gz":
+        write_volume(path, volumes, 2.0, affine=PLACE)
+    elif suffix == ".nii":
+        nib.save(nib.Nifti1Image(volumes, PLACE), path)
+    elif suffix == ".npy":
+        np.save(path, volumes)
+    else:
+        name = {".hdf5": "betas", ".mat": "modelmd", ".h5": "betasmd"}[suffix]
+        array = volumes if suffix == ".h5" else volumes.transpose(3, 2, 1, 0)
+        with h5py.File(path, "w") as file:
+            file[name] = array
+
+
+def pictures_in_hdf5(root):
+    """Put the pictures of `write_folder` into one array."""
+    table = pd.read_csv(root / "pictures.csv")
+    pictures = [np.asarray(Image.open(root / "pictures" / file)) for file in table["file"]]
+    with h5py.File(root / "pictures.hdf5", "w") as file:
+        file["pictures"] = np.stack(pictures[::-1])
+    table["row"] = np.arange(len(table))[::-1]
+    table.drop(columns="file").to_csv(root / "pictures.csv", index=False)
+    shutil.rmtree(root / "pictures")
     return root
 
 

@@ -25,6 +25,7 @@ GROUPS = {
     "adapt_verb": ("adapt",),
     "pipeline_verbs": ("check", "repro", "why", "disk", "accept"),
     "alignment_verb": ("check-alignment",),
+    "dataset_verb": ("new-dataset",),
     "removal_verb": ("remove",),
     "migration_verbs": ("migrate-project",),
     "lineage_verb": ("lineage",),

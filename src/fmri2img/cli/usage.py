@@ -34,6 +34,10 @@ EXAMPLES = {
     ],
     "check": ["fmri2img check", "fmri2img check --raw"],
     "check-alignment": ["fmri2img check-alignment", "fmri2img check-alignment subj01"],
+    "new-dataset": [
+        "fmri2img new-dataset /data/breakfast --unit z-score --terms ''",
+        "fmri2img new-dataset /data/breakfast --unit z-score --test-sessions 7 8",
+    ],
     "repro": ["fmri2img repro", "fmri2img repro train@subj01-ridge --jobs 2"],
     "why": ["fmri2img why", "fmri2img why train@subj01-ridge"],
     "disk": ["fmri2img disk"],

@@ -6,11 +6,20 @@ Under ``machine.raw_root``::
     pictures.csv            image_id, file, is_test
     pictures/               the files: square, all of one size
     <subject>/trials.csv    session, run, trial, image_id; in time order
-    <subject>/voxels.csv    i, j, k, and a column of label names for each set of regions
-    <subject>/betas.npy     (n_trials, n_voxels), float32, in the declared unit; NaN: missing
 
-``convert_roi.roi`` names one of the columns of ``voxels.csv``; a voxel without a name there is
-left out.
+and the betas, in the declared unit, either as a table of voxels::
+
+    <subject>/voxels.csv    i, j, k, and a column of label names for each set of regions
+    <subject>/betas.npy     (n_trials, n_voxels), float32; NaN: missing
+
+or as volumes (`folder.beta_files`) with regions on their grid (`folder.label_files`)::
+
+    <subject>/betas/        a file for each session, in the order of their names; or betas.<suffix>
+    <subject>/regions/      label volumes, each with a table of names
+
+Pictures may be rows of ``pictures.hdf5`` (``pictures.csv``: ``row`` in place of ``file``).
+``convert_roi.roi`` names one of the columns of ``voxels.csv``, or a label volume; a voxel without a
+name there is left out.
 """
 
 from collections.abc import Iterator
@@ -21,13 +30,29 @@ from typing import Annotated, Literal
 import numpy as np
 import pandas as pd
 import yaml
-from PIL import Image
 from pydantic import Field
 
 from fmri2img.containers.storage import NOT_AN_ARRAY
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.units import Units
+from fmri2img.datasets.folder.beta_files import (
+    SUFFIXES,
+    TRIALS,
+    beta_files,
+    reading_code,
+    sessions_in_volumes,
+)
+from fmri2img.datasets.folder.label_files import label_files, read_label_file
+from fmri2img.datasets.folder.picture_files import (
+    ARRAY,
+    PICTURES,
+    image_ids,
+    read_picture_files,
+    read_picture_rows,
+    read_picture_table,
+)
 from fmri2img.datasets.folder_tables import read_table, whole_numbers
+from fmri2img.datasets.joined_sessions import JoinedSessions
 from fmri2img.datasets.marks import source_of
 from fmri2img.datasets.protocol import (
     Captions,
@@ -51,12 +76,11 @@ from fmri2img.project.config import (
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
 from fmri2img.project.files import read_text
 from fmri2img.project.params_file import check_section, near
-from fmri2img.project.plain_names import is_below, leads_elsewhere
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
 TERMS = "the terms in this project's dataset.yaml must be kept"
 DECLARED = PurePosixPath("dataset.yaml")
-PICTURES = PurePosixPath("pictures.csv")
+_VOXELS = "voxels.csv"
 _POSITION = ("i", "j", "k")
 _LARGEST = int(np.iinfo(np.int16).max)  # of numbers that a voxel file holds
 
@@ -158,18 +182,49 @@ class Reader:
         """Use the files where they are."""
         root = self.setting.root
         if name == "shared":
-            files = [DECLARED, PICTURES, *self._pictures(root / PICTURES)["path"]]
+            pictures = self._pictures(root / PICTURES)["path"]
+            files = [DECLARED, PICTURES, *dict.fromkeys(pictures)]
         else:
-            files = [
-                PurePosixPath(name) / file for file in ("trials.csv", "voxels.csv", "betas.npy")
-            ]
+            files = [PurePosixPath(name) / file for file in self._files_of(root / name)]
         if absent := [file for file in files if not (root / file).is_file()]:
             raise MissingDataError(
                 f"{root}: {len(absent)} of {len(files)} files of {name} are missing, first "
                 f"{absent[0]}; complete the folder"
             )
         source = source_of(root, files, "folder")
-        return Receipt.of(name, root, files, ledger, data_source=source, watch=watch)
+        receipt = Receipt.of(name, root, files, ledger, data_source=source, watch=watch)
+        if name == "shared":
+            self._check_copies(receipt)
+        return receipt
+
+    @staticmethod
+    def _files_of(folder: Path) -> list[str | PurePosixPath]:
+        """Return a subject's files: voxels as a table, or as volumes."""
+        if (folder / _VOXELS).is_file() or not (labels := label_files(folder)):
+            return [TRIALS, _VOXELS, "betas.npy"]
+        if not (betas := beta_files(folder)):
+            raise MissingDataError(
+                f"{folder}: no betas; put a file for each session into {folder.name}/betas, or one "
+                f"for all beside it (betas{', betas'.join(SUFFIXES)})"
+            )
+        return [TRIALS, *labels, *betas]
+
+    def _check_copies(self, receipt: Receipt) -> None:
+        """Refuse a test picture that is also a training picture, under another name."""
+        table = self._pictures(self.setting.root / PICTURES)
+        if "row" in table:
+            return
+        sha256 = {record.path: record.sha256 for record in receipt.files}
+        table["sha256"] = [sha256[str(path)] for path in table["path"]]
+        for _, alike in table.groupby("sha256", sort=False):
+            if alike["is_test"].nunique() > 1:
+                test, training = (
+                    alike[alike["is_test"] == one]["image_id"] for one in (True, False)
+                )
+                raise MismatchError(
+                    f"{self.setting.root / PICTURES}: {test.iloc[0]}, a test image, and "
+                    f"{training.iloc[0]} are the same picture; give both the same is_test"
+                )
 
     def preview_fetch(self, name: str) -> list[str]:
         """Say that nothing is downloaded."""
@@ -182,6 +237,8 @@ class Reader:
                 "params.yaml: convert_roi.drawn_in: the regions of a folder are drawn in "
                 f"functional space; got {params.drawn_in}, set it to func"
             )
+        if not raw.lists(PurePosixPath(raw.name) / _VOXELS):
+            return read_label_file(raw, "+".join(params.rois), self._declared.voxel_mm)
         path, table = self._voxels(raw)
         column = "+".join(params.rois)
         if column not in (columns := [str(name) for name in table if name not in _POSITION]):
@@ -198,10 +255,21 @@ class Reader:
         shared: RawFiles,
         region: Region,
         params: ExtractBetasParams,
-        resources: Resources,  # noqa: ARG002 (one array: nothing is read in parallel)
+        resources: Resources,
     ) -> TrialBetas:
-        """Read the array, and join it with the tables."""
-        trials, (_, voxels) = self._trials(raw, shared), self._voxels(raw)
+        """Read the betas, and join them with the tables."""
+        trials = self._trials(raw, shared)
+        if not raw.lists(PurePosixPath(raw.name) / _VOXELS):
+            sessions = JoinedSessions(
+                sessions_in_volumes(raw, region, set(trials["session"]), resources),
+                trials,
+                region,
+                self.facts,
+                func_space="own grid",
+                beta_version=self._declared.title,
+            )
+            return sessions.trial_betas(raw, shared, params, resources, code=reading_code())
+        _, voxels = self._voxels(raw)
         recording = Recording(
             self._betas(raw, len(voxels))[trials.index.to_numpy()],
             trials,
@@ -219,14 +287,11 @@ class Reader:
     ) -> Iterator[np.ndarray]:
         """Yield the pictures in the files, each of shape (side, side, 3), uint8."""
         table = self._pictures(shared.locate(PICTURES)).set_index("image_id")
-        for file in shared.locate_all(list(table.loc[image_ids.tolist(), "path"])):
-            try:
-                with Image.open(file) as picture:
-                    yield np.asarray(picture.convert("RGB"))
-            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-                raise FormatError(
-                    f"{file}: not a readable picture ({error}); save it again"
-                ) from error
+        chosen = table.loc[image_ids.tolist()]
+        if "row" in table:
+            yield from read_picture_rows(shared.locate(ARRAY), list(chosen["row"]))
+        else:
+            yield from read_picture_files(shared.locate_all(list(chosen["path"])))
 
     def collect_captions(
         self, raw: RawFiles, shared: RawFiles, image_ids: np.ndarray, params: FetchCaptionsParams
@@ -243,31 +308,16 @@ class Reader:
         return ("shared", "random") if self._pictures(path)["is_test"].any() else ("random",)
 
     def _pictures(self, path: Path) -> pd.DataFrame:
-        """Read the table of pictures; column ``path`` is relative to the root."""
-        table = read_table(path, ("image_id", "file", "is_test"))
-        table["image_id"] = self._ids(path, table["image_id"])
-        if table["image_id"].duplicated().any():
-            twice = table.loc[table["image_id"].duplicated(), "image_id"].iloc[0]
-            raise FormatError(f"{path}: image {twice} appears twice; keep one line per image")
-        values = {"0": False, "1": True, "false": False, "true": True}
-        is_test = table["is_test"].str.lower().map(values)
-        if is_test.isna().any():
-            wrong = table.loc[is_test.isna(), "is_test"].iloc[0]
-            raise FormatError(f"{path}: is_test: got {wrong!r}, expected 0 or 1; correct the table")
-        paths = [PurePosixPath("pictures") / file for file in table["file"]]
-        if outside := [file for file in paths if not is_below(str(file))]:
-            raise FormatError(
-                f"{path}: file: got {outside[0]}, expected files below pictures; move it there"
-            )
-        return table.assign(is_test=is_test.astype(bool), path=paths)
+        """Read the table of pictures."""
+        return read_picture_table(path, self._declared.ids)
 
     def _trials(self, raw: RawFiles, shared: RawFiles) -> pd.DataFrame:
         """Read the trials of the chosen sessions; the index is the row of the betas."""
-        path = raw.locate(PurePosixPath(raw.name) / "trials.csv")
+        path = raw.locate(PurePosixPath(raw.name) / TRIALS)
         table = read_table(path, ("session", "run", "trial", "image_id"))
         for column in ("session", "run", "trial"):
             table[column] = whole_numbers(path, table[column], largest=_LARGEST)
-        table["image_id"] = self._ids(path, table["image_id"])
+        table["image_id"] = image_ids(path, table["image_id"], self._declared.ids)
         pictures = self._pictures(shared.locate(PICTURES)).set_index("image_id")["is_test"]
         if absent := sorted(set(table["image_id"]) - set(pictures.index)):
             raise MismatchError(
@@ -290,7 +340,7 @@ class Reader:
         return table[table["session"].isin(self.settings.sessions)]
 
     def _voxels(self, raw: RawFiles) -> tuple[Path, pd.DataFrame]:
-        path = raw.locate(PurePosixPath(raw.name) / "voxels.csv")
+        path = raw.locate(PurePosixPath(raw.name) / _VOXELS)
         table = read_table(path, _POSITION)
         for axis in _POSITION:
             table[axis] = whole_numbers(path, table[axis], largest=_LARGEST)
@@ -315,13 +365,3 @@ class Reader:
                 f"{(n_trials, n_voxels)} by trials.csv and voxels.csv; save the array again"
             )
         return betas
-
-    def _ids(self, path: Path, ids: pd.Series) -> pd.Series:
-        if self._declared.ids == "numbers":
-            return whole_numbers(path, ids)
-        if wrong := [text for text in ids if leads_elsewhere(text)]:
-            raise FormatError(
-                f"{path}: image_id: got {wrong[0]!r:.80}, expected texts that may name files, "
-                "without slashes and not starting with . or -; correct the table"
-            )
-        return ids

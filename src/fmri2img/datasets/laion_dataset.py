@@ -13,18 +13,14 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from fmri2img.containers.ncsnr import above_threshold
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.units import Units
 from fmri2img.datasets.fetching.bucket import Bucket
 from fmri2img.datasets.fetching.fetch import describe, download_files, refuse_simulated
 from fmri2img.datasets.fetching.partial import RemoteFile
+from fmri2img.datasets.joined_sessions import JoinedSessions
 from fmri2img.datasets.laion import laion_paths as paths
-from fmri2img.datasets.laion.laion_betas import (
-    LaionSource,
-    estimate_training_ncsnr,
-    read_sessions_of,
-)
+from fmri2img.datasets.laion.laion_betas import LaionSource, check_grids, reading_code
 from fmri2img.datasets.laion.laion_maps import read_fitted, read_masks, read_shipped_ncsnr
 from fmri2img.datasets.laion.laion_pictures import (
     SIDE,
@@ -35,7 +31,6 @@ from fmri2img.datasets.laion.laion_pictures import (
 from fmri2img.datasets.laion.laion_tables import read_split, read_trials
 from fmri2img.datasets.marks import source_of
 from fmri2img.datasets.protocol import Captions, Facts, LabelVolume, Region, Resources, Setting
-from fmri2img.datasets.recording import describe_voxels
 from fmri2img.project.config import (
     BucketParams,
     ConvertRoiParams,
@@ -224,41 +219,18 @@ class Reader:
     ) -> TrialBetas:
         """Read the betas of a region's voxels, for the pictures that the split names."""
         trials, sources = self._trials(raw, resources.watch)
-        pieces = read_sessions_of(sources, region, resources)
-        training_ncsnr = estimate_training_ncsnr(pieces, trials, params, resources)
-        kept = above_threshold(training_ncsnr, params.min_ncsnr)
-        if not kept.all():
-            pieces = pieces.narrow(kept, resources.machine)
-        ijk = np.argwhere(region.mask)
-        at = tuple(ijk[kept].T)
-        return TrialBetas(
-            voxel_ijk=ijk[kept].astype(np.int16),
-            roi_labels=region.labels[at],
-            ncsnr=read_shipped_ncsnr(raw, region)[at],
-            training_ncsnr=training_ncsnr[kept],
-            in_brain=read_fitted(raw, region)[at],
-            sessions=np.unique(trials["session"].to_numpy(np.int16)),
-            valid=pieces.stack("valid"),
-            saturated=pieces.stack("saturated"),
-            affine=region.affine,
-            provenance=describe_voxels(
-                region,
-                params,
-                self.facts,
-                raw,
-                shared,
-                voxel_mm=float(np.linalg.norm(region.affine[:3, 0])),
-                func_space="T1w, 1.8 mm",
-                beta_version=f"TYPED; split {self.settings.split} of {self.settings.pool}",
-            ),
-            betas=pieces.betas,
-            image_ids=trials["image_id"].to_numpy(np.str_),
-            is_shared=trials["is_test"].to_numpy(bool),
-            session=trials["session"].to_numpy(np.int16),
-            run=trials["run"].to_numpy(np.int16),
-            trial=trials["trial"].to_numpy(np.int16),
-            repetition=trials.groupby("image_id").cumcount().to_numpy(np.int8),
+        check_grids(sources, region)
+        sessions = JoinedSessions(
+            sources,
+            trials,
+            region,
+            self.facts,
+            func_space="T1w, 1.8 mm",
+            beta_version=f"TYPED; split {self.settings.split} of {self.settings.pool}",
+            ncsnr=read_shipped_ncsnr(raw, region),
+            in_brain=read_fitted(raw, region),
         )
+        return sessions.trial_betas(raw, shared, params, resources, code=reading_code())
 
     def iterate_pictures(
         self,

@@ -8,7 +8,17 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from datasets import PERSON, SIDE, folder, laion, nsd_copy, simulated, write_folder
+from datasets import (
+    PERSON,
+    SIDE,
+    folder,
+    laion,
+    nsd_copy,
+    pictures_in_hdf5,
+    simulated,
+    write_folder,
+    write_volumes,
+)
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.splits import split_images
 from fmri2img.containers.trial_betas import TrialBetas
@@ -24,22 +34,31 @@ from fmri2img.provenance.receipts import Ledger, RawFiles, unwatched
 
 WINDOWS = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
 ALL = ExtractBetasParams(labels="all", recompute_ncsnr=False, min_ncsnr=0.0, timeseries=WINDOWS)
-REGIONS = {"folder": "visual", "laion": "laion"}
+REGIONS = {"laion": "laion"} | dict.fromkeys(
+    ("folder", "folder of NIfTI", "folder of GLMsingle"), "visual"
+)
 
 
 @pytest.fixture(scope="module")
 def experiments(miniature, small_laion, tmp_path_factory):
     """Each dataset, with one of its subjects."""
     root = write_folder(tmp_path_factory.mktemp("folder") / "raw")
+    nifti = write_volumes(tmp_path_factory.mktemp("nifti") / "raw", ".nii.gz")
+    glmsingle = write_volumes(tmp_path_factory.mktemp("glmsingle") / "raw", ".mat", n_files=1)
     return {
         "nsd": (nsd_copy(miniature), "subj02"),
         "simulated": (simulated(miniature), "subj02"),
         "folder": (folder(root), PERSON),
+        "folder of NIfTI": (folder(nifti), PERSON),
+        "folder of GLMsingle": (folder(pictures_in_hdf5(glmsingle)), PERSON),
         "laion": (laion(small_laion), "sub01"),
     }
 
 
-@pytest.fixture(scope="module", params=dataset_names())
+VARIANTS = ["folder of NIfTI", "folder of GLMsingle"]
+
+
+@pytest.fixture(scope="module", params=[*dataset_names(), *VARIANTS])
 def experiment(request, experiments, miniature, tmp_path_factory):
     """A dataset through all that the pipeline asks of it."""
     dataset, subject = experiments[request.param]
@@ -74,7 +93,7 @@ def read(name, dataset, subject, miniature, workspace):
 
 
 def test_every_registered_dataset_is_here(experiments):
-    assert sorted(experiments) == dataset_names()
+    assert sorted(experiments) == sorted([*dataset_names(), *VARIANTS])
 
 
 def test_voxels_are_those_of_the_region_in_order(experiment):

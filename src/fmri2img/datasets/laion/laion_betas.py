@@ -1,22 +1,17 @@
 """Betas of LAION-fMRI, session by session."""
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
-from fmri2img.containers.ncsnr import common_repetitions, estimate_ncsnr
 from fmri2img.datasets.nsd.volumes import (
     check_same_grid,
     read_header,
     read_volume,
     stream_values,
 )
-from fmri2img.datasets.pieces import Pieces, read_pieces
-from fmri2img.datasets.protocol import Region, Resources
-from fmri2img.project.config import ExtractBetasParams
+from fmri2img.datasets.protocol import Region
 from fmri2img.project.exceptions import FormatError
 from fmri2img.provenance.stage_fingerprints import code_digest
 
@@ -71,43 +66,13 @@ class LaionSource:
         return f"{self.sha256} {self.volumes}"
 
 
-def read_sessions_of(sources: list[LaionSource], region: Region, resources: Resources) -> Pieces:
-    """Read the region's voxels from each session, in parallel."""
+def check_grids(sources: list[LaionSource], region: Region) -> None:
+    """Refuse sessions whose volumes do not lie where the regions do."""
     for source in sources:
         image = read_volume(source.path, remedy=source.remedy)
         check_same_grid(source.path, image, region.mask.shape, region.affine, "the regions")
-    return read_pieces(
-        sources,
-        region.mask,
-        resources.workspace,
-        resources.machine,
-        code=_reading_code(),
-        progress=resources.progress,
-    )
 
 
-def _reading_code() -> bytes:
+def reading_code() -> bytes:
     """Identify the code that makes a piece: pieces from before a change are not used."""
-    return code_digest("fmri2img.datasets.laion.laion_betas.read_sessions_of").encode()
-
-
-def estimate_training_ncsnr(
-    pieces: Pieces, trials: pd.DataFrame, params: ExtractBetasParams, resources: Resources
-) -> np.ndarray:
-    """Estimate ncsnr from images that are not test images, NaN if it is not asked for, shape
-    (n_voxels,).
-    """
-    if not params.needs_training_ncsnr:
-        return np.full(pieces.betas.shape[1], np.nan, np.float32)
-    image_ids, is_training = (
-        trials["image_id"].to_numpy(np.str_),
-        ~trials["is_test"].to_numpy(bool),
-    )
-    n_repetitions = common_repetitions(image_ids[is_training])
-    return pieces.ncsnr(
-        trials["session"].to_numpy(),
-        image_ids,
-        is_training,
-        estimate=partial(estimate_ncsnr, n_repetitions=n_repetitions),
-        progress=resources.progress,
-    )
+    return code_digest("fmri2img.datasets.laion.laion_betas.LaionSource.read").encode()
