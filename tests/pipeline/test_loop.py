@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import fmri2img.provenance.rewritten as rewritten
+from commands import without_code
 from conftest import REPOSITORY
 from fmri2img.provenance.lineage import LockLoader
 from fmri2img.provenance.reach import Program, Reach, is_excused
@@ -172,7 +173,7 @@ def test_what_is_missing_changed_or_never_ran_is_told(copied):
 
 def test_an_unknown_stage_gets_near_names(project):
     result = run(project, "fmri2img", "why", "trainn", check=False)
-    assert (result.returncode, result.stderr) == (
+    assert (result.returncode, without_code(result.stderr)) == (
         1,
         "error: trainn: no such stage in dvc.yaml; did you mean: train, train@subj02-ridge, "
         "fetch_raw?\n",

@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from commands import without_code
 from fmri2img.containers.splits import Split
 from fmri2img.sharing import open_voxels
 from miniature import PAIR, SUBJECT, clone
@@ -131,7 +132,10 @@ def test_what_is_not_here_is_told_and_nothing_is_written(finished, tmp_path):
     assert not (other / "new").exists()
     (other / "reports/comparison.json").unlink()
     refused = run(other, "fmri2img", "paper", check=False)
-    assert refused.stderr == "error: reports/comparison.json not found; run: fmri2img repro\n"
+    assert (
+        without_code(refused.stderr)
+        == "error: reports/comparison.json not found; run: fmri2img repro\n"
+    )
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="TeX is not installed")

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 import miniature
+from commands import without_code
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.latents import Latents
 from fmri2img.containers.reconstructions import Reconstructions
@@ -246,8 +247,10 @@ def test_a_missing_raw_file_stops_extraction_and_keeps_earlier_results(project):
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "betas_session20.hdf5 not found" in result.stderr
-    assert result.stderr.rstrip().endswith(
-        "fetch it again: dvc repro --force --single-item fetch_raw@subj02"
+    assert (
+        without_code(result.stderr)
+        .rstrip()
+        .endswith("fetch it again: dvc repro --force --single-item fetch_raw@subj02")
     )
     assert (project / "data/voxels/subj02.h5").read_bytes() == before
 

@@ -185,6 +185,14 @@ class JoinedArray:
     shape: tuple[int, ...]
     dtype: np.dtype
 
+    def columns(self, which: slice) -> np.ndarray:
+        """Read some columns of all rows, shape (n_rows, n)."""
+        parts = []
+        for path in self.paths:
+            with h5py.File(path, "r", locking=False) as file:
+                parts.append(file[self.name][:, which])
+        return np.concatenate(parts)
+
     def __len__(self) -> int:
         return self.shape[0]
 

@@ -39,7 +39,6 @@ from fmri2img.datasets.folder.beta_files import (
     SUFFIXES,
     TRIALS,
     beta_files,
-    reading_code,
     sessions_in_volumes,
 )
 from fmri2img.datasets.folder.label_files import label_files, read_label_file
@@ -265,10 +264,10 @@ class Reader:
                 trials,
                 region,
                 self.facts,
-                func_space="own grid",
+                func_space="own volumes",
                 beta_version=self._declared.title,
             )
-            return sessions.trial_betas(raw, shared, params, resources, code=reading_code())
+            return sessions.trial_betas(raw, shared, params, resources)
         _, voxels = self._voxels(raw)
         recording = Recording(
             self._betas(raw, len(voxels))[trials.index.to_numpy()],

@@ -14,6 +14,7 @@ from fmri2img.datasets.protocol import Facts, Region, Resources
 from fmri2img.datasets.recording import describe_voxels
 from fmri2img.project.config import ExtractBetasParams
 from fmri2img.provenance.receipts import RawFiles
+from fmri2img.provenance.stage_fingerprints import code_digest
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,15 @@ class JoinedSessions:
         shared: RawFiles,
         params: ExtractBetasParams,
         resources: Resources,
-        *,
-        code: bytes,
     ) -> TrialBetas:
-        """Read the region's voxels from each session, in parallel; ``code`` stands for what reads
-        them.
-        """
+        """Read the region's voxels from each session, in parallel."""
         trials, region = self.trials, self.region
         pieces = read_pieces(
             self.sources,
             region.mask,
             resources.workspace,
             resources.machine,
-            code=code,
+            code=_reading_code(type(self.sources[0])),
             progress=resources.progress,
         )
         image_ids = trials["image_id"].to_numpy(
@@ -125,3 +122,9 @@ class JoinedSessions:
             estimate=partial(estimate_ncsnr, n_repetitions=n_repetitions),
             progress=resources.progress,
         )
+
+
+def _reading_code(source: type) -> bytes:
+    """Identify the code that makes a piece: pieces from before a change are not used."""
+    roots = ("fmri2img.datasets.pieces.read_pieces", f"{source.__module__}.{source.__name__}.read")
+    return code_digest(*roots).encode()

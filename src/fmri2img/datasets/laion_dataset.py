@@ -20,7 +20,7 @@ from fmri2img.datasets.fetching.fetch import describe, download_files, refuse_si
 from fmri2img.datasets.fetching.partial import RemoteFile
 from fmri2img.datasets.joined_sessions import JoinedSessions
 from fmri2img.datasets.laion import laion_paths as paths
-from fmri2img.datasets.laion.laion_betas import LaionSource, check_grids, reading_code
+from fmri2img.datasets.laion.laion_betas import LaionSource, check_grids
 from fmri2img.datasets.laion.laion_maps import read_fitted, read_masks, read_shipped_ncsnr
 from fmri2img.datasets.laion.laion_pictures import (
     SIDE,
@@ -230,7 +230,7 @@ class Reader:
             ncsnr=read_shipped_ncsnr(raw, region),
             in_brain=read_fitted(raw, region),
         )
-        return sessions.trial_betas(raw, shared, params, resources, code=reading_code())
+        return sessions.trial_betas(raw, shared, params, resources)
 
     def iterate_pictures(
         self,

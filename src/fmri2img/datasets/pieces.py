@@ -67,10 +67,6 @@ class Pieces:
         n_trials = sum(shape[0] for shape in shapes)
         return JoinedArray(self.paths, "betas", (n_trials, shapes[0][1]), dtype)
 
-    def columns(self, voxels: slice) -> np.ndarray:
-        """Read all trials of some voxels, shape (n_trials, n)."""
-        return np.concatenate([_read(path, "betas", (slice(None), voxels)) for path in self.paths])
-
     def stack(self, name: str) -> np.ndarray:
         """Read ``valid`` or ``saturated``, shape (n_sessions, n_voxels)."""
         return np.stack([_read(path, name, ()) for path in self.paths])
@@ -99,7 +95,7 @@ class Pieces:
         """
         estimates = []
         for first in progress(range(0, self.betas.shape[1], _VOXELS_AT_ONCE), desc="ncsnr"):
-            betas = self.columns(slice(first, first + _VOXELS_AT_ONCE))
+            betas = self.betas.columns(slice(first, first + _VOXELS_AT_ONCE))
             estimates.append(
                 estimate(betas[is_training], sessions[is_training], image_ids[is_training])
             )

@@ -36,8 +36,7 @@ CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.datasets.fetching.fetch.check_not_pulled": "stops, or lets pass",
     "fmri2img.models.registry.stage_of": "names a stage in words for the user",
     "fmri2img.datasets.nsd.sessions._code": "names the pieces of an unfinished extraction",
-    "fmri2img.datasets.laion.laion_betas.reading_code": "the same",
-    "fmri2img.datasets.folder.beta_files.reading_code": "the same",
+    "fmri2img.datasets.joined_sessions._reading_code": "the same",
     "fmri2img.project.locks": "who waits for whom",
     "fmri2img.project.parallel": "where jobs run, not what they do",
     **dict.fromkeys(

@@ -195,6 +195,27 @@ def test_a_declared_fact_that_does_not_hold_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("form", ["table", "volumes"])
+@pytest.mark.parametrize("factor", [1000, 0.001])
+def test_betas_in_another_unit_are_one_line(form, factor, miniature, tmp_path):
+    root = tmp_path / "raw"
+    if form == "table":
+        path = write_folder(root) / PERSON / "betas.npy"
+    else:
+        path = write_volumes(root, ".npy", n_files=1) / PERSON / "betas.npy"
+    np.save(path, np.load(path) * np.float32(factor))
+    with pytest.raises(
+        MismatchError, match=r"an SD of .* expected 0.05 to 20 in z-score; .*\(units\)"
+    ):
+        read("folder", folder(root), PERSON, miniature, tmp_path)
+
+
+def test_missing_betas_in_volumes_are_refused_where_so_declared(miniature, tmp_path):
+    root = write_volumes(tmp_path / "raw", ".hdf5", missing="refused")
+    with pytest.raises(MismatchError, match=r"trial 3, voxel \d+ .* has no finite beta"):
+        read("folder", folder(root), PERSON, miniature, tmp_path)
+
+
 def test_a_picture_of_another_size_is_one_line(miniature, tmp_path):
     dataset = folder(write_folder(tmp_path / "raw", picture_side=SIDE - 1))
     with pytest.raises(

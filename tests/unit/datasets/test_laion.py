@@ -15,9 +15,11 @@ from PIL import Image
 
 from conftest import REPOSITORY, linked
 from datasets import laion
+from fmri2img.datasets import joined_sessions
 from fmri2img.datasets.contract import check_betas
-from fmri2img.datasets.laion import laion_betas
+from fmri2img.datasets.folder.beta_files import SessionBetas
 from fmri2img.datasets.laion import laion_paths as paths
+from fmri2img.datasets.laion.laion_betas import LaionSource
 from fmri2img.datasets.laion.laion_pictures import SIDE, iterate_stimuli, read_names
 from fmri2img.datasets.laion.laion_tables import read_split, read_trials
 from fmri2img.datasets.nsd.volumes import stream_values, write_volume
@@ -158,11 +160,12 @@ def test_noise_ceilings_that_are_shares(small_laion, tmp_path, caplog):
 
 
 def test_pieces_of_other_code_are_not_used():
-    before = laion_betas._reading_code()
-    assert before == laion_betas._reading_code()
+    codes = [joined_sessions._reading_code(source) for source in (LaionSource, SessionBetas)]
+    assert codes[0] == joined_sessions._reading_code(LaionSource)
+    assert codes[0] != codes[1]
     program = Program.read(REPOSITORY / "src")
-    reach = Reach(program, ("fmri2img.datasets.laion.laion_betas.read_sessions_of",))
-    names = [line.split()[0] for line in reach.lines()]
+    roots = "fmri2img.datasets.pieces.read_pieces", f"{LaionSource.__module__}.LaionSource.read"
+    names = [line.split()[0] for line in Reach(program, roots).lines()]
     assert {"LaionSource.read", "stream_values", "_make_piece"} <= set(names)
 
 

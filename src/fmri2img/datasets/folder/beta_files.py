@@ -20,7 +20,6 @@ from fmri2img.datasets.nsd.volumes import (
 from fmri2img.datasets.protocol import Region, Resources
 from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.provenance.receipts import RawFiles
-from fmri2img.provenance.stage_fingerprints import code_digest
 
 TRIALS = "trials.csv"
 _NIFTI, _HDF5, _NUMPY = (".nii.gz", ".nii"), (".hdf5", ".h5", ".mat"), (".npy",)
@@ -162,8 +161,8 @@ def _hdf5(path: Path) -> Iterator[h5py.File]:
         with h5py.File(path, "r", locking=False) as file:
             yield file
     except (OSError, RuntimeError, KeyError, TypeError) as error:
-        how = "save it with -v7.3" if path.suffix == ".mat" else "write the file anew"
-        raise FormatError(f"{path}: not a readable HDF5 file ({error}); {how}") from error
+        remedy = "save it with -v7.3" if path.suffix == ".mat" else "write the file anew"
+        raise FormatError(f"{path}: not a readable HDF5 file ({error}); {remedy}") from error
 
 
 def _mapped(path: Path) -> np.ndarray:
@@ -236,8 +235,3 @@ def sessions_in_volumes(
                 )
             )
     return sources
-
-
-def reading_code() -> bytes:
-    """Identify the code that makes a piece: pieces from before a change are not used."""
-    return code_digest("fmri2img.datasets.folder.beta_files.SessionBetas.read").encode()

@@ -84,9 +84,9 @@ class Survey:
         subjects = self._subjects()
         tables = {name: self._trials(name) for name in subjects}
         shown = pd.concat([table.assign(subject=name) for name, table in tables.items()])
-        self._pictures(shown, test_images)
         for name, table in tables.items():
             self._responses(name, table)
+        self._pictures(shown, test_images)
         self.facts |= {"subjects": subjects, "missing": "masked"}
         if len(shown):
             counts = shown.groupby(["subject", "image_id"]).size()
@@ -138,8 +138,8 @@ class Survey:
         volumes = [file for file in label_files(folder) if set_name(file)]
         if not volumes:
             self.missing.append(
-                f"{folder}/regions: a label volume on the grid of the betas, such as visual.nii.gz, "
-                "with visual.csv (label,name)"
+                f"{folder}/regions: a label volume on the grid of the betas, such as "
+                "visual.nii.gz, with visual.csv (label,name)"
             )
             return
         image = read_volume(folder / volumes[0], remedy=_REMEDY)
@@ -208,10 +208,10 @@ class Survey:
         else:
             declared = told | self.facts
             text = yaml.safe_dump(declared, sort_keys=False, allow_unicode=True)
-            asked = {key: what for key, what in _ASKED.items() if key not in declared}
+            asked = {key: _ASKED[key] for key in _ASKED if key not in declared}
             if "voxel_mm" not in declared:
                 asked["voxel_mm"] = "side of a voxel in mm"
-            lines = [f"# {key}:   # {what}\n" for key, what in asked.items()]
+            lines = [f"# {key}:   # {meaning}\n" for key, meaning in asked.items()]
             write_text(path, "".join([*lines, text]))
             self.notes.append(f"{path}: written")
         known = {*_ASKED, "voxel_mm", "picture_side", "n_repetitions"}

@@ -13,7 +13,6 @@ from fmri2img.datasets.nsd.volumes import (
 )
 from fmri2img.datasets.protocol import Region
 from fmri2img.project.exceptions import FormatError
-from fmri2img.provenance.stage_fingerprints import code_digest
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,3 @@ def check_grids(sources: list[LaionSource], region: Region) -> None:
     for source in sources:
         image = read_volume(source.path, remedy=source.remedy)
         check_same_grid(source.path, image, region.mask.shape, region.affine, "the regions")
-
-
-def reading_code() -> bytes:
-    """Identify the code that makes a piece: pieces from before a change are not used."""
-    return code_digest("fmri2img.datasets.laion.laion_betas.LaionSource.read").encode()
