@@ -53,13 +53,10 @@ def walk(pair_template, tmp_path_factory):
     told = {}
     for block in blocks("console"):
         for line in re.findall(r"^\$ (.*)", block, re.MULTILINE):
-            words = shlex.split(line.replace(PLACE, str(root)))
+            words = shlex.split(line.replace(PLACE, str(root)), comments=True)
             result = run(project, *words, check=False)
-            told[words[1]] = (
-                result.returncode,
-                result.stdout.replace(str(root), PLACE),
-                result.stderr,
-            )
+            printed = result.stdout.replace(str(root), PLACE)
+            told.setdefault(words[1], (result.returncode, printed, result.stderr))
     return project, told
 
 
@@ -78,6 +75,28 @@ def test_the_walk_ends_with_scores_and_an_answer(walk):
     assert f"{PERSON}: " in told["check-alignment"][1]
 
 
+def test_its_owner_says_who_may_have_it(walk, tmp_path):
+    """In ``dataset.yaml`` as it is, and in the voxel files that were made from it."""
+    project, _ = walk
+    declared = project.parent / "breakfast/dataset.yaml"
+    run(project, "dvc", "remote", "add", "--local", "--force", "all", str(tmp_path / "all"))
+    public = ("fmri2img", "share", "--remote", "all", "--public")
+    assert "in all, remote all" in run(project, *public).stdout
+    text = declared.read_text()
+    declared.write_text(text.replace("terms: ''", "terms: only our group"))
+    for options in (("--public",), ()):  # its files are simulated ones, which changes nothing
+        refused = run(project, *public[:4], *options, check=False)
+        assert refused.returncode == 1
+        assert "only our group; " in refused.stderr
+    declared.write_text(text)
+    voxels = project / f"data/voxels/{PERSON}.h5"
+    content = voxels.read_bytes()
+    voxels.unlink()
+    voxels.write_bytes(content + b"more")
+    refused = run(project, *public, check=False)
+    assert "not here as dvc.lock records it, and it says who may have the data" in refused.stderr
+
+
 def as_folder(project, root):
     """Write what a subject of the simulator's NSD saw and how it responded in a folder's form."""
     person = root / SUBJECT
@@ -93,11 +112,11 @@ def as_folder(project, root):
     names = json.loads((project / f"data/rois/{SUBJECT}.json").read_text())["names"]
     table = pd.DataFrame({"label": list(names), "name": list(names.values())})
     table.to_csv(person / "regions/visual.csv", index=False)
-    for number, session in enumerate(trials.sessions, start=1):
+    for session in trials.sessions:
         (source,) = (project / "data/raw/nsddata_betas").rglob(f"betas_session{session:02d}.hdf5")
         with (
             h5py.File(source) as raw,
-            h5py.File(person / f"betas/ses-{number:02d}.hdf5", "w") as file,
+            h5py.File(person / f"betas/ses-{session:02d}.hdf5", "w") as file,
         ):
             file["betas"] = raw["betas"][()].astype(np.float32) / 300
     columns = {name: getattr(trials, name) for name in ("session", "run", "trial")}
@@ -142,7 +161,8 @@ def test_the_simulators_nsd_in_a_folder_gives_the_same_scores(pair_template, tmp
         {"dataset": "folder", "subjects": [SUBJECT], "population": [SUBJECT]}
         | {"convert_roi": regions},
     )
-    run(project, "fmri2img", "repro", "evaluate")
+    result = run(project, "fmri2img", "repro", "evaluate", check=False)
+    assert result.returncode == 0, result.stderr
     for kind in ("split", "truth", "scores"):
         same_in(kind, pair_template, project)
 

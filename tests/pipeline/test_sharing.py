@@ -2,12 +2,16 @@
 bytes.
 """
 
+import contextlib
 import json
 import logging
 import re
 import shutil
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import boto3
 import pytest
@@ -15,6 +19,7 @@ import yaml
 from moto.server import ThreadedMotoServer
 
 from conftest import REPOSITORY
+from fmri2img.cli import sharing_verbs
 from fmri2img.containers.trial_betas import TrialBetas
 from miniature import changed_params
 from pipeline.projects import kill_when, run
@@ -314,6 +319,59 @@ def test_components_of_nsd_do_not_leave_the_group(project, folder_remote, tmp_pa
     result = run(colleague, "fmri2img", "share", "--remote", "demo", "--members-only", check=False)
     assert "the remote demo is part of the repository, which anybody may read" in result.stderr
     assert not (tmp_path / "demo").exists()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder):
+    """A folder as anybody's web server gives it."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def objects_in(folder):
+    return {path.parent.name + path.name for path in (folder / "files/md5").glob("*/*")}
+
+
+def test_what_everybody_may_have_goes_over_plain_http(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing_verbs, "data_source_of", lambda: "laion")
+    public = tmp_path / "public"
+    run(project, "dvc", "remote", "add", "--local", "--force", "everybody", str(public))
+    told = run(project, "fmri2img", "share", "--remote", "everybody", "--public").stdout
+    assert "public: receipts, regions and voxels, nothing else: responses are CC0" in told
+    there, made = objects_in(public), md5s(project)
+    responses = ("data/receipts/", "data/rois/", "data/voxels/")
+    assert {made[path] for path in made if path.startswith(responses)} <= there
+    private = ("data/examples/", "data/truth/", "data/latents/", "data/prior/", "models/")
+    assert not {made[path] for path in made if path.startswith(private)} & there
+    with served(public) as url:
+        stranger = clone(project, tmp_path / "stranger", url)
+        run(stranger, "fmri2img", "pull", "--remote", "lab", "--responses")
+    for path in ("data/voxels/subj02.h5", "data/rois/subj02.nii.gz"):
+        assert (stranger / path).read_bytes() == (project / path).read_bytes()
+    assert not (stranger / "data/examples/subj02.h5").exists()
+
+
+def test_nsd_is_never_public(project, tmp_path, monkeypatch):
+    monkeypatch.setattr(sharing_verbs, "data_source_of", lambda: "nsd")
+    public = tmp_path / "public"
+    run(project, "dvc", "remote", "add", "--local", "--force", "everybody", str(public))
+    for more in ((), ("--dry-run",)):
+        result = run(
+            project, "fmri2img", "share", "--remote", "everybody", "--public", *more, check=False
+        )
+        assert result.returncode == 1
+        assert result.stderr.startswith("error: --public: ")
+        assert "with --members-only" in result.stderr
+    assert not public.exists()
 
 
 def test_a_remote_that_does_not_answer(project, tmp_path, monkeypatch):

@@ -47,5 +47,5 @@ def check(options: argparse.Namespace) -> None:
         more = f" ({len(faults)} subjects in all)" if len(faults) > 1 else ""
         raise MismatchError(
             f"{subject}: {fault}{more}; correct the table, the pictures or the volumes, and run: "
-            "fmri2img repro"
+            f"dvc repro --force --single-item fetch_raw@{subject}, then fmri2img repro"
         )

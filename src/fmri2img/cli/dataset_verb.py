@@ -18,7 +18,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument("--unit", help="unit of the betas, such as 'percent signal change'")
     verb.add_argument("--terms", help="who may have the data, in a sentence; '' for anybody")
     verb.add_argument(
-        "--test-fraction", type=float, default=0.1, help="share of images for tests (0.1)"
+        "--test-fraction", type=float, help="share of images for tests (0.1 if left out)"
     )
     verb.add_argument(
         "--test-sessions",
@@ -36,15 +36,13 @@ def begin_dataset(options: argparse.Namespace) -> None:
 
     if not options.folder.is_dir():
         raise ConfigError(f"{options.folder} is not a folder; name the one that holds your data")
-    if not 0 < options.test_fraction < 1:
+    if options.test_fraction is not None and not 0 < options.test_fraction < 1:
         raise ConfigError(
             f"--test-fraction: got {options.test_fraction}, expected a share between 0 and 1; "
             "correct it"
         )
-    told = {"title": options.title or options.folder.resolve().name}
-    told |= {
-        key: value for key in ("unit", "terms") if (value := getattr(options, key)) is not None
-    }
+    values = {key: getattr(options, key) for key in ("title", "unit", "terms")}
+    told = {key: value for key, value in values.items() if value is not None}
     survey = Survey(options.folder)
     survey.complete(told, TestImages(options.test_fraction, tuple(options.test_sessions)))
     print(*survey.notes, sep="\n")
@@ -56,12 +54,17 @@ def begin_dataset(options: argparse.Namespace) -> None:
         )
     subjects = ", ".join(survey.facts["subjects"])
     print(
-        "complete; in params.yaml:",
-        "  dataset: folder",
-        f"  subjects: [{subjects}]",
-        f"  population: [{subjects}]",
-        f"  machine: raw_root: {options.folder.resolve()}",
-        "  convert_roi: roi: (a set of regions), drawn_in: func",
+        "complete; change in params.yaml:",
+        "",
+        "dataset: folder",
+        f"subjects: [{subjects}]",
+        f"population: [{subjects}]",
+        "machine:",
+        f"  raw_root: {options.folder.resolve()}",
+        "convert_roi:",
+        f"  roi: {' or '.join(survey.sets)}",
+        "  drawn_in: func        # regions lie on the grid of the betas",
+        "",
         "then run: fmri2img repro, and fmri2img check-alignment",
         sep="\n",
     )

@@ -7,8 +7,16 @@ EXAMPLES = {
         "fmri2img export data/voxels/subj01.h5 --rois V1v V1d --to exports/v1.npz",
         "fmri2img export data/voxels/subj01.h5 --format takagi --to exports/mrifeat/subj01",
     ],
-    "share": ["fmri2img share --dry-run", "fmri2img share --remote lab --members-only"],
-    "pull": ["fmri2img pull", "fmri2img pull --remote lab --models"],
+    "share": [
+        "fmri2img share --dry-run",
+        "fmri2img share --remote lab --members-only",
+        "fmri2img share --remote everybody --public",
+    ],
+    "pull": [
+        "fmri2img pull",
+        "fmri2img pull --remote lab --models",
+        "fmri2img pull --remote everybody --responses",
+    ],
     "metrics": ["fmri2img metrics", "fmri2img metrics subj01"],
     "evaluate": [
         "fmri2img evaluate my-reconstructions/ data/truth/subj01.h5 --to scores.json",

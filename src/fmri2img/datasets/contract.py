@@ -1,5 +1,6 @@
 """The check of files against what their dataset declares."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -15,7 +16,7 @@ _ID_KINDS = {"numbers": "iu", "texts": "U"}
 _VOXELS_AT_ONCE = 512
 # What a voxel's SD over trials may be, by a word of the unit's name. Betas a thousand times too
 # large or too small have another unit than declared.
-_LIKELY_SD = {"percent": (0.02, 50.0), "z-score": (0.05, 20.0)}
+_LIKELY_SD = {"percent": (0.02, 50.0), "zscore": (0.05, 20.0)}
 
 
 def check_betas(trials: TrialBetas, facts: Facts, subject: str) -> TrialBetas:
@@ -66,11 +67,13 @@ def _faults(trials: TrialBetas, facts: Facts, subject: str) -> Iterator[tuple[st
 
 def _scale_fault(trials: TrialBetas, units: Units) -> str:
     """Return how betas contradict the name of their unit; empty if they do not."""
-    likely = [limits for word, limits in _LIKELY_SD.items() if word in units.name.lower()]
+    name = re.sub(r"[ _-]", "", units.name.lower()).replace("%", "percent")
+    likely = [limits for word, limits in _LIKELY_SD.items() if word in name]
     if not likely:
         return ""
     block = _columns(trials, slice(0, _VOXELS_AT_ONCE)).astype(np.float32) / units.per_unit
-    deviations = np.array([values[np.isfinite(values)].std() for values in block.T if values.any()])
+    finite = [values[np.isfinite(values)] for values in block.T]
+    deviations = np.array([values.std() for values in finite if values.any()])
     typical = float(np.nanmedian(deviations)) if deviations.size else np.nan
     (lowest, highest), *_ = likely
     if np.isnan(typical) or lowest <= typical <= highest:

@@ -22,6 +22,7 @@ Pictures may be rows of ``pictures.hdf5`` (``pictures.csv``: ``row`` in place of
 name there is left out.
 """
 
+import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -78,6 +79,7 @@ from fmri2img.project.params_file import check_section, near
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
 TERMS = "the terms in this project's dataset.yaml must be kept"
+PUBLIC = "declared"  # everything if dataset.yaml declares no terms, else nothing
 DECLARED = PurePosixPath("dataset.yaml")
 _VOXELS = "voxels.csv"
 _POSITION = ("i", "j", "k")
@@ -190,7 +192,8 @@ class Reader:
                 f"{root}: {len(absent)} of {len(files)} files of {name} are missing, first "
                 f"{absent[0]}; complete the folder"
             )
-        source = source_of(root, files, "folder")
+        # Its owner may write anything into it, also the words that mark simulated files.
+        source = source_of(root, [file for file in files if file != DECLARED], "folder")
         receipt = Receipt.of(name, root, files, ledger, data_source=source, watch=watch)
         if name == "shared":
             self._check_copies(receipt)
@@ -199,9 +202,15 @@ class Reader:
     @staticmethod
     def _files_of(folder: Path) -> list[str | PurePosixPath]:
         """Return a subject's files: voxels as a table, or as volumes."""
-        if (folder / _VOXELS).is_file() or not (labels := label_files(folder)):
+        labels, betas = label_files(folder), beta_files(folder)
+        if (folder / _VOXELS).is_file() or not (labels or betas):
             return [TRIALS, _VOXELS, "betas.npy"]
-        if not (betas := beta_files(folder)):
+        if not labels:
+            raise MissingDataError(
+                f"{folder}: no regions; put a label volume on the grid of the betas into "
+                f"{folder.name}/regions (docs/own-data.md)"
+            )
+        if not betas:
             raise MissingDataError(
                 f"{folder}: no betas; put a file for each session into {folder.name}/betas, or one "
                 f"for all beside it (betas{', betas'.join(SUFFIXES)})"
@@ -212,9 +221,11 @@ class Reader:
         """Refuse a test picture that is also a training picture, under another name."""
         table = self._pictures(self.setting.root / PICTURES)
         if "row" in table:
-            return
-        sha256 = {record.path: record.sha256 for record in receipt.files}
-        table["sha256"] = [sha256[str(path)] for path in table["path"]]
+            rows = read_picture_rows(self.setting.root / ARRAY, list(table["row"]))
+            table["sha256"] = [hashlib.sha256(row.tobytes()).hexdigest() for row in rows]
+        else:
+            sha256 = {record.path: record.sha256 for record in receipt.files}
+            table["sha256"] = [sha256[str(path)] for path in table["path"]]
         for _, alike in table.groupby("sha256", sort=False):
             if alike["is_test"].nunique() > 1:
                 test, training = (
@@ -314,6 +325,8 @@ class Reader:
         """Read the trials of the chosen sessions; the index is the row of the betas."""
         path = raw.locate(PurePosixPath(raw.name) / TRIALS)
         table = read_table(path, ("session", "run", "trial", "image_id"))
+        if table.empty:
+            raise FormatError(f"{path}: no trial; write a line for each")
         for column in ("session", "run", "trial"):
             table[column] = whole_numbers(path, table[column], largest=_LARGEST)
         table["image_id"] = image_ids(path, table["image_id"], self._declared.ids)

@@ -11,7 +11,7 @@ from fmri2img.containers.ncsnr import above_threshold, common_repetitions, estim
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.datasets.pieces import Pieces, Source, read_pieces
 from fmri2img.datasets.protocol import Facts, Region, Resources
-from fmri2img.datasets.recording import describe_voxels
+from fmri2img.datasets.recording import count_repetitions, describe_voxels
 from fmri2img.project.config import ExtractBetasParams
 from fmri2img.provenance.receipts import RawFiles
 from fmri2img.provenance.stage_fingerprints import code_digest
@@ -98,7 +98,7 @@ class JoinedSessions:
             session=trials["session"].to_numpy(np.int16),
             run=trials["run"].to_numpy(np.int16),
             trial=trials["trial"].to_numpy(np.int16),
-            repetition=trials.groupby("image_id").cumcount().to_numpy(np.int8),
+            repetition=count_repetitions(trials),
         )
 
     def _training_ncsnr(

@@ -46,6 +46,7 @@ TERMS = (
     "responses are CC0, but pictures and what is made from them stay with those who signed "
     "LAION-fMRI's Data Use Agreement (https://laion-fmri.hebartlab.com/terms)"
 )
+PUBLIC = "responses"
 N_REPETITIONS = 12
 UNITS = Units("GLMsingle beta")
 SessionNumber = Annotated[int, Field(ge=1, le=99)]

@@ -18,6 +18,7 @@ TERMS = (
     "voxels are components of the Natural Scenes Dataset and may not leave the group that accepted "
     "its agreement (https://naturalscenesdataset.org)"
 )
+PUBLIC = "nothing"
 Settings = RealNsdParams
 
 

@@ -304,5 +304,13 @@ def terms_of(name: str) -> str:
     return terms
 
 
+def public_part(name: str) -> str:
+    """Return what of a dataset everybody may have, from its name in receipts: ``everything``, the
+    ``responses``, ``nothing``, or as its voxel files ``declared``.
+    """
+    part: str = _module(name).PUBLIC if name in dataset_names() else "nothing"
+    return part
+
+
 def _module(name: str) -> ModuleType:
     return importlib.import_module(f"fmri2img.datasets.{name}{_END}")

@@ -94,7 +94,7 @@ class Recording:
             session=session,
             run=self.trials["run"].to_numpy(np.int16),
             trial=self.trials["trial"].to_numpy(np.int16),
-            repetition=self._repetitions(),
+            repetition=count_repetitions(self.trials),
         )
 
     def _check_sessions(self, betas: np.ndarray, whose: str, limits: SessionLimits) -> None:
@@ -105,15 +105,18 @@ class Recording:
                     "(datasets.folder.sessions)"
                 )
 
-    def _repetitions(self) -> np.ndarray:
-        """Count how often each trial's image was shown before in time, whatever the rows' order."""
-        in_time = self.trials.sort_values(["session", "run", "trial"], kind="stable")
-        counts = in_time.groupby("image_id").cumcount()
-        return counts.loc[self.trials.index].to_numpy(np.int8)
-
     def _voxels_of(self, region: Region) -> np.ndarray:
         rows = np.flatnonzero(region.mask[tuple(self.voxel_ijk.T)])
         return rows[np.lexsort(self.voxel_ijk[rows].T[::-1])]
+
+
+def count_repetitions(trials: pd.DataFrame) -> np.ndarray:
+    """Count how often each trial's image was shown before in time, whatever the rows' order, shape
+    (n_trials,), int8.
+    """
+    in_time = trials.sort_values(["session", "run", "trial"], kind="stable")
+    counts = in_time.groupby("image_id").cumcount()
+    return counts.loc[trials.index].to_numpy(np.int8)
 
 
 def describe_voxels(

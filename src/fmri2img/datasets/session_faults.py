@@ -37,7 +37,8 @@ def session_fault(betas: np.ndarray, limits: SessionLimits) -> str:
             if (largest := float(np.abs(np.nan_to_num(block, nan=0.0)).max())) > _NO_RESPONSE:
                 return f"it holds betas of {largest:.3g}, expected responses"
             n_constant += int((~(np.fmax.reduce(block) > np.fmin.reduce(block))).sum())
-        has_value |= (block != 0).any(axis=1)  # NaN is declared as missing, and no zero
+        # NaN is declared as missing, and no zero; a voxel that is always missing says nothing.
+        has_value |= (block[:, np.isfinite(block).any(axis=0)] != 0).any(axis=1)
         n_saturated += sum(int((block == limit).sum()) for limit in ends)
     n_empty = n_trials - int(has_value.sum())
     if n_constant == n_voxels:

@@ -21,6 +21,7 @@ from fmri2img.project.places import where_it_is
 from fmri2img.provenance.receipts import SIMULATED_NOTICE, Ledger, RawFiles, Receipt, Watch
 
 TERMS = ""  # no brain was measured: anybody may have the files
+PUBLIC = "everything"
 
 
 class Settings(SimulatedNsdParams):

@@ -22,6 +22,7 @@ LETTERS = {
     "StageError": "S",
     "ValueError": "V",  # of values in params.yaml that contradict each other
 }
+_FILE = re.compile(r'File "(.+?)", line')
 _OPEN = "{}"  # what a line says of the case at hand
 _PACKAGE = Path(inspect.getfile(fmri2img)).parent
 
@@ -81,7 +82,9 @@ def code_for(error: Fmri2imgError) -> str:
 
 def _modules_of(error: Fmri2imgError) -> list[Path]:
     frames = traceback.extract_tb(error.__traceback__)
-    paths = [Path(frame.filename) for frame in reversed(frames)]
+    # What another process raised has its traceback as the text of its cause.
+    elsewhere = _FILE.findall(str(error.__cause__ or ""))
+    paths = [Path(name) for name in [*elsewhere[::-1], *(frame.filename for frame in frames[::-1])]]
     return [*dict.fromkeys(paths), Path(__file__).with_name("error_lines.py")]
 
 

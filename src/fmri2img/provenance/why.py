@@ -76,8 +76,6 @@ class Pipeline:
         What DVC says of each stage that is not up to date.
     locked : dict of str to LockedStage
         Stages as they last ran.
-    texts : dict of str to str
-        Fingerprints of the code as it is now.
     history : CodeHistory
     """
 
@@ -89,8 +87,6 @@ class Pipeline:
     commands: dict[str, str]
     status: dict[str, list[Any]]
     locked: dict[str, LockedStage]
-    program: Program
-    texts: dict[str, str]
     history: CodeHistory
     _causes: dict[str, list[Cause]] = field(default_factory=dict)
 
@@ -104,7 +100,6 @@ class Pipeline:
             If ``dvc.yaml``, ``dvc.lock`` or a source file cannot be read.
         """
         check_lock(root)
-        program = Program.read(root / SOURCE)
         from dvc.repo import Repo
         from networkx import topological_sort
 
@@ -134,10 +129,26 @@ class Pipeline:
             commands,
             status,
             locked,
-            program,
-            fingerprints(program),
             CodeHistory(root, cache),
         )
+
+    @cached_property
+    def program(self) -> Program:
+        """The sources."""
+        return Program.read(self.root / SOURCE)
+
+    @cached_property
+    def texts(self) -> dict[str, str]:
+        """Fingerprints of the code as it is now: those on disk, if DVC says that they are up to
+        date, which saves reading all sources.
+        """
+        folder = self.root / FINGERPRINTS
+        if self.status.get(FINGERPRINT_STAGE) or not folder.is_dir():
+            return fingerprints(self.program)
+        return {
+            path.relative_to(folder).with_suffix("").as_posix(): path.read_text(encoding="utf-8")
+            for path in sorted(folder.rglob("*.txt"))
+        }
 
     @cached_property
     def _params(self) -> dict[str, Any]:

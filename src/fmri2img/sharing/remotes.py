@@ -41,6 +41,8 @@ SHARED_STAGES = (
     "fetch_captions",
     "make_targets",
 )
+# What holds responses, and neither pictures nor anything made from them.
+RESPONSE_STAGES = ("fingerprint", "fetch_raw_shared", "fetch_raw", "convert_roi", "extract_betas")
 MODEL_STAGES = (*SHARED_STAGES, "train", "train_population", "train_pixels", "train_diffusion")
 ALL_STAGES = (
     *MODEL_STAGES,
@@ -105,7 +107,7 @@ def plan(remote: str | None, stages: tuple[str, ...], *, root: Path = Path()) ->
     remote : str or None
         None: the default one.
     stages : tuple of str
-        `SHARED_STAGES`, `MODEL_STAGES` or `ALL_STAGES`.
+        `RESPONSE_STAGES`, `SHARED_STAGES`, `MODEL_STAGES` or `ALL_STAGES`.
     root : Path
         The project.
 

@@ -68,8 +68,8 @@ def training_scores(subject: str, model: str) -> tuple[dict[str, Any], str]:
     if not abs(mean - scores[CHAMPION_SCORE]) <= _ROUNDING:
         raise MismatchError(
             f"{path}: {CHAMPION_SCORE} is {scores[CHAMPION_SCORE]:.6f}, expected {mean:.6f}, the "
-            f"mean of {table}; one of them is of another training: dvc checkout {path} {table}, "
-            f"or run: {remedy}"
+            f"mean of {table}; one of them is of another training: bring both back (git checkout "
+            f"{path}; dvc checkout {table}), or run: {remedy}"
         )
     return scores, text
 

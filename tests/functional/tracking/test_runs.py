@@ -161,7 +161,7 @@ def test_scores_of_another_training_are_refused(project, name):
     project.train("ridge", "subj01", score=0.3)
     path = getattr(layout, name)
     shutil.copy(path("subj02", "ridge"), path("subj01", "ridge"))
-    with pytest.raises(MismatchError, match=r"one of them is of another training: dvc checkout"):
+    with pytest.raises(MismatchError, match=r"one of them is of another training: bring both back"):
         log_encoder("subj01", "ridge", evaluation=False)
 
 

@@ -33,7 +33,9 @@ def test_what_files_tell_is_declared(undeclared):
     told = begin(undeclared, *TOLD)
     declared = yaml.safe_load((undeclared / "dataset.yaml").read_text())
     assert declared | {"n_repetitions": 4} == DECLARED
-    assert "complete; in params.yaml:" in told.stdout
+    assert "complete; change in params.yaml:" in told.stdout
+    settings = told.stdout.partition("params.yaml:\n\n")[2].partition("\n\nthen")[0]
+    assert yaml.safe_load(settings)["machine"] == {"raw_root": str(undeclared)}
     assert f"raw_root: {undeclared}" in told.stdout
     assert "anna: 96 trials in 2 sessions, 2 files of betas, regions visual" in told.stdout
     pictures = pd.read_csv(undeclared / "pictures.csv")
@@ -60,9 +62,12 @@ def test_what_no_file_tells_is_asked_for(undeclared):
     text = (undeclared / "dataset.yaml").read_text()
     assert "# unit:   # unit of the betas" in text
     assert yaml.safe_load(text)["picture_side"] == SIDE
-    # Written by hand, it is complete.
-    (undeclared / "dataset.yaml").write_text(text + "unit: z-score\nterms: ''\n")
+    # Told now, or written by hand, it is complete.
+    begin(undeclared, "--unit", "z-score", check=False)
+    with (undeclared / "dataset.yaml").open("a") as file:
+        file.write("terms: ''\n")
     assert "complete" in begin(undeclared).stdout
+    assert yaml.safe_load((undeclared / "dataset.yaml").read_text())["unit"] == "z-score"
 
 
 def lose_trials(root):
@@ -90,6 +95,10 @@ def lose_a_picture(root):
     (root / "pictures/cup-07.png").unlink()
 
 
+def name_with_a_blank(root):
+    (root / PERSON).rename(root / "anna b")
+
+
 def crop(root):
     path = root / "pictures/cup-07.png"
     with Image.open(path) as picture:
@@ -101,10 +110,11 @@ def crop(root):
     [
         (lose_trials, "anna/trials.csv: a table session,run,trial,image_id with a line for each"),
         (lose_betas, "anna/betas: a file for each session (.nii.gz, .nii, .hdf5,"),
-        (lose_a_session, "anna/betas: 2 files for the 3 sessions of trials.csv"),
+        (lose_a_session, "anna/betas: 2 files, expected 3, one for each session of trials.csv"),
         (lose_regions, "anna/regions: a label volume on the grid of the betas, such as visual.nii"),
         (lose_pictures, "pictures: the pictures, all square and of one size, named by image id"),
         (lose_a_picture, "pictures of 1 images, such as cup-07"),
+        (name_with_a_blank, "anna b: a name of letters, digits and _ for this folder"),
         (crop, f"square and of one size (cup-00 {SIDE} x {SIDE}, cup-07 {SIDE - 8} x {SIDE})"),
     ],
 )
@@ -149,7 +159,9 @@ def test_a_changed_folder_is_compared_with_what_was_declared(undeclared):
     begin(undeclared, *TOLD)
     path = undeclared / "dataset.yaml"
     path.write_text(path.read_text().replace("n_repetitions: 4", "n_repetitions: 3"))
-    assert "n_repetitions is 3, files say 4" in begin(undeclared).stdout
+    result = begin(undeclared, check=False)
+    assert result.returncode == 1
+    assert "n_repetitions is 3, and the files say 4: correct" in result.stdout
 
 
 def test_pictures_in_an_array(tmp_path):
@@ -190,3 +202,91 @@ def test_what_looks_alike():
     groups = alike_groups([*scenes, noisy, smaller, darker])
     assert groups.tolist() == [*range(40), 5, 9, 42]
     assert alike_groups([]).tolist() == []
+
+
+def test_what_was_missing_is_taken_up_when_it_is_there(undeclared, tmp_path):
+    shutil.move(undeclared / "pictures/cup-07.png", tmp_path / "cup-07.png")
+    shutil.move(undeclared / PERSON / "trials.csv", tmp_path / "trials.csv")
+    begin(undeclared, *TOLD, check=False)
+    assert not (undeclared / "pictures.csv").exists()
+    shutil.move(tmp_path / "trials.csv", undeclared / PERSON / "trials.csv")
+    assert "such as cup-07" in begin(undeclared, check=False).stdout
+    assert not (undeclared / "pictures.csv").exists()
+    shutil.move(tmp_path / "cup-07.png", undeclared / "pictures/cup-07.png")
+    assert "complete" in begin(undeclared).stdout
+    declared = yaml.safe_load((undeclared / "dataset.yaml").read_text())
+    assert declared | {"n_repetitions": 4} == DECLARED
+    folder(undeclared).fetch_files("shared", Ledger(None), watch=unwatched)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (("--terms", "only our group"), "terms is '', and the option says 'only our group'"),
+        (("--test-sessions", "2"), "it says already which images are for tests; delete it to"),
+        (("--test-fraction", "0.2"), "it says already which images are for tests; delete it to"),
+    ],
+)
+def test_an_option_that_contradicts_what_is_written_is_not_ignored(undeclared, option, message):
+    begin(undeclared, *TOLD)
+    result = begin(undeclared, *option, check=False)
+    assert result.returncode == 1
+    assert message in result.stdout
+
+
+def test_another_person_must_be_declared(undeclared):
+    begin(undeclared, *TOLD)
+    shutil.copytree(undeclared / PERSON, undeclared / "berta")
+    assert (
+        "subjects is ['anna'], and the files say ['anna', 'berta']"
+        in begin(undeclared, check=False).stdout
+    )
+
+
+def test_test_images_are_drawn_from_those_that_were_shown(undeclared):
+    rng = np.random.default_rng(1)
+    for number in range(200):
+        noise = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(undeclared / f"pictures/more-{number:03d}.png")
+    assert "200 pictures that no trial showed" in begin(undeclared, *TOLD).stdout
+    table = pd.read_csv(undeclared / "pictures.csv")
+    test = table.loc[table["is_test"] == 1, "image_id"]
+    assert len(test) == N_IMAGES // 10
+    assert test.str.startswith("cup").all()
+
+
+def test_letters_on_grey_are_not_all_alike(undeclared):
+    rng = np.random.default_rng(1)
+    for number in range(N_IMAGES):
+        letter = np.kron(rng.random((6, 6)) < 0.4, np.ones((2, 2)))
+        picture = np.full((SIDE, SIDE, 3), 128, np.uint8)
+        picture[18:30, 18:30][letter > 0] = 0
+        Image.fromarray(picture).save(undeclared / f"pictures/cup-{number:02d}.png")
+    assert "look alike" not in begin(undeclared, *TOLD).stdout
+
+
+def test_a_choice_that_leaves_hardly_a_training_image_is_refused(undeclared):
+    result = begin(undeclared, *TOLD, "--test-sessions", "2", check=False)
+    assert "40 of 40 images would be test images" in result.stderr
+    assert not (undeclared / "pictures.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("title: a: b", "not valid YAML"), ("[1, 2]", "expected keys with values")],
+)
+def test_a_declaration_that_is_none(undeclared, text, message):
+    (undeclared / "dataset.yaml").write_text(text)
+    result = begin(undeclared, *TOLD, check=False)
+    assert result.returncode == 1
+    assert message in result.stderr
+
+
+def test_a_blank_picture_beside_numbers_makes_ids_texts(undeclared):
+    path = undeclared / PERSON / "trials.csv"
+    path.write_text(path.read_text().replace("cup-", ""))
+    for picture in (undeclared / "pictures").glob("cup-*.png"):
+        picture.rename(picture.with_name(picture.name.removeprefix("cup-")))
+    shutil.copy(undeclared / "pictures/07.png", undeclared / "pictures/blank.png")
+    begin(undeclared, *TOLD, check=False)
+    assert yaml.safe_load((undeclared / "dataset.yaml").read_text())["ids"] == "texts"

@@ -26,7 +26,13 @@ from fmri2img.datasets.contract import check_betas
 from fmri2img.datasets.folder_dataset import Declared
 from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.datasets.picture_join import check_pictures, collect_truth, create_examples
-from fmri2img.datasets.protocol import Resources, check_subjects, dataset_names, terms_of
+from fmri2img.datasets.protocol import (
+    Resources,
+    check_subjects,
+    dataset_names,
+    public_part,
+    terms_of,
+)
 from fmri2img.datasets.regions import read_region
 from fmri2img.project.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
@@ -155,6 +161,16 @@ def test_nobody_but_simulated_data_is_free_of_terms():
     assert "not known" in terms_of("")
 
 
+def test_what_everybody_may_have():
+    assert {name: public_part(name) for name in dataset_names()} == {
+        "folder": "declared",
+        "laion": "responses",
+        "nsd": "nothing",
+        "simulated": "everything",
+    }
+    assert public_part("") == "nothing"
+
+
 def test_an_unknown_subject_gets_near_names(experiment):
     dataset = experiment[0]
     near = dataset.facts.subjects[0]
@@ -260,7 +276,7 @@ def test_what_is_declared_wrongly_is_one_line(tmp_path, key, value, message):
 
 
 def test_the_declaration_of_the_documentation_is_valid():
-    page = (REPOSITORY / "docs/datasets.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs/own-data.md").read_text(encoding="utf-8")
     (text,) = re.findall(r"```yaml\n(title:.*?)```", page, re.DOTALL)
     declared = Declared.model_validate(yaml.safe_load(text))
     assert set(yaml.safe_load(text)) == set(Declared.model_fields)

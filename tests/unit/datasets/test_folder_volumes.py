@@ -211,7 +211,11 @@ def texts(person):
             r"a pickled dictionary, .* wanthdf5 is 1, .*; write its array where",
         ),
         (old_matlab, FormatError, r"betas.mat: not a readable HDF5 file .*; save it with -v7.3"),
-        (one_session_less, MismatchError, r"anna/betas: 1 files, expected 2, one for each session"),
+        (
+            one_session_less,
+            MismatchError,
+            r"anna/betas: 1 files, expected 2, one for each session.*, then run: dvc",
+        ),
         (one_trial_less, MismatchError, r"got 47 volumes, expected 48, the trials of trials.csv"),
         (
             another_place,
@@ -282,10 +286,17 @@ def test_regions_that_do_not_fit(spoil, error, message, tmp_path):
         extract(folder(root), tmp_path / "work")
 
 
-def test_a_subject_without_betas(tmp_path):
+@pytest.mark.parametrize(
+    ("lost", "message"),
+    [
+        ("betas", r"anna: no betas; put a file for each session into"),
+        ("regions", r"anna: no regions; put a label volume on the grid of the betas into anna/reg"),
+    ],
+)
+def test_a_subject_without_betas_or_regions(lost, message, tmp_path):
     root = write_volumes(tmp_path / "raw", ".nii.gz")
-    shutil.rmtree(root / PERSON / "betas")
-    with pytest.raises(MissingDataError, match=r"anna: no betas; put a file for each session into"):
+    shutil.rmtree(root / PERSON / lost)
+    with pytest.raises(MissingDataError, match=message):
         folder(root).fetch_files(PERSON, Ledger(None), watch=unwatched)
 
 
@@ -307,7 +318,7 @@ def test_a_test_picture_under_another_name_among_the_training_pictures(tmp_path)
     [
         (
             np.zeros((4, 48, 48, 3), np.uint8),
-            r"there is no row 4, expected 0 to 3; correct picture",
+            r"there is no row 39, expected 0 to 3; correct pict",
         ),
         (np.zeros((40, 48, 48), np.uint8), r"uint8 of shape \(40, 48, 48\), expected uint8 of"),
     ],
@@ -315,8 +326,110 @@ def test_a_test_picture_under_another_name_among_the_training_pictures(tmp_path)
 def test_an_array_of_pictures_that_does_not_fit(array, message, tmp_path):
     root = pictures_in_hdf5(write_folder(tmp_path / "raw"))
     write_hdf5(root / "pictures.hdf5", pictures=array)
-    receipt = folder(root).fetch_files("shared", Ledger(None), watch=unwatched)
-    shared = RawFiles(receipt, root, Ledger(None))
-    ids = np.array([f"cup-{number:02d}" for number in range(35, 40)])
     with pytest.raises(FormatError, match=message):
-        list(folder(root).iterate_pictures(None, shared, ids))
+        folder(root).fetch_files("shared", Ledger(None), watch=unwatched)
+
+
+def renamed(root, pattern):
+    """Ten sessions of eight trials, with files named by a pattern."""
+    person = root / PERSON
+    trials = pd.read_csv(person / "trials.csv")
+    trials["session"] = np.repeat(np.arange(1, 13), 8)
+    trials["trial"] = np.tile(np.arange(1, 9), 12)
+    trials.to_csv(person / "trials.csv", index=False)
+    volumes = np.load(person / "betas.npy")
+    (person / "betas.npy").unlink()
+    (person / "betas").mkdir()
+    for number, part in enumerate(np.split(volumes, 12, axis=3), start=1):
+        np.save(person / "betas" / pattern.format(number=number, letter=chr(96 + number)), part)
+    return root
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["ses-{number}.npy", "sub-01_ses-{number:02d}_run-1.npy", "day{number}.npy", "{letter}.npy"],
+)
+def test_files_belong_to_sessions_by_their_numbers(pattern, in_a_table, tmp_path):
+    root = renamed(write_volumes(tmp_path / "raw", ".npy", n_files=1), pattern)
+    trials = extract(folder(root), tmp_path / "work")
+    assert trials.sessions.tolist() == list(range(1, 13))
+    np.testing.assert_array_equal(values(trials), values(in_a_table))
+
+
+def test_numbers_that_are_no_sessions_are_refused(tmp_path):
+    root = renamed(write_volumes(tmp_path / "raw", ".npy", n_files=1), "ses-{number}.npy")
+    (root / PERSON / "betas/ses-3.npy").rename(root / PERSON / "betas/ses-30.npy")
+    with pytest.raises(MismatchError, match=r"no file of session 3 of trials.csv, only of 1, 2, 4"):
+        extract(folder(root), tmp_path / "work")
+
+
+def test_files_that_begin_with_a_dot_are_none(tmp_path):
+    root = write_volumes(tmp_path / "raw", ".nii.gz")
+    for path in ("betas/._ses-01.nii.gz", "regions/._visual.nii.gz"):
+        (root / PERSON / path).write_bytes(b"Mac OS X")
+    extract(folder(root), tmp_path / "work")
+
+
+def test_betas_in_two_forms_are_refused(tmp_path):
+    root = write_volumes(tmp_path / "raw", ".nii.gz")
+    np.save(root / PERSON / "betas.npy", np.zeros((2, 3, 4, N_TRIALS), np.float32))
+    with pytest.raises(FormatError, match=r"betas are there twice, as betas.npy and betas/ses-01"):
+        folder(root).fetch_files(PERSON, Ledger(None), watch=unwatched)
+
+
+def test_two_label_volumes_of_one_name_are_refused(tmp_path):
+    root = write_volumes(tmp_path / "raw", ".nii.gz")
+    regions = root / PERSON / "regions"
+    nib.save(nib.load(regions / "visual.nii.gz"), regions / "visual.nii")
+    with pytest.raises(FormatError, match=r"two label volumes are called visual: "):
+        extract(folder(root), tmp_path / "work")
+
+
+@pytest.mark.parametrize("kind", ["cut", "complex"])
+def test_a_plain_volume_that_cannot_be_read(kind, tmp_path):
+    root = write_volumes(tmp_path / "raw", ".nii")
+    path = root / PERSON / "betas/ses-02.nii"
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:-2000])
+    else:
+        nib.save(nib.Nifti1Image(np.ones((2, 3, 4, 48), np.complex64), PLACE), path)
+    message = "damaged or cut off" if kind == "cut" else "volumes of complex64, expected numbers"
+    with pytest.raises(FormatError, match=message):
+        extract(folder(root), tmp_path / "work")
+
+
+def test_a_session_that_was_never_written_is_refused(tmp_path):
+    root = write_volumes(tmp_path / "raw", ".npy")
+    np.save(root / PERSON / "betas/ses-02.npy", np.zeros((2, 3, 4, 48), np.float32))
+    with pytest.raises(FormatError, match=r"ses-02.npy: no voxel varies over its 48 trials"):
+        extract(folder(root), tmp_path / "work")
+
+
+def test_a_table_without_a_trial(tmp_path):
+    root = write_volumes(tmp_path / "raw", ".npy", n_files=1)
+    (root / PERSON / "trials.csv").write_text("session,run,trial,image_id\n")
+    with pytest.raises(FormatError, match=r"trials.csv: no trial; write a line for each"):
+        extract(folder(root), tmp_path / "work")
+
+
+@pytest.mark.parametrize("how", ["one row", "the same picture"])
+def test_a_test_picture_in_an_array_among_the_training_pictures(how, tmp_path):
+    root = pictures_in_hdf5(write_folder(tmp_path / "raw"))
+    table = pd.read_csv(root / "pictures.csv").set_index("image_id")
+    if how == "one row":
+        table.loc["cup-30", "row"] = table.loc["cup-02", "row"]
+        table.to_csv(root / "pictures.csv")
+    else:
+        with h5py.File(root / "pictures.hdf5", "r+") as file:
+            file["pictures"][table.loc["cup-30", "row"]] = file["pictures"][
+                table.loc["cup-02", "row"]
+            ]
+    with pytest.raises(MismatchError, match=r"cup-02, a test image, and cup-30 are the same pict"):
+        folder(root).fetch_files("shared", Ledger(None), watch=unwatched)
+
+
+def test_a_table_with_files_and_rows_means_the_files(tmp_path):
+    root = write_folder(tmp_path / "raw")
+    table = pd.read_csv(root / "pictures.csv")
+    table.assign(row=0).to_csv(root / "pictures.csv", index=False)
+    folder(root).fetch_files("shared", Ledger(None), watch=unwatched)

@@ -5,10 +5,11 @@ import re
 import pytest
 
 from conftest import REPOSITORY
+from fmri2img.datasets.folder import beta_files
 from fmri2img.project.config import PARAMS_PATH
 from fmri2img.project.error_codes import LETTERS, code_for, code_of, error_templates
 from fmri2img.project.error_lines import tell_errors
-from fmri2img.project.exceptions import ConfigError, Fmri2imgError, StageError
+from fmri2img.project.exceptions import ConfigError, Fmri2imgError, MismatchError, StageError
 from fmri2img.project.params_file import load_params
 from fmri2img.sharing.voxel_file import open_voxels
 
@@ -86,6 +87,16 @@ def test_the_most_telling_words_give_the_code(monkeypatch):
         ],
     )
     assert code_for(error) == code_of("ConfigError", "{}: {} is listed {} times; list it once")
+
+
+def test_what_another_process_raised_has_its_code():
+    """A session's file is read there, and its traceback comes as a text."""
+    error = MismatchError(
+        "ses-02.npy: got 47 volumes, expected 48, the trials of trials.csv; correct the table, or "
+        "write the betas anew"
+    )
+    error.__cause__ = RuntimeError(f'Traceback:\n  File "{beta_files.__file__}", line 9, in read')
+    assert "the trials of trials.csv" in row_of(code_for(error))
 
 
 def test_an_error_from_elsewhere_has_no_code():

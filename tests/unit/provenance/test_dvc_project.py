@@ -37,11 +37,17 @@ def project(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text(PARAMS)
     for name in FILES:
         (tmp_path / name).write_text(f"{{{name!r}: 1}}")
-    return tmp_path
+    yield tmp_path
+    while opened:
+        opened.pop().close()
+
+
+opened = []  # their stages need them, and from Python 3.13 on one left open is a warning
 
 
 def stages():
-    return sorted(Repo().index.stages, key=lambda stage: stage.addressing)
+    opened.append(Repo())
+    return sorted(opened[-1].index.stages, key=lambda stage: stage.addressing)
 
 
 def locked(project, write):

@@ -1,6 +1,7 @@
 """Betas in volumes: a file for each session, or one for all, as GLMsingle and others write them."""
 
-from collections.abc import Collection, Iterator
+import re
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -28,6 +29,7 @@ SUFFIXES = (*_NIFTI, *_HDF5, *_NUMPY)
 # (modelmd, whose axes HDF5 has in reverse), and GLMsingle's in Python.
 _TRIALS_FIRST = {"betas": True, "modelmd": True, "betasmd": False}
 _TRIALS_AT_ONCE = 16
+_SESSION = re.compile(r"ses(?:sion)?[-_]?(\d+)", re.IGNORECASE)
 _PICKLED = (
     "it holds a pickled dictionary, which GLMsingle writes unless wanthdf5 is 1, and pickles are "
     "not loaded; write its array where you trust the file: "
@@ -38,13 +40,72 @@ _PICKLED = (
 def beta_files(folder: Path) -> list[PurePosixPath]:
     """Return a subject's files of betas, relative to its folder: one for all sessions, or those
     in ``betas/``, by name.
+
+    Raises
+    ------
+    FormatError
+        If betas are there in more than one form.
     """
     whole = [PurePosixPath(f"betas{suffix}") for suffix in SUFFIXES]
-    if here := [file for file in whole if (folder / file).is_file()]:
-        return here
-    sessions = (folder / "betas").glob("*") if (folder / "betas").is_dir() else ()
-    names = sorted(path.name for path in sessions if path.name.endswith(SUFFIXES))
-    return [PurePosixPath("betas") / name for name in names]
+    here = [file for file in whole if (folder / file).is_file()]
+    inside = (folder / "betas").glob("[!.]*") if (folder / "betas").is_dir() else ()
+    names = sorted(path.name for path in inside if path.name.endswith(SUFFIXES))
+    files = [*here, *(PurePosixPath("betas") / name for name in names)]
+    if here and len(files) > 1:
+        raise FormatError(
+            f"{folder}: betas are there twice, as {files[0]} and {files[1]}; keep one of them"
+        )
+    return files
+
+
+def files_of_sessions(
+    files: Sequence[PurePosixPath], sessions: Sequence[int]
+) -> dict[int, PurePosixPath]:
+    """Return the file of each session; all have the same one if there is one beside ``betas/``.
+
+    Parameters
+    ----------
+    files : sequence of PurePosixPath
+        As `beta_files` finds them.
+    sessions : sequence of int
+        Of the table of trials, ascending.
+
+    Raises
+    ------
+    MismatchError
+        If they do not belong together: by their numbers, if names have them.
+    """
+    if len(files) == 1 and files[0].name.startswith("betas."):
+        return dict.fromkeys(sessions, files[0])
+    folder = files[0].parent if files else PurePosixPath("betas")
+    if len(files) != len(sessions):
+        raise MismatchError(
+            f"{folder}: {len(files)} files, expected {len(sessions)}, one for each session of "
+            f"{TRIALS}; complete the folder, or correct the table"
+        )
+    numbers = [_session_number(file.name) for file in files]
+    if None in numbers:
+        return dict(zip(sessions, sorted(files, key=_natural), strict=True))
+    numbered = dict(zip(numbers, files, strict=True))
+    if absent := sorted({*sessions} - numbered.keys()):
+        raise MismatchError(
+            f"{folder}: no file of session {absent[0]} of {TRIALS}, only of "
+            f"{', '.join(map(str, sorted(filter(None, numbered))))}; name the files by session, or "
+            "correct the table"
+        )
+    return {session: numbered[session] for session in sessions}
+
+
+def _session_number(name: str) -> int | None:
+    """Return the session that a file's name has: after "ses", or its only number."""
+    numbers = _SESSION.findall(name) or re.findall(r"\d+", name.partition(".")[0])
+    return int(numbers[0]) if len(numbers) == 1 else None
+
+
+def _natural(file: PurePosixPath) -> list[tuple[int, str]]:
+    """Sort 2 before 10."""
+    parts = re.split(r"(\d+)", file.name)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
 @dataclass(frozen=True)
@@ -79,7 +140,8 @@ class SessionBetas:
 
     def identity(self) -> str:
         """Return a text that stands for every byte and setting that decides the result."""
-        return f"{self.sha256} {self.path.suffix} {self.first} {self.n_trials}"
+        place = f"{self.first} {self.n_trials} {self.n_volumes} {self.affine}"
+        return f"{self.sha256} {self.path.suffix} {place}"
 
     def read(self, mask: np.ndarray) -> np.ndarray:
         """Return betas of a mask's voxels in C order, shape (n_trials, n_voxels), float32; NaN:
@@ -92,9 +154,7 @@ class SessionBetas:
                 self._check_shape(array.shape, mask, trials_first=trials_first)
                 read = _trials_first if trials_first else _trials_last
                 betas = read(array, mask, slice(self.first, self.first + self.n_trials))
-        # Outside of the GLM's support a voxel is 0 in every trial: that is no response.
-        betas[:, ~(betas != 0).any(axis=0)] = np.nan
-        return betas
+        return betas  # outside of the GLM's support 0 in every trial, and so not valid
 
     def _read_packed(self, mask: np.ndarray) -> np.ndarray:
         shape = read_header(self.path, remedy=self.remedy).get_data_shape()
@@ -110,13 +170,26 @@ class SessionBetas:
     def _opened(self) -> Iterator[tuple[Any, bool]]:
         """Open the array on disk; yields it, and whether trials are its first axis."""
         if self.path.suffix == ".nii":
-            image = read_volume(self.path, remedy=self.remedy)
-            self._check_place(np.empty(image.shape[:3], bool))
-            yield image.dataobj, False
+            yield from self._opened_nifti()
         elif self.path.suffix == ".npy":
             yield _mapped(self.path), False
         else:
             yield from self._opened_hdf5()
+
+    def _opened_nifti(self) -> Iterator[tuple[Any, bool]]:
+        image = read_volume(self.path, remedy=self.remedy)
+        self._check_place(np.empty(image.shape[:3], bool))
+        if image.get_data_dtype().kind not in "iuf":
+            raise FormatError(
+                f"{self.path}: volumes of {image.get_data_dtype()}, expected numbers; write the "
+                "file anew"
+            )
+        try:
+            yield image.dataobj, False
+        except (OSError, ValueError) as error:
+            raise FormatError(
+                f"{self.path}: damaged or cut off ({error}); run: {self.remedy}"
+            ) from error
 
     def _opened_hdf5(self) -> Iterator[tuple[Any, bool]]:
         with _hdf5(self.path) as file:
@@ -204,25 +277,22 @@ def sessions_in_volumes(
     Raises
     ------
     MismatchError
-        If there are not as many files as sessions in the table of trials.
+        If the files are not those of the sessions in the table of trials.
     """
     folder = PurePosixPath(raw.name)
     table = pd.read_csv(raw.locate(folder / TRIALS), usecols=["session"])
     n_trials = table["session"].value_counts(sort=False)  # in the order of the table
     whole = [file for file in raw.folder(folder) if file.name.startswith("betas.")]
-    files = whole or sorted(raw.folder(folder / "betas"))
-    if not whole and len(files) != len(n_trials):
-        raise MismatchError(
-            f"{raw.root / folder / 'betas'}: {len(files)} files, expected {len(n_trials)}, one for "
-            "each session of trials.csv; complete the folder, or correct the table"
-        )
+    try:
+        files = files_of_sessions(whole or raw.folder(folder / "betas"), list(n_trials.index))
+    except MismatchError as error:
+        raise MismatchError(f"{raw.root}: {error}, then run: {raw.remedy}") from error
     first = n_trials.cumsum() - n_trials
     affine = tuple(tuple(row) for row in region.affine.tolist())
     sha256 = {record.path: record.sha256 for record in raw.receipt.files}
     sources = []
-    for place, session in enumerate(n_trials.index):
+    for session, file in files.items():
         if session in chosen:
-            file = files[0 if whole else place]
             sources.append(
                 SessionBetas(
                     raw.locate_all([file], watch=resources.watch)[0].absolute(),

@@ -22,7 +22,7 @@ _ROUNDING_MM = 0.01
 
 def label_files(folder: Path) -> list[PurePosixPath]:
     """Return the label volumes of a subject and their tables, relative to its folder, by name."""
-    files = (folder / REGIONS).glob("*") if (folder / REGIONS).is_dir() else ()
+    files = (folder / REGIONS).glob("[!.]*") if (folder / REGIONS).is_dir() else ()
     wanted = (*_SUFFIXES, *_TABLES)
     names = sorted(path.name for path in files if path.name.endswith(wanted))
     return [PurePosixPath(REGIONS) / name for name in names]
@@ -55,11 +55,18 @@ def read_label_file(raw: RawFiles, roi: str, voxel_mm: float) -> LabelVolume:
         If voxels have another size than declared, or a label has no name in the table.
     """
     files = raw.folder(PurePosixPath(raw.name) / REGIONS)
-    sets = {set_name(file): file for file in files if set_name(file)}
+    sets: dict[str, PurePosixPath] = {}
+    for file in files:
+        if (name := set_name(file)) and sets.setdefault(name, file) != file:
+            raise FormatError(
+                f"{raw.root / file.parent}: two label volumes are called {name}: {sets[name].name} "
+                f"and {file.name}; keep one, and run: {raw.remedy}"
+            )
     if roi not in sets:
         raise ConfigError(
             f"params.yaml: convert_roi.roi: {raw.name}/{REGIONS} has no label volume {roi!r}"
-            f"{near(roi, sets)}; choose from: {', '.join(sets)}"
+            f"{near(roi, sets)}; choose from: {', '.join(sets)}; after you have added one, run: "
+            f"{raw.remedy}"
         )
     path = raw.locate(sets[roi])
     image = read_volume(path, remedy=raw.remedy)

@@ -1,6 +1,7 @@
 """The pictures of an experiment in a folder: files, or rows of one HDF5 array."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import h5py
@@ -63,7 +64,7 @@ def read_picture_table(path: Path, kind: Ids) -> pd.DataFrame:
         wrong = table.loc[is_test.isna(), "is_test"].iloc[0]
         raise FormatError(f"{path}: is_test: got {wrong!r}, expected 0 or 1; correct the table")
     table["is_test"] = is_test.astype(bool)
-    if "file" not in table and "row" in table:
+    if "row" in table and "file" not in table:
         rows = whole_numbers(path, table["row"])
         return table.assign(row=rows, path=pd.Series([ARRAY] * len(table), dtype=object))
     paths = [_FOLDER / file for file in read_table(path, ("file",))["file"]]
@@ -71,7 +72,7 @@ def read_picture_table(path: Path, kind: Ids) -> pd.DataFrame:
         raise FormatError(
             f"{path}: file: got {outside[0]}, expected files below pictures; move it there"
         )
-    return table.assign(path=paths)
+    return table.drop(columns="row", errors="ignore").assign(path=paths)
 
 
 def read_picture_files(files: Sequence[Path]) -> Iterator[np.ndarray]:
@@ -90,6 +91,18 @@ def read_picture_files(files: Sequence[Path]) -> Iterator[np.ndarray]:
             raise FormatError(f"{file}: not a readable picture ({error}); save it again") from error
 
 
+def count_picture_rows(path: Path) -> int:
+    """Return how many pictures the array ``pictures`` holds.
+
+    Raises
+    ------
+    FormatError
+        If there is no such array.
+    """
+    with _opened(path) as array:
+        return len(array)
+
+
 def read_picture_rows(path: Path, rows: Sequence[int]) -> Iterator[np.ndarray]:
     """Yield pictures of the array ``pictures`` (n, height, width, 3), uint8.
 
@@ -98,6 +111,18 @@ def read_picture_rows(path: Path, rows: Sequence[int]) -> Iterator[np.ndarray]:
     FormatError
         If there is no such array, or no such row.
     """
+    with _opened(path) as array:
+        for row in rows:
+            if row >= len(array):
+                raise FormatError(
+                    f"{path}: there is no row {row}, expected 0 to {len(array) - 1}; correct "
+                    f"{PICTURES}"
+                )
+            yield array[row]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[h5py.Dataset]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             if fault := array_fault(file, _NAME):
@@ -108,12 +133,6 @@ def read_picture_rows(path: Path, rows: Sequence[int]) -> Iterator[np.ndarray]:
                     f"{path}: {_NAME} is {array.dtype} of shape {array.shape}, expected uint8 of "
                     "(n, height, width, 3); write the file anew"
                 )
-            for row in rows:
-                if row >= len(array):
-                    raise FormatError(
-                        f"{path}: there is no row {row}, expected 0 to {len(array) - 1}; correct "
-                        f"{PICTURES}"
-                    )
-                yield array[row]
+            yield array
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise FormatError(f"{path}: not a readable HDF5 file ({error}); write it anew") from error

@@ -1,40 +1,47 @@
 """What an experiment in a folder holds already, and what it lacks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pandas as pd
 import yaml
+from pydantic import TypeAdapter, ValidationError
 
-from fmri2img.containers.storage import array_fault
 from fmri2img.datasets.folder.alike import alike_groups
-from fmri2img.datasets.folder.beta_files import SUFFIXES, TRIALS, beta_files
+from fmri2img.datasets.folder.beta_files import SUFFIXES, TRIALS, beta_files, files_of_sessions
 from fmri2img.datasets.folder.label_files import label_files, set_name
 from fmri2img.datasets.folder.picture_files import (
     ARRAY,
     PICTURES,
+    count_picture_rows,
     read_picture_files,
     read_picture_rows,
     read_picture_table,
 )
-from fmri2img.datasets.folder_tables import read_table
+from fmri2img.datasets.folder_tables import read_table, whole_numbers
 from fmri2img.datasets.nsd.volumes import read_volume
+from fmri2img.project.config import Subject
 from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
-from fmri2img.project.files import write_text
+from fmri2img.project.files import read_text, write_text
+from fmri2img.project.progress import progress
 
 DECLARED = "dataset.yaml"
-_PICTURES = ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"
+_SUFFIXES = ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"
 _REMEDY = "put a file in its place that can be read"
+_MOST_REPETITIONS = 127
 # What cannot be read off any file.
 _ASKED = {
     "title": "its name in tables and on pages",
     "unit": "unit of the betas, such as percent signal change or z-score",
     "terms": 'a sentence that says who may have the data; "" for anybody',
 }
+_KEYS = (
+    *("title", "subjects", "unit", "voxel_mm", "picture_side"),
+    *("n_repetitions", "ids", "missing", "terms"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,14 @@ class TestImages:
 
     Attributes
     ----------
-    fraction : float
-        Share of the images, drawn at random; those that look alike stay together.
+    fraction : float or None
+        Share of the images that were shown, drawn at random; those that look alike stay together.
+        None: a tenth.
     sessions : tuple of int
         If any: all images that these sessions showed, instead.
     """
 
-    fraction: float = 0.1
+    fraction: float | None = None
     sessions: tuple[int, ...] = ()
 
 
@@ -63,14 +71,17 @@ class Survey:
     facts : dict
         What files tell of the keys of ``dataset.yaml``.
     missing : list of str
-        What has to be added, each in one line.
+        What has to be added or corrected, each in one line.
     notes : list of str
+    sets : list of str
+        Sets of regions that all subjects have.
     """
 
     root: Path
     facts: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    sets: list[str] = field(default_factory=list)
 
     def complete(self, told: dict[str, str], test_images: TestImages) -> None:
         """Look at every file, and write the tables that are not there yet.
@@ -89,13 +100,17 @@ class Survey:
         self._pictures(shown, test_images)
         self.facts |= {"subjects": subjects, "missing": "masked"}
         if len(shown):
-            counts = shown.groupby(["subject", "image_id"]).size()
-            self.facts["n_repetitions"] = int(counts.max())
-            self.facts["ids"] = "numbers" if shown["image_id"].str.isdigit().all() else "texts"
+            most = int(shown.groupby(["subject", "image_id"]).size().max())
+            self.facts["n_repetitions"] = most
+            if most > _MOST_REPETITIONS:
+                self.missing.append(
+                    f"{self.root}: an image was shown {most} times, {_MOST_REPETITIONS} can be "
+                    "counted: leave trials out"
+                )
         self._declare(told)
 
     def _subjects(self) -> list[str]:
-        folders = sorted(path for path in self.root.iterdir() if path.is_dir())
+        folders = sorted(path for path in self.root.glob("[!.]*") if path.is_dir())
         people = [
             path.name
             for path in folders
@@ -106,24 +121,33 @@ class Survey:
                 f"{self.root}: no folder of a subject, expected <subject>/{TRIALS} and betas; see "
                 "docs/own-data.md"
             )
+        self.missing += [
+            f"{self.root / name}: a name of letters, digits and _ for this folder"
+            for name in people
+            if not _is_subject(name)
+        ]
         return people
 
     def _trials(self, name: str) -> pd.DataFrame:
-        path = self.root / name / TRIALS
+        path, columns = self.root / name / TRIALS, ("session", "run", "trial", "image_id")
+        table = pd.DataFrame(columns=columns, dtype=str)
         if path.is_file():
-            return read_table(path, ("session", "run", "trial", "image_id"))
-        self.missing.append(
-            f"{path}: a table session,run,trial,image_id with a line for each trial, in time order"
-        )
-        return pd.DataFrame(columns=["session", "run", "trial", "image_id"], dtype=str)
+            table = read_table(path, columns)
+            table["session"] = whole_numbers(path, table["session"])
+        if table.empty:
+            self.missing.append(
+                f"{path}: a table {','.join(columns)} with a line for each trial, in time order"
+            )
+        return table
 
     def _responses(self, name: str, trials: pd.DataFrame) -> None:
         """Look at one subject's betas and regions."""
-        folder = self.root / name
-        n_sessions = trials["session"].nunique()
+        folder, sessions = self.root / name, sorted({*trials["session"]})
         if (folder / "voxels.csv").is_file():
             if not (folder / "betas.npy").is_file():
                 self.missing.append(f"{folder}/betas.npy: float32, (trials, lines of voxels.csv)")
+            columns = read_table(folder / "voxels.csv", ("i", "j", "k")).columns
+            self._keep_sets([str(column) for column in columns if column not in ("i", "j", "k")])
             return
         files = beta_files(folder)
         if not files:
@@ -131,10 +155,11 @@ class Survey:
                 f"{folder}/betas: a file for each session ({', '.join(SUFFIXES)}), volumes or as "
                 "GLMsingle writes them"
             )
-        elif len(files) > 1 and n_sessions and len(files) != n_sessions:
-            self.missing.append(
-                f"{folder}/betas: {len(files)} files for the {n_sessions} sessions of {TRIALS}"
-            )
+        elif sessions:
+            try:
+                files_of_sessions(files, sessions)
+            except MismatchError as error:
+                self.missing.append(f"{folder}/{error}")
         volumes = [file for file in label_files(folder) if set_name(file)]
         if not volumes:
             self.missing.append(
@@ -144,13 +169,18 @@ class Survey:
             return
         image = read_volume(folder / volumes[0], remedy=_REMEDY)
         self.facts["voxel_mm"] = round(float(np.linalg.norm(image.affine[:3, 0])), 3)
+        names = [set_name(file) for file in volumes]
+        self._keep_sets(names)
         self.notes.append(
-            f"{name}: {len(trials)} trials in {n_sessions} sessions, {len(files)} files of betas, "
-            f"regions {', '.join(set_name(file) for file in volumes)}"
+            f"{name}: {len(trials)} trials in {len(sessions)} sessions, {_count(files)} of betas, "
+            f"regions {', '.join(names)}"
         )
 
+    def _keep_sets(self, names: list[str]) -> None:
+        self.sets = [name for name in self.sets or names if name in names]
+
     def _pictures(self, shown: pd.DataFrame, test_images: TestImages) -> None:
-        """Look at the pictures; write their table if there is none."""
+        """Look at the pictures; write their table if there is none and all are there."""
         path = self.root / PICTURES
         table = read_picture_table(path, "texts") if path.is_file() else _listed(self.root)
         if table.empty:
@@ -158,26 +188,40 @@ class Survey:
                 f"{self.root}/pictures: the pictures, all square and of one size, named by image id"
             )
             return
+        texts = pd.concat([table["image_id"], shown["image_id"]])
+        is_number = bool(texts.str.fullmatch(r"\d{1,18}").all())
+        self.facts["ids"] = "numbers" if is_number else "texts"
+        names, asked = (
+            ids.astype(int).astype(str) if is_number else ids
+            for ids in (table["image_id"], shown["image_id"])
+        )
         groups = alike_groups(self._one_size(table))
-        if "picture_side" not in self.facts:
-            return
-        alike = pd.Series(groups).duplicated(keep=False)
-        for _, group in table[alike].groupby(groups[alike]):
-            self.notes.append(f"look alike, and stay together: {', '.join(group['image_id'])}")
-        if unknown := sorted({*shown["image_id"]} - {*table["image_id"]}):
-            self.missing.append(f"pictures of {len(unknown)} images, such as {unknown[0]}")
-        if unseen := sorted({*table["image_id"]} - {*shown["image_id"]}):
-            self.notes.append(f"{len(unseen)} pictures that no trial showed, such as {unseen[0]}")
-        if not path.is_file():
-            table["is_test"] = _chosen(table, groups, shown, test_images)
-            columns = ["image_id", "row" if "row" in table else "file", "is_test"]
-            write_text(path, table[columns].to_csv(index=False, lineterminator="\n"))
-            self.notes.append(
-                f"{path}: written, {table['is_test'].sum()} of {len(table)} images set apart for "
-                "tests"
+        n_faults = len(self.missing)
+        self._compare_ids(names, asked)
+        alike = pd.Series(groups).duplicated(keep=False).to_numpy()
+        for _, group in names[alike].groupby(groups[alike]):
+            self.notes.append(f"look alike, and stay together: {', '.join(group)}")
+        if path.is_file():
+            self._check_table(path, table, groups, test_images)
+        elif len(self.missing) == n_faults and len(shown) and "picture_side" in self.facts:
+            is_shown = names.isin({*asked}).to_numpy()
+            of_sessions = names.isin({*asked[shown["session"].isin(test_images.sessions)]})
+            chosen = (
+                self._of_sessions(of_sessions.to_numpy(), groups, shown, test_images.sessions)
+                if test_images.sessions
+                else _drawn(is_shown, groups, test_images.fraction or 0.1)
             )
-        else:
-            _check_sides(path, table, groups)
+            self._write_table(path, table.assign(is_test=chosen.astype(int)))
+
+    def _compare_ids(self, names: pd.Series, asked: pd.Series) -> None:
+        """Note pictures without trials, and trials without one picture."""
+        if names.duplicated().any():
+            twice = names[names.duplicated()].iloc[0]
+            self.missing.append(f"{self.root}/pictures: one picture of image {twice}, not several")
+        if unknown := sorted({*asked} - {*names}):
+            self.missing.append(f"pictures of {len(unknown)} images, such as {unknown[0]}")
+        if unseen := sorted({*names} - {*asked}):
+            self.notes.append(f"{len(unseen)} pictures that no trial showed, such as {unseen[0]}")
 
     def _one_size(self, table: pd.DataFrame) -> Iterator[np.ndarray]:
         """Yield the pictures; notes their size if it is the same for all."""
@@ -186,7 +230,8 @@ class Survey:
         else:
             pictures = read_picture_files([self.root / path for path in table["path"]])
         sizes: dict[tuple[int, ...], str] = {}
-        for name, picture in zip(table["image_id"], pictures, strict=True):
+        pairs = zip(table["image_id"], pictures, strict=True)
+        for name, picture in progress("pictures")(pairs, total=len(table)):
             sizes.setdefault(picture.shape[:2], name)
             yield picture
         if len(sizes) > 1 or len({*next(iter(sizes))}) > 1:
@@ -197,83 +242,129 @@ class Survey:
             return
         self.facts["picture_side"] = next(iter(sizes))[0]
 
+    def _of_sessions(
+        self,
+        of_sessions: np.ndarray,
+        groups: np.ndarray,
+        shown: pd.DataFrame,
+        sessions: Sequence[int],
+    ) -> np.ndarray:
+        """Return the images that some sessions showed, and those that look like them."""
+        known = sorted({*shown["session"]})
+        if absent := sorted({*sessions} - {*known}):
+            raise MismatchError(
+                f"--test-sessions: no subject has a session {absent[0]}; choose from: "
+                f"{', '.join(map(str, known))}"
+            )
+        return np.isin(groups, groups[of_sessions])
+
+    def _write_table(self, path: Path, table: pd.DataFrame) -> None:
+        n_test = int(table["is_test"].sum())
+        if n_test > len(table) / 2:
+            raise MismatchError(
+                f"{path}: {n_test} of {len(table)} images would be test images, since other "
+                "sessions showed them too, or because they look alike; write the table yourself "
+                "(image_id,file,is_test)"
+            )
+        columns = ["image_id", "row" if "row" in table else "file", "is_test"]
+        write_text(path, table[columns].to_csv(index=False, lineterminator="\n"))
+        self.notes.append(f"{path}: written, {n_test} of {len(table)} images set apart for tests")
+
+    def _check_table(
+        self, path: Path, table: pd.DataFrame, groups: np.ndarray, test_images: TestImages
+    ) -> None:
+        """Refuse a table in which pictures that look alike are on both sides."""
+        if test_images.fraction is not None or test_images.sessions:
+            self.missing.append(
+                f"{path}: it says already which images are for tests; delete it to choose anew"
+            )
+        for _, group in table.groupby(groups):
+            if group["is_test"].nunique() > 1:
+                test, training = (
+                    group[group["is_test"] == one]["image_id"] for one in (True, False)
+                )
+                raise MismatchError(
+                    f"{path}: {test.iloc[0]}, a test image, looks like {training.iloc[0]}, a "
+                    "training image; give both the same is_test"
+                )
+
     def _declare(self, told: dict[str, str]) -> None:
-        """Write ``dataset.yaml``, or compare the one that is there."""
+        """Write ``dataset.yaml``, add what it lacks, and name what contradicts the files."""
         path = self.root / DECLARED
-        if path.is_file():
-            declared = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            for key, value in self.facts.items():
-                if key in declared and declared[key] != value and key not in ("missing", "ids"):
-                    self.notes.append(f"{DECLARED}: {key} is {declared[key]}, files say {value}")
-        else:
-            declared = told | self.facts
-            text = yaml.safe_dump(declared, sort_keys=False, allow_unicode=True)
-            asked = {key: _ASKED[key] for key in _ASKED if key not in declared}
-            if "voxel_mm" not in declared:
-                asked["voxel_mm"] = "side of a voxel in mm"
-            lines = [f"# {key}:   # {meaning}\n" for key, meaning in asked.items()]
-            write_text(path, "".join([*lines, text]))
-            self.notes.append(f"{path}: written")
-        known = {*_ASKED, "voxel_mm", "picture_side", "n_repetitions"}
-        self.missing += [
-            f"{path}: {key} ({_ASKED.get(key, 'which no file tells')})"
-            for key in sorted(known - declared.keys())
-        ]
+        declared, text = _read_declared(path) if path.is_file() else ({}, "")
+        known = {"title": self.root.resolve().name} | told | self.facts
+        for key, value in known.items():
+            is_free = key == "missing" or (key == "title" and key not in told)
+            if key in declared and not is_free and declared[key] not in (value, _texts(value)):
+                self.missing.append(
+                    f"{path}: {key} is {declared[key]!r}, and "
+                    f"{'the option says' if key in told else 'the files say'} {value!r}: correct "
+                    "one of them"
+                )
+        fresh = {key: value for key, value in known.items() if key not in declared}
+        absent = [key for key in _KEYS if key not in declared | fresh]
+        meanings = {key: _ASKED.get(key, "which no file tells yet") for key in absent}
+        if fresh:
+            kept = [line for line in text.splitlines(keepends=True) if not line.startswith("# ")]
+            asked = [f"# {key}:   # {meaning}\n" for key, meaning in meanings.items()]
+            ordered = {key: fresh[key] for key in _KEYS if key in fresh}
+            added = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)
+            write_text(path, "".join([*kept, added, *asked]))
+            self.notes.append(f"{path}: written" if not text else f"{path}: {', '.join(ordered)}")
+        self.missing += [f"{path}: {key} ({meaning})" for key, meaning in meanings.items()]
+
+
+def _texts(ids: object) -> object:
+    """Return the kind of ids that takes others, too."""
+    return "texts" if ids == "numbers" else ids
+
+
+def _count(files: Sequence[object]) -> str:
+    return f"{len(files)} file{'s' if len(files) > 1 else ''}"
+
+
+def _read_declared(path: Path) -> tuple[dict[str, Any], str]:
+    text = read_text(path, remedy=f"write {path} in UTF-8")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        words = " ".join(str(error).split())
+        raise FormatError(f"{path}: not valid YAML ({words}); correct the file") from error
+    if not isinstance(values, dict | None):
+        raise FormatError(f"{path}: expected keys with values; correct the file")
+    return values or {}, text if text.endswith("\n") or not text else f"{text}\n"
+
+
+def _is_subject(name: str) -> bool:
+    try:
+        TypeAdapter(Subject).validate_python(name)
+    except ValidationError:
+        return False
+    return True
 
 
 def _listed(root: Path) -> pd.DataFrame:
     """Return the pictures of a folder without a table; ids are names of files, or rows."""
     if (root / ARRAY).is_file():
-        try:
-            with h5py.File(root / ARRAY, "r", locking=False) as file:
-                fault = array_fault(file, "pictures")
-                n_pictures = 0 if fault else len(file["pictures"])
-        except OSError as error:
-            raise FormatError(
-                f"{root / ARRAY}: not a readable HDF5 file ({error}); write it anew"
-            ) from error
-        if fault:
-            raise FormatError(f"{root / ARRAY}: {fault}; write the file anew")
-        rows = np.arange(n_pictures)
+        rows = np.arange(count_picture_rows(root / ARRAY))
         return pd.DataFrame({"image_id": rows.astype(str), "row": rows})
     folder = root / "pictures"
-    files = sorted(folder.glob("*")) if folder.is_dir() else []
-    names = [file.name for file in files if file.suffix.lower() in _PICTURES]
+    files = sorted(folder.glob("[!.]*")) if folder.is_dir() else []
+    names = [file.name for file in files if file.suffix.lower() in _SUFFIXES]
     return pd.DataFrame(
         {
-            "image_id": [Path(name).stem for name in names],
+            "image_id": pd.Series([Path(name).stem for name in names], dtype=str),
             "file": names,
             "path": [Path("pictures") / name for name in names],
         }
     )
 
 
-def _chosen(
-    table: pd.DataFrame, groups: np.ndarray, shown: pd.DataFrame, test_images: TestImages
-) -> np.ndarray:
-    """Return which images are for tests, whole groups of them, shape (n_images,), int."""
-    if test_images.sessions:
-        wanted = {str(number) for number in test_images.sessions}
-        if absent := sorted(wanted - {*shown["session"]}):
-            raise MismatchError(
-                f"--test-sessions: no subject has a session {absent[0]}; choose from: "
-                f"{', '.join(sorted({*shown['session']}))}"
-            )
-        there = {*shown.loc[shown["session"].isin(wanted), "image_id"]}
-        of_session = table["image_id"].isin(there).to_numpy()
-        return np.isin(groups, groups[of_session]).astype(int)
-    order = np.random.default_rng(0).permutation(np.unique(groups))
-    sizes = pd.Series(groups).value_counts()[order].cumsum()
-    n_groups = int((sizes < max(2, test_images.fraction * len(table))).sum()) + 1
-    return np.isin(groups, order[:n_groups]).astype(int)
-
-
-def _check_sides(path: Path, table: pd.DataFrame, groups: np.ndarray) -> None:
-    """Refuse a table in which pictures that look alike are on both sides."""
-    for _, group in table.groupby(groups):
-        if group["is_test"].nunique() > 1:
-            test, training = (group[group["is_test"] == one]["image_id"] for one in (True, False))
-            raise MismatchError(
-                f"{path}: {test.iloc[0]}, a test image, looks like {training.iloc[0]}, a training "
-                "image; give both the same is_test"
-            )
+def _drawn(is_shown: np.ndarray, groups: np.ndarray, fraction: float) -> np.ndarray:
+    """Draw images that were shown, whole groups of those that look alike, shape (n_images,),
+    bool.
+    """
+    order = np.random.default_rng(0).permutation(np.unique(groups[is_shown]))
+    sizes = pd.Series(groups[is_shown]).value_counts()[order].cumsum()
+    n_groups = int((sizes < max(2, fraction * int(is_shown.sum()))).sum()) + 1
+    return np.isin(groups, order[:n_groups])

@@ -1,0 +1,56 @@
+"""
+Decode with a trained encoder, and see how sure it is
+=====================================================
+
+Load an encoder of the project, decode the test images, and compare the error that it states with
+the one that it makes.
+"""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from fmri2img.containers.latents import Latents
+from fmri2img.models.registry import load_encoder
+from fmri2img.sharing import open_voxels
+
+subject = min(Path("data/voxels").glob("*.h5")).stem
+folders = sorted(Path(f"models/{subject}").glob("*/config.json"))
+names = [path.parent.name for path in folders]
+name = "bayes" if "bayes" in names else "ridge"
+encoder, config = load_encoder(Path(f"models/{subject}/{name}"), subject=subject, model=name)
+print(f"{name} of {subject}: {config['n_voxels']} voxels to latents of {config['latent_shape']}")
+
+# %%
+# It takes averages over repetitions, in the unit of the betas, and how many there were.
+voxels = open_voxels(f"data/voxels/{subject}.h5")
+test = voxels.images_of(f"data/splits/{subject}.json", "test")
+betas = torch.from_numpy(voxels.average(test))
+repetitions = torch.from_numpy(voxels.n_repetitions(test))
+with torch.no_grad():
+    predicted = encoder(betas, repetitions).numpy()
+    stated = encoder.spread(len(test), repetitions).numpy()
+
+# %%
+# Pattern correlation of each image: how alike true and predicted latents are, without the mean.
+latents = Latents.open(Path(f"data/latents/{subject}.h5"), remedy="fmri2img repro encode_latents")
+train = voxels.images_of(f"data/splits/{subject}.json", "train")
+mean = latents.only(train).values.mean(axis=0)
+true = latents.only(test).values
+one, other = ((part - mean).reshape(len(test), -1) for part in (true, predicted))
+scores = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+print(f"latent r {scores.mean():.3f} over {len(test)} test images")
+
+# %%
+error = np.sqrt(((true - predicted) ** 2).mean(axis=0))
+print(f"error {error.mean():.3f}, stated {np.sqrt((stated**2).mean()):.3f}")
+figure, axes = plt.subplots(1, 2, figsize=(7, 3.2), layout="constrained")
+axes[0].hist(scores, bins=20, color="0.5")
+axes[0].set(xlabel="latent r of an image", ylabel="images")
+axes[1].imshow(error.mean(axis=0), cmap="magma")
+axes[1].set(title="where the error is", xticks=[], yticks=[])
+folder = Path("reports/examples")
+folder.mkdir(parents=True, exist_ok=True)
+figure.savefig(folder / "best_encoder.png", dpi=120)

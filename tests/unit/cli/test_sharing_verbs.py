@@ -1,0 +1,22 @@
+"""What ``fmri2img share --public`` pushes."""
+
+import pytest
+
+from fmri2img.cli.sharing_verbs import _public_stages
+from fmri2img.project.exceptions import ConfigError
+from fmri2img.sharing.remotes import MODEL_STAGES, RESPONSE_STAGES
+
+
+def test_responses_that_are_free_go_without_the_pictures():
+    assert _public_stages("laion", "responses are CC0", MODEL_STAGES) == RESPONSE_STAGES
+
+
+@pytest.mark.parametrize("source", ["simulated", "folder"])
+def test_what_has_no_terms_goes_as_asked(source):
+    assert _public_stages(source, "", MODEL_STAGES) == MODEL_STAGES
+
+
+@pytest.mark.parametrize("source", ["folder", "nsd", ""])
+def test_what_has_terms_stays(source):
+    with pytest.raises(ConfigError, match="--public: for our group only; share with a remote"):
+        _public_stages(source, "for our group only", MODEL_STAGES)
