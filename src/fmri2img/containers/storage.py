@@ -185,7 +185,7 @@ class JoinedArray:
     shape: tuple[int, ...]
     dtype: np.dtype
 
-    def columns(self, which: slice) -> np.ndarray:
+    def read_columns(self, which: slice) -> np.ndarray:
         """Read some columns of all rows, shape (n_rows, n)."""
         parts = []
         for path in self.paths:

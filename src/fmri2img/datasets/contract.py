@@ -87,7 +87,9 @@ def _scale_fault(trials: TrialBetas, units: Units) -> str:
 def _columns(trials: TrialBetas, voxels: slice) -> np.ndarray:
     """Return all trials of some voxels, wherever the betas are."""
     betas = trials.betas
-    part: np.ndarray = betas.columns(voxels) if isinstance(betas, JoinedArray) else betas[:, voxels]
+    part: np.ndarray = (
+        betas.read_columns(voxels) if isinstance(betas, JoinedArray) else betas[:, voxels]
+    )
     return part
 
 

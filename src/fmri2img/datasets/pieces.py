@@ -95,7 +95,7 @@ class Pieces:
         """
         estimates = []
         for first in progress(range(0, self.betas.shape[1], _VOXELS_AT_ONCE), desc="ncsnr"):
-            betas = self.betas.columns(slice(first, first + _VOXELS_AT_ONCE))
+            betas = self.betas.read_columns(slice(first, first + _VOXELS_AT_ONCE))
             estimates.append(
                 estimate(betas[is_training], sessions[is_training], image_ids[is_training])
             )

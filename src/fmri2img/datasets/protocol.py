@@ -306,9 +306,12 @@ def terms_of(name: str) -> str:
 
 def public_part(name: str) -> str:
     """Return what of a dataset everybody may have, from its name in receipts: ``everything``, the
-    ``responses``, ``nothing``, or as its voxel files ``declared``.
+    ``responses``, ``nothing``, or as its owner ``declared``. A dataset that does not say gives
+    nothing.
     """
-    part: str = _module(name).PUBLIC if name in dataset_names() else "nothing"
+    part: str = (
+        getattr(_module(name), "PUBLIC", "nothing") if name in dataset_names() else "nothing"
+    )
     return part
 
 

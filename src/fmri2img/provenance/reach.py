@@ -37,6 +37,11 @@ CANNOT_CHANGE_OUTPUTS = {
     "fmri2img.models.registry.stage_of": "names a stage in words for the user",
     "fmri2img.datasets.nsd.sessions._code": "names the pieces of an unfinished extraction",
     "fmri2img.datasets.joined_sessions._reading_code": "the same",
+    **dict.fromkeys(
+        [f"fmri2img.datasets.{name}_dataset.PUBLIC" for name in ("folder", "laion", "nsd")],
+        "who may have the files",
+    ),
+    "fmri2img.datasets.simulated_dataset.PUBLIC": "the same",
     "fmri2img.project.locks": "who waits for whom",
     "fmri2img.project.parallel": "where jobs run, not what they do",
     **dict.fromkeys(

@@ -158,8 +158,8 @@ def test_what_differs_is_named_and_its_users_are_not():
 def described(stage, before, after):
     """A change of files in words."""
     was, now = (fingerprints(Program.parse(FILES | files))[stage] for files in (before, after))
-    program = Program.parse(FILES | after)
-    pipeline = Pipeline(Path(), [], {}, {}, {}, {}, {}, {}, program, {}, history=None)
+    pipeline = Pipeline(Path(), [], {}, {}, {}, {}, {}, {}, history=None)
+    pipeline.program = Program.parse(FILES | after)
     return pipeline.describe(differing(was, now), was, now)
 
 
