@@ -18,9 +18,11 @@ voxels = open_voxels(path)
 print(voxels)
 
 # %%
-# The ceiling depends on how many repetitions are averaged; test images have up to three.
+# The ceiling depends on how many repetitions are averaged.
 repetitions = voxels.n_repetitions(voxels.shared_image_ids)
 ceiling = voxels.noise_ceiling(repetitions)
+if not np.isfinite(ceiling).any():
+    raise SystemExit(f"{path}: the dataset ships no noise ceilings")
 for name in np.unique(voxels.roi_names):
     of_region = ceiling[voxels.roi_names == name]
     print(f"{name:5s} {len(of_region):4d} voxels, median ceiling {np.nanmedian(of_region):4.1f} %")

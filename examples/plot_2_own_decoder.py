@@ -40,7 +40,7 @@ decoder.fit(train_betas, train_latents)
 predicted = decoder.predict(test_betas).reshape(len(test), *latents.values.shape[1:])
 
 # %%
-# Pictures, and scores beside the floors: grey pictures, and the same predictions shuffled.
+# Pictures, and scores beside a floor: the same predictions shuffled.
 about = latents.provenance["autoencoder"]
 revision = "main" if about["revision"] == "folder" else about["revision"]
 autoencoder = load_autoencoder(about["name"], revision)
@@ -56,9 +56,10 @@ if voxels.is_simulated:
     print("SIMULATED DATA: not results about real brains")
 
 # %%
-figure, axes = plt.subplots(2, 6, figsize=(9, 3.2), layout="constrained")
-small = resize_pictures(seen[:6], pictures.shape[1])
-for row, (title, shown) in enumerate((("seen", small), ("decoded", pictures[:6]))):
+n_shown = min(6, len(test))
+figure, axes = plt.subplots(2, n_shown, figsize=(9, 3.2), layout="constrained")
+small = resize_pictures(seen[:n_shown], pictures.shape[1])
+for row, (title, shown) in enumerate((("seen", small), ("decoded", pictures[:n_shown]))):
     for axis, picture in zip(axes[row], shown, strict=True):
         axis.imshow(picture)
         axis.set_xticks([])

@@ -51,8 +51,9 @@ def test_a_table_that_is_off_by_one_is_named_in_one_line(project):
     (line,) = told.splitlines()
     assert without_code(line) == (
         f"error: {SUBJECT}: the pictures of the next trial fit better than those of the table, in "
-        "all sessions; correct the table, the pictures or the volumes, and run: dvc repro --force "
-        f"--single-item fetch_raw@{SUBJECT}, then fmri2img repro"
+        "all sessions; correct the table or the volumes, and run: dvc repro --force "
+        f"--single-item fetch_raw@{SUBJECT} (fetch_raw_shared, if the pictures were wrong), then "
+        "fmri2img repro"
     )
     assert lines[2].startswith("  of the next trial")
 

@@ -46,6 +46,7 @@ def check(options: argparse.Namespace) -> None:
         subject, fault = next(iter(faults.items()))
         more = f" ({len(faults)} subjects in all)" if len(faults) > 1 else ""
         raise MismatchError(
-            f"{subject}: {fault}{more}; correct the table, the pictures or the volumes, and run: "
-            f"dvc repro --force --single-item fetch_raw@{subject}, then fmri2img repro"
+            f"{subject}: {fault}{more}; correct the table or the volumes, and run: dvc repro "
+            f"--force --single-item fetch_raw@{subject} (fetch_raw_shared, if the pictures were "
+            "wrong), then fmri2img repro"
         )

@@ -49,10 +49,11 @@ def begin_dataset(options: argparse.Namespace) -> None:
     if survey.missing:
         print("missing:", *(f"  {line}" for line in survey.missing), sep="\n")
         raise ConfigError(
-            f"{options.folder}: {len(survey.missing)} things are missing, first "
+            f"{options.folder}: {len(survey.missing)} of the things it needs are missing, first "
             f"{survey.missing[0].split(': ')[0]}; add them, and run the same command again"
         )
-    subjects = ", ".join(survey.facts["subjects"])
+    subjects, sets = ", ".join(survey.facts["subjects"]), survey.sets or ["(a set of regions)"]
+    others = ", ".join(sets[1:])
     print(
         "complete; change in params.yaml:",
         "",
@@ -62,7 +63,7 @@ def begin_dataset(options: argparse.Namespace) -> None:
         "machine:",
         f"  raw_root: {options.folder.resolve()}",
         "convert_roi:",
-        f"  roi: {' or '.join(survey.sets)}",
+        f"  roi: {sets[0]}{f'   # or {others}' if others else ''}",
         "  drawn_in: func        # regions lie on the grid of the betas",
         "",
         "then run: fmri2img repro, and fmri2img check-alignment",

@@ -139,7 +139,8 @@ def _public_stages(source: str, terms: str, asked: tuple[str, ...]) -> tuple[str
     part = public_part(source)
     if part == "nothing" or (part == "declared" and terms):
         raise ConfigError(
-            f"--public: {terms}; share with a remote that only those can read, with --members-only"
+            f"--public: not for everybody: {terms}; use a remote that only people admitted by "
+            "these terms can read, with --members-only"
         )
     if part == "responses":
         print(f"public: receipts, regions and voxels, nothing else: {terms}")

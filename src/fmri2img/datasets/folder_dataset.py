@@ -14,7 +14,7 @@ and the betas, in the declared unit, either as a table of voxels::
 
 or as volumes (`folder.beta_files`) with regions on their grid (`folder.label_files`)::
 
-    <subject>/betas/        a file for each session, in the order of their names; or betas.<suffix>
+    <subject>/betas/        a file for each session, its number in the name; or betas.<suffix>
     <subject>/regions/      label volumes, each with a table of names
 
 Pictures may be rows of ``pictures.hdf5`` (``pictures.csv``: ``row`` in place of ``file``).
@@ -202,9 +202,12 @@ class Reader:
     @staticmethod
     def _files_of(folder: Path) -> list[str | PurePosixPath]:
         """Return a subject's files: voxels as a table, or as volumes."""
+        in_table: list[str | PurePosixPath] = [TRIALS, _VOXELS, "betas.npy"]
+        if (folder / _VOXELS).is_file():
+            return in_table
         labels, betas = label_files(folder), beta_files(folder)
-        if (folder / _VOXELS).is_file() or not (labels or betas):
-            return [TRIALS, _VOXELS, "betas.npy"]
+        if not (labels or betas):
+            return in_table
         if not labels:
             raise MissingDataError(
                 f"{folder}: no regions; put a label volume on the grid of the betas into "

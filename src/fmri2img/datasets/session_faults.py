@@ -12,6 +12,15 @@ _VOXELS_AT_ONCE = 512
 _NO_RESPONSE = 1e20  # in whatever unit
 
 
+def without_coverage(betas: np.ndarray) -> np.ndarray:
+    """Return a session's betas, shape (n_trials, n_voxels), float32, from volumes that hold 0 where
+    there are no data: NaN if that is a small region as a whole.
+    """
+    if betas.shape[1] < _SMALL_REGION and not betas.any():
+        return np.full_like(betas, np.nan)
+    return betas
+
+
 def session_fault(betas: np.ndarray, limits: SessionLimits) -> str:
     """Return what is wrong with the betas of one session; empty if they can be responses.
 

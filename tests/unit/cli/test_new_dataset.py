@@ -58,7 +58,7 @@ def test_what_no_file_tells_is_asked_for(undeclared):
     assert result.returncode == 1
     assert "unit (unit of the betas, such as percent signal change or z-score)" in result.stdout
     (line,) = without_code(result.stderr).splitlines()
-    assert line.startswith(f"error: {undeclared}: 2 things are missing, first ")
+    assert line.startswith(f"error: {undeclared}: 2 of the things it needs are missing, first ")
     text = (undeclared / "dataset.yaml").read_text()
     assert "# unit:   # unit of the betas" in text
     assert yaml.safe_load(text)["picture_side"] == SIDE
@@ -113,7 +113,7 @@ def crop(root):
         (lose_a_session, "anna/betas: 2 files, expected 3, one for each session of trials.csv"),
         (lose_regions, "anna/regions: a label volume on the grid of the betas, such as visual.nii"),
         (lose_pictures, "pictures: the pictures, all square and of one size, named by image id"),
-        (lose_a_picture, "pictures of 1 images, such as cup-07"),
+        (lose_a_picture, "pictures of images that trials name: cup-07"),
         (name_with_a_blank, "anna b: a name of letters, digits and _ for this folder"),
         (crop, f"square and of one size (cup-00 {SIDE} x {SIDE}, cup-07 {SIDE - 8} x {SIDE})"),
     ],
@@ -210,7 +210,7 @@ def test_what_was_missing_is_taken_up_when_it_is_there(undeclared, tmp_path):
     begin(undeclared, *TOLD, check=False)
     assert not (undeclared / "pictures.csv").exists()
     shutil.move(tmp_path / "trials.csv", undeclared / PERSON / "trials.csv")
-    assert "such as cup-07" in begin(undeclared, check=False).stdout
+    assert "that trials name: cup-07" in begin(undeclared, check=False).stdout
     assert not (undeclared / "pictures.csv").exists()
     shutil.move(tmp_path / "cup-07.png", undeclared / "pictures/cup-07.png")
     assert "complete" in begin(undeclared).stdout
@@ -248,7 +248,7 @@ def test_test_images_are_drawn_from_those_that_were_shown(undeclared):
     for number in range(200):
         noise = rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
         Image.fromarray(noise).save(undeclared / f"pictures/more-{number:03d}.png")
-    assert "200 pictures that no trial showed" in begin(undeclared, *TOLD).stdout
+    assert "pictures that no trial showed: more-000 and 199 more" in begin(undeclared, *TOLD).stdout
     table = pd.read_csv(undeclared / "pictures.csv")
     test = table.loc[table["is_test"] == 1, "image_id"]
     assert len(test) == N_IMAGES // 10
@@ -267,7 +267,7 @@ def test_letters_on_grey_are_not_all_alike(undeclared):
 
 def test_a_choice_that_leaves_hardly_a_training_image_is_refused(undeclared):
     result = begin(undeclared, *TOLD, "--test-sessions", "2", check=False)
-    assert "40 of 40 images would be test images" in result.stderr
+    assert "40 of 40 images that were shown would be test images" in result.stderr
     assert not (undeclared / "pictures.csv").exists()
 
 
@@ -290,3 +290,32 @@ def test_a_blank_picture_beside_numbers_makes_ids_texts(undeclared):
     shutil.copy(undeclared / "pictures/07.png", undeclared / "pictures/blank.png")
     begin(undeclared, *TOLD, check=False)
     assert yaml.safe_load((undeclared / "dataset.yaml").read_text())["ids"] == "texts"
+
+
+def test_a_name_that_was_wrong_is_not_declared(undeclared):
+    (undeclared / PERSON).rename(undeclared / "sub-01")
+    begin(undeclared, *TOLD, check=False)
+    (undeclared / "sub-01").rename(undeclared / "sub01")
+    assert "subjects: [sub01]" in begin(undeclared).stdout
+
+
+def test_comments_of_the_owner_stay(undeclared):
+    (undeclared / "dataset.yaml").write_text("# Scanned in 2021.\ntitle: Breakfast\n")
+    begin(undeclared, *TOLD[:4])
+    text = (undeclared / "dataset.yaml").read_text()
+    assert text.startswith("# Scanned in 2021.\ntitle: Breakfast\n")
+
+
+def test_sets_of_regions_that_not_all_subjects_have(undeclared):
+    shutil.copytree(undeclared / PERSON, undeclared / "berta")
+    regions = undeclared / "berta/regions"
+    (regions / "visual.nii.gz").rename(regions / "motor.nii.gz")
+    result = begin(undeclared, *TOLD, check=False)
+    assert "a set of regions that all subjects have, by name" in result.stdout
+    shutil.copy(undeclared / PERSON / "regions/visual.nii.gz", regions)
+    assert "  roi: visual\n" in begin(undeclared).stdout
+
+
+def test_blank_pictures_are_alike():
+    white = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    assert alike_groups([white, white - 1, white // 2]).tolist() == [0, 0, 2]

@@ -18,5 +18,7 @@ def test_what_has_no_terms_goes_as_asked(source):
 
 @pytest.mark.parametrize("source", ["folder", "nsd", ""])
 def test_what_has_terms_stays(source):
-    with pytest.raises(ConfigError, match="--public: for our group only; share with a remote"):
+    with pytest.raises(
+        ConfigError, match="--public: not for everybody: for our group only; use a remote"
+    ):
         _public_stages(source, "for our group only", MODEL_STAGES)

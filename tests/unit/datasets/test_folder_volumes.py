@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from datasets import (
     PERSON,
@@ -398,11 +399,39 @@ def test_a_plain_volume_that_cannot_be_read(kind, tmp_path):
         extract(folder(root), tmp_path / "work")
 
 
-def test_a_session_that_was_never_written_is_refused(tmp_path):
+def test_a_small_region_without_data_in_a_session_is_missing(tmp_path):
     root = write_volumes(tmp_path / "raw", ".npy")
     np.save(root / PERSON / "betas/ses-02.npy", np.zeros((2, 3, 4, 48), np.float32))
-    with pytest.raises(FormatError, match=r"ses-02.npy: no voxel varies over its 48 trials"):
-        extract(folder(root), tmp_path / "work")
+    trials = extract(folder(root), tmp_path / "work")
+    assert trials.valid[0].all()
+    assert not trials.valid[1].any()
+
+
+def test_a_table_of_voxels_beside_its_volumes_is_read(in_a_table, tmp_path):
+    root = write_folder(tmp_path / "raw")
+    (root / PERSON / "betas").mkdir()
+    (root / PERSON / "betas/ses-01.nii.gz").write_bytes(b"what the table was made from")
+    np.testing.assert_array_equal(
+        values(extract(folder(root), tmp_path / "work")), values(in_a_table)
+    )
+
+
+def test_a_transparent_picture_is_refused(tmp_path):
+    root = write_folder(tmp_path / "raw")
+    ids = np.array(["cup-05"])
+    for alpha, is_fine in ((255, True), (0, False)):
+        with Image.open(root / "pictures/cup-05.png") as picture:
+            picture.putalpha(alpha)
+            picture.save(root / "pictures/cup-05.png")
+        receipt = folder(root).fetch_files("shared", Ledger(None), watch=unwatched)
+        shown = folder(root).iterate_pictures(None, RawFiles(receipt, root, Ledger(None)), ids)
+        if is_fine:
+            assert len(list(shown)) == 1
+        else:
+            with pytest.raises(
+                FormatError, match=r"cup-05.png: partly transparent, .*; flatten it"
+            ):
+                list(shown)
 
 
 def test_a_table_without_a_trial(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fmri2img.datasets.session_faults import session_fault
+from fmri2img.datasets.session_faults import session_fault, without_coverage
 from fmri2img.project.config import SessionLimits
 
 N_TRIALS, N_VOXELS = 750, 60
@@ -40,6 +40,20 @@ def test_responses_pass(betas):
 def test_a_session_of_one_value_is_refused(betas, value):
     betas[:] = value
     assert fault_of(betas) == "no voxel varies over its 750 trials, expected responses"
+
+
+def test_a_small_region_without_coverage_is_missing():
+    empty = np.zeros((N_TRIALS, N_VOXELS), np.float32)
+    assert fault_of(without_coverage(empty[:, :40])) == ""
+    assert "no voxel varies" in fault_of(without_coverage(empty))
+
+
+def test_trials_without_data_show_beside_a_voxel_that_is_always_missing(betas):
+    percent = betas.astype(np.float32) / 300
+    percent[:, 7] = np.nan
+    assert fault_of(percent) == ""
+    percent[400:, :7] = percent[400:, 8:] = 0
+    assert "350 of 750 trials have no value" in fault_of(percent)
 
 
 def test_missing_values_that_are_declared_pass(betas):

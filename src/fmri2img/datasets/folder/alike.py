@@ -65,7 +65,7 @@ def alike_groups(pictures: Iterable[np.ndarray]) -> np.ndarray:
             if (
                 one < other
                 and np.abs(colours[one] - colours[other]).max() <= _COLOUR
-                and small[one] @ small[other] >= _CORRELATION
+                and (small[one] @ small[other] >= _CORRELATION or not small[[one, other]].any())
             ):
                 first, second = sorted((groups[one], groups[other]))
                 groups[groups == second] = first

@@ -19,6 +19,7 @@ from fmri2img.datasets.nsd.volumes import (
     stream_values,
 )
 from fmri2img.datasets.protocol import Region, Resources
+from fmri2img.datasets.session_faults import without_coverage
 from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.provenance.receipts import RawFiles
 
@@ -33,7 +34,8 @@ _SESSION = re.compile(r"ses(?:sion)?[-_]?(\d+)", re.IGNORECASE)
 _PICKLED = (
     "it holds a pickled dictionary, which GLMsingle writes unless wanthdf5 is 1, and pickles are "
     "not loaded; write its array where you trust the file: "
-    "h5py.File('betas.hdf5', 'w')['betasmd'] = numpy.load(..., allow_pickle=True).item()['betasmd']"
+    "h5py.File('betas.hdf5', 'w')['betasmd'] = "
+    "numpy.load(..., allow_pickle=True).item()['betasmd'], and move the .npy away"
 )
 
 
@@ -154,7 +156,7 @@ class SessionBetas:
                 self._check_shape(array.shape, mask, trials_first=trials_first)
                 read = _trials_first if trials_first else _trials_last
                 betas = read(array, mask, slice(self.first, self.first + self.n_trials))
-        return betas  # outside of the GLM's support 0 in every trial, and so not valid
+        return without_coverage(betas)  # a voxel that is 0 in every trial is not valid
 
     def _read_packed(self, mask: np.ndarray) -> np.ndarray:
         shape = read_header(self.path, remedy=self.remedy).get_data_shape()

@@ -86,9 +86,20 @@ def read_picture_files(files: Sequence[Path]) -> Iterator[np.ndarray]:
     for file in files:
         try:
             with Image.open(file) as picture:
+                if _is_transparent(picture):
+                    raise FormatError(
+                        f"{file}: partly transparent, and what was behind it on the screen is not "
+                        "known; flatten it onto that colour"
+                    )
                 yield np.asarray(picture.convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise FormatError(f"{file}: not a readable picture ({error}); save it again") from error
+
+
+def _is_transparent(picture: Image.Image) -> bool:
+    if "A" not in picture.getbands() and "transparency" not in picture.info:
+        return False
+    return int(np.asarray(picture.convert("RGBA"))[..., 3].min()) < 255
 
 
 def count_picture_rows(path: Path) -> int:

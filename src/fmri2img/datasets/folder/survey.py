@@ -30,12 +30,12 @@ from fmri2img.project.progress import progress
 
 DECLARED = "dataset.yaml"
 _SUFFIXES = ".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"
-_REMEDY = "put a file in its place that can be read"
 _MOST_REPETITIONS = 127
 # What cannot be read off any file.
 _ASKED = {
     "title": "its name in tables and on pages",
     "unit": "unit of the betas, such as percent signal change or z-score",
+    "voxel_mm": "side of a voxel in mm",
     "terms": 'a sentence that says who may have the data; "" for anybody',
 }
 _KEYS = (
@@ -73,15 +73,15 @@ class Survey:
     missing : list of str
         What has to be added or corrected, each in one line.
     notes : list of str
-    sets : list of str
-        Sets of regions that all subjects have.
+    sets : list of str or None
+        Sets of regions that all subjects have; None if no subject has any.
     """
 
     root: Path
     facts: dict[str, Any] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    sets: list[str] = field(default_factory=list)
+    sets: list[str] | None = None
 
     def complete(self, told: dict[str, str], test_images: TestImages) -> None:
         """Look at every file, and write the tables that are not there yet.
@@ -97,9 +97,13 @@ class Survey:
         shown = pd.concat([table.assign(subject=name) for name, table in tables.items()])
         for name, table in tables.items():
             self._responses(name, table)
+        if self.sets == []:
+            self.missing.append(f"{self.root}: a set of regions that all subjects have, by name")
         self._pictures(shown, test_images)
-        self.facts |= {"subjects": subjects, "missing": "masked"}
-        if len(shown):
+        self.facts["missing"] = "masked"
+        if all(map(_is_subject, subjects)):
+            self.facts["subjects"] = subjects
+        if all(len(table) for table in tables.values()):
             most = int(shown.groupby(["subject", "image_id"]).size().max())
             self.facts["n_repetitions"] = most
             if most > _MOST_REPETITIONS:
@@ -167,7 +171,7 @@ class Survey:
                 "visual.nii.gz, with visual.csv (label,name)"
             )
             return
-        image = read_volume(folder / volumes[0], remedy=_REMEDY)
+        image = read_volume(folder / volumes[0], remedy="fmri2img new-dataset, with another file")
         self.facts["voxel_mm"] = round(float(np.linalg.norm(image.affine[:3, 0])), 3)
         names = [set_name(file) for file in volumes]
         self._keep_sets(names)
@@ -177,7 +181,8 @@ class Survey:
         )
 
     def _keep_sets(self, names: list[str]) -> None:
-        self.sets = [name for name in self.sets or names if name in names]
+        """Keep the sets of regions that all subjects have so far."""
+        self.sets = names if self.sets is None else [one for one in self.sets if one in names]
 
     def _pictures(self, shown: pd.DataFrame, test_images: TestImages) -> None:
         """Look at the pictures; write their table if there is none and all are there."""
@@ -211,7 +216,7 @@ class Survey:
                 if test_images.sessions
                 else _drawn(is_shown, groups, test_images.fraction or 0.1)
             )
-            self._write_table(path, table.assign(is_test=chosen.astype(int)))
+            self._write_table(path, table.assign(is_test=chosen.astype(int)), is_shown)
 
     def _compare_ids(self, names: pd.Series, asked: pd.Series) -> None:
         """Note pictures without trials, and trials without one picture."""
@@ -219,9 +224,9 @@ class Survey:
             twice = names[names.duplicated()].iloc[0]
             self.missing.append(f"{self.root}/pictures: one picture of image {twice}, not several")
         if unknown := sorted({*asked} - {*names}):
-            self.missing.append(f"pictures of {len(unknown)} images, such as {unknown[0]}")
+            self.missing.append(f"pictures of images that trials name: {_some(unknown)}")
         if unseen := sorted({*names} - {*asked}):
-            self.notes.append(f"{len(unseen)} pictures that no trial showed, such as {unseen[0]}")
+            self.notes.append(f"pictures that no trial showed: {_some(unseen)}")
 
     def _one_size(self, table: pd.DataFrame) -> Iterator[np.ndarray]:
         """Yield the pictures; notes their size if it is the same for all."""
@@ -258,17 +263,17 @@ class Survey:
             )
         return np.isin(groups, groups[of_sessions])
 
-    def _write_table(self, path: Path, table: pd.DataFrame) -> None:
-        n_test = int(table["is_test"].sum())
-        if n_test > len(table) / 2:
+    def _write_table(self, path: Path, table: pd.DataFrame, is_shown: np.ndarray) -> None:
+        n_test, n_shown = int(table["is_test"][is_shown].sum()), int(is_shown.sum())
+        if n_test > n_shown / 2:
             raise MismatchError(
-                f"{path}: {n_test} of {len(table)} images would be test images, since other "
-                "sessions showed them too, or because they look alike; write the table yourself "
+                f"{path}: {n_test} of {n_shown} images that were shown would be test images, which "
+                "leaves too few to learn from; choose fewer, or write the table yourself "
                 "(image_id,file,is_test)"
             )
         columns = ["image_id", "row" if "row" in table else "file", "is_test"]
         write_text(path, table[columns].to_csv(index=False, lineterminator="\n"))
-        self.notes.append(f"{path}: written, {n_test} of {len(table)} images set apart for tests")
+        self.notes.append(f"{path}: written, {n_test} of {n_shown} images set apart for tests")
 
     def _check_table(
         self, path: Path, table: pd.DataFrame, groups: np.ndarray, test_images: TestImages
@@ -295,7 +300,7 @@ class Survey:
         known = {"title": self.root.resolve().name} | told | self.facts
         for key, value in known.items():
             is_free = key == "missing" or (key == "title" and key not in told)
-            if key in declared and not is_free and declared[key] not in (value, _texts(value)):
+            if key in declared and not is_free and not _agrees(declared[key], value):
                 self.missing.append(
                     f"{path}: {key} is {declared[key]!r}, and "
                     f"{'the option says' if key in told else 'the files say'} {value!r}: correct "
@@ -305,7 +310,8 @@ class Survey:
         absent = [key for key in _KEYS if key not in declared | fresh]
         meanings = {key: _ASKED.get(key, "which no file tells yet") for key in absent}
         if fresh:
-            kept = [line for line in text.splitlines(keepends=True) if not line.startswith("# ")]
+            ours = tuple(f"# {key}:   # " for key in _KEYS)
+            kept = [line for line in text.splitlines(keepends=True) if not line.startswith(ours)]
             asked = [f"# {key}:   # {meaning}\n" for key, meaning in meanings.items()]
             ordered = {key: fresh[key] for key in _KEYS if key in fresh}
             added = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)
@@ -314,9 +320,16 @@ class Survey:
         self.missing += [f"{path}: {key} ({meaning})" for key, meaning in meanings.items()]
 
 
-def _texts(ids: object) -> object:
-    """Return the kind of ids that takes others, too."""
-    return "texts" if ids == "numbers" else ids
+def _agrees(declared: object, value: object) -> bool:
+    """Whether a declared value is what files say: in any order, and numbers may count as texts."""
+    if isinstance(declared, list) and isinstance(value, list):
+        return sorted(map(str, declared)) == sorted(value)
+    return declared == value or (declared == "texts" and value == "numbers")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Name the first, and how many more there are."""
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
 
 
 def _count(files: Sequence[object]) -> str:

@@ -12,6 +12,7 @@ from fmri2img.datasets.nsd.volumes import (
     stream_values,
 )
 from fmri2img.datasets.protocol import Region
+from fmri2img.datasets.session_faults import without_coverage
 from fmri2img.project.exceptions import FormatError
 
 
@@ -56,7 +57,7 @@ class LaionSource:
         for number, values in enumerate(stream_values(self.path, mask, remedy=self.remedy)):
             if number in chosen:
                 next(rows)[:] = values
-        return betas  # outside of the GLM's support 0 in every trial, and so not valid
+        return without_coverage(betas)  # a voxel that is 0 in every trial is not valid
 
     def identity(self) -> str:
         """Return a text that stands for every byte and setting that decides the result."""
