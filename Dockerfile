@@ -34,7 +34,7 @@ RUN mkdir -p src/fmri2img src/stages && touch README.md src/fmri2img/__init__.py
     && make install
 COPY --chown=lab . .
 # What .dockerignore leaves out and git holds: simulated voxels, scores of the last demo.
-RUN git restore .dockerignore demo_remote reports
+RUN git restore .dockerignore demo_remote reports examples
 ENV PATH=/fmri2img/.venv/bin:$PATH
 HEALTHCHECK NONE
 CMD ["make", "demo"]
