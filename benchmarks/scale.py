@@ -44,7 +44,7 @@ COMMANDS = {
     "plan of `fmri2img pull`": (["fmri2img", "pull", "--dry-run"], 10),
 }
 # "[3/40] 0:05, about 0:30 left  train@person1-ridge: 2 s"
-_ENDED = re.compile(r"\[\d+/\d+\].*  (\S+): \d+ s")
+_ENDED = re.compile(r"\[ *\d+/\d+\].*  (\S+): \d+ s")
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from miniature import SUBJECT, changed_params
 from pipeline.test_pipeline import outs
 
 ADDED = "subj01"
-_ENDED = re.compile(r"\[\d+/\d+\].*  (\S+): \d+ s")
+_ENDED = re.compile(r"\[ *\d+/\d+\].*  (\S+): \d+ s")
 
 
 def test_one_more_subject_leaves_the_stages_of_others_as_they_are(copied):
