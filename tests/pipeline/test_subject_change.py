@@ -96,7 +96,10 @@ def test_eight_subjects_and_five_models(tmp_path, monkeypatch):
     assert sum("train" in name for name in ran) == 5
     second = outs(project)
     changed = {path for path in first if second[path] != first[path]}
-    assert all(path.startswith(("reports/comparison", "reports/headlines")) for path in changed)
+    assert all(
+        path.startswith(("reports/comparison", "reports/headlines", "reports/index"))
+        for path in changed
+    )
 
     scale.run(project, ["fmri2img", "remove", "another"])
     ran, _ = repro()
