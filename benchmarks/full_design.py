@@ -97,7 +97,7 @@ def make_project(folder: Path, tree: Path) -> Path:
     """Copy the project without its data, and point it at the tree."""
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(ROOT / name, folder)
-    for name in ("src", "rois", "models/demo-vae"):
+    for name in ("src", "rois", "models/demo-vae", "reports/ood"):
         shutil.copytree(
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )

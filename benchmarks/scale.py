@@ -65,7 +65,7 @@ def make_project(folder: Path, subjects: list[str]) -> Path:
         shutil.copy(ROOT / name, folder)
     (folder / "data").mkdir()
     shutil.copy(ROOT / "data/.gitignore", folder / "data")
-    for name in ("src", "rois", "models/demo-vae"):
+    for name in ("src", "rois", "models/demo-vae", "reports/ood"):
         shutil.copytree(
             ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
         )

@@ -33,7 +33,7 @@ BY_KIND = {
 MODELS = [model for models in BY_KIND.values() for model in models]
 # What a user has before anything has run.
 _FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "data/.gitignore")
-_FOLDERS = ("src", "rois", "models/demo-vae")
+_FOLDERS = ("src", "rois", "models/demo-vae", "reports/ood")
 _SMALL = {
     "basic_ae": {"hidden_sizes": [64], "epochs": 3, "n_seeds": 2},
     "low_level": {

@@ -113,6 +113,8 @@ def test_pulled_files_are_up_to_date_and_a_change_reruns_only_what_it_touches(
     # Every table has ridge as a row, so the other encoder's table changes too; nothing that it was
     # made from does.
     of_tables = {
+        "reports/index.html",
+        "reports/headlines.json",
         "reports/metrics/subj02/basic_ae.json",
         "reports/runs/subj02/basic_ae.html",
         "reports/references/subj02.json",
@@ -463,7 +465,7 @@ def fresh(tmp_path_factory):
         shutil.copy(REPOSITORY / name, folder)
     (folder / ".dvc").mkdir()
     shutil.copy(REPOSITORY / ".dvc/config", folder / ".dvc")
-    for name in ("src", "rois", "models/demo-vae", "demo_remote"):
+    for name in ("src", "rois", "models/demo-vae", "reports/ood", "demo_remote"):
         shutil.copytree(
             REPOSITORY / name,
             folder / name,

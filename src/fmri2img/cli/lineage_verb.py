@@ -17,7 +17,7 @@ from fmri2img.provenance.lineage import (
     trace_forward,
 )
 from fmri2img.provenance.notes import read_notes
-from fmri2img.provenance.receipts import Receipt, receipts_that_list
+from fmri2img.provenance.receipts import Receipt
 from fmri2img.sharing.voxel_file import open_voxels
 
 
@@ -41,7 +41,7 @@ def show_lineage(options: argparse.Namespace) -> None:
     is_voxel_file = Path(path).suffix == ".h5" and Path(path).exists()
     stages = {} if is_voxel_file and not LOCK_PATH.exists() else read_lock()
     makes = {out for stage in stages.values() for out in stage.outs}
-    if path not in makes and (receipts := receipts_that_list(path, Path("data/receipts"))):
+    if path not in makes and (receipts := _receipts_that_list(path, Path("data/receipts"))):
         onwards = {str(receipt): trace_forward(str(receipt), stages) for receipt in receipts}
         _print_onwards(path, onwards, as_json=options.json)
         return
@@ -167,3 +167,15 @@ def _collect(origin: Origin, files: dict[str, dict]) -> None:
     }
     for item in origin.inputs:
         _collect(item, files)
+
+
+def _receipts_that_list(raw: str, folder: Path) -> list[Path]:
+    """Return the receipts that name a raw file, given by its path below the folder of raw
+    files or any longer path.
+    """
+    receipts = []
+    for path in sorted(folder.glob("*.json")):
+        listed = [record.path for record in Receipt.open(path, remedy=f"dvc checkout {path}").files]
+        if any(raw == name or raw.endswith(f"/{name}") for name in listed):
+            receipts.append(path)
+    return receipts

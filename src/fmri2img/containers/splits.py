@@ -131,6 +131,7 @@ def split_images(
     validation_fraction: float,
     n_train_random: int,
     rng: np.random.Generator,
+    groups: np.ndarray | None = None,
 ) -> Split:
     """Divide images into training, validation and test.
 
@@ -146,6 +147,10 @@ def split_images(
     n_train_random : int
         Number of training and validation images; only for ``random``.
     rng : Generator
+    groups : ndarray, shape (n_images,), or None
+        A number that pictures which look alike have in common. Images of a random test or
+        validation set that look like a training image become training images: seen before, they
+        would be no test.
 
     Returns
     -------
@@ -160,5 +165,38 @@ def split_images(
         shuffled = rng.permutation(ids)
         rest, test = shuffled[:n_train_random], shuffled[n_train_random:]
     n_validation = round(validation_fraction * len(rest))
-    parts = (rest[n_validation:], rest[:n_validation], test)
+    train, validation = rest[n_validation:], rest[:n_validation]
+    if kind == "random" and groups is not None:
+        of = dict(zip(image_ids.tolist(), groups.tolist(), strict=True))
+        train, test = _without_likeness(train, test, of, beside=validation)
+        train, validation = _without_likeness(train, validation, of)
+    parts = (train, validation, test)
     return Split(kind, *(tuple(np.sort(part).tolist()) for part in parts))
+
+
+def _without_likeness(
+    train: np.ndarray,
+    judging: np.ndarray,
+    of: dict[Any, int],
+    beside: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Move images that look like others from a part that judges to training.
+
+    Parameters
+    ----------
+    train, judging : ndarray, shape (n,)
+        Image ids.
+    of : dict
+        Image id to group.
+    beside : ndarray, shape (n,), or None
+        Further images that the judging ones must not resemble.
+
+    Returns
+    -------
+    tuple of ndarray
+        Training images, and those that judge.
+    """
+    others = train if beside is None else np.concatenate([train, beside])
+    known = {of[image_id] for image_id in others.tolist()}
+    is_known = np.array([of[image_id] in known for image_id in judging.tolist()], bool)
+    return np.concatenate([train, judging[is_known]]), judging[~is_known]

@@ -39,6 +39,10 @@ class Reader(NsdFiles):
             return fetch_bucket(name, self.settings, machine, ledger, watch=watch)
         return use_local(name, self.settings, self.setting.root, ledger, watch=watch)
 
+    def fetch_ood(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
+        """Download the files of NSD-synthetic, or use an existing copy."""
+        return self.fetch_files(name, ledger, watch=watch)
+
     def preview_fetch(self, name: str) -> list[str]:
         """Log what would be fetched from the bucket, or say that nothing is downloaded."""
         if self.settings.source == "s3":

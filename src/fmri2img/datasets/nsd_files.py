@@ -5,14 +5,17 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.containers.examples import Examples
 from fmri2img.containers.ncsnr import estimate_ncsnr
 from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.datasets.nsd.coco_captions import CAPTION_FILES, read_captions, read_coco_ids
 from fmri2img.datasets.nsd.conversion import convert_roi, describe_region
 from fmri2img.datasets.nsd.design import N_REPETITIONS, N_SUBJECTS, SPLITS, UNITS
 from fmri2img.datasets.nsd.extraction import extract_betas
-from fmri2img.datasets.nsd.paths import STIM_INFO, STIMULI, VOXEL_SIZES_MM, own_stimuli
+from fmri2img.datasets.nsd.paths import STIM_INFO, STIMULI, SYNTHETIC, VOXEL_SIZES_MM, own_stimuli
 from fmri2img.datasets.nsd.stimuli import STIMULUS_SIDE, iterate_images
+from fmri2img.datasets.nsd.synthetic import read_synthetic
 from fmri2img.datasets.protocol import Captions, Facts, LabelVolume, Region, Resources, Setting
 from fmri2img.project.config import ConvertRoiParams, ExtractBetasParams, NsdParams
 from fmri2img.project.files import hash_file
@@ -47,6 +50,7 @@ class NsdFiles:
             missing="masked",
             splits=SPLITS,
             terms=self.terms,
+            ood=(SYNTHETIC,),
         )
 
     @property
@@ -82,6 +86,17 @@ class NsdFiles:
             estimate_ncsnr=estimate_ncsnr,
             resources=resources,
         )
+
+    def read_ood(
+        self,
+        test: str,  # noqa: ARG002 (there is one)
+        raw: RawFiles,
+        voxels: TrialBetas,
+        image_size: int,
+    ) -> tuple[Examples, TruePictures]:
+        """Read NSD-synthetic."""
+        limits = self.setting.machine.session_limits
+        return read_synthetic(raw, voxels, self._nsd, limits, image_size=image_size)
 
     def iterate_pictures(
         self, raw: RawFiles, shared: RawFiles, image_ids: np.ndarray

@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import numpy as np
 
 import fmri2img.datasets
+from fmri2img.containers.examples import Examples
 from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.containers.units import Units
 from fmri2img.project.config import (
     PARAMS_PATH,
@@ -64,6 +66,9 @@ class Facts:
         Kinds of splits that it allows; ``shared`` needs images that are set apart for tests.
     terms : str
         Who may have the data, in a sentence; empty: anybody.
+    ood : tuple of str
+        Further test sets of images of another kind (out of distribution) that it offers
+        (`OffersOod`).
     """
 
     title: str
@@ -75,6 +80,7 @@ class Facts:
     missing: Missing
     splits: tuple[SplitKind, ...]
     terms: str
+    ood: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -229,6 +235,33 @@ class Dataset(Protocol):
         """Return the captions of pictures that a subject saw, ids of shape (n,)."""
 
 
+class OffersOod(Dataset, Protocol):
+    """A dataset whose subjects also saw images of another kind (`Facts.ood`), as a test of encoders
+    that were trained on its main experiment.
+    """
+
+    def fetch_ood(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
+        """Make the raw files of a further test set available, ``name`` is ``<subject>-<test set>``;
+        return the receipt that lists them.
+        """
+
+    def read_ood(
+        self, test: str, raw: RawFiles, voxels: TrialBetas, image_size: int
+    ) -> tuple[Examples, TruePictures]:
+        """Return trials and pictures of a further test set.
+
+        Parameters
+        ----------
+        test : str
+        raw : RawFiles
+            Its files.
+        voxels : TrialBetas
+            The main experiment, whose voxels are read, in their order.
+        image_size : int
+            Side of the pictures among the examples.
+        """
+
+
 class Reader(Protocol):
     """The class ``Reader`` of a dataset's file, which makes a `Dataset`."""
 
@@ -256,6 +289,35 @@ def open_dataset(params: ProjectParams) -> Dataset:
         settings, Setting(params.machine, tuple(params.subjects), own_rois())
     )
     return dataset
+
+
+def open_ood(params: ProjectParams, test: str) -> OffersOod:
+    """Return the project's dataset if it offers a further test set.
+
+    Raises
+    ------
+    ConfigError
+        If it does not.
+    """
+    dataset = open_dataset(params)
+    check_ood([test], dataset.facts)
+    return cast(OffersOod, dataset)
+
+
+def check_ood(tests: list[str], facts: Facts) -> None:
+    """Refuse a further test set that a dataset does not offer.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such test set; the message names those that there are.
+    """
+    if unknown := [test for test in tests if test not in facts.ood]:
+        offered = f"choose from: {', '.join(facts.ood)}" if facts.ood else "it offers none"
+        raise ConfigError(
+            f"{PARAMS_PATH}: ood: {facts.title} has no test set {unknown[0]!r}"
+            f"{near(unknown[0], facts.ood)}; {offered}, or empty the list"
+        )
 
 
 def check_dataset_settings(name: str, sections: dict[str, dict[str, Any]]) -> Params:

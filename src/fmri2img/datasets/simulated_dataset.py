@@ -7,11 +7,14 @@ from pydantic import model_validator
 
 from fmri2img.datasets.fetching.fetch import check_may_simulate
 from fmri2img.datasets.marks import SIMULATED
+from fmri2img.datasets.nsd.paths import SYNTHETIC
 from fmri2img.datasets.nsd_files import NsdFiles, coco_pictures, read_coco_captions
 from fmri2img.datasets.protocol import Captions, Setting
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
 from fmri2img.datasets.simulation.scene_captions import write_captions
+from fmri2img.datasets.simulation.simulated_brain import SimulatedBrain
 from fmri2img.datasets.simulation.stimuli_files import simulate_shared
+from fmri2img.datasets.simulation.synthetic_session import write_synthetic
 from fmri2img.datasets.simulation.worlds import WORLDS
 from fmri2img.project.config import FetchCaptionsParams, SimulatedNsdParams
 from fmri2img.project.exceptions import ConfigError
@@ -59,6 +62,13 @@ class Reader(NsdFiles):
             files = simulate_shared(root, self.settings)
         else:
             files = SimulatedSubject(name, self.settings, root).write()
+        return Receipt.of(name, root, files, ledger, data_source=SIMULATED)
+
+    def fetch_ood(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:  # noqa: ARG002
+        """Write the files of NSD-synthetic."""
+        root = self.setting.machine.own_raw_folder
+        subject = name.removesuffix(f"-{SYNTHETIC}")
+        files = write_synthetic(SimulatedBrain(subject, self.settings, root))
         return Receipt.of(name, root, files, ledger, data_source=SIMULATED)
 
     def preview_fetch(self, name: str) -> list[str]:

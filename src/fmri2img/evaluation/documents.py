@@ -24,6 +24,7 @@ from fmri2img.project.exceptions import MismatchError
 _PLACES = ["channel", "row", "column", "correlation"]
 # Below so many images BCa intervals cover too little (86 % with 8 images).
 _FEW_IMAGES = 20
+_SIMULATED = "Simulated data: these numbers come from a simulated brain."
 _PACKAGES = (
     "numpy",
     "scipy",
@@ -47,6 +48,27 @@ def references_document(
         about={"subject": subject} | _scored_by(scores, truth) | settings,
         rows=_scored_rows(scores, intervals),
         absent=scores.absent,
+    )
+
+
+def ood_document(
+    scores: RowScores, truth: TestTruth, about: dict[str, Any], *, settings: dict[str, Any]
+) -> MetricsDocument:
+    """Return the scores of an encoder on images of another kind, for ``reports/ood``, without
+    permutation tests.
+    """
+    intervals = scores.intervals(settings["n_bootstrap"], np.random.default_rng(settings["seed"]))
+    notes = [
+        "Images of another kind than those that the encoder was trained on; many of them come in "
+        "families of similar ones, so intervals over images are narrower than for other families."
+    ]
+    if about["data_source"] == "simulated":
+        notes.append(_SIMULATED)
+    return MetricsDocument(
+        about=about | _scored_by(scores, truth) | settings,
+        rows=_scored_rows(scores, intervals),
+        absent=scores.absent,
+        notes=tuple(notes),
     )
 
 
@@ -164,6 +186,8 @@ def _about(truth: TestTruth, reconstructions: Reconstructions, split: Split) -> 
     provenance = reconstructions.provenance
     return {
         "data_source": provenance["data_source"],
+        "dataset": provenance.get("title", ""),
+        "terms": provenance.get("terms", ""),
         "subject": provenance["subject"],
         "test_set": split.kind,
         "n_test_images": len(split.test),
@@ -191,7 +215,7 @@ def _about(truth: TestTruth, reconstructions: Reconstructions, split: Split) -> 
 def _notes(reconstructions: Reconstructions, scores: Scores) -> Iterator[str]:
     """Yield the notes that a reader of the numbers needs."""
     if reconstructions.provenance["data_source"] == "simulated":
-        yield "Simulated data: these numbers come from a simulated brain."
+        yield _SIMULATED
     n_images = len(reconstructions.rows("test"))
     if n_images < _FEW_IMAGES:
         yield (

@@ -70,6 +70,11 @@ def floor_of(metric: str, means: Mapping[str, Mapping[str, float]]) -> Floor | N
     return Floor(row, values[row])
 
 
+def data_sentence(title: str, terms: str) -> str:
+    """Return a dataset's title and terms in sentences; no terms: anybody may have the data."""
+    return f"Data: {title}. {terms[:1].upper()}{terms[1:]}{'.' if terms else ''}".rstrip()
+
+
 @dataclass(frozen=True)
 class MetricsDocument:
     """All scores of one encoder and of the rows it is compared with.
@@ -190,6 +195,14 @@ class MetricsDocument:
     def n_images(self) -> int:
         """Number of test images."""
         return int(self.about["n_test_images"])
+
+    @property
+    def origin(self) -> str:
+        """The dataset, and who may have its data, in sentences; empty for documents that do not
+        say, as those of version 0.2.0.
+        """
+        title, terms = self.about.get("dataset", ""), self.about.get("terms", "")
+        return data_sentence(title, terms) if title else ""
 
     def means(self, row: str) -> dict[str, float]:
         """Return the scores of a row by metric; nothing if there is no such row."""

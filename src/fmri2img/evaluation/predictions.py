@@ -51,6 +51,12 @@ class MeasuredResponses:
     image_ids: np.ndarray
     second: np.ndarray
 
+    @classmethod
+    def none(cls, n_voxels: int) -> "MeasuredResponses":
+        """Return no responses, where nothing is compared with the brain."""
+        empty = np.zeros((0, n_voxels), np.float32)
+        return cls(lambda latents: np.zeros((len(latents), n_voxels)), {}, empty[:, 0], empty)
+
 
 @dataclass(frozen=True)
 class TestTruth(ShownPictures):

@@ -83,6 +83,22 @@ def add_worlds(text: str) -> str:
     return "".join(lines)
 
 
+def add_ood(text: str) -> str:
+    """Return ``params.yaml`` with the list of further test sets, which version 0.2.0 did not have:
+    empty.
+
+    Parameters
+    ----------
+    text : str
+        The whole file.
+    """
+    keys = {key.value: key for key, _ in _sections(text)}
+    if "ood" in keys or "models" not in keys:
+        return text
+    start = keys["models"].start_mark.index
+    return f"{text[:start]}ood: []\n{text[start:]}"
+
+
 def _keys_of_simulation(text: str) -> dict[str, yaml.Node]:
     """Return the keys of ``datasets.simulated.simulation``; none unless in block style."""
     pairs = _sections(text)

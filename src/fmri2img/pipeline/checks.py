@@ -67,7 +67,7 @@ def _check_dataset(params: ProjectParams) -> None:
     """Refuse a dataset that does not exist, settings that are not its own, and subjects that it
     does not have.
     """
-    from fmri2img.datasets.protocol import check_subjects, dataset_names, open_dataset
+    from fmri2img.datasets.protocol import check_ood, check_subjects, dataset_names, open_dataset
 
     names = dataset_names()
     if stray := [name for name in params.datasets if name not in names]:
@@ -81,6 +81,7 @@ def _check_dataset(params: ProjectParams) -> None:
     except MissingDataError:  # raw files are absent: not needed where voxels were pulled
         return
     check_subjects(params.subjects, facts)
+    check_ood(params.ood, facts)
 
 
 def _check_model(name: str, kind: str, params: ProjectParams) -> None:

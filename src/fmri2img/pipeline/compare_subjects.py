@@ -1,6 +1,7 @@
 """Put all subjects and models side by side, and name each subject's champion."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,8 @@ from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.files import replacing_together, write_bytes, write_json, write_text
 from fmri2img.project.layout import comparison_path, headlines_path, overview_path
-from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
+from fmri2img.viz.compared_run import ComparedRun
+from fmri2img.viz.comparison import comparison_figure, comparison_markdown
 from fmri2img.viz.overview import ShownPictures, overview_page
 from fmri2img.viz.pages import ListedRun, comparison_page
 
@@ -52,14 +54,16 @@ def compare_subjects(params: ProjectParams) -> dict[str, str]:
     compared = outcomes(differences)
     runs: list[ComparedRun] = []
     shown: dict[str, ShownPictures] = {}
+    scored = [one for one in encoders if one.model not in params.models.diffusion]
+    ood = {test: {one.name: one.ood_metrics(test) for one in scored} for test in params.ood}
     for subject in params.subjects:
         mine = [encoder for encoder in encoders if encoder.subject == subject]
         runs_of_subject, shown[subject] = _runs_of(
-            mine, documents, p_values, compared, params.compare.n_pictures
+            mine, documents, p_values, compared, params.compare.n_pictures, ood
         )
         runs += runs_of_subject
     with replacing_together():
-        _write(runs, documents, shown, tables, differences)
+        _write(runs, documents, shown, tables, differences, ood)
     return {run.subject: run.model for run in runs if run.is_champion}
 
 
@@ -69,6 +73,7 @@ def _runs_of(
     p_values: dict[str, dict[str, float]],
     compared: dict[str, dict[str, str]],
     n_pictures: int,
+    ood: dict[str, _Documents],
 ) -> tuple[list[ComparedRun], ShownPictures]:
     """Collect the encoders of one subject; the best on validation images is its champion."""
     validation = {encoder.model: encoder.training_scores()[CHAMPION_SCORE] for encoder in encoders}
@@ -77,18 +82,20 @@ def _runs_of(
     for encoder in encoders:
         reconstructions = encoder.reconstructions()
         rows = reconstructions.rows("test")[:n_pictures]
-        runs.append(
-            ComparedRun.of(
-                encoder.subject,
-                encoder.model,
-                documents[encoder.name],
-                p_values[encoder.name],
-                validation[encoder.model],
-                encoder.model == champion,
-                compared.get(encoder.name, {}),
-                reconstructions.images[rows],
-            )
+        run = ComparedRun.of(
+            encoder.subject,
+            encoder.model,
+            documents[encoder.name],
+            p_values[encoder.name],
+            validation[encoder.model],
+            encoder.model == champion,
+            compared.get(encoder.name, {}),
+            reconstructions.images[rows],
         )
+        elsewhere = {
+            test: scores[encoder.name] for test, scores in ood.items() if encoder.name in scores
+        }
+        runs.append(replace(run, ood=elsewhere))
     examples = SubjectData(encoders[0].subject).examples()
     image_ids = reconstructions.image_ids[rows]
     truth = examples.images[examples.rows_of(image_ids)]
@@ -102,6 +109,7 @@ def _write(
     shown: dict[str, ShownPictures],
     tables: _Tables,
     differences: list[dict[str, Any]],
+    ood: dict[str, _Documents],
 ) -> None:
     """Write figure, pages, Markdown and JSON."""
     data_source = list(shown.values())[-1].data_source
@@ -114,7 +122,8 @@ def _write(
     encoding = {subject: SubjectData(subject).encoding_scores() for subject in shown}
     summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
     n_permutations = min(document.about["n_permutations"] for document in documents.values())
-    sentences = verdict(summaries, differences, n_permutations)
+    faults = [f"{name}: {fault}" for name in shown if (fault := _mistake(name))]
+    sentences = [*faults, *verdict(summaries, differences, n_permutations)]
     page = comparison_page(
         [_listed(run, documents) for run in runs],
         data_source,
@@ -123,15 +132,25 @@ def _write(
         means,
         encoding,
         figure.getvalue(),
+        ood,
     )
     write_text(comparison_path("html"), page)
-    write_text(overview_path(), overview_page(runs, shown, sentences))
+    origin = next(iter(documents.values())).origin
+    write_text(overview_path(), overview_page(runs, shown, sentences, origin))
     figure_name = comparison_path("png").name
     markdown = comparison_markdown(runs, data_source, sentences, figure_name, n_permutations)
     write_text(comparison_path("md"), markdown)
     document = {"data_source": data_source, "verdict": sentences, "runs": summaries}
     write_json(comparison_path("json"), document | {"means": means, "differences": differences})
     write_json(headlines_path(), _headlines(runs))
+
+
+def _mistake(subject: str) -> str:
+    """Say what does not belong together in a subject's files, and what it means for the scores;
+    empty if nothing is wrong.
+    """
+    fault = SubjectData(subject).alignment()["fault"]
+    return f"{fault}; scores may be at chance because of that" if fault else ""
 
 
 def _headlines(runs: list[ComparedRun]) -> dict[str, dict[str, dict[str, float]]]:

@@ -8,6 +8,7 @@ from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.evaluation.correlation import pixel_correlations
 from fmri2img.evaluation.metrics.latent_metrics import PATTERN, pattern_correlations
 from fmri2img.evaluation.metrics.picture_metrics import PIXCORR
+from fmri2img.evaluation.metrics_document import data_sentence
 from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.generation.reconstruct import unsure_places
 from fmri2img.generation.renderers.renderer import Inputs, Renderer, Task, renderer_of
@@ -101,6 +102,9 @@ def _gallery(
         data_source=about["data.source"],
         facts=facts,
         unsure=[UnsureMap(title, shares) for title, shares in places.items()],
+        origin=data_sentence(
+            inputs.examples.provenance["title"], inputs.examples.provenance["terms"]
+        ),
     )
 
 

@@ -13,7 +13,7 @@ import yaml
 from fmri2img.project.config import PARAMS_PATH, ProjectParams
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.files import write_text
-from fmri2img.project.layout import CHECKPOINTS, LOGS, ledger_path
+from fmri2img.project.layout import CHECKPOINTS, LOGS, ledger_path, ood_name
 from fmri2img.project.params_file import load_params, near
 from fmri2img.provenance.lineage import LOCK_PATH, LockLoader, check_lock
 
@@ -151,8 +151,8 @@ def _read_lock(root: Path) -> dict:
 
 
 def _is_of(stage: str, name: str, is_subject: bool) -> bool:
-    subject, _, model = stage.partition("@")[2].partition("-")
-    return name == (subject if is_subject else model)
+    subject, *others = stage.partition("@")[2].split("-")
+    return name == subject if is_subject else name in others
 
 
 def _working_files(name: str, is_subject: bool, root: Path) -> Iterator[Path]:
@@ -161,7 +161,8 @@ def _working_files(name: str, is_subject: bool, root: Path) -> Iterator[Path]:
     patterns = [f"{LOGS}/stages/*{end}" for end in ends] if is_subject else []
     if is_subject:
         patterns += [f"{folder}/{name}" for folder in (CHECKPOINTS, LOGS)]
-        patterns += [f"{CHECKPOINTS}/*/{name}", ledger_path(name).as_posix()]
+        patterns += [f"{CHECKPOINTS}/*/{name}"]
+        patterns += [ledger_path(one).as_posix() for one in (name, ood_name(name, "*"))]
     else:
         patterns += [f"{LOGS}/stages/*@*-{name}.log", f"{LOGS}/*/{name}.jsonl"]
         patterns += [f"{LOGS}/*/{name}-seeds.jsonl", f"{CHECKPOINTS}/*/{name}.*"]

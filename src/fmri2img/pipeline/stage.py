@@ -19,7 +19,7 @@ from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
 from fmri2img.provenance.notes import forget_acceptance
 
 # Scripts with one stage in dvc.yaml for each kind of encoder.
-_OF_EACH_KIND = ("train", "predict", "evaluate")
+_OF_EACH_KIND = ("train", "predict", "evaluate", "evaluate_ood")
 _FLAGS = {
     "check": "read every raw byte again and compare it with the receipt",
     "dry_run": "show what would be fetched and how large it is, then stop",
@@ -93,13 +93,14 @@ def _changed_since_last_run(name: str) -> str:
 
 
 def _check_names(options: dict[str, str]) -> None:
-    """Refuse a subject or model that ``params.yaml`` does not list; ``shared`` stands for all
-    subjects.
+    """Refuse a subject, model or further test set that ``params.yaml`` does not list; ``shared``
+    stands for all subjects.
     """
     params = load_params()
     for option, section, known in (
         ("subject", "subjects", ["shared", *params.subjects]),
         ("model", "models", list(params.models)),
+        ("test", "ood", params.ood),
     ):
         if (name := options.get(option)) is not None and name not in known:
             listed = ", ".join(item for item in known if item != "shared")

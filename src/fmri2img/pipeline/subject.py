@@ -25,12 +25,16 @@ from fmri2img.models.registry import stage_of
 from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.project.files import Kinds, read_json, read_text
 from fmri2img.project.layout import (
+    alignment_path,
     captions_path,
     encoding_model_path,
     encoding_scores_path,
     examples_path,
     latents_path,
     metrics_path,
+    ood_metrics_path,
+    ood_path,
+    ood_pictures_path,
     prior_path,
     reconstructions_path,
     references_path,
@@ -92,9 +96,27 @@ class SubjectData:
         """Open the division of images into training, validation and test."""
         return Split.open(split_path(self.subject), remedy=self._remedy("split_examples"))
 
+    def ood(self, test: str) -> Examples:
+        """Open trials and pictures of a further test set."""
+        path, remedy = ood_path(self.subject, test), f"{self._remedy('read_ood')}-{test}"
+        return Examples.open(path, remedy=remedy, subject=self.subject)
+
+    def ood_pictures(self, test: str) -> TruePictures:
+        """Open the pictures of a further test set at the dataset's own size."""
+        remedy = f"{self._remedy('read_ood')}-{test}"
+        return TruePictures.open(ood_pictures_path(self.subject, test), remedy=remedy)
+
     def latents(self) -> Latents:
         """Open the latents of all pictures."""
         return Latents.open(latents_path(self.subject), remedy=self._remedy("encode_latents"))
+
+    def alignment(self) -> _Json:
+        """Return whether trials, pictures and volumes belong together: ``fault`` is empty if they
+        do.
+        """
+        path, remedy = alignment_path(self.subject), self._remedy("check_alignment")
+        document = read_json(path, remedy=remedy, fields={"subject": str, "fault": str})
+        return _owned(document, document, path, self.subject, remedy)
 
     def truth(self) -> TruePictures:
         """Open the test images at the dataset's own size."""
@@ -206,6 +228,13 @@ class EncoderData:
         """Return its scores on the test images."""
         path = metrics_path(self.subject, self.model)
         remedy = self._remedy("evaluate")
+        document = MetricsDocument.read(path, remedy=remedy)
+        return _owned(document, document.about, path, self.subject, remedy)
+
+    def ood_metrics(self, test: str) -> MetricsDocument:
+        """Return its scores on a further test set."""
+        path = ood_metrics_path(self.subject, self.model, test)
+        remedy = f"{self._remedy('evaluate_ood')}-{test}"
         document = MetricsDocument.read(path, remedy=remedy)
         return _owned(document, document.about, path, self.subject, remedy)
 

@@ -57,6 +57,25 @@ class Alignment:
     explained: float
     ceiling: float
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the numbers, rounded to 4 digits, for ``reports/alignment``."""
+        finding = self.finding
+        return {
+            "subject": self.subject,
+            "data_source": self.data_source,
+            "fault": finding.fault,
+            "matches": [
+                {
+                    "pictures": match.name,
+                    "n_trials": match.n_trials,
+                    "mean": round(match.mean, 4),
+                    "standard_errors": round(match.standard_errors, 4),
+                }
+                for match in finding.matches
+            ],
+            "remarks": list(_remarks(self)),
+        }
+
 
 @dataclass(frozen=True)
 class _Table:

@@ -379,6 +379,7 @@ class ProjectParams(Params):
     dataset: DatasetName
     subjects: Annotated[list[Subject], Field(min_length=1)]
     population: Annotated[list[Subject], Field(min_length=1)]
+    ood: list[DatasetName]
     models: ModelLists
     machine: MachineParams
     datasets: dict[DatasetName, dict[str, Any]]

@@ -33,7 +33,7 @@ PLACES = (
         "simulated files can be made again; there may be no other copy of yours",
     ),
     Place(
-        ("data/voxels", "data/examples", "data/latents", "data/targets"),
+        ("data/voxels", "data/examples", "data/ood", "data/latents", "data/targets"),
         "voxels, examples, latents, targets",
         "in DVC's cache too: dvc checkout brings them back",
     ),

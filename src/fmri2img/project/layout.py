@@ -25,7 +25,9 @@ def fingerprint_path(stage: str, model: str = "") -> Path:
 
 
 def receipt_path(name: str) -> Path:
-    """Receipt of a subject's raw files, or of the ``shared`` ones."""
+    """Receipt of a subject's raw files, of the ``shared`` ones, or of a further test set
+    (`ood_name`).
+    """
     return Path("data/receipts") / f"{name}.json"
 
 
@@ -57,6 +59,11 @@ def examples_path(subject: str) -> Path:
 def split_path(subject: str) -> Path:
     """`containers.splits.Split`."""
     return Path("data/splits") / f"{subject}.json"
+
+
+def alignment_path(subject: str) -> Path:
+    """Whether trials, pictures and volumes belong together."""
+    return Path("reports/alignment") / f"{subject}.json"
 
 
 def truth_path(subject: str) -> Path:
@@ -92,6 +99,21 @@ def generated_folder(subject: str, model: str) -> Path:
 def target_blocks_folder(subject: str, model: str) -> Path:
     """Blocks of targets that an unfinished stage has computed."""
     return CHECKPOINTS / "targets" / subject / model
+
+
+def ood_name(subject: str, test: str) -> str:
+    """Name of a subject's raw files of a further test set."""
+    return f"{subject}-{test}"
+
+
+def ood_path(subject: str, test: str) -> Path:
+    """`containers.Examples` of a further test set."""
+    return Path("data/ood") / subject / f"{test}.h5"
+
+
+def ood_pictures_path(subject: str, test: str) -> Path:
+    """`containers.TruePictures` of a further test set."""
+    return Path("data/ood") / subject / f"{test}_pictures.h5"
 
 
 def prior_folder() -> Path:
@@ -174,6 +196,16 @@ def gallery_path(subject: str, model: str) -> Path:
 def metrics_path(subject: str, model: str) -> Path:
     """Scores on test images with floors, ceiling, intervals and p-values."""
     return Path("reports/metrics") / subject / f"{model}.json"
+
+
+def ood_folder(subject: str, model: str) -> Path:
+    """Folder of the files of `ood_metrics_path`."""
+    return Path("reports/ood") / subject / model
+
+
+def ood_metrics_path(subject: str, model: str, test: str) -> Path:
+    """Scores on a further test set, with floors, ceiling and intervals."""
+    return ood_folder(subject, model) / f"{test}.json"
 
 
 def scores_path(subject: str, model: str) -> Path:

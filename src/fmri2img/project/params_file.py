@@ -114,6 +114,11 @@ def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
         isinstance(bayes, dict) and "penalties" in bayes,
         "called train.bayes_independent now, because bayes is another encoder",
     )
+    if "ood" not in values and isinstance(models, dict):
+        renamed["models"] = (
+            True,
+            "ood, the list of further test sets, is missing (none until 0.2.0)",
+        )
     if "population" not in values and "subjects" in values:
         renamed["subjects"] = (
             True,

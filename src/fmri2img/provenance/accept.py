@@ -25,6 +25,8 @@ RAW_STAGES = (
     "convert_roi",
     "extract_betas",
     "create_examples",
+    "fetch_ood",
+    "read_ood",
     "collect_truth",
     "fetch_captions",
     "make_targets",
@@ -123,11 +125,13 @@ def _write_lock(stages: list[Any]) -> None:
 
 
 def _has_raw(stage: str, raw_root: Path, root: Path) -> bool:
-    """Whether all raw files that a stage reads are here: its subject's, or else those that all
-    subjects share.
+    """Whether all raw files that a stage reads are here: its further test set's, its subject's, or
+    else those that all subjects share.
     """
-    subject = stage.partition("@")[2].partition("-")[0]
-    path = root / receipt_path(subject if (root / receipt_path(subject)).exists() else "shared")
+    item = stage.partition("@")[2]
+    names = (item, item.partition("-")[0], "shared")
+    receipts = [root / receipt_path(name) for name in names if name]
+    path = next((receipt for receipt in receipts if receipt.exists()), receipts[-1])
     if not path.exists():
         return raw_root.is_dir() and any(raw_root.iterdir())
     return all(

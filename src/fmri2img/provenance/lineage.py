@@ -109,10 +109,10 @@ def _is_current(name: str, params: ProjectParams | None) -> bool:
     _, _, item = name.partition("@")
     if not item or params is None:
         return True
-    subject, _, model = item.partition("-")
-    if not model:  # of a subject, or of a model for all subjects
+    subject, *others = item.split("-")
+    if not others:  # of a subject, or of a model for all subjects
         return item in params.subjects or item in params.models
-    return subject in params.subjects and model in params.models
+    return subject in params.subjects and {*others} <= {*params.models, *params.ood}
 
 
 def _locked(name: str, entry: dict) -> LockedStage:

@@ -77,7 +77,7 @@ class Receipt:
     Attributes
     ----------
     name : str
-        A subject, or ``shared``.
+        A subject, ``shared``, or a subject and a further test set, joined by a hyphen.
     data_source : str
         ``simulated``, or the dataset's name, such as ``nsd``, whether the files were downloaded or
         already there.
@@ -157,7 +157,14 @@ class Receipt:
     @property
     def stage(self) -> str:
         """The DVC stage that brings these files."""
-        return "fetch_raw_shared" if self.name == "shared" else f"fetch_raw@{self.name}"
+        return _stage_of(self.name)
+
+
+def _stage_of(name: str) -> str:
+    """Return the DVC stage that brings raw files."""
+    if name == "shared":
+        return "fetch_raw_shared"
+    return f"fetch_ood@{name}" if "-" in name else f"fetch_raw@{name}"
 
 
 _LEDGER_ENTRY = ("size", "time", "inode", "sha256", "etag")
@@ -371,8 +378,8 @@ class RawFiles:
 
 
 def raw_files(name: str, machine: MachineParams) -> RawFiles:
-    """Open the raw files of a subject, or of all (``shared``), as this project's receipt lists
-    them.
+    """Open the raw files of a subject, of all (``shared``), or of a subject's further test set, as
+    this project's receipt lists them.
 
     Raises
     ------
@@ -380,20 +387,8 @@ def raw_files(name: str, machine: MachineParams) -> RawFiles:
         If the receipt is that of another subject.
     """
     path = receipt_path(name)
-    remedy = "dvc repro fetch_raw_shared" if name == "shared" else f"dvc repro fetch_raw@{name}"
+    remedy = f"dvc repro {_stage_of(name)}"
     receipt = Receipt.open(path, remedy=remedy)
     if receipt.name != name:
         raise MismatchError(f"{path} belongs to {receipt.name}, expected {name}; run: {remedy}")
     return RawFiles(receipt, machine.raw_folder, Ledger(where_it_is(ledger_path(name))))
-
-
-def receipts_that_list(raw: str, folder: Path) -> list[Path]:
-    """Return the receipts that name a raw file, given by its path below the folder of raw
-    files or any longer path.
-    """
-    receipts = []
-    for path in sorted(folder.glob("*.json")):
-        listed = [record.path for record in Receipt.open(path, remedy=f"dvc checkout {path}").files]
-        if any(raw == name or raw.endswith(f"/{name}") for name in listed):
-            receipts.append(path)
-    return receipts

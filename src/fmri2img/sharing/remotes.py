@@ -33,6 +33,8 @@ SHARED_STAGES = (
     "convert_roi",
     "extract_betas",
     "create_examples",
+    "fetch_ood",
+    "read_ood",
     "split_examples",
     "collect_truth",
     "encode_latents",
@@ -46,14 +48,24 @@ RESPONSE_STAGES = ("fingerprint", "fetch_raw_shared", "fetch_raw", "convert_roi"
 MODEL_STAGES = (*SHARED_STAGES, "train", "train_population", "train_pixels", "train_diffusion")
 ALL_STAGES = (
     *MODEL_STAGES,
+    "check_alignment",
     "fit_encoding_model",
     *("predict", "predict_population", "predict_pixels", "predict_diffusion"),
     "score_references",
     *("evaluate", "evaluate_population", "evaluate_pixels", "evaluate_diffusion"),
+    *("evaluate_ood", "evaluate_ood_population", "evaluate_ood_pixels"),
     "compare",
 )
 # Stages whose parameters may differ from those of the pulled files only if raw files are at hand.
-RAW_STAGES = ("fetch_raw_shared", "fetch_raw", "convert_roi", "extract_betas", "create_examples")
+RAW_STAGES = (
+    "fetch_raw_shared",
+    "fetch_raw",
+    "convert_roi",
+    "extract_betas",
+    "create_examples",
+    "fetch_ood",
+    "read_ood",
+)
 DEMO_REMOTE = "demo"
 DEMO_STAGES = ("convert_roi", "extract_betas")  # what it holds
 # "corrupted cache file '.../files/md5/5d/b3...'", and what DVC says at the end.

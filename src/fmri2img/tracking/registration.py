@@ -231,6 +231,8 @@ def _description(config: dict[str, Any], document: MetricsDocument | None) -> st
             f"**Test scores**, {document.n_images} images, 95 % intervals over images, floor in "
             f"brackets: {'; '.join(filter(None, scores))}."
         ]
+    if document is not None and document.origin:
+        lines += [f"**Dataset**: {document.origin.removeprefix('Data: ')}"]
     lines += [
         "**Limits**: for this subject's voxels, in this order, in percent signal change; pictures "
         "of 128 x 128; intervals say nothing "

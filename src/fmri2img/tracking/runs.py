@@ -47,6 +47,7 @@ from fmri2img.tracking.encoder_files import (
     picture_pairs,
     training_scores,
 )
+from fmri2img.tracking.ood_scores import log_ood
 from fmri2img.tracking.populations import register_population
 from fmri2img.tracking.registration import describe, register
 from fmri2img.tracking.run_notes import read_note, run_name
@@ -127,6 +128,7 @@ def mirror(
     ):
         _log_evaluation(client, run.info.run_id, files)
         logged.append("evaluation")
+    logged += log_ood(client, run, subject, model, files.md5[MD5_TAG])
     if logged or run.info.status != "FINISHED":
         # What is added later does not make it longer.
         client.set_terminated(run.info.run_id, end_time=run.info.end_time)
@@ -363,6 +365,8 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
         client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, chart_view(list(pictures)))
     client.log_text(run_id, read_text(report_path(subject, model), remedy=remedy), _PAGE)
     describe(client, files.config, files.tags, document)
+    for name in ("dataset", "terms"):
+        client.set_tag(run_id, f"data.{name}", document.about.get(name, ""))
     client.set_tag(run_id, _EVALUATION_TAG, hash_file(metrics_path(subject, model), "md5"))
 
 

@@ -1,8 +1,5 @@
 """The comparison of subjects and models: one figure and one page of Markdown."""
 
-from dataclasses import dataclass
-from typing import Self
-
 import matplotlib
 
 matplotlib.use("Agg")
@@ -12,96 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from fmri2img.evaluation.inference import p_text, too_few_resamples
-from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC, shown_in_comparison, title_of
-from fmri2img.evaluation.metrics_document import MetricsDocument
-from fmri2img.evaluation.table_rows import CEILING, MODEL, REFERENCE, ROWS, SUBJECT_ROWS
+from fmri2img.evaluation.metrics.catalogue import shown_in_comparison, title_of
+from fmri2img.evaluation.table_rows import (
+    CEILING,
+    MODEL,
+    REFERENCE,
+    ROWS,
+    SHUFFLED,
+    SUBJECT_ROWS,
+)
+from fmri2img.viz.compared_run import ComparedRun
 from fmri2img.viz.signs import BETTER, SIGNS, WORSE
 
 _COLOURS = ("#3b6fb6", "#d97a2b", "#4a9a5b", "#a04d8f", "#7a7a7a", "#b8a12f")
 _FLOOR_STYLES = {"grey": ":", "train_mean": "-.", "mean_latent": "--", "shuffled": (0, (1, 3))}
-
-
-@dataclass(frozen=True)
-class ComparedRun:
-    """One subject and model.
-
-    Attributes
-    ----------
-    subject, model : str
-    n_images : int
-        Number of test images.
-    means : dict
-        Row to metric to value, as in the metrics file.
-    intervals : dict
-        Metric to 95 % interval.
-    p_values : dict
-        Metric to permutation p, Holm-corrected over the whole comparison.
-    validation : float
-        Pattern correlation on validation images, which chooses the champion.
-    is_champion : bool
-    against_reference : dict
-        Metric to ``better``, ``worse`` or `verdict.TIE`, beside ridge; nothing for ridge itself.
-    pictures : ndarray, shape (n, side, side, 3), uint8
-        Reconstructions of the test images shown.
-    """
-
-    subject: str
-    model: str
-    n_images: int
-    means: dict
-    intervals: dict
-    p_values: dict
-    validation: float
-    is_champion: bool
-    against_reference: dict
-    pictures: np.ndarray
-
-    @classmethod
-    def of(
-        cls,
-        subject: str,
-        model: str,
-        document: MetricsDocument,
-        p_values: dict,
-        validation: float,
-        is_champion: bool,
-        against_reference: dict,
-        pictures: np.ndarray,
-    ) -> Self:
-        """Build from a metrics document (``reports/metrics``) and pictures, shape (n, side, side,
-        3).
-        """
-        means = {row: document.means(row) for row in ROWS if row in document.rows}
-        means.pop(REFERENCE, None)
-        intervals = {
-            metric: [score.low, score.high]
-            for metric, score in document.rows[MODEL].items()
-            if score.low is not None
-        }
-        return cls(
-            subject,
-            model,
-            document.n_images,
-            means,
-            intervals,
-            p_values,
-            validation,
-            is_champion,
-            against_reference,
-            pictures,
-        )
-
-    def summary(self) -> dict:
-        """Return the numbers of this run for ``comparison.json``."""
-        return {
-            "means": self.means,
-            "interval": self.intervals,
-            "p_holm": self.p_values,
-            f"validation_{CHAMPION_METRIC}": self.validation,
-            f"against_{REFERENCE}": self.against_reference,
-            "champion": self.is_champion,
-            "n_test_images": self.n_images,
-        }
 
 
 def comparison_markdown(
@@ -140,16 +61,20 @@ def comparison_markdown(
             "| | " + " | ".join(title_of(metric) for metric in shown) + " | validation |",
             "|---|" + "---:|" * (len(shown) + 1),
         ]
-        lines += [_model_row(run, shown) for run in mine]
+        lines += [f"{_model_row(run, shown)} {run.validation:.3f} |" for run in mine]
         # Some rows depend on the model; all models of a subject share the others.
         for row in ("z_only", "c_only", "single_trial", "nearest_train", "shuffled"):
             lines += [
-                _floor_row(f"{ROWS[row].title}, {run.model}", run.means[row], shown)
+                f"{_floor_row(f'{ROWS[row].title}, {run.model}', run.means[row], shown)} |"
                 for run in mine
                 if row in run.means
             ]
-        lines += [_floor_row(ROWS[row].title, mine[0].means[row], shown) for row in SUBJECT_ROWS]
+        lines += [
+            f"{_floor_row(ROWS[row].title, mine[0].means[row], shown)} |" for row in SUBJECT_ROWS
+        ]
         lines.append("")
+        for test in dict.fromkeys(test for run in mine for test in run.ood):
+            lines += _other_table(subject, test, [run.on(test) for run in mine if test in run.ood])
     lines += [
         "Permutation p (predictions paired with images at random), by Holm's correction over this "
         "list: " + "; ".join(_p_text(run) for run in runs) + ".",
@@ -159,6 +84,25 @@ def comparison_markdown(
     if note := too_few_resamples(n_tests, n_permutations, "set evaluate.n_permutations to"):
         lines += [note, ""]
     return "\n".join(lines)
+
+
+def _other_table(subject: str, test: str, runs: list[ComparedRun]) -> list[str]:
+    """Return the scores on a further test set as a table."""
+    shown = shown_metrics(runs)
+    lines = [
+        f"### {subject}: {test}, images of another kind ({runs[0].n_images})",
+        "",
+        "| | " + " | ".join(title_of(metric) for metric in shown) + " |",
+        "|---|" + "---:|" * len(shown),
+    ]
+    lines += [_model_row(run, shown) for run in runs]
+    lines += [
+        _floor_row(f"{ROWS[SHUFFLED].title}, {run.model}", run.means[SHUFFLED], shown)
+        for run in runs
+    ]
+    rows = [row for row in SUBJECT_ROWS if row in runs[0].means]
+    lines += [_floor_row(ROWS[row].title, runs[0].means[row], shown) for row in rows]
+    return [*lines, ""]
 
 
 def shown_metrics(runs: list[ComparedRun]) -> list[str]:
@@ -176,16 +120,17 @@ def _model_row(run: ComparedRun, shown: list[str]) -> str:
         if metric not in run.means[MODEL]:
             cells.append("–")
             continue
-        low, high = run.intervals[metric]
         sign = SIGNS.get(run.against_reference.get(metric, ""), "")
-        cells.append(f"**{run.means[MODEL][metric]:.3f}**{sign} [{low:.3f}, {high:.3f}]")
+        interval = run.intervals.get(metric)
+        ends = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+        cells.append(f"**{run.means[MODEL][metric]:.3f}**{sign}{ends}")
     star = " \\*" if run.is_champion else ""
-    return f"| **{run.model}**{star} | " + " | ".join(cells) + f" | {run.validation:.3f} |"
+    return f"| **{run.model}**{star} | " + " | ".join(cells) + " |"
 
 
 def _floor_row(title: str, means: dict, shown: list[str]) -> str:
     cells = [f"{means[metric]:.3f}" if metric in means else "–" for metric in shown]
-    return f"| {title} | " + " | ".join(cells) + " | |"
+    return f"| {title} | " + " | ".join(cells) + " |"
 
 
 def _p_text(run: ComparedRun) -> str:

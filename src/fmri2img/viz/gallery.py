@@ -86,6 +86,7 @@ def gallery_page(
     data_source: str,
     facts: dict[str, str],
     unsure: Sequence[UnsureMap] = (),
+    origin: str = "",
 ) -> str:
     """Return the page as HTML.
 
@@ -98,6 +99,8 @@ def gallery_page(
         Shown below the title.
     unsure : sequence of UnsureMap
         Shown above the pictures.
+    origin : str
+        The dataset and its terms.
     """
     shown = [
         {
@@ -117,6 +120,7 @@ def gallery_page(
         "gallery.html.jinja",
         data_source=data_source,
         links=links_from(gallery_path(subject, model), subject, model),
+        origin=origin,
         items=shown,
         subject=subject,
         model=model,

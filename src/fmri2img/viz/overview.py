@@ -9,13 +9,17 @@ from typing import Any, Self
 
 import numpy as np
 
-from fmri2img.evaluation.metrics.catalogue import headline_metrics
+from fmri2img.evaluation.metrics.catalogue import (
+    CHAMPION_METRIC,
+    all_metrics,
+    headline_metrics,
+)
 from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.metrics_document import floor_of
 from fmri2img.evaluation.table_rows import CEILING, MODEL, REFERENCE
 from fmri2img.evaluation.verdict import TIE, is_above_floor
 from fmri2img.project.layout import comparison_path, gallery_path, overview_path, report_path
-from fmri2img.viz.comparison import ComparedRun
+from fmri2img.viz.compared_run import ComparedRun
 from fmri2img.viz.rendering import links_from, picture_uri, render
 from fmri2img.viz.signs import SIGNS
 
@@ -74,7 +78,10 @@ class Scale:
 
 
 def overview_page(
-    runs: Sequence[ComparedRun], shown: Mapping[str, ShownPictures], sentences: Sequence[str]
+    runs: Sequence[ComparedRun],
+    shown: Mapping[str, ShownPictures],
+    sentences: Sequence[str],
+    origin: str = "",
 ) -> str:
     """Return the page as HTML, in one file that works offline.
 
@@ -85,6 +92,8 @@ def overview_page(
         By subject.
     sentences : sequence of str
         What the comparison says.
+    origin : str
+        The dataset and its terms.
     """
     metrics = {
         name: metric
@@ -92,13 +101,26 @@ def overview_page(
         if any(name in run.means[MODEL] for run in runs)
     }
     scales = {name: Scale.of(metric, runs) for name, metric in metrics.items()}
+    tests = list(dict.fromkeys(test for run in runs for test in run.ood))
+    judged_by = all_metrics()[CHAMPION_METRIC]
+    others = {test: [run.on(test) if test in run.ood else None for run in runs] for test in tests}
+    rows = [_row(run, metrics, scales) for run in runs]
+    for there in others.values():
+        scale = Scale.of(judged_by, [run for run in there if run])
+        for row, run in zip(rows, there, strict=True):
+            row["cells"].append(_cell(run, judged_by, scale) if run else {})
     return render(
         "index.html.jinja",
         data_source=next(iter(shown.values())).data_source,
         links=links_from(overview_path()),
+        origin=origin,
         sentences=sentences,
-        headings={name: metric.heading for name, metric in metrics.items()},
-        rows=[_row(run, metrics, scales) for run in runs],
+        headings=[
+            *(metric.heading for metric in metrics.values()),
+            *(f"{judged_by.heading}, {test}" for test in tests),
+        ],
+        tests=tests,
+        rows=rows,
         reference=REFERENCE,
         all_scores=os.path.relpath(comparison_path("html"), overview_path().parent),
         strips={

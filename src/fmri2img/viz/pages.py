@@ -1,7 +1,7 @@
 """Offline pages: everything about one encoder, and all subjects and models side by side."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +72,7 @@ def run_page(data: ReportData) -> str:
         "report.html.jinja",
         data_source=document.about["data_source"],
         links=links_from(report_path(data.subject, data.model), data.subject, data.model),
+        origin=document.origin,
         title=f"{data.subject} · {data.model}",
         about=document.about,
         warnings=[note for note in document.notes if not note.startswith("Simulated")],
@@ -192,6 +193,7 @@ def comparison_page(
     means: list[dict],
     encoding: dict[str, dict],
     figure: bytes,
+    ood: Mapping[str, Mapping[str, MetricsDocument]] | None = None,
 ) -> str:
     """Return the page with all subjects and models as HTML.
 
@@ -210,6 +212,8 @@ def comparison_page(
         Subject to regions, as in ``reports/encoding``.
     figure : bytes
         The comparison as PNG.
+    ood : mapping of str to mapping of str to MetricsDocument
+        Further test set to encoder (``subj01/ridge``) to its scores there.
     """
     shown = {
         name: metric
@@ -220,6 +224,7 @@ def comparison_page(
     return render(
         "comparison.html.jinja",
         links=links_from(comparison_path("html")),
+        origin=document.origin,
         metrics=_headings(shown),
         runs=runs,
         data_source=data_source,
@@ -230,6 +235,7 @@ def comparison_page(
         ],
         means=means,
         n_subjects=len({run.subject for run in runs}),
+        ood=ood or {},
         floors={ROWS[row].title: row for row in SUBJECT_ROWS},
         absent=[
             metric.heading for name, metric in plain_metrics().items() if name in document.absent

@@ -15,7 +15,14 @@ from fmri2img.evaluation.inference import p_text
 from fmri2img.project.layout import comparison_path, gallery_path, overview_path, report_path
 
 
-def render(template: str, *, data_source: str, links: dict[str, str], **values: Any) -> str:
+def render(
+    template: str,
+    *,
+    data_source: str,
+    links: dict[str, str],
+    origin: str = "",
+    **values: Any,
+) -> str:
     """Return a template of this folder as a page of HTML in one file, which works offline.
 
     Parameters
@@ -26,6 +33,8 @@ def render(template: str, *, data_source: str, links: dict[str, str], **values: 
         Simulated data have a banner above all else.
     links : dict of str to str
         Title to address (`links_from`).
+    origin : str
+        The dataset and its terms, in sentences, for the foot of the page.
     values : object
         What the template shows.
     """
@@ -41,6 +50,7 @@ def render(template: str, *, data_source: str, links: dict[str, str], **values: 
         data_source=data_source,
         is_simulated=data_source == "simulated",
         links=links,
+        origin=origin,
         version=__version__,
         **values,
     )

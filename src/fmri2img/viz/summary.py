@@ -1,12 +1,14 @@
 """The closing summary of a run: scores at a glance, files to open, the next command."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from fmri2img.evaluation.metrics.catalogue import headline_metrics
+from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.metrics_document import floor_of
 from fmri2img.evaluation.table_rows import MODEL, REFERENCE
 from fmri2img.project.exceptions import FormatError
@@ -50,7 +52,13 @@ def _is_run(run: Any) -> bool:
     """Whether a run of the comparison has what the summary shows."""
     if not isinstance(run, dict) or not isinstance(run.get("champion"), bool):
         return False
-    rows = run.get("means")
+    others = run.get("ood", {})
+    if not isinstance(others, dict) or not all(isinstance(one, dict) for one in others.values()):
+        return False
+    return all(_are_means(one.get("means")) for one in (run, *others.values()))
+
+
+def _are_means(rows: Any) -> bool:
     if not isinstance(rows, dict) or MODEL not in rows:
         return False
     return all(
@@ -81,15 +89,11 @@ def terminal_summary(
     }
     # Comparisons of version 0.2 do not say how an encoder compares.
     has_signs = any(f"against_{REFERENCE}" in run for run in runs)
-    cells = [[_cell(run, name, has_signs=has_signs) for name in shown] for run in runs]
-    titles = [metric.narrow_heading for metric in shown.values()]
-    widths = [max(map(len, column)) + _GAP for column in zip(titles, *cells, strict=True)]
-    names = [f"{run['name']}{' *' if run['champion'] else ''}" for run in runs]
-    first = max(len("test images"), *map(len, names))
-    lines = ["", _line("test images", titles, first, widths)]
-    lines += [_line(name, values, first, widths) for name, values in zip(names, cells, strict=True)]
+    lines = ["", *_table("test images", runs, shown, has_signs=has_signs), ""]
+    for test in dict.fromkeys(test for run in runs for test in run.get("ood", ())):
+        there = [run | run["ood"][test] for run in runs if test in run.get("ood", ())]
+        lines += [*_table(f"{test} (other images)", there, shown, has_signs=False), ""]
     lines += [
-        "",
         "* champion, chosen on validation images.",
         "In brackets, the floor: the best score of a prediction that uses no test trial.",
     ]
@@ -115,6 +119,19 @@ def terminal_summary(
         lines += ["", "Open these files:", *(f"  {page}" for page in pages)]
         lines += ["", "Compare the runs in MLflow:", "  make ui"]
     return "\n".join([*lines, ""])
+
+
+def _table(
+    title: str, runs: list[dict], shown: Mapping[str, Metric], *, has_signs: bool
+) -> list[str]:
+    """Return the lines of a table: an encoder a line, a metric a column."""
+    cells = [[_cell(run, name, has_signs=has_signs) for name in shown] for run in runs]
+    titles = [metric.narrow_heading for metric in shown.values()]
+    widths = [max(map(len, column)) + _GAP for column in zip(titles, *cells, strict=True)]
+    names = [f"{run['name']}{' *' if run['champion'] else ''}" for run in runs]
+    first = max(map(len, (title, *names)))
+    head = _line(title, titles, first, widths)
+    return [head, *map(partial(_line, first=first, widths=widths), names, cells)]
 
 
 def _cell(run: dict, metric: str, *, has_signs: bool) -> str:

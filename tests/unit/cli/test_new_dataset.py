@@ -10,7 +10,7 @@ from PIL import Image
 
 from commands import fmri2img, without_code
 from datasets import DECLARED, N_IMAGES, PERSON, SIDE, folder, pictures_in_hdf5, write_volumes
-from fmri2img.datasets.folder.alike import alike_groups
+from fmri2img.datasets.alike import alike_groups
 from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.provenance.receipts import Ledger, unwatched
 

@@ -122,6 +122,29 @@ def test_random_split_tests_on_what_is_left(images):
     assert len(split.train) + len(split.validation) == 30
 
 
+def test_pictures_that_look_alike_are_on_one_side_of_a_random_split(images):
+    plain = make_split(images, "random")
+    groups = dict.fromkeys(images[0].tolist(), 0)
+    groups = {image_id: number for number, image_id in enumerate(groups)}
+    # A test image like a training image, one like a validation image that is like a third.
+    groups[plain.test[0]] = groups[plain.train[0]]
+    groups[plain.test[1]] = groups[plain.test[2]] = groups[plain.validation[0]]
+    groups[plain.test[3]] = groups[plain.test[4]]
+    settings = {"validation_fraction": 0.1, "n_train_random": 30}
+    numbers = np.array([groups[image_id] for image_id in images[0].tolist()])
+    split = split_images(
+        *images, kind="random", rng=np.random.default_rng(0), groups=numbers, **settings
+    )
+    parts = [{groups[one] for one in part} for part in (split.train, split.validation, split.test)]
+    assert not parts[0] & parts[1] | parts[0] & parts[2] | parts[1] & parts[2]
+    assert set(split.test) == set(plain.test[3:])
+    assert set(split.train) >= {*plain.train, *plain.test[:3], plain.validation[0]}
+    nothing = split_images(
+        *images, kind="random", rng=np.random.default_rng(0), groups=np.arange(50), **settings
+    )
+    assert nothing == plain
+
+
 def test_split_depends_on_the_seed_not_on_the_order(images, rng):
     order = rng.permutation(50)
     assert make_split((images[0][order], images[1][order])) == make_split(images)

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from fmri2img.migration.dataset_sections import add_worlds, migrate_datasets
+from fmri2img.migration.dataset_sections import add_ood, add_worlds, migrate_datasets
 from fmri2img.migration.lock import _entry
 from fmri2img.project.config import RealNsdParams, SimulatedNsdParams
 from fmri2img.project.exceptions import ConfigError
@@ -82,6 +82,15 @@ def test_the_simulation_gets_the_settings_of_worlds_and_keeps_its_remarks():
     assert add_worlds(renewed) == renewed
     for other in ("", "subjects: [subj01]\n", "datasets: {simulated: {simulation: {seed: 7}}}\n"):
         assert add_worlds(other) == other
+
+
+def test_the_list_of_further_test_sets_is_added_empty():
+    text = "subjects: [subj01]\npopulation: [subj01]   # ours\nmodels:\n  latents: [ridge]\n"
+    renewed = add_ood(text)
+    assert yaml.safe_load(renewed) == yaml.safe_load(text) | {"ood": []}
+    assert "# ours" in renewed
+    assert add_ood(renewed) == renewed
+    assert add_ood("") == ""
 
 
 def test_remarks_elsewhere_stay_and_those_of_the_sections_go():

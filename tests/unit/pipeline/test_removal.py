@@ -15,10 +15,17 @@ STAGES = {
     "train@subj01-bayes": ["models/subj01/bayes/model.safetensors"],
     "train@subj03-ridge": ["models/subj03/ridge/model.safetensors"],
     "train@subj03-bayes": ["models/subj03/bayes/model.safetensors"],
+    "read_ood@subj01-nsdsynthetic": ["data/ood/subj01/nsdsynthetic.h5"],
+    "read_ood@subj03-nsdsynthetic": ["data/ood/subj03/nsdsynthetic.h5"],
+    "evaluate_ood@subj01-bayes-nsdsynthetic": ["reports/ood/subj01/bayes/nsdsynthetic.json"],
     "compare": ["reports/comparison.md"],
 }
 UNFINISHED = {
-    "subj03": [".checkpoints/subj03/bayes.safetensors", ".checkpoints/voxels/subj03/1.h5"],
+    "subj03": [
+        ".checkpoints/subj03/bayes.safetensors",
+        ".checkpoints/voxels/subj03/1.h5",
+        ".verified/subj03-nsdsynthetic.json",
+    ],
     "bayes": [".checkpoints/subj01/bayes.safetensors", "logs/subj01/bayes.jsonl"],
 }
 LOGS = {
@@ -37,7 +44,7 @@ def project(tmp_path):
         for name, paths in STAGES.items()
     }
     (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": outs}))
-    groups = (*STAGES.values(), *UNFINISHED.values(), *LOGS.values())
+    groups = (*STAGES.values(), *UNFINISHED.values(), *LOGS.values(), [".verified/subj01.json"])
     for path in (path for group in groups for path in group):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text("abc")

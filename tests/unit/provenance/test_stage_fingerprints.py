@@ -92,45 +92,55 @@ def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, f
 # What each constant decides, read in the code: the stages that run a function which uses it. "with
 # a model": a model's file counts whole for the stages that load it. "saves": what asks anything for
 # save() counts as saving containers, split_examples, evaluate and compare included.
-WITH_A_MODEL = {"learn_population", "predict", "train"}
+WITH_A_MODEL = {"evaluate_ood", "learn_population", "predict", "train"}
 READS_RAW_FILES = {
     "collect_truth", "convert_roi", "create_examples", "extract_betas", "fetch_captions",
-    "fetch_raw", "make_targets",
+    "fetch_ood", "fetch_raw", "make_targets", "read_ood",
 }  # fmt: skip
-WITH_METRICS = {"compare", "evaluate", "score_references"}
+WITH_METRICS = {"compare", "evaluate", "evaluate_ood", "score_references"}
 SAVES = {
-    "compare", "collect_prior", "collect_truth", "create_examples", "encode_latents", "evaluate",
-    "extract_betas", "fit_encoding_model", "learn_population", "make_targets", "predict",
+    "compare",
+    "collect_prior",
+    "collect_truth",
+    "create_examples",
+    "encode_latents",
+    "evaluate",
+    "extract_betas",
+    "fit_encoding_model",
+    "learn_population",
+    "make_targets",
+    "predict",
+    "read_ood",
     "split_examples",
-}  # fmt: skip
+}
+FETCHES = {"fetch_ood", "fetch_raw"}  # fmt: skip
 CONSTANTS = {
     ("fmri2img/containers/storage.py", "_CHUNK_BYTES"): SAVES,
-    ("fmri2img/datasets/nsd/design.py", "UNITS"): {"extract_betas", "fetch_raw"},
-    ("fmri2img/datasets/nsd/design.py", "TRIALS_PER_SESSION"): {"extract_betas", "fetch_raw"},
-    ("fmri2img/datasets/nsd/design.py", "N_SUBJECTS"): {"extract_betas", "fetch_raw"},
-    ("fmri2img/datasets/nsd/volumes.py", "_READ_AHEAD_BYTES"): {"extract_betas"},
+    ("fmri2img/datasets/nsd/design.py", "UNITS"): {"extract_betas", "read_ood"} | FETCHES,
+    ("fmri2img/datasets/nsd/design.py", "TRIALS_PER_SESSION"): {"extract_betas", "read_ood"}
+    | FETCHES,
+    ("fmri2img/datasets/nsd/design.py", "N_SUBJECTS"): {"extract_betas", "read_ood"} | FETCHES,
+    ("fmri2img/datasets/nsd/volumes.py", "_READ_AHEAD_BYTES"): {"extract_betas", "read_ood"},
     ("fmri2img/datasets/pieces.py", "_VOXELS_AT_ONCE"): {"extract_betas"},
     ("fmri2img/datasets/picture_join.py", "_VOXELS_AT_ONCE"): {"create_examples"},
     ("fmri2img/datasets/nsd/stimuli.py", "STIMULUS_SIDE"): {
         "collect_truth",
         "create_examples",
         "extract_betas",
+        "fetch_ood",
         "make_targets",
+        "read_ood",
     },
-    ("fmri2img/datasets/fetching/bucket.py", "_ATTEMPTS"): {"fetch_raw"},
-    ("fmri2img/datasets/fetching/partial.py", "_BLOCK_BYTES"): {"fetch_raw"},
-    ("fmri2img/datasets/simulation/voxel_responses.py", "_PICTURE_DEGREES"): {"fetch_raw"},
-    ("fmri2img/datasets/simulation/cortex.py", "_PATCH_RADIUS"): {"fetch_raw"},
-    ("fmri2img/datasets/simulation/painting.py", "N_TEXTURES"): {"fetch_raw"},
+    ("fmri2img/datasets/fetching/bucket.py", "_ATTEMPTS"): FETCHES,
+    ("fmri2img/datasets/fetching/partial.py", "_BLOCK_BYTES"): FETCHES,
+    ("fmri2img/datasets/simulation/voxel_responses.py", "_PICTURE_DEGREES"): FETCHES,
+    ("fmri2img/datasets/simulation/cortex.py", "_PATCH_RADIUS"): FETCHES,
+    ("fmri2img/datasets/simulation/painting.py", "N_TEXTURES"): FETCHES,
     ("fmri2img/datasets/simulation/scene_captions.py", "N_CAPTIONS"): {"fetch_captions"},
-    ("fmri2img/features/energies.py", "_ORIENTATIONS"): {"encode_latents"},
+    ("fmri2img/features/energies.py", "_ORIENTATIONS"): {"check_alignment", "encode_latents"},
     ("fmri2img/features/diffusion_targets.py", "VERSION"): {"make_targets"},
     ("fmri2img/pretrained/diffusion.py", "CELL_PIXELS"): {"make_targets", "predict"},
-    ("fmri2img/containers/repetitions.py", "_VOXELS_AT_ONCE"): {
-        "learn_population",
-        "predict",
-        "train",
-    },
+    ("fmri2img/containers/repetitions.py", "_VOXELS_AT_ONCE"): WITH_A_MODEL,
     ("fmri2img/models/base.py", "_VOXELS_AT_ONCE"): WITH_A_MODEL,
     ("fmri2img/training/loop.py", "_VALIDATION_BATCH"): {"train"},
     ("fmri2img/training/objectives.py", "_CPU_DECODER_BATCH"): {"train"},
@@ -141,13 +151,9 @@ CONSTANTS = {
     ("fmri2img/evaluation/network_features.py", "_BATCH"): WITH_METRICS,
     ("fmri2img/evaluation/metrics/picture_metrics.py", "PAIRED_SIDE"): WITH_METRICS,
     ("fmri2img/evaluation/identification.py", "POOL"): {"evaluate"},
-    ("fmri2img/evaluation/inference.py", "_RESAMPLES_AT_ONCE"): {
-        "compare",
-        "evaluate",
-        "score_references",
-    },
+    ("fmri2img/evaluation/inference.py", "_RESAMPLES_AT_ONCE"): WITH_METRICS,
     ("fmri2img/evaluation/comparisons.py", "_RESAMPLES_AT_ONCE"): {"compare"},
-    ("fmri2img/provenance/receipts.py", "SIMULATED_NOTICE"): {"fetch_raw"},
+    ("fmri2img/provenance/receipts.py", "SIMULATED_NOTICE"): FETCHES,
     ("fmri2img/evaluation/picture_folders.py", "_ENDINGS"): set(),  # a verb's
     ("fmri2img/project/parallel.py", "_CONNECT_SECONDS"): set(),  # where jobs run
     ("fmri2img/tracking/encoder_files.py", "_N_PICTURES"): set(),  # MLflow

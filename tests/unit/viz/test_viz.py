@@ -7,7 +7,8 @@ import pytest
 from fmri2img.evaluation.metrics.catalogue import all_metrics
 from fmri2img.evaluation.metrics_document import MetricsDocument, Score
 from fmri2img.evaluation.verdict import TIE
-from fmri2img.viz.comparison import ComparedRun, comparison_figure, comparison_markdown
+from fmri2img.viz.compared_run import ComparedRun
+from fmri2img.viz.comparison import comparison_figure, comparison_markdown
 from fmri2img.viz.gallery import GalleryItem, UnsureMap, gallery_page
 from fmri2img.viz.overview import Scale, ShownPictures, overview_page
 from fmri2img.viz.pages import ListedRun, ReportData, comparison_page, run_page
@@ -82,6 +83,44 @@ def test_markdown_has_floors_ceiling_intervals_and_the_warning(runs):
     told = comparison_markdown(runs, "s3", [], "comparison.png", 78)
     assert "With 4 tests and 78 resamples no p can fall below 0.051" in told
     assert "set evaluate.n_permutations to at least 80." in told
+
+
+@pytest.fixture
+def runs_elsewhere(runs):
+    """The same, of which those of subj01 were also scored on another test set."""
+
+    def there(run):
+        score = Score(0.123, 0.08, 0.15)
+        rows = {name: {"pattern_correlation": Score(0.02)} for name in run.means}
+        return MetricsDocument(
+            {"n_test_images": 284}, rows | {"model": {"pattern_correlation": score}}
+        )
+
+    return [
+        replace(run, ood={"nsdsynthetic": there(run)}) if run.subject == "subj01" else run
+        for run in runs
+    ]
+
+
+def test_scores_on_another_test_set_stand_beside_the_others(runs_elsewhere, shown):
+    text = comparison_markdown(runs_elsewhere, "s3", [], "comparison.png", 1000)
+    assert text.count("nsdsynthetic, images of another kind (284)") == 1
+    assert text.count("| **ridge** \\* | **0.123** [0.080, 0.150] |\n") == 1
+    summaries = [run.summary() | {"name": f"{run.subject}/{run.model}"} for run in runs_elsewhere]
+    assert ["ood" in summary for summary in summaries] == [True, True, False, False]
+    assert summaries[0]["ood"]["nsdsynthetic"]["n_test_images"] == 284
+    told = terminal_summary(summaries, "s3", []).splitlines()
+    start = next(row for row, line in enumerate(told) if line.startswith("nsdsynthetic"))
+    assert [line.split()[0] for line in told[start + 1 : start + 3]] == [
+        "subj01/ridge",
+        "subj01/basic_ae",
+    ]
+    assert "0.123 (0.020)" in " ".join(told[start + 1].split())
+    page = overview_page(runs_elsewhere, shown, [])
+    assert page.count("<th><button>latent pattern r, nsdsynthetic</button></th>") == 1
+    assert page.count("<b>0.123</b>") == 2
+    rows = re.findall(r"<tr><td data-value.*?</tr>", page, re.DOTALL)
+    assert len({len(re.findall(r"<td", row)) for row in rows}) == 1
 
 
 def test_figure_shows_every_subject_and_model(runs, rng):

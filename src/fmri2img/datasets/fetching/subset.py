@@ -11,10 +11,14 @@ from fmri2img.datasets.nsd.paths import (
     EXPDESIGN,
     STIM_INFO,
     STIMULI,
+    SYNTHETIC,
+    SYNTHETIC_DESIGN,
+    SYNTHETIC_STIMULI,
     SubjectFiles,
     fsaverage_label_table,
     own_stimuli,
     subject_number,
+    synthetic_colours,
     template_label_table,
 )
 from fmri2img.datasets.nsd.rois import NSD_ROIS
@@ -32,7 +36,7 @@ class Subset:
     Attributes
     ----------
     name : str
-        A subject, or ``shared``.
+        A subject, ``shared``, or a subject and ``nsdsynthetic``, joined by a hyphen.
     required, optional : tuple of PurePosixPath
         Optional ones are taken if they are there.
     """
@@ -73,7 +77,8 @@ class Subset:
 
 
 def name_subset(name: str, nsd: NsdParams) -> Subset:
-    """Return the files of a subject, or those that all subjects share.
+    """Return the files of a subject, those that all subjects share, or a subject's files of
+    NSD-synthetic.
 
     Raises
     ------
@@ -83,6 +88,8 @@ def name_subset(name: str, nsd: NsdParams) -> Subset:
     if name == "shared":
         optional_shared = (SIMULATED_NOTICE, STIM_INFO, own_stimuli(name))
         return Subset(name, (EXPDESIGN, STIMULI), optional_shared)
+    if name.endswith(f"-{SYNTHETIC}"):
+        return _synthetic_subset(name, nsd)
     files = SubjectFiles(name, nsd.func_space)
     sessions = nsd.sessions_of(name, SESSIONS_HELD[subject_number(name) - 1])
     required = [files.responses(), files.brainmask(), *_responses(files, sessions, nsd)]
@@ -107,6 +114,19 @@ def name_subset(name: str, nsd: NsdParams) -> Subset:
     return Subset(
         name, tuple(required), (*optional, *(path for group in volumes for path in group))
     )
+
+
+def _synthetic_subset(name: str, nsd: NsdParams) -> Subset:
+    """Return a subject's files of NSD-synthetic."""
+    subject = name.removesuffix(f"-{SYNTHETIC}")
+    files = SubjectFiles(subject, nsd.func_space)
+    required = (
+        SYNTHETIC_DESIGN,
+        SYNTHETIC_STIMULI,
+        synthetic_colours(subject),
+        files.synthetic_betas(nsd.beta_version, nsd.beta_format),
+    )
+    return Subset(name, required, (SIMULATED_NOTICE, files.synthetic_valid()))
 
 
 def _rois(chosen: str | Collection[str]) -> Collection[str]:

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from fmri2img.datasets.folder.alike import alike_groups
+from fmri2img.datasets.alike import alike_groups
 from fmri2img.datasets.folder.beta_files import SUFFIXES, TRIALS, beta_files, files_of_sessions
 from fmri2img.datasets.folder.label_files import label_files, set_name
 from fmri2img.datasets.folder.picture_files import (

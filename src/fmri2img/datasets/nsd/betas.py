@@ -18,7 +18,9 @@ from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.project.files import check_file
 
 
-def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
+def read_session_betas(
+    path: Path, mask: np.ndarray, *, remedy: str, n_trials: int = TRIALS_PER_SESSION
+) -> np.ndarray:
     """Read the betas of a mask's voxels from one session file.
 
     Parameters
@@ -28,10 +30,12 @@ def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarr
     mask : ndarray, shape (x, y, z), bool
     remedy : str
         The command that fetches the file.
+    n_trials : int
+        Expected number of trials.
 
     Returns
     -------
-    ndarray, shape (750, n_voxels), int16
+    ndarray, shape (n_trials, n_voxels), int16
         Stored units, 300 per percent; voxels in C order over (x, y, z).
 
     Raises
@@ -39,17 +43,17 @@ def read_session_betas(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarr
     MissingDataError
         If the file is not there.
     FormatError
-        If the array is not int16 or does not have 750 trials.
+        If the array is not int16 or does not have that many trials.
     MismatchError
         If its grid is not the mask's.
     """
     check_file(path, remedy)
     if path.suffix == ".hdf5":
-        return _read_hdf5(path, mask, remedy=remedy)
-    return _read_nifti(path, mask, remedy=remedy)
+        return _read_hdf5(path, mask, n_trials, remedy)
+    return _read_nifti(path, mask, n_trials, remedy)
 
 
-def _read_hdf5(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
+def _read_hdf5(path: Path, mask: np.ndarray, n_trials: int, remedy: str) -> np.ndarray:
     try:
         with h5py.File(
             path, "r", locking=False
@@ -57,18 +61,23 @@ def _read_hdf5(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
             if fault := array_fault(file, "betas"):
                 raise FormatError(f"{path}: {fault}; run: {remedy}")
             stored = file["betas"]
-            _check(path, stored.shape[::-1], stored.dtype, mask, remedy)
+            _check(path, stored.shape[::-1], stored.dtype, mask, n_trials, remedy)
             return _read_runs(stored, mask)
     except (OSError, RuntimeError, KeyError) as error:
         raise FormatError(f"{path}: not a readable HDF5 file ({error}); run: {remedy}") from error
 
 
 def _check(
-    path: Path, shape: tuple[int, ...], dtype: np.dtype, mask: np.ndarray, remedy: str
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    mask: np.ndarray,
+    n_trials: int,
+    remedy: str,
 ) -> None:
-    if dtype != np.int16 or len(shape) != 4 or shape[3] != TRIALS_PER_SESSION:
+    if dtype != np.int16 or len(shape) != 4 or shape[3] != n_trials:
         raise FormatError(
-            f"{path}: expected int16 betas of shape (x, y, z, {TRIALS_PER_SESSION}), got {dtype} "
+            f"{path}: expected int16 betas of shape (x, y, z, {n_trials}), got {dtype} "
             f"{shape}; run: {remedy}"
         )
     if shape[:3] != mask.shape:
@@ -85,22 +94,21 @@ def _read_runs(stored: h5py.Dataset, mask: np.ndarray) -> np.ndarray:
     zyx = np.argwhere(mask.T)  # the file's own order
     # Position of each of these voxels in the returned order, C order over (x, y, z).
     order = np.ravel_multi_index(tuple(zyx.T[::-1]), mask.shape).argsort().argsort()
-    betas = np.empty((len(zyx), TRIALS_PER_SESSION), dtype=np.int16)
+    betas = np.empty((len(zyx), len(stored)), dtype=np.int16)
     breaks = np.flatnonzero(np.any(np.diff(zyx, axis=0) != (0, 0, 1), axis=1)) + 1
     for first, last in pairwise((0, *breaks, len(zyx))):
         z, y, x = zyx[first]
         betas[order[first:last]] = stored[:, z, y, x : x + last - first].T
-    return np.ascontiguousarray(betas.T)  # (750, n_voxels)
+    return np.ascontiguousarray(betas.T)  # (n_trials, n_voxels)
 
 
-def _read_nifti(path: Path, mask: np.ndarray, *, remedy: str) -> np.ndarray:
-    n_trials = read_header(path, remedy=remedy).get_data_shape()[3:]
-    if n_trials != (TRIALS_PER_SESSION,):
+def _read_nifti(path: Path, mask: np.ndarray, n_trials: int, remedy: str) -> np.ndarray:
+    n_volumes = read_header(path, remedy=remedy).get_data_shape()[3:]
+    if n_volumes != (n_trials,):
         raise FormatError(
-            f"{path}: expected {TRIALS_PER_SESSION} volumes, one a trial, got {n_trials}; run: "
-            f"{remedy}"
+            f"{path}: expected {n_trials} volumes, one a trial, got {n_volumes}; run: {remedy}"
         )
-    betas = np.empty((TRIALS_PER_SESSION, int(mask.sum())), dtype=np.int16)
+    betas = np.empty((n_trials, int(mask.sum())), dtype=np.int16)
     for row, volume in zip(betas, stream_voxels(path, mask, remedy=remedy), strict=True):
         row[:] = volume
     return betas

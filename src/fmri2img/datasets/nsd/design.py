@@ -4,6 +4,7 @@ NSD counts 73k ids, 10k ids, sessions, runs and trials from 1. This module turns
 ``image_ids``; session, run and trial numbers keep NSD's count.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +72,46 @@ def read_design(path: Path, *, remedy: str) -> ExperimentDesign:
     FormatError
         If a variable is missing, has another shape, or holds what NSD's design never does.
     """
-    check_file(path, remedy)
     shapes = {
         "masterordering": (1, 30_000),
         "subjectim": (N_SUBJECTS, 10_000),
         "sharedix": (1, 1_000),
     }
+    order, images, shared = read_numbers(path, shapes, _LARGEST, remedy=remedy)
+    design = ExperimentDesign(order[0], images, shared[0])
+    if fault := _design_fault(design):
+        raise FormatError(f"{path}: variable {fault}; run: {remedy}")
+    return design
+
+
+def read_numbers(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], largest: Mapping[str, int], *, remedy: str
+) -> list[np.ndarray]:
+    """Read variables of a MATLAB 5 file that hold numbers counted from 1.
+
+    Parameters
+    ----------
+    path : Path
+    shapes : mapping of str to tuple of int
+        Expected shape of each variable.
+    largest : mapping of str to int
+        Largest number in each.
+    remedy : str
+        The command that fetches the file.
+
+    Returns
+    -------
+    list of ndarray, int64
+        The variables, counted from 0.
+
+    Raises
+    ------
+    MissingDataError
+        If the file is not there.
+    FormatError
+        If a variable is missing, has another shape, or holds anything else.
+    """
+    check_file(path, remedy)
     try:
         variables = scipy.io.loadmat(path, variable_names=list(shapes))
     except Exception as error:  # damaged bytes can make scipy raise any error
@@ -90,14 +125,10 @@ def read_design(path: Path, *, remedy: str) -> ExperimentDesign:
                 f"{path}: variable {name} should have shape {shape}, got {got}; run: {remedy}"
             )
     for name in shapes:
-        if fault := _not_whole(variables[name], _LARGEST[name]):
+        if fault := _not_whole(variables[name], largest[name]):
             raise FormatError(f"{path}: variable {name}: {fault}; run: {remedy}")
     # The file holds small integer types: cast before any arithmetic.
-    order, images, shared = (variables[name].astype(np.int64) - 1 for name in shapes)
-    design = ExperimentDesign(order[0], images, shared[0])
-    if fault := _design_fault(design):
-        raise FormatError(f"{path}: variable {fault}; run: {remedy}")
-    return design
+    return [variables[name].astype(np.int64) - 1 for name in shapes]
 
 
 def _not_whole(values: np.ndarray, largest: int) -> str:

@@ -25,6 +25,10 @@ TRANSFORM_NAMES: dict[str, str] = {"func1pt8mm": "func1pt8", "func1mm": "func1pt
 STIMULI = PurePosixPath("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
 EXPDESIGN = PurePosixPath("nsddata/experiments/nsd/nsd_expdesign.mat")
 STIM_INFO = PurePosixPath("nsddata/experiments/nsd/nsd_stim_info_merged.csv")
+# One more session of each subject; see datasets.nsd.synthetic.
+SYNTHETIC = "nsdsynthetic"
+SYNTHETIC_DESIGN = PurePosixPath(f"nsddata/experiments/{SYNTHETIC}/{SYNTHETIC}_expdesign.mat")
+SYNTHETIC_STIMULI = PurePosixPath(f"nsddata_stimuli/stimuli/{SYNTHETIC}/{SYNTHETIC}_stimuli.hdf5")
 
 
 def own_stimuli(name: str) -> PurePosixPath:
@@ -33,6 +37,11 @@ def own_stimuli(name: str) -> PurePosixPath:
     Simulated trees have them, and `STIMULI` refers to them; NSD has all pictures in `STIMULI`.
     """
     return STIMULI.with_name(f"{STIMULI.stem}_{name}{STIMULI.suffix}")
+
+
+def synthetic_colours(subject: str) -> PurePosixPath:
+    """Return the file of the coloured pictures of NSD-synthetic, each subject's own."""
+    return SYNTHETIC_STIMULI.with_name(f"{SYNTHETIC}_colorstimuli_{subject}.hdf5")
 
 
 def subject_number(subject: str) -> int:
@@ -103,6 +112,16 @@ class SubjectFiles:
     def betas(self, version: BetaVersion, session: int, file_format: BetaFormat) -> PurePosixPath:
         """Betas of one session."""
         return self.betas_folder(version) / f"betas_session{session:02d}.{file_format}"
+
+    def synthetic_betas(self, version: BetaVersion, file_format: BetaFormat) -> PurePosixPath:
+        """Betas of NSD-synthetic's session."""
+        folder = self.betas_folder(version)
+        name = f"betas_{SYNTHETIC}.{file_format}"
+        return folder.with_name(f"{SYNTHETIC}{folder.name}") / name
+
+    def synthetic_valid(self) -> PurePosixPath:
+        """Voxels with data in NSD-synthetic's session."""
+        return self._ppdata / self.func_space / f"valid_{SYNTHETIC}.nii.gz"
 
     def ncsnr(self, version: BetaVersion, suffix: str = "") -> PurePosixPath:
         """Noise-ceiling signal-to-noise ratio; suffix ``_split1`` or ``_split2`` for half the

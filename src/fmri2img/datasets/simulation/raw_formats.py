@@ -41,7 +41,7 @@ from fmri2img.provenance.receipts import SIMULATED_NOTICE
 
 IMAGE_SIDE = 425
 _PICTURE = (IMAGE_SIDE, IMAGE_SIDE, 3)
-_BRICK = "imgBrick"
+BRICK = "imgBrick"
 _COMPRESSED = 15  # miCOMPRESSED, the type of a compressed element of a MAT file
 
 
@@ -63,14 +63,14 @@ def write_design(root: Path, design: SimulatedDesign, seed: int) -> list[PurePos
         "subjectim": (experiment.subject_images + 1).astype(np.int32),
         "stimpattern": design.stimulus_slots.astype(np.uint8),
     }
-    write_bytes(on_disk(root, EXPDESIGN), _matlab_file(variables))
+    write_bytes(on_disk(root, EXPDESIGN), matlab_file(variables))
     table = io.StringIO()
     stim_info_table(experiment, seed).assign(**{MARK: True}).to_csv(table, lineterminator="\n")
     write_text(on_disk(root, STIM_INFO), table.getvalue())
     return [EXPDESIGN, STIM_INFO]
 
 
-def _matlab_file(variables: dict[str, np.ndarray]) -> bytes:
+def matlab_file(variables: dict[str, np.ndarray]) -> bytes:
     """Return a MAT level 5 file as MATLAB writes it: class double, values stored as small
     integers, each variable compressed.
     """
@@ -107,7 +107,7 @@ def write_own_stimuli(
     with replacing(on_disk(root, path)) as partial, writing(partial) as file:
         file.attrs["source"] = MARK
         shape = (n, *_PICTURE)
-        brick = file.create_dataset(_BRICK, shape, np.uint8, chunks=(1, *_PICTURE) if n else None)
+        brick = file.create_dataset(BRICK, shape, np.uint8, chunks=(1, *_PICTURE) if n else None)
         for row, picture in enumerate(pictures):
             brick[row] = picture
     return path
@@ -129,10 +129,10 @@ def write_stimuli(root: Path, image_ids: dict[str, np.ndarray]) -> PurePosixPath
     for name, ids in image_ids.items():
         if len(ids):
             source = own_stimuli(name).name
-            layout[ids] = h5py.VirtualSource(source, _BRICK, (len(ids), *_PICTURE))
+            layout[ids] = h5py.VirtualSource(source, BRICK, (len(ids), *_PICTURE))
     with replacing(on_disk(root, STIMULI)) as partial, writing(partial) as file:
         file.attrs["source"] = MARK
-        file.create_virtual_dataset(_BRICK, layout, fillvalue=0)
+        file.create_virtual_dataset(BRICK, layout, fillvalue=0)
     return STIMULI
 
 
@@ -196,7 +196,12 @@ def write_label_tables(
     return written
 
 
-def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np.ndarray]) -> None:
+def write_betas_hdf5(
+    path: Path,
+    shape: tuple[int, int, int],
+    slabs: Iterator[np.ndarray],
+    n_trials: int = TRIALS_PER_SESSION,
+) -> None:
     """Write one session's betas, a slab at a time.
 
     Parameters
@@ -204,16 +209,17 @@ def write_betas_hdf5(path: Path, shape: tuple[int, int, int], slabs: Iterator[np
     path : Path
     shape : tuple of int
         Grid (x, y, z).
-    slabs : iterator of ndarray, shape (750, y, x), int16
+    slabs : iterator of ndarray, shape (n_trials, y, x), int16
         One for each z, in order.
+    n_trials : int
     """
     with replacing(path) as partial, writing(partial) as file:
         file.attrs["source"] = MARK
         stored = file.create_dataset(
             "betas",
-            (TRIALS_PER_SESSION, *shape[::-1]),
+            (n_trials, *shape[::-1]),
             np.int16,
-            chunks=(TRIALS_PER_SESSION, 1, 1, 1),
+            chunks=(n_trials, 1, 1, 1),
         )
         for z, slab in enumerate(slabs):
             stored[:, z] = slab
@@ -224,7 +230,7 @@ def write_betas_nifti(path: Path, hdf5_path: Path, voxel_mm: float, tr: float) -
     with h5py.File(hdf5_path, "r", locking=False) as file:
         betas = file["betas"][
             ()
-        ]  # (750, z, y, x): in C order exactly the byte order of a NIfTI file
+        ]  # (n_trials, z, y, x): in C order exactly the byte order of a NIfTI file
     header = nsd_header(
         betas.shape[::-1],
         betas.dtype,

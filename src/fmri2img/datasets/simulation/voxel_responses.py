@@ -206,7 +206,11 @@ def _share_inside(centres: np.ndarray, size: np.ndarray) -> np.ndarray:
 
 
 def noise_free_responses(
-    model: VoxelModel, drives: np.ndarray, categories: np.ndarray, world: World
+    model: VoxelModel,
+    drives: np.ndarray,
+    categories: np.ndarray,
+    world: World,
+    n_reference: int | None = None,
 ) -> np.ndarray:
     """Compute each voxel's responses without noise.
 
@@ -218,49 +222,52 @@ def noise_free_responses(
     categories : ndarray, shape (n_images,)
         Index into ``scenes.CATEGORIES``, or -1 if unknown.
     world : World
+    n_reference : int or None
+        Number of images, the first ones, over which responses are standardised; None: all.
 
     Returns
     -------
     ndarray, shape (n_images, n_voxels), float32
-        Mean 0 and SD 1 over the given images.
+        Mean 0 and SD 1 over those images.
     """
     shallow, deep = (
-        _summed(model, drives, channels)
+        _summed(model, drives, channels, n_reference)
         for channels in (range(N_CHANNELS - N_DEEP), range(N_CHANNELS - N_DEEP, N_CHANNELS))
     )
     responses = np.sqrt(1 - model.deep_share) * shallow + np.sqrt(model.deep_share) * deep
     if world.threshold is not None:
-        standard = _standardised(responses)
+        standard = _standardised(responses, n_reference)
         responses = np.maximum(standard - np.float32(world.threshold), 0) ** world.exponent
     one_hot = np.zeros((len(drives), len(CATEGORIES)), dtype=np.float32)
     known = categories >= 0
     one_hot[np.flatnonzero(known), categories[known]] = 1
-    by_category = _standardised(one_hot @ model.category_weights.T)
+    by_category = _standardised(one_hot @ model.category_weights.T, n_reference)
     share = model.category_share if known.any() else np.zeros_like(model.category_share)
-    return _standardised(
-        np.sqrt(1 - share) * _standardised(responses) + np.sqrt(share) * by_category
-    )
+    standard = _standardised(responses, n_reference)
+    return _standardised(np.sqrt(1 - share) * standard + np.sqrt(share) * by_category, n_reference)
 
 
-def _summed(model: VoxelModel, drives: np.ndarray, channels: range) -> np.ndarray:
+def _summed(
+    model: VoxelModel, drives: np.ndarray, channels: range, n_reference: int | None
+) -> np.ndarray:
     """Return the weighted sum of some channels within each receptive field, of unit SD, shape
     (n_images, n_voxels), float32.
     """
     total = np.zeros((len(drives), len(model.ncsnr)), dtype=np.float32)
     for channel in channels:
         # Each channel has unit SD before weighting, however much a receptive field averages away.
-        drive = _standardised(drives[:, channel] @ model.fields.T)
+        drive = _standardised(drives[:, channel] @ model.fields.T, n_reference)
         drive *= model.channel_weights[:, channel]
         total += drive
-    return _standardised(total)
+    return _standardised(total, n_reference)
 
 
-def _standardised(responses: np.ndarray) -> np.ndarray:
-    """Bring responses, shape (n_images, n_voxels), to mean 0 and SD 1 over images; constant ones
-    become 0.
+def _standardised(responses: np.ndarray, n_reference: int | None) -> np.ndarray:
+    """Bring responses, shape (n_images, n_voxels), to mean 0 and SD 1 over the first images;
+    constant ones become 0.
     """
-    centred: np.ndarray = responses - responses.mean(axis=0)
-    deviation = centred.std(axis=0)
+    centred: np.ndarray = responses - responses[:n_reference].mean(axis=0)
+    deviation = centred[:n_reference].std(axis=0)
     centred /= np.where(deviation > 1e-6, deviation, np.inf)
     return centred
 

@@ -1,0 +1,23 @@
+"""Say whether a subject's trials, pictures and volumes belong together."""
+
+import logging
+
+from fmri2img.pipeline.stage import run_stage
+from fmri2img.pipeline.subject_alignment import check_subject
+from fmri2img.project.files import write_json
+from fmri2img.project.layout import alignment_path
+from fmri2img.project.progress import progress
+
+
+def main(subject: str) -> None:
+    """Write what fits how well; a mistake is a warning here, and stands on the first page."""
+    alignment = check_subject(subject, [], progress(subject))
+    write_json(alignment_path(subject), alignment.to_json())
+    if fault := alignment.finding.fault:
+        logging.getLogger(__name__).warning(
+            "%s: %s; see: fmri2img check-alignment %s", subject, fault, subject
+        )
+
+
+if __name__ == "__main__":
+    run_stage(main)
