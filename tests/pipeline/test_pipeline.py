@@ -17,7 +17,7 @@ from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.splits import Split
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.evaluation.table_rows import ROWS
-from miniature import MODELS, PAIR, SUBJECT, copy_project
+from miniature import MODELS, PAIR, SUBJECT, clone, copy_project
 from pipeline.projects import repro, run
 
 
@@ -275,6 +275,21 @@ def test_a_stage_that_fails_in_dvc_costs_no_earlier_output(project):
     )
     assert before == {path: path.read_bytes() for path in before}
     assert len(before) == 2
+
+
+def test_the_split_of_somebody_else_stops_the_reconstruction(pair_template, tmp_path):
+    project = clone(pair_template, tmp_path / "project")
+    path = project / f"data/splits/{SUBJECT}.json"
+    split = json.loads(path.read_text())
+    path.unlink()
+    path.write_text(json.dumps(split | {"test": [image_id + 1 for image_id in split["test"]]}))
+    made = project / f"data/reconstructions/{SUBJECT}/ridge.h5"
+    before = made.stat().st_ino
+    names = ("--subject", SUBJECT, "--model", "ridge")
+    result = run(project, "python", "-m", "stages.predict", *names, check=False)
+    assert result.returncode == 1
+    assert "is not among the examples" in result.stderr
+    assert made.stat().st_ino == before
 
 
 def test_a_store_without_runs_gets_them_again_from_the_files(project):

@@ -44,6 +44,7 @@ N_TRIALS, N_IMAGES, N_OF_ALL = 744, 284, 220
 FRAME = (714, 1360, 3)
 SHOWN = {2: 236, 4: 32, 8: 8, 10: 8}  # number of showings to number of pictures
 _SATURATED = (-32_768, 32_767)
+_ROOTS = (np.sqrt(np.arange(256) / 255) * 255).round().astype(np.uint8)
 _SESSION = 1
 
 
@@ -201,8 +202,7 @@ def as_in_main_experiment(picture: np.ndarray) -> np.ndarray:
     """
     side = FRAME[0]
     first = (FRAME[1] - side) // 2
-    square = picture[:, first : first + side].astype(np.float32)
-    return _resized((np.sqrt(square / 255) * 255).round().astype(np.uint8), STIMULUS_SIDE)
+    return _resized(_ROOTS[picture[:, first : first + side]], STIMULUS_SIDE)
 
 
 def _resized(picture: np.ndarray, side: int) -> np.ndarray:

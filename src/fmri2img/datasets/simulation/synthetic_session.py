@@ -169,14 +169,16 @@ def _noise(rng: np.random.Generator, *, exponent: int) -> np.ndarray:
 
 def _framed(square: np.ndarray) -> np.ndarray:
     """Enlarge a square of values from -1 to 1, grey or coloured, and put it on a grey frame, shape
-    (714, 1360, 3), uint8, as the files store it: proportional to the light.
+    (714, 1360, 3), uint8, as the file stores it: proportional to the light.
     """
-    values = np.clip(_GREY + 127 * square, 0, 255)
-    coloured = values if square.ndim == 3 else np.repeat(values[..., None], 3, axis=2)
-    factor = FRAME[0] // _PIXELS
-    large = np.repeat(np.repeat(coloured, factor, axis=0), factor, axis=1)
-    picture = np.full(FRAME, float(_GREY))
-    first = (FRAME[1] - FRAME[0]) // 2
-    picture[:, first : first + FRAME[0]] = large
-    stored: np.ndarray = ((picture / 255) ** 2 * 255).round().astype(np.uint8)
-    return stored
+    coloured = square if square.ndim == 3 else np.repeat(square[..., None], 3, axis=2)
+    factor, first = FRAME[0] // _PIXELS, (FRAME[1] - FRAME[0]) // 2
+    picture = np.full(FRAME, _light(np.zeros(())), np.uint8)
+    picture[:, first : first + FRAME[0]] = _light(coloured).repeat(factor, 0).repeat(factor, 1)
+    return picture
+
+
+def _light(values: np.ndarray) -> np.ndarray:
+    """Return what the file stores for values from -1 to 1, uint8."""
+    stored: np.ndarray = (np.clip(_GREY + 127 * values, 0, 255) / 255) ** 2 * 255
+    return stored.round().astype(np.uint8)

@@ -272,6 +272,14 @@ def test_chosen_labels_are_checked(region, tmp_path):
         read_region(path, {"names": {1: "V1v"}}, "all", remedy="")
 
 
+def test_a_table_of_labels_that_are_no_numbers(tmp_path):
+    path = tmp_path / "roi.nii.gz"
+    write_volume(path, np.ones((2, 2, 2), np.int16), 1.8)
+    for names in ({"V1v": "1"}, ["V1v"]):
+        with pytest.raises(FormatError, match="expected numbers with names; run: again"):
+            read_region(path, {"names": names}, "all", remedy="again")
+
+
 def test_an_empty_region_is_no_choice_and_is_told(tmp_path, region, caplog):
     path = tmp_path / "roi.nii.gz"
     write_volume(path, np.where(region.labels == 1, 1, 0), 1.8)

@@ -19,6 +19,7 @@ from fmri2img.datasets.nsd.synthetic import (
     N_IMAGES,
     N_OF_ALL,
     N_TRIALS,
+    _read_betas,
     as_in_main_experiment,
     read_synthetic,
 )
@@ -108,11 +109,20 @@ def test_it_says_what_it_is(result):
     np.testing.assert_array_equal(pictures.image_ids, examples.image_ids)
 
 
-def test_both_formats_hold_the_same_betas(result, tree, voxels, miniature):
-    root, paths = tree
-    nifti = miniature.nsd.model_copy(update={"beta_format": "nii.gz"})
-    examples, _ = read(root, paths, voxels, nifti)
-    np.testing.assert_array_equal(examples.betas, result[0].betas)
+def test_both_formats_hold_the_same_betas(tree, voxels, miniature):
+    raw = raw_files_of(f"{SUBJECT}-{SYNTHETIC}", *tree)
+    hdf5, nifti = (
+        _read_betas(
+            raw,
+            miniature.subject.files,
+            voxels,
+            miniature.nsd.model_copy(update={"beta_format": form}),
+            SessionLimits(),
+        )
+        for form in ("hdf5", "nii.gz")
+    )
+    assert hdf5.any()
+    np.testing.assert_array_equal(hdf5, nifti)
 
 
 def test_a_picture_is_the_square_in_the_middle_and_not_proportional_to_the_light():
