@@ -58,7 +58,7 @@ class Alignment:
     ceiling: float
 
     def to_json(self) -> dict[str, Any]:
-        """Return the numbers, rounded to 4 digits, for ``reports/alignment``."""
+        """Return the numbers, rounded, for ``reports/alignment``."""
         finding = self.finding
         return {
             "subject": self.subject,
@@ -68,8 +68,8 @@ class Alignment:
                 {
                     "pictures": match.name,
                     "n_trials": match.n_trials,
-                    "mean": round(match.mean, 4),
-                    "standard_errors": round(match.standard_errors, 4),
+                    "mean": round(match.mean, 3),
+                    "standard_errors": round(match.standard_errors, 1),
                 }
                 for match in finding.matches
             ],
