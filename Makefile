@@ -109,5 +109,5 @@ clean:  ## remove what the pipeline made (raw files, outputs, cache, runs), keep
 	@test ! -e data/raw || test -e data/raw/SIMULATED.txt || echo "data/raw holds no simulated files and is kept; delete it yourself"
 	test ! -e data/raw/SIMULATED.txt || rm -rf data/raw
 	rm -rf data/truth data/prior data/population data/fingerprints data/receipts data/rois data/voxels data/examples data/ood data/splits data/latents data/captions data/targets data/reconstructions
-	rm -rf reports/comparison.md reports/comparison.png reports/comparison.html reports/runs reports/gallery reports/scores reports/repetitions reports/latent_maps reports/ood/*/ models/subj* logs .checkpoints
+	rm -rf reports/comparison.md reports/comparison.png reports/comparison.html reports/runs reports/gallery reports/scores reports/repetitions reports/latent_maps models/subj* logs .checkpoints
 	rm -rf mlflow.db* .mlflow.lock* mlruns mlartifacts .verified .dvc/cache accepted.json

@@ -1,4 +1,4 @@
-"""Score an encoder on a further test set, of images of another kind than those it knows."""
+"""Score an encoder on a further test set, of images of another kind."""
 
 from fmri2img.pipeline.ood_subject import evaluate_ood
 from fmri2img.pipeline.stage import run_stage

@@ -187,7 +187,7 @@ def test_a_sweep_lands_in_the_projects_store(copied):
     runs = client.search_runs(
         [client.get_experiment_by_name("fmri2img").experiment_id], "tags.`dvc.exp_name` != ''"
     )
-    assert sorted(run.data.params["ridge.n_folds"] for run in runs) == ["3", "5", "8"], status
+    assert sorted(run.data.params["ridge.n_folds"] for run in runs) == ["3", "4", "8"], status
     assert len({run.data.tags["dvc.exp_name"] for run in runs}) == 3
     assert {run.info.run_name for run in runs} == {
         f"subj02-ridge {run.data.tags['dvc.exp_name']}" for run in runs

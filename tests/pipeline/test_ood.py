@@ -116,7 +116,8 @@ def test_scores_are_in_the_encoders_run_and_those_of_other_weights_are_not(score
 
 
 def test_the_foot_of_every_page_names_the_data(scored):
-    for page in ("index.html", "comparison.html", f"runs/{SUBJECT}/ridge.html"):
+    pages = (f"runs/{SUBJECT}/ridge.html", f"gallery/{SUBJECT}/ridge.html")
+    for page in ("index.html", "comparison.html", *pages):
         assert "Data: simulated Natural Scenes Dataset." in (scored / "reports" / page).read_text()
 
 
@@ -133,6 +134,7 @@ def test_a_mistake_in_the_tables_stands_first(scored, tmp_path):
     run(project, "python", "-m", "stages.compare")
     sentences = json.loads((project / "reports/comparison.json").read_text())["verdict"]
     assert sentences[0].startswith(f"{SUBJECT}: the tables of sessions 3 and 7 are exchanged; ")
+    assert sentences[0].endswith(f"run: fmri2img check-alignment {SUBJECT}")
 
 
 def test_a_test_set_that_there_is_not_is_one_line(scored, tmp_path):

@@ -145,12 +145,13 @@ def split_images(
     validation_fraction : float
         Validation's share of the images that are not test images.
     n_train_random : int
-        Number of training and validation images; only for ``random``.
+        Number of training and validation images at least, to which pictures that look like them
+        are added; only for ``random``.
     rng : Generator
     groups : ndarray, shape (n_images,), or None
-        A number that pictures which look alike have in common. Images of a random test or
-        validation set that look like a training image become training images: seen before, they
-        would be no test.
+        A number that pictures which look alike have in common. In a random split, a test image
+        that looks like a training or validation image, and a validation image that looks like a
+        training image, become training images: seen before, they would be no test.
 
     Returns
     -------
@@ -167,36 +168,36 @@ def split_images(
     n_validation = round(validation_fraction * len(rest))
     train, validation = rest[n_validation:], rest[:n_validation]
     if kind == "random" and groups is not None:
-        of = dict(zip(image_ids.tolist(), groups.tolist(), strict=True))
-        train, test = _without_likeness(train, test, of, beside=validation)
-        train, validation = _without_likeness(train, validation, of)
+        group_of = dict(zip(image_ids.tolist(), groups.tolist(), strict=True))
+        train, test = _move_alike_to_train(train, test, group_of, validation=validation)
+        train, validation = _move_alike_to_train(train, validation, group_of)
     parts = (train, validation, test)
     return Split(kind, *(tuple(np.sort(part).tolist()) for part in parts))
 
 
-def _without_likeness(
+def _move_alike_to_train(
     train: np.ndarray,
-    judging: np.ndarray,
-    of: dict[Any, int],
-    beside: np.ndarray | None = None,
+    held_out: np.ndarray,
+    group_of: dict[Any, int],
+    validation: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Move images that look like others from a part that judges to training.
+    """Move images that look like others from a part that is held out to training.
 
     Parameters
     ----------
-    train, judging : ndarray, shape (n,)
+    train, held_out : ndarray, shape (n,)
         Image ids.
-    of : dict
+    group_of : dict
         Image id to group.
-    beside : ndarray, shape (n,), or None
-        Further images that the judging ones must not resemble.
+    validation : ndarray, shape (n,), or None
+        Further images that the held-out ones must not resemble.
 
     Returns
     -------
     tuple of ndarray
-        Training images, and those that judge.
+        Training images, and those held out.
     """
-    others = train if beside is None else np.concatenate([train, beside])
-    known = {of[image_id] for image_id in others.tolist()}
-    is_known = np.array([of[image_id] in known for image_id in judging.tolist()], bool)
-    return np.concatenate([train, judging[is_known]]), judging[~is_known]
+    others = train if validation is None else np.concatenate([train, validation])
+    known = {group_of[image_id] for image_id in others.tolist()}
+    is_known = np.array([group_of[image_id] in known for image_id in held_out.tolist()], bool)
+    return np.concatenate([train, held_out[is_known]]), held_out[~is_known]

@@ -6,6 +6,7 @@ import numpy as np
 
 from fmri2img.datasets.fetching.caption_archive import fetch_captions
 from fmri2img.datasets.fetching.fetch import fetch_bucket, list_bucket, use_local
+from fmri2img.datasets.nsd.synthetic import check_responses
 from fmri2img.datasets.nsd_files import NsdFiles, read_coco_captions
 from fmri2img.datasets.protocol import Captions, Setting
 from fmri2img.project.config import FetchCaptionsParams, RealNsdParams
@@ -41,6 +42,7 @@ class Reader(NsdFiles):
 
     def fetch_ood(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
         """Download the files of NSD-synthetic, or use an existing copy."""
+        check_responses(self.settings)
         return self.fetch_files(name, ledger, watch=watch)
 
     def preview_fetch(self, name: str) -> list[str]:

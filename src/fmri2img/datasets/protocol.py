@@ -253,12 +253,25 @@ class OffersOod(Dataset, Protocol):
         Parameters
         ----------
         test : str
+            One of `Facts.ood`.
         raw : RawFiles
             Its files.
         voxels : TrialBetas
             The main experiment, whose voxels are read, in their order.
         image_size : int
             Side of the pictures among the examples.
+
+        Returns
+        -------
+        examples : Examples
+            With ``left_out`` in the provenance, the number of pictures that cannot be scored.
+        pictures : TruePictures
+            Of the same images.
+
+        Raises
+        ------
+        FormatError, MismatchError
+            If the files are not those of the test set, or lie on another grid.
         """
 
 

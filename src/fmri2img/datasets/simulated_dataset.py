@@ -8,6 +8,7 @@ from pydantic import model_validator
 from fmri2img.datasets.fetching.fetch import check_may_simulate
 from fmri2img.datasets.marks import SIMULATED
 from fmri2img.datasets.nsd.paths import SYNTHETIC
+from fmri2img.datasets.nsd.synthetic import check_responses
 from fmri2img.datasets.nsd_files import NsdFiles, coco_pictures, read_coco_captions
 from fmri2img.datasets.protocol import Captions, Setting
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
@@ -66,6 +67,7 @@ class Reader(NsdFiles):
 
     def fetch_ood(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:  # noqa: ARG002
         """Write the files of NSD-synthetic."""
+        check_responses(self.settings)
         root = self.setting.machine.own_raw_folder
         subject = name.removesuffix(f"-{SYNTHETIC}")
         files = write_synthetic(SimulatedBrain(subject, self.settings, root))

@@ -24,6 +24,10 @@ from fmri2img.project.exceptions import MismatchError
 _PLACES = ["channel", "row", "column", "correlation"]
 # Below so many images BCa intervals cover too little (86 % with 8 images).
 _FEW_IMAGES = 20
+OOD_NOTE = (
+    "The encoders were trained on images of another kind. Many of these images belong to families "
+    "of similar ones: the intervals hold for these families, and are too narrow for others."
+)
 _SIMULATED = "Simulated data: these numbers come from a simulated brain."
 _PACKAGES = (
     "numpy",
@@ -58,10 +62,7 @@ def ood_document(
     permutation tests.
     """
     intervals = scores.intervals(settings["n_bootstrap"], np.random.default_rng(settings["seed"]))
-    notes = [
-        "Images of another kind than those that the encoder was trained on; many of them come in "
-        "families of similar ones, so intervals over images are narrower than for other families."
-    ]
+    notes = [OOD_NOTE]
     if about["data_source"] == "simulated":
         notes.append(_SIMULATED)
     return MetricsDocument(

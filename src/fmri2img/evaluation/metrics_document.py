@@ -71,8 +71,8 @@ def floor_of(metric: str, means: Mapping[str, Mapping[str, float]]) -> Floor | N
 
 
 def data_sentence(title: str, terms: str) -> str:
-    """Return a dataset's title and terms in sentences; no terms: anybody may have the data."""
-    return f"Data: {title}. {terms[:1].upper()}{terms[1:]}{'.' if terms else ''}".rstrip()
+    """Return a dataset's title and terms in sentences; the title alone if there are no terms."""
+    return f"{title}. {terms[:1].upper()}{terms[1:]}{'.' if terms else ''}".rstrip()
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -52,7 +53,7 @@ class MeasuredResponses:
     second: np.ndarray
 
     @classmethod
-    def none(cls, n_voxels: int) -> "MeasuredResponses":
+    def none(cls, n_voxels: int) -> Self:
         """Return no responses, where nothing is compared with the brain."""
         empty = np.zeros((0, n_voxels), np.float32)
         return cls(lambda latents: np.zeros((len(latents), n_voxels)), {}, empty[:, 0], empty)

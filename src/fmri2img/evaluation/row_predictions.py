@@ -45,7 +45,7 @@ def join_truth(
         If a true picture shows something else than the picture of the same id in the examples.
     """
     image_ids, train_ids = split.ids("test"), split.ids("train")
-    train = latents.of(train_ids).reshape(len(train_ids), -1)
+    train_mean, train_sd = training_statistics(latents, train_ids)
     _, shown = np.unique(
         examples.trial_image_ids[examples.trials_of(image_ids)], return_counts=True
     )
@@ -59,11 +59,31 @@ def join_truth(
         pictures=shown_pictures,
         small=small,
         latents=latents.of(image_ids).reshape(len(image_ids), -1),
-        train_mean=train.mean(axis=0, dtype=np.float64).astype(np.float32),
-        train_sd=train.std(axis=0, dtype=np.float64).astype(np.float32),
+        train_mean=train_mean,
+        train_sd=train_sd,
         responses=measure_responses(encoding, examples, split),
         n_repetitions=shown,
     )
+
+
+def training_statistics(latents: Latents, train_ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and SD of each latent number over training images, each of shape (d,)."""
+    train = latents.of(train_ids).reshape(len(train_ids), -1)
+    mean: np.ndarray = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+    sd: np.ndarray = train.std(axis=0, dtype=np.float64).astype(np.float32)
+    return mean, sd
+
+
+def mean_picture(examples: Examples, train_ids: np.ndarray) -> np.ndarray:
+    """Return the mean training picture, shape (side, side, 3), uint8."""
+    pictures: np.ndarray = examples.images[examples.rows_of(train_ids)]
+    mean: np.ndarray = pictures.mean(axis=0).round().astype(np.uint8)
+    return mean
+
+
+def grey_picture(side: int) -> np.ndarray:
+    """Return a picture of middle grey, shape (side, side, 3), uint8."""
+    return np.full((side, side, 3), 128, np.uint8)
 
 
 def _check_same_pictures(image_ids: np.ndarray, large: np.ndarray, small: np.ndarray) -> None:
@@ -114,14 +134,11 @@ def reference_rows(
         find_rows(ridge.image_ids[test], truth.image_ids, "images that ridge reconstructed")
     ]
     side = ridge.images.shape[1]
-    mean_picture = (
-        examples.images[examples.rows_of(split.ids("train"))].mean(axis=0).round().astype(np.uint8)
-    )
     return Predictions(
         pictures={
             REFERENCE: ridge.images[rows],
-            "grey": np.full((1, side, side, 3), 128, np.uint8),
-            "train_mean": mean_picture[None],
+            "grey": grey_picture(side)[None],
+            "train_mean": mean_picture(examples, split.ids("train"))[None],
             "mean_latent": ridge.mean_decoded[None],
             CEILING: ridge.ceiling[rows],
             "resize_ceiling": truth.small,

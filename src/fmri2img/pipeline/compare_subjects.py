@@ -150,7 +150,8 @@ def _mistake(subject: str) -> str:
     empty if nothing is wrong.
     """
     fault = SubjectData(subject).alignment()["fault"]
-    return f"{fault}; scores may be at chance because of that" if fault else ""
+    remedy = f"scores may be at chance for this reason; run: fmri2img check-alignment {subject}"
+    return f"{fault}; {remedy}" if fault else ""
 
 
 def _headlines(runs: list[ComparedRun]) -> dict[str, dict[str, dict[str, float]]]:

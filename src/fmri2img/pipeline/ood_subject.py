@@ -18,13 +18,14 @@ from fmri2img.evaluation.predictions import (
     derangement,
 )
 from fmri2img.evaluation.presets import HEADLINE
+from fmri2img.evaluation.row_predictions import grey_picture, mean_picture, training_statistics
 from fmri2img.evaluation.score import score_rows
 from fmri2img.evaluation.table_rows import CEILING, MODEL, SHUFFLED
 from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.generation.decode import decode_latents
 from fmri2img.generation.reconstruct import predict_latents
 from fmri2img.generation.renderers.renderer import renderer_of
-from fmri2img.models.registry import WEIGHTS_NAME, load_encoder
+from fmri2img.models.registry import WEIGHTS_NAME, load_encoder, stage_of
 from fmri2img.pipeline.subject import SubjectData
 from fmri2img.pretrained.autoencoder import FrozenAutoencoder, load_autoencoder
 from fmri2img.project.config import ProjectParams
@@ -55,7 +56,7 @@ def evaluate_ood(subject: str, model: str, test: str, params: ProjectParams) -> 
     if encoder.n_voxels != examples.n_voxels:
         raise MismatchError(
             f"{folder}: the encoder was trained on {encoder.n_voxels} voxels, {test} of {subject} "
-            f"has {examples.n_voxels}; run: dvc repro train@{subject}-{model}"
+            f"has {examples.n_voxels}; run: dvc repro {stage_of('train', subject, model)}"
         )
     predicted = predict_latents(encoder, examples, examples.image_ids)
     renderer, side = renderer_of(type(encoder)), examples.images.shape[1]
@@ -94,35 +95,29 @@ def _shared_rows(
     training images of the main experiment.
     """
     image_ids, small = examples.image_ids, examples.images
-    encoded = encode_pictures(small, autoencoder, batch_size=batch_size)
-    known, split = data.examples(on_disk=["images", "betas"]), data.split()
-    train_ids = split.ids("train")
-    train = data.latents().of(train_ids)
-    mean_latent = train.mean(axis=0, dtype=np.float64).astype(np.float32)
-    mean_picture = known.images[known.rows_of(train_ids)].mean(axis=0).round().astype(np.uint8)
-    flat = encoded.reshape(len(encoded), -1)
+    latents = encode_pictures(small, autoencoder, batch_size=batch_size)
+    flat, shape = latents.reshape(len(latents), -1), latents.shape[1:]
+    main, train_ids = data.examples(on_disk=["images", "betas"]), data.split().ids("train")
+    train_mean, train_sd = training_statistics(data.latents(), train_ids)
     truth = TestTruth(
         image_ids=image_ids,
         pictures=data.ood_pictures(test).of(image_ids),
         small=small,
         latents=flat,
-        train_mean=mean_latent.reshape(-1),
-        train_sd=train.reshape(len(train), -1).std(axis=0, dtype=np.float64).astype(np.float32),
+        train_mean=train_mean,
+        train_sd=train_sd,
         responses=MeasuredResponses.none(examples.n_voxels),
         n_repetitions=examples.repetitions_of(image_ids),
     )
-    side = small.shape[1]
+    mean_latent = train_mean.reshape(1, *shape)
     rows = Predictions(
         pictures={
-            "grey": np.full((1, side, side, 3), 128, np.uint8),
-            "train_mean": mean_picture[None],
-            "mean_latent": decode_latents(mean_latent[None], autoencoder, batch_size=1),
-            CEILING: decode_latents(encoded, autoencoder, batch_size=batch_size),
+            "grey": grey_picture(small.shape[1])[None],
+            "train_mean": mean_picture(main, train_ids)[None],
+            "mean_latent": decode_latents(mean_latent, autoencoder, batch_size=1),
+            CEILING: decode_latents(latents, autoencoder, batch_size=batch_size),
         },
-        latents={
-            "mean_latent": np.broadcast_to(truth.train_mean, flat.shape),
-            CEILING: flat,
-        },
+        latents={"mean_latent": np.broadcast_to(train_mean, flat.shape), CEILING: flat},
     )
     return truth, rows
 

@@ -117,7 +117,7 @@ def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
     if "ood" not in values and isinstance(models, dict):
         renamed["models"] = (
             True,
-            "ood, the list of further test sets, is missing (none until 0.2.0)",
+            "beside it, the list ood (further test sets, or none), new since 0.2.0, is missing",
         )
     if "population" not in values and "subjects" in values:
         renamed["subjects"] = (

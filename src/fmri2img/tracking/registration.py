@@ -232,7 +232,7 @@ def _description(config: dict[str, Any], document: MetricsDocument | None) -> st
             f"brackets: {'; '.join(filter(None, scores))}."
         ]
     if document is not None and document.origin:
-        lines += [f"**Dataset**: {document.origin.removeprefix('Data: ')}"]
+        lines += [f"**Dataset**: {document.origin}"]
     lines += [
         "**Limits**: for this subject's voxels, in this order, in percent signal change; pictures "
         "of 128 x 128; intervals say nothing "

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fmri2img.evaluation.documents import OOD_NOTE
 from fmri2img.evaluation.metrics.catalogue import (
     CHAMPION_METRIC,
     HALVES_METRICS,
@@ -236,6 +237,7 @@ def comparison_page(
         means=means,
         n_subjects=len({run.subject for run in runs}),
         ood=ood or {},
+        ood_note=OOD_NOTE,
         floors={ROWS[row].title: row for row in SUBJECT_ROWS},
         absent=[
             metric.heading for name, metric in plain_metrics().items() if name in document.absent

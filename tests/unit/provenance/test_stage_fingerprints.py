@@ -99,21 +99,11 @@ READS_RAW_FILES = {
 }  # fmt: skip
 WITH_METRICS = {"compare", "evaluate", "evaluate_ood", "score_references"}
 SAVES = {
-    "compare",
-    "collect_prior",
-    "collect_truth",
-    "create_examples",
-    "encode_latents",
-    "evaluate",
-    "extract_betas",
-    "fit_encoding_model",
-    "learn_population",
-    "make_targets",
-    "predict",
-    "read_ood",
-    "split_examples",
-}
-FETCHES = {"fetch_ood", "fetch_raw"}  # fmt: skip
+    "compare", "collect_prior", "collect_truth", "create_examples", "encode_latents", "evaluate",
+    "extract_betas", "fit_encoding_model", "learn_population", "make_targets", "predict",
+    "read_ood", "split_examples",
+}  # fmt: skip
+FETCHES = {"fetch_ood", "fetch_raw"}
 CONSTANTS = {
     ("fmri2img/containers/storage.py", "_CHUNK_BYTES"): SAVES,
     ("fmri2img/datasets/nsd/design.py", "UNITS"): {"extract_betas", "read_ood"} | FETCHES,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fmri2img.evaluation.metrics.catalogue import all_metrics
-from fmri2img.evaluation.metrics_document import MetricsDocument, Score
+from fmri2img.evaluation.metrics_document import MetricsDocument, Score, data_sentence
 from fmri2img.evaluation.verdict import TIE
 from fmri2img.viz.compared_run import ComparedRun
 from fmri2img.viz.comparison import comparison_figure, comparison_markdown
@@ -430,6 +430,13 @@ def comparison(document):
         )
 
     return render
+
+
+def test_the_foot_names_the_dataset_and_its_terms(runs, shown):
+    origin = data_sentence("NSD", "voxels may not leave the group")
+    assert origin == "NSD. Voxels may not leave the group."
+    assert data_sentence("Our scans", "") == "Our scans."
+    assert f"<footer>Data: {origin}<br>" in overview_page(runs, shown, [], origin)
 
 
 def test_real_data_carry_no_banner(comparison):

@@ -40,12 +40,13 @@ from fmri2img.project.config import NsdParams, SessionLimits
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
 from fmri2img.provenance.receipts import RawFiles, Receipt
 
-N_TRIALS, N_IMAGES, N_OF_ALL = 744, 284, 220
+N_TRIALS, N_IMAGES, N_SHARED = 744, 284, 220
 FRAME = (714, 1360, 3)
-SHOWN = {2: 236, 4: 32, 8: 8, 10: 8}  # number of showings to number of pictures
+REPETITIONS = {2: 236, 4: 32, 8: 8, 10: 8}  # number of showings to number of pictures
 _SATURATED = (-32_768, 32_767)
-_ROOTS = (np.sqrt(np.arange(256) / 255) * 255).round().astype(np.uint8)
-_SESSION = 1
+_SQUARE_ROOTS = (np.sqrt(np.arange(256) / 255) * 255).round().astype(np.uint8)
+_SESSION = 1  # counted within NSD-synthetic
+_VOXEL_FACTS = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain", "affine")
 
 
 def read_synthetic(
@@ -85,39 +86,35 @@ def read_synthetic(
     MismatchError
         If the voxels lie on another grid.
     FormatError
-        If the files are not as described above.
+        If the files are not as the docstring of this module says.
     """
-    if nsd.responses != "betas":
-        raise ConfigError(
-            f"params.yaml: ood: {SYNTHETIC} is read from betas, and the project's responses are "
-            f"{nsd.responses}; set responses to betas, or empty ood"
-        )
+    check_responses(nsd)
     files = SubjectFiles(str(voxels.provenance["subject"]), nsd.func_space)
     shown = read_order(raw)
     betas = _read_betas(raw, files, voxels, nsd, limits)
     pictures = _pictures(raw, files.subject)
-    drawn = np.array([bool((picture != picture[0, 0]).any()) for picture in pictures])
-    image_ids = np.flatnonzero(drawn)
-    trials = np.flatnonzero(drawn[shown])
+    is_visible = np.array([bool((picture != picture[0, 0]).any()) for picture in pictures])
+    image_ids = np.flatnonzero(is_visible)
+    trials = np.flatnonzero(is_visible[shown])
     trials = trials[np.argsort(shown[trials], kind="stable")]  # by picture, then in time order
     provenance = voxels.provenance | {
         "data_source": Receipt.common_source(raw.receipt),
         "ood": SYNTHETIC,
-        "n_repetitions": max(SHOWN),
-        "left_out": int((~drawn).sum()),
+        "n_repetitions": max(REPETITIONS),
+        "left_out": int((~is_visible).sum()),
         "receipts": {
             raw.name: {"md5": raw.receipt.md5(), "sha256_of_records": raw.receipt.digest()}
         },
     }
     examples = Examples(
-        **{name: getattr(voxels, name) for name in _OF_VOXELS},
+        **{name: getattr(voxels, name) for name in _VOXEL_FACTS},
         sessions=np.array([_SESSION], np.int16),
         valid=(betas != 0).any(axis=0, keepdims=True),
         saturated=np.isin(betas, _SATURATED).sum(axis=0, keepdims=True).astype(np.int16),
         provenance=provenance,
         image_ids=image_ids,
         images=np.stack([_resized(pictures[image_id], image_size) for image_id in image_ids]),
-        is_shared=image_ids < N_OF_ALL,
+        is_shared=image_ids < N_SHARED,
         betas=betas[trials],
         trial_image_ids=shown[trials],
         trial_session=np.full(len(trials), _SESSION, np.int16),
@@ -131,7 +128,19 @@ def read_synthetic(
     return examples, large
 
 
-_OF_VOXELS = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain", "affine")
+def check_responses(nsd: NsdParams) -> None:
+    """Refuse a project whose responses are no betas.
+
+    Raises
+    ------
+    ConfigError
+        If they are read from time series.
+    """
+    if nsd.responses != "betas":
+        raise ConfigError(
+            f"params.yaml: ood: {SYNTHETIC} is read from betas, and the project's responses are "
+            f"{nsd.responses}; set responses to betas, or empty ood"
+        )
 
 
 def read_order(raw: RawFiles) -> np.ndarray:
@@ -147,10 +156,10 @@ def read_order(raw: RawFiles) -> np.ndarray:
     [[order]] = read_numbers(path, {name: (1, N_TRIALS)}, {name: N_IMAGES}, remedy=raw.remedy)
     times = np.bincount(order, minlength=N_IMAGES)
     numbers, counts = np.unique(times, return_counts=True)
-    if (got := dict(zip(numbers.tolist(), counts.tolist(), strict=True))) != SHOWN:
+    if (got := dict(zip(numbers.tolist(), counts.tolist(), strict=True))) != REPETITIONS:
         raise FormatError(
-            f"{path}: variable {name}: pictures by number of showings are {got}, expected {SHOWN}; "
-            f"run: {raw.remedy}"
+            f"{path}: variable {name}: pictures by number of showings are {got}, expected "
+            f"{REPETITIONS}; run: {raw.remedy}"
         )
     return np.asarray(order)
 
@@ -170,7 +179,7 @@ def _read_betas(
     if (np.diff(order) <= 0).any():
         raise MismatchError(
             "voxel_ijk: the voxels of the main experiment are not in the order of the volume; run: "
-            f"dvc repro extract_betas@{files.subject}"
+            f"dvc repro --force --single-item extract_betas@{files.subject}"
         )
     betas = read_session_betas(path, mask, remedy=raw.remedy, n_trials=N_TRIALS)
     if fault := session_fault(betas, limits):
@@ -183,7 +192,7 @@ def _pictures(raw: RawFiles, subject: str) -> list[np.ndarray]:
     uint8.
     """
     pictures = []
-    of_files = {SYNTHETIC_STIMULI: N_OF_ALL, synthetic_colours(subject): N_IMAGES - N_OF_ALL}
+    of_files = {SYNTHETIC_STIMULI: N_SHARED, synthetic_colours(subject): N_IMAGES - N_SHARED}
     for name, n_pictures in of_files.items():
         path = raw.locate(name)
         for picture in iterate_images(path, np.arange(n_pictures), remedy=raw.remedy):
@@ -202,7 +211,7 @@ def as_in_main_experiment(picture: np.ndarray) -> np.ndarray:
     """
     side = FRAME[0]
     first = (FRAME[1] - side) // 2
-    return _resized(_ROOTS[picture[:, first : first + side]], STIMULUS_SIDE)
+    return _resized(_SQUARE_ROOTS[picture[:, first : first + side]], STIMULUS_SIDE)
 
 
 def _resized(picture: np.ndarray, side: int) -> np.ndarray:

@@ -24,9 +24,9 @@ from fmri2img.datasets.nsd.paths import (
 from fmri2img.datasets.nsd.synthetic import (
     FRAME,
     N_IMAGES,
-    N_OF_ALL,
+    N_SHARED,
     N_TRIALS,
-    SHOWN,
+    REPETITIONS,
     as_in_main_experiment,
 )
 from fmri2img.datasets.nsd.volumes import write_volume
@@ -35,8 +35,9 @@ from fmri2img.datasets.simulation.scenes import describe_scene, paint_scene
 from fmri2img.datasets.simulation.simulated_brain import SimulatedBrain
 from fmri2img.project.files import replacing, write_bytes
 
-_SESSION = 41  # after the last of the main experiment
+_NOISE_SESSION = 41  # draws other noise than any session of the main experiment
 _FIRST_SCENE = 73_000  # no image of the main experiment
+# A run of 428 s has 107 slots of 4 s; where the blank ones lie is not published.
 _N_RUNS, _N_SLOTS, _FIRST_SLOT = 8, 107, 4
 _PIXELS = 119  # of a side, each enlarged to 6
 _GREY = 127
@@ -55,9 +56,9 @@ def write_synthetic(subject: SimulatedBrain) -> list[PurePosixPath]:
             {"masterordering": (order[None] + 1).astype(np.uint16), "stimpattern": _slots()[None]}
         ),
     )
-    _write_stimuli(root, SYNTHETIC_STIMULI, partial(_pictures_of_all, seed), N_OF_ALL)
+    _write_stimuli(root, SYNTHETIC_STIMULI, partial(_shared_pictures, seed), N_SHARED)
     pictures = partial(_coloured, seed, subject.number)
-    _write_stimuli(root, colours, pictures, N_IMAGES - N_OF_ALL)
+    _write_stimuli(root, colours, pictures, N_IMAGES - N_SHARED)
     voxel_mm = subject.cortex.func_voxel_mm
     write_volume(
         on_disk(root, files.synthetic_valid()),
@@ -69,7 +70,7 @@ def write_synthetic(subject: SimulatedBrain) -> list[PurePosixPath]:
     for version in subject.simulation.beta_versions:
         signal = subject.signal_of(version, lambda: _as_shown(seed, subject.number))
         slabs = subject.slabs(
-            version, _SESSION, signal[order], subject.voxel_model(version), subject.brain_mask
+            version, _NOISE_SESSION, signal[order], subject.voxel_model(version), subject.brain_mask
         )
         hdf5, nifti = (files.synthetic_betas(version, ending) for ending in ("hdf5", "nii.gz"))
         shape = subject.cortex.func_shape
@@ -89,7 +90,7 @@ def write_synthetic(subject: SimulatedBrain) -> list[PurePosixPath]:
 def draw_order(seed: int) -> np.ndarray:
     """Draw the picture of each trial, counted from 0, the same for all subjects, shape (744,)."""
     rng = np.random.default_rng([seed, N_TRIALS])
-    times = np.repeat(list(SHOWN), list(SHOWN.values()))
+    times = np.repeat(list(REPETITIONS), list(REPETITIONS.values()))
     return rng.permutation(np.repeat(rng.permutation(N_IMAGES), times))
 
 
@@ -117,13 +118,13 @@ def _write_stimuli(root: Path, path: PurePosixPath, pictures: partial, n_picture
 
 def _as_shown(seed: int, subject_number: int) -> Iterator[np.ndarray]:
     """Yield all pictures in the form of the main experiment, shape (425, 425, 3), uint8."""
-    for pictures in (_pictures_of_all(seed), _coloured(seed, subject_number)):
+    for pictures in (_shared_pictures(seed), _coloured(seed, subject_number)):
         yield from map(as_in_main_experiment, pictures)
 
 
-def _pictures_of_all(seed: int) -> Iterator[np.ndarray]:
+def _shared_pictures(seed: int) -> Iterator[np.ndarray]:
     """Yield the pictures that all subjects see, as the file stores them."""
-    yield from map(_framed, islice(_grey_squares(seed), N_OF_ALL))
+    yield from map(_framed, islice(_grey_squares(seed), N_SHARED))
 
 
 def _grey_squares(seed: int) -> Iterator[np.ndarray]:
@@ -149,7 +150,7 @@ def _coloured(seed: int, subject_number: int) -> Iterator[np.ndarray]:
     """
     rng = np.random.default_rng([seed, N_IMAGES, subject_number])
     patterns = [_noise(rng, exponent=1) for _ in range(4)]
-    for number in range(N_IMAGES - N_OF_ALL):
+    for number in range(N_IMAGES - N_SHARED):
         angle = 2 * np.pi * (number // 4) / 16
         tint = np.array([np.cos(angle - turn) for turn in (0, 2.094, 4.189)])
         yield _framed(0.5 * patterns[number % 4][..., None] * tint)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from conftest import ONE_PROCESS, SUBJECT, linked, raw_files_of
+from conftest import SUBJECT, linked, raw_files_of
 from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.datasets.fetching.subset import name_subset
 from fmri2img.datasets.nsd.paths import (
     SYNTHETIC,
     SYNTHETIC_DESIGN,
@@ -17,7 +18,7 @@ from fmri2img.datasets.nsd.paths import (
 from fmri2img.datasets.nsd.synthetic import (
     FRAME,
     N_IMAGES,
-    N_OF_ALL,
+    N_SHARED,
     N_TRIALS,
     _read_betas,
     as_in_main_experiment,
@@ -95,7 +96,7 @@ def test_every_beta_is_that_of_the_file_at_the_voxels_place(result, tree, voxels
     np.testing.assert_array_equal(examples.trial_image_ids, shown[order])
     numbers, counts = np.unique(examples.repetitions_of(np.arange(N_IMAGES)), return_counts=True)
     assert dict(zip(numbers.tolist(), counts.tolist(), strict=True)) == {2: 236, 4: 32, 8: 8, 10: 8}
-    np.testing.assert_array_equal(examples.is_shared, examples.image_ids < N_OF_ALL)
+    np.testing.assert_array_equal(examples.is_shared, examples.image_ids < N_SHARED)
 
 
 def test_it_says_what_it_is(result):
@@ -174,7 +175,7 @@ def a_number_too_large(path):
 def other_pictures(path):
     path.unlink()
     with h5py.File(path, "w") as file:
-        file["imgBrick"] = np.full((N_OF_ALL, 8, 9, 3), 5, np.uint8)
+        file["imgBrick"] = np.full((N_SHARED, 8, 9, 3), 5, np.uint8)
 
 
 def no_betas(path):
@@ -220,8 +221,8 @@ def test_a_picture_that_shows_nothing_in_the_middle_is_left_out(tree, voxels, mi
         picture[300:400, :300] = 200  # a word beside the square
         file["imgBrick"][5] = picture
     examples, pictures = read(changed, paths, voxels, miniature.nsd)
-    assert N_OF_ALL + 5 not in examples.image_ids
-    assert N_OF_ALL + 5 not in examples.trial_image_ids
+    assert N_SHARED + 5 not in examples.image_ids
+    assert N_SHARED + 5 not in examples.trial_image_ids
     assert len(examples.image_ids) == len(pictures.image_ids) == N_IMAGES - 1
     assert examples.provenance["left_out"] == 1
 
@@ -238,8 +239,11 @@ def test_time_series_and_voxels_in_another_order_are_refused(tree, voxels, minia
 def test_its_files_are_those_of_one_subject_and_one_version(miniature):
     dataset = miniature.dataset
     assert dataset.facts.ood == (SYNTHETIC,)
-    assert ONE_PROCESS.session_limits == SessionLimits()
     paths = miniature.subject.files
+    subset = name_subset(f"{SUBJECT}-{SYNTHETIC}", miniature.nsd)
+    betas = paths.synthetic_betas("b3", "hdf5")
+    assert subset.required == (SYNTHETIC_DESIGN, SYNTHETIC_STIMULI, COLOURS, betas)
+    assert paths.synthetic_valid() in subset.optional
     assert str(paths.synthetic_betas("b2", "nii.gz")).endswith(
         "func1pt8mm/nsdsyntheticbetas_fithrf/betas_nsdsynthetic.nii.gz"
     )
