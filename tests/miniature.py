@@ -33,6 +33,7 @@ BY_KIND = {
 MODELS = [model for models in BY_KIND.values() for model in models]
 # What a user has before anything has run.
 _FILES = ("dvc.yaml", "params.yaml", ".dvcignore", ".gitignore", "data/.gitignore")
+_FETCHING = ("fetch_raw", "fetch_ood")  # scripts with further options
 _FOLDERS = ("src", "rois", "models/demo-vae", "reports/ood")
 _SMALL = {
     "basic_ae": {"hidden_sizes": [64], "epochs": 3, "n_seeds": 2},
@@ -233,7 +234,7 @@ def stages():
                 (
                     stage.addressing,
                     script,
-                    options | ({"check": False, "dry_run": False} if script == "fetch_raw" else {}),
+                    options | ({"check": False, "dry_run": False} if script in _FETCHING else {}),
                 )
             )
         return found

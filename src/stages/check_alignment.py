@@ -11,9 +11,9 @@ from fmri2img.project.progress import progress
 
 def main(subject: str) -> None:
     """Write what fits how well; a mistake is a warning here, and stands on the first page."""
-    alignment = check_subject(subject, [], progress(subject))
-    write_json(alignment_path(subject), alignment.to_json())
-    if fault := alignment.finding.fault:
+    document = check_subject(subject, [], progress(subject)).to_json()
+    write_json(alignment_path(subject), document)
+    if fault := document["fault"]:
         logging.getLogger(__name__).warning(
             "%s: %s; see: fmri2img check-alignment %s", subject, fault, subject
         )

@@ -6,12 +6,8 @@ from fmri2img.project.params_file import load_params
 
 
 def main(subject: str, model: str, test: str) -> None:
-    """Write the scores of one encoder, and only then add them to its MLflow run."""
+    """Write the scores of one encoder; the comparison adds them to its MLflow run."""
     evaluate_ood(subject, model, test, load_params())
-    # MLflow takes seconds to load, and nothing above may wait for it.
-    from fmri2img.tracking.runs import log_encoder
-
-    log_encoder(subject, model)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _HEADER_BYTES = 4096  # of a text file, or of a NIfTI file
 SIMULATED = "simulated"
 # Files that every folder in the layout of NSD, or of LAION-fMRI, has.
 _TYPICAL = (
-    "nsddata/experiments/nsd/*",
+    "nsddata/experiments/nsd*/*",
     "nsddata/ppdata/*/*/brainmask.nii.gz",
     "nsddata_stimuli/stimuli/nsd/*.hdf5",
     "nsddata_betas/ppdata/*/*/*/ncsnr.nii.gz",

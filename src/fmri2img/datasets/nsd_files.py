@@ -13,7 +13,14 @@ from fmri2img.datasets.nsd.coco_captions import CAPTION_FILES, read_captions, re
 from fmri2img.datasets.nsd.conversion import convert_roi, describe_region
 from fmri2img.datasets.nsd.design import N_REPETITIONS, N_SUBJECTS, SPLITS, UNITS
 from fmri2img.datasets.nsd.extraction import extract_betas
-from fmri2img.datasets.nsd.paths import STIM_INFO, STIMULI, SYNTHETIC, VOXEL_SIZES_MM, own_stimuli
+from fmri2img.datasets.nsd.paths import (
+    EXPDESIGN,
+    STIM_INFO,
+    STIMULI,
+    SYNTHETIC,
+    VOXEL_SIZES_MM,
+    own_stimuli,
+)
 from fmri2img.datasets.nsd.stimuli import STIMULUS_SIDE, iterate_images
 from fmri2img.datasets.nsd.synthetic import read_synthetic
 from fmri2img.datasets.protocol import Captions, Facts, LabelVolume, Region, Resources, Setting
@@ -60,7 +67,7 @@ class NsdFiles:
 
     def is_here(self) -> bool:
         """Whether the raw folder holds files in NSD's layout."""
-        return (self.setting.root / "nsddata").exists()
+        return (self.setting.root / EXPDESIGN).exists()
 
     def read_regions(self, raw: RawFiles, params: ConvertRoiParams) -> LabelVolume:
         """Bring regions to functional space."""

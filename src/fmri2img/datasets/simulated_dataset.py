@@ -7,7 +7,7 @@ from pydantic import model_validator
 
 from fmri2img.datasets.fetching.fetch import check_may_simulate
 from fmri2img.datasets.marks import SIMULATED
-from fmri2img.datasets.nsd.paths import SYNTHETIC
+from fmri2img.datasets.nsd.paths import STIMULI, SYNTHETIC, on_disk, own_stimuli
 from fmri2img.datasets.nsd.synthetic import check_responses
 from fmri2img.datasets.nsd_files import NsdFiles, coco_pictures, read_coco_captions
 from fmri2img.datasets.protocol import Captions, Setting
@@ -18,7 +18,7 @@ from fmri2img.datasets.simulation.stimuli_files import simulate_shared
 from fmri2img.datasets.simulation.synthetic_session import write_synthetic
 from fmri2img.datasets.simulation.worlds import WORLDS
 from fmri2img.project.config import FetchCaptionsParams, SimulatedNsdParams
-from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.exceptions import ConfigError, MissingDataError
 from fmri2img.project.layout import coco_folder
 from fmri2img.project.params_file import near
 from fmri2img.project.places import where_it_is
@@ -69,7 +69,17 @@ class Reader(NsdFiles):
         """Write the files of NSD-synthetic."""
         check_responses(self.settings)
         root = self.setting.machine.own_raw_folder
+        check_may_simulate(root)
         subject = name.removesuffix(f"-{SYNTHETIC}")
+        if not on_disk(root, STIMULI).exists() and root != self.setting.root:
+            simulate_shared(root, self.settings)
+            SimulatedSubject(subject, self.settings, root).write()
+        if not on_disk(root, own_stimuli(subject)).exists():
+            raise MissingDataError(
+                f"{root}: the simulated files of {subject}, from which those of {SYNTHETIC} are "
+                "made, are not here; run: dvc repro --force --single-item fetch_raw_shared, then "
+                f"the same with fetch_raw@{subject}"
+            )
         files = write_synthetic(SimulatedBrain(subject, self.settings, root))
         return Receipt.of(name, root, files, ledger, data_source=SIMULATED)
 

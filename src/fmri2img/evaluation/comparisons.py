@@ -142,13 +142,17 @@ def means_over_subjects(tables: dict[str, dict[str, pd.DataFrame]]) -> list[dict
     return means
 
 
-def check_scored_alike(documents: dict[str, MetricsDocument]) -> None:
+def check_scored_alike(
+    documents: dict[str, MetricsDocument], stages: str = "score_references evaluate"
+) -> None:
     """Refuse to compare scores that come from different weights, settings or data.
 
     Parameters
     ----------
     documents : dict of str to MetricsDocument
         Documents by name, such as subj01/ridge.
+    stages : str
+        What makes them anew.
 
     Raises
     ------
@@ -162,7 +166,7 @@ def check_scored_alike(documents: dict[str, MetricsDocument]) -> None:
             if ours != theirs:
                 raise MismatchError(
                     f"{name} and {first} were scored with different {key}: {theirs} and {ours}; "
-                    "run: dvc repro --force score_references evaluate"
+                    f"run: dvc repro --force {stages}"
                 )
 
 

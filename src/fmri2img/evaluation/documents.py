@@ -66,7 +66,7 @@ def ood_document(
     if about["data_source"] == "simulated":
         notes.append(_SIMULATED)
     return MetricsDocument(
-        about=about | _scored_by(scores, truth) | settings,
+        about=about | {"preset": HEADLINE} | _scored_by(scores, truth) | settings,
         rows=_scored_rows(scores, intervals),
         absent=scores.absent,
         notes=tuple(notes),

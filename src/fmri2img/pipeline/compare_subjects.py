@@ -56,6 +56,8 @@ def compare_subjects(params: ProjectParams) -> dict[str, str]:
     shown: dict[str, ShownPictures] = {}
     scored = [one for one in encoders if one.model not in params.models.diffusion]
     ood = {test: {one.name: one.ood_metrics(test) for one in scored} for test in params.ood}
+    for of_test in ood.values():
+        check_scored_alike(of_test, "evaluate_ood")
     for subject in params.subjects:
         mine = [encoder for encoder in encoders if encoder.subject == subject]
         runs_of_subject, shown[subject] = _runs_of(

@@ -164,7 +164,8 @@ def _working_files(name: str, is_subject: bool, root: Path) -> Iterator[Path]:
         patterns += [f"{CHECKPOINTS}/*/{name}"]
         patterns += [ledger_path(one).as_posix() for one in (name, ood_name(name, "*"))]
     else:
-        patterns += [f"{LOGS}/stages/*@*-{name}.log", f"{LOGS}/*/{name}.jsonl"]
+        patterns += [f"{LOGS}/stages/*@*-{name}{end}.log" for end in ("", "-*")]
+        patterns += [f"{LOGS}/*/{name}.jsonl"]
         patterns += [f"{LOGS}/*/{name}-seeds.jsonl", f"{CHECKPOINTS}/*/{name}.*"]
         patterns += [f"{CHECKPOINTS}/*/*/{name}"]
     for pattern in patterns:

@@ -21,8 +21,14 @@ from fmri2img.containers.ncsnr import (
 )
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.units import Units
-from fmri2img.evaluation.alignment import CLEAR, Features, Finding, check_alignment
-from fmri2img.evaluation.shown_trials import ShownTrials
+from fmri2img.evaluation.alignment import (
+    CLEAR,
+    FEWEST_TRIALS,
+    Features,
+    Finding,
+    check_alignment,
+)
+from fmri2img.evaluation.shown_trials import GIVEN, ShownTrials
 from fmri2img.features.halves import half_features
 from fmri2img.pipeline.subject import SubjectData
 from fmri2img.project.layout import examples_path, split_path, voxels_path
@@ -60,10 +66,12 @@ class Alignment:
     def to_json(self) -> dict[str, Any]:
         """Return the numbers, rounded, for ``reports/alignment``."""
         finding = self.finding
+        # With too few trials nothing is wrong, and nothing is known.
+        is_told = finding.match(GIVEN).n_trials >= FEWEST_TRIALS
         return {
             "subject": self.subject,
             "data_source": self.data_source,
-            "fault": finding.fault,
+            "fault": finding.fault if is_told else "",
             "matches": [
                 {
                     "pictures": match.name,
@@ -73,7 +81,7 @@ class Alignment:
                 }
                 for match in finding.matches
             ],
-            "remarks": list(_remarks(self)),
+            "remarks": list(_remarks(self)) if is_told else [finding.fault],
         }
 
 

@@ -18,7 +18,6 @@ RAW_ROOT_VARIABLE, _EARLIER_VARIABLE = "FMRI2IMG_RAW_ROOT", "FMRI2IMG_NSD_ROOT"
 Subject = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 DatasetName = ModelName
-TestSetName = ModelName
 # shared: test images are those that the dataset sets apart.
 SplitKind = Literal["shared", "random"]
 Section = TypeVar("Section", bound=BaseModel)
@@ -380,7 +379,7 @@ class ProjectParams(Params):
     dataset: DatasetName
     subjects: Annotated[list[Subject], Field(min_length=1)]
     population: Annotated[list[Subject], Field(min_length=1)]
-    ood: list[TestSetName]
+    ood: list[DatasetName]
     models: ModelLists
     machine: MachineParams
     datasets: dict[DatasetName, dict[str, Any]]

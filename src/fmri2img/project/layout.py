@@ -198,14 +198,9 @@ def metrics_path(subject: str, model: str) -> Path:
     return Path("reports/metrics") / subject / f"{model}.json"
 
 
-def ood_folder(subject: str, model: str) -> Path:
-    """Folder of the files of `ood_metrics_path`."""
-    return Path("reports/ood") / subject / model
-
-
 def ood_metrics_path(subject: str, model: str, test: str) -> Path:
     """Scores on a further test set, with floors, ceiling and intervals."""
-    return ood_folder(subject, model) / f"{test}.json"
+    return Path("reports/ood") / subject / model / f"{test}.json"
 
 
 def scores_path(subject: str, model: str) -> Path:

@@ -157,10 +157,10 @@ class Receipt:
     @property
     def stage(self) -> str:
         """The DVC stage that brings these files."""
-        return _stage_of(self.name)
+        return stage_of_raw(self.name)
 
 
-def _stage_of(name: str) -> str:
+def stage_of_raw(name: str) -> str:
     """Return the DVC stage that brings raw files."""
     if name == "shared":
         return "fetch_raw_shared"
@@ -387,7 +387,7 @@ def raw_files(name: str, machine: MachineParams) -> RawFiles:
         If the receipt is that of another subject.
     """
     path = receipt_path(name)
-    remedy = f"dvc repro {_stage_of(name)}"
+    remedy = f"dvc repro {stage_of_raw(name)}"
     receipt = Receipt.open(path, remedy=remedy)
     if receipt.name != name:
         raise MismatchError(f"{path} belongs to {receipt.name}, expected {name}; run: {remedy}")

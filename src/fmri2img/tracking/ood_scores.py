@@ -1,5 +1,7 @@
 """Scores on further test sets, in the run of the encoder."""
 
+from collections.abc import Sequence
+
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
@@ -7,13 +9,15 @@ from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.models.registry import stage_of
 from fmri2img.project.files import hash_file
-from fmri2img.project.layout import ood_folder
+from fmri2img.project.layout import ood_metrics_path
 from fmri2img.tracking.curves import milliseconds
 
 _TAG = "logged.ood"
 
 
-def log_ood(client: MlflowClient, run: Run, subject: str, model: str, model_md5: str) -> list[str]:
+def log_ood(
+    client: MlflowClient, run: Run, subject: str, model: str, model_md5: str, tests: Sequence[str]
+) -> list[str]:
     """Log what a run lacks of its encoder's scores on further test sets, beside their floors.
 
     Parameters
@@ -23,6 +27,9 @@ def log_ood(client: MlflowClient, run: Run, subject: str, model: str, model_md5:
     subject, model : str
     model_md5 : str
         MD5 of the weights; scores of others are left alone.
+    tests : sequence of str
+        Names of the test sets; their scores become the metrics ``<test>/<metric>`` and
+        ``<test>/floor_<metric>``.
 
     Returns
     -------
@@ -30,9 +37,10 @@ def log_ood(client: MlflowClient, run: Run, subject: str, model: str, model_md5:
         Test sets whose scores were missing.
     """
     logged = []
-    for path in sorted(ood_folder(subject, model).glob("*.json")):
-        test, md5 = path.stem, hash_file(path, "md5")
-        if run.data.tags.get(f"{_TAG}.{test}") == md5:
+    for test in tests:
+        path = ood_metrics_path(subject, model, test)
+        md5 = hash_file(path, "md5") if path.exists() else ""
+        if not md5 or run.data.tags.get(f"{_TAG}.{test}") == md5:
             continue
         stage = stage_of("evaluate_ood", subject, model)
         document = MetricsDocument.read(path, remedy=f"dvc repro {stage}-{test}")

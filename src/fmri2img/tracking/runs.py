@@ -8,7 +8,7 @@ which is also what ``dvc.lock`` records. No run id is kept in any output of the 
 import csv
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,13 @@ def log_encoder(
 
 
 def mirror(
-    subject: str, model: str, *, is_new: bool = False, live_run: str = "", evaluation: bool = True
+    subject: str,
+    model: str,
+    *,
+    is_new: bool = False,
+    live_run: str = "",
+    evaluation: bool = True,
+    ood: Sequence[str] = (),
 ) -> list[str]:
     """Log and register what the store lacks of an encoder: settings, curves, scores, lineage;
     pictures and page, if it was evaluated.
@@ -94,11 +100,13 @@ def mirror(
         Id of the run that already holds the curve (`live.LiveCurve`).
     evaluation : bool
         Whether the scores on disk are this encoder's.
+    ood : sequence of str
+        Further test sets whose scores are logged, too.
 
     Returns
     -------
     list of str
-        What was missing: ``training``, ``evaluation``.
+        What was missing: ``training``, ``evaluation``, further test sets.
 
     Raises
     ------
@@ -128,7 +136,7 @@ def mirror(
     ):
         _log_evaluation(client, run.info.run_id, files)
         logged.append("evaluation")
-    logged += log_ood(client, run, subject, model, files.md5[MD5_TAG])
+    logged += log_ood(client, run, subject, model, files.md5[MD5_TAG], ood)
     if logged or run.info.status != "FINISHED":
         # What is added later does not make it longer.
         client.set_terminated(run.info.run_id, end_time=run.info.end_time)
@@ -153,7 +161,7 @@ def log_comparison(params: ProjectParams, best: dict[str, str]) -> None:
         encoders = [(subject, model) for subject in params.subjects for model in params.models]
         for subject, model in encoders:
             try:
-                mirror(subject, model)
+                mirror(subject, model, ood=params.ood)
             except MissingDataError as error:  # the comparison itself needs less
                 logger.warning("MLflow: %s/%s is not logged: %s", subject, model, error)
         propose_champions(best)
@@ -172,7 +180,7 @@ def catch_up() -> Iterator[str]:
     for subject, model in on_disk:
         is_scored = _is_scored(stages, subject, model)
         with required():
-            logged = mirror(subject, model, evaluation=is_scored)
+            logged = mirror(subject, model, evaluation=is_scored, ood=params.ood)
         without = (
             ""
             if is_scored

@@ -30,7 +30,10 @@ UNFINISHED = {
 }
 LOGS = {
     "subj03": ["logs/stages/train@subj03-ridge.log", "logs/stages/extract_betas@subj03.log"],
-    "bayes": ["logs/stages/train@subj01-bayes.log"],
+    "bayes": [
+        "logs/stages/train@subj01-bayes.log",
+        "logs/stages/evaluate_ood@subj01-bayes-nsdsynthetic.log",
+    ],
 }
 
 

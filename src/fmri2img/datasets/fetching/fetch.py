@@ -12,9 +12,16 @@ from fmri2img.project.config import MachineParams, RealNsdParams
 from fmri2img.project.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.project.locks import locked
 from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
-from fmri2img.provenance.receipts import SIMULATED_NOTICE, Ledger, Receipt, Watch
+from fmri2img.provenance.receipts import (
+    SIMULATED_NOTICE,
+    Ledger,
+    Receipt,
+    Watch,
+    stage_of_raw,
+)
 
 log = logging.getLogger(__name__)
+_LONGEST_FETCH = 12 * 3600.0
 TERMS = "https://naturalscenesdataset.org"
 # Of the datasets: simulated files do not go among measured ones.
 _FOLDERS = ("nsddata", "nsddata_betas", "derivatives", "stimuli", "dataset.yaml")
@@ -32,7 +39,7 @@ def check_not_pulled(name: str, is_here: bool, receipt: Path, voxels: list[Path]
     """
     if is_here or not receipt.exists() or not any(path.exists() for path in voxels):
         return
-    stage = "fetch_raw_shared" if name == "shared" else f"fetch_raw@{name}"
+    stage = stage_of_raw(name)
     _, changes = changed_since_last_run(stage)
     kept = ", ".join(str(path) for path in voxels if path.exists())
     if not changes and code_has_changed(stage):
@@ -187,7 +194,12 @@ def download_files(
     UnavailableError
         If files do not arrive.
     """
-    alone = locked(root / f".fetch-{name}.lock", f"fetching {name} into {root}", seconds=0)
+    # Subjects share files of a further test set: one of them waits for the other.
+    test = name.partition("-")[2]
+    seconds = _LONGEST_FETCH if test else 0
+    alone = locked(
+        root / f".fetch-{test or name}.lock", f"fetching {name} into {root}", seconds=seconds
+    )
     with alone:
         with ThreadPoolExecutor() as pool:
             here = list(pool.map(lambda file: bucket.holds(root / file.path, file, ledger), files))

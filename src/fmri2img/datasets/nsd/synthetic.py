@@ -129,17 +129,22 @@ def read_synthetic(
 
 
 def check_responses(nsd: NsdParams) -> None:
-    """Refuse a project whose responses are no betas.
+    """Refuse a project whose responses NSD-synthetic does not have.
 
     Raises
     ------
     ConfigError
-        If they are read from time series.
+        If they are read from time series, or are of the version b1.
     """
     if nsd.responses != "betas":
         raise ConfigError(
             f"params.yaml: ood: {SYNTHETIC} is read from betas, and the project's responses are "
             f"{nsd.responses}; set responses to betas, or empty ood"
+        )
+    if nsd.beta_version == "b1":
+        raise ConfigError(
+            f"params.yaml: ood: {SYNTHETIC} has the beta versions b2 and b3, and the project reads "
+            "b1; set beta_version to one of them, or empty ood"
         )
 
 

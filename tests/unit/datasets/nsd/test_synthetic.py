@@ -231,6 +231,9 @@ def test_time_series_and_voxels_in_another_order_are_refused(tree, voxels, minia
     series = miniature.nsd.model_copy(update={"responses": "timeseries"})
     with pytest.raises(ConfigError, match="nsdsynthetic is read from betas, and the project's"):
         read(*tree, voxels, series)
+    first = miniature.nsd.model_copy(update={"beta_version": "b1"})
+    with pytest.raises(ConfigError, match="has the beta versions b2 and b3, and the project reads"):
+        read(*tree, voxels, first)
     turned = type(voxels)(**{**vars(voxels), "voxel_ijk": voxels.voxel_ijk[::-1]})
     with pytest.raises(MismatchError, match="not in the order of the volume; run: dvc repro"):
         read(*tree, turned, miniature.nsd)
