@@ -1,10 +1,14 @@
 """Whose file it is, and whether it is one, is asked for every file of a subject."""
 
+import numpy as np
 import pytest
 
 from fmri2img.containers.stored import Stored
+from fmri2img.evaluation.alignment import Finding, Match
 from fmri2img.evaluation.metrics_document import MetricsDocument
+from fmri2img.evaluation.shown_trials import GIVEN
 from fmri2img.pipeline.subject import EncoderData, SubjectData
+from fmri2img.pipeline.subject_alignment import Alignment
 from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.project.files import write_json
 from fmri2img.project.layout import encoding_scores_path, metrics_path, references_path, scores_path
@@ -51,6 +55,15 @@ def test_documents_of_somebody_else_are_refused():
     for read in (SUBJECT.references, ENCODER.metrics, SUBJECT.encoding_scores):
         with pytest.raises(MismatchError, match=r"belongs to subj02, expected subj01; run: dvc"):
             read()
+
+
+def test_too_few_trials_are_no_mistake():
+    finding = Finding([Match(GIVEN, np.full(30, 0.2, np.float32))], {}, 0.0, np.zeros(4), "too few")
+    told = Alignment("subj01", "nsd", finding, False, 0.0, np.nan).to_json()
+    assert (told["fault"], told["remarks"]) == ("", ["too few"])
+    finding = Finding([Match(GIVEN, np.full(90, 0.2, np.float32))], {}, 0.0, np.zeros(4), "no")
+    told = Alignment("subj01", "nsd", finding, False, 0.0, np.nan).to_json()
+    assert (told["fault"], told["remarks"]) == ("no", [])
 
 
 @pytest.mark.parametrize(

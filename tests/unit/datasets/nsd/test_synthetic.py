@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from conftest import SUBJECT, linked, raw_files_of
+from conftest import ONE_PROCESS, SUBJECT, linked, raw_files_of
 from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.datasets import simulated_dataset
 from fmri2img.datasets.fetching.subset import name_subset
 from fmri2img.datasets.nsd.paths import (
     SYNTHETIC,
@@ -24,10 +25,17 @@ from fmri2img.datasets.nsd.synthetic import (
     as_in_main_experiment,
     read_synthetic,
 )
+from fmri2img.datasets.protocol import Setting
 from fmri2img.datasets.simulation.raw_formats import matlab_file
 from fmri2img.datasets.simulation.synthetic_session import write_synthetic
 from fmri2img.project.config import SessionLimits
-from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
+from fmri2img.project.exceptions import (
+    ConfigError,
+    FormatError,
+    MismatchError,
+    MissingDataError,
+)
+from fmri2img.provenance.receipts import Ledger, unwatched
 
 SIDE = 64
 COLOURS = synthetic_colours(SUBJECT)
@@ -237,6 +245,22 @@ def test_time_series_and_voxels_in_another_order_are_refused(tree, voxels, minia
     turned = type(voxels)(**{**vars(voxels), "voxel_ijk": voxels.voxel_ijk[::-1]})
     with pytest.raises(MismatchError, match="not in the order of the volume; run: dvc repro"):
         read(*tree, turned, miniature.nsd)
+
+
+def test_it_is_simulated_from_the_main_experiment_and_never_over_other_files(miniature, tmp_path):
+    machine = ONE_PROCESS.model_copy(update={"raw_root": str(tmp_path / "raw")})
+    dataset = simulated_dataset.Reader(miniature.nsd, Setting(machine, (SUBJECT,), tmp_path))
+    name = f"{SUBJECT}-{SYNTHETIC}"
+    line = f"simulated files of {SUBJECT}, from which those of nsdsynthetic are made, are not here"
+    with pytest.raises(MissingDataError, match=line):
+        dataset.fetch_ood(name, Ledger(None), watch=unwatched)
+    assert not (tmp_path / "raw").exists()
+    measured = on_disk(tmp_path / "raw", SYNTHETIC_DESIGN)
+    measured.parent.mkdir(parents=True)
+    measured.write_bytes(b"as it was measured")
+    with pytest.raises(ConfigError, match="holds files that are not simulated"):
+        dataset.fetch_ood(name, Ledger(None), watch=unwatched)
+    assert measured.read_bytes() == b"as it was measured"
 
 
 def test_its_files_are_those_of_one_subject_and_one_version(miniature):
