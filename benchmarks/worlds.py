@@ -147,7 +147,7 @@ def _brain(
         world=name,
     ).model_copy(update={"sessions": "all"})
     simulated = SimulatedSubject(f"subj{subject:02d}", nsd, Path("unused"))
-    _, labels, _ = simulated._volumes
+    _, labels, _ = simulated.label_volumes
     labelled = labels["prf-visualrois"][simulated.visual_mask]
     kept = np.flatnonzero(labelled > 0)
     model = VoxelModel(

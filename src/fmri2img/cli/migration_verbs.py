@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fmri2img.project.exceptions import Fmri2imgError, UnavailableError
+from fmri2img.project.files import write_json
+from fmri2img.project.layout import alignment_path
 from fmri2img.project.params_file import load_params
+from fmri2img.project.progress import progress
 from fmri2img.provenance.accept import accept
 from fmri2img.provenance.lineage import LOCK_PATH
 from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
 
-_COMPARE = "compare"
+_COMPARE, _ALIGNMENT = "compare", "check_alignment@"
 _OF_TODAY = "nothing to do: the project has today's names and layouts"
 
 
@@ -114,20 +117,28 @@ def _compare(root: Path) -> Iterator[str]:
     from dvc.repo import Repo
 
     from fmri2img.pipeline.compare_subjects import compare_subjects
+    from fmri2img.pipeline.subject_alignment import check_subject
     from fmri2img.tracking.runs import log_comparison
 
     pipeline = Pipeline.read(root)
     others = [name for name in pipeline.order if name not in (FINGERPRINT_STAGE, _COMPARE)]
     if not pipeline.causes(_COMPARE):
         return
-    if stale := [name for name in others if pipeline.causes(name)]:
-        yield f"dvc repro will make the comparison again: {stale[0]} runs before it"
+    stale = [name for name in others if pipeline.causes(name)]
+    # Version 0.2.0 had no such stage; it takes seconds, and the comparison reads it.
+    new = [name for name in stale if name.startswith(_ALIGNMENT)]
+    if before := [name for name in stale if name not in new]:
+        yield f"dvc repro will make the comparison again: {before[0]} runs before it"
         return
     try:
         params = load_params()
+        for subject in (name.removeprefix(_ALIGNMENT) for name in new):
+            alignment = check_subject(subject, [], progress(subject))
+            write_json(alignment_path(subject), alignment.to_json())
         log_comparison(params, compare_subjects(params))
         with Repo(str(root)) as repo:
-            repo.commit(_COMPARE, force=True)
+            for name in (*new, _COMPARE):
+                repo.commit(name, force=True)
     except Fmri2imgError as error:
         yield f"dvc repro will make the comparison again: {error}"
         return

@@ -30,7 +30,7 @@ def params_of_one(project, monkeypatch):
     """Let ``track`` know of one encoder."""
     monkeypatch.setattr(
         "fmri2img.tracking.runs.load_params",
-        lambda: type("Params", (), {"subjects": ["subj01"], "models": ["ridge"]}),
+        lambda: type("Params", (), {"subjects": ["subj01"], "models": ["ridge"], "ood": []}),
     )
     return project
 
