@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fmri2img.project.exceptions import Fmri2imgError, UnavailableError
 from fmri2img.project.files import write_json
-from fmri2img.project.layout import alignment_path
+from fmri2img.project.layout import OOD_SCORES, alignment_path
 from fmri2img.project.params_file import load_params
 from fmri2img.project.progress import progress
 from fmri2img.provenance.accept import accept
@@ -120,6 +120,8 @@ def _compare(root: Path) -> Iterator[str]:
     from fmri2img.pipeline.subject_alignment import check_subject
     from fmri2img.tracking.runs import log_comparison
 
+    # The comparison depends on this folder, also where no further test set is named.
+    (root / OOD_SCORES).mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline.read(root)
     others = [name for name in pipeline.order if name not in (FINGERPRINT_STAGE, _COMPARE)]
     if not pipeline.causes(_COMPARE):

@@ -5,6 +5,7 @@ from pathlib import Path
 CHECKPOINTS, LOGS = Path(".checkpoints"), Path("logs")
 JOURNALS = CHECKPOINTS / "journals"
 FINGERPRINTS = Path("data/fingerprints")
+OOD_SCORES = Path("reports/ood")
 
 
 def live_run_path(subject: str, model: str) -> Path:
@@ -200,7 +201,7 @@ def metrics_path(subject: str, model: str) -> Path:
 
 def ood_metrics_path(subject: str, model: str, test: str) -> Path:
     """Scores on a further test set, with floors, ceiling and intervals."""
-    return Path("reports/ood") / subject / model / f"{test}.json"
+    return OOD_SCORES / subject / model / f"{test}.json"
 
 
 def scores_path(subject: str, model: str) -> Path:
