@@ -194,7 +194,8 @@ def test_a_dataset_from_fetch_to_comparison(project):
     write_stripes(project / "data/stripes")
     carry_out(follow("A dataset", project), project)
     found = Reconstructions.open(project / "data/reconstructions/anna/ridge.h5", remedy="")
-    assert len(found.rows("test")) == 20
+    # Five of twenty look like training pictures, and became some.
+    assert len(found.rows("test")) == 15
     document = json.loads((project / "reports/metrics/anna/ridge.json").read_text())
     assert document["about"]["data_source"] == "stripes"
     assert document["about"]["truth_pixels"] == [64, 64]
