@@ -13,7 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fmri2img.project.error_codes import code_for
-from fmri2img.project.exceptions import Fmri2imgError, StageError, UnavailableError
+from fmri2img.project.exceptions import (
+    Fmri2imgError,
+    MissingDataError,
+    StageError,
+    UnavailableError,
+)
 
 _LOGS = Path("logs") / "errors"
 
@@ -50,6 +55,7 @@ def tell_errors(*, debug: bool) -> Iterator[None]:
     ):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
+        _check_current_folder()
         yield
     except (Fmri2imgError, OSError, MemoryError, KeyboardInterrupt) as error:
         if debug:
@@ -70,6 +76,16 @@ def tell_errors(*, debug: bool) -> Iterator[None]:
             raise
         _tell(_without_memory(error) or _unexpected(error))
         sys.exit(1)
+
+
+def _check_current_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:  # which names no path, and some libraries end the process
+        raise MissingDataError(
+            "the current folder was deleted or moved; go into the project's folder (cd) and run "
+            "the same command"
+        ) from error
 
 
 def _tell(error: Fmri2imgError) -> None:
@@ -131,8 +147,8 @@ def _refused(error: OSError) -> Fmri2imgError:
     """Say what the operating system refused; h5py wraps its number in text."""
     where = error.filename or "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
-        folder = Path(where).parent if error.filename else Path.cwd()
-        free = shutil.disk_usage(folder if folder.exists() else Path.cwd()).free / 1e9
+        folder = Path(where).parent if error.filename else Path()
+        free = shutil.disk_usage(folder if folder.exists() else Path()).free / 1e9
         return UnavailableError(
             f"{where}: the disk is full ({free:.1f} GB free there); make room and run the same "
             "command: finished work is kept"

@@ -6,7 +6,7 @@ import pytest
 from commands import call, fmri2img, stage, without_code
 from conftest import REPOSITORY
 from fmri2img.pipeline.stage import run_stage
-from fmri2img.project.error_lines import _known
+from fmri2img.project.error_lines import _known, tell_errors
 from fmri2img.project.exceptions import MissingDataError
 
 
@@ -91,6 +91,16 @@ def test_what_the_system_refuses_is_one_line(error, message):
     described = str(_known(error))
     assert "\n" not in described
     assert re.search(message, described)
+
+
+def test_a_current_folder_that_was_deleted(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with pytest.raises(SystemExit, match="1"), tell_errors(debug=False):
+        raise AssertionError("the command ran")
+    assert capsys.readouterr().err.startswith("error: the current folder was deleted or moved; go")
 
 
 def test_fetching_s3_asks_for_the_terms_first(project):
