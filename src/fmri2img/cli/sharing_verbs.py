@@ -143,7 +143,8 @@ def _public_stages(source: str, terms: str, asked: tuple[str, ...]) -> tuple[str
             "these terms can read, with --members-only"
         )
     if part == "responses":
-        print(f"public: receipts, regions and voxels, nothing else: {terms}")
+        kept = "" if asked in (SHARED_STAGES, RESPONSE_STAGES) else ", also no encoders or pictures"
+        print(f"public: receipts, regions and voxels, nothing else{kept}: {terms}")
         return RESPONSE_STAGES
     return asked
 

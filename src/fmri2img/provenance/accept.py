@@ -18,20 +18,6 @@ from fmri2img.provenance.receipts import Receipt
 from fmri2img.provenance.stage_fingerprints import SOURCE, write_fingerprints
 from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
 
-# Stages that read raw files, and cannot be run again without them.
-RAW_STAGES = (
-    "fetch_raw_shared",
-    "fetch_raw",
-    "convert_roi",
-    "extract_betas",
-    "create_examples",
-    "fetch_ood",
-    "read_ood",
-    "collect_truth",
-    "fetch_captions",
-    "make_targets",
-)
-
 
 @dataclass(frozen=True)
 class Decision:
@@ -152,7 +138,7 @@ def _decide(pipeline: Pipeline, name: str, *, has_raw: bool) -> Decision:
         return Decision(name, True, f"its code was {code.equivalent}")
     if not code.names:
         return Decision(name, True, "the code means the same")
-    if name.partition("@")[0] not in RAW_STAGES:
+    if not pipeline.locked[name].reads_raw:
         return Decision(name, False, f"{code.words}; it can run here: dvc repro {name}", code.names)
     if has_raw:
         return Decision(

@@ -16,7 +16,7 @@ import yaml
 from fmri2img.project.config import PARAMS_PATH, ProjectParams
 from fmri2img.project.exceptions import FormatError, MissingDataError
 from fmri2img.project.files import hash_file
-from fmri2img.project.layout import FINGERPRINTS
+from fmri2img.project.layout import FINGERPRINTS, receipt_path
 from fmri2img.project.params_file import load_params
 
 LOCK_PATH = Path("dvc.lock")
@@ -51,6 +51,17 @@ class LockedStage:
     deps: dict[str, str]
     outs: dict[str, str]
     sizes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def script(self) -> str:
+        """The name without subject and model."""
+        return self.name.partition("@")[0]
+
+    @property
+    def reads_raw(self) -> bool:
+        """Whether it cannot run again without raw files: a receipt is among its files."""
+        receipts = receipt_path("").parent
+        return any(Path(path).parent == receipts for path in (*self.deps, *self.outs))
 
 
 def read_lock(root: Path = Path()) -> dict[str, LockedStage]:

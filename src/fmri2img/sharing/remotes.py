@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 import yaml
@@ -26,6 +27,7 @@ from fmri2img.provenance.lineage import changed_params, read_lock
 from fmri2img.provenance.receipts import Receipt
 
 log = logging.getLogger(__name__)
+# Names of stages, or patterns of them.
 SHARED_STAGES = (
     "fingerprint",
     "fetch_raw_shared",
@@ -45,27 +47,8 @@ SHARED_STAGES = (
 )
 # What holds responses, and neither pictures nor anything made from them.
 RESPONSE_STAGES = ("fingerprint", "fetch_raw_shared", "fetch_raw", "convert_roi", "extract_betas")
-MODEL_STAGES = (*SHARED_STAGES, "train", "train_population", "train_pixels", "train_diffusion")
-ALL_STAGES = (
-    *MODEL_STAGES,
-    "check_alignment",
-    "fit_encoding_model",
-    *("predict", "predict_population", "predict_pixels", "predict_diffusion"),
-    "score_references",
-    *("evaluate", "evaluate_population", "evaluate_pixels", "evaluate_diffusion"),
-    *("evaluate_ood", "evaluate_ood_population", "evaluate_ood_pixels"),
-    "compare",
-)
-# Stages whose parameters may differ from those of the pulled files only if raw files are at hand.
-RAW_STAGES = (
-    "fetch_raw_shared",
-    "fetch_raw",
-    "convert_roi",
-    "extract_betas",
-    "create_examples",
-    "fetch_ood",
-    "read_ood",
-)
+MODEL_STAGES = (*SHARED_STAGES, "train", "train_*")
+ALL_STAGES = ("*",)
 DEMO_REMOTE = "demo"
 DEMO_STAGES = ("convert_roi", "extract_betas")  # what it holds
 # "corrupted cache file '.../files/md5/5d/b3...'", and what DVC says at the end.
@@ -131,7 +114,11 @@ def plan(remote: str | None, stages: tuple[str, ...], *, root: Path = Path()) ->
     name, url = find_remote(remote, root)
     if name == DEMO_REMOTE:
         stages = DEMO_STAGES
-    chosen = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in stages]
+    chosen = [
+        stage
+        for stage in read_lock(root).values()
+        if any(fnmatch(stage.script, pattern) for pattern in stages)
+    ]
     # Metrics (JSON) are kept in git and do not move.
     outs = {
         path: (md5, stage.sizes[path])
@@ -218,9 +205,11 @@ def pull(shipment: Shipment, root: Path = Path()) -> None:
 
 
 def differing_params(root: Path = Path()) -> list[str]:
-    """Say how ``params.yaml`` differs from the lock file in the stages up to the examples."""
+    """Say how ``params.yaml`` differs from the lock file in stages that read raw files: they may
+    only differ where raw files are at hand.
+    """
     current = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    stages = [stage for stage in read_lock(root).values() if stage.name.split("@")[0] in RAW_STAGES]
+    stages = [stage for stage in read_lock(root).values() if stage.reads_raw]
     return sorted({phrase for stage in stages for phrase in changed_params(stage, current)})
 
 
@@ -320,9 +309,7 @@ def data_source_of(root: Path = Path()) -> str:
         If files were made from inputs that the lock file no longer names: their receipts are not
         known.
     """
-    stages = [
-        stage for stage in read_lock(root).values() if stage.name.split("@")[0] in SHARED_STAGES
-    ]
+    stages = [stage for stage in read_lock(root).values() if stage.script in SHARED_STAGES]
     outs = {path: md5 for stage in stages for path, md5 in stage.outs.items()}
     for stage in stages:
         if older := [path for path, md5 in stage.deps.items() if outs.get(path, md5) != md5]:

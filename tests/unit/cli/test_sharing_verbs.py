@@ -4,11 +4,19 @@ import pytest
 
 from fmri2img.cli.sharing_verbs import _public_stages
 from fmri2img.project.exceptions import ConfigError
-from fmri2img.sharing.remotes import MODEL_STAGES, RESPONSE_STAGES
+from fmri2img.sharing.remotes import MODEL_STAGES, RESPONSE_STAGES, SHARED_STAGES
 
 
-def test_responses_that_are_free_go_without_the_pictures():
-    assert _public_stages("laion", "responses are CC0", MODEL_STAGES) == RESPONSE_STAGES
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (SHARED_STAGES, "nothing else: responses"),
+        (MODEL_STAGES, "nothing else, also no encoders or pictures: responses"),
+    ],
+)
+def test_responses_that_are_free_go_without_the_pictures(asked, told, capsys):
+    assert _public_stages("laion", "responses are CC0", asked) == RESPONSE_STAGES
+    assert told in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("source", ["simulated", "folder"])
