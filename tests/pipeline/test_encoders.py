@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 
 import mlflow
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 
 from commands import fmri2img
 from conftest import REPOSITORY
+from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.project.files import hash_file
 from miniature import SUBJECT, keep_images
 from pipeline.projects import run
@@ -160,6 +162,18 @@ def test_betas_of_other_voxels_are_refused(project, tmp_path):
     assert refused.returncode == 1
     assert "7 voxels, expected the" in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_voxels_of_somebody_else_are_refused(project, tmp_path):
+    """Also with the same number of voxels."""
+    trials = TrialBetas.open(project / "data/voxels/subj02.h5", remedy="")
+    about = trials.provenance | {"subject": "subj07"}
+    replace(trials, provenance=about).save(tmp_path / "theirs.h5")
+    options = ("--model", "models/subj02/ridge", "--to", tmp_path / "pictures")
+    refused = fmri2img(project, "decode", tmp_path / "theirs.h5", *options, check=False)
+    assert refused.returncode == 1
+    assert "voxels of subj07, expected those of subj02, whose encoder" in refused.stderr
+    assert not (tmp_path / "pictures").exists()
 
 
 @pytest.mark.slow

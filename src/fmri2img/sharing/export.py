@@ -128,7 +128,8 @@ EXPORTERS: dict[str, Callable[[VoxelFile, Path], list[Path]]] = {
 def _check_numbers(voxels: VoxelFile, form: str) -> None:
     """Refuse data of any dataset but the one that those repositories use."""
     subject = voxels.trials.provenance["subject"]
-    if not (subject.removeprefix("subj").isdigit() and voxels.units.name == PERCENT):
+    number = subject.removeprefix("subj")
+    if not (number.isascii() and number.isdigit() and voxels.units.name == PERCENT):
         raise ConfigError(
             f"{form} is a form of NSD's data, and {subject} is of "
             f"{voxels.trials.provenance['title']}; export npz"

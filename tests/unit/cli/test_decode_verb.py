@@ -59,6 +59,14 @@ def test_what_cannot_be_betas_is_refused(array, repetitions, error, message, tmp
         read_betas(tmp_path / "betas.npy", repetitions)
 
 
+def test_a_plain_array_has_no_test_images(tmp_path):
+    np.save(tmp_path / "betas.npy", np.ones((2, 3)))
+    with pytest.raises(
+        ConfigError, match="does not say which image a row belongs to; give a voxel"
+    ):
+        read_betas(tmp_path / "betas.npy", 3, tmp_path / "split.json")
+
+
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(MissingDataError, match="make it with fmri2img export"):
         read_betas(tmp_path / "betas.npz", None)
@@ -66,7 +74,7 @@ def test_other_files_are_refused(tmp_path):
     with pytest.raises(FormatError, match=r"not a \.npy or \.npz file"):
         read_betas(tmp_path / "betas.npz", None)
     for start, advice in (
-        (b"\x89HDF\r\n\x1a\n", "it is HDF5: of a voxel file, run: fmri2img export"),
+        (b"\x89HDF\r\n\x1a\n", "not a readable TrialBetas file"),
         (b"\x80\x04\x95", "it is a pickle, which is never loaded; save arrays with numpy.savez"),
     ):
         (tmp_path / "betas.npz").write_bytes(start + b"0" * 2000)

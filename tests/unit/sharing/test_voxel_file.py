@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from conftest import ONE_PROCESS, SESSIONS
+from fmri2img.cli.decode_verb import owner_of, read_betas
 from fmri2img.containers.ncsnr import estimate_ncsnr, noise_ceiling
 from fmri2img.containers.splits import split_images
 from fmri2img.datasets.nsd.conversion import convert_roi
@@ -21,7 +22,12 @@ from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.datasets.protocol import Resources
 from fmri2img.datasets.regions import read_region
 from fmri2img.project.config import ConvertRoiParams, ExtractBetasParams, TimeseriesParams
-from fmri2img.project.exceptions import MismatchError, MissingDataError
+from fmri2img.project.exceptions import (
+    ConfigError,
+    FormatError,
+    MismatchError,
+    MissingDataError,
+)
 from fmri2img.sharing import open_voxels
 from fmri2img.sharing.export import export_brain_diffuser, export_npz, export_takagi
 
@@ -64,6 +70,46 @@ def volumes(miniature):
         ) as file:
             betas.append(file["betas"][()].transpose(3, 2, 1, 0))
     return np.concatenate(betas, axis=-1)
+
+
+def save_split(image_ids, is_test, path):
+    """A split with some images as its test."""
+    rng = np.random.default_rng(0)
+    settings = {"kind": "shared", "validation_fraction": 0.2, "n_train_random": 1}
+    split_images(image_ids, is_test, rng=rng, **settings).save(path)
+    return path
+
+
+def test_what_decode_reads_of_it_is_what_it_reads_of_its_export(path, voxels, tmp_path):
+    export_npz(voxels, tmp_path / "export.npz")
+    images = voxels.image_ids
+    is_test = np.isin(images, voxels.shared_image_ids)
+    split = save_split(images, is_test, tmp_path / "split.json")
+    for asked, n_images in ((None, len(images)), (split, is_test.sum())):
+        one, other = (read_betas(file, None, asked) for file in (path, tmp_path / "export.npz"))
+        assert one[0] == other[0]
+        assert len(one[0]) == n_images
+        np.testing.assert_array_equal(one[1], other[1])
+        np.testing.assert_array_equal(one[2], other[2])
+
+
+def test_voxels_and_exports_say_whose_they_are(path, voxels, tmp_path):
+    export_npz(voxels, tmp_path / "export.npz")
+    np.savez(tmp_path / "plain.npz", betas=np.ones((1, 2)), image_ids=np.arange(1))
+    np.save(tmp_path / "plain.npy", np.ones((1, 2)))
+    owners = [owner_of(path)]
+    owners += [owner_of(tmp_path / name) for name in ("export.npz", "plain.npz", "plain.npy")]
+    assert owners == ["subj02", "subj02", "", ""]
+    for text in ("[]", "{", "{}"):
+        np.savez(tmp_path / "plain.npz", provenance_json=np.array(text))
+        with pytest.raises(FormatError, match="provenance_json: got text that names no subject"):
+            owner_of(tmp_path / "plain.npz")
+
+
+def test_decode_takes_test_images_of_the_same_subject_only(path, tmp_path):
+    split = save_split(np.arange(90_000, 90_009), np.arange(9) < 3, tmp_path / "split.json")
+    with pytest.raises(MismatchError, match=r"none of the test images of .*split\.json is in it"):
+        read_betas(path, None, split)
 
 
 def test_it_says_what_it_holds(voxels):
@@ -123,14 +169,7 @@ def test_trials_and_repetitions(voxels):
 
 def test_images_of_a_split(voxels, tmp_path):
     ids = voxels.image_ids
-    settings = {
-        "kind": "shared",
-        "validation_fraction": 0.1,
-        "n_train_random": 1,
-        "rng": np.random.default_rng(0),
-    }
-    split = split_images(ids, np.isin(ids, voxels.shared_image_ids), **settings)
-    split.save(tmp_path / "split.json")
+    save_split(ids, np.isin(ids, voxels.shared_image_ids), tmp_path / "split.json")
     np.testing.assert_array_equal(
         voxels.images_of(tmp_path / "split.json", "test"), voxels.shared_image_ids
     )
@@ -184,6 +223,16 @@ def test_npz_needs_no_pickle_and_holds_percent(voxels, tmp_path):
         np.testing.assert_array_equal(arrays["image_ids_0based"], voxels.trials.image_ids)
         assert arrays["roi_names"][0] == voxels.roi_names[0]
         assert "SIMULATED" in str(arrays["note"])
+
+
+@pytest.mark.parametrize("subject", ["../../x", "subj²", "person1"])
+def test_forms_of_nsd_are_for_nsds_subjects(voxels, subject, tmp_path):
+    about = voxels.trials.provenance | {"subject": subject}
+    other = replace(voxels, trials=replace(voxels.trials, provenance=about))
+    for export in (export_takagi, export_brain_diffuser):
+        with pytest.raises(ConfigError, match=r"is a form of NSD's data, and .*; export npz"):
+            export(other, tmp_path / "below/folder")
+    assert not list(tmp_path.iterdir())
 
 
 def test_takagi_folder_holds_what_their_script_computes(voxels, volumes, miniature, tmp_path):
