@@ -232,6 +232,20 @@ def array_fault(file: h5py.File, name: str, *, may_be_virtual: bool = False) -> 
         return f"{name} takes its values from {min(sources)}, expected them in the file"
     if elsewhere := [source for source in sources if Path(source).name != source]:
         return f"{name} takes its values from {min(elsewhere)}, expected files of its own folder"
+    return _part_fault(file, array) if sources else ""
+
+
+def _part_fault(file: h5py.File, array: h5py.Dataset) -> str:
+    """Return why an array that is combined from others is not all in files beside its own, as if
+    one of them is a link; empty if it is. Files that are not there count as empty.
+    """
+    parts = {(source.file_name, source.dset_name) for source in array.virtual_sources()}
+    for name, inside in sorted(parts):
+        path = Path(file.filename).with_name(name)
+        if name != "." and path.exists():
+            with h5py.File(path, "r", locking=False) as part:
+                if fault := array_fault(part, inside.removeprefix("/")):
+                    return f"{array.name.removeprefix('/')}: in {name}: {fault}"
     return ""
 
 

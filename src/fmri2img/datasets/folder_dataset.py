@@ -30,7 +30,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import Field
 
 from fmri2img.containers.storage import NOT_AN_ARRAY
@@ -51,7 +50,7 @@ from fmri2img.datasets.folder.picture_files import (
     read_picture_rows,
     read_picture_table,
 )
-from fmri2img.datasets.folder_tables import read_table, whole_numbers
+from fmri2img.datasets.folder_tables import read_declared, read_table, whole_numbers
 from fmri2img.datasets.joined_sessions import JoinedSessions
 from fmri2img.datasets.marks import source_of
 from fmri2img.datasets.protocol import (
@@ -74,7 +73,6 @@ from fmri2img.project.config import (
     Subject,
 )
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError, MissingDataError
-from fmri2img.project.files import read_text
 from fmri2img.project.params_file import check_section, near
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
@@ -146,12 +144,7 @@ class Reader:
             raise MissingDataError(
                 f"{path} not found; set machine.raw_root in params.yaml to the folder that holds it"
             )
-        text = read_text(path, remedy=f"write {path} in UTF-8")
-        try:
-            values = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            words = " ".join(str(error).split())
-            raise FormatError(f"{path}: not valid YAML ({words}); correct the file") from error
+        values, text = read_declared(path)
         return check_section(Declared, values, text=text, path=path)
 
     @property

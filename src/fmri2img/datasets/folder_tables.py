@@ -1,12 +1,33 @@
-"""Tables of a folder's experiment, read as texts and checked."""
+"""What a folder's owner wrote: tables, read as texts and checked, and ``dataset.yaml``."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from fmri2img.project.exceptions import FormatError
-from fmri2img.project.files import check_file
+from fmri2img.project.files import check_file, read_text
+
+
+def read_declared(path: Path) -> tuple[dict[str, Any], str]:
+    """Read ``dataset.yaml``; returns what it declares, and its text.
+
+    Raises
+    ------
+    FormatError
+        If it is not YAML, or has no keys.
+    """
+    text = read_text(path, remedy=f"write {path} in UTF-8")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        words = " ".join(str(error).split())
+        raise FormatError(f"{path}: not valid YAML ({words}); correct the file") from error
+    if not isinstance(values, dict | None):
+        raise FormatError(f"{path}: expected keys with values; correct the file")
+    return values or {}, text
 
 
 def read_table(

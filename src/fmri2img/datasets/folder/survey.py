@@ -21,11 +21,11 @@ from fmri2img.datasets.folder.picture_files import (
     read_picture_rows,
     read_picture_table,
 )
-from fmri2img.datasets.folder_tables import read_table, whole_numbers
+from fmri2img.datasets.folder_tables import read_declared, read_table, whole_numbers
 from fmri2img.datasets.nsd.volumes import read_volume
 from fmri2img.project.config import Subject
-from fmri2img.project.exceptions import FormatError, MismatchError, MissingDataError
-from fmri2img.project.files import read_text, write_text
+from fmri2img.project.exceptions import MismatchError, MissingDataError
+from fmri2img.project.files import write_text
 from fmri2img.project.progress import progress
 
 DECLARED = "dataset.yaml"
@@ -296,7 +296,7 @@ class Survey:
     def _declare(self, told: dict[str, str]) -> None:
         """Write ``dataset.yaml``, add what it lacks, and name what contradicts the files."""
         path = self.root / DECLARED
-        declared, text = _read_declared(path) if path.is_file() else ({}, "")
+        declared, text = read_declared(path) if path.is_file() else ({}, "")
         known = {"title": self.root.resolve().name} | told | self.facts
         for key, value in known.items():
             is_free = key == "missing" or (key == "title" and key not in told)
@@ -311,7 +311,7 @@ class Survey:
         meanings = {key: _ASKED.get(key, "which no file tells yet") for key in absent}
         if fresh:
             ours = tuple(f"# {key}:   # " for key in _KEYS)
-            kept = [line for line in text.splitlines(keepends=True) if not line.startswith(ours)]
+            kept = [f"{line}\n" for line in text.splitlines() if not line.startswith(ours)]
             asked = [f"# {key}:   # {meaning}\n" for key, meaning in meanings.items()]
             ordered = {key: fresh[key] for key in _KEYS if key in fresh}
             added = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True)
@@ -334,18 +334,6 @@ def _some(names: Sequence[str]) -> str:
 
 def _count(files: Sequence[object]) -> str:
     return f"{len(files)} file{'s' if len(files) > 1 else ''}"
-
-
-def _read_declared(path: Path) -> tuple[dict[str, Any], str]:
-    text = read_text(path, remedy=f"write {path} in UTF-8")
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        words = " ".join(str(error).split())
-        raise FormatError(f"{path}: not valid YAML ({words}); correct the file") from error
-    if not isinstance(values, dict | None):
-        raise FormatError(f"{path}: expected keys with values; correct the file")
-    return values or {}, text if text.endswith("\n") or not text else f"{text}\n"
 
 
 def _is_subject(name: str) -> bool:

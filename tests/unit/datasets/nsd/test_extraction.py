@@ -25,7 +25,7 @@ from fmri2img.datasets.nsd.extraction import extract_betas
 from fmri2img.datasets.nsd.paths import STIMULI, on_disk
 from fmri2img.datasets.nsd.stimuli import iterate_images
 from fmri2img.datasets.nsd.volumes import write_volume
-from fmri2img.datasets.picture_join import create_examples
+from fmri2img.datasets.picture_join import check_pictures, create_examples
 from fmri2img.datasets.protocol import Resources
 from fmri2img.datasets.regions import read_region
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
@@ -365,6 +365,20 @@ def test_what_is_known_of_each_voxel(miniature, trials):
     assert np.isnan(trials.training_ncsnr).all()
 
 
+def test_without_nsds_ncsnr_there_is_none(miniature, region, trials, tmp_path):
+    path = miniature.subject.files.ncsnr("b3")
+    kept = [
+        PurePosixPath(record.path)
+        for record in miniature.raw.receipt.files
+        if record.path != str(path)
+    ]
+    assert len(kept) == len(miniature.raw.receipt.files) - 1
+    without = replace(miniature, raw=raw_files_of(SUBJECT, miniature.root, kept))
+    found = extract(without, region, tmp_path)
+    assert np.isnan(found.ncsnr).all()
+    np.testing.assert_array_equal(found.betas, trials.betas)
+
+
 def test_training_ncsnr_sees_no_shared_image(miniature, region, trials, tmp_path):
     params = ALL.model_copy(update={"recompute_ncsnr": True})
     found = extract(miniature, region, tmp_path, params=params)
@@ -524,7 +538,10 @@ def test_a_damaged_stimulus_file(tmp_path, content):
         list(iterate_images(path, np.arange(4), remedy="dvc repro"))
 
 
-@pytest.mark.parametrize("way", ["external storage", "external link", "soft link"])
+@pytest.mark.parametrize(
+    "way",
+    ["external storage", "external link", "soft link", "virtual", "virtual, by a part's link"],
+)
 def test_pictures_that_lie_in_another_file_are_refused(tmp_path, way):
     pictures = np.ones((4, 5, 5, 3), np.uint8)
     with h5py.File(tmp_path / "other.hdf5", "w") as file:
@@ -536,11 +553,28 @@ def test_pictures_that_lie_in_another_file_are_refused(tmp_path, way):
             file.create_dataset("imgBrick", pictures.shape, np.uint8, external=[place])
         elif way == "external link":
             file["imgBrick"] = h5py.ExternalLink(tmp_path / "other.hdf5", "imgBrick")
+        elif way.startswith("virtual"):
+            place = tmp_path / "other.hdf5" if way == "virtual" else "part.hdf5"
+            layout = h5py.VirtualLayout(pictures.shape, np.uint8)
+            layout[:] = h5py.VirtualSource(place, "imgBrick", pictures.shape)
+            file.create_virtual_dataset("imgBrick", layout)
+            with h5py.File(tmp_path / "part.hdf5", "w") as part:
+                part["imgBrick"] = h5py.ExternalLink(tmp_path / "other.hdf5", "imgBrick")
         else:
             file["other"] = pictures
             file["imgBrick"] = h5py.SoftLink("/other")
-    with pytest.raises(FormatError, match=r"stimuli.hdf5: .*run: dvc repro"):
+    with pytest.raises(FormatError, match=r"stimuli.hdf5: .*expected .*run: dvc repro"):
         list(iterate_images(tmp_path / "stimuli.hdf5", np.arange(4), remedy="dvc repro"))
+
+
+def test_pictures_with_a_fourth_channel_are_refused(tmp_path):
+    with h5py.File(tmp_path / "stimuli.hdf5", "w") as file:
+        file["imgBrick"] = np.random.default_rng(0).integers(1, 255, (4, 5, 5, 4), np.uint8)
+    shown = iterate_images(tmp_path / "stimuli.hdf5", np.arange(4), remedy="")
+    with pytest.raises(
+        MismatchError, match=r"image 0 is uint8 of shape \(5, 5, 4\), expected uint8 of \(5, 5, 3\)"
+    ):
+        list(check_pictures(shown, np.arange(4), 5))
 
 
 def test_pictures_beyond_the_file(tmp_path):
