@@ -292,6 +292,18 @@ def test_the_split_of_somebody_else_stops_the_reconstruction(pair_template, tmp_
     assert made.stat().st_ino == before
 
 
+def test_files_of_somebody_else_are_made_again(copied):
+    """Those that name no subject: DVC knows their bytes."""
+    names = ["rois/subj02.json", "rois/subj02.nii.gz", "truth/subj02.h5", "prior/subj02.h5"]
+    expected = {name: (copied / "data" / name).read_bytes() for name in names}
+    for name in names:
+        (copied / "data" / name).unlink()  # it is a link to another project's
+        (copied / "data" / name).write_bytes(expected[name] + b" ")
+    run(copied, "dvc", "repro", "convert_roi", "collect_truth", "collect_prior")
+    for name in names:
+        assert (copied / "data" / name).read_bytes() == expected[name], name
+
+
 def test_a_store_without_runs_gets_them_again_from_the_files(project):
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{project}/fresh.db"}
     run(

@@ -7,7 +7,7 @@ from PIL import Image
 from fmri2img.generation.diffusion_pictures import PictureMaker, Request
 from fmri2img.pretrained.diffusion import open_diffusion
 from fmri2img.project.config import GenerateParams
-from fmri2img.project.exceptions import UnavailableError
+from fmri2img.project.exceptions import MismatchError, UnavailableError
 
 SETTINGS = GenerateParams(
     n_steps=3, strength=0.8, guidance=5.0, n_samples=2, precision="float32", seed=0
@@ -227,6 +227,15 @@ def raise_out_of_memory(most):
         return np.zeros((len(batch), 512, 512, 3), np.uint8)
 
     return make
+
+
+def test_a_network_that_overflows_leaves_no_picture(tiny_diffusion, requests, tmp_path):
+    """As in float16: its pictures would be black."""
+    broken = open_diffusion(str(tiny_diffusion), "main")
+    maker = make_maker(broken)
+    next(maker.unet.parameters()).data.fill_(torch.inf)
+    with pytest.raises(MismatchError, match="the decoder gave pictures with NaN or infinity"):
+        maker.make_all(requests, tmp_path, 0)
 
 
 def test_too_little_memory_halves_the_batch(diffusion, requests, tmp_path, monkeypatch):

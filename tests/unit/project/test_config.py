@@ -32,7 +32,8 @@ def test_shipped_params_are_valid(params_file):
     assert {name: check_settings(name, params.train[name]) for name in params.models}
     # As its authors train it: a baseline that is trained less flatters the others.
     baseline = params.train["basic_ae"]
-    assert (baseline["learning_rate"], baseline["batch_size"]) == (0.001, 64)
+    settings = [baseline[name] for name in ("learning_rate", "batch_size", "patience")]
+    assert settings == [0.001, 64, 8]
 
 
 @pytest.mark.parametrize(

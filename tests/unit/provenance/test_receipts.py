@@ -44,6 +44,16 @@ def test_round_trip_is_sorted_and_has_no_absolute_path(tmp_path, raw):
     assert Receipt.open(tmp_path / "receipt.json", remedy="") == raw.receipt
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"version https://git-lfs.github.com/spec/v1\n", b"/annex/objects/MD5E-s1--2.tsv\n"],
+)
+def test_a_pointer_gets_no_receipt(tmp_path, raw, content):
+    (tmp_path / "nsddata/a.tsv").write_bytes(content)
+    with pytest.raises(FormatError, match=r"a\.tsv: is a pointer of git"):
+        raw_files_of("subj05", tmp_path, PATHS)
+
+
 def test_an_unchanged_file_is_found(raw):
     assert raw.locate("nsddata/a.tsv").read_bytes() == b"12345"
 

@@ -653,6 +653,26 @@ def test_latents_of_another_size_than_the_pictures_are_refused(subject):
         latent_targets.collect(sources)
 
 
+def test_latents_of_somebody_else_serve_if_they_are_of_the_same_pictures(subject):
+    """Latents belong to pictures, and name no subject: they are joined by image."""
+    examples, split, latents = subject
+    ids = np.append(latents.image_ids, latents.image_ids.max() + 1)
+    more = replace(
+        latents,
+        image_ids=ids,
+        values=np.concatenate([latents.values, latents.values[:1] + 1]),
+        energies=np.concatenate([latents.energies, latents.energies[:1]]),
+    )
+    nothing = latents.only(latents.image_ids[:0])
+    own, others = (
+        make_training_set(examples, split, one, nothing).train.latents for one in (latents, more)
+    )
+    assert torch.equal(own, others)
+    fewer = latents.only(np.setdiff1d(latents.image_ids, split.ids("train")[:1]))
+    with pytest.raises(MismatchError, match=r"image id \d+ is not among the latents; rebuild both"):
+        make_training_set(examples, split, fewer, nothing)
+
+
 def test_the_split_of_somebody_else_is_refused(subject):
     examples, split, latents = subject
     other = replace(split, train=(*split.train[:-1], 80_000))
