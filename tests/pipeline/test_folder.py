@@ -58,7 +58,7 @@ def test_side_by_side_stages_give_the_bytes_of_one_after_another(project, pair_t
     n_stages = len(set(run(other, "dvc", "stage", "list", "--name-only").stdout.split()))
     assert sum(line.startswith("[") for line in lines) == n_stages - 1  # the code is the same
     assert f"[{n_stages}/{n_stages}]" in result.stderr
-    assert lines[-1].startswith(f"{n_stages - 1} stages ran, 1 were up to date")
+    assert lines[-1].startswith(f"{n_stages - 1} stages ran, 1 was up to date")
     first, second = outs(project), outs(other)
     kept = ("data/", "models/", "reports/training/", "reports/validation/", "reports/metrics/")
     compared = [path for path in second if path.startswith(kept) and PERSON in path]

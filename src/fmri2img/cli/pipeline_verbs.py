@@ -40,6 +40,11 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         type=_at_least_one,
         help="largest number of stages at a time; by default as many as cores allow",
     )
+    run.add_argument(
+        "--scheduler",
+        help="run stages on the workers of this Dask scheduler, instead of machine.dask_scheduler: "
+        "an address, or the JSON file that it writes",
+    )
     run.set_defaults(run=repro_stages)
     why = verbs.add_parser(
         "why", help="say which stages dvc repro would run, and what has changed for each"
@@ -85,6 +90,10 @@ def _at_least_one(text: str) -> int:
     return int(text)
 
 
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number} {one if number == 1 else several}"
+
+
 def repro_stages(options: argparse.Namespace) -> None:
     """Run the stale stages, and print how many ran."""
     start = time.monotonic()
@@ -93,11 +102,17 @@ def repro_stages(options: argparse.Namespace) -> None:
     # Starts multiprocessing.
     from fmri2img.pipeline.repro import repro
 
-    summary = repro(options.stages, load_params(), n_jobs=options.jobs)
+    params = load_params()
+    if options.scheduler:
+        changed = {"dask_scheduler": options.scheduler}
+        params = params.model_copy(update={"machine": params.machine.model_copy(update=changed)})
+    summary = repro(options.stages, params, n_jobs=options.jobs)
     fresh = summary.n_stages - len(summary.ran)
     if summary.ran:
         took = f"{time.monotonic() - start:.0f} s"
-        print(f"{len(summary.ran)} stages ran, {fresh} were up to date; {took}", file=sys.stderr)
+        ran = _counted(len(summary.ran), "stage ran", "stages ran")
+        others = _counted(fresh, "was up to date", "were up to date")
+        print(f"{ran}, {others}; {took}", file=sys.stderr)
     else:
         print(f"all {fresh} stages are up to date", file=sys.stderr)
 

@@ -72,8 +72,9 @@ def connect(scheduler: str) -> Any:
             f"params.yaml: machine.dask_scheduler: got {scheduler!r}, but Dask is not installed; "
             "run: pip install -c constraints.txt '.[dask]'"
         ) from error
+    place = "scheduler_file" if scheduler.endswith(".json") else "address"
     try:
-        return Client(scheduler, timeout=_CONNECT_SECONDS)
+        return Client(**{place: scheduler}, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise UnavailableError(
             f"params.yaml: machine.dask_scheduler: no Dask scheduler answers at {scheduler} "
