@@ -20,6 +20,7 @@ from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.metrics_document import floor_of
 from fmri2img.evaluation.table_rows import MODEL
+from fmri2img.models.registry import stage_of
 from fmri2img.paper.facts import Encoder, Facts
 from fmri2img.project.layout import reconstructions_path, truth_path
 
@@ -134,7 +135,8 @@ def chosen_pictures(facts: Facts, subject: str) -> dict[str, list[np.ndarray]]:
     for encoder in facts.of_subject(subject):
         reconstructions = Reconstructions.open(
             reconstructions_path(subject, encoder.model),
-            remedy=f"fmri2img pull --everything (or dvc repro predict@{subject}-{encoder.model})",
+            remedy="fmri2img pull --everything (or dvc repro "
+            f"{stage_of('predict', subject, encoder.model)})",
         )
         tests = reconstructions.rows("test")
         places = find_rows(

@@ -11,6 +11,7 @@ import numpy as np
 from fmri2img.containers.splits import Split
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.evaluation.table_rows import MODEL
+from fmri2img.models.registry import stage_of
 from fmri2img.paper.facts import Encoder, Facts, Participant
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
 from fmri2img.project.files import read_json
@@ -94,7 +95,7 @@ def _encoder(run: dict[str, Any], subject: str, model: str) -> Encoder:
     fields = {"settings": dict, "about": dict, "latent_shape": list}
     config = read_json(
         encoder_folder(subject, model) / "config.json",
-        remedy=f"fmri2img pull --models (or dvc repro train@{subject}-{model})",
+        remedy=f"fmri2img pull --models (or dvc repro {stage_of('train', subject, model)})",
         fields=fields,
     )
     path = metrics_path(subject, model)
@@ -102,7 +103,7 @@ def _encoder(run: dict[str, Any], subject: str, model: str) -> Encoder:
     if absent := [name for name in _ABOUT if name not in document["about"]]:
         raise FormatError(
             f"{path}: about: {absent[0]}: got nothing, expected what the scores depend on; run: "
-            f"dvc repro evaluate@{subject}-{model}"
+            f"dvc repro {stage_of('evaluate', subject, model)}"
         )
     _check_same_scores(path, document["rows"], run["means"][MODEL])
     return Encoder(
