@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from fmri2img.containers.latents import Latents
+from fmri2img.evaluation.metrics.latent_metrics import pattern_correlations
 from fmri2img.models.registry import load_encoder
 from fmri2img.sharing import open_voxels
 
@@ -34,13 +35,15 @@ with torch.no_grad():
     stated = encoder.spread(len(test), repetitions).numpy()
 
 # %%
-# Pattern correlation of each image: how alike true and predicted latents are, without the mean.
+# Latent pattern r of each image, as in the tables: how alike true and predicted latents are,
+# without the mean of the training images.
 latents = Latents.open(Path(f"data/latents/{subject}.h5"), remedy="fmri2img repro encode_latents")
 train = voxels.images_of(f"data/splits/{subject}.json", "train")
-mean = latents.only(train).values.mean(axis=0)
 true = latents.only(test).values
-one, other = ((part - mean).reshape(len(test), -1) for part in (true, predicted))
-scores = (one * other).sum(axis=1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
+mean, one, other = (
+    part.reshape(len(part), -1) for part in (latents.only(train).values, true, predicted)
+)
+scores = pattern_correlations(one, other, mean.mean(axis=0))
 print(f"latent r {scores.mean():.3f} over {len(test)} test images")
 
 # %%

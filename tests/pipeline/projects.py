@@ -12,6 +12,16 @@ import commands
 import miniature
 from miniature import environment
 
+# Settings of bayes_population that take seconds.
+SMALL_POPULATION = {
+    "window_sizes": [1.0],
+    "n_folds": 2,
+    "prior_shrinkages": [0.2],
+    "noise_shrinkages": [0.75],
+    "noise_scales": [0.5, 1.0, 3.0],
+    "pooled_shares": [0.5, 1],
+}
+
 
 def run(project, *command, check=True, **variables):
     """Run a command in a project: ``fmri2img``, ``dvc`` and ``python -m stages.x`` in this

@@ -20,16 +20,9 @@ from fmri2img.models.registry import load_encoder
 from fmri2img.project.params_file import load_params
 from fmri2img.training.population_member import learn_voxel_priors
 from miniature import SUBJECT, changed_params, clone, inside
+from pipeline.projects import SMALL_POPULATION
 
 MODEL, MEMBER, NEW = "bayes_population", "subj01", "subj09"
-SMALL = {
-    "window_sizes": [1.0],
-    "n_folds": 2,
-    "prior_shrinkages": [0.2],
-    "noise_shrinkages": [0.75],
-    "noise_scales": [0.5, 1.0, 3.0],
-    "pooled_shares": [0.5, 1],
-}
 OF_VOXELS = ("voxel_ijk", "roi_labels", "ncsnr", "training_ncsnr", "in_brain")
 OF_TRIALS = ("image_ids", "is_shared", "session", "run", "trial", "repetition")
 
@@ -50,7 +43,7 @@ def lab(pair_template, tmp_path_factory):
     """The miniature with one more member of the population, and the new person's voxel file."""
     lab = clone(pair_template, tmp_path_factory.mktemp("lab") / "project")
     with changed_params(lab) as params:
-        params["train"][MODEL] |= SMALL
+        params["train"][MODEL] |= SMALL_POPULATION
         params["models"]["population"] = [MODEL]
         params["subjects"] = params["population"] = [SUBJECT, MEMBER]
     with inside(lab):

@@ -19,7 +19,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.datasets.nsd.volumes import write_volume
 from miniature import SUBJECT, changed_params, clone, keep_only_fingerprints
-from pipeline.projects import run
+from pipeline.projects import repro, run
 
 PAGE = (REPOSITORY / "docs/own-data.md").read_text(encoding="utf-8")
 PLACE = "/data/breakfast"
@@ -161,8 +161,7 @@ def test_the_simulators_nsd_in_a_folder_gives_the_same_scores(pair_template, tmp
         {"dataset": "folder", "subjects": [SUBJECT], "population": [SUBJECT]}
         | {"convert_roi": regions},
     )
-    result = run(project, "fmri2img", "repro", "evaluate", check=False)
-    assert result.returncode == 0, result.stderr
+    repro(project, "evaluate")
     for kind in ("split", "truth", "scores"):
         same_in(kind, pair_template, project)
 
