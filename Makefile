@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 NETWORKS := $(VENV)/networks
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo summary ui test test-unit test-slow audit goldens check format demo-vae ncsnr benchmark quality share pull demo-remote clean
+.PHONY: help install demo summary ui test test-unit test-slow audit goldens check format docs licences release demo-vae ncsnr benchmark quality share pull demo-remote clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,16 @@ check: $(READY)  ## lint, types, spelling and import contracts
 
 format: $(READY)  ## bring the code into shape
 	ruff check --fix . && ruff format .
+
+docs: $(READY)  ## build the documentation into site/; its examples run if there are results here
+	sphinx-build -W --keep-going --quiet -c docs . site
+	@echo "site/index.html"
+
+licences: $(READY)  ## list the licences of all pinned packages (docs/licences.md, sbom.cdx.json)
+	python scripts/list_packages.py
+
+release: $(READY)  ## make a release: VERSION=0.3.0 (changelog, packages tried with every Python, tag)
+	python scripts/release.py $(VERSION)
 
 demo-vae: $(READY)  ## train the autoencoder of models/demo-vae anew (about an hour on 2 cores)
 	python scripts/train_demo_vae.py
