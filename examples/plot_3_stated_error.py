@@ -25,7 +25,7 @@ encoder, config = load_encoder(Path(f"models/{subject}/{name}"), subject=subject
 print(f"{name} of {subject}: {config['n_voxels']} voxels to latents of {config['latent_shape']}")
 
 # %%
-# It takes averages over repetitions, in the unit of the betas, and how many there were.
+# It takes averages over repetitions, in the unit of the betas, and the number of repetitions.
 voxels = open_voxels(f"data/voxels/{subject}.h5")
 test = voxels.images_of(f"data/splits/{subject}.json", "test")
 betas = torch.from_numpy(voxels.average(test))
@@ -35,8 +35,8 @@ with torch.no_grad():
     stated = encoder.spread(len(test), repetitions).numpy()
 
 # %%
-# Latent pattern r of each image, as in the tables: how alike true and predicted latents are,
-# without the mean of the training images.
+# Latent pattern r of each image, as in the tables: the correlation of true and predicted latents,
+# both less the mean of the training images.
 latents = Latents.open(Path(f"data/latents/{subject}.h5"), remedy="fmri2img repro encode_latents")
 train = voxels.images_of(f"data/splits/{subject}.json", "train")
 true = latents.only(test).values

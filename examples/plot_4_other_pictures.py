@@ -3,7 +3,7 @@ Score somebody else's reconstructions
 =====================================
 
 Any pictures can be scored, named by image id. Here the "reconstructions" are the true pictures,
-blurred more and more: what a score is worth shows beside its floors.
+blurred more and more. What a score is worth can be seen by comparing it with its floors.
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 A score of your own, with its floor and interval
 ================================================
 
-Score the reconstructions that are already there by something else: here, how well the brightness of
-the upper half beside that of the lower half is kept. To see a score in every table and page,
-declare it (*A metric* in CONTRIBUTING.md).
+Score the project's reconstructions by a measure of your own: here, how well they keep the
+difference in brightness between the upper and the lower half. To see a score in every table and
+page, declare it (*A metric* in CONTRIBUTING.md).
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 An encoder for a person with minutes of data
 ============================================
 
-Learn from all subjects but one what the voxels of each region respond to, and adapt it to the last
-one, of whom only the first minutes count. It needs a project of two subjects, such as the demo's;
-``fmri2img adapt`` does the same from files.
+Learn from all subjects but the last what the voxels of each region respond to, and make an encoder
+for the last from that and from the first minutes of scanning. This needs a project of at least two
+subjects, such as the demo's; ``fmri2img adapt`` does the same from files.
 """
 
 from pathlib import Path

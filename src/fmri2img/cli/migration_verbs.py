@@ -22,8 +22,8 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     """Add the verb to the command."""
     migrate = verbs.add_parser(
         "migrate-project",
-        help="bring a project of version 0.1 to today's names and layouts; only the comparison "
-        "is computed again",
+        help="bring a project of an earlier version to today's names and layouts; only the "
+        "comparison is computed again",
     )
     migrate.add_argument(
         "--dry-run", action="store_true", help="say what would be done, and change nothing"

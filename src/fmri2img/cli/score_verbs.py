@@ -27,7 +27,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
     verb.add_argument(
         "truth",
         type=Path,
-        help="the same; the project keeps each subject's test images in data/truth/<subject>.h5",
+        help="the true pictures, in the same form, such as data/truth/<subject>.h5 (test images)",
     )
     verb.add_argument(
         "--subset",

@@ -35,7 +35,7 @@ def add_verbs(verbs: argparse._SubParsersAction) -> None:
         (
             "pull",
             pull_files,
-            "pull them; dvc repro then continues from there, without raw files",
+            "pull what share pushed; dvc repro then continues from there, without raw files",
         ),
     ):
         verb = verbs.add_parser(name, help=help_text)
