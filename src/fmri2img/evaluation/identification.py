@@ -74,6 +74,7 @@ def two_way_identification(similarity: np.ndarray, fixed: Fixed = "prediction") 
         Rows are truth, columns predictions. For several samples per image, Takagi &
         Nishimoto compare the mean of their matrices.
     fixed : str
+        ``prediction`` or ``ground_truth``: what is compared with all of the other kind.
 
     Returns
     -------

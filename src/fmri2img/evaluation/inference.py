@@ -57,7 +57,14 @@ def sign_flip_p(differences: np.ndarray, n_permutations: int, rng: np.random.Gen
     differences : ndarray, shape (n_images,)
         Score of one model minus that of the other, on the same images.
     n_permutations : int
+        How many sets of signs are drawn.
     rng : Generator
+        Draws them.
+
+    Returns
+    -------
+    float
+        From ``1 / (n_permutations + 1)`` to 1.
     """
     observed = abs(differences.sum())
     reached = 0
@@ -84,11 +91,14 @@ def permutation_p(
         Metric to the score of each prediction (columns) if each image (rows) were the right one;
         higher is better.
     n_permutations : int
+        How many pairings are drawn.
     rng : Generator
+        Draws them.
 
     Returns
     -------
     dict of str to float
+        Metric to p.
     """
     n_images = len(next(iter(tables.values())))
     columns = np.arange(n_images)
@@ -125,6 +135,16 @@ def too_few_resamples(n_tests: int, n_resamples: int, setting: str) -> str:
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Return p-values adjusted for multiple tests by Holm's step-down procedure (1979), which keeps
     the family-wise error below the level.
+
+    Parameters
+    ----------
+    p_values : mapping of str to float
+        Test to p; all tests of the family.
+
+    Returns
+    -------
+    dict of str to float
+        Test to adjusted p, in the same order.
     """
     ordered = sorted(p_values.items(), key=lambda item: item[1])
     adjusted: dict[str, float] = {}

@@ -46,6 +46,15 @@ class Pictures:
 def read_pictures(path: Path) -> Pictures:
     """Read a folder of pictures named by id, or an HDF5 file with ``image_ids`` and ``images``.
 
+    Parameters
+    ----------
+    path : Path
+
+    Returns
+    -------
+    Pictures
+        With their ids as texts.
+
     Raises
     ------
     MissingDataError
@@ -224,11 +233,15 @@ def evaluate_pictures(
     Parameters
     ----------
     ids : list of str
+        One for each pair of pictures.
     truth, predicted : ndarray, shape (n, side, side, 3), uint8
         Pictures; the two sides may differ in size.
     networks : Networks
         Networks in whose features the pictures are also compared.
-    n_bootstrap, n_permutations, seed : int
+    n_bootstrap, n_permutations : int
+        Resamples behind each interval, and pairings behind each p.
+    seed : int
+        Of both.
 
     Returns
     -------

@@ -301,7 +301,9 @@ def load_encoder(
     Parameters
     ----------
     folder : Path
+        Holds ``model.safetensors`` and ``config.json``.
     device : device, optional
+        Where the weights go.
     subject, model : str
         Whose encoder it must be; empty: anybody's.
 

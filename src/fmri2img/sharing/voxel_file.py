@@ -23,6 +23,15 @@ SIMULATED = "SIMULATED DATA, not results about real brains."
 def open_voxels(path: str | Path) -> "VoxelFile":
     """Open ``data/voxels/<subject>.h5``; betas stay on disk until they are asked for.
 
+    Parameters
+    ----------
+    path : str or Path
+
+    Returns
+    -------
+    VoxelFile
+        With all voxels of the file.
+
     Raises
     ------
     MissingDataError
@@ -107,6 +116,11 @@ class VoxelFile:
         rois : sequence of str
             Such as ``["V1v", "V1d"]``.
 
+        Returns
+        -------
+        VoxelFile
+            The same trials, with fewer voxels.
+
         Raises
         ------
         MismatchError
@@ -121,14 +135,33 @@ class VoxelFile:
         return replace(self, columns=self.columns[np.isin(names, rois)])
 
     def trials_of(self, image_ids: np.ndarray) -> np.ndarray:
-        """Return the rows of all trials that showed one of the images, in time order, shape
-        (n_trials,).
+        """Return the rows of all trials that showed one of the images.
+
+        Parameters
+        ----------
+        image_ids : ndarray, shape (n_images,)
+
+        Returns
+        -------
+        ndarray, shape (n_trials,), int64
+            In time order.
         """
         return np.flatnonzero(np.isin(self.trials.image_ids, image_ids))
 
     def images_of(self, split: str | Path, part: SplitName) -> np.ndarray:
-        """Return the images of one part of a split (a file of ``data/splits/``) that were shown
-        here, shape (n_images,).
+        """Return the images of one part of a split that were shown here.
+
+        Parameters
+        ----------
+        split : str or Path
+            A file of ``data/splits``.
+        part : str
+            ``train``, ``validation`` or ``test``.
+
+        Returns
+        -------
+        ndarray, shape (n_images,)
+            Ids, ascending.
         """
         return np.intersect1d(
             Split.open(Path(split), remedy="fmri2img pull").ids(part), self.image_ids
@@ -154,8 +187,17 @@ class VoxelFile:
         )
 
     def stored(self, rows: np.ndarray | None = None) -> np.ndarray:
-        """Read betas as they are stored, shape (n_trials, n_voxels), int16 or float32: in `units`,
-        0 or NaN where a voxel has no data.
+        """Read betas as they are stored.
+
+        Parameters
+        ----------
+        rows : ndarray of int, optional
+            Trials, from `trials_of`; all by default.
+
+        Returns
+        -------
+        ndarray, shape (n_trials, n_voxels), int16 or float32
+            In the stored form of `units`; 0 or NaN where a voxel has no data.
         """
         betas: Any = self.trials.betas
         first, last = int(self.columns.min()), int(self.columns.max()) + 1
@@ -197,19 +239,33 @@ class VoxelFile:
         return averaged[np.searchsorted(ascending, wanted)]
 
     def n_repetitions(self, image_ids: np.ndarray) -> np.ndarray:
-        """Return how often each image was shown in these sessions, shape (n_images,)."""
+        """Return how often each image was shown in these sessions.
+
+        Parameters
+        ----------
+        image_ids : ndarray, shape (n_images,)
+
+        Returns
+        -------
+        ndarray, shape (n_images,), int64
+            0 for an image that was not shown.
+        """
         shown, counts = np.unique(self.trials.image_ids, return_counts=True)
         positions = np.searchsorted(shown, image_ids).clip(max=len(shown) - 1)
         return np.where(shown[positions] == image_ids, counts[positions], 0)
 
     def noise_ceiling(self, n_repetitions: int | np.ndarray) -> np.ndarray:
-        """Return the percent of each voxel's variance that any model of the image could explain,
-        shape (n_voxels,).
+        """Return the percent of each voxel's variance that any model of the image could explain.
 
         Parameters
         ----------
         n_repetitions : int or ndarray, shape (n_images,)
             Trials averaged for each image, from the method `n_repetitions`.
+
+        Returns
+        -------
+        ndarray, shape (n_voxels,)
+            NaN where the dataset ships no ncsnr.
         """
         return noise_ceiling(self.ncsnr, n_repetitions)
 
