@@ -25,13 +25,13 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs/images/reconstructions.png"
 SUBJECT, MODEL = "subj01", "bayes"
 N_SHOWN, SEED = 8, 0
-SIMULATION = {"volume_scale": 0.35, "n_visual_voxels": 6000, "beta_formats": ["hdf5"]}
+SIMULATION = {"volume_scale": 0.5, "n_visual_voxels": 3500, "beta_formats": ["hdf5"]}
 
 
 def main() -> None:
     """Run the pipeline in a clone, and draw test images that were chosen at random."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for the project, 5 GB")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the project, 8 GB")
     parser.add_argument("--sessions", default="all", help="fewer of them, such as 1,2")
     options = parser.parse_args()
     project = options.work.resolve() / "project"
