@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PICTURE = ROOT / "docs/images/reconstructions.png"
 SUBJECT, MODEL = "subj01", "bayes"
 N_SHOWN, SEED = 8, 0
-SIMULATION = {"volume_scale": 0.5, "n_visual_voxels": 3500, "beta_formats": ["hdf5"]}
+SIMULATION = {"volume_scale": 0.5, "n_visual_voxels": 2600, "beta_formats": ["hdf5"]}
 
 
 def main() -> None:

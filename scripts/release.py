@@ -84,8 +84,11 @@ def edited(version: str, day: str) -> dict[Path, str]:
     """
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise ReleaseError(f"version: got {version!r}, expected three numbers, such as 0.3.0")
-    paths = {name: ROOT / name for name in ("pyproject.toml", "CITATION.cff", "CHANGELOG.md")}
-    project, citation, changes = (path.read_text(encoding="utf-8") for path in paths.values())
+    names = ("pyproject.toml", "src/fmri2img/__init__.py", "CITATION.cff", "CHANGELOG.md")
+    paths = {name: ROOT / name for name in names}
+    project, package, citation, changes = (
+        path.read_text(encoding="utf-8") for path in paths.values()
+    )
     found = re.search(r'^version = "(.+)"$', project, re.MULTILINE)
     current = found[1] if found else ""
     if numbers(version) <= numbers(current):
@@ -98,6 +101,9 @@ def edited(version: str, day: str) -> dict[Path, str]:
     return {
         paths["pyproject.toml"]: project.replace(
             f'version = "{current}"', f'version = "{version}"', 1
+        ),
+        paths["src/fmri2img/__init__.py"]: package.replace(
+            f'__version__ = "{current}"', f'__version__ = "{version}"', 1
         ),
         paths["CITATION.cff"]: stated.replace("license:", f"{line}license:", 1),
         paths["CHANGELOG.md"]: changes.replace(

@@ -9,12 +9,14 @@ from typing import Any, ClassVar, Self
 import h5py
 import numpy as np
 
-from fmri2img import __version__
 from fmri2img.containers.declared_arrays import Array, first_fault
 from fmri2img.containers.storage import StoredArray, array_fault, write_array, writing
 from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.project.files import check_file, replacing
 
+# Every file that a stage writes names it: the version of fmri2img whose form of files this is. Not
+# the package's, or a release would change the bytes of all results and read NSD anew.
+FORMAT = "0.2.0"
 # Axes and units of the arrays in a file, for readers without this project.
 _MEANINGS: dict[str, tuple[str, str]] = {
     "voxel_ijk": (
@@ -126,7 +128,7 @@ class Stored:
     def _write(self, path: Path) -> None:
         with replacing(path) as partial, writing(partial) as file:
             file.attrs["container"] = type(self).__name__
-            file.attrs["written_by"] = f"fmri2img {__version__}"
+            file.attrs["written_by"] = f"fmri2img {FORMAT}"
             for item in fields(self):
                 value = getattr(self, item.name)
                 if value is None:

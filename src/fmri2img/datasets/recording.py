@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fmri2img import __version__
 from fmri2img.containers.ncsnr import above_threshold, common_repetitions, estimate_ncsnr
+from fmri2img.containers.stored import FORMAT
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.datasets.nsd.volumes import slab_centre_affine
 from fmri2img.datasets.protocol import Facts, LabelVolume, Region
@@ -151,7 +151,7 @@ def describe_voxels(
         "units": facts.units.record(),
         "n_repetitions": facts.n_repetitions,
         "splits": list(facts.splits),
-        "code_version": __version__,
+        "code_version": FORMAT,
         "receipts": {
             each.name: {"md5": each.receipt.md5(), "sha256_of_records": each.receipt.digest()}
             for each in (raw, shared)

@@ -5,6 +5,7 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from fmri2img import __version__
 from fmri2img.evaluation.presets import HEADLINE
 from fmri2img.paper.facts import Encoder, Facts, Participant
 
@@ -282,9 +283,8 @@ def _software(facts: Facts) -> list[str]:
     named = in_words(
         f"{name} {version}" for name, version in versions.items() if version != "not installed"
     )
-    code = by_subject(facts, lambda one: one.provenance.get("code_version", "of this repository"))
     return [
-        f"Voxels were extracted with fmri2img {code} [@fmri2img]; scores were computed with "
+        f"The analysis was run with fmri2img {__version__} [@fmri2img]; scores were computed with "
         f"{named}. The same seed gives the same bytes on one machine; `dvc.lock` names the MD5 of "
         "every input and result."
     ]

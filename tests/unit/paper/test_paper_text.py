@@ -23,7 +23,6 @@ PROVENANCE = {
     "n_repetitions": 3,
     "voxel_mm": 1.8,
     "selection": {"min_ncsnr": 0.0},
-    "code_version": "0.3.0",
 }
 ABOUT = {
     "autoencoder": {"name": "stable-diffusion-v1-5/stable-diffusion-v1-5", "sha256": "a" * 64},

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from fmri2img import __version__
 from fmri2img.containers.ncsnr import above_threshold
+from fmri2img.containers.stored import FORMAT
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.datasets.nsd.design import (
     N_REPETITIONS,
@@ -176,7 +176,7 @@ def _provenance(
             "n_voxels_before_ncsnr": int(region.mask.sum()),
         },
         # the hash of every line is in dvc.lock: an edited comment must not change this file
-        "code_version": __version__,
+        "code_version": FORMAT,
         "units": UNITS.record(),
         "n_repetitions": N_REPETITIONS,
         "splits": list(SPLITS),
