@@ -17,6 +17,8 @@ from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.splits import Split
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.evaluation.table_rows import ROWS
+from fmri2img.provenance import rewritten
+from fmri2img.provenance.rewritten import fingerprint_md5
 from miniature import MODELS, PAIR, SUBJECT, clone, copy_project
 from pipeline.projects import repro, run
 
@@ -290,6 +292,20 @@ def test_the_split_of_somebody_else_stops_the_reconstruction(pair_template, tmp_
     assert result.returncode == 1
     assert "is not among the examples" in result.stderr
     assert made.stat().st_ino == before
+
+
+def test_results_of_known_code_are_kept_without_that_code(copied, monkeypatch):
+    """As in a fresh clone, whose git history does not take fingerprints as today's code does."""
+    lock, earlier = copied / "dvc.lock", "a" * 32
+    current = fingerprint_md5((copied / "data/fingerprints/split_examples.txt").read_text())
+    lock.write_text(lock.read_text().replace(current, earlier))
+    told = run(copied, "fmri2img", "why", "split_examples").stdout
+    assert "in neither DVC's cache nor git" in told
+    entry = {"now": current, "earlier": {earlier: "0.2"}, "rounded": {}}
+    monkeypatch.setattr(rewritten, "_entries", lambda: {"split_examples": entry})
+    told = run(copied, "fmri2img", "accept").stdout
+    assert "kept split_examples: its code was rewritten since version 0.2 with bit-ident" in told
+    assert earlier not in lock.read_text()
 
 
 def test_files_of_somebody_else_are_made_again(copied):

@@ -70,7 +70,7 @@ def same_results(name: str, was: str, now: str) -> str:
     name : str
         Name of the fingerprint: a stage, or ``stage/model``.
     was, now : str
-        Texts of `stage_fingerprints.fingerprints`.
+        MD5s of the texts of `stage_fingerprints.fingerprints`, as ``dvc.lock`` has them.
 
     Returns
     -------
@@ -78,11 +78,11 @@ def same_results(name: str, was: str, now: str) -> str:
         A phrase; empty if nothing is known.
     """
     entry = _entries().get(name, {"now": ""})
-    if entry["now"] != fingerprint_md5(now):
+    if entry["now"] != now:
         return ""
-    if version := entry["earlier"].get(fingerprint_md5(was)):
+    if version := entry["earlier"].get(was):
         return f"rewritten since version {version} with bit-identical golden results"
-    if version := entry["rounded"].get(fingerprint_md5(was)):
+    if version := entry["rounded"].get(was):
         return f"rearranged since version {version}, with golden results equal except for rounding"
     return ""
 

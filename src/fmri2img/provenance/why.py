@@ -254,9 +254,19 @@ class Pipeline:
         """
         stage, fingerprint = self.locked[name], self.fingerprint_of(name)
         now = self.texts.get(fingerprint, "")
-        if stage.deps.get((FINGERPRINTS / f"{fingerprint}.txt").as_posix()) == fingerprint_md5(now):
+        locked = stage.deps.get((FINGERPRINTS / f"{fingerprint}.txt").as_posix(), "")
+        if locked == fingerprint_md5(now):
             return None
-        was = self.history.text(fingerprint, stage)
+        rewritten = same_results(fingerprint, locked, fingerprint_md5(now))
+        was = None if rewritten else self.history.text(fingerprint, stage)
+        if was is not None and not locked:  # version 0.1 named source files
+            rewritten = same_results(fingerprint, fingerprint_md5(was), fingerprint_md5(now))
+        if rewritten:
+            return Cause(
+                "code",
+                f"its code was {rewritten}: to keep the results, run fmri2img accept",
+                equivalent=rewritten,
+            )
         if was is None:
             return Cause(
                 "code",
@@ -269,12 +279,6 @@ class Pipeline:
                 "code",
                 "dvc.lock names its source files, as version 0.1 did; they mean the same: to keep "
                 "the results, run fmri2img accept",
-            )
-        if rewritten := same_results(fingerprint, was, now):
-            return Cause(
-                "code",
-                f"its code was {rewritten}: to keep the results, run fmri2img accept",
-                equivalent=rewritten,
             )
         names = differing(was, now)
         return Cause("code", f"code changed: {self.describe(names, was, now)}", tuple(names))
