@@ -304,7 +304,7 @@ def test_results_of_known_code_are_kept_without_that_code(copied, monkeypatch):
     entry = {"now": current, "earlier": {earlier: "0.2"}, "rounded": {}}
     monkeypatch.setattr(rewritten, "_entries", lambda: {"split_examples": entry})
     told = run(copied, "fmri2img", "accept").stdout
-    assert "kept split_examples: its code was rewritten since version 0.2 with bit-ident" in told
+    assert "kept split_examples@subj02: its code was rewritten since version 0.2 with bit" in told
     assert earlier not in lock.read_text()
 
 
