@@ -31,7 +31,7 @@ SIMULATION = {"volume_scale": 0.5, "n_visual_voxels": 2600, "beta_formats": ["hd
 def main() -> None:
     """Run the pipeline in a clone, and draw test images that were chosen at random."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--work", type=Path, required=True, help="folder for the project, 8 GB")
+    parser.add_argument("--work", type=Path, required=True, help="folder for the project, 14 GB")
     parser.add_argument("--sessions", default="all", help="fewer of them, such as 1,2")
     options = parser.parse_args()
     project = options.work.resolve() / "project"
