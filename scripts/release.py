@@ -84,7 +84,7 @@ def edited(version: str, day: str) -> dict[Path, str]:
     """
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise ReleaseError(f"version: got {version!r}, expected three numbers, such as 0.3.0")
-    names = ("pyproject.toml", "src/fmri2img/__init__.py", "CITATION.cff", "CHANGELOG.md")
+    names = ("pyproject.toml", "src/fmri2img/project/version.py", "CITATION.cff", "CHANGELOG.md")
     paths = {name: ROOT / name for name in names}
     project, package, citation, changes = (
         path.read_text(encoding="utf-8") for path in paths.values()
@@ -102,8 +102,8 @@ def edited(version: str, day: str) -> dict[Path, str]:
         paths["pyproject.toml"]: project.replace(
             f'version = "{current}"', f'version = "{version}"', 1
         ),
-        paths["src/fmri2img/__init__.py"]: package.replace(
-            f'__version__ = "{current}"', f'__version__ = "{version}"', 1
+        paths["src/fmri2img/project/version.py"]: package.replace(
+            f'VERSION = "{current}"', f'VERSION = "{version}"', 1
         ),
         paths["CITATION.cff"]: stated.replace("license:", f"{line}license:", 1),
         paths["CHANGELOG.md"]: changes.replace(

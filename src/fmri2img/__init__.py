@@ -1,3 +1,5 @@
 """Decode seen photographs from 7-tesla fMRI: NSD files, voxels, encoders, pictures, scores."""
 
-__version__ = "0.2.0"
+from fmri2img.project import version
+
+__version__ = version.VERSION

@@ -22,7 +22,7 @@ OPTIONS = {
     "quality": ("--work", "{folder}", "--jobs", "1"),
     "stated_error": ("--work", "{folder}"),
 }
-SLOW = ("full_design", "scale", "training")
+SLOW = ("full_design", "quality", "scale", "training")
 # What others import, and has nothing to run.
 MODULES = ("measuring", "worlds", "quality_jobs", "quality_tables")
 
@@ -39,8 +39,8 @@ def tiny(monkeypatch):
 
 
 def of_every_benchmark():
-    """The full design and the scale of a lab are pipelines of their own, and training starts
-    several processes: they take a minute or more at any size.
+    """The full design and the scale of a lab are pipelines of their own, training starts several
+    processes, and quality trains every encoder: they take half a minute or more at any size.
     """
     names = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in MODULES)
     return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]

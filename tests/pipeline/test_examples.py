@@ -12,32 +12,41 @@ from dataclasses import replace
 from html import unescape
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 
 from conftest import REPOSITORY
-from fmri2img.containers.examples import Examples
+from fmri2img.containers.splits import Split
 from fmri2img.containers.trial_betas import TrialBetas
 from miniature import SUBJECT, changed_params, clone, environment, inside
 from pipeline.projects import SMALL_POPULATION
 
 EXAMPLES = sorted((REPOSITORY / "examples").glob("plot_*.py"))
 OTHER = "subj07"  # after the subject: examples begin with the first
+OF_TRIALS = ("image_ids", "is_shared", "session", "run", "trial", "repetition", "betas")
 
 
 @pytest.fixture(scope="module")
 def two_people(pair_template, tmp_path_factory):
-    """The miniature with its subject once more, under another name: what one teaches is adapted
-    to the other.
+    """The miniature with two people made of one, who saw different pictures in training: what one
+    teaches is adapted to the other.
     """
     project = clone(pair_template, tmp_path_factory.mktemp("examples") / "project")
     with changed_params(project) as params:
         params["train"]["bayes_population"] |= SMALL_POPULATION
-    for kind, container in (("examples", Examples), ("voxels", TrialBetas)):
-        data = container.open(project / f"data/{kind}/{SUBJECT}.h5", remedy="")
-        about = data.provenance | {"subject": OTHER}
-        replace(data, provenance=about).save(project / f"data/{kind}/{OTHER}.h5")
-    for name in ("latents/{}.h5", "splits/{}.json"):
-        shutil.copy(project / "data" / name.format(SUBJECT), project / "data" / name.format(OTHER))
+    data = project / "data"
+    split = Split.open(data / f"splits/{SUBJECT}.json", remedy="")
+    for person, train in ((SUBJECT, split.train[::2]), (OTHER, split.train[1::2])):
+        replace(split, train=train).save(data / f"splits/{person}.json")
+    trials = TrialBetas.open(data / f"voxels/{SUBJECT}.h5", remedy="")
+    kept = ~np.isin(trials.image_ids, split.train[::2])
+    replace(
+        trials,
+        **{name: getattr(trials, name)[kept] for name in OF_TRIALS},
+        provenance=trials.provenance | {"subject": OTHER},
+    ).save(data / f"voxels/{OTHER}.h5")
+    for name in ("examples/{}.h5", "latents/{}.h5"):
+        shutil.copy(data / name.format(SUBJECT), data / name.format(OTHER))
     return project
 
 

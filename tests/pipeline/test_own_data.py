@@ -144,7 +144,9 @@ def write_pictures(project, root, trials):
     (source,) = (project / "data/raw/nsddata_stimuli").rglob("nsd_stimuli.hdf5")
     with h5py.File(source) as file:
         for image_id in ids:
-            Image.fromarray(file["imgBrick"][image_id]).save(root / f"pictures/{image_id}.png")
+            Image.fromarray(file["imgBrick"][image_id]).save(
+                root / f"pictures/{image_id}.png", compress_level=1
+            )
     files = [f"{image_id}.png" for image_id in ids]
     is_test = trials.is_shared[first].astype(int)
     table = pd.DataFrame({"image_id": ids, "file": files, "is_test": is_test})

@@ -20,8 +20,13 @@ pytestmark = pytest.mark.functional
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
     """What a release touches, committed."""
-    (tmp_path / "src/fmri2img").mkdir(parents=True)
-    for name in ("pyproject.toml", "src/fmri2img/__init__.py", "CITATION.cff", "constraints.txt"):
+    (tmp_path / "src/fmri2img/project").mkdir(parents=True)
+    for name in (
+        "pyproject.toml",
+        "src/fmri2img/project/version.py",
+        "CITATION.cff",
+        "constraints.txt",
+    ):
         (tmp_path / name).write_text((REPOSITORY / name).read_text(encoding="utf-8"))
     (tmp_path / "CHANGELOG.md").write_text(
         "# Changelog\n\n## Unreleased\n\n- New.\n\n## 0.1\n\n- Old.\n"
@@ -52,7 +57,7 @@ def content(folder):
 def test_a_release_names_its_version_everywhere_and_is_tagged(repository):
     release.release("9.1.0", [], repository)
     assert 'version = "9.1.0"' in (repository / "pyproject.toml").read_text()
-    assert '__version__ = "9.1.0"' in (repository / "src/fmri2img/__init__.py").read_text()
+    assert 'VERSION = "9.1.0"' in (repository / "src/fmri2img/project/version.py").read_text()
     citation = yaml.safe_load((repository / "CITATION.cff").read_text())
     assert citation["version"] == "9.1.0"
     assert str(citation["date-released"]) in (repository / "CHANGELOG.md").read_text()

@@ -21,7 +21,7 @@ from fmri2img.provenance.templates import Template, parse_template
 
 # Code that cannot change an output, with the reasons. A name covers everything inside it.
 CANNOT_CHANGE_OUTPUTS = {
-    "fmri2img.__version__": "names the version that wrote a page: a release re-runs nothing",
+    "fmri2img.project.version": "names the version that wrote a page: a release re-runs nothing",
     "fmri2img.pipeline.stage": "options and error lines",
     "fmri2img.project.config.MachineParams": "no result depends on the machine",
     "fmri2img.project.config.ProjectParams": "its sections count one by one, where they are used",

@@ -10,9 +10,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from fmri2img import __version__
 from fmri2img.evaluation.inference import p_text
 from fmri2img.project.layout import comparison_path, gallery_path, overview_path, report_path
+from fmri2img.project.version import VERSION
 
 
 def render(
@@ -51,7 +51,7 @@ def render(
         is_simulated=data_source == "simulated",
         links=links,
         origin=origin,
-        version=__version__,
+        version=VERSION,
         **values,
     )
 

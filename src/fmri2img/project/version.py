@@ -1,0 +1,3 @@
+"""The version of this package, set by ``scripts/release.py``."""
+
+VERSION = "0.2.0"
