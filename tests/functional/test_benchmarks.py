@@ -22,7 +22,7 @@ OPTIONS = {
     "quality": ("--work", "{folder}", "--jobs", "1"),
     "stated_error": ("--work", "{folder}"),
 }
-SLOW = ("full_design", "quality", "scale", "training")
+SLOW = ("extraction", "full_design", "quality", "scale", "serving", "training")
 # What others import, and has nothing to run.
 MODULES = ("measuring", "worlds", "quality_jobs", "quality_tables")
 
@@ -40,7 +40,8 @@ def tiny(monkeypatch):
 
 def of_every_benchmark():
     """The full design and the scale of a lab are pipelines of their own, training starts several
-    processes, and quality trains every encoder: they take half a minute or more at any size.
+    processes, quality trains every encoder, and two others write files or start servers of the
+    real kind: they take ten seconds or more at any size.
     """
     names = sorted(path.stem for path in BENCHMARKS.glob("*.py") if path.stem not in MODULES)
     return [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in names]
@@ -71,6 +72,7 @@ def test_every_benchmark_has_its_section():
             )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_the_simulation_is_measured(monkeypatch, capsys):
     with inside(REPOSITORY):

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from PIL import Image
 
 from conftest import REPOSITORY
 from datasets import PERSON, write_volumes
@@ -102,7 +101,6 @@ def as_folder(project, root):
     person = root / SUBJECT
     (person / "betas").mkdir(parents=True)
     (person / "regions").mkdir()
-    (root / "pictures").mkdir()
     trials = TrialBetas.open(project / f"data/voxels/{SUBJECT}.h5", remedy="")
     volume = nib.load(project / f"data/rois/{SUBJECT}.nii.gz")
     labels = np.asarray(volume.dataobj)
@@ -142,14 +140,10 @@ def as_folder(project, root):
 def write_pictures(project, root, trials):
     ids, first = np.unique(trials.image_ids, return_index=True)
     (source,) = (project / "data/raw/nsddata_stimuli").rglob("nsd_stimuli.hdf5")
-    with h5py.File(source) as file:
-        for image_id in ids:
-            Image.fromarray(file["imgBrick"][image_id]).save(
-                root / f"pictures/{image_id}.png", compress_level=1
-            )
-    files = [f"{image_id}.png" for image_id in ids]
+    with h5py.File(source) as shown, h5py.File(root / "pictures.hdf5", "w") as file:
+        file["pictures"] = np.stack([shown["imgBrick"][image_id] for image_id in ids])
     is_test = trials.is_shared[first].astype(int)
-    table = pd.DataFrame({"image_id": ids, "file": files, "is_test": is_test})
+    table = pd.DataFrame({"image_id": ids, "row": np.arange(len(ids)), "is_test": is_test})
     table.to_csv(root / "pictures.csv", index=False)
 
 

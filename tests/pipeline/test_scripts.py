@@ -49,6 +49,7 @@ def test_the_packages_commands_work_outside_of_the_checkout(project, monkeypatch
     assert "p of pairing at random" in lines[4]
 
 
+@pytest.mark.slow
 def test_a_search_over_settings_runs(copied, monkeypatch, capsys):
     monkeypatch.setenv("PATH", f"{BIN}{os.pathsep}{os.environ['PATH']}")
     shutil.rmtree(copied / "data/raw")

@@ -1,6 +1,5 @@
 """The scripts for SLURM, with an sbatch and an srun that start processes on this machine."""
 
-import pathlib
 import shutil
 import socket
 import subprocess
@@ -90,7 +89,7 @@ def test_an_array_of_jobs_runs_the_stages_and_ends_with_the_command(cluster):
         f"split_examples@{SUBJECT} is up to date"
         in run(project, "fmri2img", "why", f"split_examples@{SUBJECT}").stdout
     )
-    with pathlib.Path(variables["JOBS"]).open(encoding="utf-8") as file:
+    with Path(variables["JOBS"]).open(encoding="utf-8") as file:
         jobs = [int(line) for line in file]
     assert len(jobs) == 2
     deadline = time.monotonic() + 20
@@ -99,6 +98,7 @@ def test_an_array_of_jobs_runs_the_stages_and_ends_with_the_command(cluster):
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_training_on_two_nodes_is_one_training(cluster):
     project, variables = cluster
     with socket.socket() as free:
