@@ -1,11 +1,13 @@
 """
-Decode with a trained encoder, and see how sure it is
-=====================================================
+Decode with the champion, and see how sure it is
+================================================
 
-Load an encoder of the project, decode the test images, and compare the error that it states with
-the one that it makes.
+Load the encoder that was best on validation images, decode the test images, and compare the error
+that it states with the one that it makes. Where the encoder is not in this folder, ``fmri2img
+restore models:/fmri2img-bayes-subj01@champion`` fetches it.
 """
 
+import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,9 +20,9 @@ from fmri2img.models.registry import load_encoder
 from fmri2img.sharing import open_voxels
 
 subject = min(Path("data/voxels").glob("*.h5")).stem
-folders = sorted(Path(f"models/{subject}").glob("*/config.json"))
-names = [path.parent.name for path in folders]
-name = "bayes" if "bayes" in names else "ridge"
+compared = json.loads(Path("reports/comparison.json").read_text(encoding="utf-8"))["runs"]
+champions = [run for run in compared if compared[run]["champion"]]
+name = next(run.partition("/")[2] for run in champions if run.startswith(f"{subject}/"))
 encoder, config = load_encoder(Path(f"models/{subject}/{name}"), subject=subject, model=name)
 print(f"{name} of {subject}: {config['n_voxels']} voxels to latents of {config['latent_shape']}")
 

@@ -3,6 +3,7 @@
 import re
 
 import pytest
+import yaml
 
 from conftest import REPOSITORY
 
@@ -84,3 +85,41 @@ def test_an_answer_is_two_clicks_away(question):
     assert words in page.read_text(encoding="utf-8")
     first = linked(REPOSITORY / "README.md")
     assert page in first.union(*(linked(one) for one in first if one.suffix == ".md"))
+
+
+def setting(values, name):
+    """Whether params.yaml has a key of this dotted name."""
+    for part in name.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def test_pages_name_settings_that_exist():
+    """In running text; blocks of YAML are checked whole."""
+    params = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
+    n_named = 0
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":  # which also names those of earlier versions
+            continue
+        text = _CODE.sub("", page.read_text(encoding="utf-8"))
+        for name in re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)`", text):
+            section = name.partition(".")[0]
+            module = REPOSITORY / "src/fmri2img" / name.replace(".", "/")
+            if name.endswith((".yaml", ".json", ".lock")):
+                continue
+            if section not in params or module.with_suffix(".py").exists() or module.is_dir():
+                continue
+            n_named += 1
+            assert setting(params, name), f"{page.name}: there is no setting {name}"
+    assert n_named > 20
+
+
+def test_pages_name_error_codes_that_exist():
+    listed = (REPOSITORY / "docs/error-lines.md").read_text(encoding="utf-8")
+    for page in PAGES:
+        if page.name in ("CHANGELOG.md", "error-lines.md"):  # the first line of the latter explains
+            continue
+        for code in re.findall(r"\[([A-Z][0-9a-f]{4})\]", page.read_text(encoding="utf-8")):
+            assert f"| {code} |" in listed, f"{page.name}: {code}"
