@@ -3,6 +3,7 @@ that is named, and use it outside of the checkout on the files of a finished pro
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -85,7 +86,11 @@ def use(bin_folder: Path, project: Path) -> list[str]:
 
 def run(command: list[str], folder: Path) -> str:
     """Run a command, and stop with what it said if it fails; returns its standard output."""
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    # With it, pip would take the sources for a package that is installed already.
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, check=False
+    )
     if result.returncode:
         sys.exit(f"error: {' '.join(command)}: {result.stderr.strip()[-2000:]}")
     return result.stdout
