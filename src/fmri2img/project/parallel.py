@@ -4,12 +4,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
 
 from fmri2img.project.config import MachineParams
 from fmri2img.project.exceptions import ConfigError, UnavailableError
+from fmri2img.project.files import read_json
 
 Result = TypeVar("Result")
 _CONNECT_SECONDS = 15
@@ -62,6 +64,10 @@ def connect(scheduler: str) -> Any:
     ------
     UnavailableError
         If its scheduler does not answer.
+    MissingDataError
+        If the scheduler's JSON file is not there.
+    FormatError
+        If that file names no address.
     ConfigError
         If Dask is not installed.
     """
@@ -72,9 +78,11 @@ def connect(scheduler: str) -> Any:
             f"params.yaml: machine.dask_scheduler: got {scheduler!r}, but Dask is not installed; "
             "run: pip install -c constraints.txt '.[dask]'"
         ) from error
-    place = "scheduler_file" if scheduler.endswith(".json") else "address"
+    if scheduler.endswith(".json"):  # Dask itself would wait for the file for ever
+        remedy = f"dask scheduler --scheduler-file {scheduler}"
+        scheduler = read_json(Path(scheduler), remedy=remedy, fields={"address": str})["address"]
     try:
-        return Client(**{place: scheduler}, timeout=_CONNECT_SECONDS)
+        return Client(scheduler, timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise UnavailableError(
             f"params.yaml: machine.dask_scheduler: no Dask scheduler answers at {scheduler} "

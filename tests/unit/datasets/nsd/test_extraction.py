@@ -38,6 +38,7 @@ from fmri2img.project.exceptions import (
     MissingDataError,
     UnavailableError,
 )
+from fmri2img.project.parallel import connect
 from fmri2img.provenance.receipts import Receipt
 
 WINDOWS = TimeseriesParams(window_seconds=[4.0, 8.0], baseline_seconds=[-4.0, 0.0])
@@ -454,6 +455,15 @@ def test_no_dask_scheduler(miniature, region, tmp_path, monkeypatch):
         match=r"no Dask scheduler answers at tcp://127.0.0.1:9 .*; start one, or set it to null",
     ):
         extract(miniature, region, tmp_path, machine=machine)
+
+
+def test_the_file_of_a_dask_scheduler_is_not_waited_for(tmp_path):
+    file = tmp_path / "scheduler.json"
+    with pytest.raises(MissingDataError, match=r"scheduler\.json not found; run: dask scheduler"):
+        connect(str(file))
+    file.write_text("{}")
+    with pytest.raises(FormatError, match=r"scheduler\.json: address: got nothing, expected a str"):
+        connect(str(file))
 
 
 def test_an_extraction_that_breaks_off_goes_on_where_it_stopped(
