@@ -28,7 +28,7 @@ from functools import reduce
 import torch
 
 from fmri2img.models._forward import ForwardModel, Pairs, make_windows, shares_of
-from fmri2img.models._places import weights_of_places
+from fmri2img.models._places import Places
 from fmri2img.models._windows import Windows
 from fmri2img.models.base import VoxelPrior
 
@@ -37,6 +37,7 @@ _EXPLAINED = (0.0, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85)
 _PRIOR_EXPLAINED = 0.3  # by the prior that the first round starts with
 _PLACES_SD = 1.5  # of windows for the weights of single numbers, in cells of the first grid
 _TINY = 1e-6
+_VOXELS_AT_ONCE = 4096  # in weights of single numbers
 
 
 @dataclass(frozen=True)
@@ -393,8 +394,13 @@ class HierarchicalModels:
             windowed += float(1 - posterior.region.sizes[0]) * len(voxels) / len(varies)
         if not self.has_places:
             return Weights(weights, weights, windowed)
-        pairs = self.pairs.of(torch.isin(self.folds, torch.tensor(sorted(folds))))
-        left = pairs.voxels - pairs.features @ weights
-        both = Pairs(pairs.features, torch.cat([left, pairs.voxels], 1), pairs.counts)
-        added, alone = weights_of_places(both, self.places).split(len(varies), dim=1)
-        return Weights(weights + added, alone.clone(), windowed)
+        rows = torch.isin(self.folds, torch.tensor(sorted(folds)))
+        features, alone = self.pairs.features[rows], torch.empty_like(weights)
+        places = Places(features, self.pairs.counts[rows], self.places)
+        for start in range(0, len(varies), _VOXELS_AT_ONCE):
+            block = slice(start, start + _VOXELS_AT_ONCE)
+            voxels = self.pairs.voxels[:, block][rows]
+            left = voxels - features @ weights[:, block]
+            added, alone[:, block] = places.weights(torch.cat([left, voxels], 1)).chunk(2, dim=1)
+            weights[:, block] += added
+        return Weights(weights, alone, windowed)

@@ -1,17 +1,17 @@
-"""Inverting a linear model of the voxels: the prior over pictures, the noise, and the posterior
-mean of the picture.
+"""Inverting a linear model of the voxels: the prior over pictures, and the posterior mean of the
+picture.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
 
-from fmri2img.project.exceptions import MismatchError
+from fmri2img.models._noise import Noise, SolvedNoise, root_of
 
 Grid = tuple[int, int, int]  # channels, height, width
-_ADDED_VARIANCE = 1e-4  # in units of the mean variance, for singular covariances
 
 
 def shrink_covariance(sample: torch.Tensor, shrinkage: float, grids: list[Grid]) -> torch.Tensor:
@@ -63,121 +63,11 @@ def _apart(
         start = part.stop
 
 
-def noise_factor(residual: torch.Tensor, counts: torch.Tensor, shrinkage: float) -> torch.Tensor:
-    """Return the Cholesky factor of the residual covariance over voxels, shape (v, v), with shrunk
-    off-diagonal elements.
-
-    Parameters
-    ----------
-    residual : Tensor, shape (n, v)
-        Cross-validated residuals of averaged responses under the encoding model.
-    counts : Tensor, shape (n,)
-        Number of averaged trials: the covariance is scaled to a single trial, as far as averaging
-        reduces noise.
-    shrinkage : float
-        1 keeps only the diagonal.
-    """
-    covariance = (residual * counts[:, None]).T @ residual / len(residual)
-    # A voxel that never varies has no noise and carries no information.
-    floor = 1e-3 * covariance.diagonal().mean().clamp(min=1e-6)
-    diagonal = covariance.diagonal() + floor
-    covariance *= 1 - shrinkage
-    covariance.diagonal().copy_(diagonal)
-    return root_of(covariance)
-
-
-@dataclass(frozen=True)
-class FewImages:
-    """The same covariance where there are fewer images than voxels: rows^T rows + diagonal.
-
-    Attributes
-    ----------
-    rows : Tensor, shape (n, v), float64
-    diagonal : Tensor, shape (v,), float64
-    """
-
-    rows: torch.Tensor
-    diagonal: torch.Tensor
-
-    @classmethod
-    def of(cls, residual: torch.Tensor, counts: torch.Tensor, shrinkage: float) -> "FewImages":
-        """Take what `noise_factor` takes."""
-        rows = (residual * counts.sqrt()[:, None]).double() / len(residual) ** 0.5
-        variances = rows.square().sum(0)
-        floor = 1e-3 * variances.mean().clamp(min=1e-6)
-        return cls((1 - shrinkage) ** 0.5 * rows, shrinkage * variances + floor)
-
-    def solve(self, right: torch.Tensor) -> torch.Tensor:
-        """Return the inverse covariance times ``right`` (v, k), by Woodbury's identity."""
-        scaled = right / self.diagonal[:, None]
-        weighed = self.rows / self.diagonal
-        inner = weighed @ self.rows.T
-        inner.diagonal().add_(1)
-        root = torch.linalg.cholesky(inner)
-        return scaled - weighed.T @ torch.cholesky_solve(self.rows @ scaled, root)
-
-
-def noise_of(
-    residual: torch.Tensor, counts: torch.Tensor, shrinkage: float, n_numbers: int
-) -> "torch.Tensor | FewImages":
-    """Return the covariance of the noise in the form that is cheaper to invert: its root (v, v),
-    or `FewImages` if there are more voxels than a description has numbers, ``n_numbers``, and
-    more than twice as many as images.
-    """
-    n, v = residual.shape
-    if v >= n_numbers and v > 2 * n:
-        return FewImages.of(residual, counts, shrinkage)
-    return noise_factor(residual, counts, shrinkage)
-
-
-def root_of(covariance: torch.Tensor) -> torch.Tensor:
-    """Return the lower triangular root of a covariance, shape (d, d).
-
-    With few or plain pictures the covariance is singular; a small share of the mean variance is
-    then added to every variance.
-
-    Raises
-    ------
-    MismatchError
-        If it still has no root: values are not finite, or nothing varies.
-    """
-    root, failed = torch.linalg.cholesky_ex(covariance)
-    if not failed:
-        return root
-    variances = covariance.diagonal()
-    added = torch.diag(_ADDED_VARIANCE * variances.mean().expand_as(variances))
-    root, failed = torch.linalg.cholesky_ex(covariance + added)
-    if failed:
-        raise MismatchError(
-            "train: the covariance of the training pictures cannot be inverted, expected "
-            "pictures that differ from one another; check them, or choose another model"
-        )
-    return root
-
-
-def relative_noise(
-    repetitions: float | torch.Tensor, counts: torch.Tensor, share: float
-) -> float | torch.Tensor:
-    """Return the noise variance of an average of ``repetitions`` trials, relative to the covariance
-    of `noise_factor`.
-
-    Parameters
-    ----------
-    repetitions : float or Tensor
-    counts : Tensor, shape (n_images,)
-        Trials of each training image; `noise_factor` multiplies residuals of averages by them.
-    share : float
-        Share of variance that averaging does not reduce, from `misfit_share`.
-    """
-    reference = share * float(counts.mean()) + (1 - share)
-    return (share + (1 - share) / repetitions) / reference
-
-
 class View(Protocol):
     """What voxels see of a prior over descriptions."""
 
-    def against(self, noise: "torch.Tensor | FewImages") -> "Inversion":
-        """Invert the voxels' model, given the covariance of their noise (`noise_of`)."""
+    def against(self, noise: Noise) -> "Inversion":
+        """Invert the voxels' model, given their noise."""
 
 
 def views_of(
@@ -199,12 +89,14 @@ def views_of(
         The first ones of a description's numbers, which are wanted.
     shrinkages : list of float
     """
-    weights = weights.double()
     if weights.shape[1] >= len(sample):
         return {
-            shrinkage: _Rooted.of(shrink_covariance(sample, shrinkage, grids), weights, n_latents)
+            shrinkage: _Rooted(
+                weights, root_of(shrink_covariance(sample, shrinkage, grids)), n_latents
+            )
             for shrinkage in shrinkages
         }
+    weights = weights.double()
     # A shrunk covariance is a sum of two, and so is all that voxels see of it.
     ridge = _ridge(sample)
     products = torch.empty_like(weights)
@@ -220,24 +112,24 @@ def views_of(
 
 @dataclass(frozen=True)
 class _Rooted:
-    """View of more voxels than a description has numbers: W^T R (v, d) of a covariance S = R R^T,
-    and the rows of R for the latents (n_latents, d).
+    """View of more voxels than a description has numbers: their weights (d, v) and the root R
+    (d, d) of a covariance S = R R^T.
     """
 
-    weighted: torch.Tensor
+    weights: torch.Tensor
     root: torch.Tensor
+    n_latents: int
 
-    @classmethod
-    def of(cls, covariance: torch.Tensor, weights: torch.Tensor, n_latents: int) -> "_Rooted":
-        root = root_of(covariance)
-        return cls(weights.T @ root, root[:n_latents])
+    @cached_property
+    def weighted(self) -> torch.Tensor:
+        """W^T R, shape (v, d)."""
+        return self.weights.double().T @ self.root
 
-    def against(self, noise: "torch.Tensor | FewImages") -> "Inversion":
-        if isinstance(noise, FewImages):
-            solved = noise.solve(self.weighted)
-            values, vectors = _lengths(self.weighted.T @ solved)
+    def against(self, noise: Noise) -> "Inversion":
+        if isinstance(noise, SolvedNoise):
+            values, vectors = _lengths(self.root.T @ noise.precision @ self.root)
             lengths = values.sqrt()
-            whitened = (solved @ vectors / lengths).float()
+            whitened = noise.solution @ (self.root @ vectors / lengths).float()
         else:
             both = torch.linalg.solve_triangular(noise.double(), self.weighted, upper=False)
             values, vectors = _lengths(both.T @ both)
@@ -245,8 +137,8 @@ class _Rooted:
             whitened = torch.linalg.solve_triangular(
                 noise.T, (both @ vectors / lengths).float(), upper=True
             )
-        variance = self.root.square().sum(1)
-        return Inversion(self.root @ vectors * lengths, values, variance, whitened)
+        wanted = self.root[: self.n_latents]
+        return Inversion(wanted @ vectors * lengths, values, wanted.square().sum(1), whitened)
 
 
 def _lengths(precision: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -286,8 +178,8 @@ class _Seen:
         pairs = zip(vars(self).values(), vars(other).values(), strict=True)
         return _Seen(*((1 - share) * ours + share * theirs for ours, theirs in pairs))
 
-    def against(self, noise: "torch.Tensor | FewImages") -> "Inversion":
-        if isinstance(noise, FewImages):
+    def against(self, noise: Noise) -> "Inversion":
+        if isinstance(noise, SolvedNoise):
             raise TypeError("few voxels have a root of their noise")
         root = noise.double()
         half = torch.linalg.solve_triangular(root, self.within, upper=False)

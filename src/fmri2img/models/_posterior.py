@@ -23,13 +23,8 @@ import torch
 from pydantic import Field
 
 from fmri2img.models._forward import ForwardModel, Pairs
-from fmri2img.models._inversion import (
-    View,
-    noise_of,
-    relative_noise,
-    shrink_covariance,
-    views_of,
-)
+from fmri2img.models._inversion import View, shrink_covariance, views_of
+from fmri2img.models._noise import noise_of, relative_noise
 from fmri2img.models.base import Encoder, EncoderSettings, TrainingTensors
 from fmri2img.project.param_types import Seed
 
@@ -161,15 +156,16 @@ class PosteriorEncoder(Encoder):
             np.random.default_rng(settings.seed).permutation(len(counts))
             % min(settings.n_folds, len(counts))
         )
+        within = variance_within_images(self.normalizer, data)
         candidates = [
-            (models, misfit_share(self.normalizer, data, models.misfit(), counts))
+            (models, misfit_share(models.misfit(), counts, *within))
             for models in self.encoding_models(pairs, folds, world, data)
         ]
         models, share = _best(candidates, pairs, folds, settings, world)
         choice, error = choose_inversion(pairs, folds, models, settings, world, share)
         forward = models.fitted_on(frozenset(folds.tolist()))
         view = world.views(pairs.features, forward, [choice.prior_shrinkage])
-        factor = noise_of(forward.residual, counts, choice.noise_shrinkage, world.n_numbers)
+        factor = noise_of(forward.residual, counts, forward.weights).shrunk(choice.noise_shrinkage)
         inverse = view[choice.prior_shrinkage].against(factor)
         for repetitions in range(1, data.most_repetitions + 1):
             noise = choice.noise_scale * relative_noise(repetitions, counts, share)
@@ -273,10 +269,7 @@ class World:
 
 
 def misfit_share(
-    normalizer: torch.nn.Module,
-    data: TrainingTensors,
-    residual: torch.Tensor,
-    counts: torch.Tensor,
+    residual: torch.Tensor, counts: torch.Tensor, within: float, freedom: float
 ) -> float:
     """Return the share of a single trial's unexplained variance that repeats with the image, so
     that averaging does not reduce it.
@@ -286,21 +279,20 @@ def misfit_share(
 
     Parameters
     ----------
-    normalizer : Module
-    data : TrainingTensors
     residual : Tensor, shape (n_images, n_voxels)
         Of averaged responses, under models that did not see them.
     counts : Tensor, shape (n_images,)
         Number of averaged trials.
+    within, freedom : float
+        From `variance_within_images`.
     """
-    within, freedom = _variance_within_images(normalizer, data)
     if freedom < 1:
         return 0.0
     left = residual.square().mean().item() - within * float((1 / counts).mean())
     return max(0.0, left) / (max(0.0, left) + within) if within > 0 else 1.0
 
 
-def _variance_within_images(
+def variance_within_images(
     normalizer: torch.nn.Module, data: TrainingTensors
 ) -> tuple[float, float]:
     """Return the mean variance of z-scored trials around their image's mean, and its degrees of
@@ -376,13 +368,14 @@ def choose_inversion(
     errors = dict.fromkeys(options, 0.0)
     every = frozenset(folds.tolist())
     for fold in sorted(every):
-        held_out, rest = pairs.of(folds == fold), pairs.of(folds != fold)
+        held_out, rest = pairs.of(folds == fold), folds != fold
         truth = held_out.features[:, : world.n_latents].double()
-        noise = relative_noise(held_out.counts, rest.counts, share)
+        noise = relative_noise(held_out.counts, pairs.counts[rest], share)
         forward = models.fitted_on(every - {fold})
-        views = world.views(rest.features, forward, settings.prior_shrinkages)
+        views = world.views(pairs.features[rest], forward, settings.prior_shrinkages)
+        residuals = noise_of(forward.residual, forward.counts, forward.weights)
         for noise_shrinkage in settings.noise_shrinkages:
-            factor = noise_of(forward.residual, forward.counts, noise_shrinkage, world.n_numbers)
+            factor = residuals.shrunk(noise_shrinkage)
             for prior_shrinkage, view in views.items():
                 inverse = view.against(factor)
                 projected = (held_out.voxels @ inverse.whitened).double()
@@ -393,6 +386,6 @@ def choose_inversion(
                         len(pairs.counts) * world.n_latents
                     )
             del factor, inverse, projected  # a gigabyte each at the real size
-        del views
+        del views, residuals, forward
     best = min(options, key=lambda option: errors[option])
     return best, errors[best]

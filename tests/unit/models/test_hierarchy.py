@@ -9,7 +9,7 @@ from fmri2img.models._hierarchy import (
     Posterior,
     Sums,
 )
-from fmri2img.models._places import weights_of_places
+from fmri2img.models._places import Places
 from fmri2img.models._windows import Windows
 from fmri2img.models.base import VoxelPrior
 from voxel_world import GRIDS, N_ENERGIES, D, make_world
@@ -174,7 +174,7 @@ def test_places_add_what_pooling_cannot_express_and_nothing_to_noise(rng):
     truth[[3, 40, 77], 0] = torch.tensor([1.0, -1.0, 0.5])
     voxels = features @ truth + torch.from_numpy(rng.normal(size=(n_images, 2))).float()
     pairs = Pairs(features, voxels, torch.ones(n_images))
-    found = weights_of_places(pairs, [torch.ones(D)])
+    found = Places(features, pairs.counts, [torch.ones(D)]).weights(voxels)
     assert float(torch.corrcoef(torch.stack([found[:, 0], truth[:, 0]]))[0, 1]) > 0.9
     assert found[:, 1].norm() < 0.05 * found[:, 0].norm()
 
@@ -200,7 +200,7 @@ def test_places_are_ridge_regressions_weighed_by_evidence(n_images, rng):
             solutions.append(torch.where(window > 0.03, window, 0.0) * (ratio * scaled.T @ solved))
     expected = torch.softmax(torch.stack(logs), 0) @ torch.stack(solutions)
     pairs = Pairs(features.float(), voxel.float(), counts.float())
-    found = weights_of_places(pairs, windows)[:, 0]
+    found = Places(pairs.features, pairs.counts, windows).weights(pairs.voxels)[:, 0]
     torch.testing.assert_close(found.double(), expected, atol=2e-4, rtol=1e-2)
 
 

@@ -7,16 +7,9 @@ import yaml
 
 from conftest import REPOSITORY
 from fmri2img.models._forward import Pairs
-from fmri2img.models._inversion import (
-    FewImages,
-    noise_factor,
-    noise_of,
-    relative_noise,
-    root_of,
-    shrink_covariance,
-    views_of,
-)
-from fmri2img.models._posterior import World, misfit_share
+from fmri2img.models._inversion import shrink_covariance, views_of
+from fmri2img.models._noise import SolvedNoise, noise_factor, noise_of, relative_noise, root_of
+from fmri2img.models._posterior import World, misfit_share, variance_within_images
 from fmri2img.models.base import TrainingTensors
 from fmri2img.models.registry import check_settings, model_class
 from fmri2img.project.exceptions import MismatchError
@@ -162,7 +155,8 @@ def test_what_repeats_with_the_image_is_told_from_noise(rng):
         none,
         none,
     )
-    share = misfit_share(torch.nn.Identity(), data, tensors[1], data.repetitions.float())
+    within = variance_within_images(torch.nn.Identity(), data)
+    share = misfit_share(tensors[1], data.repetitions.float(), *within)
     assert share == pytest.approx(1 / 3, abs=0.03)
     assert relative_noise(3, data.repetitions.float(), 0.0) == pytest.approx(1 / 3)
     # A reference of two trials' worth.
@@ -270,12 +264,23 @@ def test_noise_of_few_images_needs_no_root_of_all_voxels(rng):
     weights = tensor(rng.normal(size=(18, n_voxels))).float()
     pictures = tensor(rng.normal(size=(40, 18)))
     view = views_of(pictures.T @ pictures / 40, grids, weights, 18, [0.2])[0.2]
-    few = noise_of(residual, counts, 0.75, 18)
-    assert isinstance(few, FewImages)
-    root = noise_factor(residual, counts, 0.75)
-    whole = few.rows.T @ few.rows + torch.diag(few.diagonal)
-    torch.testing.assert_close(whole.float(), root @ root.T, atol=1e-4, rtol=1e-4)
+    few = noise_of(residual, counts, weights).shrunk(0.75)
+    assert isinstance(few, SolvedNoise)
+    covariance = (residual * counts[:, None]).T @ residual / n_images
+    variances = covariance.diagonal()
+    alone = torch.diag(variances + 1e-3 * variances.mean())
+    root = torch.linalg.cholesky(0.25 * covariance + 0.75 * alone)
     for ours, theirs in zip(view.against(few).gain(0.7), view.against(root).gain(0.7), strict=True):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
-    assert not isinstance(noise_of(residual, counts, 0.75, 71), FewImages)  # fewer voxels than that
-    assert not isinstance(noise_of(residual.repeat(3, 1), counts.repeat(3), 0.75, 18), FewImages)
+
+
+@pytest.mark.parametrize(
+    ("n_images", "n_numbers"), [(12, 71), (70, 18)], ids=["few voxels", "as many images"]
+)
+def test_a_root_is_taken_where_it_is_cheaper(n_images, n_numbers, rng):
+    """With fewer voxels than a description has numbers, or no more than images."""
+    residual = torch.from_numpy(rng.normal(size=(n_images, 70))).float()
+    noise = noise_of(residual, torch.ones(n_images), torch.ones(n_numbers, 70))
+    torch.testing.assert_close(
+        noise.shrunk(0.5), noise_factor(residual, torch.ones(n_images), 0.5), rtol=0, atol=0
+    )
