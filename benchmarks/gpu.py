@@ -141,7 +141,7 @@ def training_data() -> Any:
     images = torch.arange(N_IMAGES).repeat_interleave(3)
     averages = betas.view(N_IMAGES, 3, N_VOXELS).mean(1)
     labels = torch.ones(N_VOXELS)
-    train = TrainingTensors(betas, images, averages, latents, labels, none, none, none)
+    train = TrainingTensors(betas, images, latents, labels, none, none, none)
     few = slice(0, max(2, N_IMAGES // 10))
     validation = ValidationTensors(
         averages[few], latents[few], latents.mean(0), torch.full((few.stop,), 3)

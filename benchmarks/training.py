@@ -166,7 +166,6 @@ def ours(
     train = TrainingTensors(
         betas,
         images,
-        torch.zeros(N_IMAGES, N_VOXELS),
         latents,
         torch.ones(N_VOXELS),
         none,

@@ -323,7 +323,6 @@ def _training_set(
     tensors = TrainingTensors(
         betas=tensor(betas[used]),
         trial_images=tensor(np.searchsorted(np.flatnonzero(~is_validation), trials[used])),
-        image_betas=tensor(averages[~is_validation]),
         latents=tensor(pool.latents[train]),
         roi_labels=tensor(labels.astype(np.int64)),
         roi_names={int(label): str(label) for label in np.unique(labels)},

@@ -37,14 +37,13 @@ def make_world(rng):
         + 6 * rng.normal(size=(len(trials), 4)) @ shared.T
     )
     betas = signal[trials] + noise
-    averages = np.stack([betas[trials == image].mean(axis=0) for image in range(N_IMAGES)])
     noise = (
         6 * rng.normal(size=(N_TEST, 2, N_VOXELS)) + 6 * rng.normal(size=(N_TEST, 2, 4)) @ shared.T
     )
     test = signal[N_IMAGES:] + noise.mean(axis=1)  # of two repetitions, as in training
     tensors = [
         torch.from_numpy(values).float()
-        for values in (betas, averages, latents[:N_IMAGES].reshape(-1, *SHAPE))
+        for values in (betas, latents[:N_IMAGES].reshape(-1, *SHAPE))
     ]
     contrasts = torch.from_numpy(energies[:N_IMAGES].reshape(-1, *ENERGY_SHAPE)).float()
     nothing = torch.zeros(0, *SHAPE), torch.zeros(0, *ENERGY_SHAPE)
@@ -53,7 +52,6 @@ def make_world(rng):
         tensors[0],
         torch.from_numpy(trials),
         tensors[1],
-        tensors[2],
         regions,
         contrasts,
         *nothing,

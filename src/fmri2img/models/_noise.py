@@ -75,9 +75,7 @@ class FewImages:
     within: torch.Tensor
 
     @classmethod
-    def of(
-        cls, residual: torch.Tensor, counts: torch.Tensor, weights: torch.Tensor
-    ) -> "FewImages":
+    def of(cls, residual: torch.Tensor, counts: torch.Tensor, weights: torch.Tensor) -> "FewImages":
         """Take what `noise_of` takes; ``residual`` is overwritten, as it may be large."""
         residual *= (counts / len(residual)).sqrt()[:, None]
         variances = residual.square().sum(0)
@@ -97,7 +95,7 @@ class FewImages:
     def shrunk(self, shrinkage: float) -> Noise:
         """Return what stands for the root of the covariance with shrunk correlations."""
         kept, added = 1 - shrinkage, max(shrinkage, _LEAST_SHRINKAGE)
-        inner = kept * self.gram.double()
+        inner = self.gram.double().mul_(kept)
         inner.diagonal().add_(added)
         solved = torch.cholesky_solve(self.across, root_of(inner))  # (n, d)
         del inner

@@ -78,6 +78,9 @@ class EncodingModels(Protocol):
     def misfit(self) -> torch.Tensor:
         """Return residuals of averaged responses (n, v), from models that did not see them."""
 
+    def settle(self) -> None:
+        """Forget what only the other candidates need."""
+
 
 class PosteriorEncoder(Encoder):
     """The posterior mean of the latent given the responses of all voxels, as a linear map for each
@@ -149,19 +152,20 @@ class PosteriorEncoder(Encoder):
             )
             self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
             return {}
-        pairs, voxel_mean = Pairs.centred(
-            world.descriptions, self.normalizer(data.image_betas), counts
-        )
+        averages = data.image_betas
+        within = variance_within_images(self.normalizer, data, averages)
+        pairs, voxel_mean = Pairs.centred(world.descriptions, self.normalizer(averages), counts)
+        del averages  # half a gigabyte at the real size
         folds = torch.from_numpy(
             np.random.default_rng(settings.seed).permutation(len(counts))
             % min(settings.n_folds, len(counts))
         )
-        within = variance_within_images(self.normalizer, data)
         candidates = [
             (models, misfit_share(models.misfit(), counts, *within))
             for models in self.encoding_models(pairs, folds, world, data)
         ]
         models, share = _best(candidates, pairs, folds, settings, world)
+        models.settle()
         choice, error = choose_inversion(pairs, folds, models, settings, world, share)
         forward = models.fitted_on(frozenset(folds.tolist()))
         view = world.views(pairs.features, forward, [choice.prior_shrinkage])
@@ -293,20 +297,18 @@ def misfit_share(
 
 
 def variance_within_images(
-    normalizer: torch.nn.Module, data: TrainingTensors
+    normalizer: torch.nn.Module, data: TrainingTensors, averages: torch.Tensor
 ) -> tuple[float, float]:
-    """Return the mean variance of z-scored trials around their image's mean, and its degrees of
-    freedom.
+    """Return the mean variance of z-scored trials around their image's mean, ``averages``
+    (n_images, n_voxels), and its degrees of freedom.
     """
     total, freedom = 0.0, 0.0
     for rows in torch.arange(len(data.betas)).split(_TRIALS_AT_ONCE):
         known = torch.isfinite(data.betas[rows])
-        misses = normalizer(data.betas[rows]) - normalizer(
-            data.image_betas[data.trial_images[rows]]
-        )
+        misses = normalizer(data.betas[rows]) - normalizer(averages[data.trial_images[rows]])
         total += float((misses * known).square().sum(dtype=torch.float64))
         freedom += float(known.sum())
-    freedom -= float(torch.isfinite(data.image_betas).sum())
+    freedom -= float(torch.isfinite(averages).sum())
     return (total / freedom, freedom) if freedom >= 1 else (0.0, 0.0)
 
 

@@ -7,6 +7,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from fmri2img.models._averages import average_trials
 from fmri2img.project.config import Params
 from fmri2img.project.param_types import BatchSize, Seed
 
@@ -146,8 +147,6 @@ class TrainingTensors:
         In the dataset's unit, NaN where invalid.
     trial_images : Tensor, shape (n_trials,), int64
         Row of each trial's image.
-    image_betas : Tensor, shape (n_images, n_voxels)
-        Averages over the repetitions of each image.
     latents : Tensor, shape (n_images, 4, h, w)
     roi_labels : Tensor, shape (n_voxels,), int64
         Number of each voxel's region.
@@ -172,7 +171,6 @@ class TrainingTensors:
 
     betas: torch.Tensor
     trial_images: torch.Tensor
-    image_betas: torch.Tensor
     latents: torch.Tensor
     roi_labels: torch.Tensor
     energies: torch.Tensor
@@ -184,6 +182,11 @@ class TrainingTensors:
     text_embeddings: torch.Tensor = field(
         default_factory=lambda: torch.zeros(0, 77, 768, dtype=torch.float16)
     )
+
+    @property
+    def image_betas(self) -> torch.Tensor:
+        """Averages of each image's trials (n_images, n_voxels), computed anew at each access."""
+        return average_trials(self.betas, self.trial_images, len(self.latents))
 
     @property
     def most_repetitions(self) -> int:

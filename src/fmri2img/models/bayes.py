@@ -11,7 +11,8 @@ import torch
 from pydantic import Field
 
 from fmri2img.models._forward import Pairs
-from fmri2img.models._hierarchy import HierarchicalModels, Pooling
+from fmri2img.models._hierarchy import Pooling
+from fmri2img.models._pooled_models import HierarchicalModels
 from fmri2img.models._posterior import (
     EncodingModels,
     PosteriorEncoder,

@@ -75,6 +75,9 @@ class IndependentModels:
         rows = torch.isin(self.folds, torch.tensor(sorted(folds)))
         return ForwardModel.fit(self.pairs.of(rows), self.folds[rows], self.windows, self.penalties)
 
+    def settle(self) -> None:
+        """Keep all: there is one candidate."""
+
     def misfit(self) -> torch.Tensor:
         """Return residuals (n, v) of a model of the whole picture, so that no window has to be
         chosen.

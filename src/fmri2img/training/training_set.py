@@ -7,7 +7,7 @@ import torch
 
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.latents import Latents
-from fmri2img.containers.repetitions import average_repetitions, averaged_betas
+from fmri2img.containers.repetitions import averaged_betas
 from fmri2img.containers.splits import Split
 from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.models.base import TrainingTensors
@@ -89,7 +89,6 @@ def training_set_of(
     train = TrainingTensors(
         betas=torch.from_numpy(betas),
         trial_images=torch.from_numpy(np.searchsorted(train_ids, trial_ids)),
-        image_betas=torch.from_numpy(average_repetitions(betas, trial_ids, train_ids)),
         latents=train_latents,
         roi_labels=torch.from_numpy(examples.roi_labels.astype(np.int64)),
         energies=torch.from_numpy(latents.only(train_ids).energies),

@@ -48,7 +48,6 @@ def make_data():
     train = TrainingTensors(
         betas,
         trial_images,
-        betas.unflatten(0, (-1, 2)).mean(1),
         latents[:N_IMAGES],
         torch.ones(N_VOXELS, dtype=torch.long),
         none,

@@ -3,13 +3,9 @@ import pytest
 import torch
 
 from fmri2img.models._forward import Pairs
-from fmri2img.models._hierarchy import (
-    HierarchicalModels,
-    Pooling,
-    Posterior,
-    Sums,
-)
+from fmri2img.models._hierarchy import Pooling, Posterior, Sums
 from fmri2img.models._places import Places
+from fmri2img.models._pooled_models import HierarchicalModels
 from fmri2img.models._windows import Windows
 from fmri2img.models.base import VoxelPrior
 from voxel_world import GRIDS, N_ENERGIES, D, make_world
@@ -155,6 +151,30 @@ def test_shares_of_pooling_mix_the_same_two_fits(pairs, windows):
     of_one = others.mixed(0.0).fitted_on(both).weights[:, 0]
     torch.testing.assert_close(of_one, alone.weights[:, 0])
     assert not torch.allclose(others.fitted_on(both).weights[:, 0], pooled.weights[:, 0], atol=1e-4)
+
+
+def test_what_is_settled_is_the_chosen_share(pairs, windows):
+    """And asks for no other fit."""
+    folds = torch.arange(len(pairs.counts)) % 3
+    regions = torch.zeros(pairs.voxels.shape[1], dtype=torch.long)
+    kept, settled = (
+        HierarchicalModels(pairs, folds, windows, regions, POOLING).mixed(0.5) for _ in range(2)
+    )
+    settled.settle()
+    for subset in ({0, 1, 2}, {0, 1}, {1, 2}):
+        expected, given = (one.fitted_on(frozenset(subset)) for one in (kept, settled))
+        assert torch.equal(given.weights, expected.weights)
+        assert torch.equal(given.residual, expected.residual)
+
+
+def test_weights_of_many_voxels_are_those_of_some_at_a_time(pairs, windows, monkeypatch):
+    folds = torch.arange(len(pairs.counts)) % 2
+    regions = torch.zeros(pairs.voxels.shape[1], dtype=torch.long)
+    whole = HierarchicalModels(pairs, folds, windows, regions, POOLING).mixed(0.5)
+    expected = whole.fitted_on(frozenset({0, 1}))
+    monkeypatch.setattr("fmri2img.models._pooled_models._VOXELS_AT_ONCE", 7)
+    in_parts = HierarchicalModels(pairs, folds, windows, regions, POOLING).mixed(0.5)
+    torch.testing.assert_close(in_parts.fitted_on(frozenset({0, 1})).weights, expected.weights)
 
 
 def test_voxels_without_a_region_are_a_region(pairs, windows):

@@ -38,7 +38,7 @@ def data(rng):
     image_betas = rng.normal(2, 3, (60, N_VOXELS))
     betas = image_betas[trial_images] + rng.normal(size=(180, N_VOXELS))
     latents = (image_betas @ weights + rng.normal(size=(60, 1024))).reshape(60, *LATENT_SHAPE)
-    tensors = [torch.from_numpy(values) for values in (betas, trial_images, image_betas, latents)]
+    tensors = [torch.from_numpy(values) for values in (betas, trial_images, latents)]
     energies, none = rng.normal(size=(60, 2, 8, 8)).astype(np.float32), torch.zeros(0, 4, 16, 16)
     regions = torch.from_numpy(np.array([3, 7])[(np.arange(N_VOXELS) % 5 == 0).astype(int)])
     parts = [values.float() if values.is_floating_point() else values for values in tensors]

@@ -64,7 +64,7 @@ def test_contrasts_explain_what_would_be_noise(name, world):
 @EVERY
 def test_pictures_of_others_help_where_there_are_few(name, world):
     data, betas, latents = world
-    few = {name: getattr(data, name)[:40] for name in ("image_betas", "latents", "energies")}
+    few = {name: getattr(data, name)[:40] for name in ("latents", "energies")}
     few = replace(data, betas=data.betas[:80], trial_images=data.trial_images[:80], **few)
     richer = replace(few, prior_latents=data.latents[40:], prior_energies=data.energies[40:])
     mean = latents.mean(0)
@@ -80,9 +80,8 @@ def test_pictures_of_others_help_where_there_are_few(name, world):
 def test_its_posterior_is_that_of_gaussian_regression(name, n_voxels, repetitions, world):
     """With known weights, prior and noise the map is the textbook's: S W (W^T S W + C)^-1."""
     data, _, _ = world
-    betas, averages = data.betas[:, :n_voxels], data.image_betas[:, :n_voxels]
     regions = data.roi_labels[:n_voxels]
-    data = replace(data, betas=betas, image_betas=averages, roi_labels=regions)
+    data = replace(data, betas=data.betas[:, :n_voxels], roi_labels=regions)
     encoder, facts = solved(name, data)
     counts, settings = data.repetitions.float(), encoder.settings
     described = World.of(data, settings)
@@ -139,24 +138,20 @@ def test_what_repeats_with_the_image_is_told_from_noise(rng):
     misfit = rng.normal(size=(n_images, n_voxels)) * np.sqrt(0.5)
     trials = np.repeat(np.arange(n_images), 2)
     betas = misfit[trials] + rng.normal(size=(len(trials), n_voxels))
-    tensors = [
-        torch.from_numpy(values).float()
-        for values in (betas, betas.reshape(n_images, 2, n_voxels).mean(1))
-    ]
     none = torch.zeros(0, 0, 1, 1)
     latents = torch.zeros(n_images, *SHAPE)
     data = TrainingTensors(
-        tensors[0],
+        torch.from_numpy(betas).float(),
         torch.from_numpy(trials),
-        tensors[1],
         latents,
         torch.ones(n_voxels),
         none,
         none,
         none,
     )
-    within = variance_within_images(torch.nn.Identity(), data)
-    share = misfit_share(tensors[1], data.repetitions.float(), *within)
+    averages = data.image_betas
+    within = variance_within_images(torch.nn.Identity(), data, averages)
+    share = misfit_share(averages, data.repetitions.float(), *within)
     assert share == pytest.approx(1 / 3, abs=0.03)
     assert relative_noise(3, data.repetitions.float(), 0.0) == pytest.approx(1 / 3)
     # A reference of two trials' worth.
@@ -193,8 +188,7 @@ def test_the_stated_spread_is_that_of_the_errors(name, world):
 def test_without_signal_it_predicts_the_mean(name, world, rng):
     data, betas, _ = world
     noise = torch.from_numpy(rng.normal(size=data.betas.shape)).float()
-    averages = torch.stack([noise[data.trial_images == image].mean(0) for image in range(N_IMAGES)])
-    encoder, facts = solved(name, replace(data, betas=noise, image_betas=averages))
+    encoder, facts = solved(name, replace(data, betas=noise))
     latents = data.latents.flatten(1)
     with torch.no_grad():
         spread = (
@@ -228,9 +222,8 @@ def test_the_prior_shrinks_towards_channels_apart_from_places(rng):
 @EVERY
 def test_voxels_without_variance_or_data_say_nothing(name, world):
     data, betas, _ = world
-    broken = replace(data, betas=data.betas.clone(), image_betas=data.image_betas.clone())
-    for values in (broken.betas, broken.image_betas):
-        values[:, 3], values[:, 4] = 5.0, torch.nan
+    broken = replace(data, betas=data.betas.clone())
+    broken.betas[:, 3], broken.betas[:, 4] = 5.0, torch.nan
     encoder, _ = solved(name, broken)
     assert float(encoder.gains[:, 3:5].abs().max()) == 0
     with torch.no_grad():
@@ -264,7 +257,7 @@ def test_noise_of_few_images_needs_no_root_of_all_voxels(rng):
     weights = tensor(rng.normal(size=(18, n_voxels))).float()
     pictures = tensor(rng.normal(size=(40, 18)))
     view = views_of(pictures.T @ pictures / 40, grids, weights, 18, [0.2])[0.2]
-    few = noise_of(residual, counts, weights).shrunk(0.75)
+    few = noise_of(residual.clone(), counts, weights).shrunk(0.75)
     assert isinstance(few, SolvedNoise)
     covariance = (residual * counts[:, None]).T @ residual / n_images
     variances = covariance.diagonal()

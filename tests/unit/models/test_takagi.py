@@ -43,7 +43,6 @@ def data(rng):
     return TrainingTensors(
         torch.from_numpy(betas[:, order]).float(),
         torch.from_numpy(trial_images),
-        torch.zeros(N_IMAGES, len(labels)),
         torch.from_numpy(z).float(),
         torch.from_numpy(labels[order]),
         torch.zeros(N_IMAGES, 0, 1, 1),

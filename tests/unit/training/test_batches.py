@@ -19,7 +19,6 @@ def data(rng):
     return TrainingTensors(
         betas,
         trial_images,
-        torch.zeros(N_IMAGES, N_VOXELS),
         latents,
         torch.zeros(N_VOXELS),
         none,

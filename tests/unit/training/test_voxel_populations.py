@@ -87,7 +87,6 @@ def few_images(data, n):
         data,
         betas=data.betas[trials],
         trial_images=data.trial_images[trials],
-        image_betas=data.image_betas[:n],
         latents=data.latents[:n],
         energies=data.energies[:n],
     )
@@ -118,8 +117,7 @@ def test_pure_noise_decodes_to_nothing_whatever_the_population_says(rng):
     whole, test, latents = make_world(rng)
     ((_, prior),) = learn_priors(replace(whole, roi_names={1: "V1"}), SETTINGS).values()
     noise = torch.from_numpy(rng.normal(size=whole.betas.shape)).float()
-    averages = torch.stack([noise[whole.trial_images == n].mean(0) for n in range(200)])
-    deaf = replace(whole, betas=noise, image_betas=averages)
+    deaf = replace(whole, betas=noise)
     encoder = solved(with_population(deaf, {"": prior, "V1": prior}))
     assert error(encoder, test, latents) == pytest.approx(1.0, abs=0.05)
 
