@@ -33,8 +33,7 @@ class EncoderSettings(Params):
 
 
 class GradientSettings(EncoderSettings):
-    """Settings of every encoder that is trained by gradient descent; part of its section of
-    ``params.yaml``.
+    """Settings of every encoder that is trained by gradient descent; part of its section.
 
     Attributes
     ----------
@@ -147,6 +146,8 @@ class TrainingTensors:
         In the dataset's unit, NaN where invalid.
     trial_images : Tensor, shape (n_trials,), int64
         Row of each trial's image.
+    image_betas : Tensor, shape (n_images, n_voxels)
+        Averages of each image's trials, computed anew at each access.
     latents : Tensor, shape (n_images, 4, h, w)
     roi_labels : Tensor, shape (n_voxels,), int64
         Number of each voxel's region.
@@ -185,7 +186,7 @@ class TrainingTensors:
 
     @property
     def image_betas(self) -> torch.Tensor:
-        """Averages of each image's trials (n_images, n_voxels), computed anew at each access."""
+        """Averages of each image's trials."""
         return average_trials(self.betas, self.trial_images, len(self.latents))
 
     @property

@@ -18,7 +18,7 @@ from fmri2img.project.param_types import Penalty, Seed
 # himalaya holds every penalty's solution at once, (penalties, voxels, trials): above this size in
 # bytes the Gram matrix is used instead.
 _HIMALAYA_BYTES = 1 << 31
-_ROWS_AT_ONCE, _TARGETS_AT_ONCE = 2048, 1024
+_ROWS_AT_ONCE, _COLUMNS_AT_ONCE, _TARGETS_AT_ONCE = 2048, 2048, 1024
 
 
 class Settings(EncoderSettings):
@@ -199,27 +199,30 @@ def solve_by_gram(
     matrices (n_voxels, n_voxels).
 
     At 27 000 trials of 15 724 voxels a solution for each penalty, (n_voxels, n_trials), takes
-    1.7 GB, and singular values take hours on two cores. Held-out errors follow from the fold's own
-    products: |Y - XW|^2 = Y^2 - 2 W.(X^T Y) + W.(X^T X W). Parameters and returns are those of
-    `solve_by_himalaya`.
+    1.7 GB, and singular values take hours on two cores. A factor for each penalty and fold takes
+    most of the time, so after the first fold only penalties are tried that were best for a target
+    there, and their neighbours. Parameters and returns are those of `solve_by_himalaya`.
     """
-    names = folds.unique()
+    names, penalties = folds.unique(), sorted(penalties)
+    tried = torch.ones(len(penalties), dtype=torch.bool)
     gram, cross = _products(voxels, targets, torch.arange(len(targets)))
     errors = torch.zeros(len(gammas), len(penalties), targets.shape[1], dtype=torch.float64)
     for fold in names:
         rows = torch.nonzero(folds == fold).squeeze(1)
         own_gram, own_cross = _products(voxels, targets, rows)
-        power = (targets[rows].double() ** 2).sum(0)
         gram -= own_gram
         for number, gamma in enumerate(gammas):
             scale = torch.from_numpy(gamma)[bands].sqrt()
-            for order, penalty in enumerate(penalties):
-                weights = scale[:, None] * _solve(gram, cross - own_cross, scale, penalty)
-                explained = 2 * (weights * own_cross).sum(0, dtype=torch.float64)
-                squares = (weights * (own_gram @ weights)).sum(0, dtype=torch.float64)
-                errors[number, order] += (power - explained + squares) / len(rows) / len(names)
+            for order in torch.nonzero(tried).flatten().tolist():
+                right = cross - own_cross
+                weights = scale[:, None] * _solve(gram, right, scale, penalties[order])
+                squares = _squared_errors(voxels, targets, rows, weights)
+                errors[number, order] += squares / len(rows) / len(names)
         gram += own_gram
         del own_gram
+        if fold == names[0]:
+            tried = _worth_trying(errors)
+            errors[:, ~tried] = torch.inf
     best = errors.flatten(0, 1).argmin(0)
     weights = torch.zeros_like(cross)
     for choice in best.unique():
@@ -235,15 +238,42 @@ def solve_by_gram(
     )
 
 
+def _worth_trying(errors: torch.Tensor) -> torch.Tensor:
+    """Return which of ascending penalties (n_penalties,) are best for a target, or next to one that
+    is, by errors of shape (n_gammas, n_penalties, n_targets).
+    """
+    best = errors.argmin(1).unique()
+    near = torch.stack([best - 1, best, best + 1]).clamp(0, errors.shape[1] - 1)
+    return torch.zeros(errors.shape[1], dtype=torch.bool).index_fill(0, near.flatten(), True)
+
+
+def _squared_errors(
+    voxels: Rows, targets: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Return the squared error of each target, (n_targets,), summed over some rows."""
+    total = torch.zeros(targets.shape[1], dtype=torch.float64)
+    for part in rows.split(_ROWS_AT_ONCE):
+        misses = targets[part] - voxels(part) @ weights
+        total += misses.square().sum(0, dtype=torch.float64)
+    return total
+
+
 def _products(
     voxels: Rows, targets: torch.Tensor, rows: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return X^T X and X^T Y of some rows, reading a few at a time."""
-    gram, cross = torch.zeros(0), torch.zeros(0)
+    gram, cross, bands = torch.zeros(0), torch.zeros(0), list[slice]()
     for part in rows.split(_ROWS_AT_ONCE):
         x = voxels(part)
-        gram = gram.addmm_(x.T, x) if len(gram) else x.T @ x
+        if not len(gram):
+            gram = torch.zeros(x.shape[1], x.shape[1])
+            starts = range(0, len(gram), _COLUMNS_AT_ONCE)
+            bands = [slice(start, min(start + _COLUMNS_AT_ONCE, len(gram))) for start in starts]
+        for band in bands:  # the rest is symmetric
+            gram[: band.stop, band].addmm_(x[:, : band.stop].T, x[:, band])
         cross = cross + x.T @ targets[part] if len(cross) else x.T @ targets[part]
+    for band in bands:
+        gram[band, : band.start] = gram[: band.start, band].T
     return gram, cross
 
 

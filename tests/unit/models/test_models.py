@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from sklearn.linear_model import Ridge
 
 from conftest import REPOSITORY
+from fmri2img.models import ridge
 from fmri2img.models.base import TrainingTensors, VoxelNormalizer
 from fmri2img.models.registry import (
     check_settings,
@@ -217,6 +218,36 @@ def test_ridge_from_the_gram_matrix_is_himalayas(bands, data):
     assert facts["cross_validated_mse"] == pytest.approx(others["cross_validated_mse"], rel=1e-3)
     if bands == "none":
         assert facts["median_penalty"] == pytest.approx(others["median_penalty"], rel=1e-3)
+
+
+def solved_from_gram(data, monkeypatch, **replaced):
+    """Weights, and the penalties that were tried, of penalties from far too small to far too
+    large.
+    """
+    encoder = build("ridge", penalties=[1e4, 1.0, 1e9, 10.0, 100.0, 1e6, 1e8])
+    encoder.normalizer.fit(data.betas)
+    tried, solve = [], ridge._solve
+    with monkeypatch.context() as patch:
+        for name, value in {"_HIMALAYA_BYTES": 0, **replaced}.items():
+            patch.setattr(ridge, name, value)
+        patch.setattr(ridge, "_solve", lambda *given: tried.append(given[3]) or solve(*given))
+        encoder.solve(data)
+    return encoder.linear.weight, tried
+
+
+@pytest.mark.parametrize("columns", [7, 2048])
+def test_ridge_skips_penalties_that_are_nobodys_best(columns, data, monkeypatch):
+    """The weights are those of trying all."""
+    weights, tried = solved_from_gram(data, monkeypatch, _COLUMNS_AT_ONCE=columns)
+    expected, every = solved_from_gram(
+        data,
+        monkeypatch,
+        _COLUMNS_AT_ONCE=columns,
+        _worth_trying=lambda errors: torch.ones(errors.shape[1], dtype=torch.bool),
+    )
+    torch.testing.assert_close(weights, expected, rtol=0, atol=0)
+    assert tried.count(1e9) == 1  # in the first fold
+    assert every.count(1e9) == 5
 
 
 def test_banded_ridge_finds_the_region_that_matters(data, rng):
