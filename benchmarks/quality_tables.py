@@ -11,7 +11,7 @@ from measuring import put_section, sized, table
 from quality_jobs import (
     ABLATIONS,
     CEILING,
-    CLOSELY,
+    FEW,
     GROUPS,
     N_DECODED,
     RIDGE_SIZE,
@@ -169,6 +169,8 @@ class Gain:
     Attributes
     ----------
     by_subject : ndarray, shape (n_subjects,)
+    interval : (float, float)
+        Of their mean, over images.
     effect : float
         Mean over the SD over images, of differences averaged over subjects (Cohen's d of pairs).
     ps : list of float
@@ -176,6 +178,7 @@ class Gain:
     """
 
     by_subject: np.ndarray
+    interval: tuple[float, float]
     effect: float
     ps: list[float]
 
@@ -184,7 +187,8 @@ class Gain:
         """Take it from differences of shape (n_subjects, n_images)."""
         together = differences.mean(axis=0)
         effect = float(together.mean() / together.std(ddof=1)) if together.std() > 0 else 0.0
-        return cls(differences.mean(axis=1), effect, [_p(row) for row in differences])
+        ps = [_p(row) for row in differences]
+        return cls(differences.mean(axis=1), _interval(together), effect, ps)
 
     def text(self, adjusted: list[float]) -> str:
         """Return it for a table, with the number of subjects where it counts."""
@@ -195,9 +199,9 @@ class Gain:
         verdict = f"{better} better"
         verdict += f", {ties} {'tie' if ties == 1 else 'ties'}" if ties else ""
         verdict += f", **{worse} worse**" if worse else ""
-        low, high = self.by_subject.min(), self.by_subject.max()
+        low, high = self.interval
         return (
-            f"{self.by_subject.mean():+z.3f} ({low:+z.3f} to {high:+z.3f}), d {self.effect:.1f}: "
+            f"{self.by_subject.mean():+z.3f} [{low:+z.3f}, {high:+z.3f}], d {self.effect:.1f}: "
             f"{verdict}"
         )
 
@@ -214,10 +218,10 @@ def gain_table(results: Results) -> str:
         row = rows.setdefault(f"{kind}/{size}/{ours}/{theirs}", [kind, size, ours, theirs])
         row.append(gain.text(of_key))
     about = (
-        "What the first encoder gains over the second: mean of the subjects' differences, the "
-        "smallest and the largest, Cohen's d over images, and on how many subjects it is better, "
-        f"tied or worse: p < {LEVEL} by sign flips over images, after Holm's correction over the "
-        f"{len(ps)} tests of this table.\n\n"
+        "What the first encoder gains over the second: mean over the subjects with its paired 95 % "
+        "BCa interval over test images, Cohen's d over images, and on how many subjects it is "
+        f"better, tied or worse: p < {LEVEL} by sign flips over images, after Holm's correction "
+        f"over the {len(ps)} tests of this table.\n\n"
     )
     return about + table(
         ["pictures", "scanned", "", "against", *METRICS.values()], [*rows.values()]
@@ -236,15 +240,17 @@ def _gains(results: Results) -> Iterator[tuple[str, Gain]]:
 
 
 def few_rows(results: Results) -> list[list[str]]:
-    """Return what `bayes` with few trials gains over ridge with many, by subject."""
+    """Return what `bayes` with few trials gains over ridge with many, by subject and on average
+    over them.
+    """
     rows = []
     kinds = sorted({cell.kind for cell in results.cells}, reverse=True)
-    for kind, metric, trials in product(kinds, METRICS, CLOSELY):
+    for kind, metric, trials in product(kinds, METRICS, FEW[-3:]):
         few, many = Cell(kind, Size(trials=trials), "bayes"), Cell(kind, RIDGE_SIZE, "ridge")
         if not results.seeds(few, many):
             continue
-        cells = []
-        for of_subject in results.differences(few, many, metric):
+        cells, differences = [], results.differences(few, many, metric)
+        for of_subject in (*differences, differences.mean(axis=0)):
             low, high = _interval(of_subject)
             cells.append(f"{of_subject.mean():+z.3f} [{low:+z.3f}, {high:+z.3f}]")
         rows.append([kind, METRICS[metric], str(Size(trials=trials)), *cells])
@@ -258,7 +264,7 @@ def few_table(rows: list[list[str]]) -> str:
         "% BCa intervals over test images.\n\n"
     )
     subjects = [f"subject {subject}" for subject in SUBJECTS]
-    return about + table(["pictures", "metric", "`bayes` with", *subjects], rows)
+    return about + table(["pictures", "metric", "`bayes` with", *subjects, "their mean"], rows)
 
 
 def world_table(work: Path) -> str:

@@ -9,7 +9,8 @@ def average_trials(betas: torch.Tensor, images: torch.Tensor, n_images: int) -> 
     """Return averages (n_images, n_voxels) of betas (n_trials, n_voxels) over the trials of each
     image, NaN where none is valid.
 
-    Trials are added in their order, as in `containers.repetitions`.
+    Trials are added in the order of `containers.repetitions`, so that both round alike: the first
+    one of an image to the sum of the others.
 
     Parameters
     ----------
@@ -19,13 +20,18 @@ def average_trials(betas: torch.Tensor, images: torch.Tensor, n_images: int) -> 
         Row of each trial's image.
     n_images : int
     """
+    rows = torch.arange(len(images))
+    first = rows.new_full((n_images,), len(images)).scatter_reduce(0, images, rows, "amin")
+    is_first = rows == first[images]
     averages = betas.new_empty(n_images, betas.shape[1])
     for start in range(0, betas.shape[1], _VOXELS_AT_ONCE):
         part = betas[:, start : start + _VOXELS_AT_ONCE]
         valid = torch.isfinite(part)
-        total = part.new_zeros(n_images, part.shape[1])
-        count = torch.zeros_like(total)
-        total.index_add_(0, images, torch.where(valid, part, 0.0))
-        count.index_add_(0, images, valid.to(part.dtype))
-        averages[:, start : start + _VOXELS_AT_ONCE] = total / count
+        part = torch.where(valid, part, 0.0)
+        nothing = part.new_zeros(n_images, part.shape[1])
+        total, others = (
+            nothing.index_add(0, images[mine], part[mine]) for mine in (is_first, ~is_first)
+        )
+        count = nothing.index_add(0, images, valid.to(part.dtype))
+        averages[:, start : start + _VOXELS_AT_ONCE] = (total + others) / count
     return averages
