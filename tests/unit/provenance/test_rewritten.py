@@ -57,7 +57,7 @@ def test_the_file_names_stages_and_versions():
     )
     for entry in entries.values():
         assert len(entry["now"]) == 32
-        assert {*entry["earlier"].values(), *entry["rounded"].values()} <= {"0.1", "0.2"}
+        assert {*entry["earlier"].values(), *entry["rounded"].values()} <= {"0.1", "0.2", "0.3"}
         assert not entry["earlier"].keys() & entry["rounded"].keys()
 
 
