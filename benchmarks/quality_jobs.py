@@ -77,6 +77,9 @@ FEW_EPOCHS, MANY_EPOCHS = (
     {"batch_size": 64, "epochs": sized(40, 1)},
 )
 MANY_IMAGES = 2000
+# Steps of half a decade: on subject 8's validation images up to .008 better in latent r than whole
+# ones, the default, in about twice the time. Trials were better than averages.
+FINE = {"penalties": [10 ** (step / 2) for step in range(2, 13)]}
 N_DECODED = sized(100, 4)  # how many of the test images are decoded
 TINY_BAYES = sized(
     {},
@@ -163,6 +166,7 @@ def settings_of(name: str, n_images: int) -> Params:
     model = name.partition(",")[0]
     low_level = SMALL | (FEW_EPOCHS if n_images > MANY_IMAGES else MANY_EPOCHS)
     section = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["train"][model] | {
+        "ridge": FINE,
         "basic_ae": sized({"n_seeds": 1}, {"n_seeds": 1, "hidden_sizes": [16], "epochs": 1}),
         "low_level": low_level,
     }.get(name, {})

@@ -47,6 +47,7 @@ PAIRS = (
 IN_WORLDS, RIVALS = GROUPS["worlds"], ("ridge", "bayes_independent")
 N_BOOTSTRAP, N_FLIPS = sized((10_000, 50_000), (200, 1000))
 LEVEL = 0.05
+AGAINST_MANY = FEW[-3:]  # trials of `bayes` that are held against many of ridge
 
 Scores = dict[str, dict[str, np.ndarray]]
 
@@ -245,7 +246,7 @@ def few_rows(results: Results) -> list[list[str]]:
     """
     rows = []
     kinds = sorted({cell.kind for cell in results.cells}, reverse=True)
-    for kind, metric, trials in product(kinds, METRICS, FEW[-3:]):
+    for kind, metric, trials in product(kinds, METRICS, AGAINST_MANY):
         few, many = Cell(kind, Size(trials=trials), "bayes"), Cell(kind, RIDGE_SIZE, "ridge")
         if not results.seeds(few, many):
             continue

@@ -9,8 +9,8 @@ def average_trials(betas: torch.Tensor, images: torch.Tensor, n_images: int) -> 
     """Return averages (n_images, n_voxels) of betas (n_trials, n_voxels) over the trials of each
     image, NaN where none is valid.
 
-    Trials are added in the order of `containers.repetitions`, so that both round alike: the first
-    one of an image to the sum of the others.
+    Trials are added in the order of `containers.repetitions`, the first one of an image to the sum
+    of the others, so that both round alike for up to eight trials.
 
     Parameters
     ----------

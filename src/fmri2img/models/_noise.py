@@ -7,8 +7,7 @@ import torch
 from fmri2img.project.exceptions import MismatchError
 
 _ADDED_VARIANCE = 1e-4  # in units of the mean variance, for singular covariances
-_FLOOR = 1e-3  # variance of a voxel that never varies, in units of the mean variance
-_LEAST_SHRINKAGE = 1e-3  # with fewer images than voxels
+_FLOOR = 1e-3  # added to every variance, in units of the mean variance, so that there is an inverse
 _ROWS_AT_ONCE = 1024
 
 
@@ -50,13 +49,14 @@ class FewImages:
     """Residuals of fewer images than voxels, and an encoding model, both in units of each voxel's
     SD, so that products over voxels serve for every shrinkage.
 
-    In these units the covariance is (1 - shrinkage) E^T E + shrinkage, with residuals E, and its
-    inverse is one over images (Woodbury's identity).
+    In these units the covariance is (1 - shrinkage) E^T E + shrinkage + the rest of the floor, with
+    residuals E, and its inverse is one over images (Woodbury's identity). It is that of
+    `noise_factor`, but that the floor grows with a voxel's variance.
 
     Attributes
     ----------
     residual : Tensor, shape (n, v)
-        E; its squares sum to 1 for each voxel.
+        E; its squares sum to nearly 1 for each voxel that varies.
     weights : Tensor, shape (d, v)
     sds : Tensor, shape (v,)
     gram : Tensor, shape (n, n)
@@ -94,7 +94,8 @@ class FewImages:
 
     def shrunk(self, shrinkage: float) -> Noise:
         """Return what stands for the root of the covariance with shrunk correlations."""
-        kept, added = 1 - shrinkage, max(shrinkage, _LEAST_SHRINKAGE)
+        kept = 1 - shrinkage
+        added = shrinkage + kept * _FLOOR
         inner = self.gram.double().mul_(kept)
         inner.diagonal().add_(added)
         solved = torch.cholesky_solve(self.across, root_of(inner))  # (n, d)

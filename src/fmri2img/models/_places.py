@@ -95,7 +95,7 @@ class _Window:
         ----------
         voxels : Tensor, shape (n, v)
         cross : Tensor, shape (d, v)
-            Products of features and voxels; used only over features.
+            Products of features and voxels; ignored if the equations are over images.
         """
         if self.equations.features is not None:
             return voxels

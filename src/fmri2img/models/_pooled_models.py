@@ -106,7 +106,9 @@ class HierarchicalModels:
         return self._residual(frozenset(self.folds.tolist()))
 
     def settle(self) -> None:
-        """Fit all that is still to be asked for, and forget what only the other candidates need."""
+        """Fit all that is still to be asked for, and forget what only the other candidates need:
+        they share these fits, and are of no use afterwards.
+        """
         every = frozenset(self.folds.tolist())
         for one, other in product(every, repeat=2):
             self._fit(every - {one, other})

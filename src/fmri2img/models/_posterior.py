@@ -79,7 +79,7 @@ class EncodingModels(Protocol):
         """Return residuals of averaged responses (n, v), from models that did not see them."""
 
     def settle(self) -> None:
-        """Forget what only the other candidates need."""
+        """Forget what only the other candidates need, which are of no use afterwards."""
 
 
 class PosteriorEncoder(Encoder):
@@ -251,11 +251,6 @@ class World:
         """Number of latent numbers in a description."""
         return int(np.prod(self.grids[0]))
 
-    @property
-    def n_numbers(self) -> int:
-        """Number of numbers in a description."""
-        return self.descriptions.shape[1]
-
     def covariance(self, descriptions: torch.Tensor) -> torch.Tensor:
         """Return the covariance (d, d) of descriptions over some training images and all other
         pictures.
@@ -388,6 +383,6 @@ def choose_inversion(
                         len(pairs.counts) * world.n_latents
                     )
             del factor, inverse, projected  # a gigabyte each at the real size
-        del views, residuals, forward
+        del views, view, residuals, forward
     best = min(options, key=lambda option: errors[option])
     return best, errors[best]

@@ -33,7 +33,7 @@ class EncoderSettings(Params):
 
 
 class GradientSettings(EncoderSettings):
-    """Settings of every encoder that is trained by gradient descent; part of its section.
+    """What every encoder trained by gradient descent has in its section of ``params.yaml``.
 
     Attributes
     ----------

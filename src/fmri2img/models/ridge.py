@@ -195,13 +195,13 @@ def solve_by_gram(
     bands: torch.Tensor,
     gammas: np.ndarray,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Solve the same regressions as `solve_by_himalaya` from X^T X, with memory for about four
-    matrices (n_voxels, n_voxels).
+    """Solve such regressions from X^T X, with memory for about four matrices (n_voxels, n_voxels).
 
     At 27 000 trials of 15 724 voxels a solution for each penalty, (n_voxels, n_trials), takes
     1.7 GB, and singular values take hours on two cores. A factor for each penalty and fold takes
     most of the time, so after the first fold only penalties are tried that were best for a target
-    there, and their neighbours. Parameters and returns are those of `solve_by_himalaya`.
+    there, and their neighbours. Otherwise the choice is that of `solve_by_himalaya`, and so are
+    parameters and returns.
     """
     names, penalties = folds.unique(), sorted(penalties)
     tried = torch.ones(len(penalties), dtype=torch.bool)
@@ -261,26 +261,26 @@ def _squared_errors(
 def _products(
     voxels: Rows, targets: torch.Tensor, rows: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return X^T X and X^T Y of some rows, reading a few at a time."""
-    gram, cross, bands = torch.zeros(0), torch.zeros(0), list[slice]()
+    """Return the upper triangle of X^T X, and X^T Y, of some rows, reading a few at a time."""
+    gram, cross, strips = torch.zeros(0), torch.zeros(0), list[slice]()
     for part in rows.split(_ROWS_AT_ONCE):
         x = voxels(part)
         if not len(gram):
             gram = torch.zeros(x.shape[1], x.shape[1])
             starts = range(0, len(gram), _COLUMNS_AT_ONCE)
-            bands = [slice(start, min(start + _COLUMNS_AT_ONCE, len(gram))) for start in starts]
-        for band in bands:  # the rest is symmetric
-            gram[: band.stop, band].addmm_(x[:, : band.stop].T, x[:, band])
+            strips = [slice(start, min(start + _COLUMNS_AT_ONCE, len(gram))) for start in starts]
+        for strip in strips:
+            gram[: strip.stop, strip].addmm_(x[:, : strip.stop].T, x[:, strip])
         cross = cross + x.T @ targets[part] if len(cross) else x.T @ targets[part]
-    for band in bands:
-        gram[band, : band.start] = gram[: band.start, band].T
     return gram, cross
 
 
 def _solve(
     gram: torch.Tensor, cross: torch.Tensor, scale: torch.Tensor, penalty: float
 ) -> torch.Tensor:
-    """Return (D G D + penalty)^-1 D cross, with D the diagonal matrix of ``scale``."""
+    """Return (D G D + penalty)^-1 D cross, with D the diagonal matrix of ``scale``; of G, ``gram``,
+    the upper triangle counts.
+    """
     matrix = gram * scale
     matrix *= scale[:, None]
     matrix.diagonal().add_(penalty)

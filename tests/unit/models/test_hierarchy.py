@@ -153,15 +153,21 @@ def test_shares_of_pooling_mix_the_same_two_fits(pairs, windows):
     assert not torch.allclose(others.fitted_on(both).weights[:, 0], pooled.weights[:, 0], atol=1e-4)
 
 
-def test_what_is_settled_is_the_chosen_share(pairs, windows):
+@pytest.mark.parametrize("has_places", [True, False])
+@pytest.mark.parametrize("n_folds", [2, 3])
+def test_what_is_settled_is_the_chosen_share(n_folds, has_places, pairs, windows):
     """And asks for no other fit."""
-    folds = torch.arange(len(pairs.counts)) % 3
+    folds = torch.arange(len(pairs.counts)) % n_folds
     regions = torch.zeros(pairs.voxels.shape[1], dtype=torch.long)
     kept, settled = (
-        HierarchicalModels(pairs, folds, windows, regions, POOLING).mixed(0.5) for _ in range(2)
+        HierarchicalModels(
+            pairs, folds, windows, regions, POOLING, pooled_share=0.5, has_places=has_places
+        )
+        for _ in range(2)
     )
     settled.settle()
-    for subset in ({0, 1, 2}, {0, 1}, {1, 2}):
+    every = set(range(n_folds))
+    for subset in (every, every - {0}, every - {1}):
         expected, given = (one.fitted_on(frozenset(subset)) for one in (kept, settled))
         assert torch.equal(given.weights, expected.weights)
         assert torch.equal(given.residual, expected.residual)

@@ -235,19 +235,20 @@ def solved_from_gram(data, monkeypatch, **replaced):
     return encoder.linear.weight, tried
 
 
-@pytest.mark.parametrize("columns", [7, 2048])
-def test_ridge_skips_penalties_that_are_nobodys_best(columns, data, monkeypatch):
+def test_ridge_skips_penalties_that_are_nobodys_best(data, monkeypatch):
     """The weights are those of trying all."""
-    weights, tried = solved_from_gram(data, monkeypatch, _COLUMNS_AT_ONCE=columns)
-    expected, every = solved_from_gram(
-        data,
-        monkeypatch,
-        _COLUMNS_AT_ONCE=columns,
-        _worth_trying=lambda errors: torch.ones(errors.shape[1], dtype=torch.bool),
-    )
+    every = {"_worth_trying": lambda errors: torch.ones(errors.shape[1], dtype=torch.bool)}
+    weights, tried = solved_from_gram(data, monkeypatch)
+    expected, all_of_them = solved_from_gram(data, monkeypatch, **every)
     torch.testing.assert_close(weights, expected, rtol=0, atol=0)
     assert tried.count(1e9) == 1  # in the first fold
-    assert every.count(1e9) == 5
+    assert all_of_them.count(1e9) == 5
+
+
+def test_ridge_adds_products_of_a_few_rows_and_columns_at_a_time(data, monkeypatch):
+    whole, _ = solved_from_gram(data, monkeypatch)
+    parts, _ = solved_from_gram(data, monkeypatch, _COLUMNS_AT_ONCE=7, _ROWS_AT_ONCE=11)
+    torch.testing.assert_close(parts, whole, rtol=1e-3, atol=1e-4)
 
 
 def test_banded_ridge_finds_the_region_that_matters(data, rng):

@@ -248,23 +248,47 @@ def test_pictures_without_any_variance_are_one_line():
     assert "\n" not in str(e.value)
 
 
-def test_noise_of_few_images_needs_no_root_of_all_voxels(rng):
-    """The posterior is the same, up to rounding."""
-    n_voxels, n_images, grids = 70, 12, [(2, 3, 3)]
+@pytest.fixture
+def few(rng):
+    """Residuals of 12 images and 70 voxels, one of which never varies, their counts, weights, and
+    a prior's view.
+    """
     tensor = torch.from_numpy
-    residual = tensor(rng.normal(size=(n_images, n_voxels))).float()
-    counts = tensor(rng.integers(1, 4, n_images)).float()
-    weights = tensor(rng.normal(size=(18, n_voxels))).float()
+    residual = tensor(rng.normal(size=(12, 70))).float()
+    residual[:, 5] = 0
+    counts = tensor(rng.integers(1, 4, 12)).float()
+    weights = tensor(rng.normal(size=(18, 70))).float()
+    weights[:, 5] = 0
     pictures = tensor(rng.normal(size=(40, 18)))
-    view = views_of(pictures.T @ pictures / 40, grids, weights, 18, [0.2])[0.2]
-    few = noise_of(residual.clone(), counts, weights).shrunk(0.75)
-    assert isinstance(few, SolvedNoise)
-    covariance = (residual * counts[:, None]).T @ residual / n_images
+    view = views_of(pictures.T @ pictures / 40, [(2, 3, 3)], weights, 18, [0.2])[0.2]
+    return residual, counts, weights, view
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.1, 0.75, 1.0])
+def test_noise_of_few_images_needs_no_root_of_all_voxels(shrinkage, few, monkeypatch):
+    """The posterior is that of the explicit covariance."""
+    monkeypatch.setattr("fmri2img.models._noise._ROWS_AT_ONCE", 5)
+    residual, counts, weights, view = few
+    covariance = (residual * counts[:, None]).T @ residual / len(residual)
     variances = covariance.diagonal()
-    alone = torch.diag(variances + 1e-3 * variances.mean())
-    root = torch.linalg.cholesky(0.25 * covariance + 0.75 * alone)
-    for ours, theirs in zip(view.against(few).gain(0.7), view.against(root).gain(0.7), strict=True):
-        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-3)
+    floored = torch.diag(variances + 1e-3 * variances.mean())
+    added = shrinkage + (1 - shrinkage) * 1e-3
+    root = torch.linalg.cholesky((1 - shrinkage) * covariance + added * floored)
+    noise = noise_of(residual.clone(), counts, weights).shrunk(shrinkage)
+    assert isinstance(noise, SolvedNoise)
+    ours, theirs = view.against(noise).gain(0.7), view.against(root).gain(0.7)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3 if shrinkage == 0 else 1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("shrinkage", [0.1, 0.75, 1.0])
+def test_noise_of_few_and_of_many_images_are_one_thing(shrinkage, few):
+    """Folds may be of the one kind, and all images of the other."""
+    residual, counts, weights, view = few
+    root = noise_factor(residual, counts, shrinkage)
+    noise = noise_of(residual.clone(), counts, weights).shrunk(shrinkage)
+    ours, theirs = view.against(noise).gain(0.7)[0], view.against(root).gain(0.7)[0]
+    assert (ours - theirs).norm() < 0.01 * theirs.norm()
 
 
 @pytest.mark.parametrize(
