@@ -151,7 +151,8 @@ def score_table(results: Results) -> str:
             low, high = _interval(values)
             cells.append(f"{values.mean():z.3f} [{low:z.3f}, {high:z.3f}]")
         name = f"**{model}**" if model in ("bayes", "bayes_population") else model
-        note = " (the ceiling of the data)" if size == CEILING else ""
+        is_ceiling = size == CEILING and not model.startswith("shuffled")
+        note = " (the ceiling of the data)" if is_ceiling else ""
         rows.append([kind, str(size), f"{name}{note}", str(len(seeds)), *cells])
     about = (
         f"SIMULATED DATA. Subjects {', '.join(map(str, SUBJECTS))}, {N_VOXELS} voxels or about as "
