@@ -199,30 +199,35 @@ def solve_by_gram(
 
     At 27 000 trials of 15 724 voxels a solution for each penalty, (n_voxels, n_trials), takes
     1.7 GB, and singular values take hours on two cores. A factor for each penalty and fold takes
-    most of the time, so after the first fold only penalties are tried that were best for a target
-    there, and their neighbours. Otherwise the choice is that of `solve_by_himalaya`, and so are
-    parameters and returns.
+    most of the time, so in the first fold penalties are tried from the largest one down, until one
+    is worse for all targets; in the others only those that were best for a target there, and their
+    neighbours. Otherwise the choice is that of `solve_by_himalaya`, and so are parameters and
+    returns.
     """
     names, penalties = folds.unique(), sorted(penalties)
-    tried = torch.ones(len(penalties), dtype=torch.bool)
     gram, cross = _products(voxels, targets, torch.arange(len(targets)))
     errors = torch.zeros(len(gammas), len(penalties), targets.shape[1], dtype=torch.float64)
     for fold in names:
         rows = torch.nonzero(folds == fold).squeeze(1)
+        held_out = voxels(rows)
         own_gram, own_cross = _products(voxels, targets, rows)
         gram -= own_gram
         for number, gamma in enumerate(gammas):
             scale = torch.from_numpy(gamma)[bands].sqrt()
-            for order in torch.nonzero(tried).flatten().tolist():
+            for order in reversed(range(len(penalties))):
+                if errors[number, order].isinf().any():  # not worth trying
+                    continue
                 right = cross - own_cross
                 weights = scale[:, None] * _solve(gram, right, scale, penalties[order])
-                squares = _squared_errors(voxels, targets, rows, weights)
+                misses = targets[rows] - held_out @ weights
+                squares = misses.square().sum(0, dtype=torch.float64)
                 errors[number, order] += squares / len(rows) / len(names)
+                if fold == names[0] and _worse_for_all(errors[number, order:]):
+                    errors[number, :order] = torch.inf
         gram += own_gram
-        del own_gram
+        del own_gram, held_out
         if fold == names[0]:
-            tried = _worth_trying(errors)
-            errors[:, ~tried] = torch.inf
+            errors[:, ~_worth_trying(errors)] = torch.inf
     best = errors.flatten(0, 1).argmin(0)
     weights = torch.zeros_like(cross)
     for choice in best.unique():
@@ -247,15 +252,11 @@ def _worth_trying(errors: torch.Tensor) -> torch.Tensor:
     return torch.zeros(errors.shape[1], dtype=torch.bool).index_fill(0, near.flatten(), True)
 
 
-def _squared_errors(
-    voxels: Rows, targets: torch.Tensor, rows: torch.Tensor, weights: torch.Tensor
-) -> torch.Tensor:
-    """Return the squared error of each target, (n_targets,), summed over some rows."""
-    total = torch.zeros(targets.shape[1], dtype=torch.float64)
-    for part in rows.split(_ROWS_AT_ONCE):
-        misses = targets[part] - voxels(part) @ weights
-        total += misses.square().sum(0, dtype=torch.float64)
-    return total
+def _worse_for_all(errors: torch.Tensor) -> bool:
+    """Return whether the first penalty is worse for all targets than the next larger one, by errors
+    of shape (n_penalties, n_targets).
+    """
+    return len(errors) > 1 and bool((errors[0] > errors[1]).all())
 
 
 def _products(
@@ -281,8 +282,10 @@ def _solve(
     """Return (D G D + penalty)^-1 D cross, with D the diagonal matrix of ``scale``; of G, ``gram``,
     the upper triangle counts.
     """
-    matrix = gram * scale
-    matrix *= scale[:, None]
+    matrix = gram.clone()
+    if not (scale == 1).all():  # a pass over a gigabyte at the real size
+        matrix *= scale
+        matrix *= scale[:, None]
     matrix.diagonal().add_(penalty)
     # In place: the upper triangle of a row-major matrix is the lower one that LAPACK writes in its
     # own order.

@@ -237,12 +237,16 @@ def solved_from_gram(data, monkeypatch, **replaced):
 
 def test_ridge_skips_penalties_that_are_nobodys_best(data, monkeypatch):
     """The weights are those of trying all."""
-    every = {"_worth_trying": lambda errors: torch.ones(errors.shape[1], dtype=torch.bool)}
+    every = {
+        "_worth_trying": lambda errors: torch.ones(errors.shape[1], dtype=torch.bool),
+        "_worse_for_all": lambda _: False,
+    }
     weights, tried = solved_from_gram(data, monkeypatch)
     expected, all_of_them = solved_from_gram(data, monkeypatch, **every)
     torch.testing.assert_close(weights, expected, rtol=0, atol=0)
     assert tried.count(1e9) == 1  # in the first fold
     assert all_of_them.count(1e9) == 5
+    assert len(tried) < len(all_of_them) - 10
 
 
 def test_ridge_adds_products_of_a_few_rows_and_columns_at_a_time(data, monkeypatch):
