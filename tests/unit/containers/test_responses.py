@@ -82,8 +82,7 @@ def test_averages_agree_with_pandas(rng):
     betas[rng.random(betas.shape) < 0.3] = np.nan
     wanted = np.unique(ids)[1:5]
     expected = pd.DataFrame(betas).groupby(ids).mean().loc[wanted]
-    averages = average_repetitions(betas, ids, wanted)
-    np.testing.assert_allclose(averages, expected, rtol=1e-5)
+    np.testing.assert_allclose(average_repetitions(betas, ids, wanted), expected, rtol=1e-5)
 
 
 def test_an_image_without_trials_is_refused(rng):
