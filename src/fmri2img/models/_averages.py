@@ -2,10 +2,12 @@
 
 import torch
 
+from fmri2img.models._stored import Betas
+
 _VOXELS_AT_ONCE = 512
 
 
-def average_trials(betas: torch.Tensor, images: torch.Tensor, n_images: int) -> torch.Tensor:
+def average_trials(betas: Betas, images: torch.Tensor, n_images: int) -> torch.Tensor:
     """Return averages (n_images, n_voxels) of betas (n_trials, n_voxels) over the trials of each
     image, NaN where none is valid.
 
@@ -14,7 +16,7 @@ def average_trials(betas: torch.Tensor, images: torch.Tensor, n_images: int) -> 
 
     Parameters
     ----------
-    betas : Tensor, shape (n_trials, n_voxels)
+    betas : Tensor or StoredBetas, shape (n_trials, n_voxels)
         NaN where invalid.
     images : Tensor, shape (n_trials,), int64
         Row of each trial's image.
@@ -23,7 +25,7 @@ def average_trials(betas: torch.Tensor, images: torch.Tensor, n_images: int) -> 
     rows = torch.arange(len(images))
     first = rows.new_full((n_images,), len(images)).scatter_reduce(0, images, rows, "amin")
     is_first = rows == first[images]
-    averages = betas.new_empty(n_images, betas.shape[1])
+    averages = torch.empty(n_images, betas.shape[1])
     for start in range(0, betas.shape[1], _VOXELS_AT_ONCE):
         part = betas[:, start : start + _VOXELS_AT_ONCE]
         valid = torch.isfinite(part)

@@ -98,8 +98,11 @@ class FewImages:
         added = shrinkage + kept * _FLOOR
         inner = self.gram.double().mul_(kept)
         inner.diagonal().add_(added)
-        solved = torch.cholesky_solve(self.across, root_of(inner))  # (n, d)
-        del inner
+        root = root_of(inner)
+        del inner  # half a gigabyte at the real size; torch.cholesky_solve would copy the root
+        solved = torch.linalg.solve_triangular(root, self.across, upper=False)  # (n, d)
+        solved = torch.linalg.solve_triangular(root.T, solved, upper=True)
+        del root
         precision = (self.within - kept * self.across.T @ solved) / added
         solution = self.weights - kept * (solved.float().T @ self.residual)
         return SolvedNoise(precision, (solution / (added * self.sds)).T)

@@ -76,13 +76,14 @@ class HierarchicalModels:
     pooled_share: float = 1.0
     has_places: bool = True
     places: list[torch.Tensor] = field(init=False)
-    _sums: dict[int, Sums] = field(init=False, default_factory=dict)
     _weights: dict[frozenset[int], "Weights"] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self.places = list(make_windows(self.windows.grids, [_PLACES_SD], spacing=2))
-        for fold in self.folds.unique().tolist():
-            self._sums[fold] = Sums.of(self.pairs.of(self.folds == fold), self.windows)
+        every = frozenset(self.folds.tolist())
+        sums = {fold: self._sums(fold) for fold in every}
+        for one, other in product(sorted(every), repeat=2):
+            self._fit(every - {one, other}, sums)
 
     def mixed(self, pooled_share: float) -> "HierarchicalModels":
         """Return the same models with another share; both fit only once."""
@@ -106,14 +107,9 @@ class HierarchicalModels:
         return self._residual(frozenset(self.folds.tolist()))
 
     def settle(self) -> None:
-        """Fit all that is still to be asked for, and forget what only the other candidates need:
-        they share these fits, and are of no use afterwards.
+        """Forget what only the other candidates need: they share these fits, and are of no use
+        afterwards.
         """
-        every = frozenset(self.folds.tolist())
-        for one, other in product(every, repeat=2):
-            self._fit(every - {one, other})
-        self._fit(every)
-        self._sums.clear()
         for folds, weights in self._weights.items():
             mixed = weights.mixed(self.pooled_share)
             self._weights[folds] = Weights(mixed, mixed, weights.windowed_share)
@@ -127,26 +123,33 @@ class HierarchicalModels:
             residual[mine[rows]] -= self.pairs.features[mine] @ weights
         return residual
 
-    def _fit(self, folds: frozenset[int]) -> "Weights":
-        """Fit on some folds, once."""
+    def _sums(self, fold: int) -> Sums:
+        return Sums.of(self.pairs.of(self.folds == fold), self.windows)
+
+    def _fit(self, folds: frozenset[int], sums: dict[int, Sums] | None = None) -> "Weights":
+        """Fit on some folds, once. The fit on all folds is asked for last, and adds up its sums
+        anew: to keep them until then would take half a gigabyte at the real size.
+        """
         if folds not in self._weights:
-            self._weights[folds] = self._fitted(folds)
+            self._weights[folds] = self._fitted(folds, sums)
         return self._weights[folds]
 
-    def _fitted(self, folds: frozenset[int]) -> "Weights":
+    def _fitted(self, folds: frozenset[int], sums: dict[int, Sums] | None) -> "Weights":
         if not folds:  # of two folds, each is the other's only one
             zeros = torch.zeros(self.pairs.features.shape[1], self.pairs.voxels.shape[1])
             return Weights(zeros, zeros, 0.0)
-        sums = reduce(Sums.__add__, [self._sums[fold] for fold in sorted(folds)])
+        total = reduce(
+            Sums.__add__, (sums[fold] if sums else self._sums(fold) for fold in sorted(folds))
+        )
         # A voxel that never varies has no weights, and says nothing of its region.
-        varies = sums.power > 0
+        varies = total.power > 0
         numbers = self.regions[varies].unique().tolist()
         regions = [torch.nonzero((self.regions == n) & varies).squeeze(1) for n in numbers]
         known = [self.known[n] for n in numbers] if self.known else None
-        priors = self.pooling.priors(sums, self.windows, regions, known)
+        priors = self.pooling.priors(total, self.windows, regions, known)
         weights, windowed = torch.zeros(self.pairs.features.shape[1], len(varies)), 0.0
         for voxels, prior in zip(regions, priors, strict=True):
-            posterior = Posterior.of(sums.of_voxels(voxels), prior, self.windows)
+            posterior = Posterior.of(total.of_voxels(voxels), prior, self.windows)
             weights[:, voxels] = self.windows.unpool(posterior.weights)
             windowed += float(1 - posterior.region.sizes[0]) * len(voxels) / len(varies)
         if not self.has_places:

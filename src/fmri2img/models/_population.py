@@ -6,9 +6,10 @@ import torch
 
 from fmri2img.models._forward import Pairs
 from fmri2img.models._hierarchy import Pooling, Sums
+from fmri2img.models._normalizer import VoxelNormalizer
 from fmri2img.models._posterior import World
 from fmri2img.models._windows import Windows
-from fmri2img.models.base import TrainingTensors, VoxelNormalizer, VoxelPrior
+from fmri2img.models.base import TrainingTensors, VoxelPrior
 from fmri2img.project.exceptions import MismatchError
 
 

@@ -134,15 +134,21 @@ class PosteriorEncoder(Encoder):
             return torch.full((n,), most - 1)
         return repetitions.long().clamp(1, most) - 1
 
+    def voxel_weights(self) -> torch.Tensor:
+        """Return the length of each voxel's weights, shape (n_voxels,), for averages of the most
+        trials.
+        """
+        return self.gains[-1].norm(dim=1)
+
     @torch.no_grad()
     def solve(self, data: TrainingTensors) -> dict[str, float]:
         """Fit encoding model, prior and noise on training images, and invert them."""
         settings, world = self.settings, World.of(data, self.settings)
         counts = data.repetitions.float()
-        self._make_room(data.most_repetitions)
         if (
             len(counts) < 2 * settings.n_folds
         ):  # too few images for cross-validation: predict the mean of the prior
+            self._make_room(data.most_repetitions)
             self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
             self.posterior_sd.copy_(
                 shrink_covariance(world.covariance(world.descriptions), 1.0, world.grids)
@@ -171,6 +177,7 @@ class PosteriorEncoder(Encoder):
         view = world.views(pairs.features, forward, [choice.prior_shrinkage])
         factor = noise_of(forward.residual, counts, forward.weights).shrunk(choice.noise_shrinkage)
         inverse = view[choice.prior_shrinkage].against(factor)
+        self._make_room(data.most_repetitions)
         for repetitions in range(1, data.most_repetitions + 1):
             noise = choice.noise_scale * relative_noise(repetitions, counts, share)
             gain, spread = inverse.gain(noise)

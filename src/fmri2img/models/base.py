@@ -8,12 +8,12 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from fmri2img.models._averages import average_trials
+from fmri2img.models._normalizer import VoxelNormalizer
+from fmri2img.models._stored import Betas
 from fmri2img.project.config import Params
 from fmri2img.project.param_types import BatchSize, Seed
 
 LATENT_SHAPE = (4, 16, 16)
-_VOXELS_AT_ONCE = 512
-_NO_LIMIT = 1e30  # in percent signal change, and finite, as weights must be
 # The list in params.yaml that holds a model: what it needs on disk before it is trained.
 Kind = Literal["latents", "population", "pixels", "diffusion"]
 _Weight = Annotated[float, Field(ge=0)]
@@ -142,7 +142,7 @@ class TrainingTensors:
 
     Attributes
     ----------
-    betas : Tensor, shape (n_trials, n_voxels)
+    betas : Tensor or StoredBetas, shape (n_trials, n_voxels)
         In the dataset's unit, NaN where invalid.
     trial_images : Tensor, shape (n_trials,), int64
         Row of each trial's image.
@@ -170,7 +170,7 @@ class TrainingTensors:
         Stable Diffusion's, (4, 40, 40), and they have no prior. No rows for other encoders.
     """
 
-    betas: torch.Tensor
+    betas: Betas
     trial_images: torch.Tensor
     latents: torch.Tensor
     roi_labels: torch.Tensor
@@ -198,75 +198,6 @@ class TrainingTensors:
     def repetitions(self) -> torch.Tensor:
         """Number of trials of each image, shape (n_images,), int64."""
         return torch.bincount(self.trial_images, minlength=len(self.latents))
-
-
-class VoxelNormalizer(nn.Module):
-    """Clip voxels to what training trials hold as a rule, and z-score them with the mean and SD
-    of training trials; a missing value becomes the training mean.
-
-    A single saturated trial of a voxel can weigh as much as hundreds of others. Averages of trials
-    are clipped as averages.
-
-    Parameters
-    ----------
-    n_voxels : int
-    clip_mads : float
-        Reach of the limits around the median, in median absolute deviations (MAD); 0: no limits.
-    """
-
-    mean: torch.Tensor
-    std: torch.Tensor
-    lowest: torch.Tensor
-    highest: torch.Tensor
-
-    def __init__(self, n_voxels: int, clip_mads: float = 0.0) -> None:
-        super().__init__()
-        self.clip_mads = clip_mads
-        self.register_buffer("mean", torch.zeros(n_voxels))
-        self.register_buffer("std", torch.ones(n_voxels))
-        if clip_mads:  # encoders of earlier versions have no limits among their weights
-            self.register_buffer("lowest", torch.full((n_voxels,), -_NO_LIMIT))
-            self.register_buffer("highest", torch.full((n_voxels,), _NO_LIMIT))
-
-    def fit(self, betas: torch.Tensor) -> int:
-        """Take limits, mean and SD from training trials, shape (n_trials, n_voxels), ignoring
-        NaN; returns how many betas lie beyond the limits.
-        """
-        n_clipped = 0
-        for start in range(0, betas.shape[1], _VOXELS_AT_ONCE):  # blocks: float64, several copies
-            block = slice(start, start + _VOXELS_AT_ONCE)
-            part = betas[:, block]
-            if self.clip_mads:
-                self.lowest[block], self.highest[block] = _limits(part, self.clip_mads)
-                clipped = part.clamp(self.lowest[block], self.highest[block])
-                n_clipped += int((torch.isfinite(part) & (clipped != part)).sum())
-                part = clipped
-            part = part.double()
-            valid = torch.isfinite(part)
-            count = valid.sum(0).clamp(min=1)
-            mean = torch.where(valid, part, 0.0).sum(0) / count
-            variance = (torch.where(valid, part - mean, 0.0) ** 2).sum(0) / count
-            self.mean[block] = mean
-            # A voxel that never varies says nothing; dividing by 1 leaves it at 0.
-            self.std[block] = torch.where(variance > 0, variance.sqrt(), 1.0)
-        return n_clipped
-
-    def forward(self, betas: torch.Tensor) -> torch.Tensor:
-        """Return z-scores, shape (n, n_voxels)."""
-        if self.clip_mads:
-            betas = betas.clamp(self.lowest, self.highest)
-        return torch.nan_to_num((betas - self.mean) / self.std, nan=0.0)
-
-
-def _limits(betas: torch.Tensor, clip_mads: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the lowest and the highest value of each voxel, shape (n_voxels,) each; a voxel that
-    has one value in most trials has no limits.
-    """
-    by_voxel = betas.T.contiguous()
-    median = by_voxel.nanmedian(dim=1).values
-    mad = (by_voxel - median[:, None]).abs_().nanmedian(dim=1).values
-    reach = torch.where(mad > 0, clip_mads * mad, _NO_LIMIT)  # also where nothing was measured
-    return (median - reach).nan_to_num(-_NO_LIMIT), (median + reach).nan_to_num(_NO_LIMIT)
 
 
 class Encoder(nn.Module):
@@ -358,6 +289,12 @@ class Encoder(nn.Module):
             Predicted latents in scaled units.
         """
         return self.decode_voxels(self.normalizer(betas))
+
+    def voxel_weights(self) -> torch.Tensor | None:
+        """Return the length of each z-scored voxel's weights on the latent, shape (n_voxels,); None
+        unless the encoder is linear.
+        """
+        return None
 
     def condition(self, betas: torch.Tensor) -> torch.Tensor:  # noqa: ARG002  (for subclasses)
         """Predict text embeddings (n, 77, 768) from betas (n, n_voxels); only for encoders of

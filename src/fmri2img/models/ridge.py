@@ -10,6 +10,7 @@ from himalaya.ridge import solve_group_ridge_random_search
 from pydantic import Field
 from sklearn.model_selection import GroupKFold
 
+from fmri2img.models._stored import Betas
 from fmri2img.models.base import Encoder, EncoderSettings, TrainingTensors
 from fmri2img.project.config import PARAMS_PATH
 from fmri2img.project.exceptions import MismatchError
@@ -61,6 +62,11 @@ class Model(Encoder):
         return self.linear(voxels).unflatten(1, self.latent_shape)  # (n, 4, h, w)
 
     @torch.no_grad()
+    def voxel_weights(self) -> torch.Tensor:
+        """Return the length of each voxel's weights, shape (n_voxels,)."""
+        return self.linear.weight.norm(dim=0)
+
+    @torch.no_grad()
     def solve(self, data: TrainingTensors) -> dict[str, float]:
         """Fit weights and penalties on training trials or averaged training images."""
         settings = self.settings
@@ -103,7 +109,7 @@ class Model(Encoder):
         return facts
 
 
-def _mean(normalizer: Callable[[torch.Tensor], torch.Tensor], betas: torch.Tensor) -> torch.Tensor:
+def _mean(normalizer: Callable[[torch.Tensor], torch.Tensor], betas: Betas) -> torch.Tensor:
     """Return the mean of z-scored voxels, shape (n_voxels,): not 0 where values are missing."""
     total = torch.stack(
         [normalizer(part).sum(0, dtype=torch.float64) for part in betas.split(_ROWS_AT_ONCE)]

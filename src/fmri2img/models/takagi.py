@@ -99,6 +99,15 @@ class Model(Encoder):
         )
         return torch.nn.functional.linear(voxels[:, index], weights, bias)
 
+    def voxel_weights(self) -> torch.Tensor:
+        """Return the length of each voxel's weights on z, shape (n_voxels,); 0 if z is decoded from
+        others.
+        """
+        weights = self.get_buffer("z_weights")
+        lengths = weights.new_zeros(self.n_voxels)
+        lengths[self.get_buffer("z_voxels")] = weights.norm(dim=0)
+        return lengths
+
     @torch.no_grad()
     def solve(self, data: TrainingTensors) -> dict[str, float]:
         """Fit both ridges on training trials.

@@ -360,8 +360,9 @@ def _fingerprint(encoder: Encoder, settings: Any, data: TrainingSet) -> str:
             [(name, list(value.shape)) for name, value in encoder.state_dict().items()]
         ).encode()
     )
+    for betas in data.train.betas.split(_TRIALS_AT_ONCE):
+        digest.update(np.ascontiguousarray(betas).data)
     for tensor in (
-        data.train.betas,
         data.train.trial_images,
         data.train.latents,
         data.validation.image_betas,

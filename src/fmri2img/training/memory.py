@@ -2,10 +2,12 @@
 
 import torch
 
+from fmri2img.models._stored import Betas
+
 _RESIDENT_SHARE = 0.5  # of the device's free memory that data may take
 
 
-def fits(data: torch.Tensor, device: torch.device) -> bool:
+def fits(data: Betas, device: torch.device) -> bool:
     """Return whether data of any shape may stay on a device for the whole training."""
     return (
         device.type == "cpu" or data.nbytes < _RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]

@@ -10,9 +10,13 @@ from fmri2img.containers.latents import Latents
 from fmri2img.containers.repetitions import averaged_betas
 from fmri2img.containers.splits import Split
 from fmri2img.containers.targets import DiffusionTargets
+from fmri2img.containers.units import Units
+from fmri2img.models._stored import StoredBetas
 from fmri2img.models.base import TrainingTensors
 from fmri2img.project.exceptions import MismatchError
 from fmri2img.training.data import TrainingSet, ValidationTensors
+
+_TRIALS_AT_ONCE = 512
 
 
 def make_training_set(
@@ -78,8 +82,8 @@ def training_set_of(
     for ids in (train_ids, validation_ids):
         examples.rows_of(ids)
     trials = examples.trials_of(train_ids)
-    betas, trial_ids = examples.in_units(trials), examples.trial_image_ids[trials]
-    if not (np.fmax.reduce(betas) > np.fmin.reduce(betas)).any():
+    betas, trial_ids = _stored_betas(examples, trials), examples.trial_image_ids[trials]
+    if not _any_voxel_varies(betas):
         raise MismatchError(
             f"{examples.provenance.get('subject', 'the subject')}: no voxel varies over the "
             f"{len(trials)} training trials, expected betas of a brain; check the voxel file with "
@@ -87,7 +91,7 @@ def training_set_of(
         )
     train_latents = torch.from_numpy(latents.of(train_ids))
     train = TrainingTensors(
-        betas=torch.from_numpy(betas),
+        betas=betas,
         trial_images=torch.from_numpy(np.searchsorted(train_ids, trial_ids)),
         latents=train_latents,
         roi_labels=torch.from_numpy(examples.roi_labels.astype(np.int64)),
@@ -108,6 +112,29 @@ def training_set_of(
         for ids in (train_ids, validation_ids)
     ]
     return TrainingSet(train, validation, *pictures)
+
+
+def _stored_betas(examples: Examples, trials: np.ndarray) -> StoredBetas:
+    """Take a copy of some trials: training holds no others."""
+    sessions = np.searchsorted(examples.sessions, examples.trial_session[trials])
+    return StoredBetas(
+        torch.from_numpy(examples.betas[trials]),
+        Units.of(examples.provenance).per_unit,
+        torch.from_numpy(sessions),
+        torch.from_numpy(examples.valid),
+    )
+
+
+def _any_voxel_varies(betas: StoredBetas) -> bool:
+    """Return whether a voxel has different values in two trials."""
+    lowest = torch.full(betas.shape[1:], torch.inf)
+    highest = -lowest
+    for trials in betas.split(_TRIALS_AT_ONCE):
+        lowest = torch.minimum(lowest, trials.nan_to_num(nan=torch.inf).amin(0))
+        highest = torch.maximum(highest, trials.nan_to_num(nan=-torch.inf).amax(0))
+        if (highest > lowest).any():
+            return True
+    return False
 
 
 def make_diffusion_set(examples: Examples, split: Split, targets: DiffusionTargets) -> TrainingSet:

@@ -10,7 +10,8 @@ from sklearn.linear_model import Ridge
 
 from conftest import REPOSITORY
 from fmri2img.models import ridge
-from fmri2img.models.base import TrainingTensors, VoxelNormalizer
+from fmri2img.models._normalizer import VoxelNormalizer
+from fmri2img.models.base import TrainingTensors
 from fmri2img.models.registry import (
     check_settings,
     current_name,
