@@ -19,7 +19,7 @@ import psutil
 from PIL import Image
 
 from fmri2img.datasets.simulation.scenes import render_image
-from fmri2img.project.config import SimulatedNsdParams, SimulationParams
+from fmri2img.project.nsd_params import SimulatedNsdParams, SimulationParams
 
 SUBJECT = "subj01"
 README = Path(__file__).with_name("README.md")

@@ -44,6 +44,7 @@ MENU = {
         "docs/mlflow",
         "docs/decoding",
         "docs/new-person",
+        "docs/brain-maps",
         "docs/paper",
         "docs/cluster",
     ],

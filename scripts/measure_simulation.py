@@ -24,7 +24,7 @@ from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.datasets.simulation.stimuli_files import simulate_shared
 from fmri2img.datasets.simulation.trial_order import draw_design, shown_images
 from fmri2img.datasets.simulation.voxel_responses import PUBLISHED_NCSNR
-from fmri2img.project.config import SimulatedNsdParams
+from fmri2img.project.nsd_params import SimulatedNsdParams
 from fmri2img.project.params_file import load_params
 
 

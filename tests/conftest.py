@@ -33,13 +33,9 @@ from fmri2img.datasets.simulation.dataset import SimulatedSubject
 from fmri2img.datasets.simulation.laion_files import SmallExperiment, write_laion
 from fmri2img.datasets.simulation.scenes import render_image
 from fmri2img.datasets.simulation.stimuli_files import simulate_shared
-from fmri2img.project.config import (
-    BucketParams,
-    MachineParams,
-    SimulatedNsdParams,
-    SimulationParams,
-)
+from fmri2img.project.config import MachineParams
 from fmri2img.project.files import read_json, write_json
+from fmri2img.project.nsd_params import BucketParams, SimulatedNsdParams, SimulationParams
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt
 from miniature import REPOSITORY, clone, make_miniature, make_pair
 

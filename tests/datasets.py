@@ -15,7 +15,7 @@ from conftest import ONE_PROCESS
 from fmri2img.datasets import folder_dataset, laion_dataset, nsd_dataset
 from fmri2img.datasets.nsd.volumes import write_volume
 from fmri2img.datasets.protocol import Setting
-from fmri2img.project.config import RealNsdParams
+from fmri2img.project.nsd_params import RealNsdParams
 
 PERSON, SIDE, N_IMAGES, N_TEST, N_VOXELS = "anna", 48, 40, 8, 24
 PLACE = np.array([[-2.0, 0, 0, 20], [0, 2, 0, -30], [0, 0, 2, -10], [0, 0, 0, 1]])

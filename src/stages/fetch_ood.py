@@ -1,7 +1,7 @@
 """Fetch or locate the raw files of a further test set, and write the receipt that pins them."""
 
 from fmri2img.datasets.fetching.fetch import check_not_pulled
-from fmri2img.datasets.protocol import open_ood
+from fmri2img.datasets.offers import open_ood
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.project.layout import ledger_path, ood_name, ood_path, receipt_path
 from fmri2img.project.params_file import load_params

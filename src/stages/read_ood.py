@@ -1,6 +1,6 @@
 """Read the responses of a further test set, in the main experiment's voxels, and its pictures."""
 
-from fmri2img.datasets.protocol import open_ood
+from fmri2img.datasets.offers import open_ood
 from fmri2img.pipeline.stage import run_stage
 from fmri2img.pipeline.subject import SubjectData
 from fmri2img.project.files import replacing_together

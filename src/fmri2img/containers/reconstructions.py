@@ -69,6 +69,8 @@ class Reconstructions(Stored):
         Pictures from z alone and from c alone (`VARIANTS`).
     variant_latents : ndarray, shape (2, n_test, 4, 16, 16), float32, or None
         Latents that the autoencoder finds in ``variant_images``.
+    voxel_weights : ndarray, shape (n_voxels,), float32, or None
+        Length of each z-scored voxel's weights in the encoder; None unless it is linear.
     """
 
     stays_on_disk = ("samples",)  # gigabytes
@@ -96,6 +98,7 @@ class Reconstructions(Stored):
         "text_embeddings": Array("float16", ("test images", 77, 768), is_finite=True),
         "variant_images": Array("uint8", (2, "test images", "side", "side", 3)),
         "variant_latents": Array("float32", (2, "test images", *_LATENT), is_finite=True),
+        "voxel_weights": Array("float32", ("voxels",), is_finite=True),
     }
 
     earlier_names: ClassVar[dict[str, str]] = {
@@ -131,6 +134,7 @@ class Reconstructions(Stored):
     text_embeddings: np.ndarray | None = None
     variant_images: np.ndarray | None = None
     variant_latents: np.ndarray | None = None
+    voxel_weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self._check_lengths(

@@ -108,6 +108,14 @@ class Voxels:
         return f"{name}: session {unknown[0]} is not among sessions" if len(unknown) else ""
 
     @property
+    def grid(self) -> tuple[int, int, int]:
+        """Shape (x, y, z) of the volumes that the voxels are of; as far as they reach, where a file
+        of an earlier version does not say it.
+        """
+        x, y, z = self.provenance.get("grid") or (self.voxel_ijk.max(axis=0) + 1).tolist()
+        return x, y, z
+
+    @property
     def n_voxels(self) -> int:
         """Number of voxels."""
         return len(self.roi_labels)

@@ -32,7 +32,6 @@ from fmri2img.datasets.laion.laion_tables import read_split, read_trials
 from fmri2img.datasets.marks import source_of
 from fmri2img.datasets.protocol import Captions, Facts, LabelVolume, Region, Resources, Setting
 from fmri2img.project.config import (
-    BucketParams,
     ConvertRoiParams,
     ExtractBetasParams,
     FetchCaptionsParams,
@@ -40,6 +39,7 @@ from fmri2img.project.config import (
 )
 from fmri2img.project.exceptions import ConfigError, MismatchError, MissingDataError
 from fmri2img.project.files import hash_file
+from fmri2img.project.nsd_params import BucketParams
 from fmri2img.provenance.receipts import SIMULATED_NOTICE, Ledger, RawFiles, Receipt, Watch
 
 TERMS = (

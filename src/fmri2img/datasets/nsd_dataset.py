@@ -9,9 +9,10 @@ from fmri2img.datasets.fetching.fetch import fetch_bucket, list_bucket, use_loca
 from fmri2img.datasets.nsd.synthetic import check_responses
 from fmri2img.datasets.nsd_files import NsdFiles, read_coco_captions
 from fmri2img.datasets.protocol import Captions, Setting
-from fmri2img.project.config import FetchCaptionsParams, RealNsdParams
+from fmri2img.project.config import FetchCaptionsParams
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.layout import coco_folder
+from fmri2img.project.nsd_params import RealNsdParams
 from fmri2img.project.places import where_it_is
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt, Watch
 
@@ -43,6 +44,10 @@ class Reader(NsdFiles):
     def fetch_ood(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
         """Download the files of NSD-synthetic, or use an existing copy."""
         check_responses(self.settings)
+        return self.fetch_files(name, ledger, watch=watch)
+
+    def fetch_anatomy(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
+        """Download the files that there are, or use an existing copy."""
         return self.fetch_files(name, ledger, watch=watch)
 
     def preview_fetch(self, name: str) -> list[str]:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
+from fmri2img.containers.anatomy import Anatomy
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.ncsnr import estimate_ncsnr
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.true_pictures import TruePictures
+from fmri2img.datasets.nsd.anatomy_reader import read_anatomy
 from fmri2img.datasets.nsd.coco_captions import CAPTION_FILES, read_captions, read_coco_ids
 from fmri2img.datasets.nsd.conversion import convert_roi, describe_region
 from fmri2img.datasets.nsd.design import N_REPETITIONS, N_SUBJECTS, SPLITS, UNITS
@@ -23,9 +25,17 @@ from fmri2img.datasets.nsd.paths import (
 )
 from fmri2img.datasets.nsd.stimuli import STIMULUS_SIDE, iterate_images
 from fmri2img.datasets.nsd.synthetic import read_synthetic
-from fmri2img.datasets.protocol import Captions, Facts, LabelVolume, Region, Resources, Setting
-from fmri2img.project.config import ConvertRoiParams, ExtractBetasParams, NsdParams
+from fmri2img.datasets.protocol import (
+    Captions,
+    Facts,
+    LabelVolume,
+    Region,
+    Resources,
+    Setting,
+)
+from fmri2img.project.config import CollectAnatomyParams, ConvertRoiParams, ExtractBetasParams
 from fmri2img.project.files import hash_file
+from fmri2img.project.nsd_params import NsdParams
 from fmri2img.provenance.receipts import RawFiles
 
 
@@ -58,6 +68,7 @@ class NsdFiles:
             splits=SPLITS,
             terms=self.terms,
             ood=(SYNTHETIC,),
+            has_anatomy=True,
         )
 
     @property
@@ -104,6 +115,12 @@ class NsdFiles:
         """Read NSD-synthetic."""
         limits = self.setting.machine.session_limits
         return read_synthetic(raw, voxels, self._nsd, limits, image_size=image_size)
+
+    def read_anatomy(
+        self, raw: RawFiles, subject: str, params: CollectAnatomyParams, shape: tuple[int, int, int]
+    ) -> Anatomy:
+        """Read what the tree has of it."""
+        return read_anatomy(raw, subject, self._nsd, params, shape)
 
     def iterate_pictures(
         self, raw: RawFiles, shared: RawFiles, image_ids: np.ndarray

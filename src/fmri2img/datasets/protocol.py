@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 import fmri2img.datasets
-from fmri2img.containers.examples import Examples
 from fmri2img.containers.trial_betas import TrialBetas
-from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.containers.units import Units
 from fmri2img.project.config import (
     PARAMS_PATH,
@@ -68,7 +66,9 @@ class Facts:
         Who may have the data, in a sentence; empty: anybody.
     ood : tuple of str
         Further test sets of images of another kind (out of distribution) that it offers
-        (`OffersOod`).
+        (`offers.OffersOod`).
+    has_anatomy : bool
+        Whether it offers volumes and surfaces below the voxels (`offers.OffersAnatomy`).
     """
 
     title: str
@@ -81,6 +81,7 @@ class Facts:
     splits: tuple[SplitKind, ...]
     terms: str
     ood: tuple[str, ...] = ()
+    has_anatomy: bool = False
 
 
 @dataclass(frozen=True)
@@ -235,46 +236,6 @@ class Dataset(Protocol):
         """Return the captions of pictures that a subject saw, ids of shape (n,)."""
 
 
-class OffersOod(Dataset, Protocol):
-    """A dataset whose subjects also saw images of another kind (`Facts.ood`), as a test of encoders
-    that were trained on its main experiment.
-    """
-
-    def fetch_ood(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:
-        """Make the raw files of a further test set available, ``name`` is ``<subject>-<test set>``;
-        return the receipt that lists them.
-        """
-
-    def read_ood(
-        self, test: str, raw: RawFiles, voxels: TrialBetas, image_size: int
-    ) -> tuple[Examples, TruePictures]:
-        """Return trials and pictures of a further test set.
-
-        Parameters
-        ----------
-        test : str
-            One of `Facts.ood`.
-        raw : RawFiles
-            Its files.
-        voxels : TrialBetas
-            The main experiment, whose voxels are read, in their order.
-        image_size : int
-            Side of the pictures among the examples.
-
-        Returns
-        -------
-        examples : Examples
-            With ``left_out`` in the provenance, the number of pictures that cannot be scored.
-        pictures : TruePictures
-            Of the same images.
-
-        Raises
-        ------
-        FormatError, MismatchError
-            If the files are not those of the test set, or lie on another grid.
-        """
-
-
 class Reader(Protocol):
     """The class ``Reader`` of a dataset's file, which makes a `Dataset`."""
 
@@ -302,19 +263,6 @@ def open_dataset(params: ProjectParams) -> Dataset:
         settings, Setting(params.machine, tuple(params.subjects), own_rois())
     )
     return dataset
-
-
-def open_ood(params: ProjectParams, test: str) -> OffersOod:
-    """Return the project's dataset if it offers a further test set.
-
-    Raises
-    ------
-    ConfigError
-        If it does not.
-    """
-    dataset = open_dataset(params)
-    check_ood([test], dataset.facts)
-    return cast(OffersOod, dataset)
 
 
 def check_ood(tests: list[str], facts: Facts) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 from fmri2img.datasets.nsd.whole_files import check_whole_files
 from fmri2img.datasets.protocol import check_dataset_settings
-from fmri2img.project.config import NsdParams, ProjectParams
+from fmri2img.project.config import ProjectParams
 from fmri2img.project.exceptions import MismatchError
+from fmri2img.project.nsd_params import NsdParams
 from fmri2img.provenance.receipts import raw_files
 
 

@@ -11,15 +11,17 @@ from fmri2img.datasets.nsd.paths import STIMULI, SYNTHETIC, on_disk, own_stimuli
 from fmri2img.datasets.nsd.synthetic import check_responses
 from fmri2img.datasets.nsd_files import NsdFiles, coco_pictures, read_coco_captions
 from fmri2img.datasets.protocol import Captions, Setting
+from fmri2img.datasets.simulation.anatomy_files import write_anatomy
 from fmri2img.datasets.simulation.dataset import SimulatedSubject
 from fmri2img.datasets.simulation.scene_captions import write_captions
 from fmri2img.datasets.simulation.simulated_brain import SimulatedBrain
 from fmri2img.datasets.simulation.stimuli_files import simulate_shared
 from fmri2img.datasets.simulation.synthetic_session import write_synthetic
 from fmri2img.datasets.simulation.worlds import WORLDS
-from fmri2img.project.config import FetchCaptionsParams, SimulatedNsdParams
+from fmri2img.project.config import FetchCaptionsParams
 from fmri2img.project.exceptions import ConfigError, MissingDataError
-from fmri2img.project.layout import coco_folder
+from fmri2img.project.layout import ANATOMY, coco_folder
+from fmri2img.project.nsd_params import SimulatedNsdParams
 from fmri2img.project.params_file import near
 from fmri2img.project.places import where_it_is
 from fmri2img.provenance.receipts import SIMULATED_NOTICE, Ledger, RawFiles, Receipt, Watch
@@ -81,6 +83,14 @@ class Reader(NsdFiles):
                 f"the same with fetch_raw@{subject}"
             )
         files = write_synthetic(SimulatedBrain(subject, self.settings, root))
+        return Receipt.of(name, root, files, ledger, data_source=SIMULATED)
+
+    def fetch_anatomy(self, name: str, ledger: Ledger, *, watch: Watch) -> Receipt:  # noqa: ARG002
+        """Write the files."""
+        root = self.setting.machine.own_raw_folder
+        check_may_simulate(root)
+        subject = name.removesuffix(ANATOMY)
+        files = write_anatomy(SimulatedBrain(subject, self.settings, root))
         return Receipt.of(name, root, files, ledger, data_source=SIMULATED)
 
     def preview_fetch(self, name: str) -> list[str]:

@@ -5,6 +5,8 @@ This direction has a noise ceiling for each voxel (Allen et al. 2022,
 doi:10.1038/s41593-021-00962-x). The decoding direction has none: latents are free of noise.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from himalaya.ridge import RidgeCV
 from sklearn.model_selection import KFold
@@ -18,6 +20,9 @@ from fmri2img.containers.splits import Split
 from fmri2img.evaluation.brain import regions_of
 from fmri2img.evaluation.correlation import row_correlations
 from fmri2img.project.config import FitEncodingModelParams
+from fmri2img.project.progress import progress
+
+_VOXELS = 4096  # fitted at a time: a multiple of those that the solver takes at once
 
 
 def fit_encoding_model(
@@ -50,9 +55,12 @@ def fit_encoding_model(
             "warn": False,
         },  # with few images the kernel form would save seconds
     )
-    ridge.fit(features - latent_mean, responses - response_mean)
+    fitting = progress("fitting, groups of voxels")
+    centred = responses - response_mean
+    parts = np.split(centred, range(_VOXELS, centred.shape[1], _VOXELS), axis=1)
+    weights = [ridge.fit(features - latent_mean, part).coef_ for part in fitting(parts)]
     return EncodingModel(
-        np.asarray(ridge.coef_, dtype=np.float32),
+        np.concatenate(weights, axis=1).astype(np.float32),
         latent_mean,
         response_mean,
         provenance=examples.provenance,
@@ -74,6 +82,44 @@ def ceiling_source(examples: Examples) -> str:
         "ncsnr shipped with the dataset, estimated from all repetitions including those of test "
         "images (extract_betas.recompute_ncsnr avoids that)"
     )
+
+
+@dataclass(frozen=True)
+class VoxelScores:
+    """How much of each voxel's responses to test images an encoding model explains; NaN where
+    nothing can be said.
+
+    Attributes
+    ----------
+    ceiling : ndarray, shape (n_voxels,)
+        Noise ceiling in percent of variance, for the test images' numbers of repetitions.
+    r2 : ndarray, shape (n_voxels,)
+        Percent of variance explained, relative to the training mean.
+    correlation : ndarray, shape (n_voxels,)
+        Over images.
+    """
+
+    ceiling: np.ndarray
+    r2: np.ndarray
+    correlation: np.ndarray
+
+
+def score_voxels(
+    model: EncodingModel, examples: Examples, split: Split, latents: Latents
+) -> VoxelScores:
+    """Score each voxel on the test images."""
+    test_ids = split.ids("test")
+    trials = examples.trials_of(test_ids)
+    measured = average_zscored(examples, trials, examples.trials_of(split.ids("train")))
+    predicted = model.predict(latents.of(test_ids).reshape(len(test_ids), -1))
+    _, shown = np.unique(examples.trial_image_ids[trials], return_counts=True)
+    estimated = examples.training_ncsnr
+    ceiling = noise_ceiling(estimated if np.isfinite(estimated).any() else examples.ncsnr, shown)
+    variance = ((measured - model.response_mean) ** 2).sum(axis=0)
+    r2 = 100 * (
+        1 - ((measured - predicted) ** 2).sum(axis=0) / np.where(variance > 0, variance, np.nan)
+    )
+    return VoxelScores(ceiling, r2, row_correlations(measured.T, predicted.T))
 
 
 def score_encoding_model(
@@ -106,18 +152,8 @@ def score_encoding_model(
         ``correlation_normalized`` (divided by the root of the ceiling). Medians over no voxels are
         left out.
     """
-    test_ids = split.ids("test")
-    trials = examples.trials_of(test_ids)
-    measured = average_zscored(examples, trials, examples.trials_of(split.ids("train")))
-    predicted = model.predict(latents.of(test_ids).reshape(len(test_ids), -1))
-    _, shown = np.unique(examples.trial_image_ids[trials], return_counts=True)
-    estimated = examples.training_ncsnr
-    ceiling = noise_ceiling(estimated if np.isfinite(estimated).any() else examples.ncsnr, shown)
-    variance = ((measured - model.response_mean) ** 2).sum(axis=0)
-    r2 = 100 * (
-        1 - ((measured - predicted) ** 2).sum(axis=0) / np.where(variance > 0, variance, np.nan)
-    )
-    correlation = row_correlations(measured.T, predicted.T)
+    scores = score_voxels(model, examples, split, latents)
+    ceiling, r2, correlation = scores.ceiling, scores.r2, scores.correlation
     regions = {}
     for name, voxels in regions_of(examples.roi_names).items():
         known = voxels[np.isfinite(ceiling[voxels])]

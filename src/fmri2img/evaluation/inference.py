@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.stats import bootstrap
 
+from fmri2img.project.progress import progress
+
 _RESAMPLES_AT_ONCE = 200  # of 8 metrics x 1000 images: 13 MB
 
 
@@ -104,7 +106,8 @@ def permutation_p(
     columns = np.arange(n_images)
     observed = {metric: np.diag(table).mean() for metric, table in tables.items()}
     reached = dict.fromkeys(tables, 0)
-    for start in range(0, n_permutations, _RESAMPLES_AT_ONCE):
+    drawing = progress(f"permutations, {_RESAMPLES_AT_ONCE} at a time")
+    for start in drawing(range(0, n_permutations, _RESAMPLES_AT_ONCE)):
         n_drawn = min(_RESAMPLES_AT_ONCE, n_permutations - start)
         paired = np.stack([rng.permutation(n_images) for _ in range(n_drawn)])
         for metric, table in tables.items():

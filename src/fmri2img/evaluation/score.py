@@ -27,6 +27,7 @@ from fmri2img.evaluation.presets import HEADLINE, PRESETS
 from fmri2img.evaluation.read_outs import Networks
 from fmri2img.evaluation.scores import RowScores, Scores
 from fmri2img.evaluation.table_rows import MODEL
+from fmri2img.project.progress import progress
 
 
 def score_rows(
@@ -78,7 +79,11 @@ def _scores_of_families(
     plain = [family for family in usable if not family.depends_on_preset]
     calls = [(family, preset) for preset in presets for family in by_preset]
     calls += [(family, HEADLINE) for family in plain]
-    return [family.score(truth, predictions, networks, PRESETS[preset]) for family, preset in calls]
+    scoring = progress("scoring, groups of metrics")
+    return [
+        family.score(truth, predictions, networks, PRESETS[preset])
+        for family, preset in scoring(calls)
+    ]
 
 
 def score_model(

@@ -83,6 +83,21 @@ def add_worlds(text: str) -> str:
     return "".join(lines)
 
 
+def add_anatomy(text: str) -> str:
+    """Return ``params.yaml`` with the section of the stage that version 0.3.0 did not have.
+
+    Parameters
+    ----------
+    text : str
+        The whole file.
+    """
+    keys = {key.value: key for key, _ in _sections(text)}
+    if "collect_anatomy" in keys or "split_examples" not in keys:
+        return text
+    start = keys["split_examples"].start_mark.index
+    return f"{text[:start]}collect_anatomy:\n  underlay: mean\n  surface: true\n\n{text[start:]}"
+
+
 def add_ood(text: str) -> str:
     """Return ``params.yaml`` with the list of further test sets, which version 0.2.0 did not have:
     empty.

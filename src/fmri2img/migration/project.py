@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from fmri2img.migration.dataset_sections import add_ood, add_worlds, migrate_datasets
+from fmri2img.migration.dataset_sections import add_anatomy, add_ood, add_worlds, migrate_datasets
 from fmri2img.migration.earlier_models import add_models, earlier_models
 from fmri2img.migration.lock import migrate_lock
 from fmri2img.migration.renamed_files import changes_of_files
@@ -60,7 +60,8 @@ def plan(root: Path = Path()) -> list[Step]:
     text = path.read_text(encoding="utf-8")
     names = _names_in(text)
     renamed = migrate_params(text, names)
-    renewed = add_ood(add_worlds(add_population(migrate_datasets(add_models(renamed)))))
+    renewed = add_worlds(add_population(migrate_datasets(add_models(renamed))))
+    renewed = add_anatomy(add_ood(renewed))
     params = yaml.safe_load(renewed)
     models = ModelLists.model_validate(params["models"])
     changes = [
@@ -75,7 +76,7 @@ def plan(root: Path = Path()) -> list[Step]:
         steps.append(Step(words, lambda: write_text(root / LOCK_PATH, lock.text)))
     steps += [Step(change.words, change.do) for change in changes]
     if renewed != text:
-        words = f"{PARAMS_PATH}: models by kind, datasets, population, worlds, ood, today's names"
+        words = f"{PARAMS_PATH}: today's sections and names"
         steps.append(Step(words, lambda: write_text(path, renewed)))
     return steps
 

@@ -27,7 +27,8 @@ class Table:
         Markdown.
     headings : tuple of str
     rows : tuple of tuple of str
-        Cells as a manuscript prints them.
+        Cells as a manuscript prints them; what follows the first line of a cell is printed small
+        below it.
     records : tuple of dict
         The same numbers with all digits, for CSV.
     """
@@ -50,13 +51,22 @@ class Table:
         """Return the rows as a LaTeX table that needs ``booktabs``."""
         body = "\n".join(_latex_line(row) for row in self.rows)
         return (
+            "\\setlength{\\tabcolsep}{4pt}\n"
             f"\\begin{{tabular}}{{{'l' * len(self.headings)}}}\n\\toprule\n"
             f"{_latex_line(self.headings)}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
         )
 
 
 def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(map(escaped, cells)) + r" \\"
+    return " & ".join(map(_latex_cell, cells)) + r" \\"
+
+
+def _latex_cell(cell: str) -> str:
+    first, *below = map(escaped, cell.split("\n"))
+    if not below:
+        return first
+    lines = r" \\ ".join([first, *(rf"\scriptsize {line}" for line in below)])
+    return rf"\begin{{tabular}}[t]{{@{{}}l@{{}}}}{lines}\end{{tabular}}"
 
 
 def tables(facts: Facts) -> list[Table]:
@@ -114,9 +124,9 @@ def _scores(facts: Facts) -> Table:
         rows.append(tuple(cells))
     return Table(
         name="scores",
-        caption="Scores on test images, with 95 % intervals over images and the floor in "
-        "brackets, the best of predictions that know nothing of the image. * best on "
-        f"validation images. {BETTER} better, {WORSE} worse than `{REFERENCE}` (p < .05 after "
+        caption="Scores on test images; below, in square brackets, 95 % intervals over images, and "
+        "in round ones the floor, the best of predictions that know nothing of the image. * best "
+        f"on validation images. {BETTER} better, {WORSE} worse than `{REFERENCE}` (p < .05 after "
         f"Holm).{_flag(facts)}",
         headings=("subject", "encoder", *(metric.heading for metric in facts.metrics.values())),
         rows=tuple(rows),
@@ -145,8 +155,9 @@ def _score_cell(numbers: Mapping[str, Cell], sign: str) -> str:
     if numbers["score"] is None:
         return "–"
     shown = f"{numbers['score']:.3f}{sign}"
-    shown += f" [{numbers['low']:.3f}, {numbers['high']:.3f}]" if numbers["low"] is not None else ""
-    return shown + (f" ({numbers['floor']:.3f})" if numbers["floor"] is not None else "")
+    if numbers["low"] is not None:
+        shown += f"\n[{numbers['low']:.3f}, {numbers['high']:.3f}]"
+    return shown + (f"\n({numbers['floor']:.3f})" if numbers["floor"] is not None else "")
 
 
 def _differences(facts: Facts) -> Table:

@@ -4,6 +4,7 @@ import io
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fmri2img.evaluation.comparisons import (
@@ -12,18 +13,29 @@ from fmri2img.evaluation.comparisons import (
     means_over_subjects,
     paired_differences,
 )
-from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, headline_metrics
+from fmri2img.evaluation.metrics.catalogue import (
+    CHAMPION_METRIC,
+    CHAMPION_SCORE,
+    headline_metrics,
+)
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.table_rows import MODEL
 from fmri2img.evaluation.verdict import outcomes, verdict
 from fmri2img.pipeline.subject import EncoderData, SubjectData
 from fmri2img.project.config import ProjectParams
 from fmri2img.project.files import replacing_together, write_bytes, write_json, write_text
-from fmri2img.project.layout import comparison_path, headlines_path, overview_path
+from fmri2img.project.layout import (
+    comparison_path,
+    headlines_path,
+    overview_path,
+    pictures_folder,
+    side_by_side_path,
+)
 from fmri2img.viz.compared_run import ComparedRun
 from fmri2img.viz.comparison import comparison_figure, comparison_markdown
 from fmri2img.viz.overview import ShownPictures, overview_page
 from fmri2img.viz.pages import ListedRun, comparison_page
+from fmri2img.viz.side_by_side import SubjectPictures, picture_strips, side_by_side_page
 
 _Documents = dict[str, MetricsDocument]
 _Tables = dict[str, dict[str, pd.DataFrame]]
@@ -54,6 +66,7 @@ def compare_subjects(params: ProjectParams) -> dict[str, str]:
     compared = outcomes(differences)
     runs: list[ComparedRun] = []
     shown: dict[str, ShownPictures] = {}
+    side_by_side: list[SubjectPictures] = []
     scored = [one for one in encoders if one.model not in params.models.diffusion]
     ood = {test: {one.name: one.ood_metrics(test) for one in scored} for test in params.ood}
     for of_test in ood.values():
@@ -64,8 +77,11 @@ def compare_subjects(params: ProjectParams) -> dict[str, str]:
             mine, documents, p_values, compared, params.compare.n_pictures, ood
         )
         runs += runs_of_subject
+        side_by_side.append(_pictures_of(mine, tables[subject], params.compare.n_gallery))
     with replacing_together():
         _write(runs, documents, shown, tables, differences, ood)
+        origin = next(iter(documents.values())).origin
+        _write_pictures(side_by_side, next(iter(shown.values())).data_source, origin)
     return {run.subject: run.model for run in runs if run.is_champion}
 
 
@@ -103,6 +119,38 @@ def _runs_of(
     truth = examples.images[examples.rows_of(image_ids)]
     source = examples.provenance["data_source"]
     return runs, ShownPictures(image_ids, truth, reconstructions.ceiling[rows], source)
+
+
+def _pictures_of(
+    encoders: list[EncoderData], tables: dict[str, pd.DataFrame], n_images: int
+) -> SubjectPictures:
+    """Collect the first test images of a subject by every encoder."""
+    reconstructed, scores, stated = {}, {}, {}
+    for encoder in encoders:
+        reconstructions, table = encoder.reconstructions(), tables[encoder.model]
+        rows = reconstructions.rows("test")[:n_images]
+        ids, ceiling = reconstructions.image_ids[rows], reconstructions.ceiling[rows]
+        reconstructed[encoder.model] = reconstructions.images[rows]
+        if CHAMPION_METRIC in table:
+            scores[encoder.model] = table[CHAMPION_METRIC].to_numpy()[:n_images]
+        if reconstructions.latent_sd is not None:
+            variances = np.square(reconstructions.latent_sd[rows]).mean(axis=(1, 2, 3))
+            stated[encoder.model] = np.sqrt(variances)
+    examples = SubjectData(encoders[0].subject).examples(on_disk=["betas"])
+    truth = examples.images[examples.rows_of(ids)]
+    subject = encoders[0].subject
+    return SubjectPictures(subject, ids, truth, ceiling, reconstructed, scores, stated)
+
+
+def _write_pictures(subjects: list[SubjectPictures], data_source: str, origin: str) -> None:
+    """Write the page of all encoders' pictures, and delete pictures that it no longer shows."""
+    strips = {path: strip for one in subjects for path, strip in picture_strips(one).items()}
+    for path, strip in strips.items():
+        write_bytes(path, strip)
+    write_text(side_by_side_path(), side_by_side_page(subjects, data_source, origin))
+    for path in pictures_folder().glob("*/[!.]*.jpg"):  # not those that are being written
+        if path not in strips:
+            path.unlink()
 
 
 def _write(

@@ -1,5 +1,6 @@
 """Reconstruct the test images with one encoder, and show them beside the truth."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -67,8 +68,12 @@ def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None
             progress=progress(f"{subject} {model} pictures"),
         ),
     )
+    weights = encoder.voxel_weights()
+    of_voxels = None if weights is None else weights.numpy()
     with replacing_together():
-        rendered.reconstructions.save(reconstructions_path(subject, model))
+        replace(rendered.reconstructions, voxel_weights=of_voxels).save(
+            reconstructions_path(subject, model)
+        )
         page = _gallery(inputs, rendered.reconstructions, model, config, renderer)
         write_text(gallery_path(subject, model), page)
     rendered.forget()

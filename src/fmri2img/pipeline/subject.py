@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from fmri2img.containers.anatomy import Anatomy
 from fmri2img.containers.encoding_model import EncodingModel
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.latents import Latents
@@ -26,6 +27,7 @@ from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.project.files import Kinds, read_json, read_text
 from fmri2img.project.layout import (
     alignment_path,
+    anatomy_path,
     captions_path,
     encoding_model_path,
     encoding_scores_path,
@@ -91,6 +93,11 @@ class SubjectData:
             on_disk=on_disk,
             subject=self.subject,
         )
+
+    def anatomy(self) -> Anatomy:
+        """Open what maps of the voxels are drawn over."""
+        path = anatomy_path(self.subject)
+        return Anatomy.open(path, remedy=self._remedy("collect_anatomy"), subject=self.subject)
 
     def split(self) -> Split:
         """Open the division of images into training, validation and test."""

@@ -46,6 +46,7 @@ class MachineParams(Params):
     n_connections: Annotated[int, Field(ge=1, le=256)]
     network_weights: str | None
     launch: list[str]
+    champion_webhook: WebAddress | None = None  # as in projects of version 0.3.0
     generation_batch: Literal["auto"] | BatchSize
     session_limits: SessionLimits = SessionLimits()  # as in projects of version 0.2.0
 
@@ -76,105 +77,6 @@ class MachineParams(Params):
     def _some_process(self) -> Self:
         if self.n_jobs == 0:
             raise ValueError("n_jobs is a number of processes from 1, or -1 for all cores")
-        return self
-
-
-class NsdParams(Params):
-    """Which files of NSD the project works on, and which of their responses."""
-
-    func_space: Literal["func1pt8mm", "func1mm"]
-    responses: Literal["betas", "timeseries"]
-    beta_version: Literal["b1", "b2", "b3"]
-    beta_format: Literal["hdf5", "nii.gz"]
-    sessions: (
-        Literal["all", "all_but_last_3"]
-        | Annotated[list[Annotated[int, Field(ge=1, le=40)]], Field(min_length=1)]
-    )
-    rois: Literal["all"] | Annotated[list[str], Field(min_length=1)]
-
-    def sessions_of(self, subject: str, n_held: int) -> list[int]:
-        """Return the sessions to use for a subject who did ``n_held`` of them.
-
-        Raises
-        ------
-        ConfigError
-            If a named session does not exist for this subject.
-        """
-        if self.sessions == "all":
-            return list(range(1, n_held + 1))
-        if self.sessions == "all_but_last_3":
-            return list(range(1, n_held - 2))
-        if beyond := [session for session in self.sessions if session > n_held]:
-            raise ConfigError(
-                f"{PARAMS_PATH}: datasets: sessions names {beyond}, but {subject} did {n_held} "
-                f"sessions; name sessions 1 to {n_held}, or say: all, all_but_last_3"
-            )
-        return sorted(set(self.sessions))
-
-
-class SimulationParams(Params):
-    """What the simulated NSD holds, its size and its seed."""
-
-    seed: Seed
-    volume_scale: Annotated[float, Field(gt=0.1, le=1)]
-    n_visual_voxels: Annotated[int, Field(ge=20)]
-    pictures: str
-    world: str
-    deep_share: Annotated[float, Field(ge=0, le=1)]
-    beta_versions: Annotated[list[Literal["b1", "b2", "b3"]], Field(min_length=1)]
-    beta_formats: Annotated[list[Literal["hdf5", "nii.gz"]], Field(min_length=1)]
-    timeseries: bool
-
-
-class BucketParams(Params):
-    """The public bucket, or another S3 server that holds a copy."""
-
-    bucket: str
-    region: str
-    endpoint_url: str | None
-    part_mib: Annotated[int, Field(ge=1, le=1024)]
-
-
-class RealNsdParams(NsdParams):
-    """``datasets.nsd``: which of NSD's files, and where they come from."""
-
-    source: Literal["s3", "local"]
-    accept_nsd_terms: bool
-    s3: BucketParams
-
-    @model_validator(mode="after")
-    def _terms_accepted(self) -> Self:
-        if self.source == "s3" and not self.accept_nsd_terms:
-            raise ValueError(
-                "accept_nsd_terms: got false; read and accept NSD's terms "
-                "(https://naturalscenesdataset.org: research and education only, no passing on of "
-                "the data), then set it to true"
-            )
-        return self
-
-
-class SimulatedNsdParams(NsdParams):
-    """``datasets.simulated``: which of the simulated files, and what they hold."""
-
-    simulation: SimulationParams
-
-    @model_validator(mode="after")
-    def _is_simulated(self) -> Self:
-        simulation = self.simulation
-        if self.responses == "timeseries" and not simulation.timeseries:
-            raise ValueError(
-                "responses: timeseries are not simulated; set simulation.timeseries to true"
-            )
-        if self.responses == "betas" and self.beta_version not in simulation.beta_versions:
-            raise ValueError(
-                f"beta_version: {self.beta_version} is not simulated; add it to "
-                "simulation.beta_versions"
-            )
-        if self.responses == "betas" and self.beta_format not in simulation.beta_formats:
-            raise ValueError(
-                f"beta_format: {self.beta_format} is not simulated; add it to "
-                "simulation.beta_formats"
-            )
         return self
 
 
@@ -218,6 +120,13 @@ class ExtractBetasParams(Params):
     def needs_training_ncsnr(self) -> bool:
         """Whether ncsnr has to be estimated from training images."""
         return self.recompute_ncsnr or self.min_ncsnr > 0
+
+
+class CollectAnatomyParams(Params):
+    """What lies below maps of voxels: a volume, and the way to the template's surface."""
+
+    underlay: Literal["mean", "T1", "none"]
+    surface: bool
 
 
 class CreateExamplesParams(Params):
@@ -335,9 +244,10 @@ class EvaluateParams(Params):
 
 
 class CompareParams(Params):
-    """What the comparison shows."""
+    """How many test images the first page shows, and how many the page of all encoders."""
 
     n_pictures: Annotated[int, Field(ge=1)]
+    n_gallery: Annotated[int, Field(ge=1)] = 100  # as in projects of version 0.3.0
 
 
 class ModelLists(Params):
@@ -385,6 +295,7 @@ class ProjectParams(Params):
     datasets: dict[DatasetName, dict[str, Any]]
     convert_roi: ConvertRoiParams
     extract_betas: ExtractBetasParams
+    collect_anatomy: CollectAnatomyParams
     create_examples: CreateExamplesParams
     split_examples: SplitExamplesParams
     autoencoder: AutoencoderParams

@@ -5,6 +5,7 @@ from pathlib import Path
 CHECKPOINTS, LOGS = Path(".checkpoints"), Path("logs")
 JOURNALS = CHECKPOINTS / "journals"
 FINGERPRINTS = Path("data/fingerprints")
+ANATOMY = "-anatomy"
 OOD_SCORES = Path("reports/ood")
 
 
@@ -57,6 +58,21 @@ def examples_path(subject: str) -> Path:
     return Path("data/examples") / f"{subject}.h5"
 
 
+def anatomy_path(subject: str) -> Path:
+    """`containers.Anatomy`."""
+    return Path("data/anatomy") / f"{subject}.h5"
+
+
+def maps_folder(subject: str) -> Path:
+    """NIfTI volumes of the subject's voxels, and GIFTI files on fsaverage5."""
+    return Path("data/maps") / subject
+
+
+def brain_path(subject: str) -> Path:
+    """Page with the maps of a subject's voxels."""
+    return Path("reports/brains") / f"{subject}.html"
+
+
 def split_path(subject: str) -> Path:
     """`containers.splits.Split`."""
     return Path("data/splits") / f"{subject}.json"
@@ -100,6 +116,11 @@ def generated_folder(subject: str, model: str) -> Path:
 def target_blocks_folder(subject: str, model: str) -> Path:
     """Blocks of targets that an unfinished stage has computed."""
     return CHECKPOINTS / "targets" / subject / model
+
+
+def anatomy_name(subject: str) -> str:
+    """Name of a subject's raw files that maps of voxels are drawn with."""
+    return f"{subject}{ANATOMY}"
 
 
 def ood_name(subject: str, test: str) -> str:
@@ -212,6 +233,16 @@ def scores_path(subject: str, model: str) -> Path:
 def report_path(subject: str, model: str) -> Path:
     """Page with everything that is known about one encoder."""
     return Path("reports/runs") / subject / f"{model}.html"
+
+
+def side_by_side_path() -> Path:
+    """Page of every encoder's reconstruction of the same test images."""
+    return Path("reports/pictures.html")
+
+
+def pictures_folder() -> Path:
+    """Pictures of `side_by_side_path`, loaded as they come into view."""
+    return Path("reports/pictures")
 
 
 def overview_path() -> Path:

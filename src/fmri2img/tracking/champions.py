@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 from fmri2img.evaluation.inference import bootstrap_intervals
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC
 from fmri2img.project.exceptions import MismatchError
+from fmri2img.tracking.champion_call import ChampionChange, tell_service
 from fmri2img.tracking.versions import (
     CHALLENGER,
     CHAMPION,
@@ -111,8 +112,7 @@ def promote(client: mlflow.MlflowClient, candidate: Registered, *, force: bool =
             "--force"
         )
     if champion is None:
-        move_alias(client, candidate, CHAMPION)
-        return f"{subject}: {candidate.uri} is the champion; there was none"
+        return _crown(client, candidate, None, f"{candidate.uri} is the champion; there was none")
     try:
         gain: Difference | str = difference(client, candidate, champion)
     except MismatchError as error:
@@ -122,11 +122,22 @@ def promote(client: mlflow.MlflowClient, candidate: Registered, *, force: bool =
             f"{candidate.uri} is not shown to be better than {champion.uri}: {gain}; to promote it "
             "all the same: --force"
         )
-    move_alias(client, candidate, CHAMPION)
-    return (
-        f"{subject}: {candidate.uri} replaces {champion.uri} as the champion: "
+    outcome = (
+        f"{candidate.uri} replaces {champion.uri} as the champion: "
         f"{gain}{', by force' if force else ''}"
     )
+    return _crown(client, candidate, champion, outcome)
+
+
+def _crown(
+    client: mlflow.MlflowClient, candidate: Registered, previous: Registered | None, outcome: str
+) -> str:
+    """Make a version the champion and tell whom it concerns; returns the outcome in one line."""
+    move_alias(client, candidate, CHAMPION)
+    subject = candidate.tags["subject"]
+    before = previous.uri if previous else ""
+    tell_service(ChampionChange(subject, candidate.uri, before, outcome))
+    return f"{subject}: {outcome}"
 
 
 def propose(client: mlflow.MlflowClient, subject: str, name: str, tags: dict[str, str]) -> str:

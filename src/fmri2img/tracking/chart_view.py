@@ -31,14 +31,24 @@ _AXES |= {"range": {}, "lineSmoothness": 0, "useGlobalXaxisKey": True}
 LISTED_SCORES = tuple(f"{ROWS[MODEL].key}/{metric}" for metric in headline_metrics())
 _N_RUNS = 10  # how many runs MLflow shows pictures of
 _CURVES = (f"curve/validation_{CHAMPION_METRIC}", "curve/validation_loss", "curve/train_loss")
-# By title: cards per row, and their height in pixels.
-_TEST, _VALIDATION, _TRAINING, _PICTURES = (
-    "Test: score, floor, ceiling",
+_TEST, _PICTURES, _VALIDATION, _TRAINING, _FLOORS, _CEILINGS = (
+    "Test scores",
+    "Seen, ceiling, decoded",
     "Validation: champions",
     "Training",
-    "Seen, ceiling, decoded",
+    "Floors of the test scores",
+    "Ceilings of the test scores",
 )
-_SECTIONS = {_TEST: (3, 340), _VALIDATION: (3, 340), _TRAINING: (3, 340), _PICTURES: (1, 900)}
+# By title: height of its cards in pixels, and whether it is open. One card a row: in windows of up
+# to 1400 pixels, with MLflow's other panels open, titles in narrower cards are cut.
+_SECTIONS = {
+    _TEST: (320, True),
+    _PICTURES: (900, True),
+    _VALIDATION: (320, True),
+    _TRAINING: (320, True),
+    _FLOORS: (320, False),
+    _CEILINGS: (320, False),
+}
 
 
 def chart_view(image_keys: Sequence[str]) -> str:
@@ -49,10 +59,11 @@ def chart_view(image_keys: Sequence[str]) -> str:
     image_keys : sequence of str
         Keys of the pictures that runs hold.
     """
+    rows = {_TEST: ROWS[MODEL].key, _FLOORS: "floor", _CEILINGS: ROWS[CEILING].key}
     bars = [
-        (_TEST, f"{row}/{metric}")
+        (section, f"{row}/{metric}")
+        for section, row in rows.items()
         for metric in headline_metrics()
-        for row in (ROWS[MODEL].key, "floor", ROWS[CEILING].key)
     ]
     bars += [(_VALIDATION, CHAMPION_SCORE), (_VALIDATION, VALIDATION_LOSS)]
     charts = [_chart(section, "BAR", metric) | {"metricKey": metric} for section, metric in bars]
@@ -72,13 +83,13 @@ def chart_view(image_keys: Sequence[str]) -> str:
             {
                 "uuid": name,
                 "name": name,
-                "columns": columns,
+                "columns": 1,
                 "cardHeight": height,
-                "display": True,
+                "display": is_open,
                 "isReordered": True,
             }
             | _OWN
-            for name, (columns, height) in _SECTIONS.items()
+            for name, (height, is_open) in _SECTIONS.items()
         ],
         "compareRunCharts": charts,
         "isAccordionReordered": True,

@@ -107,7 +107,7 @@ def register(
                 return
             # Reopen a run that ended in another process, or the model would belong to no run.
             with mlflow.start_run(run_id=run_id):
-                info = mlflow.pyfunc.log_model(name="encoder", **model)
+                info = mlflow.pyfunc.log_model(name=f"{tags['subject']}-{config['model']}", **model)
     try:
         client.create_registered_model(
             name,
@@ -137,6 +137,19 @@ def _signature(config: dict[str, Any]) -> ModelSignature:
             ]
         ),
     )
+
+
+def linked_model(client: mlflow.MlflowClient, config: dict[str, Any], tags: dict[str, str]) -> str:
+    """Return the id of the logged model of an encoder, to link scores with it, so that MLflow ranks
+    models by them; empty if there is none.
+
+    Parameters
+    ----------
+    client, config, tags
+        As `register` takes them.
+    """
+    known = find_version(client, registered_name(config["model"], tags["subject"]), tags)
+    return _model_id(known) if known is not None else ""
 
 
 def _model_id(known: Registered) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Param, Run, RunTag
 
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.evaluation.metrics_document import MetricsDocument
@@ -38,7 +38,7 @@ from fmri2img.project.params_file import load_params
 from fmri2img.provenance.lineage import LOCK_PATH, LockedStage, read_lock
 from fmri2img.tracking.champions import propose
 from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
-from fmri2img.tracking.curves import MOST_METRICS, holds_curve, log_curve, milliseconds
+from fmri2img.tracking.curves import MOST_METRICS, holds_curve, log_curve
 from fmri2img.tracking.encoder_files import (
     EncoderFiles,
     dataset_inputs,
@@ -47,9 +47,10 @@ from fmri2img.tracking.encoder_files import (
     picture_pairs,
     training_scores,
 )
+from fmri2img.tracking.linked_scores import linked_points
 from fmri2img.tracking.ood_scores import log_ood
 from fmri2img.tracking.populations import register_population
-from fmri2img.tracking.registration import describe, register
+from fmri2img.tracking.registration import describe, linked_model, register
 from fmri2img.tracking.run_notes import read_note, run_name
 from fmri2img.tracking.store import find_run, forgiving, open_store, required
 from fmri2img.tracking.versions import (
@@ -60,9 +61,9 @@ from fmri2img.tracking.versions import (
     registered_name,
 )
 
-# Set last, so that interrupted logging is repeated. They hold the MD5 of the file with the numbers.
+# Set last, so that interrupted logging is repeated (`_state_of`).
 _TRAINING_TAG, _EVALUATION_TAG = "logged.training", "logged.evaluation"
-_PAGE = "report.html"
+_FORM, _PAGE = "linked", "report.html"  # scores are linked with the logged model
 _N_EARLIER, _LONGEST_TAG = 10, 500
 logger = logging.getLogger(__name__)
 
@@ -298,7 +299,14 @@ def _own_run(
 
 
 def _is_behind(run: Run, tag: str, path: Path) -> bool:
-    return run.data.tags.get(tag) != hash_file(path, "md5")
+    return run.data.tags.get(tag) != _state_of(path)
+
+
+def _state_of(path: Path) -> str:
+    """Return what the tag says of a file that was logged: its MD5, and in which form it is logged;
+    runs of an earlier form are logged again.
+    """
+    return f"{hash_file(path, 'md5')} {_FORM}"
 
 
 def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles) -> None:
@@ -309,15 +317,17 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     scores, table = training_scores(subject, model)
     client.log_batch(
         run_id,
-        metrics=_points(scores),
         params=[Param(key, str(value)) for key, value in params.items()],
         tags=[RunTag("changed", _changes(client, run_id, files, params))],
     )
     log_curve(client, run_id, _curve(subject, model))
-    client.log_inputs(run_id, datasets=dataset_inputs(subject, model))
+    datasets = dataset_inputs(subject, model)
+    client.log_inputs(run_id, datasets=datasets)
     client.log_text(run_id, table, SCORES_NAME)
     register(client, run_id, encoder_folder(subject, model), files.config, files.tags)
-    client.set_tag(run_id, _TRAINING_TAG, hash_file(training_path(subject, model), "md5"))
+    model_id = linked_model(client, files.config, files.tags)
+    client.log_batch(run_id, metrics=linked_points(scores, model_id, datasets[0].dataset))
+    client.set_tag(run_id, _TRAINING_TAG, _state_of(training_path(subject, model)))
 
 
 def _changes(
@@ -353,7 +363,9 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
     encoding = read_json(
         encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}"
     )
-    metrics = _points(document.flat(encoding["regions"]))
+    model_id = linked_model(client, files.config, files.tags)
+    examples = dataset_inputs(subject, model)[0].dataset
+    metrics = linked_points(document.flat(encoding["regions"]), model_id, examples)
     for start in range(0, len(metrics), MOST_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
     pictures = picture_pairs(subject, model)
@@ -375,12 +387,7 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
     describe(client, files.config, files.tags, document)
     for name in ("dataset", "terms"):
         client.set_tag(run_id, f"data.{name}", document.about.get(name, ""))
-    client.set_tag(run_id, _EVALUATION_TAG, hash_file(metrics_path(subject, model), "md5"))
-
-
-def _points(metrics: dict[str, float]) -> list[Metric]:
-    now = milliseconds()  # for equal times MLflow would show the larger value, not the later
-    return [Metric(name, float(value), now, 0) for name, value in metrics.items()]
+    client.set_tag(run_id, _EVALUATION_TAG, _state_of(metrics_path(subject, model)))
 
 
 def _curve(subject: str, model: str) -> list[dict[str, float]]:

@@ -18,7 +18,14 @@ from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.metrics_document import floor_of
 from fmri2img.evaluation.table_rows import CEILING, MODEL, REFERENCE
 from fmri2img.evaluation.verdict import TIE, is_above_floor
-from fmri2img.project.layout import comparison_path, gallery_path, overview_path, report_path
+from fmri2img.project.layout import (
+    brain_path,
+    comparison_path,
+    gallery_path,
+    overview_path,
+    report_path,
+    side_by_side_path,
+)
 from fmri2img.viz.compared_run import ComparedRun
 from fmri2img.viz.rendering import links_from, picture_uri, render
 from fmri2img.viz.signs import SIGNS
@@ -126,6 +133,11 @@ def overview_page(
         strips={
             subject: _strips(pictures, [run for run in runs if run.subject == subject])
             for subject, pictures in shown.items()
+        },
+        pictures=os.path.relpath(side_by_side_path(), overview_path().parent),
+        brains={
+            subject: os.path.relpath(brain_path(subject), overview_path().parent)
+            for subject in shown
         },
         image_ids={subject: pictures.image_ids.tolist() for subject, pictures in shown.items()},
     )

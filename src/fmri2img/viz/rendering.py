@@ -11,7 +11,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
 from fmri2img.evaluation.inference import p_text
-from fmri2img.project.layout import comparison_path, gallery_path, overview_path, report_path
+from fmri2img.project.layout import (
+    brain_path,
+    comparison_path,
+    gallery_path,
+    overview_path,
+    report_path,
+    side_by_side_path,
+)
 from fmri2img.project.version import VERSION
 
 
@@ -66,7 +73,13 @@ def links_from(page: Path, subject: str = "", model: str = "") -> dict[str, str]
     subject, model : str
         Whose pages are linked beside those of the project; empty: nobody's.
     """
-    pages = {"Overview": overview_path(), "All scores": comparison_path("html")}
+    pages = {
+        "Overview": overview_path(),
+        "All scores": comparison_path("html"),
+        "All pictures": side_by_side_path(),
+    }
+    if subject:
+        pages[f"{subject}: brain"] = brain_path(subject)
     if model:
         pages |= {
             f"{subject} {model}: scores": report_path(subject, model),

@@ -26,13 +26,13 @@ from fmri2img.datasets.fetching.bucket import Bucket
 from fmri2img.datasets.fetching.fetch import fetch_bucket, list_bucket, use_local
 from fmri2img.datasets.fetching.partial import PartialFile, RemoteFile, hash_with_etag
 from fmri2img.datasets.nsd.paths import EXPDESIGN, STIM_INFO, STIMULI, own_stimuli
-from fmri2img.project.config import RealNsdParams
 from fmri2img.project.exceptions import (
     ChangedDataError,
     ConfigError,
     MissingDataError,
     UnavailableError,
 )
+from fmri2img.project.nsd_params import RealNsdParams
 from fmri2img.project.progress import byte_progress
 from fmri2img.provenance.receipts import Ledger, RawFiles, Receipt
 

@@ -27,7 +27,9 @@ def aliases(client, subject="subj01"):
     return {item.uri: item.aliases for item in list_versions(client, subject) if item.aliases}
 
 
-def test_the_first_encoder_becomes_champion_and_a_better_one_takes_its_place(project):
+def test_the_first_encoder_becomes_champion_and_a_better_one_takes_its_place(project, monkeypatch):
+    told = []
+    monkeypatch.setattr("fmri2img.tracking.champions.tell_service", told.append)
     project.train_and_log("ridge", weight=1.0, score=0.3)
     propose_champions({"subj01": "ridge"})
     client, _ = open_store()
@@ -40,6 +42,12 @@ def test_the_first_encoder_becomes_champion_and_a_better_one_takes_its_place(pro
     assert (gain.mean, gain.n_images) == (pytest.approx(0.1), 30)
     assert champion_of(client, "subj01").uri == f"{OURS}/1"
     assert champion_of(client, "subj02") is None
+    # Whoever asked for it is told of both.
+    assert [(one.champion, one.previous) for one in told] == [
+        (f"{RIDGE}/1", ""),
+        (f"{OURS}/1", f"{RIDGE}/1"),
+    ]
+    assert "replaces" in told[1].reason
 
 
 def test_an_encoder_that_is_not_shown_to_be_better_is_the_challenger(project, caplog):

@@ -61,6 +61,25 @@ def test_a_run_holds_all_that_is_on_disk(project):
     )
 
 
+def test_models_are_ranked_by_score_and_data(project):
+    project.train_and_log("ridge", weight=1.0, score=0.3)
+    project.train_and_log("bayes", weight=2.0, score=0.4)
+    _, experiment = open_store()
+    digest = hash_file(examples_path("subj01"), "md5")
+    models = mlflow.search_logged_models(
+        experiment_ids=[experiment],
+        datasets=[{"dataset_name": "examples-subj01", "dataset_digest": digest}],
+        order_by=[{"field_name": "metrics.validation/pattern_correlation", "ascending": False}],
+        output_format="list",
+    )
+    assert [model.name for model in models] == ["subj01-bayes", "subj01-ridge"]
+    linked = {
+        metric.key: (metric.value, metric.dataset_name, metric.dataset_digest)
+        for metric in models[0].metrics
+    }
+    assert linked["validation/pattern_correlation"] == (0.4, "examples-subj01", digest)
+
+
 def test_logging_again_adds_nothing(project):
     project.train_and_log()
     client, experiment = open_store()

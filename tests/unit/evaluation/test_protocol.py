@@ -28,7 +28,7 @@ from fmri2img.evaluation.network_features import open_networks, prepare
 from fmri2img.evaluation.predictions import Predictions, ShownPictures
 from fmri2img.evaluation.presets import PRESETS
 from fmri2img.evaluation.read_outs import READ_OUTS
-from fmri2img.models.base import VoxelNormalizer
+from fmri2img.models._normalizer import VoxelNormalizer
 from fmri2img.project.exceptions import MismatchError
 from fmri2img.project.files_0_1 import with_facts
 from fmri2img.training.training_set import make_training_set

@@ -5,8 +5,8 @@ import yaml
 
 from fmri2img.migration.dataset_sections import add_ood, add_worlds, migrate_datasets
 from fmri2img.migration.lock import _entry
-from fmri2img.project.config import RealNsdParams, SimulatedNsdParams
 from fmri2img.project.exceptions import ConfigError
+from fmri2img.project.nsd_params import RealNsdParams, SimulatedNsdParams
 
 OLD = """\
 # Every number a person may tune.

@@ -190,9 +190,13 @@ def test_what_the_text_cites_is_in_the_bibliography_and_nothing_else(facts):
 def test_tables_have_the_numbers_and_mark_what_is_worse(facts):
     participants, scores, differences = tables(facts)
     assert participants.rows[0] == ("subj01", "1000", "40", "30000", "8100", "900", "1000")
-    assert scores.rows[1] == ("subj01", "bayes *", "0.250▼ [0.240, 0.260] (0.100)")
+    assert scores.rows[1] == ("subj01", "bayes *", "0.250▼\n[0.240, 0.260]\n(0.100)")
     assert scores.rows[3][2].startswith("0.350▲")
-    assert r"0.250$\blacktriangledown$ [0.240, 0.260] (0.100) \\" in scores.latex()
+    stacked = (
+        r"\begin{tabular}[t]{@{}l@{}}0.250$\blacktriangledown$ \\ \scriptsize [0.240, 0.260] \\ "
+        r"\scriptsize (0.100)\end{tabular} \\"
+    )
+    assert stacked in scores.latex()
     (record,) = csv.DictReader(io.StringIO(differences.csv()))
     assert float(record["difference"]) == -0.05
     assert differences.rows[0][2:] == ("PixCorr", "-0.050 [-0.070, -0.030]", "0.00040")

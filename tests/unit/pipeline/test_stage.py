@@ -109,7 +109,7 @@ def test_fetching_s3_asks_for_the_terms_first(project):
     result = run(project, "stages.fetch_raw", "--subject", "subj01")
     assert result.returncode == 1
     assert result.stderr.startswith(
-        "error: params.yaml, line 47: datasets.nsd: accept_nsd_terms: got false; read and "
+        "error: params.yaml, line 48: datasets.nsd: accept_nsd_terms: got false; read and "
         "accept NSD's terms"
     )
     assert result.stderr.count("\n") == 1

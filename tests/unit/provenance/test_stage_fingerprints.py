@@ -80,7 +80,9 @@ def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, f
         FILES[file].replace("<nav>", "<nav><p>new</p>", 1).replace("<h1", "<h2", 1),
     )
     assert {name.partition("/")[0] for name in changed} == {
-        "fmri2img/viz/base.html.jinja": {"compare", "evaluate", "predict"},
+        "fmri2img/viz/base.html.jinja": {"compare", "evaluate", "map_voxels", "predict"},
+        "fmri2img/viz/brain.html.jinja": {"map_voxels"},
+        "fmri2img/viz/side_by_side.html.jinja": {"compare"},
         "fmri2img/viz/comparison.html.jinja": {"compare"},
         "fmri2img/viz/index.html.jinja": {"compare"},
         "fmri2img/viz/gallery.html.jinja": {"predict"},
@@ -94,16 +96,18 @@ def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, f
 # save() counts as saving containers, split_examples, evaluate and compare included.
 WITH_A_MODEL = {"evaluate_ood", "learn_population", "predict", "train"}
 READS_RAW_FILES = {
-    "collect_truth", "convert_roi", "create_examples", "extract_betas", "fetch_captions",
-    "fetch_ood", "fetch_raw", "make_targets", "read_ood",
+    "collect_anatomy", "collect_truth", "convert_roi", "create_examples", "extract_betas",
+    "fetch_captions", "fetch_ood", "fetch_raw", "make_targets", "read_ood",
 }  # fmt: skip
 WITH_METRICS = {"compare", "evaluate", "evaluate_ood", "score_references"}
 SAVES = {
-    "compare", "collect_prior", "collect_truth", "create_examples", "encode_latents", "evaluate",
+    "collect_anatomy", "collect_prior", "collect_truth", "compare", "create_examples",
+    "encode_latents", "evaluate",
     "extract_betas", "fit_encoding_model", "learn_population", "make_targets", "predict",
     "read_ood", "split_examples",
 }  # fmt: skip
-FETCHES = {"fetch_ood", "fetch_raw"}
+SHOWS = {"fetch_ood", "fetch_raw"}  # with responses to pictures
+FETCHES = {"collect_anatomy", "fetch_ood", "fetch_raw"}
 CONSTANTS = {
     ("fmri2img/containers/storage.py", "_CHUNK_BYTES"): SAVES,
     ("fmri2img/datasets/nsd/design.py", "UNITS"): {"extract_betas", "read_ood"} | FETCHES,
@@ -114,6 +118,7 @@ CONSTANTS = {
     ("fmri2img/datasets/pieces.py", "_VOXELS_AT_ONCE"): {"extract_betas"},
     ("fmri2img/datasets/picture_join.py", "_VOXELS_AT_ONCE"): {"create_examples"},
     ("fmri2img/datasets/nsd/stimuli.py", "STIMULUS_SIDE"): {
+        "collect_anatomy",
         "collect_truth",
         "create_examples",
         "extract_betas",
@@ -123,15 +128,15 @@ CONSTANTS = {
     },
     ("fmri2img/datasets/fetching/bucket.py", "_ATTEMPTS"): FETCHES,
     ("fmri2img/datasets/fetching/partial.py", "_BLOCK_BYTES"): FETCHES,
-    ("fmri2img/datasets/simulation/voxel_responses.py", "_PICTURE_DEGREES"): FETCHES,
+    ("fmri2img/datasets/simulation/voxel_responses.py", "_PICTURE_DEGREES"): SHOWS,
     ("fmri2img/datasets/simulation/cortex.py", "_PATCH_RADIUS"): FETCHES,
-    ("fmri2img/datasets/simulation/painting.py", "N_TEXTURES"): FETCHES,
+    ("fmri2img/datasets/simulation/painting.py", "N_TEXTURES"): SHOWS,
     ("fmri2img/datasets/simulation/scene_captions.py", "N_CAPTIONS"): {"fetch_captions"},
     ("fmri2img/features/energies.py", "_ORIENTATIONS"): {"check_alignment", "encode_latents"},
     ("fmri2img/features/diffusion_targets.py", "VERSION"): {"make_targets"},
     ("fmri2img/pretrained/diffusion.py", "CELL_PIXELS"): {"make_targets", "predict"},
     ("fmri2img/containers/repetitions.py", "_VOXELS_AT_ONCE"): WITH_A_MODEL,
-    ("fmri2img/models/base.py", "_VOXELS_AT_ONCE"): WITH_A_MODEL,
+    ("fmri2img/models/_normalizer.py", "_VOXELS_AT_ONCE"): WITH_A_MODEL,
     ("fmri2img/training/loop.py", "_VALIDATION_BATCH"): {"train"},
     ("fmri2img/training/objectives.py", "_CPU_DECODER_BATCH"): {"train"},
     ("fmri2img/training/memory.py", "_RESIDENT_SHARE"): {"train"},

@@ -24,13 +24,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from fmri2img.datasets.fetching.partial import PartialFile, RemoteFile, hash_with_etag
-from fmri2img.project.config import BucketParams
 from fmri2img.project.exceptions import (
     ChangedDataError,
     ConfigError,
     MissingDataError,
     UnavailableError,
 )
+from fmri2img.project.nsd_params import BucketParams
 from fmri2img.provenance.receipts import Ledger
 
 log = logging.getLogger(__name__)

@@ -8,9 +8,10 @@ from fmri2img.datasets.fetching.bucket import Bucket, needed_room
 from fmri2img.datasets.fetching.partial import RemoteFile
 from fmri2img.datasets.fetching.subset import name_subset
 from fmri2img.datasets.marks import holds_simulated, source_of
-from fmri2img.project.config import MachineParams, RealNsdParams
+from fmri2img.project.config import MachineParams
 from fmri2img.project.exceptions import ConfigError, MissingDataError, UnavailableError
 from fmri2img.project.locks import locked
+from fmri2img.project.nsd_params import RealNsdParams
 from fmri2img.provenance.lineage import changed_since_last_run, code_has_changed
 from fmri2img.provenance.receipts import (
     SIMULATED_NOTICE,

@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 
 from fmri2img.datasets.nsd.design import RUNS_PER_SESSION, SESSIONS_HELD, rest_runs_shift
 from fmri2img.datasets.nsd.paths import (
+    DEPTHS,
     EXPDESIGN,
     STIM_INFO,
     STIMULI,
@@ -22,8 +23,9 @@ from fmri2img.datasets.nsd.paths import (
     template_label_table,
 )
 from fmri2img.datasets.nsd.rois import NSD_ROIS
-from fmri2img.project.config import NsdParams
 from fmri2img.project.exceptions import ConfigError, MissingDataError
+from fmri2img.project.layout import ANATOMY
+from fmri2img.project.nsd_params import NsdParams
 from fmri2img.provenance.receipts import SIMULATED_NOTICE
 
 _SHOWN_NAMES = 6
@@ -36,7 +38,7 @@ class Subset:
     Attributes
     ----------
     name : str
-        A subject, ``shared``, or a subject and ``nsdsynthetic``, joined by a hyphen.
+        A subject, ``shared``, or a subject and ``nsdsynthetic`` or ``anatomy``, joined by a hyphen.
     required, optional : tuple of PurePosixPath
         Optional ones are taken if they are there.
     """
@@ -90,6 +92,8 @@ def name_subset(name: str, nsd: NsdParams) -> Subset:
         return Subset(name, (EXPDESIGN, STIMULI), optional_shared)
     if name.endswith(f"-{SYNTHETIC}"):
         return _synthetic_subset(name, nsd)
+    if name.endswith(ANATOMY):
+        return _anatomy_subset(name, nsd)
     files = SubjectFiles(name, nsd.func_space)
     sessions = nsd.sessions_of(name, SESSIONS_HELD[subject_number(name) - 1])
     required = [files.responses(), files.brainmask(), *_responses(files, sessions, nsd)]
@@ -127,6 +131,18 @@ def _synthetic_subset(name: str, nsd: NsdParams) -> Subset:
         files.synthetic_betas(nsd.beta_version, nsd.beta_format),
     )
     return Subset(name, required, (SIMULATED_NOTICE, files.synthetic_valid()))
+
+
+def _anatomy_subset(name: str, nsd: NsdParams) -> Subset:
+    """Return what maps of a subject's voxels are drawn with; none of it is needed elsewhere."""
+    files = SubjectFiles(name.removesuffix(ANATOMY), nsd.func_space)
+    surfaces = [
+        path
+        for side in ("lh", "rh")
+        for path in (*(files.to_depth(side, depth) for depth in DEPTHS), files.to_template(side))
+    ]
+    optional = (SIMULATED_NOTICE, files.underlay("mean"), files.underlay("T1"), *surfaces)
+    return Subset(name, (), optional)
 
 
 def _rois(chosen: str | Collection[str]) -> Collection[str]:

@@ -17,13 +17,14 @@ from fmri2img.datasets.nsd.paths import (
 )
 from fmri2img.datasets.nsd.rois import LABEL_NAMES, NSD_ROIS, read_label_table, read_labels
 from fmri2img.datasets.nsd.volumes import check_same_grid, read_volume, slab_centre_affine
-from fmri2img.project.config import ConvertRoiParams, NsdParams
+from fmri2img.project.config import ConvertRoiParams
 from fmri2img.project.exceptions import (
     ConfigError,
     FormatError,
     MismatchError,
     MissingDataError,
 )
+from fmri2img.project.nsd_params import NsdParams
 from fmri2img.provenance.receipts import RawFiles
 
 _MAPPINGS = {"nearest": map_nearest, "winner_take_all": map_winner_take_all}

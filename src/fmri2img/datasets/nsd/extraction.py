@@ -29,8 +29,9 @@ from fmri2img.datasets.nsd.paths import EXPDESIGN, VOXEL_SIZES_MM, SubjectFiles,
 from fmri2img.datasets.nsd.sessions import locate_sessions, read_sessions
 from fmri2img.datasets.nsd.volumes import check_same_grid, read_array, read_volume
 from fmri2img.datasets.protocol import Region, Resources
-from fmri2img.project.config import ExtractBetasParams, NsdParams
+from fmri2img.project.config import ExtractBetasParams
 from fmri2img.project.exceptions import MismatchError
+from fmri2img.project.nsd_params import NsdParams
 from fmri2img.provenance.receipts import RawFiles, Receipt
 
 NcsnrEstimator = Callable[..., np.ndarray]

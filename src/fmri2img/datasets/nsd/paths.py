@@ -20,6 +20,9 @@ VOXEL_SIZES_MM: dict[str, float] = {
     "anat1pt0": 1.0,
 }
 # Transform files spell the functional spaces without the unit and with the decimal.
+# Depths of the cortex at which volumes are read for surfaces, from white matter outwards.
+DEPTHS = ("layerB1", "layerB2", "layerB3")
+_UNDERLAYS = {"mean": "mean", "T1": "T1_to_{}"}
 TRANSFORM_NAMES: dict[str, str] = {"func1pt8mm": "func1pt8", "func1mm": "func1pt0"}
 
 STIMULI = PurePosixPath("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")
@@ -99,6 +102,22 @@ class SubjectFiles:
         return (
             self._ppdata / "transforms" / f"{source}-to-{TRANSFORM_NAMES[self.func_space]}.nii.gz"
         )
+
+    def underlay(self, name: str) -> PurePosixPath:
+        """Volume to draw maps over: ``mean`` of the functional volumes, or ``T1``."""
+        stem = _UNDERLAYS[name].format(self.func_space)
+        return self._ppdata / self.func_space / f"{stem}.nii.gz"
+
+    def to_depth(self, side: str, depth: str) -> PurePosixPath:
+        """Coordinates in functional space of a hemisphere's vertices (``lh`` or ``rh``) at one of
+        `DEPTHS`.
+        """
+        source = TRANSFORM_NAMES[self.func_space]
+        return self._ppdata / "transforms" / f"{side}.{source}-to-{depth}.mgz"
+
+    def to_template(self, side: str) -> PurePosixPath:
+        """Vertex of a hemisphere that belongs to each vertex of fsaverage."""
+        return self._ppdata / "transforms" / f"{side}.white-to-fsaverage.mgz"
 
     def betas_folder(self, version: BetaVersion) -> PurePosixPath:
         """Folder of one beta version."""

@@ -17,7 +17,8 @@ from fmri2img.datasets.nsd.design import (
 from fmri2img.datasets.nsd.paths import SubjectFiles, subject_number
 from fmri2img.datasets.nsd.timeseries import RunFiles, read_session_responses
 from fmri2img.datasets.pieces import Pieces, read_pieces
-from fmri2img.project.config import MachineParams, NsdParams, TimeseriesParams
+from fmri2img.project.config import MachineParams, TimeseriesParams
+from fmri2img.project.nsd_params import NsdParams
 from fmri2img.provenance.receipts import RawFiles, Watch
 from fmri2img.provenance.stage_fingerprints import code_digest
 

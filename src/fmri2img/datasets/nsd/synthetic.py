@@ -36,8 +36,9 @@ from fmri2img.datasets.nsd.paths import (
 )
 from fmri2img.datasets.nsd.stimuli import STIMULUS_SIDE, iterate_images
 from fmri2img.datasets.session_faults import session_fault
-from fmri2img.project.config import NsdParams, SessionLimits
+from fmri2img.project.config import SessionLimits
 from fmri2img.project.exceptions import ConfigError, FormatError, MismatchError
+from fmri2img.project.nsd_params import NsdParams
 from fmri2img.provenance.receipts import RawFiles, Receipt
 
 N_TRIALS, N_IMAGES, N_SHARED = 744, 284, 220

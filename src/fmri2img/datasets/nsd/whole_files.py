@@ -21,8 +21,9 @@ from fmri2img.datasets.nsd.volumes import (
     slab_centre_affine,
     stream_voxels,
 )
-from fmri2img.project.config import ConvertRoiParams, NsdParams
+from fmri2img.project.config import ConvertRoiParams
 from fmri2img.project.exceptions import Fmri2imgError, FormatError, MismatchError
+from fmri2img.project.nsd_params import NsdParams
 from fmri2img.provenance.receipts import RawFiles
 
 _SAMPLE = 500  # voxels of which both formats are compared

@@ -74,6 +74,7 @@ _PATCH_RADIUS = 0.16
 # Degrees at the rim of the retinotopic areas; NSD's pictures reach 4.2, so that some receptive
 # fields lie outside.
 _MAX_ECCENTRICITY = 5.5
+_MIDDLE = 0.84  # of the ribbon, in semi-axes of the brain
 NSDGENERAL_RADIUS = 1.25  # in units of the fan
 _LARGEST_FAN = 1.3  # radians; a larger one would wrap around the brain
 
@@ -248,6 +249,21 @@ def func_to_anat_coordinates(cortex: Cortex) -> np.ndarray:
     return coordinates.astype(np.float32)
 
 
+def ribbon_mm(cortex: Cortex, directions: np.ndarray, depth_mm: float) -> np.ndarray:
+    """Return the anatomical positions (n, 3) in the cortical ribbon that lie in directions (n, 3)
+    from the brain's centre, in units of its semi-axes, so far outwards from the middle of the
+    ribbon.
+    """
+    radius = _MIDDLE + _folds(cortex, directions) + depth_mm / cortex.semi_axes.mean()
+    return directions * radius[:, None] * cortex.semi_axes
+
+
+def _folds(cortex: Cortex, directions: np.ndarray) -> np.ndarray:
+    """Return how far the folded ribbon lies outwards of the ellipsoid, shape (n,)."""
+    waves: np.ndarray = np.cos(directions @ cortex.fold_waves.T + cortex.fold_phases).sum(axis=1)
+    return 0.03 * waves
+
+
 def locate(cortex: Cortex, position_mm: np.ndarray) -> CorticalPoints:
     """Find where anatomical points lie on the cortex.
 
@@ -263,8 +279,7 @@ def locate(cortex: Cortex, position_mm: np.ndarray) -> CorticalPoints:
     scaled = position_mm / cortex.semi_axes
     radius = np.linalg.norm(scaled, axis=1)
     direction = scaled / np.maximum(radius, 1e-9)[:, None]
-    folds = 0.03 * np.cos(direction @ cortex.fold_waves.T + cortex.fold_phases).sum(axis=1)
-    depth_mm = (radius - 0.84 - folds) * cortex.semi_axes.mean()
+    depth_mm = (radius - _MIDDLE - _folds(cortex, direction)) * cortex.semi_axes.mean()
     is_left = position_mm[:, 0] < 0
     distance, angle = _fan_coordinates(direction, is_left)
     return CorticalPoints(

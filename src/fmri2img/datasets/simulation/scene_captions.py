@@ -7,9 +7,9 @@ import numpy as np
 from fmri2img.datasets.marks import MARK
 from fmri2img.datasets.nsd.coco_captions import CAPTION_FILES
 from fmri2img.datasets.simulation.scenes import Scene, describe_scene
-from fmri2img.project.config import SimulationParams
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.files import write_json
+from fmri2img.project.nsd_params import SimulationParams
 
 N_CAPTIONS = 5  # per picture, as in COCO
 _PLACES = {

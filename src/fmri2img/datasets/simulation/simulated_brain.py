@@ -41,7 +41,7 @@ from fmri2img.datasets.simulation.voxel_responses import (
     noise_free_responses,
 )
 from fmri2img.datasets.simulation.worlds import WORLDS, World
-from fmri2img.project.config import SimulatedNsdParams, SimulationParams
+from fmri2img.project.nsd_params import SimulatedNsdParams, SimulationParams
 
 _NOISE_ELSEWHERE = 1.2  # SD in voxels that see nothing, percent signal change
 _REMEDY = "dvc repro --force --single-item fetch_raw_shared"

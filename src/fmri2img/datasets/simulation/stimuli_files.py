@@ -14,8 +14,8 @@ from fmri2img.datasets.simulation import raw_formats as writers
 from fmri2img.datasets.simulation.label_volumes import ATLASES_ON_FSAVERAGE, THALAMUS_NAMES
 from fmri2img.datasets.simulation.scenes import describe_scene, paint_scene
 from fmri2img.datasets.simulation.trial_order import draw_design, sessions_of, shown_images
-from fmri2img.project.config import NsdParams, SimulatedNsdParams, SimulationParams
 from fmri2img.project.exceptions import FormatError, MissingDataError
+from fmri2img.project.nsd_params import NsdParams, SimulatedNsdParams, SimulationParams
 from fmri2img.project.places import where_it_is
 
 SHARED = "shared"

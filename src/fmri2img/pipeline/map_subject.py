@@ -1,0 +1,153 @@
+"""Maps of one subject's voxels: NIfTI volumes in functional space, the same on fsaverage5, and a
+page that shows them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from fmri2img.containers.anatomy import HEMISPHERES, Anatomy
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.map_files import write_map, write_surface_map
+from fmri2img.datasets.marks import MARK, SIMULATED
+from fmri2img.evaluation.encoding_fit import ceiling_source, score_voxels
+from fmri2img.evaluation.metrics_document import data_sentence
+from fmri2img.pipeline.subject import SubjectData
+from fmri2img.project.config import ProjectParams
+from fmri2img.project.files import replacing_together, write_text
+from fmri2img.project.layout import brain_path, maps_folder
+from fmri2img.viz.brain_maps import BrainPage, MappedVolume, VoxelMap, brain_page
+
+_UNDERLAY = "underlay"
+
+
+def map_subject(subject: str, params: ProjectParams) -> None:
+    """Write the maps of a subject's voxels and the page with them.
+
+    Parameters
+    ----------
+    subject : str
+    params : ProjectParams
+    """
+    data = SubjectData(subject)
+    anatomy, examples = data.anatomy(), data.examples(on_disk=["images"])
+    maps = [*_scores(data, examples), *_encoder_weights(subject, list(params.models))]
+    with replacing_together():
+        volumes = [_write(one, examples, anatomy) for one in maps]
+        underlay = _write_underlay(examples, anatomy)
+    _remove_others([*(volume.path for volume in volumes), *([underlay] if underlay else [])])
+    about = examples.provenance
+    content = BrainPage(
+        subject=subject,
+        data_source=examples.provenance["data_source"],
+        origin=data_sentence(about.get("title", ""), about.get("terms", "")),
+        underlay=underlay,
+        underlay_title=anatomy.provenance["underlay"],
+        places=_places(examples),
+        about=_about(examples),
+    )
+    write_text(brain_path(subject), brain_page(volumes, content))
+
+
+def _scores(data: SubjectData, examples: Examples) -> list[VoxelMap]:
+    """Return what is known of the voxels themselves."""
+    scores = score_voxels(data.encoding_model(), examples, data.split(), data.latents())
+    ceiling_text = f"Variance that an image explains at most, {ceiling_source(examples)}."
+    explained_text = (
+        "Variance of the responses to test images that a linear model from latents, fitted on "
+        "training images, explains; below 0: worse than the mean of training images."
+    )
+    return [
+        VoxelMap(
+            "region",
+            "Regions",
+            "",
+            "The region of each voxel.",
+            examples.roi_labels,
+            {int(label): name for label, name in examples.provenance["roi_names"].items()},
+        ),
+        VoxelMap("noise_ceiling", "Noise ceiling", "% of variance", ceiling_text, scores.ceiling),
+        VoxelMap(
+            "explained_variance",
+            "Explained variance",
+            "% of variance",
+            explained_text,
+            scores.r2,
+            is_signed=True,
+        ),
+    ]
+
+
+def _encoder_weights(subject: str, models: list[str]) -> list[VoxelMap]:
+    """Return the weights of voxels in linear encoders."""
+    maps = []
+    for model in models:
+        weights = SubjectData(subject).encoder(model).reconstructions().voxel_weights
+        if weights is None:
+            continue
+        text = (
+            f"Length of the voxel's weights on the latent in {model}, for z-scored voxels. Weights "
+            "say what a decoder uses, not what a voxel codes: a voxel may serve to cancel the "
+            "noise of others (Haufe et al. 2014, doi:10.1016/j.neuroimage.2013.10.067)."
+        )
+        name = f"weights_{model}"
+        maps.append(VoxelMap(name, f"Weights in {model}", "", text, weights))
+    return maps
+
+
+def _write(one: VoxelMap, examples: Examples, anatomy: Anatomy) -> MappedVolume:
+    """Write a map as a volume, and on the surface if there is one."""
+    is_label = bool(one.labels)
+    volume = np.full(examples.grid, 0 if is_label else np.nan, np.int16 if is_label else np.float32)
+    volume[tuple(examples.voxel_ijk.T)] = one.values
+    folder = maps_folder(examples.provenance["subject"])
+    path = folder / f"{one.name}.nii.gz"
+    _write_volume(path, volume, examples, one.heading)
+    if not anatomy.has_surface or is_label:
+        return MappedVolume(one, path)
+    sides = {}
+    for side in HEMISPHERES:
+        sides[side] = anatomy.at_vertices(volume, side)
+        gifti = folder / "fsaverage5" / f"{side}_{one.name}.shape.gii"
+        write_surface_map(gifti, sides[side], one.heading)
+    return MappedVolume(one, path, **sides)
+
+
+def _write_underlay(examples: Examples, anatomy: Anatomy) -> Path | None:
+    if not anatomy.has_underlay:
+        return None
+    path = maps_folder(examples.provenance["subject"]) / f"{_UNDERLAY}.nii.gz"
+    _write_volume(path, anatomy.underlay, examples, anatomy.provenance["underlay"])
+    return path
+
+
+def _write_volume(path: Path, volume: np.ndarray, examples: Examples, title: str) -> None:
+    is_simulated = examples.provenance["data_source"] == SIMULATED
+    write_map(path, volume, examples.affine, f"{title}; {MARK}" if is_simulated else title)
+
+
+def _remove_others(written: list[Path]) -> None:
+    """Delete maps of encoders that the project no longer has."""
+    names = {path.name.removesuffix(".nii.gz") for path in written}
+    for path in written[0].parent.glob("[!.]*.nii.gz"):
+        if path not in written:
+            path.unlink()
+    for path in written[0].parent.glob("fsaverage5/[!.]*.gii"):
+        if path.name.split(".")[0].partition("_")[2] not in names:
+            path.unlink()
+
+
+def _places(examples: Examples) -> np.ndarray:
+    """Return where voxels lie, in millimetres, shape (n_voxels, 3)."""
+    places: np.ndarray = examples.voxel_ijk @ examples.affine[:3, :3].T + examples.affine[:3, 3]
+    return places
+
+
+def _about(examples: Examples) -> dict[str, str]:
+    about = examples.provenance
+    return {
+        "voxels": str(examples.n_voxels),
+        "regions": ", ".join(dict.fromkeys(sorted(examples.roi_names))),
+        "space": f"{about['func_space']}, grid {' x '.join(map(str, examples.grid))}",
+        "sessions": str(len(examples.sessions)),
+    }

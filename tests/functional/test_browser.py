@@ -1,0 +1,188 @@
+"""The pages in a real browser: three widths, light and dark. Needs Chromium and its driver."""
+
+import shutil
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed"
+)
+WIDTHS = (400, 1280, 1920)
+SCHEMES = ("light", "dark")
+# Text whose colour differs too little from what lies behind it (WCAG 2.1, 1.4.3; 3 for large text).
+CONTRAST = """
+const isSeen = element => element.checkVisibility({ contentVisibilityAuto: true });
+const linear = value => value <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4;
+const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
+const light = ([r, g, b]) =>
+  .2126 * linear(r / 255) + .7152 * linear(g / 255) + .0722 * linear(b / 255);
+const behind = element => {
+  for (let one = element; one; one = one.parentElement) {
+    const [r, g, b, a = 1] = parse(getComputedStyle(one).backgroundColor);
+    if (a > .99) return [r, g, b];
+  }
+  return matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18] : [255, 255, 255];
+};
+const faults = [];
+for (const element of document.querySelectorAll("body *")) {
+  const text = [...element.childNodes].filter(node => node.nodeType === 3)
+    .map(node => node.data.trim()).join("");
+  if (!text || !isSeen(element) || element.closest("script, style, dialog")) continue;
+  const style = getComputedStyle(element);
+  const pair = [light(parse(style.color)), light(behind(element))].sort((a, b) => b - a);
+  const ratio = (pair[0] + .05) / (pair[1] + .05);
+  const size = parseFloat(style.fontSize);
+  const isLarge = size >= 24 || size >= 18.66 && style.fontWeight >= 700;
+  if (ratio < (isLarge ? 3 : 4.5)) faults.push(`${ratio.toFixed(2)}: ${text.slice(0, 40)}`);
+}
+return faults;
+"""
+# Words that lie over one another.
+OVERLAPS = """
+const isSeen = element => element.checkVisibility({ contentVisibilityAuto: true });
+const boxes = [];
+for (const element of document.querySelectorAll("main *, header *, nav *")) {
+  if (!isSeen(element) || element.closest(".controls, dialog, iframe")) continue;
+  for (const node of element.childNodes) {
+    if (node.nodeType !== 3 || !node.data.trim()) continue;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    for (const box of range.getClientRects())
+      if (box.width > 2 && box.height > 2) boxes.push([box, element, node.data.trim()]);
+  }
+}
+boxes.sort((a, b) => a[0].top - b[0].top);
+const faults = [];
+for (let i = 0; i < boxes.length; i++)
+  for (let j = i + 1; j < boxes.length && boxes[j][0].top < boxes[i][0].bottom; j++) {
+    const [a, b] = [boxes[i][0], boxes[j][0]];
+    const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (across > 3 && down > .4 * Math.min(a.height, b.height))
+      faults.push(`${boxes[i][2].slice(0, 30)} / ${boxes[j][2].slice(0, 30)}`);
+  }
+return faults.slice(0, 5);
+"""
+FITS = "return [document.documentElement.scrollWidth, innerWidth]"
+BUTTONS = """
+const names = [];
+for (const button of document.querySelectorAll("button")) {
+  if (!button.checkVisibility() || button.closest("dialog")) continue;
+  button.click();
+  names.push(button.textContent.trim() || button.getAttribute("aria-label"));
+  document.querySelectorAll("dialog[open]").forEach(dialog => dialog.close());
+}
+return names;
+"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(project) -> list[Path]:
+    """One page of each kind."""
+    reports = project / "reports"
+    one_of = [
+        sorted((reports / folder).rglob("*.html")) for folder in ("runs", "gallery", "brains")
+    ]
+    whole = [reports / f"{name}.html" for name in ("index", "comparison", "pictures")]
+    return [*whole, *(found[0] for found in one_of)]
+
+
+def look(browser, page, width=1280, scheme="light"):
+    """Open a page as a window of this width and these colours shows it."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    browser.get_log("browser")  # of the page before
+    browser.get(page.as_uri())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_pages_are_readable_at_any_width(browser, pages, width, scheme):
+    for page in pages:
+        look(browser, page, width, scheme)
+        where = f"{page.name}, {width} px, {scheme}"
+        assert browser.execute_script(CONTRAST) == [], where
+        assert browser.execute_script(OVERLAPS) == [], where
+        needed, there = browser.execute_script(FITS)
+        assert needed <= there, f"{where}: the page is {needed} px wide"
+        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_every_link_leads_somewhere_and_every_button_works(browser, pages):
+    for page in pages:
+        look(browser, page)
+        links = browser.execute_script(
+            "return [...document.querySelectorAll('a[href]')].map(link => link.href)"
+        )
+        for link in links:
+            parts = urlsplit(link)
+            if parts.scheme == "file":
+                assert Path(unquote(parts.path)).is_file(), f"{page.name}: {link}"
+        names = browser.execute_script(BUTTONS)
+        has_buttons = page.name in ("index.html", "pictures.html") or "gallery" in page.parts
+        assert bool(names) == has_buttons
+        assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_choice_stands_in_the_address_and_is_shown_again(browser, project):
+    page = project / "reports/pictures.html"
+    look(browser, page)
+    browser.find_element("css selector", "[data-role=sort] [data-value=worst]").click()
+    address = browser.current_url
+    assert "sort=worst" in address
+    shown = "return [...document.querySelectorAll('#images h2')].map(head => head.textContent)"
+    before = browser.execute_script(shown)
+    browser.get("about:blank")
+    browser.get(address)
+    assert browser.execute_script(shown) == before
+    means = [
+        float(section.get_attribute("data-mean"))
+        for section in browser.find_elements("css selector", "#images section")
+    ]
+    assert means == sorted(means)
+    assert means[0] < means[-1]
+
+
+def test_keys_enlarge_and_move(browser, project):
+    from selenium.webdriver.common.keys import Keys
+
+    look(browser, project / "reports/pictures.html")
+    sections = browser.find_elements("css selector", "#images section")
+    sections[0].send_keys(Keys.ENTER)
+    head = browser.find_element("css selector", "dialog[open] h2")
+    first = head.text
+    browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
+    assert head.text != first
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not browser.find_elements("css selector", "dialog[open]")
+
+
+def test_pictures_are_loaded_as_they_come_into_view(browser, project):
+    look(browser, project / "reports/pictures.html", width=400)
+    loaded = (
+        "return [...document.querySelectorAll('#images img')].map(one => one.complete && "
+        "one.naturalWidth > 0)"
+    )
+    states = browser.execute_script(loaded)
+    assert states[0]
+    assert not all(states)
