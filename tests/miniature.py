@@ -264,10 +264,12 @@ def make_pair(source, folder):
                 path.unlink()
         shutil.rmtree(folder / "models" / SUBJECT / model)
     with inside(folder):
+        import_module("stages.map_voxels").main(SUBJECT)
         import_module("stages.compare").main()
         from dvc.repo import Repo
 
         with Repo() as repo:
+            repo.commit(f"map_voxels@{SUBJECT}", force=True)
             repo.commit("compare", force=True)
     for command in (
         ("add", "-A"),

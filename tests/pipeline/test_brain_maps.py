@@ -57,6 +57,7 @@ def test_a_regions_centre_lies_where_the_simulator_put_it(project, examples):
     folder = project / f"data/raw/nsddata/ppdata/{SUBJECT}/func1pt8mm/roi"
     truth = np.asarray(nib.load(folder / "prf-visualrois.nii.gz").dataobj)
     _, volume = volume_of(project, "region")
+    truth = np.where(volume > 0, truth, 0)  # head motion cuts off planes of later sessions
     compared = 0
     for label in np.unique(examples.roi_labels):
         for is_left in (True, False):
@@ -65,7 +66,7 @@ def test_a_regions_centre_lies_where_the_simulator_put_it(project, examples):
             ours, theirs = (volume == label) & half, (truth == label) & half
             if min(ours.sum(), theirs.sum()) > 5:
                 distance = np.subtract(center_of_mass(ours), center_of_mass(theirs))
-                assert np.linalg.norm(distance) < 1.0  # of a voxel
+                assert np.linalg.norm(distance) < 0.5  # of a voxel
                 compared += 1
     assert compared >= 4
 

@@ -137,6 +137,7 @@ def test_without_trained_models_training_follows_and_nothing_above_it(
         "predict",
         "score_references",
         "evaluate",
+        "map_voxels",
         "compare",
     }
 

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy as np
+
 from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.evaluation.diffusion_scores import identify_by_samples, score_halves
@@ -143,6 +145,22 @@ def _write(
             ceiling=reconstructions.ceiling[reconstructions.rows("test")],
             reconstructed=rows.pictures[MODEL],
             profile=profile,
+            decided=_decided(reconstructions, truth),
         )
     )
     write_text(report_path(subject, model), page)
+
+
+def _decided(reconstructions: Reconstructions, truth: TestTruth) -> np.ndarray | None:
+    """Return the share of the variance of latents over training images that the responses to test
+    images decided, by place, shape (h, w), as the encoder states it; None if it states nothing.
+    """
+    stated = reconstructions.latent_sd
+    if stated is None:
+        return None
+    left = np.square(stated[reconstructions.rows("test")]).mean(axis=(0, 1))
+    variance = np.square(truth.train_sd).reshape(stated.shape[1:]).mean(axis=0)
+    if not np.isfinite(left).all() or variance.shape != left.shape:
+        return None
+    shares: np.ndarray = np.clip(1 - left / variance.clip(min=1e-12), 0, 1)
+    return shares

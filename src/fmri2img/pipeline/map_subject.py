@@ -35,7 +35,7 @@ def map_subject(subject: str, params: ProjectParams) -> None:
     with replacing_together():
         volumes = [_write(one, examples, anatomy) for one in maps]
         underlay = _write_underlay(examples, anatomy)
-    _remove_others([*(volume.path for volume in volumes), *([underlay] if underlay else [])])
+    _remove_others(maps_folder(subject), volumes, underlay)
     about = examples.provenance
     content = BrainPage(
         subject=subject,
@@ -108,8 +108,7 @@ def _write(one: VoxelMap, examples: Examples, anatomy: Anatomy) -> MappedVolume:
     sides = {}
     for side in HEMISPHERES:
         sides[side] = anatomy.at_vertices(volume, side)
-        gifti = folder / "fsaverage5" / f"{side}_{one.name}.shape.gii"
-        write_surface_map(gifti, sides[side], one.heading)
+        write_surface_map(_surface_path(folder, side, one), sides[side], one.heading)
     return MappedVolume(one, path, **sides)
 
 
@@ -126,15 +125,22 @@ def _write_volume(path: Path, volume: np.ndarray, examples: Examples, title: str
     write_map(path, volume, examples.affine, f"{title}; {MARK}" if is_simulated else title)
 
 
-def _remove_others(written: list[Path]) -> None:
-    """Delete maps of encoders that the project no longer has."""
-    names = {path.name.removesuffix(".nii.gz") for path in written}
-    for path in written[0].parent.glob("[!.]*.nii.gz"):
-        if path not in written:
+def _remove_others(folder: Path, volumes: list[MappedVolume], underlay: Path | None) -> None:
+    """Delete maps that were not written now, such as those of encoders that are no more."""
+    kept = {volume.path for volume in volumes} | {underlay}
+    kept |= {
+        _surface_path(folder, side, volume.map)
+        for volume in volumes
+        for side in HEMISPHERES
+        if volume.left is not None
+    }
+    for path in (*folder.glob("[!.]*.nii.gz"), *folder.glob("fsaverage5/[!.]*.gii")):
+        if path not in kept:
             path.unlink()
-    for path in written[0].parent.glob("fsaverage5/[!.]*.gii"):
-        if path.name.split(".")[0].partition("_")[2] not in names:
-            path.unlink()
+
+
+def _surface_path(folder: Path, side: str, one: VoxelMap) -> Path:
+    return folder / "fsaverage5" / f"{side}_{one.name}.shape.gii"
 
 
 def _places(examples: Examples) -> np.ndarray:

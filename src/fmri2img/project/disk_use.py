@@ -33,13 +33,20 @@ PLACES = (
         "simulated files can be made again; there may be no other copy of yours",
     ),
     Place(
-        ("data/voxels", "data/examples", "data/ood", "data/latents", "data/targets"),
+        (
+            "data/voxels",
+            "data/examples",
+            "data/ood",
+            "data/anatomy",
+            "data/latents",
+            "data/targets",
+        ),
         "voxels, examples, latents, targets",
         "in DVC's cache too: dvc checkout brings them back",
     ),
     Place(
-        ("data/reconstructions", "reports"),
-        "reconstructions and pages",
+        ("data/reconstructions", "data/maps", "reports"),
+        "reconstructions, maps and pages",
         "in DVC's cache too: dvc checkout brings them back",
     ),
     Place(("models",), "encoders", "in DVC's cache too: dvc checkout brings them back"),

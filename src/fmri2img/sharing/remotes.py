@@ -35,6 +35,7 @@ SHARED_STAGES = (
     "convert_roi",
     "extract_betas",
     "create_examples",
+    "collect_anatomy",
     "fetch_ood",
     "read_ood",
     "split_examples",

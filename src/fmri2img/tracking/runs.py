@@ -61,9 +61,9 @@ from fmri2img.tracking.versions import (
     registered_name,
 )
 
-# Set last, so that interrupted logging is repeated (`_state_of`).
+# Set last, so that interrupted logging is repeated. They hold the MD5 of the file with the numbers.
 _TRAINING_TAG, _EVALUATION_TAG = "logged.training", "logged.evaluation"
-_FORM, _PAGE = "linked", "report.html"  # scores are linked with the logged model
+_PAGE = "report.html"
 _N_EARLIER, _LONGEST_TAG = 10, 500
 logger = logging.getLogger(__name__)
 
@@ -299,14 +299,7 @@ def _own_run(
 
 
 def _is_behind(run: Run, tag: str, path: Path) -> bool:
-    return run.data.tags.get(tag) != _state_of(path)
-
-
-def _state_of(path: Path) -> str:
-    """Return what the tag says of a file that was logged: its MD5, and in which form it is logged;
-    runs of an earlier form are logged again.
-    """
-    return f"{hash_file(path, 'md5')} {_FORM}"
+    return run.data.tags.get(tag) != hash_file(path, "md5")
 
 
 def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles) -> None:
@@ -327,7 +320,7 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     register(client, run_id, encoder_folder(subject, model), files.config, files.tags)
     model_id = linked_model(client, files.config, files.tags)
     client.log_batch(run_id, metrics=linked_points(scores, model_id, datasets[0].dataset))
-    client.set_tag(run_id, _TRAINING_TAG, _state_of(training_path(subject, model)))
+    client.set_tag(run_id, _TRAINING_TAG, hash_file(training_path(subject, model), "md5"))
 
 
 def _changes(
@@ -387,7 +380,7 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
     describe(client, files.config, files.tags, document)
     for name in ("dataset", "terms"):
         client.set_tag(run_id, f"data.{name}", document.about.get(name, ""))
-    client.set_tag(run_id, _EVALUATION_TAG, _state_of(metrics_path(subject, model)))
+    client.set_tag(run_id, _EVALUATION_TAG, hash_file(metrics_path(subject, model), "md5"))
 
 
 def _curve(subject: str, model: str) -> list[dict[str, float]]:

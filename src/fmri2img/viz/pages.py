@@ -23,7 +23,7 @@ from fmri2img.evaluation.table_rows import MODEL, REFERENCE, ROWS, SHUFFLED, SUB
 from fmri2img.evaluation.verdict import outcome_of
 from fmri2img.project.layout import comparison_path, report_path
 from fmri2img.viz.published import BESIDE, PUBLISHED
-from fmri2img.viz.rendering import links_from, picture_uri, render
+from fmri2img.viz.rendering import links_from, map_uri, picture_uri, render
 from fmri2img.viz.score_figures import (
     distributions,
     explained_by_region,
@@ -52,6 +52,9 @@ class ReportData:
         The test pictures, and their reconstructions by the autoencoder alone and by the encoder.
     profile : ndarray, shape (channels, h, w), or None
         Correlation over images of each latent number; None: the encoder predicts no latents.
+    decided : ndarray, shape (h, w), or None
+        Share of the variance of latents over pictures that the response decided, in the encoder's
+        own statement; None: it states no error.
     """
 
     subject: str
@@ -64,6 +67,7 @@ class ReportData:
     ceiling: np.ndarray
     reconstructed: np.ndarray
     profile: np.ndarray | None
+    decided: np.ndarray | None = None
 
 
 def run_page(data: ReportData) -> str:
@@ -84,6 +88,7 @@ def run_page(data: ReportData) -> str:
             max((values["n_images"] for values in document.repetitions.values()), default=0)
         ),
         figures=_figures(data),
+        decided=_decided(data.decided),
         picked=_picked(data),
         picked_by=title_of(_picked_by(data)),
         seeds=_seed_lines(document),
@@ -96,6 +101,14 @@ def run_page(data: ReportData) -> str:
         by_samples=document.samples,
         retrieval={_RETRIEVAL_TITLES[name]: scores for name, scores in document.retrieval.items()},
     )
+
+
+def _decided(shares: np.ndarray | None) -> dict | None:
+    """Return the map of shares with its mean and its scale; None if there is none."""
+    if shares is None:
+        return None
+    scale = map_uri(np.tile(np.linspace(0, 1, 64), (2, 1)))
+    return {"picture": map_uri(shares), "mean": float(shares.mean()), "scale": scale}
 
 
 def _tested(document: MetricsDocument) -> list[str]:

@@ -401,6 +401,9 @@ def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, r
     assert not re.search(r"(src|href)=.https?:", page)
     assert page == run_page(data)
     assert "reference: ridge" not in run_page(replace(data, model="ridge"))
+    assert "How much is brain" not in page
+    decided = run_page(replace(data, decided=np.full((3, 3), 0.25)))
+    assert "25 % on average" in " ".join(decided.split())
 
 
 @pytest.fixture
