@@ -14,6 +14,7 @@ from PIL import Image
 
 from datasets import PERSON, write_folder
 from fmri2img.cli.decode_verb import read_betas
+from fmri2img.containers.anatomy import Anatomy
 from fmri2img.containers.encoding_model import EncodingModel
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.latents import Latents
@@ -24,6 +25,7 @@ from fmri2img.containers.targets import DiffusionTargets
 from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.datasets.folder_tables import read_table
+from fmri2img.datasets.nsd.anatomy_reader import read_surface
 from fmri2img.datasets.nsd.betas import read_session_betas
 from fmri2img.datasets.nsd.coco_captions import read_captions, read_coco_ids
 from fmri2img.datasets.nsd.design import read_design, read_responses
@@ -102,6 +104,7 @@ def of_project(root):
     readers = {
         "trial betas": _hdf5(TrialBetas, data / f"voxels/{SUBJECT}.h5"),
         "examples": _hdf5(Examples, data / f"examples/{SUBJECT}.h5"),
+        "anatomy": _hdf5(Anatomy, data / f"anatomy/{SUBJECT}.h5"),
         "latents": _hdf5(Latents, data / f"latents/{SUBJECT}.h5"),
         "prior": _hdf5(Latents, data / f"prior/{SUBJECT}.h5"),
         "true pictures": _hdf5(TruePictures, data / f"truth/{SUBJECT}.h5"),
@@ -153,6 +156,7 @@ def of_raw(root):
     mask[tuple(side // 2 for side in shape)] = True
     number = int(session.name.removeprefix("betas_session").partition(".")[0])
     onsets = next(root.glob("nsddata_timeseries/**/design_session*.tsv"))
+    vertices = next((person / "transforms").glob("lh.*-to-layerB1.mgz"), None)
     captions = next(root.glob("coco/annotations/**/captions_train2017.json"), None)
     readers = {
         "betas": Reader(session, lambda f: read_session_betas(f, mask, remedy="x"), is_hdf5=True),
@@ -188,6 +192,8 @@ def of_raw(root):
         ),
     }
     packed = next(betas.glob("betas_session*.nii.gz"), None)
+    if vertices is not None:
+        readers["vertices"] = Reader(vertices, lambda f: read_surface(f, 3, remedy="x"))
     if packed is not None:
         readers["betas, nii.gz"] = Reader(packed, lambda f: read_session_betas(f, mask, remedy="x"))
     if captions is not None:

@@ -5,6 +5,7 @@ time. What the store missed is sent when training is over, or by ``fmri2img trac
 """
 
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
@@ -32,6 +33,8 @@ class LiveCurve:
     def __init__(self, name: str, tags: dict[str, str], note: Path) -> None:
         self.name, self.tags, self.note = name, tags, note
         self.run_id = read_note(note)[0]
+        # An encoder in closed form has its only epoch at the end: the run began with the training.
+        self.began = int(time.time() * 1000)
         self.waiting: list[dict[str, float]] = []
         self.lock, self.is_over = threading.Lock(), threading.Event()
         self.client: Any = None
@@ -104,7 +107,10 @@ class LiveCurve:
         if self.run_id and holds_curve(client, self.run_id, records):
             client.update_run(self.run_id, status="RUNNING")
             return self.run_id
-        run_id: str = client.create_run(experiment, run_name=self.name, tags=self.tags).info.run_id
+        run = client.create_run(
+            experiment, start_time=self.began, run_name=self.name, tags=self.tags
+        )
+        run_id: str = run.info.run_id
         if not self.is_over.is_set():
             write_text(self.note, run_id)
         return run_id

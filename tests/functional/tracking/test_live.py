@@ -44,7 +44,9 @@ def until(condition, seconds=30):
 
 def test_epochs_arrive_while_the_training_runs(project, monkeypatch):
     monkeypatch.setattr(live, "_SECONDS_BETWEEN", 0.05)
+    began = time.time() * 1000
     with live_curve("subj01", "ridge", ABOUT) as curve:
+        time.sleep(0.3)  # the training of an encoder in closed form
         curve.add(record(1))
         until(lambda: curve.run_id and not curve.waiting)
         client, _ = open_store()
@@ -62,6 +64,7 @@ def test_epochs_arrive_while_the_training_runs(project, monkeypatch):
         "subj01-ridge",
     )
     assert steps(client, run_id) == [1, 2]
+    assert began - 1 <= run.info.start_time <= began + 250  # and not when the first epoch came
     assert "restored" not in run.data.tags
     assert not live_run_path("subj01", "ridge").exists()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 
 from fmri2img.containers.anatomy import N_VERTICES, Anatomy
 from fmri2img.datasets.nsd.paths import DEPTHS, SubjectFiles
@@ -87,11 +88,11 @@ def _read_side(raw: RawFiles, files: SubjectFiles, side: str) -> np.ndarray:
     template = files.to_template(side)
     if not all(raw.lists(path) for path in (*depths, template)):
         return np.zeros((0, N_VERTICES, 3), np.float32)
-    nearest = _read_surface(raw.locate(template), 1, remedy=raw.remedy)[:N_VERTICES, 0]
-    vertices = np.round(nearest).astype(np.int64) - 1
+    nearest = read_surface(raw.locate(template), 1, remedy=raw.remedy)[:N_VERTICES, 0]
+    vertices = np.round(np.nan_to_num(nearest)).astype(np.int64) - 1
     layers = []
     for path in depths:
-        coordinates = _read_surface(raw.locate(path), 3, remedy=raw.remedy)
+        coordinates = read_surface(raw.locate(path), 3, remedy=raw.remedy)
         if len(vertices) < N_VERTICES or vertices.min() < 0 or vertices.max() >= len(coordinates):
             raise MismatchError(
                 f"{template}: names vertices {vertices.min() + 1} to {vertices.max() + 1} of "
@@ -102,14 +103,33 @@ def _read_side(raw: RawFiles, files: SubjectFiles, side: str) -> np.ndarray:
     return np.stack(layers)
 
 
-def _read_surface(path: Path, n_columns: int, *, remedy: str) -> np.ndarray:
-    """Read numbers of each vertex from an MGZ file, shape (n_vertices, n_columns), float32."""
+def read_surface(path: Path, n_columns: int, *, remedy: str) -> np.ndarray:
+    """Read numbers of each vertex from an MGZ file.
+
+    Parameters
+    ----------
+    path : Path
+    n_columns : int
+        Numbers of a vertex.
+    remedy : str
+        The command that fetches the file.
+
+    Returns
+    -------
+    ndarray, shape (n_vertices, n_columns), float32
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged or of another form.
+    """
     check_file(path, remedy)
     try:
-        values = np.asarray(nib.load(path).dataobj)
+        # Read whole, so that its checksum is compared.
+        values = np.asarray(nib.MGHImage.from_bytes(igzip.decompress(path.read_bytes())).dataobj)
     except Exception as error:  # nibabel lets through what gzip, zlib and numpy raise
         raise FormatError(f"{path}: damaged, or no MGZ file ({error}); run: {remedy}") from error
-    if values.size % n_columns or values.shape[0] * n_columns != values.size:
+    if not values.size or values.shape[0] * n_columns != values.size:
         raise FormatError(
             f"{path}: shape {values.shape}, expected {n_columns} numbers for each vertex; run: "
             f"{remedy}"
