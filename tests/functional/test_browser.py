@@ -6,6 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from miniature import SUBJECT
+
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed"
@@ -163,18 +165,25 @@ def test_a_choice_stands_in_the_address_and_is_shown_again(browser, project):
     assert means[0] < means[-1]
 
 
-def test_keys_enlarge_and_move(browser, project):
+@pytest.mark.parametrize(
+    ("page", "items"),
+    [("pictures.html", "#images section"), (f"gallery/{SUBJECT}/ridge.html", "main figure")],
+)
+def test_keys_enlarge_and_move(browser, project, page, items):
     from selenium.webdriver.common.keys import Keys
 
-    look(browser, project / "reports/pictures.html")
-    sections = browser.find_elements("css selector", "#images section")
-    sections[0].send_keys(Keys.ENTER)
+    look(browser, project / "reports" / page)
+    shown = [one for one in browser.find_elements("css selector", items) if one.is_displayed()]
+    shown[0].send_keys(Keys.ENTER)
     head = browser.find_element("css selector", "dialog[open] h2")
     first = head.text
     browser.switch_to.active_element.send_keys(Keys.ARROW_RIGHT)
     assert head.text != first
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert not browser.find_elements("css selector", "dialog[open]")
+    shown[1].find_element("css selector", "img").click()
+    assert browser.find_elements("css selector", "dialog[open] img")
+    browser.find_element("css selector", "dialog [data-role=close]").click()
 
 
 def test_pictures_are_loaded_as_they_come_into_view(browser, project):

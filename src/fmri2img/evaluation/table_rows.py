@@ -45,6 +45,7 @@ MODEL = "model"  # the encoder that a document is about
 REFERENCE = "ridge"  # the encoder that all others are compared with
 SHUFFLED = "shuffled"
 CEILING = "vae_ceiling"
+NEAREST = "nearest_train"
 # In the order of tables.
 ROWS = {
     row.name: row
@@ -65,7 +66,7 @@ ROWS = {
         ),
         Row(SHUFFLED, "floor", "floor: shuffled", "floor_shuffled"),
         Row(
-            "nearest_train",
+            NEAREST,
             "reference",
             "retrieval: nearest training image",
             "floor_nearest_train",

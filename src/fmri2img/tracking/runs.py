@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import mlflow
 import numpy as np
@@ -51,6 +50,7 @@ from fmri2img.tracking.linked_scores import linked_points
 from fmri2img.tracking.ood_scores import log_ood
 from fmri2img.tracking.populations import register_population
 from fmri2img.tracking.registration import describe, linked_model, register
+from fmri2img.tracking.run_changes import note_changes
 from fmri2img.tracking.run_notes import read_note, run_name
 from fmri2img.tracking.store import find_run, forgiving, open_store, required
 from fmri2img.tracking.versions import (
@@ -64,7 +64,6 @@ from fmri2img.tracking.versions import (
 # Set last, so that interrupted logging is repeated. They hold the MD5 of the file with the numbers.
 _TRAINING_TAG, _EVALUATION_TAG = "logged.training", "logged.evaluation"
 _PAGE = "report.html"
-_N_EARLIER, _LONGEST_TAG = 10, 500
 logger = logging.getLogger(__name__)
 
 
@@ -308,11 +307,8 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     params = {"model": model, "n_voxels": files.config["n_voxels"], **about}
     params |= {f"{model}.{key}": value for key, value in settings.items()}
     scores, table = training_scores(subject, model)
-    client.log_batch(
-        run_id,
-        params=[Param(key, str(value)) for key, value in params.items()],
-        tags=[RunTag("changed", _changes(client, run_id, files, params))],
-    )
+    client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+    note_changes(client, run_id, subject, model, params)
     log_curve(client, run_id, _curve(subject, model))
     datasets = dataset_inputs(subject, model)
     client.log_inputs(run_id, datasets=datasets)
@@ -321,32 +317,6 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     model_id = linked_model(client, files.config, files.tags)
     client.log_batch(run_id, metrics=linked_points(scores, model_id, datasets[0].dataset))
     client.set_tag(run_id, _TRAINING_TAG, hash_file(training_path(subject, model), "md5"))
-
-
-def _changes(
-    client: mlflow.MlflowClient, run_id: str, files: EncoderFiles, params: dict[str, Any]
-) -> str:
-    """Say in which settings a run differs from the run before of this subject and model."""
-    this = client.get_run(run_id)
-    if known := this.data.tags.get("changed"):  # logged again
-        return known
-    earlier = client.search_runs(
-        [this.info.experiment_id],
-        f"tags.subject = '{files.subject}' and tags.model = '{files.model}' and "
-        f"attributes.start_time < {this.info.start_time}",
-        order_by=["attributes.start_time DESC"],
-        max_results=_N_EARLIER,
-    )
-    before = [run.data.params for run in earlier if run.info.run_id != run_id and run.data.params]
-    if not before:
-        return "first of its subject and model"
-    now, prefix = {key: str(value) for key, value in params.items()}, f"{files.model}."
-    differing = [
-        f"{key} {before[0].get(key, 'not set')} -> {now.get(key, 'not set')}"
-        for key in dict.fromkeys([*now, *(key for key in before[0] if key.startswith(prefix))])
-        if before[0].get(key) != now.get(key)
-    ]
-    return "; ".join(differing)[:_LONGEST_TAG] or "no setting"
 
 
 def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles) -> None:

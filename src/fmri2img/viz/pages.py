@@ -19,7 +19,14 @@ from fmri2img.evaluation.metrics.catalogue import (
 from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.predictions import ALL_VOXELS
-from fmri2img.evaluation.table_rows import MODEL, REFERENCE, ROWS, SHUFFLED, SUBJECT_ROWS
+from fmri2img.evaluation.table_rows import (
+    MODEL,
+    NEAREST,
+    REFERENCE,
+    ROWS,
+    SHUFFLED,
+    SUBJECT_ROWS,
+)
 from fmri2img.evaluation.verdict import outcome_of
 from fmri2img.project.layout import comparison_path, report_path
 from fmri2img.viz.published import BESIDE, PUBLISHED
@@ -252,6 +259,8 @@ def comparison_page(
         ood=ood or {},
         ood_note=OOD_NOTE,
         floors={ROWS[row].title: row for row in SUBJECT_ROWS},
+        nearest=NEAREST,
+        nearest_title=ROWS[NEAREST].title,
         absent=[
             metric.heading for name, metric in plain_metrics().items() if name in document.absent
         ],

@@ -161,6 +161,12 @@ def test_a_run_says_what_was_changed(project):
         "sessions 2 -> 3",
         "no setting",
     ]
+    # Other settings, another name.
+    assert [run.info.run_name for run in runs] == [
+        "subj01-ridge",
+        "subj01-ridge: sessions 3",
+        "subj01-ridge: sessions 3",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,13 @@ def test_a_comment_in_a_template_runs_nothing_and_a_word_does(program, before, f
     }[file]
 
 
+def test_what_templates_include_counts_as_theirs(program, before):
+    for file, word in (("enlarge.js.jinja", "ArrowRight"), ("enlarge.css.jinja", "dialog")):
+        name = f"fmri2img/viz/{file}"
+        changed = stale(program, before, name, FILES[name].replace(word, f"{word}2"))
+        assert {one.partition("/")[0] for one in changed} == {"compare", "predict"}
+
+
 # What each constant decides, read in the code: the stages that run a function which uses it. "with
 # a model": a model's file counts whole for the stages that load it. "saves": what asks anything for
 # save() counts as saving containers, split_examples, evaluate and compare included.
