@@ -28,8 +28,7 @@ def _collect(subject: str, params: ProjectParams) -> Anatomy:
     if dataset is None or not is_asked_for:
         return Anatomy.nothing(subject, examples.provenance["data_source"])
     if not dataset.is_here():
-        log.info("%s: no raw files here: its maps are drawn without anatomy", subject)
-        return Anatomy.nothing(subject, examples.provenance["data_source"])
+        return _without_raw_files(subject, examples.provenance["data_source"])
     name = anatomy_name(subject)
     ledger = Ledger(where_it_is(ledger_path(name)))
     receipt = dataset.fetch_anatomy(name, ledger, watch=byte_progress)
@@ -40,6 +39,18 @@ def _collect(subject: str, params: ProjectParams) -> Anatomy:
     if settings.surface and not anatomy.has_surface:
         log.info("%s: the tree has no transforms to fsaverage", subject)
     return anatomy
+
+
+def _without_raw_files(subject: str, data_source: str) -> Anatomy:
+    """Keep the anatomy that came from a colleague, if there is one."""
+    path = anatomy_path(subject)
+    if path.exists():
+        anatomy = Anatomy.open(path, remedy=f"fmri2img pull (or delete {path})", subject=subject)
+        if anatomy.has_underlay or anatomy.has_surface:
+            log.warning("%s: no raw files here: %s is kept as it came", subject, path)
+            return anatomy
+    log.warning("%s: no raw files here: its maps are drawn without anatomy", subject)
+    return Anatomy.nothing(subject, data_source)
 
 
 if __name__ == "__main__":

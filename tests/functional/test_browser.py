@@ -69,6 +69,13 @@ for (let i = 0; i < boxes.length; i++)
 return faults.slice(0, 5);
 """
 FITS = "return [document.documentElement.scrollWidth, innerWidth]"
+SHOWN_MEANS = """
+return [...document.querySelectorAll("#images section")].map(section => {
+  const scores = [...section.querySelectorAll(".tile:not([hidden])")]
+    .map(tile => tile.dataset.score).filter(score => score !== "").map(Number);
+  return scores.reduce((sum, score) => sum + score, 0) / scores.length;
+});
+"""
 BUTTONS = """
 const names = [];
 for (const button of document.querySelectorAll("button")) {
@@ -157,12 +164,13 @@ def test_a_choice_stands_in_the_address_and_is_shown_again(browser, project):
     browser.get("about:blank")
     browser.get(address)
     assert browser.execute_script(shown) == before
-    means = [
-        float(section.get_attribute("data-mean"))
-        for section in browser.find_elements("css selector", "#images section")
-    ]
+    means = browser.execute_script(SHOWN_MEANS)
     assert means == sorted(means)
     assert means[0] < means[-1]
+    # Sorted by what is shown.
+    browser.find_element("css selector", "[data-role=model] [data-value=ridge]").click()
+    of_ridge = browser.execute_script(SHOWN_MEANS)
+    assert of_ridge == sorted(of_ridge) != means
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,8 @@ def test_surfaces_hold_the_volumes_values(project, examples):
     _, volume = volume_of(project, "noise_ceiling")
     for side in ("left", "right"):
         path = project / MAPS / f"fsaverage5/{side}_noise_ceiling.shape.gii"
+        assert b"simulated by fmri2img" in path.read_bytes()
+        assert f"Cortex{side.capitalize()}".encode() in path.read_bytes()
         values = load_surf_data(str(path))
         np.testing.assert_array_equal(values, anatomy.at_vertices(volume, side))
         assert 0.01 < np.isfinite(values).mean() < 0.9
@@ -155,7 +157,15 @@ def test_whoever_has_no_raw_files_gets_maps_without_anatomy(copied, tmp_path, mo
     monkeypatch.setenv("FMRI2IMG_RAW_ROOT", str(tmp_path / "nothing"))
     with inside(copied), caplog.at_level(logging.INFO):
         collect(SUBJECT)
-    anatomy = Anatomy.open(copied / f"data/anatomy/{SUBJECT}.h5", remedy="none")
+    path = copied / f"data/anatomy/{SUBJECT}.h5"
+    kept = Anatomy.open(path, remedy="none")  # as it came from a colleague
+    assert kept.has_underlay
+    assert kept.has_surface
+    assert "is kept as it came" in caplog.text
+    path.unlink()
+    with inside(copied), caplog.at_level(logging.INFO):
+        collect(SUBJECT)
+    anatomy = Anatomy.open(path, remedy="none")
     assert not anatomy.has_underlay
     assert not anatomy.has_surface
     assert "drawn without anatomy" in caplog.text

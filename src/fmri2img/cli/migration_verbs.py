@@ -15,6 +15,8 @@ from fmri2img.provenance.lineage import LOCK_PATH
 from fmri2img.provenance.why import FINGERPRINT_STAGE, Pipeline
 
 _COMPARE, _ALIGNMENT = "compare", "check_alignment@"
+# Version 0.3 had no such stages, and the comparison does not read what they make.
+_MAPS = ("collect_anatomy@", "map_voxels@")
 _OF_TODAY = "nothing to do: the project has today's names and layouts"
 
 
@@ -123,10 +125,16 @@ def _compare(root: Path) -> Iterator[str]:
     # The comparison depends on this folder, also where no further test set is named.
     (root / OOD_SCORES).mkdir(parents=True, exist_ok=True)
     pipeline = Pipeline.read(root)
-    others = [name for name in pipeline.order if name not in (FINGERPRINT_STAGE, _COMPARE)]
+    others = [
+        name
+        for name in pipeline.order
+        if name not in (FINGERPRINT_STAGE, _COMPARE) and not name.startswith(_MAPS)
+    ]
     if not pipeline.causes(_COMPARE):
         return
     stale = [name for name in others if pipeline.causes(name)]
+    if any(pipeline.causes(name) for name in pipeline.order if name.startswith(_MAPS)):
+        yield "dvc repro will also make maps of voxels, which are new"
     # Version 0.2.0 had no such stage; it takes seconds, and the comparison reads it.
     new = [name for name in stale if name.startswith(_ALIGNMENT)]
     if before := [name for name in stale if name not in new]:

@@ -31,7 +31,7 @@ def write_map(path: Path, volume: np.ndarray, affine: np.ndarray, title: str) ->
     write_bytes(path, gzip.compress(image.to_bytes(), mtime=0))
 
 
-def write_surface_map(path: Path, values: np.ndarray, title: str) -> None:
+def write_surface_map(path: Path, values: np.ndarray, title: str, side: str) -> None:
     """Write numbers of each vertex, shape (n_vertices,), NaN where there are none.
 
     Parameters
@@ -41,11 +41,15 @@ def write_surface_map(path: Path, values: np.ndarray, title: str) -> None:
     values : ndarray, shape (n_vertices,), float32
     title : str
         What they are, with unit.
+    side : str
+        ``left`` or ``right``.
     """
+    structure = f"Cortex{side.capitalize()}"
     array = nib.gifti.GiftiDataArray(
         values.astype(np.float32),
         intent="NIFTI_INTENT_SHAPE",
         datatype="NIFTI_TYPE_FLOAT32",
         meta=nib.gifti.GiftiMetaData({"Name": title}),
     )
-    write_bytes(path, nib.gifti.GiftiImage(darrays=[array]).to_bytes())
+    about = nib.gifti.GiftiMetaData({"AnatomicalStructurePrimary": structure, "Name": title})
+    write_bytes(path, nib.gifti.GiftiImage(darrays=[array], meta=about).to_bytes())

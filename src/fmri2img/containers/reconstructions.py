@@ -45,6 +45,8 @@ class Reconstructions(Stored):
     partial_seen : ndarray, shape (m, 4, 16, 16), float32
         Latents that the autoencoder finds in ``partial_images``.
     provenance : dict
+        Also ``states_its_spread``: whether ``latent_sd`` follows from the encoder's own prior and
+        noise, not from its errors on validation images; absent until version 0.3.0.
     latents : ndarray, shape (n, 4, 16, 16), float32, or None
         Predicted latents, in scaled units; for an encoder that uses Stable Diffusion, the latents
         that the autoencoder finds in ``images``; None for an encoder that predicts none.

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fmri2img.containers.declared_arrays import Array
+from fmri2img.project.exceptions import FormatError
 from fmri2img.project.files_0_1 import with_facts
 
 # Entries of the provenance without which betas mean nothing.
@@ -109,10 +110,19 @@ class Voxels:
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """Shape (x, y, z) of the volumes that the voxels are of; as far as they reach, where a file
-        of an earlier version does not say it.
+        """Shape (x, y, z) of the volumes that the voxels are of.
+
+        Raises
+        ------
+        FormatError
+            If the file does not say it.
         """
-        x, y, z = self.provenance.get("grid") or (self.voxel_ijk.max(axis=0) + 1).tolist()
+        if "grid" not in self.provenance:
+            raise FormatError(
+                "provenance: there is no grid; make the file again: dvc repro --force "
+                "extract_betas create_examples"
+            )
+        x, y, z = self.provenance["grid"]
         return x, y, z
 
     @property

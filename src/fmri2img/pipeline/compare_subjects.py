@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,10 @@ def compare_subjects(params: ProjectParams) -> dict[str, str]:
     with replacing_together():
         _write(runs, documents, shown, tables, differences, ood)
         origin = next(iter(documents.values())).origin
-        _write_pictures(side_by_side, next(iter(shown.values())).data_source, origin)
+        kept = _write_pictures(side_by_side, next(iter(shown.values())).data_source, origin)
+    for path in pictures_folder().glob("*/[!.]*.jpg"):
+        if path not in kept:
+            path.unlink()
     return {run.subject: run.model for run in runs if run.is_champion}
 
 
@@ -142,15 +146,13 @@ def _pictures_of(
     return SubjectPictures(subject, ids, truth, ceiling, reconstructed, scores, stated)
 
 
-def _write_pictures(subjects: list[SubjectPictures], data_source: str, origin: str) -> None:
-    """Write the page of all encoders' pictures, and delete pictures that it no longer shows."""
+def _write_pictures(subjects: list[SubjectPictures], data_source: str, origin: str) -> set[Path]:
+    """Write the page of all encoders' pictures; returns the pictures that it shows."""
     strips = {path: strip for one in subjects for path, strip in picture_strips(one).items()}
     for path, strip in strips.items():
         write_bytes(path, strip)
     write_text(side_by_side_path(), side_by_side_page(subjects, data_source, origin))
-    for path in pictures_folder().glob("*/[!.]*.jpg"):  # not those that are being written
-        if path not in strips:
-            path.unlink()
+    return set(strips)
 
 
 def _write(

@@ -153,14 +153,15 @@ def _write(
 
 def _decided(reconstructions: Reconstructions, truth: TestTruth) -> np.ndarray | None:
     """Return the share of the variance of latents over training images that the responses to test
-    images decided, by place, shape (h, w), as the encoder states it; None if it states nothing.
+    images decided, by place, shape (h, w), as the encoder states it; None for an encoder without a
+    prior, whose error is that of validation images.
     """
     stated = reconstructions.latent_sd
-    if stated is None:
+    if stated is None or not reconstructions.provenance.get("states_its_spread"):
         return None
     left = np.square(stated[reconstructions.rows("test")]).mean(axis=(0, 1))
     variance = np.square(truth.train_sd).reshape(stated.shape[1:]).mean(axis=0)
     if not np.isfinite(left).all() or variance.shape != left.shape:
         return None
-    shares: np.ndarray = np.clip(1 - left / variance.clip(min=1e-12), 0, 1)
+    shares: np.ndarray = 1 - left / variance.clip(min=1e-12)
     return shares

@@ -35,7 +35,6 @@ def map_subject(subject: str, params: ProjectParams) -> None:
     with replacing_together():
         volumes = [_write(one, examples, anatomy) for one in maps]
         underlay = _write_underlay(examples, anatomy)
-    _remove_others(maps_folder(subject), volumes, underlay)
     about = examples.provenance
     content = BrainPage(
         subject=subject,
@@ -47,6 +46,7 @@ def map_subject(subject: str, params: ProjectParams) -> None:
         about=_about(examples),
     )
     write_text(brain_path(subject), brain_page(volumes, content))
+    _remove_others(maps_folder(subject), volumes, underlay)
 
 
 def _scores(data: SubjectData, examples: Examples) -> list[VoxelMap]:
@@ -101,15 +101,16 @@ def _write(one: VoxelMap, examples: Examples, anatomy: Anatomy) -> MappedVolume:
     volume = np.full(examples.grid, 0 if is_label else np.nan, np.int16 if is_label else np.float32)
     volume[tuple(examples.voxel_ijk.T)] = one.values
     folder = maps_folder(examples.provenance["subject"])
-    path = folder / f"{one.name}.nii.gz"
-    _write_volume(path, volume, examples, one.heading)
+    volume_path = folder / f"{one.name}.nii.gz"
+    _write_volume(volume_path, volume, examples, one.heading)
     if not anatomy.has_surface or is_label:
-        return MappedVolume(one, path)
+        return MappedVolume(one, volume_path)
     sides = {}
     for side in HEMISPHERES:
         sides[side] = anatomy.at_vertices(volume, side)
-        write_surface_map(_surface_path(folder, side, one), sides[side], one.heading)
-    return MappedVolume(one, path, **sides)
+        path = _surface_path(folder, side, one)
+        write_surface_map(path, sides[side], _marked(one.heading, examples), side)
+    return MappedVolume(one, volume_path, **sides)
 
 
 def _write_underlay(examples: Examples, anatomy: Anatomy) -> Path | None:
@@ -121,8 +122,13 @@ def _write_underlay(examples: Examples, anatomy: Anatomy) -> Path | None:
 
 
 def _write_volume(path: Path, volume: np.ndarray, examples: Examples, title: str) -> None:
+    write_map(path, volume, examples.affine, _marked(title, examples))
+
+
+def _marked(title: str, examples: Examples) -> str:
+    """Return a title that says so if the data are simulated."""
     is_simulated = examples.provenance["data_source"] == SIMULATED
-    write_map(path, volume, examples.affine, f"{title}; {MARK}" if is_simulated else title)
+    return f"{title}; {MARK}" if is_simulated else title
 
 
 def _remove_others(folder: Path, volumes: list[MappedVolume], underlay: Path | None) -> None:

@@ -13,6 +13,7 @@ from fmri2img.evaluation.metrics_document import data_sentence
 from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.generation.reconstruct import unsure_places
 from fmri2img.generation.renderers.renderer import Inputs, Renderer, Task, renderer_of
+from fmri2img.models.base import Encoder
 from fmri2img.models.registry import load_encoder, load_seeds
 from fmri2img.pipeline.subject import SubjectData
 from fmri2img.pretrained.autoencoder import load_autoencoder
@@ -68,15 +69,22 @@ def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None
             progress=progress(f"{subject} {model} pictures"),
         ),
     )
-    weights = encoder.voxel_weights()
-    of_voxels = None if weights is None else weights.numpy()
+    reconstructions = _with_facts(rendered.reconstructions, encoder)
     with replacing_together():
-        replace(rendered.reconstructions, voxel_weights=of_voxels).save(
-            reconstructions_path(subject, model)
-        )
+        reconstructions.save(reconstructions_path(subject, model))
         page = _gallery(inputs, rendered.reconstructions, model, config, renderer)
         write_text(gallery_path(subject, model), page)
     rendered.forget()
+
+
+def _with_facts(reconstructions: Reconstructions, encoder: Encoder) -> Reconstructions:
+    """Add what maps of voxels and the page of scores need of the encoder."""
+    weights = encoder.voxel_weights()
+    return replace(
+        reconstructions,
+        voxel_weights=None if weights is None else weights.numpy(),
+        provenance=reconstructions.provenance | {"states_its_spread": encoder.states_its_spread},
+    )
 
 
 def _gallery(

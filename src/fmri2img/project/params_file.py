@@ -119,6 +119,12 @@ def _refuse_old_names(values: dict[str, Any], text: str, path: Path) -> None:
             True,
             "beside it, the list ood (further test sets, or none), new since 0.2.0, is missing",
         )
+    if "collect_anatomy" not in values and "split_examples" in values:
+        renamed["split_examples"] = (
+            True,
+            "before it, the section collect_anatomy (for maps of voxels), new since 0.3.0, is "
+            "missing",
+        )
     if "population" not in values and "subjects" in values:
         renamed["subjects"] = (
             True,

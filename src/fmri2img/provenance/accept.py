@@ -12,6 +12,7 @@ from fmri2img.project.exceptions import MismatchError, UnavailableError
 from fmri2img.project.files import hash_file, write_json
 from fmri2img.project.layout import FINGERPRINTS, receipt_path
 from fmri2img.project.params_file import load_params
+from fmri2img.provenance.dvc_hash import hash_as_dvc
 from fmri2img.provenance.lineage import LockedStage
 from fmri2img.provenance.notes import ACCEPTED_PATH, read_notes
 from fmri2img.provenance.receipts import Receipt
@@ -153,7 +154,7 @@ def _decide(pipeline: Pipeline, name: str, *, has_raw: bool) -> Decision:
 def _verify_outputs(stage: LockedStage, root: Path) -> None:
     for path, md5 in stage.outs.items():
         file = root / path
-        if file.exists() and (actual := hash_file(file, "md5")) != md5:
+        if file.exists() and (actual := hash_as_dvc(file)) != md5:
             raise MismatchError(
                 f"{path}: its bytes have MD5 {actual}, expected {md5} as in dvc.lock; nothing was "
                 "accepted: bring the recorded file back "

@@ -18,6 +18,7 @@ from fmri2img.project.exceptions import FormatError, MissingDataError
 from fmri2img.project.files import hash_file
 from fmri2img.project.layout import FINGERPRINTS, receipt_path
 from fmri2img.project.params_file import load_params
+from fmri2img.provenance.dvc_hash import hash_as_dvc
 
 LOCK_PATH = Path("dvc.lock")
 
@@ -361,6 +362,4 @@ def _lookup(values: Any, key: str) -> Any:
 def _state(path: Path, md5: str) -> str:
     if not path.exists():
         return "not here"
-    if path.is_dir():
-        return "a folder"
-    return "same bytes" if hash_file(path, "md5") == md5 else "other bytes"
+    return "same bytes" if hash_as_dvc(path) == md5 else "other bytes"

@@ -24,7 +24,7 @@ from fmri2img.project.exceptions import (
     MissingDataError,
 )
 from fmri2img.project.files import hash_file, json_bytes, read_json, write_json
-from fmri2img.project.layout import ledger_path, receipt_path
+from fmri2img.project.layout import ANATOMY, ledger_path, receipt_path
 from fmri2img.project.places import where_it_is
 from fmri2img.project.plain_names import is_below
 
@@ -164,6 +164,8 @@ def stage_of_raw(name: str) -> str:
     """Return the DVC stage that brings raw files."""
     if name == "shared":
         return "fetch_raw_shared"
+    if name.endswith(ANATOMY):
+        return f"collect_anatomy@{name.removesuffix(ANATOMY)}"
     return f"fetch_ood@{name}" if "-" in name else f"fetch_raw@{name}"
 
 

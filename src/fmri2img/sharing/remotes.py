@@ -23,6 +23,7 @@ from fmri2img.project.exceptions import (
     UnavailableError,
 )
 from fmri2img.project.files import hash_file
+from fmri2img.provenance.dvc_hash import hash_as_dvc
 from fmri2img.provenance.lineage import changed_params, read_lock
 from fmri2img.provenance.receipts import Receipt
 
@@ -264,7 +265,7 @@ def _failure(said: str, shipment: Shipment, missing: list[str], root: Path) -> F
         unsaved = [
             path
             for md5, path in paths.items()
-            if (root / path).is_file() and hash_file(root / path, "md5") != md5
+            if (root / path).exists() and hash_as_dvc(root / path) != md5
         ]
         return ChangedDataError(
             f"{unsaved[0] if unsaved else 'a file'}: its bytes here are not the recorded ones and "

@@ -13,7 +13,7 @@ from mlflow.exceptions import MlflowException
 from fmri2img.evaluation.inference import bootstrap_intervals
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC
 from fmri2img.project.exceptions import MismatchError
-from fmri2img.tracking.champion_call import ChampionChange, tell_service
+from fmri2img.tracking.champion_call import ChampionChange, service_to_tell, tell_service
 from fmri2img.tracking.versions import (
     CHALLENGER,
     CHAMPION,
@@ -133,10 +133,10 @@ def _crown(
     client: mlflow.MlflowClient, candidate: Registered, previous: Registered | None, outcome: str
 ) -> str:
     """Make a version the champion and tell whom it concerns; returns the outcome in one line."""
+    url, subject = service_to_tell(), candidate.tags["subject"]
     move_alias(client, candidate, CHAMPION)
-    subject = candidate.tags["subject"]
     before = previous.uri if previous else ""
-    tell_service(ChampionChange(subject, candidate.uri, before, outcome))
+    tell_service(url, ChampionChange(subject, candidate.uri, before, outcome))
     return f"{subject}: {outcome}"
 
 
@@ -171,9 +171,13 @@ def propose(client: mlflow.MlflowClient, subject: str, name: str, tags: dict[str
 
 def retire(client: mlflow.MlflowClient, item: Registered, why: str) -> None:
     """Remove a version's aliases, and mark it as out of use; its files stay."""
+    url = service_to_tell()
     for alias in item.aliases:
         client.delete_registered_model_alias(item.name, alias)
     client.set_model_version_tag(item.name, item.number, RETIRED_TAG, why or "yes")
+    if CHAMPION in item.aliases:
+        outcome = f"{item.uri} is retired ({why or 'no reason given'})"
+        tell_service(url, ChampionChange(item.tags["subject"], "", item.uri, outcome))
 
 
 def move_alias(client: mlflow.MlflowClient, item: Registered, alias: str) -> None:

@@ -2,7 +2,7 @@
 *Models* and ``mlflow.search_logged_models`` rank encoders by them.
 """
 
-from mlflow.entities import Dataset, Metric
+from mlflow.entities import DatasetInput, Metric
 
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, VALIDATION_LOSS
 from fmri2img.evaluation.table_rows import MODEL, ROWS
@@ -11,7 +11,9 @@ from fmri2img.tracking.curves import milliseconds
 _OF_VALIDATION = (CHAMPION_SCORE, VALIDATION_LOSS)
 
 
-def linked_points(metrics: dict[str, float], model_id: str, dataset: Dataset) -> list[Metric]:
+def linked_points(
+    metrics: dict[str, float], model_id: str, datasets: list[DatasetInput]
+) -> list[Metric]:
     """Return scores as MLflow takes them; those of floors and ceilings are of no model, and are not
     linked.
 
@@ -21,16 +23,15 @@ def linked_points(metrics: dict[str, float], model_id: str, dataset: Dataset) ->
         By MLflow's name, such as ``test/pixcorr``.
     model_id : str
         Of the encoder's logged model; empty if there is none.
-    dataset : Dataset
-        An input of the run: the subject's examples.
+    datasets : list of DatasetInput
+        Inputs of the run; scores are linked with the subject's examples, if they are among them.
     """
     now = milliseconds()  # for equal times MLflow would show the larger value, not the later
     of_test = f"{ROWS[MODEL].key}/"
-    link = {
-        "model_id": model_id,
-        "dataset_name": dataset.name,
-        "dataset_digest": dataset.digest,
-    }
+    link = {"model_id": model_id}
+    for one in (item.dataset for item in datasets):
+        if one.name.startswith("examples-"):
+            link |= {"dataset_name": one.name, "dataset_digest": one.digest}
     return [
         Metric(
             name,

@@ -4,6 +4,8 @@ from typing import Any
 
 import mlflow
 
+from fmri2img.tracking.run_notes import run_name
+
 _N_EARLIER, _LONGEST_TAG = 10, 500
 _N_NAMED, _LONGEST_NAME = 2, 80
 
@@ -11,8 +13,8 @@ _N_NAMED, _LONGEST_NAME = 2, 80
 def note_changes(
     client: mlflow.MlflowClient, run_id: str, subject: str, model: str, params: dict[str, Any]
 ) -> None:
-    """Tag a run with the settings in which it differs from the run before of its subject and model,
-    and add them to its name, so that runs of different settings have different names.
+    """Name a run after the settings in which it differs from the run before of its subject and
+    model, and tag it with them; a run of the same settings gets the name of that one.
 
     Parameters
     ----------
@@ -43,14 +45,15 @@ def note_changes(
         for key in settings
         if then.get(key) != now.get(key)
     }
+    values = {key.removeprefix(f"{model}."): new for key, (_, new) in differing.items()}
+    plain, name_before = run_name(subject, model), before[0].info.run_name
+    if values:
+        client.update_run(run_id, name=_name(plain, values))
+    elif name_before.startswith(plain):  # and not that of an experiment of DVC
+        client.update_run(run_id, name=name_before)
+    # Last: it says that the run has its name.
     text = "; ".join(f"{key} {old} -> {new}" for key, (old, new) in differing.items())
     client.set_tag(run_id, "changed", text[:_LONGEST_TAG] or "no setting")
-    values = {key.removeprefix(f"{model}."): new for key, (_, new) in differing.items()}
-    name, name_before = this.info.run_name, before[0].info.run_name
-    if values:
-        client.update_run(run_id, name=_name(name, values))
-    elif name_before.startswith(name):  # and not that of an experiment of DVC
-        client.update_run(run_id, name=name_before)
 
 
 def _name(name: str, values: dict[str, str]) -> str:

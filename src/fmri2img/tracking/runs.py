@@ -315,7 +315,7 @@ def _log_training(client: mlflow.MlflowClient, run_id: str, files: EncoderFiles)
     client.log_text(run_id, table, SCORES_NAME)
     register(client, run_id, encoder_folder(subject, model), files.config, files.tags)
     model_id = linked_model(client, files.config, files.tags)
-    client.log_batch(run_id, metrics=linked_points(scores, model_id, datasets[0].dataset))
+    client.log_batch(run_id, metrics=linked_points(scores, model_id, datasets))
     client.set_tag(run_id, _TRAINING_TAG, hash_file(training_path(subject, model), "md5"))
 
 
@@ -327,8 +327,8 @@ def _log_evaluation(client: mlflow.MlflowClient, run_id: str, files: EncoderFile
         encoding_scores_path(subject), remedy=f"dvc repro fit_encoding_model@{subject}"
     )
     model_id = linked_model(client, files.config, files.tags)
-    examples = dataset_inputs(subject, model)[0].dataset
-    metrics = linked_points(document.flat(encoding["regions"]), model_id, examples)
+    datasets = dataset_inputs(subject, model)
+    metrics = linked_points(document.flat(encoding["regions"]), model_id, datasets)
     for start in range(0, len(metrics), MOST_METRICS):
         client.log_batch(run_id, metrics=metrics[start : start + MOST_METRICS])
     pictures = picture_pairs(subject, model)

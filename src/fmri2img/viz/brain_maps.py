@@ -194,8 +194,12 @@ def _slices(volume: MappedVolume, content: BrainPage) -> Figure:
                 plot_stat_map(str(volume.path), threshold=_HIDDEN, colorbar=row == 0, **options)
     if one.labels:
         colours = _label_colours(one)
-        present = [number for number in sorted(one.labels) if (one.values == number).any()]
-        handles = [Patch(color=colours(number - 1), label=one.labels[number]) for number in present]
+        present = {
+            number: f"{number} = {name}"
+            for number, name in sorted(one.labels.items())
+            if (one.values == number).any()
+        }
+        handles = [Patch(color=colours(number - 1), label=name) for number, name in present.items()]
         figure.legend(handles=handles, loc="center right", fontsize=9, frameon=False)
     return figure
 

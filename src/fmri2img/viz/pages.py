@@ -61,7 +61,7 @@ class ReportData:
         Correlation over images of each latent number; None: the encoder predicts no latents.
     decided : ndarray, shape (h, w), or None
         Share of the variance of latents over pictures that the response decided, in the encoder's
-        own statement; None: it states no error.
+        own statement, below 0 where it states more than that; None: it has no prior.
     """
 
     subject: str

@@ -90,8 +90,7 @@ def side_by_side_page(subjects: Sequence[SubjectPictures], data_source: str, ori
         subjects=[one.subject for one in subjects],
         metric=title_of(CHAMPION_METRIC),
         images=[
-            {"image_id": image_id, "strips": strips, **_summary(strips)}
-            for image_id, strips in sorted(images.items())
+            {"image_id": image_id, "strips": strips} for image_id, strips in sorted(images.items())
         ],
     )
 
@@ -120,13 +119,3 @@ def _strip(one: SubjectPictures, row: int) -> dict[str, Any]:
 def _known(values: Mapping[str, np.ndarray], title: str, row: int) -> float | None:
     value = float(values[title][row]) if title in values else np.nan
     return None if np.isnan(value) else value
-
-
-def _summary(strips: list[dict]) -> dict[str, float]:
-    """Return the mean score of an image and how far encoders differ: what images are sorted by."""
-    scores = [
-        tile["score"] for strip in strips for tile in strip["tiles"] if tile["score"] is not None
-    ]
-    if not scores:
-        return {"mean": 0.0, "spread": 0.0}
-    return {"mean": float(np.mean(scores)), "spread": float(np.ptp(scores))}

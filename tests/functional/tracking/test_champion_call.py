@@ -2,6 +2,7 @@
 
 import json
 import logging
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from conftest import REPOSITORY
-from fmri2img.tracking.champion_call import ChampionChange, tell_service
+from fmri2img.tracking.champion_call import ChampionChange, service_to_tell, tell_service
 
 CHANGE = ChampionChange("subj01", "models:/fmri2img-bayes-subj01/2", "", "there was none")
 
@@ -47,7 +48,7 @@ def settings_with(folder, monkeypatch, url):
 def test_a_service_is_told_who_who_before_and_why(service, tmp_path, monkeypatch):
     url, told = service
     settings_with(tmp_path, monkeypatch, url)
-    tell_service(CHANGE)
+    tell_service(service_to_tell(), CHANGE)
     assert told == [
         {
             "event": "champion",
@@ -61,12 +62,31 @@ def test_a_service_is_told_who_who_before_and_why(service, tmp_path, monkeypatch
 
 def test_nobody_is_told_unless_an_address_is_named(service, tmp_path, monkeypatch):
     settings_with(tmp_path, monkeypatch, None)
-    tell_service(CHANGE)
+    tell_service(service_to_tell(), CHANGE)
     assert service[1] == []
 
 
 def test_a_service_that_does_not_answer_costs_a_warning(tmp_path, monkeypatch, caplog):
-    settings_with(tmp_path, monkeypatch, "http://127.0.0.1:9/champions")
+    settings_with(tmp_path, monkeypatch, "http://127.0.0.1:9/secret")
     with caplog.at_level(logging.WARNING):
-        tell_service(CHANGE)
-    assert "machine.champion_webhook was not told" in caplog.text
+        tell_service(service_to_tell(), CHANGE)
+    assert "machine.champion_webhook: 127.0.0.1 was not told" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_what_answers_but_is_no_web_server_costs_a_warning(tmp_path, monkeypatch, caplog):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/"
+
+        def answer():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1)
+                connection.sendall(b"SSH-2.0-x\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        settings_with(tmp_path, monkeypatch, url)
+        tell_service(service_to_tell(), CHANGE)
+        thread.join()
+    assert "was not told" in caplog.text

@@ -29,7 +29,9 @@ def aliases(client, subject="subj01"):
 
 def test_the_first_encoder_becomes_champion_and_a_better_one_takes_its_place(project, monkeypatch):
     told = []
-    monkeypatch.setattr("fmri2img.tracking.champions.tell_service", told.append)
+    monkeypatch.setattr(
+        "fmri2img.tracking.champions.tell_service", lambda _, change: told.append(change)
+    )
     project.train_and_log("ridge", weight=1.0, score=0.3)
     propose_champions({"subj01": "ridge"})
     client, _ = open_store()
@@ -48,6 +50,9 @@ def test_the_first_encoder_becomes_champion_and_a_better_one_takes_its_place(pro
         (f"{OURS}/1", f"{RIDGE}/1"),
     ]
     assert "replaces" in told[1].reason
+    retire(client, champion_of(client, "subj01"), "wrong sessions")
+    assert (told[2].champion, told[2].previous) == ("", f"{OURS}/1")
+    assert "wrong sessions" in told[2].reason
 
 
 def test_an_encoder_that_is_not_shown_to_be_better_is_the_challenger(project, caplog):

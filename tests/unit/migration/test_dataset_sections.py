@@ -3,10 +3,17 @@
 import pytest
 import yaml
 
-from fmri2img.migration.dataset_sections import add_ood, add_worlds, migrate_datasets
+from conftest import REPOSITORY
+from fmri2img.migration.dataset_sections import (
+    add_anatomy,
+    add_ood,
+    add_worlds,
+    migrate_datasets,
+)
 from fmri2img.migration.lock import _entry
 from fmri2img.project.exceptions import ConfigError
 from fmri2img.project.nsd_params import RealNsdParams, SimulatedNsdParams
+from fmri2img.project.params_file import load_params
 
 OLD = """\
 # Every number a person may tune.
@@ -156,3 +163,16 @@ def test_a_stage_that_read_real_files_is_of_the_dataset_nsd():
     }
     params = _entry(entry, "fetch_raw@subj01", [], CURRENT, {})["params"]["params.yaml"]
     assert params["datasets.nsd"]["source"] == "local"
+
+
+def test_settings_of_version_0_3_get_the_section_for_maps(tmp_path):
+    """Without it, the error says which command adds it."""
+    today = (REPOSITORY / "params.yaml").read_text()
+    start, end = today.index("collect_anatomy:"), today.index("split_examples:")
+    path = tmp_path / "params.yaml"
+    path.write_text(today[:start] + today[end:])
+    with pytest.raises(ConfigError, match=r"collect_anatomy .* is missing; run: fmri2img migrate-"):
+        load_params(path)
+    path.write_text(add_anatomy(path.read_text()))
+    assert load_params(path) == load_params(REPOSITORY / "params.yaml")
+    assert add_anatomy(path.read_text()) == path.read_text()

@@ -37,7 +37,7 @@ def read_anatomy(
     Parameters
     ----------
     raw : RawFiles
-        The subject's files of `anatomy_files`.
+        The subject's files of `datasets.fetching.subset`.
     subject : str
     nsd : NsdParams
     params : CollectAnatomyParams

@@ -19,10 +19,10 @@ VOXEL_SIZES_MM: dict[str, float] = {
     "anat0pt8": 0.8,
     "anat1pt0": 1.0,
 }
-# Transform files spell the functional spaces without the unit and with the decimal.
 # Depths of the cortex at which volumes are read for surfaces, from white matter outwards.
 DEPTHS = ("layerB1", "layerB2", "layerB3")
 _UNDERLAYS = {"mean": "mean", "T1": "T1_to_{}"}
+# Transform files spell the functional spaces without the unit and with the decimal.
 TRANSFORM_NAMES: dict[str, str] = {"func1pt8mm": "func1pt8", "func1mm": "func1pt0"}
 
 STIMULI = PurePosixPath("nsddata_stimuli/stimuli/nsd/nsd_stimuli.hdf5")

@@ -1,5 +1,5 @@
 """A simulated subject's anatomy: the mean of its functional volumes, and its own cortical surface
-between the voxels' grid and fsaverage, in the form of NSD's files (`datasets.nsd.anatomy`).
+between the voxels' grid and fsaverage, in the form of NSD's files (`datasets.nsd.anatomy_reader`).
 
 The subject's surface is fsaverage5 itself, blown up to the ribbon of the simulated cortex and with
 its vertices in another order.

@@ -14,8 +14,9 @@ from fmri2img.datasets.marks import is_marked
 from fmri2img.datasets.nsd.anatomy_reader import read_anatomy
 from fmri2img.datasets.nsd.paths import DEPTHS, on_disk
 from fmri2img.datasets.simulation.anatomy_files import write_anatomy
-from fmri2img.datasets.simulation.cortex import func_to_anat_mm, locate
+from fmri2img.datasets.simulation.cortex import func_to_anat_mm, locate, ribbon_mm
 from fmri2img.datasets.simulation.simulated_brain import SimulatedBrain
+from fmri2img.datasets.template_surface import vertex_directions
 from fmri2img.project.config import CollectAnatomyParams
 from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.project.layout import anatomy_name
@@ -73,6 +74,18 @@ def test_vertices_lie_in_the_cortex_of_their_side(written):
         assert (points.is_left == (side == "left")).mean() > 0.95
 
 
+def test_a_vertex_of_the_template_lies_where_the_subjects_own_one_does(written):
+    """The subject's vertices have another order than the template's."""
+    brain, root, paths = written
+    anatomy, grid = read(brain, root, paths), func_to_anat_mm(brain.cortex)
+    for side in ("left", "right"):
+        points = ribbon_mm(brain.cortex, vertex_directions(side), 0.0)
+        for vertex in range(0, N_VERTICES, 487):
+            nearest = np.square(grid - points[vertex]).sum(axis=-1).argmin()
+            voxel = np.array(np.unravel_index(nearest, grid.shape[:3]))
+            assert np.abs(getattr(anatomy, side)[1, vertex] - 1 - voxel).max() < 1.2
+
+
 def test_a_value_reaches_the_vertices_that_lie_in_its_voxel(written):
     """Against the definition: the voxel in which a vertex lies at each depth, then the mean."""
     brain, root, paths = written
@@ -120,7 +133,7 @@ def test_a_damaged_transform_is_refused(written, tmp_path):
     copy = linked(root, tmp_path / "copy", path)
     content = on_disk(root, path).read_bytes()
     on_disk(copy, path).write_bytes(content[: len(content) // 2])
-    with pytest.raises(FormatError, match="damaged, or no MGZ file"):
+    with pytest.raises(FormatError, match=f"damaged, or no MGZ file.*collect_anatomy@{SUBJECT}"):
         read(brain, copy, paths)
 
 
