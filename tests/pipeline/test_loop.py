@@ -364,7 +364,8 @@ def test_a_lock_of_version_0_1_is_taken_over_by_one_command(template, tmp_path):
     (line,) = [line for line in why(project) if "source files" in line]
     assert line.endswith("they mean the same: to keep the results, run fmri2img accept")
     result = run(project, "fmri2img", "accept")
-    assert re.search(r"kept fetch_raw_shared, .*compare: the code means the same", result.stdout)
+    kept = r"kept fetch_raw_shared, .*compare, map_voxels@subj02: the code means the same"
+    assert re.search(kept, result.stdout)
     assert not (project / "accepted.json").exists()
     status = yaml.safe_load(run(project, "dvc", "status", "--json").stdout)
     assert not [
