@@ -162,7 +162,7 @@ def main() -> None:
     head = (
         f"{REPETITIONS * N_IMAGES} trials of {N_IMAGES} images, {N_VOXELS} voxels, prepared as the "
         "stage does; "
-        "memory with all data, of which trials take 1.7 GB.\n\n"
+        "memory with all data, of which trials take 0.9 GB.\n\n"
     )
     put_section("real size", head + table(["encoder", "", "minutes", "peak memory, GB"], rows))
 

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -17,10 +18,12 @@ from fmri2img.containers.anatomy import Anatomy
 from fmri2img.containers.encoding_model import EncodingModel
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.latents import Latents
+from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.repetitions import average_zscored
 from fmri2img.containers.splits import Split
 from fmri2img.models.registry import load_encoder
 from fmri2img.pipeline.map_subject import map_subject
+from fmri2img.project.exceptions import MismatchError
 from fmri2img.project.params_file import load_params
 from miniature import SUBJECT, inside
 
@@ -169,6 +172,15 @@ def test_whoever_has_no_raw_files_gets_maps_without_anatomy(copied, tmp_path, mo
     assert not anatomy.has_underlay
     assert not anatomy.has_surface
     assert "drawn without anatomy" in caplog.text
+
+
+def test_an_encoder_of_other_voxels_is_refused(copied):
+    path = copied / f"data/reconstructions/{SUBJECT}/ridge.h5"
+    reconstructions = Reconstructions.open(path, remedy="none")
+    weights = reconstructions.voxel_weights[:-1]
+    replace(reconstructions, voxel_weights=weights).save(path)
+    with inside(copied), pytest.raises(MismatchError, match=rf"run: dvc repro predict@{SUBJECT}-r"):
+        map_subject(SUBJECT, load_params())
 
 
 def test_the_same_data_give_the_same_bytes(copied):

@@ -12,8 +12,10 @@ from fmri2img.containers.map_files import write_map, write_surface_map
 from fmri2img.datasets.marks import MARK, SIMULATED
 from fmri2img.evaluation.encoding_fit import ceiling_source, score_voxels
 from fmri2img.evaluation.metrics_document import data_sentence
+from fmri2img.models.registry import stage_of
 from fmri2img.pipeline.subject import SubjectData
 from fmri2img.project.config import ProjectParams
+from fmri2img.project.exceptions import MismatchError
 from fmri2img.project.files import replacing_together, write_text
 from fmri2img.project.layout import brain_path, maps_folder
 from fmri2img.viz.brain_maps import BrainPage, MappedVolume, VoxelMap, brain_page
@@ -31,7 +33,7 @@ def map_subject(subject: str, params: ProjectParams) -> None:
     """
     data = SubjectData(subject)
     anatomy, examples = data.anatomy(), data.examples(on_disk=["images"])
-    maps = [*_scores(data, examples), *_encoder_weights(subject, list(params.models))]
+    maps = [*_scores(data, examples), *_encoder_weights(examples, list(params.models))]
     with replacing_together():
         volumes = [_write(one, examples, anatomy) for one in maps]
         underlay = _write_underlay(examples, anatomy)
@@ -78,13 +80,24 @@ def _scores(data: SubjectData, examples: Examples) -> list[VoxelMap]:
     ]
 
 
-def _encoder_weights(subject: str, models: list[str]) -> list[VoxelMap]:
-    """Return the weights of voxels in linear encoders."""
-    maps = []
+def _encoder_weights(examples: Examples, models: list[str]) -> list[VoxelMap]:
+    """Return the weights of voxels in linear encoders.
+
+    Raises
+    ------
+    MismatchError
+        If an encoder has other voxels than the examples.
+    """
+    subject, maps = examples.provenance["subject"], []
     for model in models:
         weights = SubjectData(subject).encoder(model).reconstructions().voxel_weights
         if weights is None:
             continue
+        if len(weights) != examples.n_voxels:
+            raise MismatchError(
+                f"{subject}: {model} has weights of {len(weights)} voxels, the examples have "
+                f"{examples.n_voxels}; run: dvc repro {stage_of('predict', subject, model)}"
+            )
         text = (
             f"Length of the voxel's weights on the latent in {model}, for z-scored voxels. Weights "
             "say what a decoder uses, not what a voxel codes: a voxel may serve to cancel the "
