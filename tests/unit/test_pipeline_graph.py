@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from pathspec import GitIgnoreSpec
 
 from conftest import REPOSITORY
 from fmri2img.datasets.protocol import dataset_names
@@ -42,6 +43,27 @@ def test_every_stage_depends_on_the_fingerprint_of_its_script_and_on_no_source_f
         assert [dep for dep in STAGES[name]["deps"] if "fingerprints" in dep] == [expected]
         assert not [dep for dep in STAGES[name]["deps"] if dep.startswith("src")]
     assert STAGES["fingerprint"]["deps"] == ["src"]
+
+
+def test_git_ignores_what_dvc_keeps():
+    """Else ``git add .`` would add volumes and pictures of a dataset that may not be passed on."""
+    lines = [
+        (folder, line)
+        for folder in ("", "data/")
+        for line in (REPOSITORY / f"{folder}.gitignore").read_text().splitlines()
+    ]
+    ignored = GitIgnoreSpec.from_lines(
+        f"/{folder}{line.removeprefix('/')}" if line.startswith("/") else line
+        for folder, line in lines
+    )
+    kept = []
+    for stage in STAGES.values():
+        for out in stage.get("outs", []):
+            path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+            if options.get("cache", True):
+                kept.append(re.sub(r"\$\{[^}]*\}", "x", path))
+    assert len(kept) > 25
+    assert not [path for path in kept if not ignored.match_file(f"{path}/x")]
 
 
 def test_a_person_can_read_the_graph():
