@@ -53,6 +53,7 @@ GROUPS = {
     "closed": ("ridge", "bayes_independent", "bayes", "bayes_population"),
     "ablations": ("bayes, no energies", "bayes, no pooling"),
     "gradient": ("basic_ae", "low_level"),
+    "blend": ("blend",),
     "ridge": ("ridge",),
     "ceiling": ("bayes",),
     "worlds": ("ridge", "low_level", "bayes_independent", "bayes"),
@@ -61,6 +62,7 @@ ABLATIONS = {
     "bayes, no energies": {"energies": False},
     "bayes, no pooling": {"pooled_shares": [0.0]},
 }
+CHANGES = ABLATIONS | {f"{name}, no clipping": {"clip_mads": 0} for name in ("ridge", "bayes")}
 # Changes to params.yaml for 300 voxels: a network of 1024 hidden units and 64 channels was no
 # better, and took longer.
 SMALL = {
@@ -155,6 +157,7 @@ def all_jobs(kinds: list[str]) -> Iterator[Job]:
     for trials, kind, subject in product(CLOSELY, kinds, SUBJECTS):
         yield Job(kind, subject, seed, Size(trials=trials), "gradient")
     for kind, subject in product(kinds, SUBJECTS):
+        yield Job(kind, subject, seed, Size(trials=CLOSELY[-1]), "blend")
         yield Job(kind, subject, seed, Size(SESSIONS[0]), "gradient")
         yield Job(kind, subject, seed, CEILING, "ceiling")
 
@@ -170,13 +173,18 @@ def settings_of(name: str, n_images: int) -> Params:
     model = name.partition(",")[0]
     steps = FEW_EPOCHS if n_images > MANY_IMAGES else MANY_EPOCHS
     low_level = SMALL | (steps if n_images > FEW_IMAGES else SMALL_BATCHES)
-    section = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["train"][model] | {
+    sections = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["train"]
+    section = sections[model] | {
         "ridge": FINE,
         "basic_ae": sized({"n_seeds": 1}, {"n_seeds": 1, "hidden_sizes": [16], "epochs": 1}),
         "low_level": low_level,
-    }.get(name, {})
+        "blend": {
+            "bayes": sections["bayes"] | TINY_BAYES,
+            "low_level": sections["low_level"] | low_level,
+        },
+    }.get(model, {})
     section |= TINY_BAYES if name.startswith("bayes") else {}
-    return model_class(model).Settings.model_validate(section | ABLATIONS.get(name, {}))
+    return model_class(model).Settings.model_validate(section | CHANGES.get(name, {}))
 
 
 def train(world: World, name: str, folder: Path) -> Encoder:

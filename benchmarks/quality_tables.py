@@ -37,12 +37,13 @@ ROWS = (
     "low_level",
     "bayes_independent",
 )
-OURS = (*ABLATIONS, "bayes", "bayes_population")
+OURS = (*ABLATIONS, "bayes", "bayes_population", "blend")
 # Each pair in a table of gains: what gains, over what.
 PAIRS = (
     *(("bayes", other) for other in ROWS[3:]),
     ("bayes_population", "bayes"),
     *(("bayes", other) for other in ABLATIONS),
+    *(("blend", other) for other in ("low_level", "bayes")),
 )
 IN_WORLDS, RIVALS = GROUPS["worlds"], ("ridge", "bayes_independent")
 N_BOOTSTRAP, N_FLIPS = sized((10_000, 50_000), (200, 1000))

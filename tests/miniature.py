@@ -153,7 +153,8 @@ def make_miniature(folder):
         params["diffusion"]["source"] = str(diffusion)
         params["generate"] |= {"n_steps": 2, "strength": 0.5, "n_samples": N_SAMPLES}
         params["make_targets"]["batch_size"] = 32
-        params["predict"]["n_train_images"] = 2
+        params["predict"] |= {"n_train_images": 2, "n_posterior_images": 2}
+        params["predict"]["n_posterior_samples"] = 2
         for model, changes in _SMALL.items():
             params["train"][model] |= changes
     with inside(folder):

@@ -17,6 +17,7 @@ BENCHMARKS, SCRIPTS = REPOSITORY / "benchmarks", REPOSITORY / "scripts"
 BIN = Path(sys.executable).parent
 OPTIONS = {
     "alignment": ("--work", "{folder}"),
+    "clipping": ("--work", "{folder}"),
     "extraction": ("--folder", "{folder}"),
     "full_design": ("--folder", "{folder}", "--no-latents"),
     "quality": ("--work", "{folder}", "--jobs", "1"),

@@ -12,11 +12,21 @@ CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed"
 )
+ARGUMENTS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+    # What a browser asks the network for on its own.
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-quic", "--no-first-run"),
+)
 WIDTHS = (400, 1280, 1920)
 SCHEMES = ("light", "dark")
-# Text whose colour differs too little from what lies behind it (WCAG 2.1, 1.4.3; 3 for large text).
-CONTRAST = """
+IS_SEEN = """
 const isSeen = element => element.checkVisibility({ contentVisibilityAuto: true });
+"""
+# Text whose colour differs too little from what lies behind it (WCAG 2.1, 1.4.3; 3 for large text).
+CONTRAST = (
+    IS_SEEN
+    + """
 const linear = value => value <= .04045 ? value / 12.92 : ((value + .055) / 1.055) ** 2.4;
 const parse = text => (text.match(/[\\d.]+/g) || []).map(Number);
 const light = ([r, g, b]) =>
@@ -42,9 +52,11 @@ for (const element of document.querySelectorAll("body *")) {
 }
 return faults;
 """
+)
 # Words that lie over one another.
-OVERLAPS = """
-const isSeen = element => element.checkVisibility({ contentVisibilityAuto: true });
+OVERLAPS = (
+    IS_SEEN
+    + """
 const boxes = [];
 for (const element of document.querySelectorAll("main *, header *, nav *")) {
   if (!isSeen(element) || element.closest(".controls, dialog, iframe")) continue;
@@ -68,6 +80,7 @@ for (let i = 0; i < boxes.length; i++)
   }
 return faults.slice(0, 5);
 """
+)
 FITS = "return [document.documentElement.scrollWidth, innerWidth]"
 SHOWN_MEANS = """
 return [...document.querySelectorAll("#images section")].map(section => {
@@ -75,6 +88,10 @@ return [...document.querySelectorAll("#images section")].map(section => {
     .map(tile => tile.dataset.score).filter(score => score !== "").map(Number);
   return scores.reduce((sum, score) => sum + score, 0) / scores.length;
 });
+"""
+LOADED = """
+return [...document.querySelectorAll("#images img")].map(
+  one => one.complete && one.naturalWidth > 0);
 """
 BUTTONS = """
 const names = [];
@@ -95,7 +112,7 @@ def browser():
 
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+    for argument in ARGUMENTS:
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
@@ -104,18 +121,20 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def pages(project) -> list[Path]:
+def pages(project, template) -> list[Path]:
     """One page of each kind."""
     reports = project / "reports"
     one_of = [
         sorted((reports / folder).rglob("*.html")) for folder in ("runs", "gallery", "brains")
     ]
     whole = [reports / f"{name}.html" for name in ("index", "comparison", "pictures")]
-    return [*whole, *(found[0] for found in one_of)]
+    with_posterior = template / f"reports/runs/{SUBJECT}/bayes.html"
+    return [*whole, *(found[0] for found in one_of), with_posterior]
 
 
 def look(browser, page, width=1280, scheme="light"):
     """Open a page as a window of this width and these colours shows it."""
+    assert page.is_file()  # of one that is not there a browser shows a page of its own
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -195,11 +214,13 @@ def test_keys_enlarge_and_move(browser, project, page, items):
 
 
 def test_pictures_are_loaded_as_they_come_into_view(browser, project):
+    from selenium.webdriver.support.ui import WebDriverWait
+
     look(browser, project / "reports/pictures.html", width=400)
-    loaded = (
-        "return [...document.querySelectorAll('#images img')].map(one => one.complete && "
-        "one.naturalWidth > 0)"
+    # A picture that is loaded lazily may arrive after the page has.
+    states = WebDriverWait(browser, 30).until(
+        lambda one: (loaded := one.execute_script(LOADED))[0] and loaded
     )
-    states = browser.execute_script(loaded)
-    assert states[0]
     assert not all(states)
+    browser.execute_script("[...document.querySelectorAll('#images img')].at(-1).scrollIntoView()")
+    WebDriverWait(browser, 30).until(lambda one: one.execute_script(LOADED)[-1])

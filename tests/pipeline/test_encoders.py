@@ -11,13 +11,20 @@ from dataclasses import replace
 import mlflow
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from commands import fmri2img
 from conftest import REPOSITORY
+from fmri2img.containers.examples import Examples
+from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.trial_betas import TrialBetas
+from fmri2img.generation.decode import decode_latents
+from fmri2img.models.registry import load_encoder
+from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.project.files import hash_file
-from miniature import SUBJECT, keep_images
+from fmri2img.project.params_file import load_params
+from miniature import SUBJECT, inside, keep_images
 from pipeline.projects import run
 
 WEIGHTS = "models/subj02/ridge/model.safetensors"
@@ -55,6 +62,29 @@ def test_an_encoder_comes_back_from_the_remote_with_the_same_bytes(project, clon
     commit = run(project, "git", "rev-list", "--max-parents=0", "HEAD").stdout[:10]
     assert f"recorded by commit {commit}" in said
     assert f"git checkout {commit} && dvc repro train@subj02-ridge" in said
+
+
+def test_samples_are_decoded_from_the_posterior_of_images_that_no_score_chose(template):
+    reconstructions = Reconstructions.open(
+        template / f"data/reconstructions/{SUBJECT}/bayes.h5", remedy=""
+    )
+    test_rows, ids = reconstructions.rows("test"), reconstructions.posterior_image_ids
+    assert ids.tolist() == reconstructions.image_ids[test_rows[[0, -1]]].tolist()
+    encoder, _ = load_encoder(template / f"models/{SUBJECT}/bayes")
+    examples = Examples.open(template / f"data/examples/{SUBJECT}.h5", remedy="")
+    repetitions = torch.from_numpy(examples.repetitions_of(ids))
+    deviations = encoder.deviations(2, 2, repetitions).numpy()
+    latents = reconstructions.latents[test_rows[[0, -1]]][:, None] + deviations
+    with inside(template):
+        params = load_params()
+        decoder = load_autoencoder(params.autoencoder.source, params.autoencoder.revision)
+    pictures = decode_latents(latents.reshape(4, 4, 16, 16), decoder, batch_size=4)
+    apart = np.abs(reconstructions.posterior_images.reshape(pictures.shape) - pictures.astype(int))
+    assert apart.max() <= 1  # of 255; batches of another size round otherwise
+    of_ridge = Reconstructions.open(
+        template / f"data/reconstructions/{SUBJECT}/ridge.h5", remedy=""
+    )
+    assert of_ridge.posterior_images is None
 
 
 def test_an_encoder_whose_bytes_are_nowhere_else_comes_from_the_registry(project, clone, tmp_path):

@@ -73,6 +73,12 @@ class Reconstructions(Stored):
         Latents that the autoencoder finds in ``variant_images``.
     voxel_weights : ndarray, shape (n_voxels,), float32, or None
         Length of each z-scored voxel's weights in the encoder; None unless it is linear.
+    posterior_image_ids : ndarray, shape (m,), int64 or str, or None
+        Test images of which there are samples from the posterior, whatever their scores; None for
+        an encoder without a posterior.
+    posterior_images : ndarray, shape (m, n_draws, side, side, 3), uint8, or None
+        Pictures decoded from draws of the latent, given the response; ``images`` has that of its
+        mean.
     """
 
     stays_on_disk = ("samples",)  # gigabytes
@@ -101,8 +107,16 @@ class Reconstructions(Stored):
         "variant_images": Array("uint8", (2, "test images", "side", "side", 3)),
         "variant_latents": Array("float32", (2, "test images", *_LATENT), is_finite=True),
         "voxel_weights": Array("float32", ("voxels",), is_finite=True),
+        "posterior_image_ids": Array("id", ("posterior images",)),
+        "posterior_images": Array("uint8", ("posterior images", "draws", "side", "side", 3)),
     }
 
+    # Those that a reader of a few rows leaves in the file.
+    large: ClassVar[tuple[str, ...]] = tuple(
+        name
+        for name, declared in arrays.items()
+        if len(declared.axes) > 2 and not name.startswith("mean_")
+    )
     earlier_names: ClassVar[dict[str, str]] = {
         "z_latents": "scenes",
         "text_embeddings": "prompts",
@@ -137,6 +151,8 @@ class Reconstructions(Stored):
     variant_images: np.ndarray | None = None
     variant_latents: np.ndarray | None = None
     voxel_weights: np.ndarray | None = None
+    posterior_image_ids: np.ndarray | None = None
+    posterior_images: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         self._check_lengths(
@@ -153,6 +169,7 @@ class Reconstructions(Stored):
             seeds=["seed_latents", "seed_images"],
             diffusion=["samples", "z_latents", "text_embeddings"],
             variants=["variant_images", "variant_latents"],
+            posterior=["posterior_image_ids", "posterior_images"],
         )
 
     @property

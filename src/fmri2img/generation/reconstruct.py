@@ -53,8 +53,28 @@ def reconstruct(inputs: Inputs, other_seeds: Sequence[Encoder] = ()) -> Reconstr
         **_from_some_repetitions(inputs),
         seed_latents=np.stack(by_seed) if by_seed else None,
         seed_images=np.stack([inputs.decode(latents) for latents in by_seed]) if by_seed else None,
+        **_from_the_posterior(inputs, predicted),
         provenance={**examples.provenance, "autoencoder": inputs.autoencoder.identity},
     )
+
+
+def _from_the_posterior(inputs: Inputs, predicted: np.ndarray) -> dict[str, np.ndarray]:
+    """Return pictures of draws from the posterior, in the form of `Reconstructions`; nothing if
+    the encoder has none. The test images are spread evenly, so that no score chooses them.
+    """
+    test_ids, n_draws = inputs.split.ids("test"), inputs.n_posterior_samples
+    n_images = min(inputs.n_posterior_images, len(test_ids))
+    rows = np.linspace(0, len(test_ids) - 1, n_images).round().astype(int)
+    repetitions = torch.from_numpy(inputs.examples.repetitions_of(test_ids[rows]))
+    deviations = inputs.encoder.deviations(n_images, n_draws, repetitions)
+    if deviations is None or not n_images * n_draws:
+        return {}
+    draws = predicted[rows][:, None] + deviations.numpy()  # (n_images, n_draws, 4, h, w)
+    pictures = inputs.decode(draws.reshape(-1, *predicted.shape[1:]))
+    return {
+        "posterior_image_ids": test_ids[rows],
+        "posterior_images": pictures.reshape(n_images, n_draws, *pictures.shape[1:]),
+    }
 
 
 def reconstruct_pictures(

@@ -225,6 +225,10 @@ class Inversion:
         gain = self.whitened.double() @ filtered.T
         return gain.float(), variance.clamp(min=0).sqrt().float()
 
+    def covariance(self, prior: torch.Tensor, noise: float | torch.Tensor) -> torch.Tensor:
+        """Return the posterior's covariance (n_latents, n_latents), given that of the prior."""
+        return prior - (self.across / (self.values + noise)) @ self.across.T
+
     def predict(self, projected: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
         """Return posterior means (n, n_latents) from responses times ``whitened``, (n, k), with
         noise of sizes (n,).

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 
 import torch
 
+from fmri2img.models.base import TrainingTensors
 from fmri2img.project.exceptions import MismatchError
 
 _ADDED_VARIANCE = 1e-4  # in units of the mean variance, for singular covariances
 _FLOOR = 1e-3  # added to every variance, in units of the mean variance, so that there is an inverse
 _ROWS_AT_ONCE = 1024
+_TRIALS_AT_ONCE = 2048
 
 
 @dataclass(frozen=True)
@@ -201,3 +203,43 @@ def relative_noise(
     """
     reference = share * float(counts.mean()) + (1 - share)
     return (share + (1 - share) / repetitions) / reference
+
+
+def misfit_share(
+    residual: torch.Tensor, counts: torch.Tensor, within: float, freedom: float
+) -> float:
+    """Return the share of a single trial's unexplained variance that repeats with the image, so
+    that averaging does not reduce it.
+
+    Variance within images is noise of single trials. The residual variance of averages is that
+    noise divided by the number of trials, plus the misfit of the encoding model.
+
+    Parameters
+    ----------
+    residual : Tensor, shape (n_images, n_voxels)
+        Of averaged responses, under models that did not see them.
+    counts : Tensor, shape (n_images,)
+        Number of averaged trials.
+    within, freedom : float
+        From `variance_within_images`.
+    """
+    if freedom < 1:
+        return 0.0
+    left = residual.square().mean().item() - within * float((1 / counts).mean())
+    return max(0.0, left) / (max(0.0, left) + within) if within > 0 else 1.0
+
+
+def variance_within_images(
+    normalizer: torch.nn.Module, data: TrainingTensors, averages: torch.Tensor
+) -> tuple[float, float]:
+    """Return the mean variance of z-scored trials around their image's mean, ``averages``
+    (n_images, n_voxels), and its degrees of freedom.
+    """
+    total, freedom = 0.0, 0.0
+    for rows in torch.arange(len(data.betas)).split(_TRIALS_AT_ONCE):
+        known = torch.isfinite(data.betas[rows])
+        misses = normalizer(data.betas[rows]) - normalizer(averages[data.trial_images[rows]])
+        total += float((misses * known).square().sum(dtype=torch.float64))
+        freedom += float(known.sum())
+    freedom -= float(torch.isfinite(averages).sum())
+    return (total / freedom, freedom) if freedom >= 1 else (0.0, 0.0)

@@ -22,13 +22,18 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from fmri2img.models._draws import N_DRAWS, draw
 from fmri2img.models._forward import ForwardModel, Pairs
 from fmri2img.models._inversion import View, shrink_covariance, views_of
-from fmri2img.models._noise import noise_of, relative_noise
+from fmri2img.models._noise import (
+    misfit_share,
+    noise_of,
+    relative_noise,
+    variance_within_images,
+)
 from fmri2img.models.base import Encoder, EncoderSettings, TrainingTensors
 from fmri2img.project.param_types import Seed
 
-_TRIALS_AT_ONCE = 2048
 _Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -93,6 +98,8 @@ class PosteriorEncoder(Encoder):
     offsets : Tensor, shape (r, 4 * h * w)
     posterior_sd : Tensor, shape (r, 4 * h * w)
         SD of each latent number given the response: the same for all responses.
+    draws : Tensor, shape (r, n_draws, 4 * h * w)
+        Deviations from the mean, drawn from the posterior; none in encoders of version 0.3.0.
     """
 
     trained_by_gradient = False
@@ -100,6 +107,7 @@ class PosteriorEncoder(Encoder):
     gains: torch.Tensor
     offsets: torch.Tensor
     posterior_sd: torch.Tensor
+    draws: torch.Tensor
 
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
         super().__init__(n_voxels, latent_shape, settings)
@@ -111,6 +119,15 @@ class PosteriorEncoder(Encoder):
         self.register_buffer("gains", torch.zeros(n_repetitions, self.n_voxels, n_latents))
         self.register_buffer("offsets", torch.zeros(n_repetitions, n_latents))
         self.register_buffer("posterior_sd", torch.ones(n_repetitions, n_latents))
+        self.register_buffer("draws", torch.zeros(n_repetitions, N_DRAWS, n_latents))
+
+    def _load_from_state_dict(
+        self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any
+    ) -> None:
+        if f"{prefix}offsets" in state_dict:  # version 0.3.0 kept no draws
+            empty = torch.zeros(len(state_dict[f"{prefix}offsets"]), 0, self.draws.shape[2])
+            state_dict.setdefault(f"{prefix}draws", empty)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, betas: torch.Tensor, repetitions: torch.Tensor | None = None) -> torch.Tensor:
         """Predict latents (n, 4, h, w) from averages of ``repetitions`` trials (n,), by default the
@@ -127,6 +144,18 @@ class PosteriorEncoder(Encoder):
     def spread(self, n: int, repetitions: torch.Tensor | None = None) -> torch.Tensor:
         """Return the SD of each predicted number's error, shape (n, 4, h, w)."""
         return self.posterior_sd[self._maps(repetitions, n)].unflatten(1, self.latent_shape)
+
+    def deviations(
+        self, n: int, n_draws: int, repetitions: torch.Tensor | None = None
+    ) -> torch.Tensor | None:
+        """Return draws from the posterior, minus its mean, shape (n, n_draws, 4, h, w); draws of
+        neighbouring rows differ. None for an encoder of version 0.3.0.
+        """
+        if not self.draws.shape[1]:
+            return None
+        turns = torch.arange(n * n_draws).remainder(self.draws.shape[1]).unflatten(0, (n, n_draws))
+        maps = self._maps(repetitions, n)[:, None]
+        return self.draws[maps, turns].unflatten(2, self.latent_shape)
 
     def _maps(self, repetitions: torch.Tensor | None, n: int) -> torch.Tensor:
         most = len(self.offsets)
@@ -150,12 +179,9 @@ class PosteriorEncoder(Encoder):
         ):  # too few images for cross-validation: predict the mean of the prior
             self._make_room(data.most_repetitions)
             self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
-            self.posterior_sd.copy_(
-                shrink_covariance(world.covariance(world.descriptions), 1.0, world.grids)
-                .diagonal()[: world.n_latents]
-                .sqrt()
-                .expand_as(self.posterior_sd)
-            )
+            prior = world.prior(world.descriptions, 1.0)
+            self.posterior_sd.copy_(prior.diagonal().sqrt().expand_as(self.posterior_sd))
+            self.draws.copy_(draw(prior, settings.seed).expand_as(self.draws))
             self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
             return {}
         averages = data.image_betas
@@ -177,6 +203,7 @@ class PosteriorEncoder(Encoder):
         view = world.views(pairs.features, forward, [choice.prior_shrinkage])
         factor = noise_of(forward.residual, counts, forward.weights).shrunk(choice.noise_shrinkage)
         inverse = view[choice.prior_shrinkage].against(factor)
+        prior = world.prior(pairs.features, choice.prior_shrinkage)
         self._make_room(data.most_repetitions)
         for repetitions in range(1, data.most_repetitions + 1):
             noise = choice.noise_scale * relative_noise(repetitions, counts, share)
@@ -184,6 +211,7 @@ class PosteriorEncoder(Encoder):
             self.gains[repetitions - 1].copy_(gain)
             self.offsets[repetitions - 1].copy_(world.latent_mean - voxel_mean @ gain)
             self.posterior_sd[repetitions - 1].copy_(spread)
+            self.draws[repetitions - 1].copy_(draw(inverse.covariance(prior, noise), settings.seed))
         self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
         facts = {
             "cross_validated_mse": error,
@@ -266,52 +294,17 @@ class World:
             len(descriptions) + self.n_others
         )
 
+    def prior(self, descriptions: torch.Tensor, shrinkage: float) -> torch.Tensor:
+        """Return the shrunk covariance of the latents alone (n_latents, n_latents)."""
+        shrunk = shrink_covariance(self.covariance(descriptions), shrinkage, self.grids)
+        return shrunk[: self.n_latents, : self.n_latents].clone()
+
     def views(
         self, descriptions: torch.Tensor, forward: ForwardModel, shrinkages: list[float]
     ) -> dict[float, View]:
         """Return what an encoding model sees of their covariance, by shrinkage."""
         covariance = self.covariance(descriptions)
         return views_of(covariance, self.grids, forward.weights, self.n_latents, shrinkages)
-
-
-def misfit_share(
-    residual: torch.Tensor, counts: torch.Tensor, within: float, freedom: float
-) -> float:
-    """Return the share of a single trial's unexplained variance that repeats with the image, so
-    that averaging does not reduce it.
-
-    Variance within images is noise of single trials. The residual variance of averages is that
-    noise divided by the number of trials, plus the misfit of the encoding model.
-
-    Parameters
-    ----------
-    residual : Tensor, shape (n_images, n_voxels)
-        Of averaged responses, under models that did not see them.
-    counts : Tensor, shape (n_images,)
-        Number of averaged trials.
-    within, freedom : float
-        From `variance_within_images`.
-    """
-    if freedom < 1:
-        return 0.0
-    left = residual.square().mean().item() - within * float((1 / counts).mean())
-    return max(0.0, left) / (max(0.0, left) + within) if within > 0 else 1.0
-
-
-def variance_within_images(
-    normalizer: torch.nn.Module, data: TrainingTensors, averages: torch.Tensor
-) -> tuple[float, float]:
-    """Return the mean variance of z-scored trials around their image's mean, ``averages``
-    (n_images, n_voxels), and its degrees of freedom.
-    """
-    total, freedom = 0.0, 0.0
-    for rows in torch.arange(len(data.betas)).split(_TRIALS_AT_ONCE):
-        known = torch.isfinite(data.betas[rows])
-        misses = normalizer(data.betas[rows]) - normalizer(averages[data.trial_images[rows]])
-        total += float((misses * known).square().sum(dtype=torch.float64))
-        freedom += float(known.sum())
-    freedom -= float(torch.isfinite(averages).sum())
-    return (total / freedom, freedom) if freedom >= 1 else (0.0, 0.0)
 
 
 @dataclass(frozen=True)

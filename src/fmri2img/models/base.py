@@ -312,6 +312,18 @@ class Encoder(nn.Module):
         """
         return self.latent_sd.expand(n, *self.latent_shape)
 
+    def deviations(
+        self,
+        n: int,  # noqa: ARG002  (for subclasses)
+        n_draws: int,  # noqa: ARG002
+        repetitions: torch.Tensor | None = None,  # noqa: ARG002
+    ) -> torch.Tensor | None:
+        """Return draws from the posterior of the latent, minus predictions of `forward` from
+        averages of ``repetitions`` trials, shape (n, n_draws, 4, h, w); None for an encoder without
+        a posterior.
+        """
+        return None
+
     def training_outputs(self, voxels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return predicted latents (n, 4, h, w), and embeddings (n, d) that a contrastive loss
         compares with `embed_latents`.

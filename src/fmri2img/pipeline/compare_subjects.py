@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.evaluation.comparisons import (
     check_scored_alike,
     corrected_p,
@@ -102,7 +103,7 @@ def _runs_of(
     champion = max(validation, key=lambda model: validation[model])
     runs = []
     for encoder in encoders:
-        reconstructions = encoder.reconstructions()
+        reconstructions = encoder.reconstructions(on_disk=Reconstructions.large)
         rows = reconstructions.rows("test")[:n_pictures]
         run = ComparedRun.of(
             encoder.subject,
@@ -131,7 +132,8 @@ def _pictures_of(
     """Collect the first test images of a subject by every encoder."""
     reconstructed, scores, stated = {}, {}, {}
     for encoder in encoders:
-        reconstructions, table = encoder.reconstructions(), tables[encoder.model]
+        reconstructions = encoder.reconstructions(on_disk=Reconstructions.large)
+        table = tables[encoder.model]
         rows = reconstructions.rows("test")[:n_images]
         ids, ceiling = reconstructions.image_ids[rows], reconstructions.ceiling[rows]
         reconstructed[encoder.model] = reconstructions.images[rows]

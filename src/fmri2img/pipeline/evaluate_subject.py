@@ -33,7 +33,7 @@ from fmri2img.project.layout import (
     report_path,
     scores_path,
 )
-from fmri2img.viz.pages import ReportData, run_page
+from fmri2img.viz.pages import PosteriorSamples, ReportData, run_page
 
 
 def score_references_of(subject: str, params: ProjectParams) -> None:
@@ -146,9 +146,26 @@ def _write(
             reconstructed=rows.pictures[MODEL],
             profile=profile,
             decided=_decided(reconstructions, truth),
+            posterior=_posterior(reconstructions, truth, rows.pictures[MODEL]),
         )
     )
     write_text(report_path(subject, model), page)
+
+
+def _posterior(
+    reconstructions: Reconstructions, truth: TestTruth, means: np.ndarray
+) -> list[PosteriorSamples]:
+    """Return samples from the posterior beside the seen pictures and ``means``, those of the
+    posterior's mean, shape (n, side, side, 3).
+    """
+    ids, pictures = reconstructions.posterior_image_ids, reconstructions.posterior_images
+    if ids is None or pictures is None:
+        return []
+    rows = np.flatnonzero(np.isin(truth.image_ids, ids))  # both ascend
+    return [
+        PosteriorSamples(truth.image_ids[row].item(), truth.small[row], means[row], samples)
+        for row, samples in zip(rows, pictures, strict=True)
+    ]
 
 
 def _decided(reconstructions: Reconstructions, truth: TestTruth) -> np.ndarray | None:

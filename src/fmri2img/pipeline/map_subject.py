@@ -9,6 +9,7 @@ import numpy as np
 from fmri2img.containers.anatomy import HEMISPHERES, Anatomy
 from fmri2img.containers.examples import Examples
 from fmri2img.containers.map_files import write_map, write_surface_map
+from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.datasets.marks import MARK, SIMULATED
 from fmri2img.evaluation.encoding_fit import ceiling_source, score_voxels
 from fmri2img.evaluation.metrics_document import data_sentence
@@ -90,7 +91,8 @@ def _encoder_weights(examples: Examples, models: list[str]) -> list[VoxelMap]:
     """
     subject, maps = examples.provenance["subject"], []
     for model in models:
-        weights = SubjectData(subject).encoder(model).reconstructions().voxel_weights
+        encoder = SubjectData(subject).encoder(model)
+        weights = encoder.reconstructions(on_disk=Reconstructions.large).voxel_weights
         if weights is None:
             continue
         if len(weights) != examples.n_voxels:

@@ -55,6 +55,8 @@ def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None
         n_train_images=params.predict.n_train_images,
         batch_size=batch_size,
         seed=params.predict.seed,
+        n_posterior_images=params.predict.n_posterior_images,
+        n_posterior_samples=params.predict.n_posterior_samples,
     )
     renderer = renderer_of(type(encoder))
     rendered = renderer.reconstruct(

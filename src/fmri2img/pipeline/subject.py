@@ -226,10 +226,11 @@ class EncoderData:
             )
         return table
 
-    def reconstructions(self) -> Reconstructions:
-        """Open its reconstructions."""
+    def reconstructions(self, *, on_disk: Collection[str] = ()) -> Reconstructions:
+        """Open its reconstructions; arrays ``on_disk`` are read as they are indexed."""
         path = reconstructions_path(self.subject, self.model)
-        return Reconstructions.open(path, remedy=self._remedy("predict"), subject=self.subject)
+        remedy = self._remedy("predict")
+        return Reconstructions.open(path, remedy=remedy, on_disk=on_disk, subject=self.subject)
 
     def metrics(self) -> MetricsDocument:
         """Return its scores on the test images."""

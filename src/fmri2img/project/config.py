@@ -227,9 +227,19 @@ class FitEncodingModelParams(Params):
 
 
 class PredictParams(Params):
-    """What is reconstructed besides the test images."""
+    """What is reconstructed besides the test images.
+
+    Attributes
+    ----------
+    n_train_images : int
+    n_posterior_images, n_posterior_samples : int
+        Test images of which the page of scores shows samples from the encoder's posterior, and how
+        many of each; 0: none, as in projects of version 0.3.0.
+    """
 
     n_train_images: Annotated[int, Field(ge=0)]
+    n_posterior_images: Annotated[int, Field(ge=0)] = 0
+    n_posterior_samples: Annotated[int, Field(ge=0)] = 0
     batch_size: BatchSize
     seed: Seed
 

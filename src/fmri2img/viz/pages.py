@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,6 +43,24 @@ _RETRIEVAL_TITLES = {"raw": "raw", "centred": "centred on the training mean"}
 
 
 @dataclass(frozen=True)
+class PosteriorSamples:
+    """A test image with samples from an encoder's posterior.
+
+    Attributes
+    ----------
+    image_id : int or str
+    shown, mean : ndarray, shape (side, side, 3), uint8
+        The picture, and its reconstruction: the posterior's mean, decoded.
+    samples : ndarray, shape (n, side, side, 3), uint8
+    """
+
+    image_id: int | str
+    shown: np.ndarray
+    mean: np.ndarray
+    samples: np.ndarray
+
+
+@dataclass(frozen=True)
 class ReportData:
     """Content of the page about one encoder.
 
@@ -62,6 +80,8 @@ class ReportData:
     decided : ndarray, shape (h, w), or None
         Share of the variance of latents over pictures that the response decided, in the encoder's
         own statement, below 0 where it states more than that; None: it has no prior.
+    posterior : list of PosteriorSamples
+        Empty for an encoder without a posterior.
     """
 
     subject: str
@@ -75,6 +95,7 @@ class ReportData:
     reconstructed: np.ndarray
     profile: np.ndarray | None
     decided: np.ndarray | None = None
+    posterior: list[PosteriorSamples] = field(default_factory=list)
 
 
 def run_page(data: ReportData) -> str:
@@ -96,6 +117,15 @@ def run_page(data: ReportData) -> str:
         ),
         figures=_figures(data),
         decided=_decided(data.decided),
+        posterior=[
+            {
+                "image_id": one.image_id,
+                "shown": picture_uri(one.shown),
+                "mean": picture_uri(one.mean),
+                "samples": [picture_uri(sample) for sample in one.samples],
+            }
+            for one in data.posterior
+        ],
         picked=_picked(data),
         picked_by=title_of(_picked_by(data)),
         seeds=_seed_lines(document),

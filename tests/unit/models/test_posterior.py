@@ -8,8 +8,16 @@ import yaml
 from conftest import REPOSITORY
 from fmri2img.models._forward import Pairs
 from fmri2img.models._inversion import shrink_covariance, views_of
-from fmri2img.models._noise import SolvedNoise, noise_factor, noise_of, relative_noise, root_of
-from fmri2img.models._posterior import World, misfit_share, variance_within_images
+from fmri2img.models._noise import (
+    SolvedNoise,
+    misfit_share,
+    noise_factor,
+    noise_of,
+    relative_noise,
+    root_of,
+    variance_within_images,
+)
+from fmri2img.models._posterior import World
 from fmri2img.models.base import TrainingTensors
 from fmri2img.models.registry import check_settings, model_class
 from fmri2img.project.exceptions import MismatchError
@@ -113,6 +121,35 @@ def test_its_posterior_is_that_of_gaussian_regression(name, n_voxels, repetition
         atol=1e-4,
         rtol=1e-3,
     )
+    # Draws have that covariance: made white by it, they are independent and of variance 1.
+    draws = encoder.deviations(1, 32, torch.tensor([repetitions]))[0].flatten(1).double()
+    covariance = (prior - gain @ weights.T @ prior)[:D, :D]
+    white = torch.linalg.solve_triangular(torch.linalg.cholesky(covariance), draws.T, upper=False)
+    assert white.square().mean() == pytest.approx(1, abs=0.06)
+    assert white.mean() == pytest.approx(0, abs=0.06)
+    assert torch.corrcoef(white[:8]).fill_diagonal_(0).abs().max() < 0.75
+
+
+def test_neighbouring_images_have_other_draws_and_few_repetitions_wider_ones(world):
+    data, _, _ = world
+    encoder, _ = solved("bayes", data)
+    twice = encoder.deviations(2, 4, torch.tensor([3, 3]))
+    assert twice.shape == (2, 4, *SHAPE)
+    assert not torch.equal(twice[0], twice[1])
+    once = encoder.deviations(2, 4, torch.tensor([1, 1]))
+    assert once.std() > twice.std()
+    assert torch.corrcoef(torch.stack([once.flatten(), twice.flatten()]))[0, 1] > 0.8
+
+
+def test_an_encoder_of_version_0_3_has_no_draws(world):
+    data, betas, _ = world
+    encoder, _ = solved("bayes", data)
+    older = {name: value for name, value in encoder.state_dict().items() if name != "draws"}
+    again = model_class("bayes")(N_VOXELS, SHAPE, encoder.settings)
+    again.load_state_dict(older)
+    assert again.deviations(1, 2) is None
+    with torch.no_grad():
+        assert torch.equal(again(betas), encoder(betas))
 
 
 @EVERY

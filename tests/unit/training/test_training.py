@@ -549,6 +549,15 @@ def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp
         seed=0,
     )
     found = reconstruct(inputs)
+    assert found.posterior_images is None
+    drawn = reconstruct(replace(inputs, n_posterior_images=3, n_posterior_samples=2))
+    if name == "bayes":  # from the first to the last, whatever their scores
+        test_ids = split.ids("test")
+        middle = test_ids[round((len(test_ids) - 1) / 2)]
+        assert drawn.posterior_image_ids.tolist() == [test_ids[0], middle, test_ids[-1]]
+        assert drawn.posterior_images.shape == (3, 2, 128, 128, 3)
+    else:
+        assert drawn.posterior_images is None
     repetitions = torch.from_numpy(examples.repetitions_of(found.image_ids))
     assert repetitions.tolist() == [
         np.count_nonzero(examples.trial_image_ids == image_id) for image_id in found.image_ids

@@ -11,7 +11,7 @@ from fmri2img.viz.compared_run import ComparedRun
 from fmri2img.viz.comparison import comparison_figure, comparison_markdown
 from fmri2img.viz.gallery import GalleryItem, UnsureMap, gallery_page
 from fmri2img.viz.overview import Scale, ShownPictures, overview_page
-from fmri2img.viz.pages import ListedRun, ReportData, comparison_page, run_page
+from fmri2img.viz.pages import ListedRun, PosteriorSamples, ReportData, comparison_page, run_page
 from fmri2img.viz.summary import terminal_summary
 
 METRICS = (
@@ -402,6 +402,15 @@ def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, r
     assert page == run_page(data)
     assert "reference: ridge" not in run_page(replace(data, model="ridge"))
     assert "How much is brain" not in page
+    assert "Samples from the posterior" not in page
+    drawn = [PosteriorSamples(5, pictures[0], pictures[1], pictures[2:5])]
+    with_samples = run_page(replace(data, posterior=drawn))
+    section = with_samples.partition("Samples from the posterior")[2].partition("<h2>")[0]
+    assert re.findall(r"<small>(.*?)</small>", " ".join(section.split())) == [
+        *("seen", "mean", "sample 1", "sample 2", "sample 3")
+    ]
+    assert section.count("data:image/jpeg") == 5
+    assert "image 5" in section
     decided = run_page(replace(data, decided=np.full((3, 3), 0.25)))
     assert "25 % on average" in " ".join(decided.split())
 

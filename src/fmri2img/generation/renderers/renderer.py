@@ -47,6 +47,8 @@ class Inputs:
         Pictures decoded at a time.
     seed : int
         Seed of the choice of training images.
+    n_posterior_images, n_posterior_samples : int
+        Test images of which pictures are drawn from the encoder's posterior, and how many of each.
     """
 
     encoder: Encoder
@@ -58,6 +60,8 @@ class Inputs:
     n_train_images: int
     batch_size: int
     seed: int
+    n_posterior_images: int = 0
+    n_posterior_samples: int = 0
 
     @cached_property
     def train_ids(self) -> np.ndarray:
