@@ -5,6 +5,7 @@ A page has opened when the browser has loaded and drawn it; pictures beside it t
 are not loaded.
 """
 
+import io
 import shutil
 import statistics
 import sys
@@ -15,9 +16,12 @@ import numpy as np
 from measuring import TINY, put_section, sized, table
 
 from fmri2img.evaluation.metrics.catalogue import headline_metrics
+from fmri2img.evaluation.metrics_document import MetricsDocument, Score
 from fmri2img.evaluation.table_rows import CEILING, MODEL, SUBJECT_ROWS
 from fmri2img.viz.compared_run import ComparedRun
+from fmri2img.viz.comparison import comparison_figure
 from fmri2img.viz.overview import ShownPictures, overview_page
+from fmri2img.viz.pages import ListedRun, comparison_page
 from fmri2img.viz.side_by_side import SubjectPictures, picture_strips, side_by_side_page
 
 SIDE, N_SHOWN, N_IMAGES, N_TRIES = sized((128, 8, 100, 7), (8, 2, 3, 1))
@@ -37,7 +41,7 @@ def made_up(n: int, seed: int) -> np.ndarray:
 
 
 def write_pages(folder: Path, n_models: int, n_subjects: int) -> dict[str, Path]:
-    """Write both pages with their pictures; returns them by title."""
+    """Write the pages of a whole project with their pictures; returns them by title."""
     models = [f"encoder_{number:02d}" for number in range(n_models)]
     subjects = [f"subj{number:02d}" for number in range(1, n_subjects + 1)]
     rows = (MODEL, CEILING, "shuffled", *SUBJECT_ROWS)
@@ -65,11 +69,44 @@ def write_pages(folder: Path, n_models: int, n_subjects: int) -> dict[str, Path]
             (folder / path).write_bytes(strip)
     pages = {
         "first page": ("index.html", overview_page(runs, shown, ["Made up."])),
+        "comparison": ("comparison.html", comparison_of(runs, shown)),
         "all pictures": ("pictures.html", side_by_side_page(pictures, "simulated", "")),
     }
     for name, text in pages.values():
         (folder / "reports" / name).write_text(text, encoding="utf-8")
     return {title: folder / "reports" / name for title, (name, _) in pages.items()}
+
+
+def comparison_of(runs: list[ComparedRun], shown: dict[str, ShownPictures]) -> str:
+    """Return the page of all scores, with a difference in each headline score of each encoder."""
+    rows = {
+        row: {metric: Score(value, 0.4, 0.6) for metric, value in scores.items()}
+        for row, scores in runs[0].means.items()
+    }
+    document = MetricsDocument({"n_test_images": 1000, "test_set": "made up"}, rows)
+    differences = [
+        {"subject": run.subject, "models": f"{run.model} - ridge", "metric": metric, "mean": 0.1}
+        | {"interval": [0.0, 0.2], "effect": 0.5, "p": 0.01, "p_holm": 0.02}
+        for run in runs
+        for metric in headline_metrics()
+    ]
+    scores = {metric: {"mean": 0.5, "interval": [0.4, 0.6]} for metric in headline_metrics()}
+    region = {"n_above": 9, "n_voxels": 10, "noise_ceiling_above": 50, "r2": 1, "r2_normalized": 2}
+    about = {"min_noise_ceiling": 5.0, "noise_ceiling_from": "ncsnr"}
+    figure = io.BytesIO()
+    pictures = [
+        {name: getattr(one, side) for name, one in shown.items()} for side in ("truth", "ceiling")
+    ]
+    comparison_figure(runs, *pictures, "simulated").savefig(figure, dpi=110)
+    return comparison_page(
+        [ListedRun(run.subject, run.model, run.is_champion, document) for run in runs],
+        "simulated",
+        ["Made up."],
+        differences,
+        [{"model": model, "scores": scores} for model in {run.model: 0 for run in runs}],
+        {name: {"regions": {"all voxels": region}, "about": about} for name in shown},
+        figure.getvalue(),
+    )
 
 
 def seconds_to_open(pages: list[Path]) -> list[float]:

@@ -89,7 +89,6 @@ def make_project(folder: Path, subjects: list[str]) -> Path:
         ["dvc", "remote", "add", "--local", "--default", "lab", remote],
     ):
         run(folder, command)
-    shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots")
     return folder
 
 

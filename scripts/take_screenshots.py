@@ -25,6 +25,11 @@ from fmri2img.tracking.versions import champion_of
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs/images"
 _SECONDS_TO_START, _SECONDS_TO_DRAW = 60, 9
+_SHOW = """
+const title = [...document.querySelectorAll("*")].find(
+  one => !one.children.length && one.textContent.trim() === arguments[0]);
+title?.scrollIntoView({ block: "start" });
+"""
 _CHARTS = "compareRunsMode=CHART&workflowType=machine_learning&viewStateShareKey=scores"
 
 
@@ -69,11 +74,22 @@ def _mlflow() -> Iterator[str]:
         server.wait()
 
 
-def _take(browser: webdriver.Chrome, address: str, name: str, width: int, height: int) -> None:
+def _take(
+    browser: webdriver.Chrome,
+    address: str,
+    name: str,
+    width: int,
+    height: int,
+    *,
+    section: str = "",
+) -> None:
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(address)
     time.sleep(_SECONDS_TO_DRAW if address.startswith("http") else 2)
+    if section:  # of the chart view
+        browser.execute_script(_SHOW, section)
+        time.sleep(_SECONDS_TO_DRAW)
     browser.save_screenshot(str(IMAGES / f"{name}.png"))
     print(f"docs/images/{name}.png")
 
@@ -99,9 +115,12 @@ def main() -> None:
                 "mlflow-scores": f"{here}/runs?{_CHARTS}",
                 "mlflow-models": f"{here}/models?workflowType=machine_learning",
                 "mlflow-run": f"{here}/runs/{champion.run_id}?workflowType=machine_learning",
+                "mlflow-registry": f"{address}/#/models/{champion.name}",
             }
             for name, one in shots.items():
                 _take(browser, one, name, 1400, 1100)
+            charts = f"{here}/runs?{_CHARTS}"
+            _take(browser, charts, "mlflow-pictures", 1400, 1100, section="Seen, ceiling, decoded")
 
 
 if __name__ == "__main__":

@@ -105,7 +105,6 @@ def copy_project(source, folder):
         )
     run(folder, "git", "init", "-q")
     run(folder, "dvc", "init", "-q")
-    shutil.copytree(REPOSITORY / ".dvc/plots", folder / ".dvc/plots")
     return folder
 
 

@@ -39,6 +39,12 @@ def tiny(monkeypatch):
         sys.modules.pop(name, None)
 
 
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder for the pictures that several benchmarks show."""
+    return tmp_path_factory.mktemp("work")
+
+
 def of_every_benchmark():
     """The full design and the scale of a lab are pipelines of their own, training starts several
     processes, quality trains every encoder, and two others write files or start servers of the
@@ -50,14 +56,13 @@ def of_every_benchmark():
 
 @pytest.mark.filterwarnings("default")
 @pytest.mark.parametrize("name", of_every_benchmark())
-def test_a_benchmark_runs(name, tiny, tmp_path, monkeypatch, capsys):
+def test_a_benchmark_runs(name, tiny, work, tmp_path, monkeypatch, capsys):
     readme = (BENCHMARKS / "README.md").read_bytes()
     monkeypatch.chdir(tmp_path)
-    run_script(
-        BENCHMARKS / f"{name}.py",
-        monkeypatch,
-        *(option.format(folder=tmp_path / "work") for option in OPTIONS.get(name, ())),
-    )
+    options = OPTIONS.get(name, ())
+    folder = work if "--work" in options else tmp_path / "folder"
+    arguments = [option.format(folder=folder) for option in options]
+    run_script(BENCHMARKS / f"{name}.py", monkeypatch, *arguments)
     said = capsys.readouterr().out
     assert "not written:" in said
     assert "| --- |" in said

@@ -192,6 +192,42 @@ def test_a_choice_stands_in_the_address_and_is_shown_again(browser, project):
     assert of_ridge == sorted(of_ridge) != means
 
 
+def test_a_heading_sorts_the_first_page_and_the_address_keeps_it(browser, project):
+    look(browser, project / "reports/index.html")
+    cells = (
+        "return [...document.querySelectorAll('table.scores tbody tr')]"
+        ".map(row => row.cells[{}].dataset.value)"
+    )
+    for column, convert in ((1, str), (2, float)):
+        browser.find_elements("css selector", "table.scores th button")[column].click()
+        first = [convert(value) for value in browser.execute_script(cells.format(column))]
+        browser.find_elements("css selector", "table.scores th button")[column].click()
+        second = [convert(value) for value in browser.execute_script(cells.format(column))]
+        assert sorted(first) == sorted(second) == min(first, second)
+        assert first == second[::-1] != second
+    address = browser.current_url
+    browser.get("about:blank")
+    browser.get(address)
+    assert [float(value) for value in browser.execute_script(cells.format(2))] == second
+
+
+def test_a_gallery_is_sorted_by_any_score_either_way(browser, project):
+    look(browser, project / f"reports/gallery/{SUBJECT}/ridge.html")
+    shown = (
+        "return [...document.querySelectorAll('main figure')].filter(one => !one.hidden)"
+        ".map(one => Number(one.dataset.scores.split(' ')[{}]))"
+    )
+    for number in (0, 1):
+        orders = []
+        for order in ("best", "worst"):
+            for role, value in (("sort", number), ("order", order)):
+                selector = f"[data-role={role}] [data-value='{value}']"
+                browser.find_element("css selector", selector).click()
+            orders.append(browser.execute_script(shown.format(number)))
+        assert orders[0] == sorted(orders[0], reverse=True)
+        assert orders[1] == sorted(orders[1]) != orders[0]
+
+
 @pytest.mark.parametrize(
     ("page", "items"),
     [("pictures.html", "#images section"), (f"gallery/{SUBJECT}/ridge.html", "main figure")],

@@ -77,8 +77,21 @@ def test_a_regions_centre_lies_where_the_simulator_put_it(project, examples):
     assert compared >= 3
 
 
+def test_the_noise_ceiling_is_that_of_the_ncsnr_voxel_by_voxel(project, examples):
+    """100 ncsnr² / (ncsnr² + 1/n) for averages of n trials (Allen et al. 2022)."""
+    split = Split.open(project / f"data/splits/{SUBJECT}.json", remedy="none")
+    shown = examples.repetitions_of(split.ids("test"))
+    noise = (1 / shown).mean()
+    estimated = np.isfinite(examples.training_ncsnr).any()
+    ncsnr = examples.training_ncsnr if estimated else examples.ncsnr
+    _, volume = volume_of(project, "noise_ceiling")
+    for voxel, (i, j, k) in enumerate(examples.voxel_ijk):
+        expected = 100 * ncsnr[voxel] ** 2 / (ncsnr[voxel] ** 2 + noise)
+        np.testing.assert_allclose(volume[i, j, k], expected, rtol=1e-4, atol=1e-4)
+
+
 def test_explained_variance_is_that_of_the_test_images(project, examples):
-    """Against the definition, for some voxels."""
+    """Against the definition, for every voxel."""
     split = Split.open(project / f"data/splits/{SUBJECT}.json", remedy="none")
     latents = Latents.open(project / f"data/latents/{SUBJECT}.h5", remedy="none")
     path = project / f"models/{SUBJECT}/encoding_model.h5"
@@ -88,7 +101,7 @@ def test_explained_variance_is_that_of_the_test_images(project, examples):
     measured = average_zscored(examples, examples.trials_of(ids), train)
     predicted = model.predict(latents.of(ids).reshape(len(ids), -1))
     _, volume = volume_of(project, "explained_variance")
-    for voxel in range(0, examples.n_voxels, 7):
+    for voxel in range(examples.n_voxels):
         left = np.square(measured[:, voxel] - predicted[:, voxel]).sum()
         total = np.square(measured[:, voxel] - model.response_mean[voxel]).sum()
         i, j, k = examples.voxel_ijk[voxel]

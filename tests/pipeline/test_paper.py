@@ -10,6 +10,7 @@ import pytest
 
 from commands import without_code
 from fmri2img.containers.splits import Split
+from fmri2img.evaluation.metrics_document import floor_of
 from fmri2img.sharing import open_voxels
 from miniature import PAIR, SUBJECT, clone
 from pipeline.projects import run
@@ -40,6 +41,17 @@ def test_every_number_of_the_tables_is_that_of_the_comparison(finished):
         assert [float(record["low"]), float(record["high"])] == item["interval"][metric]
         assert float(record["ceiling"]) == item["means"]["vae_ceiling"][metric]
         assert f"{item['means']['model'][metric]:.3f}" in latex
+        floor = floor_of(metric, item["means"])
+        assert float(record["floor"]) == floor.value
+        low, high = item["interval"][metric]
+        # Score, interval and floor stand in one cell.
+        score = f"{item['means']['model'][metric]:.3f}"
+        (cell,) = {
+            found
+            for found in re.findall(r"\\begin\{tabular\}\[t\].*?\\end\{tabular\}", latex)
+            if score in found and f"{low:.3f}" in found and f"{high:.3f}" in found
+        }
+        assert f"{floor.value:.3f}" in cell
     with (finished / "paper/differences.csv").open() as file:
         differences = list(csv.DictReader(file))
     assert [float(one["difference"]) for one in differences] == [

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib import import_module
 
 from fmri2img import __version__
-from fmri2img.cli.usage import EXAMPLES
+from fmri2img.cli.usage import EXAMPLES, FIRST
 from fmri2img.project.arguments import Parser
 from fmri2img.project.error_lines import tell_errors
 from fmri2img.project.exceptions import ConfigError
@@ -82,7 +82,12 @@ def _options(parser: argparse.ArgumentParser, verb: str) -> list[str]:
 
 def make_parser(groups: Iterable[str] = GROUPS) -> tuple[argparse.ArgumentParser, list[str]]:
     """Return the parser of the verbs of some groups, and their names."""
-    parser = Parser(prog="fmri2img", description=__doc__)
+    parser = Parser(
+        prog="fmri2img",
+        description=__doc__,
+        epilog=_examples(FIRST),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"fmri2img {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for group in groups:
@@ -90,8 +95,12 @@ def make_parser(groups: Iterable[str] = GROUPS) -> tuple[argparse.ArgumentParser
     for name, verb in verbs.choices.items():
         verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
         verb.formatter_class = argparse.RawDescriptionHelpFormatter
-        verb.epilog = "\n".join(["examples:", *(f"  {line}" for line in EXAMPLES[name])])
+        verb.epilog = _examples(EXAMPLES[name])
     return parser, list(verbs.choices)
+
+
+def _examples(lines: Iterable[str]) -> str:
+    return "\n".join(["examples:", *(f"  {line}" for line in lines)])
 
 
 if __name__ == "__main__":

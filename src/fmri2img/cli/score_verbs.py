@@ -63,7 +63,8 @@ def show_metrics(options: argparse.Namespace) -> None:
             f"{options.subject}: no such subject in {comparison_path('json')}; choose from: "
             f"{', '.join(subjects)}"
         )
-    print(terminal_summary(shown, comparison["data_source"], []).strip())
+    sentences = [] if options.subject else comparison.get("verdict", [])
+    print(terminal_summary(shown, comparison["data_source"], [], sentences).strip())
 
 
 def _left_out(truth: Sequence[str], predicted: Sequence[str]) -> str:
@@ -79,6 +80,7 @@ def _left_out(truth: Sequence[str], predicted: Sequence[str]) -> str:
 def evaluate(options: argparse.Namespace) -> None:
     """Print scores beside their floors."""
     from fmri2img.evaluation.inference import p_text
+    from fmri2img.evaluation.metrics.catalogue import title_of
     from fmri2img.evaluation.network_features import open_networks
 
     # Starts torch, which other verbs need not wait for.
@@ -99,7 +101,8 @@ def evaluate(options: argparse.Namespace) -> None:
     document = evaluate_pictures(*joined, open_networks(names, options.weights))
     if options.to:
         write_json(options.to, document)
-    width = max(map(len, document["scores"])) + 2
+    titles = {metric: title_of(metric) for metric in document["scores"]}
+    width = max(map(len, titles.values())) + 2
     about = document["about"]
     print(f"{about['n_images']} images{_left_out(truth.ids, predicted.ids)}")
     print(f"{'':{width}s}{'score':>7s}  {'95 % interval':17s}{'shuffled':>9s}{'grey':>7s}")
@@ -110,11 +113,11 @@ def evaluate(options: argparse.Namespace) -> None:
             f"{'' if floor is None else f'{floor:.3f}':>{width}s}"
             for floor, width in zip(floors, (9, 7), strict=True)
         )
-        print(f"{metric:{width}s}{value:7.3f}  {f'{low:.3f} to {high:.3f}':17s}{cells}")
+        print(f"{titles[metric]:{width}s}{value:7.3f}  {f'{low:.3f} to {high:.3f}':17s}{cells}")
     print("distances: lower is better; two-way: chance 0.5")
     print(
         "p of pairing at random: "
-        f"{', '.join(f'{metric} {p_text(value)}' for metric, value in document['p'].items())}"
+        f"{', '.join(f'{title_of(name)} {p_text(value)}' for name, value in document['p'].items())}"
     )
     if about["constant_reconstructions"]:
         print(

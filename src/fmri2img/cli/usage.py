@@ -1,5 +1,12 @@
 """Examples of every verb, as its ``--help`` shows them."""
 
+# Of the command as a whole.
+FIRST = [
+    "fmri2img repro --jobs 2",
+    "fmri2img metrics",
+    "fmri2img decode exports/subj01.npz --model models/subj01/bayes --to pictures",
+    "fmri2img decode --help",
+]
 EXAMPLES = {
     "voxels": ["fmri2img voxels data/voxels/subj01.h5"],
     "export": [

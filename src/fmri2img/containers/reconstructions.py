@@ -107,11 +107,11 @@ class Reconstructions(Stored):
         "variant_images": Array("uint8", (2, "test images", "side", "side", 3)),
         "variant_latents": Array("float32", (2, "test images", *_LATENT), is_finite=True),
         "voxel_weights": Array("float32", ("voxels",), is_finite=True),
-        "posterior_image_ids": Array("id", ("posterior images",)),
+        "posterior_image_ids": Array("id", ("posterior images",), order="ascending"),
         "posterior_images": Array("uint8", ("posterior images", "draws", "side", "side", 3)),
     }
 
-    # Those that a reader of a few rows leaves in the file.
+    # Arrays with a picture or latent a row: who needs a few rows leaves them in the file.
     large: ClassVar[tuple[str, ...]] = tuple(
         name
         for name, declared in arrays.items()

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from fmri2img.evaluation.correlation import row_correlations
-from fmri2img.evaluation.inference import bootstrap_intervals
+from fmri2img.evaluation.inference import bootstrap_intervals, sign_flip_p
 from fmri2img.evaluation.predictions import ALL_VOXELS, MeasuredResponses
+from fmri2img.evaluation.table_rows import MODEL, SHUFFLED
 
 
 def regions_of(roi_names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -70,10 +71,12 @@ def score_responses(
     Returns
     -------
     dict of str to dict of str to dict of str to float
-        Region to row to ``mean``, ``low`` and ``high`` (95 %, BCa) of `brain_correlations`; empty
-        if fewer than two images were repeated.
+        Region to row to ``mean``, ``low`` and ``high`` (95 %, BCa) of `brain_correlations`, and for
+        the encoder ``p``, of being as far from shuffled reconstructions by chance (sign flips);
+        empty if fewer than two images were repeated.
     """
     regions: dict[str, dict[str, dict[str, float]]] = {}
+    of_images: dict[str, dict[str, np.ndarray]] = {}
     if len(responses.image_ids) < 2:
         return regions
     for row, latents in rows.items():
@@ -87,4 +90,20 @@ def score_responses(
                 "low": float(low),
                 "high": float(high),
             }
+            of_images.setdefault(region, {})[row] = values
+    for region, by_row in of_images.items():
+        if MODEL in by_row and SHUFFLED in by_row:
+            apart = by_row[MODEL] - by_row[SHUFFLED]
+            regions[region][MODEL]["p"] = sign_flip_p(apart, n_resamples, rng)
     return regions
+
+
+def image_correlations(responses: MeasuredResponses, latents: np.ndarray | None) -> np.ndarray:
+    """Return the correlation over all voxels for each repeated image, from ``latents`` (m, d) of
+    its reconstruction; no rows if there are none.
+    """
+    if latents is None or ALL_VOXELS not in responses.regions:
+        return np.zeros(0)
+    regions = {ALL_VOXELS: responses.regions[ALL_VOXELS]}
+    scores = brain_correlations(responses.predict(latents), responses.second, regions)
+    return scores.get(ALL_VOXELS, np.zeros(0))

@@ -1,6 +1,6 @@
 """Encoders side by side: paired differences, means over subjects, corrected p-values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
 from fmri2img.evaluation.metrics.catalogue import paired_metrics
 from fmri2img.evaluation.metrics_document import MetricsDocument
-from fmri2img.evaluation.table_rows import REFERENCE
+from fmri2img.evaluation.table_rows import BRAIN_CORRELATION, REFERENCE
 from fmri2img.project.exceptions import MismatchError
 
 _RESAMPLES_AT_ONCE = 500
@@ -32,8 +32,8 @@ def paired_differences(
     Returns
     -------
     list of dict
-        ``subject``, ``models``, ``metric``, ``mean`` difference, 95 % ``interval``, sign-flip ``p``
-        and ``p_holm`` over the whole list.
+        ``subject``, ``models``, ``metric``, ``mean`` difference, 95 % ``interval``, ``effect``
+        (`effect_size`), sign-flip ``p`` and ``p_holm`` over the whole list.
     """
     rng = np.random.default_rng(seed)
     n_tests = sum(
@@ -43,34 +43,87 @@ def paired_differences(
         if model != REFERENCE
     )
     n_flips = max(n_resamples, _RESAMPLES_A_TEST * n_tests)
-    differences: list[dict[str, Any]] = []
+    differences = []
+    for subject, model, pair in _pairs(tables):
+        for metric in compared_metrics(*(table.columns for table in pair)):
+            difference = _difference(pair, metric)
+            ((low, high),) = bootstrap_intervals(difference[None], n_resamples, rng)
+            p_value = sign_flip_p(difference, n_flips, rng)
+            item = {"subject": subject, "models": f"{model} - {REFERENCE}", "metric": metric}
+            differences.append(item | _numbers(difference, (low, high), p_value))
+    return _corrected(differences)
+
+
+def brain_differences(
+    tables: dict[str, dict[str, pd.DataFrame]], *, n_resamples: int = 10_000, seed: int = 0
+) -> list[dict[str, Any]]:
+    """Compare every model with ridge in how well reconstructions predict the next response
+    (`brain.image_correlations`), on images that were shown again; a family of its own.
+
+    Returns what `paired_differences` does.
+    """
+    rng = np.random.default_rng(seed)
+    pairs = [
+        (subject, model, pair)
+        for subject, model, pair in _pairs(tables)
+        if all(BRAIN_CORRELATION in table for table in pair)
+    ]
+    n_flips = max(n_resamples, _RESAMPLES_A_TEST * len(pairs))
+    differences = []
+    for subject, model, pair in pairs:
+        difference = _difference(pair, BRAIN_CORRELATION)
+        difference = difference[np.isfinite(difference)]
+        if len(difference) < 2:
+            continue
+        ((low, high),) = bootstrap_intervals(difference[None], n_resamples, rng)
+        p_value = sign_flip_p(difference, n_flips, rng)
+        models = f"{model} - {REFERENCE}"
+        item = {"subject": subject, "models": models, "metric": BRAIN_CORRELATION}
+        differences.append(item | _numbers(difference, (low, high), p_value))
+    return _corrected(differences)
+
+
+def _pairs(
+    tables: dict[str, dict[str, pd.DataFrame]],
+) -> Iterator[tuple[str, str, tuple[pd.DataFrame, pd.DataFrame]]]:
+    """Yield each subject and model with its table and that of ridge."""
     for subject, scores in tables.items():
-        reference = scores[REFERENCE].set_index("image_id")
         for model, table in scores.items():
-            if model == REFERENCE:
-                continue
-            for metric in compared_metrics(table.columns, scores[REFERENCE].columns):
-                difference = (table.set_index("image_id")[metric] - reference[metric]).to_numpy()
-                ((low, high),) = bootstrap_intervals(difference[None], n_resamples, rng)
-                p_value = sign_flip_p(difference, n_flips, rng)
-                item = {
-                    "subject": subject,
-                    "models": f"{model} - {REFERENCE}",
-                    "metric": metric,
-                    "mean": round(float(difference.mean()), 6),
-                }
-                differences.append(
-                    item
-                    | {
-                        "interval": [round(float(low), 6), round(float(high), 6)],
-                        "p": round(p_value, 6),
-                    }
-                )
+            if model != REFERENCE:
+                yield subject, model, (table, scores[REFERENCE])
+
+
+def _difference(pair: tuple[pd.DataFrame, pd.DataFrame], metric: str) -> np.ndarray:
+    model, reference = (table.set_index("image_id")[metric] for table in pair)
+    difference: np.ndarray = (model - reference).to_numpy()
+    return difference
+
+
+def _numbers(
+    difference: np.ndarray, interval: tuple[float, float], p_value: float
+) -> dict[str, Any]:
+    return {
+        "mean": round(float(difference.mean()), 6),
+        "interval": [round(float(end), 6) for end in interval],
+        "effect": effect_size(difference),
+        "p": round(p_value, 6),
+    }
+
+
+def _corrected(differences: list[dict[str, Any]]) -> list[dict[str, Any]]:
     adjusted = holm({str(number): item["p"] for number, item in enumerate(differences)})
     return [
         item | {"p_holm": round(adjusted[str(number)], 6)}
         for number, item in enumerate(differences)
     ]
+
+
+def effect_size(differences: np.ndarray) -> float:
+    """Return Cohen's d of paired differences, shape (n,): their mean over their SD; 0 if all are
+    the same.
+    """
+    sd = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
+    return round(float(differences.mean()) / sd, 6) if sd > 0 else 0.0
 
 
 def compared_metrics(*columns: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fmri2img.containers.ids import find_rows
 from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.splits import Split
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_METRIC
@@ -18,7 +19,7 @@ from fmri2img.evaluation.metrics_document import MetricsDocument, Score
 from fmri2img.evaluation.predictions import TestTruth
 from fmri2img.evaluation.presets import HEADLINE, PRESETS
 from fmri2img.evaluation.scores import RowScores, Scores, Steering
-from fmri2img.evaluation.table_rows import MODEL
+from fmri2img.evaluation.table_rows import BRAIN_CORRELATION, MODEL
 from fmri2img.project.exceptions import MismatchError
 
 _PLACES = ["channel", "row", "column", "correlation"]
@@ -251,12 +252,19 @@ def _rounded(values: dict[str, float]) -> dict[str, float]:
     return {name: round(value, 6) for name, value in values.items()}
 
 
-def score_table(scores: RowScores, image_ids: np.ndarray) -> str:
-    """Return the model's scores of each test image, ids of shape (n,), as CSV."""
-    model = scores.per_image[MODEL]
+def score_table(scores: Scores, truth: TestTruth) -> str:
+    """Return the model's scores of each test image as CSV, with `BRAIN_CORRELATION` of those that
+    were shown again.
+    """
+    columns = dict(scores.rows.per_image[MODEL])
+    if len(scores.brain_of_images):
+        brain = np.full(len(truth.image_ids), np.nan)
+        rows = find_rows(truth.image_ids, truth.responses.image_ids, "test images")
+        brain[rows] = scores.brain_of_images
+        columns[BRAIN_CORRELATION] = brain
     return _csv(
-        ["image_id", *model],
-        zip(image_ids, *(_cells(values) for values in model.values()), strict=True),
+        ["image_id", *columns],
+        zip(truth.image_ids, *(_cells(values) for values in columns.values()), strict=True),
     )
 
 

@@ -8,8 +8,6 @@ doi:10.1038/s41593-021-00962-x). The decoding direction has none: latents are fr
 from dataclasses import dataclass
 
 import numpy as np
-from himalaya.ridge import RidgeCV
-from sklearn.model_selection import KFold
 
 from fmri2img.containers.encoding_model import EncodingModel
 from fmri2img.containers.examples import Examples
@@ -41,6 +39,10 @@ def fit_encoding_model(
     -------
     EncodingModel
     """
+    # Both take half a second to load, and whoever only scores does without.
+    from himalaya.ridge import RidgeCV
+    from sklearn.model_selection import KFold
+
     train_ids = split.ids("train")
     trials = examples.trials_of(train_ids)
     responses = average_zscored(examples, trials, trials)

@@ -41,7 +41,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Floor:
-    """The best score of a prediction that uses no test trial.
+    """The best score of a prediction that knows nothing of the image.
 
     Attributes
     ----------

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fmri2img.evaluation.brain import score_responses
+from fmri2img.evaluation.brain import image_correlations, score_responses
 from fmri2img.evaluation.identification import cosine_matrix, retrieval_scores
 from fmri2img.evaluation.inference import permutation_p
 from fmri2img.evaluation.metrics.catalogue import families
@@ -133,6 +133,7 @@ def score_model(
         },
         seeds=_scores_of_seeds(truth, scored.means[MODEL], parts.seeds, networks),
         brain=score_responses(truth.responses, parts.seen_again, n_bootstrap, rng),
+        brain_of_images=image_correlations(truth.responses, parts.seen_again.get(MODEL)),
         profile=dimension_correlations(truth.latents, predicted) if predicted is not None else None,
         n_constant=constant_pictures(rows.pictures[MODEL]),
     )

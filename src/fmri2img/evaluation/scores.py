@@ -74,6 +74,8 @@ class Scores:
         empty if there are none.
     brain : dict of str to dict of str to dict of str to float
         `brain.score_responses` of ``Parts.seen_again``.
+    brain_of_images : ndarray, shape (m,)
+        `brain.image_correlations` of the encoder, for the images of ``TestTruth.responses``.
     profile : ndarray, shape (d,), or None
         Correlation over images of each latent number; None for an encoder that predicts no
         latents, whose ``latent`` and ``retrieval`` are empty.
@@ -89,6 +91,7 @@ class Scores:
     repetitions: dict[int, dict[str, float]]
     seeds: dict[str, list[float]]
     brain: dict[str, dict[str, dict[str, float]]]
+    brain_of_images: np.ndarray
     profile: np.ndarray | None
     n_constant: int
 

@@ -1,6 +1,6 @@
 """The rows of every table of scores: their predictions, kinds and titles.
 
-A *floor* is a prediction that knows nothing of the test trials; the floor of a score is the best
+A *floor* is a prediction that knows nothing of the image; the floor of a score is the best
 that any of them reaches. A *ceiling* is the limit set by the pictures' size or the autoencoder.
 *References* use test trials but are not the encoder: ridge, and the training image nearest to the
 prediction.
@@ -46,6 +46,7 @@ REFERENCE = "ridge"  # the encoder that all others are compared with
 SHUFFLED = "shuffled"
 CEILING = "vae_ceiling"
 NEAREST = "nearest_train"
+BRAIN_CORRELATION = "brain_correlation"  # column of `brain.image_correlations` in tables of images
 # In the order of tables.
 ROWS = {
     row.name: row
@@ -69,7 +70,7 @@ ROWS = {
             NEAREST,
             "reference",
             "retrieval: nearest training image",
-            "floor_nearest_train",
+            "nearest_train",
         ),
         Row(CEILING, "ceiling", "ceiling: autoencoder alone", "ceiling", of_subject=True),
         Row(

@@ -16,7 +16,12 @@ _Runs = Mapping[str, Mapping[str, Any]]
 
 
 def verdict(
-    runs: _Runs, differences: Iterable[Mapping[str, Any]], n_permutations: int
+    runs: _Runs,
+    differences: Iterable[Mapping[str, Any]],
+    n_permutations: int,
+    *,
+    brain_differences: Iterable[Mapping[str, Any]] = (),
+    is_simulated: bool = False,
 ) -> list[str]:
     """Return whom the encoders beat: chance, their floors and ridge, and where they do not.
 
@@ -28,6 +33,9 @@ def verdict(
         Paired differences from ridge (`comparisons.paired_differences`).
     n_permutations : int
         Permutations behind each p of a run.
+    brain_differences : iterable of mapping
+        The same for the responses that reconstructions predict (`comparisons.brain_differences`).
+    is_simulated : bool
 
     Returns
     -------
@@ -36,13 +44,15 @@ def verdict(
     """
     return [
         _champions(runs),
+        _scored_on(runs, is_simulated=is_simulated),
         _above_chance(runs, n_permutations),
         _all_but(
             "above the floor",
             _not_above_floor(runs),
-            "95 % interval, beside the best prediction that uses no test trial",
+            "95 % interval, beside the best prediction that knows nothing of the image",
         ),
         *_against_reference(list(differences)),
+        *_against_reference(list(brain_differences)),
     ]
 
 
@@ -52,8 +62,21 @@ def _champions(runs: _Runs) -> str:
         if run["champion"]:
             subject, _, model = name.partition("/")
             subjects.setdefault(model, []).append(subject)
+    if not subjects:
+        return "No encoder was chosen on validation images."
     chosen = "; ".join(f"{model} for {_joined(names)}" for model, names in subjects.items())
     return f"Best on validation images: {chosen}."
+
+
+def _scored_on(runs: _Runs, *, is_simulated: bool) -> str:
+    """Say how many images the scores are means over, and whether the data are simulated."""
+    numbers = {name.partition("/")[0]: run["n_test_images"] for name, run in runs.items()}
+    if len(set(numbers.values())) == 1:
+        whose = " of each subject" if len(numbers) > 1 else ""
+        images = f"{next(iter(numbers.values()))} test images{whose}"
+    else:
+        images = f"{_joined(f'{n} ({subject})' for subject, n in numbers.items())} test images"
+    return f"Scores are means over {images}{'; the data are simulated' if is_simulated else ''}."
 
 
 def _above_chance(runs: _Runs, n_permutations: int) -> str:
@@ -115,7 +138,9 @@ def _against_reference(differences: list[Mapping[str, Any]]) -> list[str]:
         n_subjects = len({item["subject"] for item in mine})
         groups: dict[str, list[str]] = {}
         for metric in dict.fromkeys(item["metric"] for item in mine):
-            outcomes = [outcome_of(item) for item in mine if item["metric"] == metric]
+            outcomes = {
+                item["subject"]: outcome_of(item) for item in mine if item["metric"] == metric
+            }
             groups.setdefault(_counted(outcomes, n_subjects), []).append(_plain_title(metric))
         parts = [f"{outcome} in {_joined(titles)}" for outcome, titles in groups.items()]
         model = models.removesuffix(f" - {REFERENCE}")
@@ -144,17 +169,22 @@ def outcome_of(difference: Mapping[str, Any]) -> str:
     return "better" if is_higher == _higher_is_better(difference["metric"]) else "worse"
 
 
-def _counted(outcomes: list[str], n_subjects: int) -> str:
-    """Return how often each outcome came, such as "better for 3 subjects, worse for 1"."""
-    counts = {outcome: outcomes.count(outcome) for outcome in dict.fromkeys(outcomes)}
-    if len(counts) == 1:
-        (outcome,) = counts
+def _counted(outcomes: Mapping[str, str], n_subjects: int) -> str:
+    """Return for whom each outcome came, such as "better for subj01, worse for subj05"."""
+    groups: dict[str, list[str]] = {}
+    for subject, outcome in outcomes.items():
+        groups.setdefault(outcome, []).append(subject)
+    if len(groups) == 1:
+        (outcome,) = groups
         if n_subjects == 1:
             return outcome
         if outcome == TIE:
             return f"{outcome} for any of {n_subjects} subjects"
         return f"{outcome} for {'both' if n_subjects == 2 else f'all {n_subjects}'} subjects"
-    return ", ".join(f"{outcome} for {number}" for outcome, number in sorted(counts.items()))
+    return ", ".join(
+        f"{outcome} for {_joined(subjects) if len(subjects) <= _MOST_NAMED else len(subjects)}"
+        for outcome, subjects in sorted(groups.items())
+    )
 
 
 def _higher_is_better(metric: str) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fmri2img.models.base import TrainingTensors
+from fmri2img.models._stored import Betas
 from fmri2img.project.exceptions import MismatchError
 
 _ADDED_VARIANCE = 1e-4  # in units of the mean variance, for singular covariances
@@ -230,15 +230,23 @@ def misfit_share(
 
 
 def variance_within_images(
-    normalizer: torch.nn.Module, data: TrainingTensors, averages: torch.Tensor
+    normalizer: torch.nn.Module, betas: Betas, trial_images: torch.Tensor, averages: torch.Tensor
 ) -> tuple[float, float]:
-    """Return the mean variance of z-scored trials around their image's mean, ``averages``
-    (n_images, n_voxels), and its degrees of freedom.
+    """Return the mean variance of z-scored trials around their image's mean, and its degrees of
+    freedom.
+
+    Parameters
+    ----------
+    normalizer : Module
+    betas : Tensor or StoredBetas, shape (n_trials, n_voxels)
+    trial_images : Tensor, shape (n_trials,), int64
+        Row of each trial's image.
+    averages : Tensor, shape (n_images, n_voxels)
     """
     total, freedom = 0.0, 0.0
-    for rows in torch.arange(len(data.betas)).split(_TRIALS_AT_ONCE):
-        known = torch.isfinite(data.betas[rows])
-        misses = normalizer(data.betas[rows]) - normalizer(averages[data.trial_images[rows]])
+    for rows in torch.arange(len(betas)).split(_TRIALS_AT_ONCE):
+        known = torch.isfinite(betas[rows])
+        misses = normalizer(betas[rows]) - normalizer(averages[trial_images[rows]])
         total += float((misses * known).square().sum(dtype=torch.float64))
         freedom += float(known.sum())
     freedom -= float(torch.isfinite(averages).sum())

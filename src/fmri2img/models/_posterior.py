@@ -58,7 +58,7 @@ class PosteriorSettings(EncoderSettings):
         Folds of training images for all choices; with fewer than two images a fold, the mean of
         the prior is predicted.
     seed : int
-        Of the division into folds.
+        Of the division into folds, and of draws from the posterior.
     """
 
     energies: bool
@@ -111,15 +111,15 @@ class PosteriorEncoder(Encoder):
 
     def __init__(self, n_voxels: int, latent_shape: tuple[int, int, int], settings: Any) -> None:
         super().__init__(n_voxels, latent_shape, settings)
-        self._make_room(1)
+        self._make_room(1, n_draws=0)
 
-    def _make_room(self, n_repetitions: int) -> None:
+    def _make_room(self, n_repetitions: int, n_draws: int = N_DRAWS) -> None:
         """Allocate a map for each number of repetitions."""
         n_latents = int(np.prod(self.latent_shape))
         self.register_buffer("gains", torch.zeros(n_repetitions, self.n_voxels, n_latents))
         self.register_buffer("offsets", torch.zeros(n_repetitions, n_latents))
         self.register_buffer("posterior_sd", torch.ones(n_repetitions, n_latents))
-        self.register_buffer("draws", torch.zeros(n_repetitions, N_DRAWS, n_latents))
+        self.register_buffer("draws", torch.zeros(n_repetitions, n_draws, n_latents))
 
     def _load_from_state_dict(
         self, state_dict: dict[str, torch.Tensor], prefix: str, *args: Any
@@ -148,14 +148,15 @@ class PosteriorEncoder(Encoder):
     def deviations(
         self, n: int, n_draws: int, repetitions: torch.Tensor | None = None
     ) -> torch.Tensor | None:
-        """Return draws from the posterior, minus its mean, shape (n, n_draws, 4, h, w); draws of
-        neighbouring rows differ. None for an encoder of version 0.3.0.
+        """Return draws from the posterior, minus its mean, shape (n, n_draws, 4, h, w). There are
+        `N_DRAWS`, which rows take in turn, so that later rows have those of the first again. None
+        for an encoder of version 0.3.0.
         """
         if not self.draws.shape[1]:
             return None
-        turns = torch.arange(n * n_draws).remainder(self.draws.shape[1]).unflatten(0, (n, n_draws))
+        numbers = torch.arange(n * n_draws).remainder(self.draws.shape[1])
         maps = self._maps(repetitions, n)[:, None]
-        return self.draws[maps, turns].unflatten(2, self.latent_shape)
+        return self.draws[maps, numbers.view(n, n_draws)].unflatten(2, self.latent_shape)
 
     def _maps(self, repetitions: torch.Tensor | None, n: int) -> torch.Tensor:
         most = len(self.offsets)
@@ -185,7 +186,7 @@ class PosteriorEncoder(Encoder):
             self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
             return {}
         averages = data.image_betas
-        within = variance_within_images(self.normalizer, data, averages)
+        within = variance_within_images(self.normalizer, data.betas, data.trial_images, averages)
         pairs, voxel_mean = Pairs.centred(world.descriptions, self.normalizer(averages), counts)
         del averages  # half a gigabyte at the real size
         folds = torch.from_numpy(

@@ -9,7 +9,9 @@ import numpy as np
 import pandas as pd
 
 from fmri2img.containers.reconstructions import Reconstructions
+from fmri2img.datasets.marks import SIMULATED
 from fmri2img.evaluation.comparisons import (
+    brain_differences,
     check_scored_alike,
     corrected_p,
     means_over_subjects,
@@ -119,7 +121,7 @@ def _runs_of(
             test: scores[encoder.name] for test, scores in ood.items() if encoder.name in scores
         }
         runs.append(replace(run, ood=elsewhere))
-    examples = SubjectData(encoders[0].subject).examples()
+    examples = SubjectData(encoders[0].subject).examples(on_disk=["betas", "images"])
     image_ids = reconstructions.image_ids[rows]
     truth = examples.images[examples.rows_of(image_ids)]
     source = examples.provenance["data_source"]
@@ -142,7 +144,7 @@ def _pictures_of(
         if reconstructions.latent_sd is not None:
             variances = np.square(reconstructions.latent_sd[rows]).mean(axis=(1, 2, 3))
             stated[encoder.model] = np.sqrt(variances)
-    examples = SubjectData(encoders[0].subject).examples(on_disk=["betas"])
+    examples = SubjectData(encoders[0].subject).examples(on_disk=["betas", "images"])
     truth = examples.images[examples.rows_of(ids)]
     subject = encoders[0].subject
     return SubjectPictures(subject, ids, truth, ceiling, reconstructed, scores, stated)
@@ -177,12 +179,20 @@ def _write(
     summaries = {f"{run.subject}/{run.model}": run.summary() for run in runs}
     n_permutations = min(document.about["n_permutations"] for document in documents.values())
     faults = [f"{name}: {fault}" for name in shown if (fault := _mistake(name))]
-    sentences = [*faults, *verdict(summaries, differences, n_permutations)]
+    of_brain = brain_differences(tables)
+    said = verdict(
+        summaries,
+        differences,
+        n_permutations,
+        brain_differences=of_brain,
+        is_simulated=data_source == SIMULATED,
+    )
+    sentences = [*faults, *said]
     page = comparison_page(
         [_listed(run, documents) for run in runs],
         data_source,
         sentences,
-        differences,
+        [*differences, *of_brain],
         means,
         encoding,
         figure.getvalue(),
@@ -194,8 +204,9 @@ def _write(
     figure_name = comparison_path("png").name
     markdown = comparison_markdown(runs, data_source, sentences, figure_name, n_permutations)
     write_text(comparison_path("md"), markdown)
-    document = {"data_source": data_source, "verdict": sentences, "runs": summaries}
-    write_json(comparison_path("json"), document | {"means": means, "differences": differences})
+    document: dict[str, Any] = {"data_source": data_source, "verdict": sentences, "runs": summaries}
+    document |= {"means": means, "differences": differences, "brain_differences": of_brain}
+    write_json(comparison_path("json"), document)
     write_json(headlines_path(), _headlines(runs))
 
 
@@ -220,4 +231,5 @@ def _headlines(runs: list[ComparedRun]) -> dict[str, dict[str, dict[str, float]]
 
 def _listed(run: ComparedRun, documents: _Documents) -> ListedRun:
     document = documents[f"{run.subject}/{run.model}"]
-    return ListedRun(run.subject, run.model, run.is_champion, document)
+    outcomes_of_run = run.against_reference
+    return ListedRun(run.subject, run.model, run.is_champion, document, outcomes_of_run)

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from fmri2img.containers.ids import find_rows
 from fmri2img.containers.reconstructions import Reconstructions
 from fmri2img.containers.true_pictures import TruePictures
 from fmri2img.evaluation.diffusion_scores import identify_by_samples, score_halves
@@ -33,7 +34,8 @@ from fmri2img.project.layout import (
     report_path,
     scores_path,
 )
-from fmri2img.viz.pages import PosteriorSamples, ReportData, run_page
+from fmri2img.viz.pages import ReportData, run_page
+from fmri2img.viz.posterior_samples import PosteriorSamples
 
 
 def score_references_of(subject: str, params: ProjectParams) -> None:
@@ -130,7 +132,7 @@ def _write(
     if profile is not None and reconstructions.latents is not None:
         profile = profile.reshape(reconstructions.latents.shape[1:])
     write_json(metrics_path(subject, model), document.to_json())
-    write_text(scores_path(subject, model), score_table(scores.rows, truth.image_ids))
+    write_text(scores_path(subject, model), score_table(scores, truth))
     write_text(repetitions_path(subject, model), repetition_table(scores))
     write_text(latent_map_path(subject, model), latent_map_table(profile))
     page = run_page(
@@ -161,7 +163,7 @@ def _posterior(
     ids, pictures = reconstructions.posterior_image_ids, reconstructions.posterior_images
     if ids is None or pictures is None:
         return []
-    rows = np.flatnonzero(np.isin(truth.image_ids, ids))  # both ascend
+    rows = find_rows(truth.image_ids, ids, "images that were scored")
     return [
         PosteriorSamples(truth.image_ids[row].item(), truth.small[row], means[row], samples)
         for row, samples in zip(rows, pictures, strict=True)

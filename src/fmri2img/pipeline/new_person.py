@@ -12,6 +12,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.evaluation.inference import bootstrap_intervals
 from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS
+from fmri2img.evaluation.metrics_document import data_sentence
 from fmri2img.models.base import Encoder
 from fmri2img.project.exceptions import MismatchError
 
@@ -146,6 +147,7 @@ def describe(adaptation: Adaptation, person: NewPerson) -> dict[str, Any]:
     return {
         "subject": about["subject"],
         "data_source": about["data_source"],
+        "origin": data_sentence(about.get("title", ""), about.get("terms", "")),
         "population": [member.provenance["subject"] for member in person.members],
         "n_trials": adaptation.n_trials,
         "n_images": adaptation.n_images,

@@ -1,5 +1,6 @@
 """Reconstruct the test images with one encoder, and show them beside the truth."""
 
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from fmri2img.features.vae_latents import encode_pictures
 from fmri2img.generation.reconstruct import unsure_places
 from fmri2img.generation.renderers.renderer import Inputs, Renderer, Task, renderer_of
 from fmri2img.models.base import Encoder
-from fmri2img.models.registry import load_encoder, load_seeds
+from fmri2img.models.registry import load_encoder, load_seeds, stage_of
 from fmri2img.pipeline.subject import SubjectData
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.project.config import ProjectParams
@@ -27,6 +28,8 @@ from fmri2img.project.layout import (
 )
 from fmri2img.project.progress import progress
 from fmri2img.viz.gallery import UnsureMap, gallery_items, gallery_page
+
+log = logging.getLogger(__name__)
 
 
 def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None:
@@ -58,6 +61,13 @@ def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None
         n_posterior_images=params.predict.n_posterior_images,
         n_posterior_samples=params.predict.n_posterior_samples,
     )
+    wanted = params.predict.n_posterior_images * params.predict.n_posterior_samples
+    if wanted and encoder.states_its_spread and encoder.deviations(1, 1) is None:
+        log.info(
+            "%s of %s was trained before encoders kept samples from their posterior, so its page "
+            "will show none; run: dvc repro --force %s",
+            *(model, subject, stage_of("train", subject, model)),
+        )
     renderer = renderer_of(type(encoder))
     rendered = renderer.reconstruct(
         inputs,

@@ -22,7 +22,6 @@ from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE, VALIDATION_LOSS
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.features.prior import pool_pictures
-from fmri2img.models.registry import stage_of
 from fmri2img.project.exceptions import FormatError, MismatchError
 from fmri2img.project.files import Kinds, read_json, read_text
 from fmri2img.project.layout import (
@@ -247,6 +246,10 @@ class EncoderData:
         return _owned(document, document.about, path, self.subject, remedy)
 
     def _remedy(self, stage: str) -> str:
+        from fmri2img.models.registry import (
+            stage_of,
+        )  # torch takes a second; most stages do without
+
         return f"dvc repro {stage_of(stage, self.subject, self.model)}"
 
 

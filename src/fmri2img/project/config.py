@@ -234,12 +234,12 @@ class PredictParams(Params):
     n_train_images : int
     n_posterior_images, n_posterior_samples : int
         Test images of which the page of scores shows samples from the encoder's posterior, and how
-        many of each; 0: none, as in projects of version 0.3.0.
+        many of each, 32 at most; 0: none, as in projects of version 0.3.0.
     """
 
     n_train_images: Annotated[int, Field(ge=0)]
     n_posterior_images: Annotated[int, Field(ge=0)] = 0
-    n_posterior_samples: Annotated[int, Field(ge=0)] = 0
+    n_posterior_samples: Annotated[int, Field(ge=0, le=32)] = 0
     batch_size: BatchSize
     seed: Seed
 

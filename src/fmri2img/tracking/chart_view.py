@@ -31,22 +31,22 @@ _AXES |= {"range": {}, "lineSmoothness": 0, "useGlobalXaxisKey": True}
 LISTED_SCORES = tuple(f"{ROWS[MODEL].key}/{metric}" for metric in headline_metrics())
 _N_RUNS = 10  # how many runs MLflow shows pictures of
 _CURVES = (f"curve/validation_{CHAMPION_METRIC}", "curve/validation_loss", "curve/train_loss")
-_TEST, _PICTURES, _VALIDATION, _TRAINING, _FLOORS, _CEILINGS = (
+_TEST, _FLOORS, _PICTURES, _VALIDATION, _TRAINING, _CEILINGS = (
     "Test scores",
+    "Floors of the test scores",
     "Seen, ceiling, decoded",
     "Validation: champions",
     "Training",
-    "Floors of the test scores",
     "Ceilings of the test scores",
 )
 # By title: height of its cards in pixels, and whether it is open. One card a row: in windows of up
 # to 1400 pixels, with MLflow's other panels open, titles in narrower cards are cut.
 _SECTIONS = {
     _TEST: (320, True),
+    _FLOORS: (320, True),
     _PICTURES: (900, True),
     _VALIDATION: (320, True),
     _TRAINING: (320, True),
-    _FLOORS: (320, False),
     _CEILINGS: (320, False),
 }
 

@@ -48,7 +48,10 @@ def note_changes(
     values = {key.removeprefix(f"{model}."): new for key, (_, new) in differing.items()}
     plain, name_before = run_name(subject, model), before[0].info.run_name
     if values:
-        client.update_run(run_id, name=_name(plain, values))
+        name = _name(plain, values)
+        # The same change, or one that is cut off alike, may have been made from other settings.
+        n_alike = sum(run.info.run_name.partition(" #")[0] == name for run in before)
+        client.update_run(run_id, name=f"{name} #{n_alike + 1}" if n_alike else name)
     elif name_before.startswith(plain):  # and not that of an experiment of DVC
         client.update_run(run_id, name=name_before)
     # Last: it says that the run has its name.

@@ -37,9 +37,9 @@ _SCORES = ", ".join(f"`{name}`" for name in LISTED_SCORES)
 _NOTE = f"""\
 Encoders from visual-cortex betas to VAE latents: one run for each subject and model.
 
-- **View "Scores"** (the button *Views* of the chart view): test scores, pictures, validation,
-  curves, and closed below them floors and ceilings. A score means little without its floor: the
-  best score of a prediction that uses no test trial. Sections `test`, `floor`, `floor_*`,
+- **View "Scores"** (the button *Views* of the chart view): test scores, their floors, pictures,
+  validation, curves, and closed below them ceilings. A score means little without its floor: the
+  best score of a prediction that knows nothing of the image. Sections `test`, `floor`, `floor_*`,
   `ceiling`, `interval`, `brain`, ... hold all others.
 - Tag `changed`: the settings in which a run differs from the run before of this subject and model.
 - **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`,

@@ -27,7 +27,8 @@ def adaptation_page(numbers: dict[str, Any]) -> str:
     return render(
         "adaptation.html.jinja",
         data_source=numbers["data_source"],
-        links={},
+        links={},  # it may lie anywhere
+        origin=numbers.get("origin", ""),
         numbers=numbers,
         verdict=verdict(numbers),
         main=ADAPTATION_METRICS[0],

@@ -15,9 +15,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.colors import ListedColormap
+from matplotlib.colors import ListedColormap, to_hex
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from fmri2img.project.layout import brain_path
 from fmri2img.viz.rendering import links_from, render
@@ -25,6 +24,7 @@ from fmri2img.viz.score_figures import figure_uri
 
 _N_SLICES = 7
 _HIDDEN = 1e-6  # smaller values are outside of the region
+_PALETTES = ("tab20", "tab20b", "tab20c")  # sixty colours
 _VIEWS = ("lateral", "posterior", "ventral")
 
 
@@ -131,6 +131,7 @@ def brain_page(volumes: Sequence[MappedVolume], content: BrainPage) -> str:
                 "figures": figures,
                 "file": volume.path.as_posix(),
                 "median": _median(volume.map),
+                "legend": _legend(volume.map),
             }
         )
     viewed = next((one for one in volumes if one.map.is_signed), volumes[0])
@@ -149,6 +150,15 @@ def brain_page(volumes: Sequence[MappedVolume], content: BrainPage) -> str:
     )
 
 
+def _legend(one: VoxelMap) -> list[tuple[str, str]]:
+    """Return the colour and name of each label that a voxel has; nothing for numbers."""
+    if not one.labels:
+        return []
+    colours = _label_colours(one)
+    present = [number for number in sorted(one.labels) if (one.values == number).any()]
+    return [(to_hex(colours(number - 1)), f"{number} = {one.labels[number]}") for number in present]
+
+
 def _median(one: VoxelMap) -> str:
     known = one.values[np.isfinite(one.values)] if not one.labels else one.values[:0]
     if not len(known):
@@ -165,8 +175,9 @@ def _colours(one: VoxelMap) -> dict[str, Any]:
 
 
 def _label_colours(one: VoxelMap) -> ListedColormap:
-    colours = matplotlib.colormaps["tab20"]
-    return ListedColormap([colours(number % colours.N) for number in range(max(one.labels))])
+    palettes = [matplotlib.colormaps[name] for name in _PALETTES]
+    colours = [palette(number) for palette in palettes for number in range(palette.N)]
+    return ListedColormap([colours[number % len(colours)] for number in range(max(one.labels))])
 
 
 def _slices(volume: MappedVolume, content: BrainPage) -> Figure:
@@ -182,7 +193,7 @@ def _slices(volume: MappedVolume, content: BrainPage) -> Figure:
             "display_mode": axis,
             "cut_coords": np.unique(cuts.round(1)).tolist(),
             "figure": figure,
-            "axes": (0.0, 0.5 - 0.5 * row, 0.9 if one.labels else 1.0, 0.5),
+            "axes": (0.0, 0.5 - 0.5 * row, 1.0, 0.5),
             "annotate": row == 0,
             "black_bg": False,
             **_colours(one),
@@ -192,15 +203,6 @@ def _slices(volume: MappedVolume, content: BrainPage) -> Figure:
                 plot_roi(str(volume.path), colorbar=False, alpha=0.9, **options)
             else:
                 plot_stat_map(str(volume.path), threshold=_HIDDEN, colorbar=row == 0, **options)
-    if one.labels:
-        colours = _label_colours(one)
-        present = {
-            number: f"{number} = {name}"
-            for number, name in sorted(one.labels.items())
-            if (one.values == number).any()
-        }
-        handles = [Patch(color=colours(number - 1), label=name) for number, name in present.items()]
-        figure.legend(handles=handles, loc="center right", fontsize=9, frameon=False)
     return figure
 
 

@@ -26,6 +26,8 @@ class GalleryItem:
         Scores by title.
     others : dict of str to ndarray, shape (side, side, 3), uint8
         Further pictures by title.
+    stated_error : float
+        RMS over the latent of the error that the encoder states; NaN where it states none.
     """
 
     image_id: int | str
@@ -35,6 +37,7 @@ class GalleryItem:
     reconstruction: np.ndarray
     scores: dict[str, float]
     others: dict[str, np.ndarray] = field(default_factory=dict)
+    stated_error: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def gallery_items(
     """
     variants = reconstructions.variant_images
     others = dict(zip(_VARIANT_TITLES, () if variants is None else variants, strict=False))
+    stated = reconstructions.latent_sd
     tests = {row: number for number, row in enumerate(reconstructions.rows("test").tolist())}
     return [
         GalleryItem(
@@ -73,6 +77,9 @@ def gallery_items(
             others={
                 title: pictures[tests[row]] for title, pictures in others.items() if row in tests
             },
+            stated_error=float("nan")
+            if stated is None
+            else float(np.sqrt(np.square(stated[row]).mean())),
         )
         for row, image_id in enumerate(reconstructions.image_ids)
     ]
@@ -107,6 +114,7 @@ def gallery_page(
             "image_id": item.image_id,
             "split": item.split,
             "scores": item.scores,
+            "stated_error": None if np.isnan(item.stated_error) else item.stated_error,
             "pictures": {
                 "seen": picture_uri(item.truth),
                 "reconstructed": picture_uri(item.reconstruction),

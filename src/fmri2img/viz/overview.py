@@ -123,8 +123,8 @@ def overview_page(
         origin=origin,
         sentences=sentences,
         headings=[
-            *(metric.heading for metric in metrics.values()),
-            *(f"{judged_by.heading}, {test}" for test in tests),
+            *((metric.heading, metric.unit) for metric in metrics.values()),
+            *((f"{judged_by.heading}, {test}", judged_by.unit) for test in tests),
         ],
         tests=tests,
         rows=rows,
@@ -151,6 +151,7 @@ def _row(
     addresses = {
         "scores": report_path(run.subject, run.model),
         "pictures": gallery_path(run.subject, run.model),
+        "brain": brain_path(run.subject),
     }
     return {
         "subject": run.subject,

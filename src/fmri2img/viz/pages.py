@@ -1,6 +1,8 @@
 """Offline pages: everything about one encoder, and all subjects and models side by side."""
 
 import base64
+import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -20,6 +22,7 @@ from fmri2img.evaluation.metrics.declaration import Metric
 from fmri2img.evaluation.metrics_document import MetricsDocument
 from fmri2img.evaluation.predictions import ALL_VOXELS
 from fmri2img.evaluation.table_rows import (
+    BRAIN_CORRELATION,
     MODEL,
     NEAREST,
     REFERENCE,
@@ -29,6 +32,7 @@ from fmri2img.evaluation.table_rows import (
 )
 from fmri2img.evaluation.verdict import outcome_of
 from fmri2img.project.layout import comparison_path, report_path
+from fmri2img.viz.posterior_samples import PosteriorSamples
 from fmri2img.viz.published import BESIDE, PUBLISHED
 from fmri2img.viz.rendering import links_from, map_uri, picture_uri, render
 from fmri2img.viz.score_figures import (
@@ -38,26 +42,9 @@ from fmri2img.viz.score_figures import (
     latent_maps,
     repetition_curve,
 )
+from fmri2img.viz.signs import SIGNS
 
 _RETRIEVAL_TITLES = {"raw": "raw", "centred": "centred on the training mean"}
-
-
-@dataclass(frozen=True)
-class PosteriorSamples:
-    """A test image with samples from an encoder's posterior.
-
-    Attributes
-    ----------
-    image_id : int or str
-    shown, mean : ndarray, shape (side, side, 3), uint8
-        The picture, and its reconstruction: the posterior's mean, decoded.
-    samples : ndarray, shape (n, side, side, 3), uint8
-    """
-
-    image_id: int | str
-    shown: np.ndarray
-    mean: np.ndarray
-    samples: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -101,10 +88,11 @@ class ReportData:
 def run_page(data: ReportData) -> str:
     """Return the page about one encoder as HTML, in one file that works offline."""
     document, regions = data.document, data.encoding["regions"]
+    here = report_path(data.subject, data.model)
     return render(
         "report.html.jinja",
         data_source=document.about["data_source"],
-        links=links_from(report_path(data.subject, data.model), data.subject, data.model),
+        links=links_from(here, data.subject, data.model),
         origin=document.origin,
         title=f"{data.subject} · {data.model}",
         about=document.about,
@@ -116,6 +104,8 @@ def run_page(data: ReportData) -> str:
             max((values["n_images"] for values in document.repetitions.values()), default=0)
         ),
         figures=_figures(data),
+        reference=REFERENCE,
+        differences=f"{os.path.relpath(comparison_path('html'), here.parent)}#differences",
         decided=_decided(data.decided),
         posterior=[
             {
@@ -136,8 +126,21 @@ def run_page(data: ReportData) -> str:
         halves_metrics=HALVES_METRICS,
         halves_over_images=HALVES_OVER_IMAGES,
         by_samples=document.samples,
-        retrieval={_RETRIEVAL_TITLES[name]: scores for name, scores in document.retrieval.items()},
+        retrieval={
+            _RETRIEVAL_TITLES[name]: _told_apart(scores, document.n_images)
+            for name, scores in document.retrieval.items()
+        },
     )
+
+
+def _told_apart(retrieval: dict[str, float], n_images: int) -> dict[str, float]:
+    """Leave out pools that hold all images: these are the same numbers again."""
+    sizes = {name: re.search(r"_of_(\d+)", name) for name in retrieval}
+    return {
+        name: score
+        for name, score in retrieval.items()
+        if not (size := sizes[name]) or int(size[1]) < n_images
+    }
 
 
 def _decided(shares: np.ndarray | None) -> dict | None:
@@ -228,12 +231,15 @@ class ListedRun:
     subject, model : str
     is_champion : bool
     document : MetricsDocument
+    against_reference : mapping of str to str
+        Metric to ``better``, ``worse`` or `verdict.TIE`, beside ridge; nothing for ridge itself.
     """
 
     subject: str
     model: str
     is_champion: bool
     document: MetricsDocument
+    against_reference: Mapping[str, str] = field(default_factory=dict)
 
 
 def comparison_page(
@@ -255,8 +261,8 @@ def comparison_page(
     sentences : list of str
         What the comparison says.
     differences : list of dict
-        Paired differences: ``subject``, ``models``, ``metric``, ``mean``, ``interval``, ``p``,
-        ``p_holm``.
+        Paired differences: ``subject``, ``models``, ``metric``, ``mean``, ``interval``, ``effect``,
+        ``p``, ``p_holm``; those of `BRAIN_CORRELATION` stand beside the brain's responses.
     means : list of dict
         ``model``, and ``scores``: metric to mean over subjects, interval and subjects' means.
     encoding : dict of str to dict
@@ -283,7 +289,14 @@ def comparison_page(
         differences=[
             item | {"title": title_of(item["metric"]), "outcome": outcome_of(item)}
             for item in differences
+            if item["metric"] != BRAIN_CORRELATION
         ],
+        brain_differences={
+            f"{item['subject']}/{item['models'].partition(' - ')[0]}": item
+            | {"outcome": outcome_of(item)}
+            for item in differences
+            if item["metric"] == BRAIN_CORRELATION
+        },
         means=means,
         n_subjects=len({run.subject for run in runs}),
         ood=ood or {},
@@ -294,6 +307,8 @@ def comparison_page(
         absent=[
             metric.heading for name, metric in plain_metrics().items() if name in document.absent
         ],
+        signs=SIGNS,
+        reference=REFERENCE,
         test_set_of_ours=f"{document.n_images} images ({document.about['test_set']})",
         published=PUBLISHED if data_source in BESIDE else (),
         published_metrics=_headings(published_metrics()),

@@ -95,7 +95,7 @@ def terminal_summary(
         lines += [*_table(f"{test} (other images)", there, shown, has_signs=False), ""]
     lines += [
         "* champion, chosen on validation images.",
-        "In brackets, the floor: the best score of a prediction that uses no test trial.",
+        "In brackets, the floor: the best score of a prediction that knows nothing of the image.",
     ]
     if has_signs:
         lines += [f"{BETTER} better, {WORSE} worse than {REFERENCE} (p < .05 after Holm)."]

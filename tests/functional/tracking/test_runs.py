@@ -25,6 +25,15 @@ def runs(client, experiment):
     return client.search_runs([experiment])
 
 
+def test_an_encoder_in_closed_form_has_no_curve(project):
+    project.train(epochs=1)
+    log_encoder("subj01", "ridge", is_new=True, evaluation=False)
+    client, experiment = open_store()
+    (run,) = runs(client, experiment)
+    assert not [name for name in run.data.metrics if name.startswith("curve/")]
+    assert run.data.metrics["validation/pattern_correlation"] == 0.3
+
+
 def test_a_run_holds_all_that_is_on_disk(project):
     encoder = project.train(weight=0.5)
     log_encoder("subj01", "ridge", is_new=True, evaluation=False)

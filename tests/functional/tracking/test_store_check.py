@@ -167,6 +167,14 @@ def test_a_run_says_what_was_changed(project):
         "subj01-ridge: sessions 3",
         "subj01-ridge: sessions 3",
     ]
+    # Back, and then to three sessions from elsewhere: a name of its own.
+    project.train_and_log(weight=0.3)
+    project.train_and_log(weight=0.4, sessions=3, roi="other")
+    project.train_and_log(weight=0.5, roi="other")
+    project.train_and_log(weight=0.6, sessions=3, roi="other")
+    runs = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
+    names = [run.info.run_name for run in runs]
+    assert names[-1] == "subj01-ridge: sessions 3 #3"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_scores_stand_beside_their_floors(project):
         "subj02/ridge *  0.400 (0.100)",
         "",
         "* champion, chosen on validation images.",
-        "In brackets, the floor: the best score of a prediction that uses no test trial.",
+        "In brackets, the floor: the best score of a prediction that knows nothing of the image.",
         "SIMULATED DATA: painted scenes and a simulated brain; not results about real brains.",
     ]
 

@@ -3,14 +3,17 @@ import pandas as pd
 import pytest
 
 from fmri2img.evaluation.comparisons import (
+    brain_differences,
     check_scored_alike,
     compared_metrics,
     corrected_p,
+    effect_size,
     mean_over_subjects,
     paired_differences,
 )
 from fmri2img.evaluation.documents import latent_map_table, seed_spread
 from fmri2img.evaluation.metrics_document import MetricsDocument, Score
+from fmri2img.evaluation.table_rows import BRAIN_CORRELATION
 from fmri2img.project.exceptions import MismatchError
 
 METRICS = ("pixcorr", "ssim", "pattern_correlation", "two_way")
@@ -157,3 +160,24 @@ def test_names_for_mlflow_are_those_it_takes():
         "brain/model": 0.2,
         "encoding/r2": 3.0,
     }
+
+
+def test_predicted_responses_are_compared_on_images_that_were_shown_again(rng):
+    brain = np.where(np.arange(40) < 30, rng.random(40), np.nan)
+    ridge = pd.DataFrame({"image_id": np.arange(40), BRAIN_CORRELATION: brain})
+    worse = ridge.assign(**{BRAIN_CORRELATION: brain - rng.uniform(0.05, 0.15, 40)})
+    tables = {"subj01": {"ridge": ridge, "other": worse}}
+    (found,) = brain_differences(tables, n_resamples=999)
+    assert (found["models"], found["metric"]) == ("other - ridge", BRAIN_CORRELATION)
+    assert found["mean"] == pytest.approx(np.nanmean(worse[BRAIN_CORRELATION] - brain), abs=1e-6)
+    assert found["interval"][1] < 0
+    assert found["effect"] < -1
+    assert found["p"] == found["p_holm"] == 0.001
+    without = {"subj01": {"ridge": ridge.drop(columns=BRAIN_CORRELATION), "other": worse}}
+    assert brain_differences(without) == []  # of an earlier version
+
+
+def test_the_size_of_an_effect_is_in_units_of_its_spread():
+    assert effect_size(np.array([1.0, 2.0, 3.0])) == 2.0
+    assert effect_size(np.full(5, 0.3)) == 0.0
+    assert effect_size(np.array([1.0])) == 0.0

@@ -81,7 +81,7 @@ def test_the_verb_prints_a_table_and_writes_json(images, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("11 images\n")
     assert "brain_diffuser_ssim_columnwise" in result.stdout
-    assert re.search(r"^two_way_effnet_lite0 .*0\.\d{3} to ", result.stdout, re.MULTILINE)
+    assert re.search(r"^EfficientNet-Lite0 2-way .*0\.\d{3} to ", result.stdout, re.MULTILINE)
     document = json.loads((tmp_path / "scores.json").read_text())
     assert document["about"]["n_images"] == N_IMAGES
     assert list(document["about"]["weights"]) == ["efficientnet-lite0-57934424.pth"]

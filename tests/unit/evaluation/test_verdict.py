@@ -9,6 +9,7 @@ def run(score, low, high, floor, p_value, is_champion=False):
         "interval": {"pixcorr": [low, high]},
         "p_holm": {"pixcorr": p_value},
         "champion": is_champion,
+        "n_test_images": 37,
     }
 
 
@@ -29,8 +30,9 @@ RUNS = {
 
 
 def test_who_is_not_better_than_chance_or_not_above_the_floor_is_named():
-    champion, chance, floor = verdict(RUNS, [], 1000)
+    champion, images, chance, floor = verdict(RUNS, [], 1000)
     assert champion == "Best on validation images: bayes for subj01."
+    assert images == "Scores are means over 37 test images."
     assert chance.startswith("Not all encoders are better than chance in all scores (perm")
     assert chance.endswith("Exceptions: subj01/ridge in PixCorr.")
     assert floor.startswith("Not all encoders are above the floor")
@@ -38,25 +40,25 @@ def test_who_is_not_better_than_chance_or_not_above_the_floor_is_named():
 
 
 def test_where_nobody_fails_one_clause_says_so():
-    _, chance, floor = verdict({"subj01/bayes": RUNS["subj01/bayes"]}, [], 1000)
+    *_, chance, floor = verdict({"subj01/bayes": RUNS["subj01/bayes"]}, [], 1000)
     assert chance.startswith("All encoders are better than chance in all scores")
     assert floor.startswith("All encoders are above the floor in all scores")
 
 
 def test_where_nobody_succeeds_that_is_said():
     failing = {f"subj{number:02d}/ridge": RUNS["subj01/ridge"] for number in range(1, 9)}
-    _, chance, _ = verdict(failing, [], 1000)
+    *_, chance, _ = verdict(failing, [], 1000)
     assert chance.startswith("No encoder is better than chance in all scores")
     assert chance.endswith("subj06/ridge in PixCorr; 2 more encoders in some.")
 
 
 def test_a_p_that_is_no_number_is_no_success():
-    _, chance, _ = verdict({"subj01/bayes": run(0.6, 0.5, 0.7, 0.1, float("nan"))}, [], 1000)
+    *_, chance, _ = verdict({"subj01/bayes": run(0.6, 0.5, 0.7, 0.1, float("nan"))}, [], 1000)
     assert "Exceptions: subj01/bayes in PixCorr" in chance
 
 
 def test_too_few_permutations_are_not_called_chance():
-    _, chance, _ = verdict(RUNS, [], 38)
+    *_, chance, _ = verdict(RUNS, [], 38)
     assert chance.startswith("Whether encoders are better than chance is not known. With 2 tests")
     assert chance.endswith("set evaluate.n_permutations to at least 40.")
 
@@ -77,7 +79,7 @@ def test_too_few_permutations_are_not_called_chance():
         ),
         (
             [("subj01", 0.1, 0.01), ("subj02", -0.1, 0.01), ("subj03", 0.1, 0.01)],
-            "better for 2, worse for 1 in PixCorr",
+            "better for subj01 and subj03, worse for subj02 in PixCorr",
         ),
         # A distance: less is better.
         (
@@ -91,3 +93,26 @@ def test_encoders_are_held_against_ridge_score_by_score(differences, expected):
     assert sentence == (
         f"bayes against ridge: {expected}. (Sign flips over the same images, p < .05 after Holm.)"
     )
+
+
+def test_images_are_counted_by_subject_and_simulated_data_are_called_so():
+    runs = RUNS | {"subj02/ridge": RUNS["subj01/ridge"]}
+    _, images, *_ = verdict(runs, [], 1000, is_simulated=True)
+    assert images == (
+        "Scores are means over 37 test images of each subject; the data are simulated."
+    )
+    runs["subj02/ridge"] = runs["subj02/ridge"] | {"n_test_images": 40}
+    _, images, *_ = verdict(runs, [], 1000)
+    assert images == "Scores are means over 37 (subj01) and 40 (subj02) test images."
+
+
+def test_without_a_champion_that_is_said():
+    none = {"subj01/ridge": RUNS["subj01/ridge"]}
+    assert verdict(none, [], 1000)[0] == "No encoder was chosen on validation images."
+
+
+def test_worse_predictions_of_responses_are_told_as_well():
+    *_, sentence = verdict(
+        RUNS, [], 1000, brain_differences=[difference("subj01", -0.1, 0.01, "brain_correlation")]
+    )
+    assert sentence.startswith("bayes against ridge: worse in brain correlation.")

@@ -11,6 +11,7 @@ from fmri2img.provenance.rewritten import (
     same_results,
 )
 
+LESS = "read_betas 1 1\n"
 WAS, OTHER, NOW = "read_betas 1 2\n", "read_betas 5 2\n", "read_session 3 4\n"
 
 
@@ -24,6 +25,7 @@ def known(monkeypatch):
         "now": fingerprint_md5(NOW),
         "earlier": {fingerprint_md5(WAS): "0.1"},
         "rounded": {fingerprint_md5(OTHER): "0.2"},
+        "extended": {fingerprint_md5(LESS): "0.3"},
     }
     monkeypatch.setattr(rewritten, "_entries", lambda: {"extract_betas": entry})
 
@@ -35,6 +37,9 @@ def test_rewritten_code_is_known_by_both_fingerprints(known):
     assert same_results("extract_betas", *md5s(OTHER, NOW)) == (
         "rearranged since version 0.2, with golden results equal except for rounding"
     )
+    said = same_results("extract_betas", *md5s(LESS, NOW))
+    assert said.startswith("extended since version 0.3")
+    assert "until it runs again" in said
 
 
 @pytest.mark.parametrize(
@@ -58,7 +63,8 @@ def test_the_file_names_stages_and_versions():
     for entry in entries.values():
         assert len(entry["now"]) == 32
         assert {*entry["earlier"].values(), *entry["rounded"].values()} <= {"0.1", "0.2", "0.3"}
-        assert not entry["earlier"].keys() & entry["rounded"].keys()
+        kinds = [entry.get(kind, {}) for kind in ("earlier", "rounded", "extended")]
+        assert sum(map(len, kinds)) == len({md5 for kind in kinds for md5 in kind})
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from fmri2img.viz.compared_run import ComparedRun
 from fmri2img.viz.comparison import comparison_figure, comparison_markdown
 from fmri2img.viz.gallery import GalleryItem, UnsureMap, gallery_page
 from fmri2img.viz.overview import Scale, ShownPictures, overview_page
-from fmri2img.viz.pages import ListedRun, PosteriorSamples, ReportData, comparison_page, run_page
+from fmri2img.viz.pages import ListedRun, ReportData, comparison_page, run_page
+from fmri2img.viz.posterior_samples import PosteriorSamples
 from fmri2img.viz.summary import terminal_summary
 
 METRICS = (
@@ -117,7 +118,7 @@ def test_scores_on_another_test_set_stand_beside_the_others(runs_elsewhere, show
     ]
     assert "0.123 (0.020)" in " ".join(told[start + 1].split())
     page = overview_page(runs_elsewhere, shown, [])
-    assert page.count("<th><button>latent pattern r, nsdsynthetic</button></th>") == 1
+    assert page.count("<th><button>latent pattern r, nsdsynthetic</button><small>") == 1
     assert page.count("<b>0.123</b>") == 2
     rows = re.findall(r"<tr><td data-value.*?</tr>", page, re.DOTALL)
     assert len({len(re.findall(r"<td", row)) for row in rows}) == 1
@@ -202,8 +203,14 @@ def test_gallery_shows_where_the_encoder_is_unsure(rng):
         UnsureMap("3 repetitions", np.full((4, 4), 0.81)),
     ]
     page = gallery_page(
-        [item], subject="subj01", model="bayes", data_source="simulated", facts={}, unsure=maps
+        [replace(item, stated_error=0.456)],
+        subject="subj01",
+        model="bayes",
+        data_source="simulated",
+        facts={},
+        unsure=maps,
     )
+    assert "stated error 0.46" in " ".join(page.split())
     assert re.search(r"1 repetition<br><b>93 %</b>.*3 repetitions<br><b>81 %</b>", page, re.DOTALL)
     assert page.count("data:image/png") == 3  # two maps and the scale
     assert not re.search(r"src=\"(?!data:)", page)
@@ -335,8 +342,8 @@ def document():
         p_values={"pixcorr": 0.001},
         latent={"r2_mean": 0.21},
         retrieval={
-            "raw": {"image_to_brain_top1": 0.3},
-            "centred": {"image_to_brain_top1": 0.4},
+            "raw": {"image_to_brain_top1": 0.3, "image_to_brain_top1_of_12_drawn": 0.3},
+            "centred": {"image_to_brain_top1": 0.4, "image_to_brain_top1_of_12_drawn": 0.4},
         },
         repetitions={str(count): {"n_images": 9} | numbers for count in (1, 2, 3)},
     )
@@ -402,6 +409,11 @@ def test_a_page_shows_floors_ceilings_intervals_and_needs_no_network(document, r
     assert page == run_page(data)
     assert "reference: ridge" not in run_page(replace(data, model="ridge"))
     assert "How much is brain" not in page
+    assert re.search(r'href="../../comparison.html#differences"', page)
+    # A pool of all images gives the numbers of no pool again.
+    heads = " ".join(page.partition("Retrieval in latents")[2].partition("</thead>")[0].split())
+    assert "of 12" not in heads
+    assert "top1" in heads
     assert "Samples from the posterior" not in page
     drawn = [PosteriorSamples(5, pictures[0], pictures[1], pictures[2:5])]
     with_samples = run_page(replace(data, posterior=drawn))
@@ -488,8 +500,11 @@ def test_differences_are_shown_with_their_intervals(comparison):
         "metric": "two_way",
         "mean": -0.02,
         "interval": [-0.03, -0.01],
+        "effect": -0.4,
+        "p": 0.01,
+        "p_holm": 0.02,
     }
-    page = comparison("nsd", [difference | {"p": 0.01, "p_holm": 0.02}])
+    page = comparison("nsd", [difference])
     assert "-0.020" in page
     assert 'class="text bad">worse<' in " ".join(page.split())
     assert "tests of this table" in page

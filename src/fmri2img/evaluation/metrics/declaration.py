@@ -33,6 +33,8 @@ class Metric:
         Heading in tables and figures, without the arrow for direction.
     short : str
         Heading where there is little room; the title if left out.
+    unit : str
+        What the number is, such as ``correlation``; below the heading on the first page.
     chance : float or str
         Score of a prediction without information: a number, if one follows from the definition,
         else the name of the floor row that stands for it.
@@ -59,6 +61,7 @@ class Metric:
     name: str
     title: str
     short: str = ""
+    unit: str = ""
     chance: float | str | None = None
     space: Space = "pictures"
     higher_is_better: bool = True

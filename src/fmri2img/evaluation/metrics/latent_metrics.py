@@ -17,6 +17,7 @@ PATTERN = Metric(
     name="pattern_correlation",
     title="latent pattern r",
     short="latent r",
+    unit="correlation over the latent",
     chance=0.0,
     space="latents",
     level="headline",
@@ -29,7 +30,12 @@ DIMENSION = Metric(
     of_each_image=False,
 )
 TWO_WAY = Metric(
-    name="two_way", title="latent 2-way", chance=0.5, space="latents", level="headline"
+    name="two_way",
+    title="latent 2-way",
+    unit="share of other images",
+    chance=0.5,
+    space="latents",
+    level="headline",
 )
 _FIXED_TRUTH = TWO_WAY.variant("two_way_ground_truth", f"{TWO_WAY.title}, fixed truth")
 _SCALED = PATTERN.variant("pattern_correlation_scaled", f"{PATTERN.title}, z-scored")

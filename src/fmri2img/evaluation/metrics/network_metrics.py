@@ -27,6 +27,7 @@ def _identification(read_out: str) -> Metric:
     return Metric(
         name=f"two_way_{read_out}",
         title=READ_OUTS[read_out].title,
+        unit="share of other images",
         chance=0.5,
         space="networks",
         level="more",
@@ -40,6 +41,7 @@ def _distance(read_out: str) -> Metric:
     return Metric(
         name=f"{read_out}_distance",
         title=READ_OUTS[read_out].title,
+        unit="1 - correlation",
         chance=SHUFFLED,
         space="networks",
         higher_is_better=False,

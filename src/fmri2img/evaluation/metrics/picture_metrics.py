@@ -19,8 +19,22 @@ from fmri2img.evaluation.presets import HEADLINE, PRESETS, Preset, shrink
 from fmri2img.evaluation.read_outs import Networks
 from fmri2img.evaluation.table_rows import SHUFFLED
 
-PIXCORR = Metric(name="pixcorr", title="PixCorr", chance=0.0, level="headline", published=True)
-SSIM = Metric(name="ssim", title="SSIM", chance=SHUFFLED, level="headline", published=True)
+PIXCORR = Metric(
+    name="pixcorr",
+    title="PixCorr",
+    unit="correlation over pixels",
+    chance=0.0,
+    level="headline",
+    published=True,
+)
+SSIM = Metric(
+    name="ssim",
+    title="SSIM",
+    unit="index, 1: the same",
+    chance=SHUFFLED,
+    level="headline",
+    published=True,
+)
 _COLUMNWISE = SSIM.variant("ssim_columnwise", "SSIM, column-wise")
 _COMPUTED = (PIXCORR, SSIM, _COLUMNWISE)
 # For pictures at the size of the reconstructions, used in curves over repetitions.
