@@ -120,7 +120,12 @@ def main() -> None:
             for name, one in shots.items():
                 _take(browser, one, name, 1400, 1100)
             charts = f"{here}/runs?{_CHARTS}"
-            _take(browser, charts, "mlflow-pictures", 1400, 1100, section="Seen, ceiling, decoded")
+            sections = {"mlflow-pictures": "Seen, ceiling, decoded"}
+            # Encoders in closed form have no curve.
+            runs = client.search_runs([experiment], "metrics.`curve/train_loss` > 0")
+            sections |= {"mlflow-training": "Training"} if runs else {}
+            for name, section in sections.items():
+                _take(browser, charts, name, 1400, 1100, section=section)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,9 @@ for that run's miniature, whose arrays it compares once more. Of stages that are
 the goldens were made anew because sums are taken in another order: they are held against those of
 a commit, within the tolerance for another processor, and nothing else may have moved.
 
+Stages that are named ``--extended`` give more than they did; what was in the goldens before is
+bit-equal.
+
 A model whose results moved, or that the miniature lacks, is trained again: ``--except
 train/MODEL``. If the simulator itself changed, the miniature is one whose raw files and receipts
 come from the earlier commit, and ``--except fetch_raw`` says that this stage runs again for
@@ -56,6 +59,7 @@ def main():
     parser.add_argument("versions", nargs="+", metavar="VERSION=COMMIT")
     parser.add_argument("--template", type=Path, required=True, help="the finished miniature")
     parser.add_argument("--rounded", nargs="*", default=[], metavar="STAGE/MODEL")
+    parser.add_argument("--extended", nargs="*", default=[], metavar="STAGE/MODEL")
     parser.add_argument("--goldens-of", metavar="COMMIT", help="what those were before")
     parser.add_argument("--except", nargs="*", default=[], metavar="STAGE", dest="others")
     parser.add_argument("--checked", nargs="*", default=[], metavar="STAGE/MODEL=COMMIT")
@@ -78,8 +82,11 @@ def main():
         for name, text in at(commit):
             for current in current_fingerprints(name, models):
                 if current in entries and fingerprint_md5(text) != made[current]:
-                    how = "rounded" if current in options.rounded else "earlier"
-                    entries[current][how][fingerprint_md5(text)] = version
+                    kinds = {"rounded": options.rounded, "extended": options.extended}
+                    how = next(
+                        (kind for kind, named in kinds.items() if current in named), "earlier"
+                    )
+                    entries[current].setdefault(how, {})[fingerprint_md5(text)] = version
     for name, _, commit in (item.partition("=") for item in options.checked):
         before = json.loads(shown_at(commit, f"src/fmri2img/provenance/{NAME}"))[name]
         rounded = before["earlier"] | before["rounded"] | {before["now"]: "0.2"}

@@ -52,7 +52,7 @@ def verdict(
             "95 % interval, beside the best prediction that knows nothing of the image",
         ),
         *_against_reference(list(differences)),
-        *_against_reference(list(brain_differences)),
+        *_of_responses(list(brain_differences)),
     ]
 
 
@@ -148,6 +148,23 @@ def _against_reference(differences: list[Mapping[str, Any]]) -> list[str]:
     if sentences:
         sentences[-1] += " (Sign flips over the same images, p < .05 after Holm.)"
     return sentences
+
+
+def _of_responses(differences: list[Mapping[str, Any]]) -> list[str]:
+    """Return one sentence on how well reconstructions predict responses, beside those of ridge."""
+    if not differences:
+        return []
+    n_subjects = len({item["subject"] for item in differences})
+    groups: dict[str, list[str]] = {}
+    for models in dict.fromkeys(item["models"] for item in differences):
+        mine = {one["subject"]: outcome_of(one) for one in differences if one["models"] == models}
+        model = models.removesuffix(f" - {REFERENCE}")
+        groups.setdefault(_counted(mine, n_subjects), []).append(model)
+    parts = [f"{_joined(models)} {outcome}" for outcome, models in groups.items()]
+    return [
+        f"Brain responses predicted from reconstructions, against {REFERENCE}: {'; '.join(parts)}. "
+        "(Sign flips over images that were shown again, p < .05 after Holm.)"
+    ]
 
 
 def outcomes(differences: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:

@@ -112,7 +112,13 @@ def test_without_a_champion_that_is_said():
 
 
 def test_worse_predictions_of_responses_are_told_as_well():
-    *_, sentence = verdict(
-        RUNS, [], 1000, brain_differences=[difference("subj01", -0.1, 0.01, "brain_correlation")]
+    worse = difference("subj01", -0.1, 0.01, "brain_correlation")
+    alike = [
+        difference("subj01", 0.1, 0.4, "brain_correlation") | {"models": f"{model} - ridge"}
+        for model in ("blend", "low_level")
+    ]
+    *_, sentence = verdict(RUNS, [], 1000, brain_differences=[worse, *alike])
+    assert sentence.startswith(
+        "Brain responses predicted from reconstructions, against ridge: bayes worse; blend and "
+        "low_level no difference shown."
     )
-    assert sentence.startswith("bayes against ridge: worse in brain correlation.")
