@@ -69,6 +69,8 @@ def main():
             sys.exit(f"{kind}: {len(lines)} entries are not the golden ones, first {lines[0]}")
         if options.rounded:
             check_rounding(kind, options.goldens_of, options.rounded)
+        if options.extended:
+            check_extension(kind, options.goldens_of)
     now = fingerprints(Program.read(REPOSITORY / SOURCE))
     made = {name: fingerprint_md5(text) for name, text in now.items()}
     others = set(options.others)
@@ -89,7 +91,8 @@ def main():
                     entries[current].setdefault(how, {})[fingerprint_md5(text)] = version
     for name, _, commit in (item.partition("=") for item in options.checked):
         before = json.loads(shown_at(commit, f"src/fmri2img/provenance/{NAME}"))[name]
-        rounded = before["earlier"] | before["rounded"] | {before["now"]: "0.2"}
+        known = before["earlier"] | before["rounded"] | before.get("extended", {})
+        rounded = known | {before["now"]: "0.2"}
         entries[name] = {"now": fingerprint_md5(now[name]), "earlier": {}, "rounded": rounded}
     path = REPOSITORY / "src/fmri2img/provenance" / NAME
     path.write_text(json.dumps(entries, indent=1, sort_keys=True) + "\n")
@@ -101,6 +104,14 @@ def shown_at(commit, path):
     command = ["git", "show", f"{commit}:{path}"]
     shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     return shown.stdout
+
+
+def check_extension(kind, commit):
+    """Stop if a golden of a commit is gone, or is another than today's."""
+    was = json.loads(shown_at(commit, f"tests/golden/data/{kind}.json"))["entries"]
+    now = {name: value for name, value in load(kind)["entries"].items() if name in was}
+    if lines := differences(was, now, exact=True):
+        sys.exit(f"{kind}: {len(lines)} entries moved, first {lines[0]}")
 
 
 def check_rounding(kind, commit, rounded):

@@ -114,7 +114,9 @@ def evaluate(options: argparse.Namespace) -> None:
             for floor, width in zip(floors, (9, 7), strict=True)
         )
         print(f"{titles[metric]:{width}s}{value:7.3f}  {f'{low:.3f} to {high:.3f}':17s}{cells}")
-    print("distances: lower is better; two-way: chance 0.5")
+    print(
+        "↓: lower is better; 2-way, AlexNet, Inception and CLIP: share of other images, chance 0.5"
+    )
     print(
         "p of pairing at random: "
         f"{', '.join(f'{title_of(name)} {p_text(value)}' for name, value in document['p'].items())}"

@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fmri2img.evaluation.correlation import row_correlations
-from fmri2img.evaluation.inference import bootstrap_intervals, sign_flip_p
+from fmri2img.evaluation.correlation import row_correlations, unit_rows
+from fmri2img.evaluation.inference import bootstrap_intervals, permutation_p
 from fmri2img.evaluation.predictions import ALL_VOXELS, MeasuredResponses
-from fmri2img.evaluation.table_rows import MODEL, SHUFFLED
+from fmri2img.evaluation.table_rows import MODEL
 
 
 def regions_of(roi_names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -55,6 +55,7 @@ def score_responses(
     responses: MeasuredResponses,
     rows: Mapping[str, np.ndarray],
     n_resamples: int,
+    n_permutations: int,
     rng: np.random.Generator,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Score how well rows of pictures predict the responses to the second repetition.
@@ -66,17 +67,18 @@ def score_responses(
         Latents of each row's pictures, for ``responses.image_ids``.
     n_resamples : int
         Resamples of the bootstrap over images.
+    n_permutations : int
+        Pairings of responses and reconstructions behind each p.
     rng : Generator
 
     Returns
     -------
     dict of str to dict of str to dict of str to float
         Region to row to ``mean``, ``low`` and ``high`` (95 %, BCa) of `brain_correlations`, and for
-        the encoder ``p``, of being as far from shuffled reconstructions by chance (sign flips);
-        empty if fewer than two images were repeated.
+        the encoder ``p``, of a mean as high if responses were paired with reconstructions at
+        random; empty if fewer than two images were repeated.
     """
     regions: dict[str, dict[str, dict[str, float]]] = {}
-    of_images: dict[str, dict[str, np.ndarray]] = {}
     if len(responses.image_ids) < 2:
         return regions
     for row, latents in rows.items():
@@ -90,11 +92,15 @@ def score_responses(
                 "low": float(low),
                 "high": float(high),
             }
-            of_images.setdefault(region, {})[row] = values
-    for region, by_row in of_images.items():
-        if MODEL in by_row and SHUFFLED in by_row:
-            apart = by_row[MODEL] - by_row[SHUFFLED]
-            regions[region][MODEL]["p"] = sign_flip_p(apart, n_resamples, rng)
+    if MODEL in rows and regions:
+        predicted = responses.predict(rows[MODEL])
+        pairings = {
+            region: unit_rows(responses.second[:, voxels]) @ unit_rows(predicted[:, voxels]).T
+            for region, voxels in responses.regions.items()
+            if region in regions
+        }
+        for region, p_value in permutation_p(pairings, n_permutations, rng).items():
+            regions[region][MODEL]["p"] = p_value
     return regions
 
 

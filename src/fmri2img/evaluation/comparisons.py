@@ -13,6 +13,7 @@ from fmri2img.evaluation.table_rows import BRAIN_CORRELATION, REFERENCE
 from fmri2img.project.exceptions import MismatchError
 
 _RESAMPLES_AT_ONCE = 500
+_ROUNDING = 1e-12
 _RESAMPLES_A_TEST = 40  # Holm's correction of the smallest p is then .025
 
 
@@ -122,8 +123,9 @@ def effect_size(differences: np.ndarray) -> float:
     """Return Cohen's d of paired differences, shape (n,): their mean over their SD; 0 if all are
     the same.
     """
-    sd = float(differences.std(ddof=1)) if len(differences) > 1 else 0.0
-    return round(float(differences.mean()) / sd, 6) if sd > 0 else 0.0
+    if len(differences) < 2 or np.ptp(differences) < _ROUNDING:
+        return 0.0
+    return round(float(differences.mean() / differences.std(ddof=1)), 6)
 
 
 def compared_metrics(*columns: Iterable[str]) -> list[str]:

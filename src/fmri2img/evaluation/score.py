@@ -132,7 +132,7 @@ def score_model(
             count: _scores_of_repetitions(truth, *part) for count, part in parts.repetitions.items()
         },
         seeds=_scores_of_seeds(truth, scored.means[MODEL], parts.seeds, networks),
-        brain=score_responses(truth.responses, parts.seen_again, n_bootstrap, rng),
+        brain=score_responses(truth.responses, parts.seen_again, n_bootstrap, n_permutations, rng),
         brain_of_images=image_correlations(truth.responses, parts.seen_again.get(MODEL)),
         profile=dimension_correlations(truth.latents, predicted) if predicted is not None else None,
         n_constant=constant_pictures(rows.pictures[MODEL]),

@@ -191,7 +191,7 @@ def _counted(outcomes: Mapping[str, str], n_subjects: int) -> str:
     groups: dict[str, list[str]] = {}
     for subject, outcome in outcomes.items():
         groups.setdefault(outcome, []).append(subject)
-    if len(groups) == 1:
+    if len(groups) == 1 and len(outcomes) == n_subjects:
         (outcome,) = groups
         if n_subjects == 1:
             return outcome
@@ -199,7 +199,8 @@ def _counted(outcomes: Mapping[str, str], n_subjects: int) -> str:
             return f"{outcome} for any of {n_subjects} subjects"
         return f"{outcome} for {'both' if n_subjects == 2 else f'all {n_subjects}'} subjects"
     return ", ".join(
-        f"{outcome} for {_joined(subjects) if len(subjects) <= _MOST_NAMED else len(subjects)}"
+        f"{outcome} for "
+        f"{_joined(subjects) if len(subjects) <= _MOST_NAMED else f'{len(subjects)} subjects'}"
         for outcome, subjects in sorted(groups.items())
     )
 

@@ -126,7 +126,7 @@ def _write(
     rows: Predictions,
     reconstructions: Reconstructions,
 ) -> None:
-    """Write the metrics, the tables for plots and the page."""
+    """Write the metrics, the tables and the page."""
     subject, model = data.subject, data.model
     profile = scores.profile
     if profile is not None and reconstructions.latents is not None:

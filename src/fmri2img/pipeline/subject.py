@@ -246,9 +246,8 @@ class EncoderData:
         return _owned(document, document.about, path, self.subject, remedy)
 
     def _remedy(self, stage: str) -> str:
-        from fmri2img.models.registry import (
-            stage_of,
-        )  # torch takes a second; most stages do without
+        # Torch takes a second to load, and most stages do without.
+        from fmri2img.models.registry import stage_of
 
         return f"dvc repro {stage_of(stage, self.subject, self.model)}"
 

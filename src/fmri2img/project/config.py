@@ -232,9 +232,11 @@ class PredictParams(Params):
     Attributes
     ----------
     n_train_images : int
+        Training images, drawn at random.
     n_posterior_images, n_posterior_samples : int
         Test images of which the page of scores shows samples from the encoder's posterior, and how
-        many of each, 32 at most; 0: none, as in projects of version 0.3.0.
+        many of each; 0: none, as in projects of version 0.3.0. Of 32 draws each image takes the
+        next ones, so that with more in all some images share them.
     """
 
     n_train_images: Annotated[int, Field(ge=0)]

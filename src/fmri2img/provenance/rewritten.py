@@ -82,13 +82,15 @@ def same_results(name: str, was: str, now: str) -> str:
         return ""
     if version := entry["earlier"].get(was):
         return f"rewritten since version {version} with bit-identical golden results"
+    lacking = "; results lack what is new (CHANGELOG.md) until it runs again"
     if version := entry["rounded"].get(was):
-        return f"rearranged since version {version}, with golden results equal except for rounding"
-    if version := entry.get("extended", {}).get(was):
-        return (
-            f"extended since version {version}, with what was in golden results bit-identical; its "
-            "results lack what is new (CHANGELOG.md) until it runs again"
+        phrase = (
+            f"rearranged since version {version}, with golden results equal except for rounding"
         )
+        return phrase + (lacking if "extended" in entry else "")
+    if version := entry.get("extended", {}).get(was):
+        phrase = f"extended since version {version}, with what was in golden results bit-identical"
+        return phrase + lacking
     return ""
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import mlflow
+from mlflow.entities import Run
 
 from fmri2img.tracking.run_notes import run_name
 
@@ -49,14 +50,28 @@ def note_changes(
     plain, name_before = run_name(subject, model), before[0].info.run_name
     if values:
         name = _name(plain, values)
-        # The same change, or one that is cut off alike, may have been made from other settings.
-        n_alike = sum(run.info.run_name.partition(" #")[0] == name for run in before)
-        client.update_run(run_id, name=f"{name} #{n_alike + 1}" if n_alike else name)
+        client.update_run(run_id, name=_not_taken(name, client, this))
     elif name_before.startswith(plain):  # and not that of an experiment of DVC
         client.update_run(run_id, name=name_before)
     # Last: it says that the run has its name.
     text = "; ".join(f"{key} {old} -> {new}" for key, (old, new) in differing.items())
     client.set_tag(run_id, "changed", text[:_LONGEST_TAG] or "no setting")
+
+
+def _not_taken(name: str, client: mlflow.MlflowClient, this: Run) -> str:
+    """Return a name that no other run has: the same change may have been made from other settings,
+    and a long name is cut off.
+    """
+    taken, token = {"": 0}, None
+    while token != "":
+        runs = client.search_runs([this.info.experiment_id], page_token=token)
+        for run in runs:
+            if run.info.run_id != this.info.run_id:
+                first, _, number = run.info.run_name.partition(" #")
+                number_of = int(number) if number.isdecimal() else 1
+                taken[first] = max(taken.get(first, 0), number_of)
+        token = runs.token or ""
+    return f"{name} #{taken[name] + 1}" if name in taken else name
 
 
 def _name(name: str, values: dict[str, str]) -> str:

@@ -18,7 +18,7 @@ from fmri2img.evaluation.metrics.catalogue import CHAMPION_SCORE
 from fmri2img.project.exceptions import Fmri2imgError, UnavailableError
 from fmri2img.project.locks import locked
 from fmri2img.project.places import project_root
-from fmri2img.tracking.chart_view import LISTED_SCORES, VIEW_TAG, chart_view
+from fmri2img.tracking.chart_view import LISTED_SCORES, VIEW_TAG, chart_view, renewed
 from fmri2img.tracking.store_check import (
     follow_project,
     refuse_unusable,
@@ -129,6 +129,9 @@ def open_experiment(client: mlflow.MlflowClient) -> str:
                 _TAGS.keys() - experiment.tags.keys()
             ):  # made by an earlier version of this project
                 client.set_experiment_tag(experiment.experiment_id, tag, _TAGS[tag])
+            view = experiment.tags.get(VIEW_TAG, "")
+            if view and renewed(view) != view:
+                client.set_experiment_tag(experiment.experiment_id, VIEW_TAG, renewed(view))
             return str(experiment.experiment_id)
         try:
             return str(client.create_experiment(EXPERIMENT, artifact_location=place, tags=_TAGS))

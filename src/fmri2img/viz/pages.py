@@ -105,7 +105,9 @@ def run_page(data: ReportData) -> str:
         ),
         figures=_figures(data),
         reference=REFERENCE,
-        differences=f"{os.path.relpath(comparison_path('html'), here.parent)}#differences",
+        differences=""
+        if data.model == REFERENCE
+        else f"{os.path.relpath(comparison_path('html'), here.parent)}#differences",
         decided=_decided(data.decided),
         posterior=[
             {

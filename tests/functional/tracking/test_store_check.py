@@ -1,5 +1,6 @@
 """A store that was copied, moved, deleted in part, or is none."""
 
+import json
 import logging
 import os
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 from fmri2img.project.exceptions import UnavailableError
+from fmri2img.tracking.chart_view import VIEW_TAG, chart_view
 from fmri2img.tracking.runs import catch_up, log_encoder
 from fmri2img.tracking.store import open_store, required, store_uri
 from fmri2img.tracking.store_check import without_password
@@ -174,7 +176,8 @@ def test_a_run_says_what_was_changed(project):
     project.train_and_log(weight=0.6, sessions=3, roi="other")
     runs = client.search_runs([experiment], order_by=["attributes.start_time ASC"])
     names = [run.info.run_name for run in runs]
-    assert names[-1] == "subj01-ridge: sessions 3 #3"
+    assert names[-1] == "subj01-ridge: sessions 3 #2"
+    assert len(set(names[1:])) == len(names) - 2  # only the third has that of the second
 
 
 @pytest.mark.parametrize(
@@ -213,3 +216,19 @@ def test_a_database_server_that_does_not_answer(project, monkeypatch, caplog):
     caplog.set_level(logging.WARNING)
     project.train_and_log()
     assert "does not answer" in caplog.text
+
+
+def test_the_view_of_an_earlier_version_is_renewed_and_somebody_elses_is_kept(project):
+    client, experiment = open_store()
+    document = json.loads(chart_view(["pictures/00007"]))
+    state = json.loads(document["state"])
+    state["compareRunSections"] = state["compareRunSections"][::-1]
+    earlier = json.dumps(document | {"state": json.dumps(state)})
+    theirs = json.dumps(document | {"name": "Ours", "state": json.dumps(state)})
+    for stored, expected in ((earlier, chart_view(["pictures/00007"])), (theirs, theirs)):
+        client.set_experiment_tag(experiment, VIEW_TAG, stored)
+        open_store()
+        assert client.get_experiment(experiment).tags[VIEW_TAG] == expected
+    client.set_experiment_tag(experiment, VIEW_TAG, "no JSON")
+    open_store()
+    assert client.get_experiment(experiment).tags[VIEW_TAG] == "no JSON"

@@ -161,8 +161,9 @@ def test_responses_without_signal_are_not_predicted(rng, latents):
         examples.in_units(train), latents.values[betas].reshape(len(betas), -1)
     )
     first = decoder.predict(examples.in_units(test[::2])).astype(np.float32)
-    found = score_responses(responses, {"model": first}, 200, rng)[ALL_VOXELS]["model"]
+    found = score_responses(responses, {"model": first}, 200, 999, rng)[ALL_VOXELS]["model"]
     assert found["low"] < 0 < found["high"]
+    assert found["p"] > 0.05
 
 
 def test_true_pictures_predict_responses_and_others_do_not(rng, latents):
@@ -172,12 +173,18 @@ def test_true_pictures_predict_responses_and_others_do_not(rng, latents):
     )
     truth = latents.of(SPLIT.ids("test")).reshape(40, -1)
     found = score_responses(
-        responses, {"truth": truth, "shuffled": np.roll(truth, 1, axis=0)}, 200, rng
+        responses,
+        {"truth": truth, "model": truth, "shuffled": np.roll(truth, 1, axis=0)},
+        200,
+        999,
+        rng,
     )
     assert set(found) == {ALL_VOXELS, "V1v", "hV4"}
     assert found[ALL_VOXELS]["truth"]["low"] > 0.4
+    assert found[ALL_VOXELS]["model"]["p"] == found["V1v"]["model"]["p"] == 0.001
+    assert "p" not in found[ALL_VOXELS]["truth"]
     assert abs(found[ALL_VOXELS]["shuffled"]["mean"]) < 0.2
-    assert score_responses(replace(responses, image_ids=np.zeros(0, int)), {}, 200, rng) == {}
+    assert score_responses(replace(responses, image_ids=np.zeros(0, int)), {}, 200, 99, rng) == {}
 
 
 def test_voxels_without_any_signal_count_in_no_median(rng, latents):

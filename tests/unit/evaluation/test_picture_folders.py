@@ -80,7 +80,7 @@ def test_the_verb_prints_a_table_and_writes_json(images, tmp_path):
     result = run(tmp_path / "made", tmp_path / "seen", "--to", tmp_path / "scores.json")
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("11 images\n")
-    assert "brain_diffuser_ssim_columnwise" in result.stdout
+    assert "SSIM, column-wise, Brain-Diffuser" in result.stdout
     assert re.search(r"^EfficientNet-Lite0 2-way .*0\.\d{3} to ", result.stdout, re.MULTILINE)
     document = json.loads((tmp_path / "scores.json").read_text())
     assert document["about"]["n_images"] == N_IMAGES
