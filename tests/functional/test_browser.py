@@ -6,6 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS as NEW_SCORES
+from fmri2img.viz.adaptation import adaptation_page
 from miniature import SUBJECT
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -120,8 +122,33 @@ def browser():
     driver.quit()
 
 
+def write_new_person(path):
+    """The page of a new person, with made-up numbers."""
+    scores = {name: {"value": 0.2, "low": 0.1, "high": 0.3, "floor": 0} for name in NEW_SCORES}
+    durations = [
+        {"minutes": minutes, "n_trials": 15 * minutes, "error_stated": 0.9, "error_measured": 0.9}
+        | scores
+        for minutes in (5, 10)
+    ]
+    gain = {"from_minutes": 5, "to_minutes": 10, NEW_SCORES[0]: 0.1, "low": 0.0, "high": 0.2}
+    numbers = {
+        "subject": "subj09",
+        "data_source": "simulated",
+        "origin": "Made up.",
+        "population": ["subj01"],
+        "regions": ["V1v", "V1d"],
+        "durations": durations,
+        "gains": [gain],
+        "chosen_by_ncsnr": True,
+        "stops_paying_after": 5,
+    }
+    counts = dict.fromkeys(("n_trials", "n_images", "n_judged", "n_voxels"), 150)
+    path.write_text(adaptation_page(numbers | counts))
+    return path
+
+
 @pytest.fixture(scope="module")
-def pages(project, template) -> list[Path]:
+def pages(project, template, tmp_path_factory) -> list[Path]:
     """One page of each kind."""
     reports = project / "reports"
     one_of = [
@@ -129,7 +156,8 @@ def pages(project, template) -> list[Path]:
     ]
     whole = [reports / f"{name}.html" for name in ("index", "comparison", "pictures")]
     with_posterior = template / f"reports/runs/{SUBJECT}/bayes.html"
-    return [*whole, *(found[0] for found in one_of), with_posterior]
+    new_person = write_new_person(tmp_path_factory.mktemp("new") / "adaptation.html")
+    return [*whole, *(found[0] for found in one_of), with_posterior, new_person]
 
 
 def look(browser, page, width=1280, scheme="light"):

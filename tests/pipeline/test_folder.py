@@ -51,6 +51,7 @@ def test_it_runs_to_the_comparison_and_is_up_to_date(project):
     assert "Simulated data" not in page
 
 
+@pytest.mark.slow  # test_side_by_side.py holds it of the simulated NSD
 def test_side_by_side_stages_give_the_bytes_of_one_after_another(project, pair_template, tmp_path):
     other = new_project(pair_template, tmp_path / "project")
     result = run(other, "fmri2img", "repro")

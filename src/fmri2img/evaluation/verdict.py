@@ -160,7 +160,7 @@ def _of_responses(differences: list[Mapping[str, Any]]) -> list[str]:
         mine = {one["subject"]: outcome_of(one) for one in differences if one["models"] == models}
         model = models.removesuffix(f" - {REFERENCE}")
         groups.setdefault(_counted(mine, n_subjects), []).append(model)
-    parts = [f"{_joined(models)} {outcome}" for outcome, models in groups.items()]
+    parts = [f"{outcome} ({_joined(models)})" for outcome, models in groups.items()]
     return [
         f"Brain responses predicted from reconstructions, against {REFERENCE}: {'; '.join(parts)}. "
         "(Sign flips over images that were shown again, p < .05 after Holm.)"

@@ -119,6 +119,6 @@ def test_worse_predictions_of_responses_are_told_as_well():
     ]
     *_, sentence = verdict(RUNS, [], 1000, brain_differences=[worse, *alike])
     assert sentence.startswith(
-        "Brain responses predicted from reconstructions, against ridge: bayes worse; blend and "
-        "low_level no difference shown."
+        "Brain responses predicted from reconstructions, against ridge: worse (bayes); no "
+        "difference shown (blend and low_level)."
     )
