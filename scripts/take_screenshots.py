@@ -115,7 +115,7 @@ def main() -> None:
                 "mlflow-scores": f"{here}/runs?{_CHARTS}",
                 "mlflow-models": f"{here}/models?workflowType=machine_learning",
                 "mlflow-run": f"{here}/runs/{champion.run_id}?workflowType=machine_learning",
-                "mlflow-registry": f"{address}/#/models/{champion.name}",
+                "mlflow-registry": f"{address}/#/models?workflowType=machine_learning",
             }
             for name, one in shots.items():
                 _take(browser, one, name, 1400, 1100)
