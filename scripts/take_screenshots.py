@@ -17,6 +17,7 @@ from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.keys import Keys
 
 from fmri2img.project.params_file import load_params
 from fmri2img.tracking.store import open_store
@@ -87,6 +88,9 @@ def _take(
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(address)
     time.sleep(_SECONDS_TO_DRAW if address.startswith("http") else 2)
+    if address.startswith("http"):  # MLflow greets whoever comes for the first time
+        webdriver.ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+        time.sleep(1)
     if section:  # of the chart view
         browser.execute_script(_SHOW, section)
         time.sleep(_SECONDS_TO_DRAW)
