@@ -31,24 +31,19 @@ _AXES |= {"range": {}, "lineSmoothness": 0, "useGlobalXaxisKey": True}
 LISTED_SCORES = tuple(f"{ROWS[MODEL].key}/{metric}" for metric in headline_metrics())
 _N_RUNS = 10  # how many runs MLflow shows pictures of
 _CURVES = (f"curve/validation_{CHAMPION_METRIC}", "curve/validation_loss", "curve/train_loss")
-_TEST, _FLOORS, _PICTURES, _VALIDATION, _TRAINING, _CEILINGS = (
+_TEST, _LIMITS, _PICTURES, _VALIDATION, _TRAINING = (
     "Test scores",
-    "Floors of the test scores",
+    "Floors and ceilings",
     "Seen, ceiling, decoded",
     "Validation: champions",
     "Training",
-    "Ceilings of the test scores",
 )
-# By title: height of its cards in pixels, and whether it is open. One card a row: in windows of up
-# to 1400 pixels, with MLflow's other panels open, titles in narrower cards are cut.
-_SECTIONS = {
-    _TEST: (320, True),
-    _FLOORS: (320, True),
-    _PICTURES: (900, True),
-    _VALIDATION: (320, True),
-    _TRAINING: (320, True),
-    _CEILINGS: (320, False),
-}
+# By title: height of its cards in pixels. One card a row: in windows of up to 1400 pixels, with
+# MLflow's other panels open, titles in narrower cards are cut.
+_SECTIONS = {_TEST: 320, _LIMITS: 460, _PICTURES: 900, _VALIDATION: 320, _TRAINING: 320}
+# What stands in one chart, on one scale; such a chart has its runs in the order of the list, without
+# their names.
+_BESIDE = (ROWS[MODEL].key, "floor", ROWS[CEILING].key)
 
 
 def chart_view(image_keys: Sequence[str]) -> str:
@@ -59,14 +54,15 @@ def chart_view(image_keys: Sequence[str]) -> str:
     image_keys : sequence of str
         Keys of the pictures that runs hold.
     """
-    rows = {_TEST: ROWS[MODEL].key, _FLOORS: "floor", _CEILINGS: ROWS[CEILING].key}
-    bars = [
-        (section, f"{row}/{metric}")
-        for section, row in rows.items()
-        for metric in headline_metrics()
-    ]
+    bars = [(_TEST, score) for score in LISTED_SCORES]
     bars += [(_VALIDATION, CHAMPION_SCORE), (_VALIDATION, VALIDATION_LOSS)]
     charts = [_chart(section, "BAR", metric) | {"metricKey": metric} for section, metric in bars]
+    charts += [
+        _chart(_LIMITS, "BAR", f"limits/{metric}")
+        | {"metricKey": f"{_BESIDE[0]}/{metric}"}
+        | {"selectedMetricKeys": [f"{row}/{metric}" for row in _BESIDE]}
+        for metric in headline_metrics()
+    ]
     charts += [
         _chart(_TRAINING, "LINE", metric)
         | {"metricKey": metric, "selectedMetricKeys": [metric]}
@@ -85,11 +81,11 @@ def chart_view(image_keys: Sequence[str]) -> str:
                 "name": name,
                 "columns": 1,
                 "cardHeight": height,
-                "display": is_open,
+                "display": True,
                 "isReordered": True,
             }
             | _OWN
-            for name, (height, is_open) in _SECTIONS.items()
+            for name, height in _SECTIONS.items()
         ],
         "compareRunCharts": charts,
         "isAccordionReordered": True,
