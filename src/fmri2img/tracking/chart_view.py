@@ -41,8 +41,8 @@ _TEST, _LIMITS, _PICTURES, _VALIDATION, _TRAINING = (
 # By title: height of its cards in pixels. One card a row: in windows of up to 1400 pixels, with
 # MLflow's other panels open, titles in narrower cards are cut.
 _SECTIONS = {_TEST: 320, _LIMITS: 460, _PICTURES: 900, _VALIDATION: 320, _TRAINING: 320}
-# What stands in one chart, on one scale; such a chart has its runs in the order of the list, without
-# their names.
+# What stands in one chart, on one scale; such a chart has its runs in the order of the list,
+# without their names.
 _BESIDE = (ROWS[MODEL].key, "floor", ROWS[CEILING].key)
 
 

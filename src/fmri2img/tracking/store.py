@@ -38,9 +38,9 @@ _NOTE = f"""\
 Encoders from visual-cortex betas to VAE latents: one run for each subject and model.
 
 - **View "Scores"** (the button *Views* of the chart view): test scores, the same beside floors and
-  ceilings (runs in the order of the list), pictures, validation, curves. A score means little without its floor: the
-  best score of a prediction that knows nothing of the image. Sections `test`, `floor`, `floor_*`,
-  `ceiling`, `interval`, `brain`, ... hold all others.
+  ceilings (runs in the order of the list), pictures, validation, curves. A score means little
+  without its floor: the best score of a prediction that knows nothing of the image. Sections
+  `test`, `floor`, `floor_*`, `ceiling`, `interval`, `brain`, ... hold all others.
 - Tag `changed`: the settings in which a run differs from the run before of this subject and model.
 - **Columns to pick** in the table: tags `subject`, `model`, `roi`, `beta_version`, `data.source`,
   `dvc.exp_name`; metrics `{CHAMPION_SCORE}`, {_SCORES}.
