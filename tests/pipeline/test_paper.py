@@ -30,7 +30,7 @@ def test_every_number_of_the_tables_is_that_of_the_comparison(finished):
     with (finished / "paper/scores.csv").open() as file:
         records = list(csv.DictReader(file))
     assert {record["model"] for record in records} == set(PAIR)
-    latex = (finished / "paper/scores.tex").read_text()
+    latex = (finished / "paper/scores.tex").read_text().replace("$-$", "-")
     for record in records:
         item = comparison["runs"][f"{record['subject']}/{record['model']}"]
         metric = record["metric"]
@@ -80,8 +80,19 @@ def test_all_that_is_cited_is_listed_and_nothing_else(finished):
     keys = {key for group in re.findall(r"\\cite\{([^}]+)\}", latex) for key in group.split(",")}
     listed = re.findall(r"^@\w+\{(\w+),", (folder / "references.bib").read_text(), re.MULTILINE)
     assert set(listed) == keys
+    labels = set(re.findall(r"\\label\{([^}]+)\}", latex))
+    assert labels == set(re.findall(r"\\ref\{([^}]+)\}", latex))
     for name in re.findall(r"\\(?:input|includegraphics\[[^]]*\])\{([^}]+)\}", latex):
         assert (folder / name).exists() or (folder / f"{name}.tex").exists(), name
+
+
+def test_the_results_begin_with_the_verdict_of_the_comparison(finished):
+    sentences = json.loads((finished / "reports/comparison.json").read_text())["verdict"]
+    assert sentences
+    assert (finished / "paper/results.md").read_text().split("\n\n")[1:] == [
+        *sentences[:-1],
+        sentences[-1] + "\n",
+    ]
 
 
 def test_letters_are_embedded_in_figures(finished):
@@ -106,6 +117,7 @@ def test_the_same_results_give_the_same_bytes(finished):
 def test_some_models_only(finished):
     run(finished, "fmri2img", "paper", "--to", "ridge", "--models", "ridge")
     assert not (finished / "ridge/differences.csv").exists()
+    assert (finished / "ridge/results.md").read_text() == "# Results\n"
     assert "basic_ae" not in (finished / "ridge/methods.md").read_text()
 
 
@@ -153,18 +165,11 @@ def test_what_is_not_here_is_told_and_nothing_is_written(finished, tmp_path):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="TeX is not installed")
 def test_it_is_a_pdf(finished):
     folder = finished / "paper"
-    for command in (
-        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"],
-        ["bibtex", "paper"],
-    ):
+    typeset = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"]
+    for command in (typeset, ["bibtex", "paper"], typeset, typeset):
         result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert result.returncode == 0, result.stdout[-3000:]
-    for _ in range(2):
-        result = subprocess.run(
-            ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-        )
     assert "undefined" not in result.stdout
+    assert "Overfull" not in result.stdout
+    assert ".600pk" not in result.stdout  # letters in pixels
     assert (folder / "paper.pdf").stat().st_size > 10_000

@@ -93,12 +93,15 @@ class Facts:
     encoders : tuple of Encoder
         Subject by subject, in the order of the comparison.
     differences : tuple of dict
-        Of the comparison: ``subject``, ``models``, ``metric``, ``mean``, ``interval``, ``p_holm``.
+        Of the comparison: ``subject``, ``models``, ``metric``, ``mean``, ``interval``,
+        ``effect``, ``p_holm``.
     family_sizes : dict of str to int
         Tests that Holm's correction took together, all subjects and models of the comparison:
         against ``chance``, and ``differences`` from ridge.
     autoencoder : dict
         That of the latents: ``name``, ``revision`` and ``sha256``.
+    findings : tuple of str
+        The comparison's verdict in sentences; none where only a part of it is written about.
     """
 
     participants: tuple[Participant, ...]
@@ -106,6 +109,7 @@ class Facts:
     differences: tuple[dict[str, Any], ...]
     family_sizes: dict[str, int]
     autoencoder: dict[str, Any]
+    findings: tuple[str, ...] = ()
 
     @property
     def is_simulated(self) -> bool:

@@ -20,15 +20,18 @@ _SPECIAL = {
     "▼": r"$\blacktriangledown$",
     "↓": r"$\downarrow$",
     "–": "--",
+    "×": r"$\times$",
     "²": r"\textsuperscript{2}",
 }
+# Minus signs: before a number, and between two names.
+_MINUS = re.compile(r"(?<![\w-])-(?=[\d.])|(?<= )-(?= )")
 _CITATION = re.compile(r"\[((?:@[\w:-]+)(?:; ?@[\w:-]+)*)\]")
 _MARKUP = re.compile(r"(\[@[^\]]+\]|`[^`]+`|\*\*[^*]+\*\*)")
 
 
 def escaped(text: str) -> str:
     """Return text in which nothing is a command of LaTeX."""
-    return "".join(_SPECIAL.get(character, character) for character in text)
+    return _MINUS.sub("$-$", "".join(_SPECIAL.get(character, character) for character in text))
 
 
 def from_markdown(text: str) -> str:

@@ -7,12 +7,13 @@ from fmri2img import __version__
 from fmri2img.paper.facts import Facts
 from fmri2img.paper.figures import figures
 from fmri2img.paper.latex import cited, escaped, from_markdown
-from fmri2img.paper.methods import Sections, methods
+from fmri2img.paper.methods import Sections, in_words, methods
 from fmri2img.paper.tables import Table, tables
 from fmri2img.project.files import replacing_together, write_bytes, write_text
 
+# Without Latin Modern, the encoding T1 has letters in pixels only.
 _PREAMBLE = r"""\documentclass[a4paper]{article}
-\usepackage[T1]{fontenc}
+\IfFileExists{lmodern.sty}{\usepackage[T1]{fontenc}\usepackage{lmodern}}{}
 \usepackage[utf8]{inputenc}
 \usepackage{amssymb,booktabs,graphicx,url}
 \usepackage[margin=25mm]{geometry}
@@ -35,6 +36,8 @@ def write_manuscript(facts: Facts, folder: Path) -> list[Path]:
     texts = {
         "methods.md": _markdown(sections),
         "methods.tex": _latex(sections),
+        "results.md": "\n\n".join(["# Results", *facts.findings]) + "\n",
+        "results.tex": "\n".join(map(from_markdown, facts.findings)) + "\n",
         "references.bib": bibliography(cited(_markdown(sections))),
         "paper.tex": _paper(facts, all_tables, [name for name in drawn if name.endswith(".pdf")]),
     }
@@ -73,31 +76,39 @@ def bibliography(keys: list[str]) -> str:
 
 def _paper(facts: Facts, all_tables: list[Table], pdfs: list[str]) -> str:
     """Return a document that shows everything, to copy from."""
+    wide = [name for name in pdfs if name.endswith("_two_columns.pdf")]
+    named = [rf"table~\ref{{tab:{table.name}}}" for table in all_tables]
+    named += [rf"figure~\ref{{{_label(name)}}}" for name in wide]
     shown = [
         _PREAMBLE.strip(),
         r"\section*{Methods}",
         r"\input{methods}",
         r"\section*{Results}",
+        r"\input{results}",
+        f"See {in_words(named)}.",
     ]
     for table in all_tables:
         shown += [
-            r"\begin{table}[h]\centering\footnotesize",
+            r"\begin{table}[htbp]\centering\footnotesize",
             rf"\caption{{{from_markdown(table.caption)}}}\label{{tab:{table.name}}}",
             rf"\resizebox{{\ifdim\width>\linewidth\linewidth\else\width\fi}}{{!}}"
             rf"{{\input{{{table.name}}}}}",
             r"\end{table}",
         ]
-    for name in pdfs:
-        if name.endswith("_two_columns.pdf"):
-            shown += [
-                r"\begin{figure}[h]\centering",
-                rf"\includegraphics[width=\linewidth]{{{name}}}",
-                rf"\caption{{{from_markdown(_caption(facts, name))}}}",
-                r"\end{figure}",
-            ]
+    for name in wide:
+        shown += [
+            r"\begin{figure}[htbp]\centering",
+            rf"\includegraphics[width=\linewidth]{{{name}}}",
+            rf"\caption{{{from_markdown(_caption(facts, name))}}}\label{{{_label(name)}}}",
+            r"\end{figure}",
+        ]
     return "\n".join(
         [*shown, r"\bibliographystyle{unsrt}", r"\bibliography{references}", r"\end{document}", ""]
     )
+
+
+def _label(pdf: str) -> str:
+    return f"fig:{pdf.removesuffix('_two_columns.pdf')}"
 
 
 def _caption(facts: Facts, name: str) -> str:

@@ -11,6 +11,7 @@ from fmri2img.paper.facts import Encoder, Facts, Participant
 
 # Sections of the text: heading and paragraphs.
 Sections = dict[str, list[str]]
+_NUMBERS = ("One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine", "Ten")
 
 
 def methods(facts: Facts) -> Sections:
@@ -34,6 +35,14 @@ def in_words(items: Iterable[object]) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: ``1 session``, ``2 sessions``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def first_counted(number: int, noun: str) -> str:
+    """Return the same at the start of a sentence, where small numbers are words."""
+    whole = counted(number, noun)
+    if 1 <= number <= len(_NUMBERS):
+        return whole.replace(str(number), _NUMBERS[number - 1], 1)
+    return whole
 
 
 def by_subject(facts: Facts, value: Callable[[Participant], object]) -> str:
@@ -86,7 +95,7 @@ def _except_shared(participants: Iterable[Participant]) -> str:
 
 def _subjects(facts: Facts) -> str:
     names = in_words(one.subject for one in facts.participants)
-    return f"{counted(len(facts.participants), 'subject')} ({names})"
+    return f"{first_counted(len(facts.participants), 'subject')} ({names})"
 
 
 def _times(one: Participant) -> str:
@@ -165,8 +174,8 @@ def _targets(facts: Facts) -> list[str]:
     return [
         "If nothing else is said, encoders predict the latent of each picture in a frozen "
         f"autoencoder of Stable Diffusion's form [@rombach2022] (`{name}`{at}, SHA-256 "
-        f"{facts.autoencoder['sha256'][:12]}): {channels} x {height} x {width} numbers, which its "
-        f"decoder turns into a picture of {8 * height} x {8 * width} pixels."
+        f"{facts.autoencoder['sha256'][:12]}): {channels} × {height} × {width} numbers, which its "
+        f"decoder turns into a picture of {8 * height} × {8 * width} pixels."
     ]
 
 
@@ -204,7 +213,7 @@ def _encoders(facts: Facts) -> list[str]:
     chosen = in_words(f"`{model}` for {in_words(whom)}" for model, whom in champions.items())
     best = f" On validation images the best was {chosen}." if chosen else ""
     were = "was" if len(models) == 1 else "were"
-    number = counted(len(models), "encoder")
+    number = first_counted(len(models), "encoder")
     return [f"{number} {were} trained for each subject. {'; '.join(models)}.{best}"]
 
 
@@ -215,7 +224,7 @@ def _clipping(encoder: Encoder) -> str:
 
 def _evaluation(facts: Facts) -> list[str]:
     about = facts.encoders[0].about
-    _, _, tested = str(about.get("p_of", "")).partition("; ")
+    _, _, tested = str(about.get("p_of", "")).replace(" x ", " × ").partition("; ")
     return [
         f"{_scores(facts)} Intervals are 95 % intervals over test images by the BCa bootstrap "
         f"[@efron1987] (of scores with {about['n_bootstrap']} resamples); they say nothing about "
@@ -238,7 +247,7 @@ def _scores(facts: Facts) -> str:
     of_pictures = [one.title for one in facts.metrics.values() if one.space != "latents"]
     sizes = {HEADLINE: ", brought to one size as in MindEye [@scotti2023]"}.get(about["preset"], "")
     sentences = [
-        f"Reconstructions were compared with the dataset's pictures of {width} x {height} "
+        f"Reconstructions were compared with the dataset's pictures of {width} × {height} "
         f"pixels{sizes}, by {in_words(of_pictures)} (SSIM: [@wang2004])."
     ]
     needed = {one.network for one in facts.metrics.values() if one.network}

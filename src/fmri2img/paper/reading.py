@@ -87,6 +87,7 @@ def read_facts(subjects: Sequence[str] = (), models: Sequence[str] = ()) -> Fact
             "differences": len(document.get("differences", [])),
         },
         autoencoder=encoders[0].about["autoencoder"],
+        findings=tuple(document.get("verdict", [])) if len(encoders) == len(runs) else (),
     )
 
 

@@ -50,11 +50,19 @@ class Table:
     def latex(self) -> str:
         """Return the rows as a LaTeX table that needs ``booktabs``."""
         body = "\n".join(_latex_line(row) for row in self.rows)
+        columns = "".join(
+            "r" if _is_counted(cells) else "l" for cells in zip(*self.rows, strict=True)
+        )
         return (
             "\\setlength{\\tabcolsep}{4pt}\n"
-            f"\\begin{{tabular}}{{{'l' * len(self.headings)}}}\n\\toprule\n"
+            f"\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
             f"{_latex_line(self.headings)}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
         )
+
+
+def _is_counted(cells: Sequence[str]) -> bool:
+    """Whether a column has whole numbers only, which stand flush right."""
+    return all(cell.isdigit() for cell in cells)
 
 
 def _latex_line(cells: Sequence[str]) -> str:
@@ -170,6 +178,7 @@ def _differences(facts: Facts) -> Table:
             "difference": item["mean"],
             "low": item["interval"][0],
             "high": item["interval"][1],
+            "d": item.get("effect"),
             "p after Holm": item["p_holm"],
         }
         for item in facts.differences
@@ -177,9 +186,9 @@ def _differences(facts: Facts) -> Table:
     return Table(
         name="differences",
         caption=f"Differences from `{REFERENCE}` on the same test images, with paired 95 % "
-        "intervals over images and p by sign flips, after Holm's correction over "
-        f"{facts.family_sizes['differences']} tests.{_flag(facts)}",
-        headings=("subject", "encoders", "score", "difference", "p"),
+        "intervals over images; d: mean of the differences over their SD; p by sign flips, after "
+        f"Holm's correction over {facts.family_sizes['differences']} tests.{_flag(facts)}",
+        headings=("subject", "encoders", "score", "difference", "d", "p"),
         rows=tuple(_difference_rows(records, {name: one.heading for name, one in titles.items()})),
         records=tuple(records),
     )
@@ -194,5 +203,6 @@ def _difference_rows(
             str(record["encoders"]),
             titles.get(str(record["metric"]), str(record["metric"])),
             f"{record['difference']:+.3f} [{record['low']:+.3f}, {record['high']:+.3f}]",
+            "–" if record["d"] is None else f"{record['d']:.2f}",
             p_text(float(record["p after Holm"] or 0)),
         )

@@ -96,6 +96,7 @@ def facts():
                 "metric": "pixcorr",
                 "mean": -0.05,
                 "interval": [-0.07, -0.03],
+                "effect": -1.25,
                 "p_holm": 0.0004,
             },
         ),
@@ -111,7 +112,7 @@ def text_of(facts):
 def test_the_methods_state_what_was_done(facts):
     text = text_of(facts)
     for statement in (
-        "2 subjects (subj01 and subj02)",
+        "Two subjects (subj01 and subj02)",
         "40 sessions, 30000 trials of 10000 images",
         "1000 (subj01) and 930 (subj02)",
         "3 times each (subj01); twice (30 images) and 3 times (900 images) (subj02)",
@@ -119,11 +120,11 @@ def test_the_methods_state_what_was_done(facts):
         "betas of version b3, in percent signal change",
         "the best was `bayes` for subj01 and subj02.",
         "clipped at 5 median absolute deviations",
-        "20000 random pairings of predictions and images [@phipson2010] (PixCorr at 128 x 128)",
+        "20000 random pairings of predictions and images [@phipson2010] (PixCorr at 128 × 128)",
         "separately within 4 tests against chance and 2 tests against `ridge`",
-        "4 x 16 x 16 numbers, which its decoder turns into a picture of 128 x 128 pixels",
+        "4 × 16 × 16 numbers, which its decoder turns into a picture of 128 × 128 pixels",
         "brought to one size as in MindEye [@scotti2023], by PixCorr",
-        "425 x 425",
+        "425 × 425",
         "numpy 2.0.",
     ):
         assert statement in text, statement
@@ -155,7 +156,7 @@ def test_noise_windows_and_random_splits_are_stated(facts):
     assert "from 4 to 8 s after onset, minus that from -4 to 0 s" in text
     assert "signal-to-noise ratio below 0.2" in text
     assert "images drawn at random" in text
-    assert "1 subject (anna)" in text
+    assert "One subject (anna)" in text
 
 
 def test_betas_of_other_datasets_have_no_version(facts):
@@ -170,7 +171,7 @@ def test_latents_and_features_are_named_where_they_are_scored(facts):
     text = text_of(replace(facts, encoders=(scored,)))
     assert "Features came from EfficientNet-Lite0 [@tan2019]." in text
     assert "Predicted latents were compared with those of the pictures" in text
-    assert "1 encoder was trained" in text
+    assert "One encoder was trained" in text
     assert "one penalty a region" in text
 
 
@@ -199,7 +200,10 @@ def test_tables_have_the_numbers_and_mark_what_is_worse(facts):
     assert stacked in scores.latex()
     (record,) = csv.DictReader(io.StringIO(differences.csv()))
     assert float(record["difference"]) == -0.05
-    assert differences.rows[0][2:] == ("PixCorr", "-0.050 [-0.070, -0.030]", "0.00040")
+    assert differences.rows[0][2:] == ("PixCorr", "-0.050 [-0.070, -0.030]", "-1.25", "0.00040")
+    cells = r"bayes $-$ ridge & PixCorr & $-$0.050 [$-$0.070, $-$0.030] & $-$1.25"
+    assert cells in differences.latex()
+    assert r"\begin{tabular}{lrrrrrr}" in participants.latex()
 
 
 def test_an_encoder_without_a_score_has_a_dash(facts):
@@ -216,6 +220,8 @@ def test_an_encoder_without_a_score_has_a_dash(facts):
         ("p < .05", r"p \textless{} .05"),
         (r"\input{x}", r"\textbackslash{}input\{x\}"),
         ("0.5▼", r"0.5$\blacktriangledown$"),
+        ("[-0.5, -.1] a - b, 2-way, s41-021", "[$-$0.5, $-$.1] a $-$ b, 2-way, s41-021"),
+        ("4 × 16", r"4 $\times$ 16"),
     ],
 )
 def test_nothing_is_a_command(text, latex):
