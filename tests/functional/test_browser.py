@@ -7,8 +7,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS as NEW_SCORES
+from fmri2img.models.registry import model_names
 from fmri2img.viz.adaptation import adaptation_page
-from miniature import SUBJECT
+from miniature import PAIR, SUBJECT
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(
@@ -160,6 +161,19 @@ def pages(project, template, tmp_path_factory) -> list[Path]:
     return [*whole, *(found[0] for found in one_of), with_posterior, new_person]
 
 
+@pytest.fixture(scope="module")
+def long_names(project, tmp_path_factory) -> list[Path]:
+    """The tables of scores as they are with the longest name of an encoder."""
+    folder, longest = tmp_path_factory.mktemp("long"), max(model_names(), key=len)
+    written = []
+    for name in ("index", "comparison"):
+        text = (project / f"reports/{name}.html").read_text()
+        assert PAIR[1] in text
+        written.append(folder / f"{name}.html")
+        written[-1].write_text(text.replace(PAIR[1], longest))
+    return written
+
+
 def look(browser, page, width=1280, scheme="light"):
     """Open a page as a window of this width and these colours shows it."""
     assert page.is_file()  # of one that is not there a browser shows a page of its own
@@ -173,8 +187,8 @@ def look(browser, page, width=1280, scheme="light"):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_pages_are_readable_at_any_width(browser, pages, width, scheme):
-    for page in pages:
+def test_pages_are_readable_at_any_width(browser, pages, long_names, width, scheme):
+    for page in (*pages, *long_names):
         look(browser, page, width, scheme)
         where = f"{page.name}, {width} px, {scheme}"
         assert browser.execute_script(CONTRAST) == [], where

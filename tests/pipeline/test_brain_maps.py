@@ -1,5 +1,7 @@
 """Maps of voxels: as files that other programs open, on the template's surface, and as a page."""
 
+import base64
+import io
 import json
 import logging
 import re
@@ -12,6 +14,7 @@ import pytest
 import yaml
 from nilearn.image import load_img
 from nilearn.surface import load_surf_data
+from PIL import Image
 from scipy.ndimage import center_of_mass
 
 from fmri2img.containers.anatomy import Anatomy
@@ -136,6 +139,24 @@ def test_surfaces_hold_the_volumes_values(project, examples):
         assert np.nanmax(values) <= np.nanmax(volume) + 1e-4
 
 
+def test_no_brain_is_cut_off(project):
+    """Six of them stand side by side, each in a cell of its own with white at its edges."""
+    page = (project / f"reports/brains/{SUBJECT}.html").read_text()
+    n_judged = 0
+    for data in re.findall(r'class="plot" src="data:image/png;base64,([^"]+)"', page):
+        picture = Image.open(io.BytesIO(base64.b64decode(data))).convert("L")
+        pixels = np.asarray(picture)
+        height, width = pixels.shape
+        if width > 4 * height:
+            edges = (np.arange(7) * width / 6).round().astype(int)
+            cells = pixels[height // 6 :]
+            beside = np.r_[edges[:-1] + 2, edges[1:] - 3]
+            assert (cells[:, beside] == 255).all()
+            assert (cells[-3:] == 255).all()
+            n_judged += 1
+    assert n_judged == 3  # noise ceiling, explained variance, weights
+
+
 def test_the_page_shows_each_map_and_leads_to_the_others(project):
     page = (project / f"reports/brains/{SUBJECT}.html").read_text()
     assert page.count("data:image/png") >= 4
@@ -197,14 +218,15 @@ def test_an_encoder_of_other_voxels_is_refused(copied):
 
 
 def test_the_same_data_give_the_same_bytes(copied):
-    with inside(copied):
-        map_subject(SUBJECT, load_params())
     before = {
         path: path.read_bytes()
         for folder in (MAPS, "reports/brains")
         for path in (copied / folder).rglob("*")
         if path.is_file()
     }
+    assert len(before) > 5
+    for path in before:
+        path.unlink()
     with inside(copied):
         map_subject(SUBJECT, load_params())
     for path, content in before.items():

@@ -134,17 +134,12 @@ def _against_reference(differences: list[Mapping[str, Any]]) -> list[str]:
     """
     sentences = []
     for models in dict.fromkeys(item["models"] for item in differences):
-        mine = [item for item in differences if item["models"] == models]
-        n_subjects = len({item["subject"] for item in mine})
-        groups: dict[str, list[str]] = {}
-        for metric in dict.fromkeys(item["metric"] for item in mine):
-            outcomes = {
-                item["subject"]: outcome_of(item) for item in mine if item["metric"] == metric
-            }
-            groups.setdefault(_counted(outcomes, n_subjects), []).append(_plain_title(metric))
-        parts = [f"{outcome} in {_joined(titles)}" for outcome, titles in groups.items()]
-        model = models.removesuffix(f" - {REFERENCE}")
-        sentences.append(f"{model} against {REFERENCE}: {'; '.join(parts)}.")
+        groups = _by_outcome([item for item in differences if item["models"] == models], "metric")
+        parts = [
+            f"{outcome} in {_joined(map(_plain_title, metrics))}"
+            for outcome, metrics in groups.items()
+        ]
+        sentences.append(f"{_without_reference(models)} against {REFERENCE}: {'; '.join(parts)}.")
     if sentences:
         sentences[-1] += " (Sign flips over the same images, p < .05 after Holm.)"
     return sentences
@@ -154,17 +149,28 @@ def _of_responses(differences: list[Mapping[str, Any]]) -> list[str]:
     """Return one sentence on how well reconstructions predict responses, beside those of ridge."""
     if not differences:
         return []
-    n_subjects = len({item["subject"] for item in differences})
-    groups: dict[str, list[str]] = {}
-    for models in dict.fromkeys(item["models"] for item in differences):
-        mine = {one["subject"]: outcome_of(one) for one in differences if one["models"] == models}
-        model = models.removesuffix(f" - {REFERENCE}")
-        groups.setdefault(_counted(mine, n_subjects), []).append(model)
-    parts = [f"{outcome} ({_joined(models)})" for outcome, models in groups.items()]
+    parts = [
+        f"{outcome} ({_joined(map(_without_reference, models))})"
+        for outcome, models in _by_outcome(differences, "models").items()
+    ]
     return [
         f"Brain responses predicted from reconstructions, against {REFERENCE}: {'; '.join(parts)}. "
         "(Sign flips over images that were shown again, p < .05 after Holm.)"
     ]
+
+
+def _by_outcome(differences: list[Mapping[str, Any]], key: str) -> dict[str, list[str]]:
+    """Group metrics or models, whichever ``key`` names, by their outcome in words."""
+    n_subjects = len({item["subject"] for item in differences})
+    groups: dict[str, list[str]] = {}
+    for name in dict.fromkeys(item[key] for item in differences):
+        results = {one["subject"]: outcome_of(one) for one in differences if one[key] == name}
+        groups.setdefault(_counted(results, n_subjects), []).append(name)
+    return groups
+
+
+def _without_reference(models: str) -> str:
+    return models.removesuffix(f" - {REFERENCE}")
 
 
 def outcomes(differences: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, str]]:
@@ -173,7 +179,7 @@ def outcomes(differences: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, st
     """
     compared: dict[str, dict[str, str]] = {}
     for item in differences:
-        model = item["models"].removesuffix(f" - {REFERENCE}")
+        model = _without_reference(item["models"])
         compared.setdefault(f"{item['subject']}/{model}", {})[item["metric"]] = outcome_of(item)
     return compared
 
@@ -196,7 +202,8 @@ def _counted(outcomes: Mapping[str, str], n_subjects: int) -> str:
         if n_subjects == 1:
             return outcome
         if outcome == TIE:
-            return f"{outcome} for any of {n_subjects} subjects"
+            whom = "either subject" if n_subjects == 2 else f"any of {n_subjects} subjects"
+            return f"{outcome} for {whom}"
         return f"{outcome} for {'both' if n_subjects == 2 else f'all {n_subjects}'} subjects"
     return ", ".join(
         f"{outcome} for "

@@ -60,6 +60,7 @@ def reconstruct_subject(subject: str, model: str, params: ProjectParams) -> None
         seed=params.predict.seed,
         n_posterior_images=params.predict.n_posterior_images,
         n_posterior_samples=params.predict.n_posterior_samples,
+        progress=progress("decoding, batches"),
     )
     wanted = params.predict.n_posterior_images * params.predict.n_posterior_samples
     if wanted and encoder.states_its_spread and encoder.deviations(1, 1) is None:

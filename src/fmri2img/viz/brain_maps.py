@@ -222,7 +222,7 @@ def _surface(volume: MappedVolume) -> Figure:
     mesh = load_fsaverage("fsaverage5")["inflated"].parts
     folds = load_fsaverage_data(mesh="fsaverage5", data_type="sulcal").data.parts
     sides = {"left": volume.left, "right": volume.right}
-    figure = plt.figure(figsize=(12, 2.6))
+    figure = plt.figure(figsize=(12, 2.2))
     for column, (side, view) in enumerate((side, view) for side in sides for view in _VIEWS):
         axes = figure.add_subplot(1, 2 * len(_VIEWS), column + 1, projection="3d")
         plot_surf(
@@ -237,8 +237,8 @@ def _surface(volume: MappedVolume) -> Figure:
             **_colours(volume.map),
         )
         axes.set_title(f"{side}, {view}", fontsize=9)
-        axes.set_box_aspect(None, zoom=1.7)
-    figure.subplots_adjust(left=0, right=1, bottom=0, top=0.9, wspace=0)
+        axes.set_box_aspect(None, zoom=1.4)
+    figure.subplots_adjust(left=0, right=1, bottom=0, top=0.86, wspace=0)
     return figure
 
 

@@ -75,7 +75,7 @@ def test_too_few_permutations_are_not_called_chance():
         ),
         (
             [("subj01", 0.1, 0.2), ("subj02", 0.1, 0.2)],
-            "no difference shown for any of 2 subjects in PixCorr",
+            "no difference shown for either subject in PixCorr",
         ),
         (
             [("subj01", 0.1, 0.01), ("subj02", -0.1, 0.01), ("subj03", 0.1, 0.01)],

@@ -49,6 +49,8 @@ class Inputs:
         Seed of the choice of training images.
     n_posterior_images, n_posterior_samples : int
         Test images of which pictures are drawn from the encoder's posterior, and how many of each.
+    progress : callable
+        Wraps the iterable of batches that are decoded.
     """
 
     encoder: Encoder
@@ -62,6 +64,7 @@ class Inputs:
     seed: int
     n_posterior_images: int = 0
     n_posterior_samples: int = 0
+    progress: Progress = iter
 
     @cached_property
     def train_ids(self) -> np.ndarray:
@@ -81,7 +84,9 @@ class Inputs:
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """Decode latents (n, 4, h, w) to pictures (n, side, side, 3), uint8."""
-        return decode_latents(latents, self.autoencoder, batch_size=self.batch_size)
+        return decode_latents(
+            latents, self.autoencoder, batch_size=self.batch_size, progress=self.progress
+        )
 
 
 @dataclass(frozen=True)
