@@ -38,6 +38,12 @@ def of_voxels(data, voxels):
     )
 
 
+def of_trials(data, trials):
+    """Some of somebody's trials."""
+    parts = {name: getattr(data, name)[trials] for name in OF_TRIALS}
+    return replace(data, betas=data.betas[trials], **parts)
+
+
 @pytest.fixture(scope="module")
 def lab(pair_template, tmp_path_factory):
     """The miniature with one more member of the population, and the new person's voxel file."""
@@ -141,21 +147,36 @@ def test_no_test_trial_is_looked_at(lab, adapted):
 
 
 def test_images_of_its_split_are_left_out_too(lab, adapted):
-    """A random split tests on images that the dataset does not set apart."""
+    """A random split tests on images that the dataset does not set apart, and on some that are
+    shown later than the first minutes.
+    """
     new = TrialBetas.open(lab / "new.h5", remedy="")
-    tested = np.unique(new.image_ids[~new.is_shared])[::10]
+    pictures = [lab / f"data/prior/{name}.h5" for name in (SUBJECT, MEMBER)]
+    before_that = Latents.open(pictures[0], remedy="")
+    prior = replace(before_that, image_ids=before_that.image_ids + 100_000)  # nobody saw them
+    later = prior.image_ids[:5]
+    tested = np.union1d(np.unique(new.image_ids[~new.is_shared])[::10], later)
     rest = np.setdiff1d(new.image_ids, tested).tolist()
     path = lab / f"data/splits/{NEW}.json"
     Split("random", tuple(rest[1:]), (rest[0],), tuple(tested.tolist())).save(path)
-    betas = new.betas.copy()
+    betas, values = new.betas.copy(), prior.values.copy()
     betas[np.isin(new.image_ids, tested)] = 9_999
+    values[:5] = 99
     replace(new, betas=betas).save(lab / "split.h5")
+
+    def with_prior(latents):
+        for file in pictures:
+            file.unlink(missing_ok=True)  # it may be a link to the miniature's
+            latents.save(file)
+
     try:
-        codes = [
-            adapt(lab, *words).returncode for words in (("new.h5", "one"), ("split.h5", "two"))
-        ]
+        with_prior(prior)
+        codes = [adapt(lab, "new.h5", "one").returncode]
+        with_prior(replace(prior, values=values))
+        codes += [adapt(lab, "split.h5", "two").returncode]
     finally:
         path.unlink()
+        with_prior(before_that)
     assert codes == [0, 0]
     one, two, before = (
         (lab / name / "model.safetensors").read_bytes() for name in ("one", "two", "adapted")
@@ -194,14 +215,64 @@ def test_pictures_of_another_autoencoder_are_refused(lab, adapted):
     assert "adapt: the pictures of the prior were encoded by" in result.stderr
 
 
-def test_too_few_trials_are_said(lab):
+@pytest.mark.parametrize(
+    ("n_images", "words"),
+    [
+        (4, "is what the population knows, and little else"),
+        (3, "decodes every response to the mean picture"),
+    ],
+)
+def test_too_few_trials_are_said(lab, n_images, words):
     new = TrialBetas.open(lab / "new.h5", remedy="")
-    first = np.flatnonzero(~new.is_shared & (new.repetition == 0))[:4]
-    few = {name: getattr(new, name)[first] for name in OF_TRIALS}
-    replace(new, betas=new.betas[first], **few).save(lab / "four.h5")
-    result = adapt(lab, "four.h5", "four")
+    first = np.flatnonzero(~new.is_shared & (new.repetition == 0))[:n_images]
+    of_trials(new, first).save(lab / "few.h5")
+    result = adapt(lab, "few.h5", "few")
     assert result.returncode == 0, result.stderr
-    assert "4 images are too few to hold any out, so nothing can be said" in result.stdout
+    line = f"{n_images} images are too few to hold any out, so nothing can be said of the "
+    assert f"{line}encoder's quality: it {words}." in result.stdout
+    encoder, _ = load_encoder(lab / "few", subject=NEW, model=MODEL)
+    assert bool(encoder.gains.any()) == (n_images == 4)
+
+
+def test_trials_of_test_images_alone_teach_nothing(lab):
+    new = TrialBetas.open(lab / "new.h5", remedy="")
+    of_trials(new, np.flatnonzero(new.is_shared)).save(lab / "tests.h5")
+    result = adapt(lab, "tests.h5", "none")
+    assert result.returncode == 1
+    n_trials = int(new.is_shared.sum())
+    assert f"{NEW}: all {n_trials} trials showed test images, expected some" in result.stderr
+
+
+def test_pictures_without_latents_are_refused(lab):
+    new = TrialBetas.open(lab / "new.h5", remedy="")
+    unknown = new.image_ids[~new.is_shared].min()
+    latents = Latents.open(lab / f"data/latents/{SUBJECT}.h5", remedy="")
+    latents.only(latents.image_ids[latents.image_ids != unknown]).save(lab / "most.h5")
+    result = fmri2img(lab, "adapt", "new.h5", "--to", "none", "--latents", "most.h5", check=False)
+    assert result.returncode == 1
+    assert "trials showed pictures without latents, image" in result.stderr
+
+
+def test_a_population_with_another_description_of_pictures_is_refused(lab):
+    member = VoxelPriors.open(lab / f"data/population/{MODEL}/{MEMBER}.h5", remedy="")
+    fewer = replace(member, means=member.means[:, :-1], covariances=member.covariances[:, :-1, :-1])
+    fewer.save(lab / "fewer.h5")
+    result = adapt(lab, "new.h5", "none", "--population", "fewer.h5")
+    assert result.returncode == 1
+    n_channels = member.means.shape[1]
+    assert f"population: {MEMBER} has {n_channels - 1} channels and" in result.stderr
+    assert f"expected {n_channels} and" in result.stderr
+
+
+def test_a_subject_of_the_project_is_adapted_to_by_its_name(lab):
+    member = VoxelPriors.open(lab / f"data/population/{MODEL}/{MEMBER}.h5", remedy="")
+    others = member.image_ids + 100_000  # a member who saw this subject's pictures is refused
+    replace(member, image_ids=others).save(lab / "stranger.h5")
+    result = adapt(lab, SUBJECT, "by_name", "--population", "stranger.h5")
+    assert result.returncode == 0, result.stderr
+    numbers = json.loads((lab / "by_name/adaptation.json").read_text())
+    assert (numbers["subject"], numbers["population"]) == (SUBJECT, [MEMBER])
+    assert [one["minutes"] for one in numbers["durations"]][:2] == [5, 10]
 
 
 @pytest.mark.parametrize(

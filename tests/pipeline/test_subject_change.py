@@ -6,10 +6,12 @@ import sys
 import mlflow
 import pytest
 import yaml
+from dvc.dependency.param import ParamsDependency
+from dvc.repo import Repo
 
 from commands import dvc, fmri2img
 from conftest import REPOSITORY
-from miniature import SUBJECT, changed_params
+from miniature import SUBJECT, changed_params, inside
 from pipeline.test_pipeline import outs
 
 ADDED = "subj01"
@@ -31,6 +33,35 @@ def test_one_more_subject_leaves_the_stages_of_others_as_they_are(copied):
     # Half of all trainings, and no prior: the population has not changed.
     assert any("train (2 of 4)" in names for names in causes)
     assert not any("collect_prior" in names for names in causes)
+
+
+def definitions(project):
+    """Commands, dependencies and parameters of every stage."""
+    with inside(project), Repo() as repo:
+        return {
+            stage.addressing: (
+                stage.cmd,
+                sorted(dep.def_path for dep in stage.deps),
+                [dep.read_params() for dep in stage.deps if isinstance(dep, ParamsDependency)],
+            )
+            for stage in repo.index.stages
+        }
+
+
+def test_one_more_subject_retrains_nobody_who_learns_from_a_population(copied):
+    with changed_params(copied) as params:
+        params["models"]["population"] = ["bayes_population"]
+    before = definitions(copied)
+    trained = f"train_population@{SUBJECT}-bayes_population"
+    assert {trained, f"learn_population@{SUBJECT}-bayes_population"} <= set(before)
+    with changed_params(copied) as params:
+        params["subjects"] = [SUBJECT, ADDED]
+    added = definitions(copied)
+    changed = {name for name, definition in before.items() if added[name] != definition}
+    assert changed == {"compare"}
+    with changed_params(copied) as params:
+        params["population"] = [SUBJECT, ADDED]
+    assert definitions(copied)[trained] != added[trained]
 
 
 def test_a_model_is_removed_with_its_files_and_its_alias(copied):

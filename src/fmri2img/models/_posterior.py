@@ -14,6 +14,7 @@ The shrinkage of S and C and the size of the noise are chosen by cross-validatio
 images; encoders differ in how they find W.
 """
 
+import logging
 from dataclasses import dataclass
 from itertools import product
 from typing import Annotated, Any, Protocol
@@ -33,6 +34,8 @@ from fmri2img.models._noise import (
 )
 from fmri2img.models.base import Encoder, EncoderSettings, TrainingTensors
 from fmri2img.project.param_types import Seed
+
+logger = logging.getLogger(__name__)
 
 _Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -175,16 +178,10 @@ class PosteriorEncoder(Encoder):
         """Fit encoding model, prior and noise on training images, and invert them."""
         settings, world = self.settings, World.of(data, self.settings)
         counts = data.repetitions.float()
-        if (
-            len(counts) < 2 * settings.n_folds
-        ):  # too few images for cross-validation: predict the mean of the prior
+        if len(counts) < 2 * settings.n_folds:  # too few images for cross-validation
             self._make_room(data.most_repetitions)
-            self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
-            prior = world.prior(world.descriptions, 1.0)
-            self.posterior_sd.copy_(prior.diagonal().sqrt().expand_as(self.posterior_sd))
-            self.draws.copy_(draw(prior, settings.seed).expand_as(self.draws))
-            self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
-            return {}
+            self._keep_to_the_prior(world)
+            return {"predicts_the_mean": 1.0}
         averages = data.image_betas
         within = variance_within_images(self.normalizer, data.betas, data.trial_images, averages)
         pairs, voxel_mean = Pairs.centred(world.descriptions, self.normalizer(averages), counts)
@@ -221,6 +218,20 @@ class PosteriorEncoder(Encoder):
         }
         chosen = {name: float(value) for name, value in vars(choice).items()}
         return facts | models.facts() | chosen
+
+    def _keep_to_the_prior(self, world: "World") -> None:
+        """Decode every response to the mean of all pictures."""
+        logger.warning(
+            "%d training images, expected %d at least to learn anything: every response is decoded "
+            "to the mean picture; name more sessions",
+            len(world.descriptions),
+            2 * self.settings.n_folds,
+        )
+        prior = world.prior(world.descriptions, 1.0)
+        self.offsets.copy_(world.latent_mean.expand_as(self.offsets))
+        self.posterior_sd.copy_(prior.diagonal().sqrt().expand_as(self.posterior_sd))
+        self.draws.copy_(draw(prior, self.settings.seed).expand_as(self.draws))
+        self.latent_sd.copy_(self.posterior_sd[-1].unflatten(0, self.latent_shape))
 
     def encoding_models(
         self,

@@ -128,11 +128,12 @@ def _encoder_files(encoder: Encoder, name: str, about: dict[str, Any]) -> dict[s
 
 
 def _recorded(settings: Any) -> dict[str, Any]:
-    """Return settings without `clip_mads` where it is off: then the config has the bytes that
-    earlier versions gave it.
+    """Return settings without later ones at the value that changes nothing: then the config has
+    the bytes that earlier versions gave it.
     """
-    is_off = not getattr(settings, "clip_mads", 0)
-    values: dict[str, Any] = settings.model_dump(exclude={"clip_mads"} if is_off else set())
+    later = {"clip_mads": 0, "solver": "auto"}
+    unused = {name for name, before in later.items() if getattr(settings, name, None) == before}
+    values: dict[str, Any] = settings.model_dump(exclude=unused)
     return values
 
 

@@ -32,6 +32,10 @@ class Settings(EncoderSettings):
         (banded ridge, Dupré la Tour et al. 2022, doi:10.1016/j.neuroimage.2022.119728).
     n_band_draws : int
         Number of ratios of the regions' penalties that are tried: equal ones, then random ones.
+    solver : str
+        ``himalaya``: himalaya's estimator, which tries every penalty; ``gram``: the same from the
+        Gram matrix of voxels, for which fewer are tried; ``auto``: himalaya, unless it would take
+        2 GiB or more.
     """
 
     penalties: Annotated[list[Penalty], Field(min_length=1)]
@@ -40,6 +44,7 @@ class Settings(EncoderSettings):
     bands: Literal["none", "roi"]
     n_band_draws: Annotated[int, Field(ge=1)]
     seed: Seed
+    solver: Literal["auto", "himalaya", "gram"] = "auto"  # as in projects of version 0.3.0
 
 
 class Model(Encoder):
@@ -91,7 +96,8 @@ class Model(Encoder):
             for number, (_, held_out) in enumerate(splitter.split(groups, groups=groups.numpy())):
                 folds[held_out] = number
             fits = len(settings.penalties) * betas.nbytes < _HIMALAYA_BYTES
-            solver = solve_by_himalaya if fits else solve_by_gram
+            by_himalaya = fits if settings.solver == "auto" else settings.solver == "himalaya"
+            solver = solve_by_himalaya if by_himalaya else solve_by_gram
             weights, penalties, error = solver(
                 lambda rows: self.normalizer(betas[rows]) - voxel_mean,
                 targets,

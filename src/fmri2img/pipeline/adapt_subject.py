@@ -5,6 +5,7 @@ Voxels of the person's regions start from what the same regions of other people 
 of that duration has not seen, all of the person's images in turn.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from fmri2img.containers.trial_betas import TrialBetas
 from fmri2img.evaluation.identification import similarity_matrix, two_way_identification
 from fmri2img.evaluation.metrics.catalogue import ADAPTATION_METRICS
 from fmri2img.evaluation.metrics.latent_metrics import pattern_correlations
-from fmri2img.models.base import Encoder
+from fmri2img.models.base import Encoder, VoxelPrior
 from fmri2img.models.registry import model_class
 from fmri2img.pipeline.new_person import Adaptation, Duration, NewPerson
 from fmri2img.project.exceptions import MismatchError
@@ -34,7 +35,7 @@ _TINY = 1e-6
 _MANY_VOXELS = 5000
 # With minutes of data, a person's own voxels change their priors little, single numbers of a
 # description get no weight, and shrinkages cannot be told apart: none of it is worth its time.
-_QUICK = {
+QUICK = {
     "n_rounds": 0,
     "pooled_shares": [1.0],
     "places": False,
@@ -63,7 +64,7 @@ def adapt(person: NewPerson, *, minutes: list[float], seconds_per_trial: float) 
     order, is_usable = _in_time(person)
     rows = order[is_usable]
     ids = np.unique(person.trials.image_ids[rows])
-    settings = person.settings.model_copy(update=_QUICK)
+    settings = person.settings.model_copy(update=QUICK)
     folds = np.random.default_rng(settings.seed).permutation(len(ids)) % _N_FOLDS
     n_judged = 1 if person.trials.n_voxels > _MANY_VOXELS else _N_FOLDS
     held_out = [ids[folds == fold] for fold in range(n_judged)]
@@ -179,27 +180,16 @@ def _fit(
     """
     examples = _as_examples(person.trials, rows)
     train_ids = np.setdiff1d(examples.image_ids, held_out)
-    others = person.prior.only(np.setdiff1d(person.prior.image_ids, person.trials.image_ids))
+    # Nothing may be learnt from an image that this person is, or will be, judged by.
+    judged = np.union1d(person.trials.image_ids, person.test_ids)
+    others = person.prior.only(np.setdiff1d(person.prior.image_ids, judged))
     # Nothing is chosen on validation images, and an encoder of all images has none.
     validation_ids = held_out if len(held_out) else train_ids[:1]
     data = training_set_of(
         examples, train_ids, validation_ids, person.latents, others, with_pictures=False
     )
-    # Nobody may have learnt from an image that this person is, or will be, judged by.
-    judged = np.union1d(person.trials.image_ids, person.test_ids)
-    known = population_for(
-        person.members,
-        examples,
-        judged,
-        person.latents,
-        settings,
-    )
-    # Without rounds of learning, nothing else makes a singular covariance invertible.
-    known = {
-        name: replace(prior, covariance=prior.covariance + _TINY * torch.eye(len(prior.mean)))
-        for name, prior in known.items()
-    }
-    data = replace(data, train=replace(data.train, population=known))
+    known = population_for(person.members, examples, judged, person.latents, settings)
+    data = replace(data, train=replace(data.train, population=invertible(known)))
     encoder, result = fit_encoder(
         model_class(MODEL),
         settings,
@@ -210,6 +200,16 @@ def _fit(
         owner=person.trials.provenance["subject"],
     )
     return encoder, result.facts, examples
+
+
+def invertible(known: Mapping[str, VoxelPrior]) -> dict[str, VoxelPrior]:
+    """Return a population whose covariances are none of them singular, as nothing else sees to
+    that without rounds of learning.
+    """
+    return {
+        name: replace(prior, covariance=prior.covariance + _TINY * torch.eye(len(prior.mean)))
+        for name, prior in known.items()
+    }
 
 
 def _no_decoder() -> Any:

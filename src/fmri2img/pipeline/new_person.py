@@ -29,7 +29,7 @@ class NewPerson:
     latents : Latents
         Of the pictures that the trials showed.
     prior : Latents
-        Of other pictures; those of the person's own trials are left out.
+        Of other pictures; those of the person's own trials and test images are left out.
     members : list of VoxelPriors
         The population.
     settings : Params
@@ -158,6 +158,7 @@ def describe(adaptation: Adaptation, person: NewPerson) -> dict[str, Any]:
         "gains": gains,
         "chosen_by_ncsnr": about.get("selection", {}).get("min_ncsnr", 0) > 0,
         "stops_paying_after": _enough(durations, gains),
+        "predicts_the_mean": bool(adaptation.facts.get("predicts_the_mean")),
     }
 
 

@@ -20,7 +20,7 @@ from fmri2img.provenance.stage_fingerprints import code_digest
 from fmri2img.training.checkpoints import Checkpoint, EpochRecord
 from fmri2img.training.data import TrainingResult, TrainingSet, ValidationTensors
 from fmri2img.training.loop import Trainer, validate
-from fmri2img.training.memory import out_of_memory_advice
+from fmri2img.training.memory import closed_form, out_of_memory_advice
 from fmri2img.training.objectives import Objective, Targets, squared_error
 from fmri2img.training.precision import pick_precision
 from fmri2img.training.processes import process_state
@@ -110,16 +110,8 @@ def fit_encoder(
 
 def _solve(encoder: Encoder, data: TrainingSet) -> tuple[list[EpochRecord], dict[str, float]]:
     """Find weights in closed form."""
-    try:
+    with closed_form(data.train.betas.shape[1]):
         facts = encoder.solve(data.train)
-    except RuntimeError as error:
-        if not should_reduce_batch_size(error):
-            raise
-        raise UnavailableError(
-            f"not enough memory to solve for {data.train.betas.shape[1]} voxels in closed form; "
-            "select fewer voxels (extract_betas.labels or min_ncsnr), or use a machine with more "
-            "memory"
-        ) from error
     return [_only_record(encoder, data)], facts
 
 

@@ -10,6 +10,7 @@ from fmri2img.containers.latents import Latents
 from fmri2img.containers.splits import Split
 from fmri2img.containers.voxel_priors import VoxelPriors
 from fmri2img.models._population import learn_priors
+from fmri2img.training.memory import closed_form
 from fmri2img.training.training_set import make_training_set
 
 
@@ -24,10 +25,18 @@ def learn_voxel_priors(
         Data of the subject; test and validation images are left out.
     settings : Params
         Of `models.bayes_population`.
+
+    Raises
+    ------
+    MismatchError
+        If no voxel varies over images.
+    UnavailableError
+        If there is too little memory.
     """
     nothing = latents.only(latents.image_ids[:0])
     data = make_training_set(examples, split, latents, nothing, with_pictures=False)
-    learnt = learn_priors(data.train, settings)
+    with closed_form(data.train.betas.shape[1]):
+        learnt = learn_priors(data.train, settings)
     priors = [prior for _, prior in learnt.values()]
     about = examples.provenance
     return VoxelPriors(

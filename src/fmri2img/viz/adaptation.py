@@ -43,7 +43,7 @@ def verdict(numbers: dict[str, Any]) -> str:
     if not durations:
         return (
             f"{numbers['n_images']} images are too few to hold any out, so nothing can be said of "
-            "the encoder's quality: it is what the population knows, and little else."
+            f"the encoder's quality: it {_little(numbers)}."
         )
     last = durations[-1]
     score = last[ADAPTATION_METRICS[0]]
@@ -66,6 +66,13 @@ def verdict(numbers: dict[str, Any]) -> str:
             else f"After {enough:.3g} minutes no further gain could be shown ({words})."
         )
     return " ".join(sentences)
+
+
+def _little(numbers: dict[str, Any]) -> str:
+    """Say what an encoder of a few images does."""
+    if numbers.get("predicts_the_mean"):
+        return "decodes every response to the mean picture"
+    return "is what the population knows, and little else"
 
 
 def quality_curve(durations: list[dict[str, Any]]) -> Figure:

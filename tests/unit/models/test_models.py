@@ -221,6 +221,28 @@ def test_ridge_from_the_gram_matrix_is_himalayas(bands, data):
         assert facts["median_penalty"] == pytest.approx(others["median_penalty"], rel=1e-3)
 
 
+def test_who_solves_a_ridge_may_be_named_and_is_not_recorded_else(data, tmp_path, monkeypatch):
+    asked = []
+    for name in ("solve_by_himalaya", "solve_by_gram"):
+        solve = getattr(ridge, name)
+        monkeypatch.setattr(
+            ridge, name, lambda *a, _s=solve, _n=name, **k: asked.append(_n) or _s(*a, **k)
+        )
+    for solver in ("auto", "himalaya", "gram"):
+        encoder = build("ridge", penalties=[10.0], solver=solver)
+        encoder.normalizer.fit(data.betas)
+        encoder.solve(data)
+        save_encoder(encoder, "ridge", tmp_path / solver, {"subject": "subj01"})
+    assert asked == ["solve_by_himalaya", "solve_by_himalaya", "solve_by_gram"]
+    recorded = {
+        solver: json.loads((tmp_path / solver / "config.json").read_text())["settings"]
+        for solver in ("auto", "gram")
+    }
+    assert "solver" not in recorded["auto"]
+    assert recorded["gram"]["solver"] == "gram"
+    assert load_encoder(tmp_path / "auto", subject="subj01", model="ridge")
+
+
 def solved_from_gram(data, monkeypatch, **replaced):
     """Weights, and the penalties that were tried, of penalties from far too small to far too
     large.

@@ -206,11 +206,12 @@ def test_nothing_fitted_sees_a_test_trial(name, subject, tmp_path):
     betas, values, images = examples.betas.copy(), latents.values.copy(), examples.images.copy()
     betas[trials] = 12_345
     rows = np.searchsorted(latents.image_ids, split.ids("test"))
-    values[rows], images[rows] = 1e3, 0
+    energies = latents.energies.copy()
+    values[rows], energies[rows], images[rows] = 1e3, 1e3, 0
     altered = (
         replace(examples, betas=betas, images=images),
         split,
-        replace(latents, values=values),
+        replace(latents, values=values, energies=energies),
     )
     first, first_result = fit(training_set(*subject, name), tmp_path / "a", name)
     second, second_result = fit(training_set(*altered, name), tmp_path / "b", name)
@@ -438,6 +439,59 @@ def test_no_memory_says_which_knob(subject, tmp_path, monkeypatch):
         fit(training_set(*subject), tmp_path)
 
 
+def no_memory(*_):
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes")
+
+
+@pytest.mark.parametrize("error", [no_memory, lambda *_: np.empty(1 << 52)])
+def test_no_memory_for_a_closed_form_says_which_knob(error, subject, tmp_path, monkeypatch):
+    line = "not enough memory to solve for 90 voxels in closed form; select fewer voxels"
+    data = training_set(*subject)
+    monkeypatch.setattr(model_class("ridge"), "solve", error)
+    with pytest.raises(UnavailableError, match=line):
+        fit(data, tmp_path, "ridge")
+    monkeypatch.setattr("fmri2img.training.population_member.learn_priors", error)
+    settings = check_settings("bayes_population", SECTIONS["bayes_population"])
+    with pytest.raises(UnavailableError, match=line):
+        learn_voxel_priors(*subject, settings)
+
+
+@pytest.mark.parametrize("name", ["bayes", "bayes_independent", "bayes_population"])
+def test_too_few_images_to_learn_from_give_the_mean_picture_and_that_is_said(
+    name, subject, tmp_path, caplog
+):
+    examples, split, latents = subject
+    fewest = 2 * SECTIONS[name]["n_folds"]
+    few = replace(split, train=split.train[: fewest - 1])
+    data = training_set(examples, few, latents, name, subject)
+    encoder, result = fit(data, tmp_path, name)
+    assert result.facts["predicts_the_mean"] == 1
+    said = f"{fewest - 1} training images, expected {fewest} at least to learn anything"
+    assert said in caplog.text
+    with torch.no_grad():
+        predicted = encoder(data.validation.image_betas)
+    assert torch.equal(predicted, predicted[:1].expand_as(predicted))
+    caplog.clear()
+    enough = replace(split, train=split.train[:fewest])
+    encoder, result = fit(
+        training_set(examples, enough, latents, name, subject), tmp_path / "enough", name
+    )
+    assert "predicts_the_mean" not in result.facts
+    assert not caplog.text
+
+
+def test_how_many_betas_were_clipped_is_recorded_where_betas_are(subject, tmp_path):
+    examples, split, latents = subject
+    betas = examples.betas.copy()
+    betas[examples.trials_of(split.ids("train"))[0], 7] = 32_767
+    data = training_set(replace(examples, betas=betas), split, latents)
+    _, clipped = fit(data, tmp_path / "a", "ridge")
+    assert clipped.facts["clipped_betas"] >= 1
+    _, as_they_are = fit(data, tmp_path / "b", "ridge", clip_mads=0)
+    assert "clipped_betas" not in as_they_are.facts
+    assert not hasattr(check_settings("takagi", SECTIONS["takagi"]), "clip_mads")  # reproduces
+
+
 def test_divergence_is_told(subject, tmp_path):
     with pytest.raises(MismatchError, match=r"training diverged.*lower learning_rate, now 1e"):
         fit(training_set(*subject), tmp_path, learning_rate=1e30)
@@ -527,9 +581,11 @@ def test_output_of_another_shape_is_refused(subject, tmp_path):
 
 @pytest.mark.parametrize("name", ["bayes", "ridge"])
 def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp_path, monkeypatch):
-    def grey(latents, *_, **__):  # decoding takes ten times as long as all the rest
+    def grey(latents, *_, progress=None, **__):  # decoding takes ten times as long as the rest
+        shown.append(progress)
         return np.full((len(latents), 128, 128, 3), 128, np.uint8)
 
+    shown, count = [], lambda items: iter(items)
     for module in ("reconstruct", "renderers.renderer"):
         monkeypatch.setattr(f"fmri2img.generation.{module}.decode_latents", grey)
     examples, split, latents = subject
@@ -547,8 +603,10 @@ def test_predictions_carry_the_spread_that_the_encoder_states(name, subject, tmp
         n_train_images=2,
         batch_size=8,
         seed=0,
+        progress=count,
     )
     found = reconstruct(inputs)
+    assert count in shown
     assert found.posterior_images is None
     drawn = reconstruct(replace(inputs, n_posterior_images=3, n_posterior_samples=2))
     if name == "bayes":  # from the first to the last, whatever their scores

@@ -74,7 +74,8 @@ def with_population(data, population):
     return replace(data, roi_names={1: "V1"}, population=population)
 
 
-def error(encoder, betas, latents):
+def error(solution, betas, latents):
+    encoder, _ = solution
     with torch.no_grad():
         predicted = encoder(betas, torch.full((len(betas),), 2))
     latents = latents.reshape(predicted.shape)
@@ -95,8 +96,8 @@ def few_images(data, n):
 def solved(data):
     encoder = model_class("bayes_population")(data.betas.shape[1], SHAPE, SETTINGS)
     encoder.normalizer.fit(data.betas)
-    encoder.solve(data)
-    return encoder.eval()
+    facts = encoder.solve(data)
+    return encoder.eval(), facts
 
 
 def test_twenty_images_suffice_if_somebody_like_them_was_there_before(rng):
@@ -118,8 +119,17 @@ def test_pure_noise_decodes_to_nothing_whatever_the_population_says(rng):
     ((_, prior),) = learn_priors(replace(whole, roi_names={1: "V1"}), SETTINGS).values()
     noise = torch.from_numpy(rng.normal(size=whole.betas.shape)).float()
     deaf = replace(whole, betas=noise)
-    encoder = solved(with_population(deaf, {"": prior, "V1": prior}))
-    assert error(encoder, test, latents) == pytest.approx(1.0, abs=0.05)
+    solution = solved(with_population(deaf, {"": prior, "V1": prior}))
+    assert error(solution, test, latents) == pytest.approx(1.0, abs=0.05)
+    variance = float(deaf.latents.var(dim=0, correction=0).mean())
+    assert solution[1]["cross_validated_mse"] / variance == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_brain_without_variance_teaches_nobody(rng):
+    whole, _, _ = make_world(rng)
+    flat = replace(whole, roi_names={1: "V1"}, betas=torch.ones_like(whole.betas))
+    with pytest.raises(MismatchError, match=r"population: no voxel varies over .* training images"):
+        learn_priors(flat, SETTINGS)
 
 
 @pytest.fixture
