@@ -41,10 +41,10 @@ def main() -> None:
     options = parser.parse_args()
     kinds = ["scenes", *(["photos"] if options.photos and not options.worlds else [])]
     if not options.tables:
-        for kind in kinds:
-            load_pool(kind, options.photos, options.work)
         jobs = jobs_of_worlds() if options.worlds else all_jobs(kinds)
         jobs = [job for job in jobs if options.only in ("", job.group)]
+        for kind in dict.fromkeys(job.stimuli for job in jobs):
+            load_pool(kind, options.photos, options.work)
         Parallel(n_jobs=options.jobs, verbose=5)(
             delayed(run)(job, options.photos, options.work) for job in jobs
         )

@@ -20,6 +20,7 @@ from worlds import (
     VAE,
     Pool,
     World,
+    fresh,
     load_pool,
     make_world,
 )
@@ -34,6 +35,7 @@ from fmri2img.generation.decode import decode_latents
 from fmri2img.models._population import learn_priors
 from fmri2img.models.base import Encoder, VoxelPrior
 from fmri2img.models.registry import model_class
+from fmri2img.pipeline.adapt_subject import QUICK, invertible
 from fmri2img.pretrained.autoencoder import load_autoencoder
 from fmri2img.project.config import Params
 from fmri2img.project.files import write_json
@@ -57,12 +59,20 @@ GROUPS = {
     "ridge": ("ridge",),
     "ceiling": ("bayes",),
     "worlds": ("ridge", "low_level", "bayes_independent", "bayes"),
+    "few_in_worlds": ("ridge", "bayes_independent", "bayes", "bayes_population"),
+    "adapt": ("adapt",),
 }
+# Models by the names of tables, where these differ.
+MODELS = {"adapt": "bayes_population"}
 ABLATIONS = {
     "bayes, no energies": {"energies": False},
     "bayes, no pooling": {"pooled_shares": [0.0]},
 }
-CHANGES = ABLATIONS | {f"{name}, no clipping": {"clip_mads": 0} for name in ("ridge", "bayes")}
+CHANGES = (
+    {"adapt": QUICK}
+    | ABLATIONS
+    | {f"{name}, no clipping": {"clip_mads": 0} for name in ("ridge", "bayes")}
+)
 # Changes to params.yaml for 300 voxels: a network of 1024 hidden units and 64 channels was no
 # better, and took longer.
 SMALL = {
@@ -109,6 +119,9 @@ class Size:
         return f"{self.sessions} sessions" if self.sessions else "100 sessions"
 
 
+OF_OTHER_SIZES = ("few_images", "many_voxels")  # worlds
+# Sizes with other test pictures than those on which subject 8 was looked at.
+FRESH_SIZES = sized((Size(trials=150), Size(trials=750)), (Size(trials=FEW[0]),))
 SIZES = (*(Size(trials=trials) for trials in FEW), *(Size(sessions) for sessions in SESSIONS))
 RIDGE_SIZE, CEILING = Size(trials=RIDGE_TRIALS), Size(0)
 
@@ -146,6 +159,10 @@ def all_jobs(kinds: list[str]) -> Iterator[Job]:
         for subject in SUBJECTS:
             yield Job(kind, subject, seed, RIDGE_SIZE, "ridge")
     yield from jobs_of_worlds()
+    for kind, trials, subject in product(reversed(kinds), FEW, SUBJECTS):
+        yield Job(kind, subject, seed, Size(trials=trials), "adapt")
+    for kind, size, subject in product(reversed(kinds), FRESH_SIZES, SUBJECTS):
+        yield Job(fresh(kind), subject, seed, size, "closed")
     for sessions, kind, subject in product(SESSIONS, reversed(kinds), SUBJECTS):
         yield Job(kind, subject, seed, Size(sessions), "closed")
     for other, trials, kind, subject in product(further, CLOSELY, reversed(kinds), SUBJECTS):
@@ -163,14 +180,19 @@ def all_jobs(kinds: list[str]) -> Iterator[Job]:
 
 
 def jobs_of_worlds() -> Iterator[Job]:
-    """Yield a job for each world: one subject, one seed, three sessions of scenes."""
+    """Yield two jobs for each world: one subject, one seed, three sessions of scenes, and the least
+    number of trials, where a population may help.
+    """
     for world in JUDGED:
         yield Job("scenes", 1, 1, Size(3), "worlds", world)
+    for world in JUDGED:
+        if world not in OF_OTHER_SIZES:
+            yield Job("scenes", 1, 1, Size(trials=FEW[0]), "few_in_worlds", world)
 
 
 def settings_of(name: str, n_images: int) -> Params:
     """Return the settings of ``params.yaml`` with the changes above."""
-    model = name.partition(",")[0]
+    model = _model(name)
     steps = FEW_EPOCHS if n_images > MANY_IMAGES else MANY_EPOCHS
     low_level = SMALL | (steps if n_images > FEW_IMAGES else SMALL_BATCHES)
     sections = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))["train"]
@@ -183,16 +205,20 @@ def settings_of(name: str, n_images: int) -> Params:
             "low_level": sections["low_level"] | low_level,
         },
     }.get(model, {})
-    section |= TINY_BAYES if name.startswith("bayes") else {}
+    section |= TINY_BAYES if model.startswith("bayes") else {}
     return model_class(model).Settings.model_validate(section | CHANGES.get(name, {}))
+
+
+def _model(name: str) -> str:
+    return MODELS.get(name, name.partition(",")[0])
 
 
 def train(world: World, name: str, folder: Path) -> Encoder:
     """Train one model on one experiment."""
     settings = settings_of(name, len(world.data.train.latents))
-    checkpoint = folder / f"{os.getpid()}-{name.partition(',')[0]}.safetensors"
+    checkpoint = folder / f"{os.getpid()}-{_model(name)}.safetensors"
     encoder, _ = fit_encoder(
-        model_class(name.partition(",")[0]),
+        model_class(_model(name)),
         settings,
         world.data,
         load_decoder=lambda: None,
@@ -208,12 +234,14 @@ _autoencoder = lru_cache(maxsize=1)(load_autoencoder)
 
 
 @lru_cache(maxsize=len(SUBJECTS) * len(SEEDS))
-def _member(stimuli: str, photos: Path | None, work: Path, subject: int, seed: int) -> VoxelPriors:
+def _member(
+    stimuli: str, photos: Path | None, work: Path, subject: int, seed: int, name: str
+) -> VoxelPriors:
     """Return what the voxels of a member of the population respond to, learnt from three
-    sessions.
+    sessions in the same world.
     """
     pool = _pool(stimuli, photos, work)
-    world = make_world(pool, subject=subject, seed=seed, sessions=SESSIONS[0])
+    world = make_world(pool, subject=subject, seed=seed, sessions=SESSIONS[0], name=name)
     learnt = learn_priors(world.data.train, settings_of("bayes_population", 0))
     priors = [prior for _, prior in learnt.values()]
     return VoxelPriors(
@@ -230,7 +258,9 @@ def _member(stimuli: str, photos: Path | None, work: Path, subject: int, seed: i
 def population(job: Job, photos: Path | None, work: Path) -> dict[str, VoxelPrior]:
     """Pool what was learnt from the other subjects."""
     others = [member for member in MEMBERS if member != job.subject]
-    return pool_priors([_member(job.stimuli, photos, work, one, job.seed) for one in others])
+    return pool_priors(
+        [_member(job.stimuli, photos, work, one, job.seed, job.world) for one in others]
+    )
 
 
 def decode(predicted: np.ndarray) -> np.ndarray:
@@ -281,8 +311,9 @@ def run(job: Job, photos: Path | None, work: Path) -> None:
     mean = pool.latents[N_TEST:].mean(0)
     scores = {}
     for name in job.models:
-        if name == "bayes_population":
-            world = world.informed(population(job, photos, work))
+        if _model(name) == "bayes_population":
+            known = population(job, photos, work)
+            world = world.informed(invertible(known) if name == "adapt" else known)
         encoder = train(world, name, work)
         with torch.no_grad():
             predicted = encoder(world.test_betas, torch.full((N_TEST,), TEST_REPETITIONS)).numpy()

@@ -1,7 +1,7 @@
 """The tables that `quality` writes, from the results that there are. SIMULATED DATA."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -22,7 +22,7 @@ from quality_jobs import (
     Size,
     jobs_of_worlds,
 )
-from worlds import N_TEST, N_VOXELS, TEST_REPETITIONS
+from worlds import N_TEST, N_VOXELS, TEST_REPETITIONS, fresh
 
 from fmri2img.datasets.simulation.worlds import WORLDS
 from fmri2img.evaluation.inference import bootstrap_intervals, holm, sign_flip_p
@@ -37,7 +37,7 @@ ROWS = (
     "low_level",
     "bayes_independent",
 )
-OURS = (*ABLATIONS, "bayes", "bayes_population", "blend")
+OURS = (*ABLATIONS, "bayes", "bayes_population", "adapt", "blend")
 # Each pair in a table of gains: what gains, over what.
 PAIRS = (
     *(("bayes", other) for other in ROWS[3:]),
@@ -45,7 +45,15 @@ PAIRS = (
     *(("bayes", other) for other in ABLATIONS),
     *(("blend", other) for other in ("low_level", "bayes")),
 )
-IN_WORLDS, RIVALS = GROUPS["worlds"], ("ridge", "bayes_independent")
+OF_ADAPT = tuple(("adapt", other) for other in ("ridge", "bayes"))
+# The same in each world, by group of jobs.
+IN_WORLDS = {
+    "worlds": (("bayes", "ridge"), ("bayes", "bayes_independent")),
+    "few_in_worlds": (
+        *(("bayes", "ridge"), ("bayes", "bayes_independent")),
+        ("bayes_population", "bayes"),
+    ),
+}
 N_BOOTSTRAP, N_FLIPS = sized((10_000, 50_000), (200, 1000))
 LEVEL = 0.05
 AGAINST_MANY = FEW[-3:]  # trials of `bayes` that are held against many of ridge
@@ -55,14 +63,20 @@ Scores = dict[str, dict[str, np.ndarray]]
 
 def write_tables(work: Path, kinds: list[str]) -> None:
     """Write every table of which there are results; without kinds that of the worlds alone."""
-    if all(_path(work, job).exists() for job in jobs_of_worlds()):
-        put_section("worlds", world_table(work))
+    for group, section in (("worlds", "worlds"), ("few_in_worlds", "worlds few")):
+        jobs = [job for job in jobs_of_worlds() if job.group == group]
+        if all(_path(work, job).exists() for job in jobs):
+            put_section(section, world_table(work, group))
     if not kinds:
         return
+    others = Results(work, [fresh(kind) for kind in kinds])
+    if others.cells:
+        put_section("quality fresh", gain_table(others, PAIRS))
     results = Results(work, kinds)
     if results.cells:
         put_section("quality", score_table(results))
-        put_section("quality gains", gain_table(results))
+        put_section("quality gains", gain_table(results, PAIRS))
+        put_section("quality adapt", gain_table(results, OF_ADAPT))
     if rows := few_rows(results):
         put_section("quality few", few_table(rows))
 
@@ -102,7 +116,7 @@ class Results:
         self.cells: dict[Cell, dict[int, list[dict[str, np.ndarray]]]] = {}
         for kind, size, group, seed in product(kinds, (*SIZES, RIDGE_SIZE, CEILING), GROUPS, SEEDS):
             jobs = [Job(kind, subject, seed, size, group) for subject in SUBJECTS]
-            if group == "worlds" or not all(_path(work, job).exists() for job in jobs):
+            if "worlds" in group or not all(_path(work, job).exists() for job in jobs):
                 continue
             loaded = [_load(work, job) for job in jobs]
             for model in loaded[0]:
@@ -209,9 +223,9 @@ class Gain:
         )
 
 
-def gain_table(results: Results) -> str:
+def gain_table(results: Results, pairs: Iterable[tuple[str, str]]) -> str:
     """Return where an encoder wins, ties and loses against another, with sizes of effects."""
-    gains = dict(_gains(results))
+    gains = dict(_gains(results, pairs))
     ps = {f"{key}/{subject}": p for key, gain in gains.items() for subject, p in enumerate(gain.ps)}
     adjusted = holm(ps)
     rows: dict[str, list[str]] = {}
@@ -231,9 +245,9 @@ def gain_table(results: Results) -> str:
     )
 
 
-def _gains(results: Results) -> Iterator[tuple[str, Gain]]:
+def _gains(results: Results, pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, Gain]]:
     kinds = sorted({cell.kind for cell in results.cells}, reverse=True)
-    for kind, (ours, theirs), size in product(kinds, PAIRS, SIZES):
+    for kind, (ours, theirs), size in product(kinds, pairs, SIZES):
         one, other = Cell(kind, size, ours), Cell(kind, size, theirs)
         if not results.seeds(one, other):
             continue
@@ -270,36 +284,41 @@ def few_table(rows: list[list[str]]) -> str:
     return about + table(["pictures", "metric", "`bayes` with", *subjects, "their mean"], rows)
 
 
-def world_table(work: Path) -> str:
-    """Return the table that compares the encoders in each world; a difference counts after Holm's
-    correction over all worlds, rivals and metrics.
+def world_table(work: Path, group: str) -> str:
+    """Return the table that compares the encoders of a group in each world; a difference counts
+    after Holm's correction over all worlds, pairs and metrics.
     """
-    jobs = list(jobs_of_worlds())
+    jobs = [job for job in jobs_of_worlds() if job.group == group]
     scores = {job.world: _load(work, job) for job in jobs}
-    pairs = list(product(RIVALS, METRICS))
+    pairs = list(product(IN_WORLDS[group], METRICS))
     gains = {
-        (world, rival, metric): of_world["bayes"][metric] - of_world[rival][metric]
+        (world, *pair, metric): of_world[pair[0]][metric] - of_world[pair[1]][metric]
         for world, of_world in scores.items()
-        for rival, metric in pairs
+        for pair, metric in pairs
     }
     adjusted = holm({"/".join(key): _p(gain) for key, gain in gains.items()})
     rows = []
     for world, of_world in scores.items():
         cells = []
-        for rival, metric in pairs:
-            key = (world, rival, metric)
+        for pair, metric in pairs:
+            key = (world, *pair, metric)
             (low, high), mean = _interval(gains[key]), gains[key].mean()
             verdict = " **worse**" if mean < 0 else ""
             verdict = " tie" if adjusted["/".join(key)] >= LEVEL else verdict
             cells.append(f"{mean:+z.3f} [{low:+z.3f}, {high:+z.3f}]{verdict}")
-        means = [f"{of_world[model]['pattern'].mean():z.3f}" for model in ("shuffled", *IN_WORLDS)]
+        models = ("shuffled", *GROUPS[group])
+        means = [f"{of_world[model]['pattern'].mean():z.3f}" for model in models]
         rows.append([f"`{world}`", WORLDS[world].title, *means, *cells])
     about = (
-        "SIMULATED DATA. Subject 1, one seed, 3 sessions of scenes (one where the world says so): "
-        f"latent r of {N_TEST} test images, and what `bayes` gains over two others, with 95 % "
-        f"intervals over test images ({N_DECODED} of them for PixCorr). A tie is a difference that "
-        f"does not reach p < {LEVEL} after Holm's correction over the {len(gains)} tests of this "
-        "table (sign flips over images).\n\n"
+        f"SIMULATED DATA. Subject 1, one seed, {_scanned(jobs[0])} of scenes: latent r of {N_TEST} "
+        "test images, and what one encoder gains over another, with 95 % intervals over "
+        f"them ({N_DECODED} of them for PixCorr). A tie is a difference that does not reach "
+        f"p < {LEVEL} after Holm's correction over the {len(gains)} tests of this table (sign "
+        "flips over images).\n\n"
     )
-    heads = [f"bayes minus {rival}: {METRICS[metric]}" for rival, metric in pairs]
-    return about + table(["world", "", "shuffled", *IN_WORLDS, *heads], rows)
+    heads = [f"{ours} minus {theirs}: {METRICS[metric]}" for (ours, theirs), metric in pairs]
+    return about + table(["world", "", "shuffled", *GROUPS[group], *heads], rows)
+
+
+def _scanned(job: Job) -> str:
+    return str(job.size) if job.size.trials else f"{job.size} (one where the world says so)"

@@ -57,9 +57,16 @@ class Pool:
     energies: np.ndarray
 
 
+def fresh(stimuli: str) -> str:
+    """Return the name of other pictures of a kind; test photographs are then some that were
+    pictures for training.
+    """
+    return f"fresh-{stimuli}"
+
+
 def load_pool(stimuli: str, photos: Path | None, cache: Path) -> Pool:
-    """Return painted scenes, or crops of a folder of photographs; made once, and kept in
-    ``cache``.
+    """Return painted scenes, or crops of a folder of photographs, or those of `fresh`; made once,
+    and kept in ``cache``.
     """
     path = cache / f"{stimuli}.npz"
     if not path.exists():
@@ -86,13 +93,17 @@ def load_pool(stimuli: str, photos: Path | None, cache: Path) -> Pool:
 
 
 def _one(stimuli: str, index: int, paths: list[Path]) -> tuple[np.ndarray, np.ndarray, int]:
-    if stimuli == "scenes":
+    is_fresh, kind = stimuli.startswith("fresh-"), stimuli.removeprefix("fresh-")
+    if kind == "scenes":
+        seed = 8 if is_fresh else 7
         picture, category = (
-            render_image(7, index, _CANVAS),
-            CATEGORIES.index(describe_scene(7, index).category),
+            render_image(seed, index, _CANVAS),
+            CATEGORIES.index(describe_scene(seed, index).category),
         )
     else:
-        kept, others = paths[::3], [path for place, path in enumerate(paths) if place % 3]
+        first = 1 if is_fresh else 0
+        kept = paths[first::3]
+        others = [path for place, path in enumerate(paths) if place % 3 != first]
         mine, turn = (kept, index) if index < N_TEST else (others, index - N_TEST)
         picture, category = _crop(mine[turn % len(mine)], turn // len(mine)), -1
     small = np.asarray(Image.fromarray(picture).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
