@@ -61,6 +61,7 @@ GROUPS = {
     "worlds": ("ridge", "low_level", "bayes_independent", "bayes"),
     "few_in_worlds": ("ridge", "bayes_independent", "bayes", "bayes_population"),
     "adapt": ("adapt",),
+    "population": ("bayes_population",),  # with many trials it trains by itself
 }
 # Models by the names of tables, where these differ.
 MODELS = {"adapt": "bayes_population"}
@@ -145,9 +146,10 @@ class Job:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """What is trained; a population is for those of whom there is little."""
+        """What is trained; with a population and many trials only in a group of its own."""
         names = GROUPS[self.group]
-        return names if self.size.trials else tuple(n for n in names if n != "bayes_population")
+        has_it = self.size.trials or self.group == "population"
+        return names if has_it else tuple(n for n in names if n != "bayes_population")
 
 
 def all_jobs(kinds: list[str]) -> Iterator[Job]:
@@ -165,6 +167,8 @@ def all_jobs(kinds: list[str]) -> Iterator[Job]:
         yield Job(fresh(kind), subject, seed, size, "closed")
     for sessions, kind, subject in product(SESSIONS, reversed(kinds), SUBJECTS):
         yield Job(kind, subject, seed, Size(sessions), "closed")
+    for sessions, kind, subject in product(SESSIONS, reversed(kinds), SUBJECTS):
+        yield Job(kind, subject, seed, Size(sessions), "population")
     for other, trials, kind, subject in product(further, CLOSELY, reversed(kinds), SUBJECTS):
         yield Job(kind, subject, other, Size(trials=trials), "closed")
     for other, kind, subject in product(further, reversed(kinds), SUBJECTS):
