@@ -184,14 +184,14 @@ def all_jobs(kinds: list[str]) -> Iterator[Job]:
 
 
 def jobs_of_worlds() -> Iterator[Job]:
-    """Yield two jobs for each world: one subject, one seed, three sessions of scenes, and the least
-    number of trials, where a population may help.
+    """Yield the jobs of each world, one seed of scenes: three sessions of one subject, and the
+    least number of trials of all subjects, where a population may help.
     """
     for world in JUDGED:
         yield Job("scenes", 1, 1, Size(3), "worlds", world)
-    for world in JUDGED:
+    for world, subject in product(JUDGED, SUBJECTS):
         if world not in OF_OTHER_SIZES:
-            yield Job("scenes", 1, 1, Size(trials=FEW[0]), "few_in_worlds", world)
+            yield Job("scenes", subject, 1, Size(trials=FEW[0]), "few_in_worlds", world)
 
 
 def settings_of(name: str, n_images: int) -> Params:

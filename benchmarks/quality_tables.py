@@ -285,11 +285,14 @@ def few_table(rows: list[list[str]]) -> str:
 
 
 def world_table(work: Path, group: str) -> str:
-    """Return the table that compares the encoders of a group in each world; a difference counts
-    after Holm's correction over all worlds, pairs and metrics.
+    """Return the table that compares the encoders of a group in each world, on the mean of the
+    subjects; a difference counts after Holm's correction over all worlds, pairs and metrics.
     """
     jobs = [job for job in jobs_of_worlds() if job.group == group]
-    scores = {job.world: _load(work, job) for job in jobs}
+    scores = {
+        world: _mean([_load(work, job) for job in jobs if job.world == world])
+        for world in dict.fromkeys(job.world for job in jobs)
+    }
     pairs = list(product(IN_WORLDS[group], METRICS))
     gains = {
         (world, *pair, metric): of_world[pair[0]][metric] - of_world[pair[1]][metric]
@@ -310,14 +313,32 @@ def world_table(work: Path, group: str) -> str:
         means = [f"{of_world[model]['pattern'].mean():z.3f}" for model in models]
         rows.append([f"`{world}`", WORLDS[world].title, *means, *cells])
     about = (
-        f"SIMULATED DATA. Subject 1, one seed, {_scanned(jobs[0])} of scenes: latent r of {N_TEST} "
-        "test images, and what one encoder gains over another, with 95 % intervals over "
+        f"SIMULATED DATA. {_whose(jobs)}, one seed, {_scanned(jobs[0])} of scenes: latent r of "
+        f"{N_TEST} test images, and what one encoder gains over another, with 95 % intervals over "
         f"them ({N_DECODED} of them for PixCorr). A tie is a difference that does not reach "
         f"p < {LEVEL} after Holm's correction over the {len(gains)} tests of this table (sign "
         "flips over images).\n\n"
     )
     heads = [f"{ours} minus {theirs}: {METRICS[metric]}" for (ours, theirs), metric in pairs]
     return about + table(["world", "", "shuffled", *GROUPS[group], *heads], rows)
+
+
+def _mean(scores: list[Scores]) -> Scores:
+    """Return the mean over subjects of each image's scores."""
+    return {
+        model: {
+            metric: np.mean([of_subject[model][metric] for of_subject in scores], axis=0)
+            for metric in of_model
+        }
+        for model, of_model in scores[0].items()
+    }
+
+
+def _whose(jobs: list[Job]) -> str:
+    subjects = list(dict.fromkeys(job.subject for job in jobs))
+    if len(subjects) == 1:
+        return f"Subject {subjects[0]}"
+    return f"Mean of subjects {', '.join(map(str, subjects))}"
 
 
 def _scanned(job: Job) -> str:

@@ -77,15 +77,17 @@ def bibliography(keys: list[str]) -> str:
 def _paper(facts: Facts, all_tables: list[Table], pdfs: list[str]) -> str:
     """Return a document that shows everything, to copy from."""
     wide = [name for name in pdfs if name.endswith("_two_columns.pdf")]
-    named = [rf"table~\ref{{tab:{table.name}}}" for table in all_tables]
-    named += [rf"figure~\ref{{{_label(name)}}}" for name in wide]
+    shows = [
+        _references("table", [f"tab:{table.name}" for table in all_tables]),
+        _references("figure", [_label(name) for name in wide]),
+    ]
     shown = [
         _PREAMBLE.strip(),
         r"\section*{Methods}",
         r"\input{methods}",
         r"\section*{Results}",
         r"\input{results}",
-        f"See {in_words(named)}.",
+        f"See {' and '.join(shows)}.",
     ]
     for table in all_tables:
         shown += [
@@ -105,6 +107,11 @@ def _paper(facts: Facts, all_tables: list[Table], pdfs: list[str]) -> str:
     return "\n".join(
         [*shown, r"\bibliographystyle{unsrt}", r"\bibliography{references}", r"\end{document}", ""]
     )
+
+
+def _references(kind: str, labels: list[str]) -> str:
+    numbers = in_words(rf"\ref{{{label}}}" for label in labels)
+    return f"{kind}{'' if len(labels) == 1 else 's'}~{numbers}"
 
 
 def _label(pdf: str) -> str:
